@@ -1,0 +1,251 @@
+//! Trigger     API Gateway asks before every request of a route that is not open (TOKEN or REQUEST authorizer)
+//! Reads       the token's record, by the token's hash
+//! Writes      nothing
+//! Emits       nothing
+//! On failure  a token that is not valid: the word `Unauthorized`, which API Gateway turns into a 401. The table: a 500
+//! Config      [`config::Config`]
+//!
+//! It says who is calling. What a caller may do, the function behind the route decides: it gets scopes and tenants as the
+//! request's context.
+
+pub mod config;
+
+use config::Config;
+use jiff::Timestamp;
+use runtime::queue::Deadline;
+use runtime::{Aws, DirectError, EventFunction, StartError, clock};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use store::Table;
+use store::credentials::{Tenants, TokenRecord};
+
+/// The schemes of the `Authorization` header that carry one of our tokens, in lower case. A drop-in format whose sender
+/// uses another word (Opsgenie's `GenieKey`) adds it here.
+const SCHEMES: &[&str] = &["bearer"];
+
+/// What API Gateway asks, in either of its shapes. It holds a token, so it is never printed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asked {
+    method_arn: String,
+    /// A TOKEN authorizer's: the header's value.
+    authorization_token: Option<String>,
+    /// A REQUEST authorizer's.
+    headers: Option<BTreeMap<String, Option<String>>>,
+}
+
+impl Asked {
+    /// The token, if the request carries something that can be one.
+    fn token(&self) -> Option<&str> {
+        let of_header = || {
+            let headers = self.headers.as_ref()?;
+            headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?.1.as_deref()
+        };
+        let (scheme, token) = self.authorization_token.as_deref().or_else(of_header)?.trim().split_once(' ')?;
+        let token = token.trim();
+        let known = SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known));
+        let shaped = token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        (known && shaped).then_some(token)
+    }
+
+    /// Everything in the stage. A narrower policy would be right for the first route only where API Gateway caches it.
+    fn stage(&self) -> Option<String> {
+        let mut parts = self.method_arn.split('/');
+        let (api, stage) = (parts.next()?, parts.next()?);
+        (api.starts_with("arn:") && !stage.is_empty()).then(|| format!("{api}/{stage}/*/*"))
+    }
+}
+
+/// The answer that lets a request in.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Allowed {
+    principal_id: String,
+    policy_document: PolicyDocument,
+    context: Context,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct PolicyDocument {
+    version: &'static str,
+    statement: [Statement; 1],
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Statement {
+    action: &'static str,
+    effect: &'static str,
+    resource: [String; 1],
+}
+
+/// What the functions behind the routes are told; flat strings, because API Gateway carries nothing else.
+#[derive(Debug, PartialEq, Serialize)]
+struct Context {
+    token_id: String,
+    integration_id: String,
+    scopes: String,
+    tenants: String,
+    defaults: String,
+}
+
+/// The function.
+#[derive(Debug)]
+pub struct Authorizer {
+    table: Table,
+}
+
+impl EventFunction for Authorizer {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+    type In = Asked;
+    type Out = Allowed;
+
+    async fn start(aws: &Aws) -> Result<Self, StartError> {
+        let config = Config::from_env()?;
+        Ok(Self { table: Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS) })
+    }
+
+    async fn handle(&self, asked: Asked, _deadline: Deadline) -> Result<Allowed, DirectError> {
+        let Some(token) = asked.token() else { return Err(refused("no_token")) };
+        let record = self.table.token(token).await.map_err(|error| {
+            tracing::error!(%error, "the table did not answer");
+            DirectError::new("Unavailable", "the tokens cannot be read; send the same request again")
+        })?;
+        let Some(record) = record else { return Err(refused("unknown_token")) };
+        if let Some(why) = invalid(&record, clock::now()) {
+            tracing::info!(token_id = %record.token_id, "a token that is over");
+            return Err(refused(why));
+        }
+        let stage = asked.stage().ok_or_else(|| DirectError::new("BadRequest", "methodArn is not an ARN of an API"))?;
+        tracing::info!(token_id = %record.token_id, "let in");
+        Ok(allowed(&record, stage))
+    }
+}
+
+/// API Gateway answers 401 for exactly this message, and 500 for any other.
+fn refused(why: &'static str) -> DirectError {
+    tracing::info!(why, "refused");
+    DirectError::new("Unauthorized", "Unauthorized")
+}
+
+/// Why a token is not valid at `now`; `None` if it is.
+fn invalid(record: &TokenRecord, now: Timestamp) -> Option<&'static str> {
+    if record.revoked_at.is_some() {
+        return Some("revoked");
+    }
+    record.expires_at_time.is_some_and(|end| end <= now).then_some("expired")
+}
+
+fn allowed(record: &TokenRecord, stage: String) -> Allowed {
+    let tenants = match &record.tenants {
+        Tenants::All(_) => "*".to_owned(),
+        Tenants::Some(tenants) => tenants.iter().map(|tenant| tenant.as_str()).collect::<Vec<_>>().join(","),
+    };
+    let scopes: Vec<&str> = record.scopes.iter().map(String::as_str).collect();
+    Allowed {
+        principal_id: record.token_id.to_string(),
+        policy_document: PolicyDocument {
+            version: "2012-10-17",
+            statement: [Statement { action: "execute-api:Invoke", effect: "Allow", resource: [stage] }],
+        },
+        context: Context {
+            token_id: record.token_id.to_string(),
+            integration_id: record.integration_id.to_string(),
+            scopes: scopes.join(" "),
+            tenants,
+            defaults: record.defaults.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::ids::{IntegrationId, TenantId, TokenId};
+    use serde_json::json;
+    use store::credentials::Star;
+
+    fn record() -> TokenRecord {
+        TokenRecord {
+            token_id: TokenId::new("a"),
+            integration_id: IntegrationId::new("b"),
+            name: "monitor".into(),
+            scopes: ["incidents:write".to_owned(), "alerts:read".to_owned()].into(),
+            tenants: Tenants::Some(["acme", "globex"].map(|id| TenantId::parse(id).unwrap()).into()),
+            defaults: json!({"type": "api.outage"}),
+            created_at: Timestamp::UNIX_EPOCH,
+            expires_at_time: None,
+            revoked_at: None,
+            owner: TenantId::operators(),
+            hash: "h".into(),
+        }
+    }
+
+    fn asked(event: serde_json::Value) -> Asked {
+        serde_json::from_value(event).unwrap()
+    }
+
+    #[test]
+    fn both_shapes_of_api_gateway_are_read() {
+        let request: Asked = serde_json::from_str(include_str!("../event.json")).unwrap();
+        assert_eq!(request.token(), Some("AbCdEfGhIjKlMnOpQrStUvWxYz012345"));
+        assert_eq!(request.stage().unwrap(), "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/api/*/*");
+        let token = asked(json!({"type": "TOKEN", "methodArn": "arn:aws-cn:execute-api:cn-north-1:1:x/live/GET/a/b",
+            "authorizationToken": "bearer  AbCdEfGhIjKlMnOpQrStUvWxYz012345 "}));
+        assert_eq!(token.token(), Some("AbCdEfGhIjKlMnOpQrStUvWxYz012345"));
+        assert_eq!(token.stage().unwrap(), "arn:aws-cn:execute-api:cn-north-1:1:x/live/*/*");
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_is_not_looked_up() {
+        for header in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Basic AbCdEfGhIjKlMnOpQrStUvWxYz012345",
+            "AbCdEfGhIjKlMnOpQrStUvWxYz012345",
+            "Bearer AbCdEfGhIjKlMnOpQrStUvWxYz01234",
+            "Bearer AbCdEfGhIjKlMnOpQrStUvWxYz01234#",
+            "Bearer AbCdEfGhIjKlMnOpQrStUvWxYz012345 x",
+        ] {
+            let asked = asked(json!({"methodArn": "arn:aws:execute-api:r:1:x/s/GET/", "authorizationToken": header}));
+            assert_eq!(asked.token(), None, "{header}");
+        }
+        assert_eq!(asked(json!({"methodArn": "", "headers": {"Authorization": null}})).token(), None);
+        assert_eq!(asked(json!({"methodArn": "nonsense", "headers": null})).stage(), None);
+    }
+
+    #[test]
+    fn revoked_and_expired_tokens_are_refused() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        assert_eq!(invalid(&record(), now), None);
+        assert_eq!(invalid(&TokenRecord { expires_at_time: Some(now), ..record() }, now), Some("expired"));
+        let later = Timestamp::from_second(1_001).unwrap();
+        assert_eq!(invalid(&TokenRecord { expires_at_time: Some(later), ..record() }, now), None);
+        assert_eq!(invalid(&TokenRecord { revoked_at: Some(later), ..record() }, now), Some("revoked"));
+        // API Gateway compares the message word by word.
+        assert_eq!(refused("x").to_string(), "Unauthorized");
+    }
+
+    #[test]
+    fn the_answer_is_flat_and_read_back_as_the_same_caller() {
+        let answer = serde_json::to_value(allowed(&record(), "arn:x/s/*/*".into())).unwrap();
+        assert_eq!(
+            answer,
+            json!({
+                "principalId": "tok_a",
+                "policyDocument": {"Version": "2012-10-17", "Statement": [
+                    {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": ["arn:x/s/*/*"]}
+                ]},
+                "context": {"token_id": "tok_a", "integration_id": "int_b", "scopes": "alerts:read incidents:write",
+                    "tenants": "acme,globex", "defaults": "{\"type\":\"api.outage\"}"}
+            })
+        );
+        let caller = runtime::http::Caller::from_context(&answer["context"]);
+        assert!(caller.has("alerts:read") && caller.may_speak_for(&TenantId::parse("globex").unwrap()));
+        assert_eq!(caller.defaults, Some(json!({"type": "api.outage"})));
+        let everybody = TokenRecord { tenants: Tenants::All(Star::Star), ..record() };
+        assert_eq!(allowed(&everybody, String::new()).context.tenants, "*");
+    }
+}

@@ -1,0 +1,275 @@
+//! What becomes of an event: pure, so that a redelivered or outraced event is decided anew.
+
+use contracts::queue::{Body, IncidentReceived, Job, Route, RoutingJob, VERSION};
+use domain::classification::{Included, Verdict};
+use domain::event::{Event, Format};
+use domain::ids::{EventId, IntegrationId, SHARDS, Scope, TenantId};
+use domain::incident::{Arrival, Incident, KeyState, Step, Update, advance, advance_by_update};
+use domain::policy::Policy;
+use domain::reason::Reason;
+use domain::vocabulary::{Severity, Status};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use store::events::EventRecord;
+use store::incidents::Seen;
+
+/// The type of the notes to the operators; a rule of `classification.yaml` knows it.
+pub(crate) const OPERATORS_TYPE: &str = "tocsin.unclassified";
+
+/// What is to be written and emitted.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) record: EventRecord,
+    pub(crate) head: Option<(Incident, u64)>,
+    pub(crate) update: Option<Update>,
+    pub(crate) key_before: Option<KeyState>,
+    pub(crate) seen: Option<Seen>,
+}
+
+/// An event whose scope is known.
+pub(crate) fn event(
+    policy: &Policy,
+    event: &Event,
+    message: &IncidentReceived,
+    arrival: &Arrival<'_>,
+    remembered: Option<KeyState>,
+    open: Option<&Incident>,
+    shards_per_job: u16,
+) -> Decided {
+    let resolved = open.filter(|_| event.status == Some(Status::Resolved));
+    let included = match (policy.classify(event), resolved) {
+        (Verdict::Included(included), _) => included,
+        // What resolves an open incident is told, whatever a rule says by then: a threshold crossed back, or a rule that was
+        // edited, must not leave an alarm standing.
+        (_, Some(incident)) => as_opened(incident),
+        (Verdict::Excluded { rule }, None) => {
+            let mut record = record(message, Some(arrival.scope), "excluded", event);
+            record.rule = Some(rule);
+            record.reason = Some(Reason::ExcludedByRule);
+            return untold(record);
+        }
+        (Verdict::Unclassified, None) => {
+            let mut record = record(message, Some(arrival.scope), "unclassified", event);
+            record.reason = Some(Reason::Unclassified);
+            record.jobs = note_to_operators(message, Reason::Unclassified, event);
+            return untold(record);
+        }
+    };
+    if *arrival.scope == Scope::Platform && !policy.may_be_platform_wide(&included) {
+        // One tenant's configuration is nobody else's business.
+        return unplaced(message, Reason::TenantMissing);
+    }
+    let mut record = record(message, Some(arrival.scope), "included", event);
+    record.category = included.category;
+    record.rule = Some(included.rule.clone());
+    record.warnings.clone_from(&included.warnings);
+    let step = advance(remembered.as_ref(), open, event, &included, arrival);
+    stepped(record, step, open, remembered, shards_per_job, arrival)
+}
+
+/// Somebody's words on an incident.
+pub(crate) fn update(
+    incident: &Incident,
+    status: Option<Status>,
+    words: &str,
+    message: &IncidentReceived,
+    arrival: &Arrival<'_>,
+    shards_per_job: u16,
+) -> Decided {
+    let record = EventRecord {
+        event_id: message.event_id.clone(),
+        scope: Some(incident.scope.clone()),
+        accepted_at: message.accepted_at,
+        classification: "included".to_owned(),
+        category: incident.category,
+        rule: Some(incident.rule.clone()),
+        reason: None,
+        incident_id: Some(incident.id.to_string()),
+        update: None,
+        event_type: incident.event_type.clone(),
+        title: incident.title.clone(),
+        warnings: Vec::new(),
+        jobs: Vec::new(),
+    };
+    let key = KeyState {
+        incident_id: incident.id.clone(),
+        open: incident.resolved_at.is_none(),
+        source_started_at: incident.source_started_at,
+    };
+    let step = advance_by_update(incident, status, words, arrival);
+    stepped(record, step, Some(incident), Some(key), shards_per_job, arrival)
+}
+
+/// An event that nobody can place: stored, and the operators are told, once per reason, type and hour.
+pub(crate) fn unplaced(message: &IncidentReceived, reason: Reason) -> Decided {
+    let (event_type, title) = match &message.body {
+        Body::Event(event) => (event.event_type.clone(), event.title.clone()),
+        Body::Update { .. } => ("update".to_owned(), String::new()),
+    };
+    let mut record = EventRecord {
+        event_id: message.event_id.clone(),
+        scope: None,
+        accepted_at: message.accepted_at,
+        classification: "unclassified".to_owned(),
+        category: None,
+        rule: None,
+        reason: Some(reason),
+        incident_id: None,
+        update: None,
+        event_type,
+        title,
+        warnings: Vec::new(),
+        jobs: Vec::new(),
+    };
+    if let Body::Event(event) = &message.body {
+        record.jobs = note_to_operators(message, reason, event);
+    }
+    untold(record)
+}
+
+fn untold(record: EventRecord) -> Decided {
+    let seen = Seen { at: record.accepted_at, incident_id: None, event: Some(EventRecord { jobs: Vec::new(), ..record.clone() }) };
+    Decided { record, head: None, update: None, key_before: None, seen: Some(seen) }
+}
+
+fn stepped(
+    mut record: EventRecord,
+    step: Step,
+    open: Option<&Incident>,
+    key_before: Option<KeyState>,
+    shards_per_job: u16,
+    arrival: &Arrival<'_>,
+) -> Decided {
+    let before = open.map_or(0, |incident| incident.version);
+    match step {
+        Step::Open(pair) | Step::Update(pair) => {
+            let (incident, update) = *pair;
+            record.incident_id = Some(incident.id.to_string());
+            record.update = Some(update.number);
+            record.jobs = routing(&incident, &update, shards_per_job);
+            let seen = (before == 0).then(|| Seen {
+                at: arrival.accepted_at,
+                incident_id: Some(incident.id.clone()),
+                event: None,
+            });
+            Decided { record, head: Some((incident, before)), update: Some(update), key_before, seen }
+        }
+        Step::Repeat(incident) => {
+            record.incident_id = Some(incident.id.to_string());
+            record.reason = Some(Reason::Repeat);
+            Decided { record, head: Some((*incident, before)), update: None, key_before, seen: None }
+        }
+        Step::Stale => {
+            record.reason = Some(Reason::Stale);
+            Decided { record, head: None, update: None, key_before: None, seen: None }
+        }
+        Step::ResolveWithoutOpen => {
+            record.reason = Some(Reason::ResolveWithoutOpen);
+            Decided { record, head: None, update: None, key_before: None, seen: None }
+        }
+    }
+}
+
+fn routing(incident: &Incident, update: &Update, shards_per_job: u16) -> Vec<Value> {
+    let job = |route| {
+        let job = Job::Route(RoutingJob {
+            v: VERSION,
+            correlation_id: update.correlation_id.clone(),
+            incident_id: incident.id.clone(),
+            update: update.number,
+            route,
+        });
+        serde_json::to_value(job).unwrap_or_default()
+    };
+    match &incident.scope {
+        Scope::Tenant(tenant) => vec![job(Route::Tenant(tenant.clone()))],
+        Scope::Platform => {
+            let step = shards_per_job.clamp(1, SHARDS);
+            let firsts = (0..SHARDS).step_by(usize::from(step));
+            firsts.map(|first| {
+                let end = first.saturating_add(step).min(SHARDS);
+                job(Route::Shards { first, next: first, end, after: None })
+            })
+            .collect()
+        }
+    }
+}
+
+/// An event for the operators' own tenant about an event that nobody could place. It is one incident a type, reason and
+/// hour: the key holds the hour, and everything after the first in that hour is a repeat.
+fn note_to_operators(message: &IncidentReceived, reason: Reason, event: &Event) -> Vec<Value> {
+    if event.event_type == OPERATORS_TYPE {
+        return Vec::new();
+    }
+    let operators = TenantId::operators();
+    let hour = message.accepted_at.as_second() / 3_600;
+    let mut labels = BTreeMap::new();
+    labels.insert("reason".to_owned(), reason.as_str().to_owned());
+    labels.insert("event_id".to_owned(), message.event_id.to_string());
+    let note = Event {
+        format: Format::Native,
+        source: "tocsin".to_owned(),
+        event_type: OPERATORS_TYPE.to_owned(),
+        dedup_key: format!("{reason}:{}:{hour}", event.event_type),
+        severity: event.severity.max(Severity::Warning),
+        severity_given: None,
+        title: format!("Nobody was told of an event of type {}: {reason}", event.event_type),
+        message: format!("{} Source: {}. Title: {}. Event: {}.", reason.sentence(), event.source, event.title, message.event_id),
+        public_title: None,
+        public_message: None,
+        status: None,
+        tenant_ids: vec![operators.clone()],
+        platform: false,
+        components: Vec::new(),
+        regions: Vec::new(),
+        starts_at: None,
+        measurements: BTreeMap::new(),
+        labels,
+        links: Vec::new(),
+        details: Map::new(),
+        public: None,
+        cut: Vec::new(),
+    }
+    .capped();
+    let received = IncidentReceived {
+        v: VERSION,
+        event_id: EventId::derived(&[message.event_id.as_str(), "operators"]),
+        correlation_id: message.correlation_id.clone(),
+        accepted_at: message.accepted_at,
+        integration_id: IntegrationId::new("tocsin"),
+        scope: Some(Scope::Tenant(operators)),
+        trouble: None,
+        body: Body::Event(Box::new(note)),
+    };
+    vec![serde_json::to_value(Job::Receive(Box::new(received))).unwrap_or_default()]
+}
+
+fn as_opened(incident: &Incident) -> Included {
+    Included {
+        category: incident.category,
+        kind: incident.kind,
+        rule: incident.rule.clone(),
+        public: incident.public,
+        public_sentence: incident.public_title.clone(),
+        low_balance: incident.low_balance,
+        warnings: Vec::new(),
+    }
+}
+
+fn record(message: &IncidentReceived, scope: Option<&Scope>, classification: &str, event: &Event) -> EventRecord {
+    EventRecord {
+        event_id: message.event_id.clone(),
+        scope: scope.cloned(),
+        accepted_at: message.accepted_at,
+        classification: classification.to_owned(),
+        category: None,
+        rule: None,
+        reason: None,
+        incident_id: None,
+        update: None,
+        event_type: event.event_type.clone(),
+        title: event.title.clone(),
+        warnings: Vec::new(),
+        jobs: Vec::new(),
+    }
+}

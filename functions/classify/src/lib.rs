@@ -1,0 +1,159 @@
+//! Trigger  `ClassifyQueue` (FIFO, one group an incident key)
+//! Reads    the event's record, the key, the open incident, the tenant
+//! Writes   event, incident, timeline and key in one transaction
+//! Emits    routing jobs; a note to the operators about what nobody can place
+//! Fails    AWS fault: retried in order. Poison: dead letter
+//! Config   [`config::Config`]
+//!
+//! A redelivered event finds its record and emits the jobs stored there again: "already done" never means "nothing to do".
+
+pub mod config;
+mod decide;
+
+use aws::sqs::{Outgoing, Queues};
+use config::Config;
+use contracts::queue::{Body, IncidentReceived, Job};
+use decide::Decided;
+use domain::ids::{IncidentId, Scope};
+use domain::incident::Arrival;
+use domain::policy::Policy;
+use domain::reason::Reason;
+use runtime::queue::{Failure, Meta, QueueFunction, Setup};
+use runtime::{Aws, StartError, metrics};
+use store::Table;
+use store::events::EventRecord;
+use store::incidents::Change;
+
+/// The function.
+#[derive(Debug)]
+pub struct Classify {
+    config: Config,
+    policy: Policy,
+    table: Table,
+    queues: Queues,
+}
+
+/// How often a lost race is decided again before the record goes back to its queue.
+const RACES: usize = 5;
+
+impl QueueFunction for Classify {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+    type Message = IncidentReceived;
+
+    async fn start(aws: &Aws) -> Result<Self, StartError> {
+        let config = Config::from_env()?;
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
+        Ok(Self { policy: Policy::embedded().map_err(StartError::new)?, table, queues: Queues::new(aws.config()), config })
+    }
+
+    fn setup(&self) -> Setup {
+        Setup::fifo(&self.config.dead_letter_queue_url, &[&self.config.classify_queue_url])
+    }
+
+    async fn handle(&self, message: IncidentReceived, _meta: &Meta) -> Result<(), Failure> {
+        for _ in 0..RACES {
+            // Whoever's event cannot be placed is stored under no scope, so both places are looked at.
+            for scope in [message.scope.as_ref(), None] {
+                if let Some(record) = self.table.event(&message.event_id, scope).await.map_err(runtime::queue::table)? {
+                    return self.emit(&record).await;
+                }
+            }
+            let decided = self.decide(&message).await?;
+            let change = Change {
+                record: &decided.record,
+                head: decided.head.as_ref().map(|(incident, before)| (incident, *before)),
+                update: decided.update.as_ref(),
+                key_before: decided.key_before.as_ref(),
+                seen: decided.seen.as_ref(),
+            };
+            if self.table.record_change(&change).await.map_err(runtime::queue::table)? {
+                count(&decided.record);
+                return self.emit(&decided.record).await;
+            }
+        }
+        Err(Failure::retry("race", "another writer was first five times"))
+    }
+}
+
+impl Classify {
+    async fn decide(&self, message: &IncidentReceived) -> Result<Decided, Failure> {
+        let trouble = match (&message.trouble, &message.scope) {
+            (Some(reason), _) => Some(*reason),
+            (None, None) => Some(Reason::TenantMissing),
+            (None, Some(Scope::Tenant(tenant))) => {
+                let known = self.table.settings(tenant).await.map_err(runtime::queue::table)?.is_some();
+                (!known).then_some(Reason::TenantUnknown)
+            }
+            (None, Some(Scope::Platform)) => None,
+        };
+        let scope = match (trouble, &message.scope) {
+            (None, Some(scope)) => scope.clone(),
+            _ => return Ok(decide::unplaced(message, trouble.unwrap_or(Reason::TenantMissing))),
+        };
+        match &message.body {
+            Body::Event(event) => {
+                let key = domain::incident::key(&scope, &message.integration_id, &event.source, &event.dedup_key);
+                let remembered = self.table.key_state(&scope, &key).await.map_err(runtime::queue::table)?;
+                let open = match remembered.as_ref().filter(|state| state.open) {
+                    Some(state) => Some(self.head(&state.incident_id).await?),
+                    None => None,
+                };
+                let arrival = arrival(message, &scope, &key);
+                let shards = self.config.shards_per_job;
+                Ok(decide::event(&self.policy, event, message, &arrival, remembered, open.as_ref(), shards))
+            }
+            Body::Update { incident_id, status, message: words, .. } => {
+                let incident = self.head(incident_id).await?;
+                let arrival = arrival(message, &incident.scope, &incident.key);
+                Ok(decide::update(&incident, *status, words, message, &arrival, self.config.shards_per_job))
+            }
+        }
+    }
+
+    async fn head(&self, id: &IncidentId) -> Result<domain::incident::Incident, Failure> {
+        let incident = self.table.incident(id).await.map_err(runtime::queue::table)?;
+        incident.ok_or_else(|| Failure::poison("the incident that this is about is not in the table"))
+    }
+
+    async fn emit(&self, record: &EventRecord) -> Result<(), Failure> {
+        for job in &record.jobs {
+            let job: Job = serde_json::from_value(job.clone())
+                .map_err(|_| Failure::poison("a stored routing job cannot be read"))?;
+            let (url, group, dedup, body) = match &job {
+                Job::Route(route) => {
+                    let body = serde_json::to_string(route);
+                    (&self.config.subscription_lookup_queue_url, route.group(), route.deduplication_id(), body)
+                }
+                Job::Receive(received) => {
+                    let body = serde_json::to_string(received);
+                    (&self.config.classify_queue_url, received.group(), received.deduplication_id(), body)
+                }
+            };
+            let body = body.map_err(|_| Failure::poison("a routing job cannot be written"))?;
+            let outgoing = Outgoing { body, group: Some(group), dedup: Some(dedup), ..Outgoing::default() };
+            self.queues.send(url, &outgoing).await.map_err(runtime::queue::aws)?;
+        }
+        Ok(())
+    }
+}
+
+fn arrival<'a>(message: &'a IncidentReceived, scope: &'a Scope, key: &'a str) -> Arrival<'a> {
+    Arrival {
+        event_id: &message.event_id,
+        scope,
+        key,
+        integration_id: &message.integration_id,
+        correlation_id: &message.correlation_id,
+        accepted_at: message.accepted_at,
+    }
+}
+
+/// One count for what became of the event, named for the question that a user asks.
+fn count(record: &EventRecord) {
+    match record.classification.as_str() {
+        "excluded" => metrics::count("IncidentExcluded", 1),
+        "unclassified" => metrics::count("IncidentUnclassified", 1),
+        _ if record.reason.is_some() => metrics::count("IncidentRepeated", 1),
+        _ => metrics::count("IncidentClassified", 1),
+    }
+}

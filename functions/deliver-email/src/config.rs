@@ -1,0 +1,25 @@
+//! What the template tells this function.
+
+runtime::config! {
+    /// The environment of `deliver-email`.
+    pub struct Config {
+        /// The table.
+        pub table_name: String = "TABLE_NAME",
+        /// The urgent lane.
+        pub urgent_queue_url: String = "DELIVER_EMAIL_QUEUE_URL",
+        /// The bulk lane.
+        pub bulk_queue_url: String = "DELIVER_EMAIL_BULK_QUEUE_URL",
+        /// Where poison goes.
+        pub dead_letter_queue_url: String = "DELIVER_EMAIL_DEAD_LETTER_QUEUE_URL",
+        /// The KMS key that wraps the data keys.
+        pub kms_key_id: String = "KMS_KEY_ID",
+        /// The verified sender.
+        pub email_from: String = "EMAIL_FROM",
+        /// Least milliseconds between two sends of one environment: the quota's share of it.
+        pub send_interval_ms: u64 = "EMAIL_SEND_INTERVAL_MS",
+        /// What links in messages begin with, without a slash at the end.
+        pub public_base_url: String = "PUBLIC_BASE_URL",
+        /// Days that rows of incidents are kept.
+        pub retention_days: u32 = "RETENTION_DAYS",
+    }
+}

@@ -1,0 +1,107 @@
+//! Trigger  `DeliverEmailQueue`, `DeliverEmailBulkQueue`
+//! Reads    nothing: the message carries all
+//! Writes   the delivery row (claim, mark), failed attempts, due work
+//! Emits    one SES message; retries to its own bulk lane
+//! Fails    the address: recorded and tried again. AWS: back to the queue. Poison: dead letter
+//! Config   [`config::Config`]
+
+pub mod config;
+
+use aws::ses::{MailError, Mailer};
+use aws::sqs::Queues;
+use config::Config;
+use contracts::queue::{Delivery, Target};
+use delivery::outbound_link::ReadOn;
+use delivery::{Deliverer, Sender, Sent};
+use domain::render;
+use jiff::Timestamp;
+use runtime::queue::{Failure, Meta, QueueFunction, Setup};
+use runtime::{Aws, Pace, StartError};
+use std::time::Duration;
+use store::{StoreError, Table};
+use vault::Keyring;
+
+/// The function.
+#[derive(Debug)]
+pub struct DeliverEmail {
+    config: Config,
+    deliverer: Deliverer,
+    mail: Mail,
+}
+
+#[derive(Debug)]
+struct Mail {
+    mailer: Mailer,
+    keyring: Keyring,
+    pace: Pace,
+    from: String,
+    links: ReadOn,
+}
+
+impl QueueFunction for DeliverEmail {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+    type Message = Delivery;
+
+    async fn start(aws: &Aws) -> Result<Self, StartError> {
+        let config = Config::from_env()?;
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
+        let kms = aws::kms::Keys::new(aws.config());
+        let keyring = vault::load(&table, &kms, &config.kms_key_id, runtime::clock::now()).await;
+        let mail = Mail {
+            mailer: Mailer::new(aws.config()),
+            keyring: keyring.map_err(StartError::new)?,
+            pace: Pace::new(Duration::from_millis(config.send_interval_ms)),
+            from: config.email_from.clone(),
+            links: ReadOn::new(&config.public_base_url),
+        };
+        let deliverer = Deliverer {
+            table,
+            queues: Queues::new(aws.config()),
+            urgent_url: config.urgent_queue_url.clone(),
+            bulk_url: config.bulk_queue_url.clone(),
+            function: Self::NAME,
+        };
+        Ok(Self { config, deliverer, mail })
+    }
+
+    fn setup(&self) -> Setup {
+        let config = &self.config;
+        Setup::lanes(&config.dead_letter_queue_url, &config.urgent_queue_url, &config.bulk_queue_url)
+    }
+
+    async fn handle(&self, delivery: Delivery, meta: &Meta) -> Result<(), Failure> {
+        self.deliverer.deliver(&self.mail, delivery, meta).await
+    }
+}
+
+impl Sender for Mail {
+    async fn slot(&self, _delivery: &Delivery, _now: Timestamp) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
+
+    async fn send(&self, delivery: &Delivery, _time_limit: Duration) -> Sent {
+        let Target::Email { address } = &delivery.target else {
+            return delivery::refused("not_an_email_target");
+        };
+        let read = self.links.link(&self.keyring, &delivery.alert);
+        let unsubscribe = self.links.unsubscribe(&self.keyring, &delivery.alert, &delivery.destination);
+        let (Ok(read), Ok(unsubscribe)) = (read, unsubscribe) else {
+            return Sent::Unavailable { code: "link_key".to_owned() };
+        };
+        let read = render::Read { incident_url: read, unsubscribe_url: Some(unsubscribe.clone()) };
+        let email = render::email(&delivery.alert, &delivery.why, &read);
+        let mime = match render::mime(&self.from, address.expose(), &email, Some(&unsubscribe)) {
+            Ok(mime) => mime,
+            Err(_) => return delivery::refused("cannot_be_written"),
+        };
+        self.pace.wait().await;
+        match self.mailer.send_raw(&self.from, address.expose(), mime).await {
+            Ok(id) => Sent::Accepted { provider_id: Some(id) },
+            Err(MailError::Throttled) => Sent::Throttled,
+            Err(MailError::DailyQuota) => Sent::QuotaExhausted,
+            Err(MailError::Refused { code }) => delivery::refused(&code),
+            Err(MailError::Denied { code }) => Sent::Unavailable { code },
+            Err(MailError::Unavailable) => Sent::Unavailable { code: "ses".to_owned() },
+        }
+    }
+}

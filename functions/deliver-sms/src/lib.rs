@@ -1,0 +1,115 @@
+//! Trigger  `DeliverSmsQueue`, `DeliverSmsBulkQueue`
+//! Reads    nothing: the message carries all
+//! Writes   the delivery row (claim, mark), failed attempts, due work
+//! Emits    one SMS through SNS; retries to its own bulk lane
+//! Fails    the number: recorded and tried again. AWS: back to the queue. Poison: dead letter
+//! Config   [`config::Config`]
+//!
+//! SNS answers with a message id even for what it will not send; "accepted" is never "delivered".
+
+pub mod config;
+
+use aws::sns::{Sms, SmsError, Texter};
+use aws::sqs::Queues;
+use config::Config;
+use contracts::queue::{Delivery, Target};
+use delivery::{Deliverer, Sender, Sent};
+use domain::policy::Policy;
+use domain::render;
+use jiff::Timestamp;
+use runtime::queue::{Failure, Meta, QueueFunction, Setup};
+use runtime::{Aws, Pace, StartError};
+use std::time::Duration;
+use store::{StoreError, Table};
+
+/// The function.
+#[derive(Debug)]
+pub struct DeliverSms {
+    config: Config,
+    deliverer: Deliverer,
+    texts: Texts,
+}
+
+#[derive(Debug)]
+struct Texts {
+    texter: Texter,
+    policy: Policy,
+    pace: Pace,
+    sender_id: Option<String>,
+    base: String,
+}
+
+impl QueueFunction for DeliverSms {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+    type Message = Delivery;
+
+    async fn start(aws: &Aws) -> Result<Self, StartError> {
+        let config = Config::from_env()?;
+        let texts = Texts {
+            texter: Texter::new(aws.config()),
+            policy: Policy::embedded().map_err(StartError::new)?,
+            pace: Pace::new(Duration::from_millis(config.send_interval_ms)),
+            sender_id: config.sender_id.clone(),
+            base: config.public_base_url.trim_end_matches('/').to_owned(),
+        };
+        let deliverer = Deliverer {
+            table: Table::new(aws.config(), &config.table_name, config.retention_days),
+            queues: Queues::new(aws.config()),
+            urgent_url: config.urgent_queue_url.clone(),
+            bulk_url: config.bulk_queue_url.clone(),
+            function: Self::NAME,
+        };
+        Ok(Self { config, deliverer, texts })
+    }
+
+    fn setup(&self) -> Setup {
+        let config = &self.config;
+        Setup::lanes(&config.dead_letter_queue_url, &config.urgent_queue_url, &config.bulk_queue_url)
+    }
+
+    async fn handle(&self, delivery: Delivery, meta: &Meta) -> Result<(), Failure> {
+        self.deliverer.deliver(&self.texts, delivery, meta).await
+    }
+}
+
+impl Sender for Texts {
+    async fn slot(&self, _delivery: &Delivery, _now: Timestamp) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
+
+    async fn send(&self, delivery: &Delivery, _time_limit: Duration) -> Sent {
+        let Target::Sms { phone, compliance } = &delivery.target else {
+            return delivery::refused("not_an_sms_target");
+        };
+        let alert = &delivery.alert;
+        let link = match alert.public {
+            true => format!("{}/status/incidents/{}", self.base, alert.incident_id),
+            false => format!("{}/status", self.base),
+        };
+        let text = render::sms(alert, &delivery.why, &link);
+        // The number's own country decides; where the number does not tell, the tenant's.
+        let country = phone.country().or_else(|| compliance.country.clone());
+        let dlt = country.and_then(|code| self.policy.compliance.country(&code)).is_some_and(|rule| rule.dlt_required);
+        if dlt && (compliance.dlt_entity_id.is_none() || compliance.dlt_template_id.is_none()) {
+            return delivery::refused("dlt_registration_missing");
+        }
+        let sms = Sms {
+            phone: phone.expose().to_owned(),
+            text: text.text,
+            sender_id: compliance.sender_id.clone().or_else(|| self.sender_id.clone()),
+            entity_id: compliance.dlt_entity_id.clone().filter(|_| dlt),
+            template_id: compliance.dlt_template_id.clone().filter(|_| dlt),
+            ..Sms::default()
+        };
+        self.pace.wait().await;
+        match self.texter.send(&sms).await {
+            Ok(id) => Sent::Accepted { provider_id: Some(id) },
+            Err(SmsError::Throttled) => Sent::Throttled,
+            Err(SmsError::QuotaExhausted) => Sent::QuotaExhausted,
+            Err(SmsError::OptedOut) => delivery::refused("opted_out"),
+            Err(SmsError::Refused { code }) => delivery::refused(&code),
+            Err(SmsError::Denied { code }) => Sent::Unavailable { code },
+            Err(SmsError::Unavailable) => Sent::Unavailable { code: "sns".to_owned() },
+        }
+    }
+}

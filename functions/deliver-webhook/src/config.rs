@@ -1,0 +1,25 @@
+//! What the template tells this function.
+
+runtime::config! {
+    /// The environment of `deliver-webhook`.
+    pub struct Config {
+        /// The table.
+        pub table_name: String = "TABLE_NAME",
+        /// The urgent lane.
+        pub urgent_queue_url: String = "DELIVER_WEBHOOK_QUEUE_URL",
+        /// The bulk lane.
+        pub bulk_queue_url: String = "DELIVER_WEBHOOK_BULK_QUEUE_URL",
+        /// Where poison goes.
+        pub dead_letter_queue_url: String = "DELIVER_WEBHOOK_DEAD_LETTER_QUEUE_URL",
+        /// The KMS key that wraps the data keys.
+        pub kms_key_id: String = "KMS_KEY_ID",
+        /// Exact host:port that the SSRF guard lets through; only the local stage may set it.
+        pub outbound_exceptions: Option<String> = "OUTBOUND_EXCEPTIONS",
+        /// One more root certificate; only the local stage may set it.
+        pub outbound_extra_root: Option<String> = "OUTBOUND_EXTRA_ROOT",
+        /// What links in messages begin with, without a slash at the end.
+        pub public_base_url: String = "PUBLIC_BASE_URL",
+        /// Days that rows of incidents are kept.
+        pub retention_days: u32 = "RETENTION_DAYS",
+    }
+}

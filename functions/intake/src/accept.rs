@@ -1,0 +1,308 @@
+//! Accepting: authenticate, validate, normalise, split by tenant, enqueue, answer 202.
+
+use crate::App;
+use aws::sqs::Outgoing;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use contracts::intake::{Defaults, FORMATS, Mapped};
+use contracts::problem::FieldError;
+use contracts::queue::{Body, IncidentReceived, VERSION};
+use domain::classification::Verdict;
+use domain::event::Event;
+use domain::ids::{EventId, IncidentId, IntegrationId, Scope, TenantId};
+use domain::reason::Reason;
+use jiff::Timestamp;
+use runtime::http::{Caller, Correlation, Problem};
+use runtime::{clock, ids, metrics};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::events::Idempotency;
+
+/// The scope that posting needs.
+const WRITE: &str = "incidents:write";
+/// The scope that platform-wide posting needs.
+const PLATFORM: &str = "incidents:platform";
+
+/// The query of `POST /v1/incidents`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Options {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `POST /v1/incidents`
+pub(crate) async fn native(
+    State(app): State<App>,
+    caller: Caller,
+    correlation: Correlation,
+    Query(options): Query<Options>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    caller.require(WRITE)?;
+    let defaults = defaults(&caller);
+    let new_key = ids::suffix();
+    let event = contracts::native::parse(&body, &defaults, &new_key).map_err(Problem::fields)?;
+    let scopes = native_scopes(&app, &caller, &event).await?;
+    if options.dry_run {
+        return crate::dry_run::answer(&app, &event, &scopes).await;
+    }
+    let now = clock::now();
+    let mut stamp = Stamp { event_id: EventId::new(&ids::suffix()), at: now, correlation_id: correlation.0 };
+    if let Some(key) = headers.get("idempotency-key") {
+        stamp = remembered(&app, &caller, key.to_str().unwrap_or_default(), &body, stamp).await?;
+    }
+    // An idempotent repeat is sent again under the first request's id: the record proves no send, and what did arrive is
+    // dropped behind the queue.
+    let dedup_key = if event.dedup_key == new_key { stamp.event_id.to_string() } else { event.dedup_key.clone() };
+    let event = Event { dedup_key: dedup_key.clone(), ..event };
+    let body = Body::Event(Box::new(event));
+    let messages = scopes.into_iter().map(|scope| stamp.message(&caller, Some(scope), None, body.clone()));
+    send(&app, messages.collect()).await?;
+    metrics::count_by("IncidentAccepted", "format", "native", 1);
+    let answer = json!({"event_id": stamp.event_id, "dedup_key": dedup_key});
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// `POST /v1/incidents/{id}/updates`
+pub(crate) async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    correlation: Correlation,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    caller.require(WRITE)?;
+    let update = contracts::native::parse_update(&body).map_err(Problem::fields)?;
+    let incident = match IncidentId::parse(&id) {
+        Some(id) => app.table.incident(&id).await.map_err(unavailable)?,
+        None => None,
+    };
+    // What a token may not speak for does not exist for it.
+    let incident = incident.filter(|incident| may_speak(&caller, &incident.scope)).ok_or_else(no_incident)?;
+    if incident.resolved_at.is_some() {
+        return Err(Problem::conflict(
+            "the incident is resolved: nothing more is told about it; post a new event to open a new one",
+        ));
+    }
+    let now = clock::now();
+    let mut stamp = Stamp { event_id: EventId::new(&ids::suffix()), at: now, correlation_id: correlation.0 };
+    if let Some(key) = headers.get("idempotency-key") {
+        stamp = remembered(&app, &caller, key.to_str().unwrap_or_default(), &body, stamp).await?;
+    }
+    let body = Body::Update {
+        incident_id: incident.id.clone(),
+        key: incident.key.clone(),
+        status: update.status,
+        message: update.message,
+    };
+    let message = stamp.message(&caller, Some(incident.scope), None, body);
+    send(&app, vec![message]).await?;
+    metrics::count_by("IncidentAccepted", "format", "update", 1);
+    let answer = json!({"event_id": stamp.event_id, "incident_id": incident.id});
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// `POST /v1/intake/{format}`
+pub(crate) async fn drop_in(
+    State(app): State<App>,
+    caller: Caller,
+    correlation: Correlation,
+    Path(format): Path<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    caller.require(WRITE)?;
+    let defaults = defaults(&caller);
+    let known = |event_type: &str| app.policy.knows(event_type);
+    let mapped = match format.as_str() {
+        "alertmanager" => contracts::alertmanager::parse(&body, &defaults, &known).map_err(Problem::fields)?,
+        _ => {
+            let detail = format!("there is no such intake format; there are: {}", FORMATS.join(", "));
+            return Err(Problem::not_found(&detail));
+        }
+    };
+    let at = clock::now();
+    let mut messages = Vec::new();
+    let mut events = Vec::new();
+    for entry in mapped {
+        let event_id = event_id(&caller, &format, &entry);
+        let stamp = Stamp { event_id: event_id.clone(), at, correlation_id: correlation.0.clone() };
+        events.push(json!({"event_id": event_id, "dedup_key": entry.event.dedup_key}));
+        for (scope, trouble) in drop_in_scopes(&app, &caller, &entry) {
+            messages.push(stamp.message(&caller, scope, trouble, Body::Event(Box::new(entry.event.clone()))));
+        }
+    }
+    let count = u64::try_from(events.len()).unwrap_or(0);
+    send(&app, messages).await?;
+    metrics::count_by("IncidentAccepted", "format", &format, count);
+    Ok((StatusCode::ACCEPTED, Json(json!({"events": events}))).into_response())
+}
+
+/// The id of a drop-in event: derived where the source calls it anything, so that a re-sent notification is the same event.
+fn event_id(caller: &Caller, format: &str, mapped: &Mapped) -> EventId {
+    match &mapped.identity {
+        Some(identity) => {
+            let mut parts = vec![caller.integration_id.as_str(), format];
+            parts.extend(identity.iter().map(String::as_str));
+            EventId::derived(&parts)
+        }
+        None => EventId::new(&ids::suffix()),
+    }
+}
+
+/// Whose a native event is. Everything that cannot be told is refused: the caller is there to mend it.
+async fn native_scopes(app: &App, caller: &Caller, event: &Event) -> Result<Vec<Scope>, Problem> {
+    if event.platform {
+        caller.require(PLATFORM)?;
+        if let Verdict::Included(included) = app.policy.classify(event)
+            && !app.policy.may_be_platform_wide(&included)
+        {
+            return Err(Problem::fields(vec![FieldError::new(
+                "/platform",
+                "this type of event is about one tenant's configuration; name the tenant in `tenant_ids`",
+            )]));
+        }
+        return Ok(vec![Scope::Platform]);
+    }
+    let mut scopes = Vec::new();
+    let mut errors = Vec::new();
+    for (index, tenant) in event.tenant_ids.iter().enumerate() {
+        // Whether a tenant exists is told only to who may speak for it.
+        if !caller.may_speak_for(tenant) {
+            return Err(Problem::forbidden(&format!(
+                "this token may not post for the tenant of /tenant_ids/{index}; use a token that names it"
+            )));
+        }
+        match app.table.settings(tenant).await.map_err(unavailable)? {
+            Some(_) => scopes.push(Scope::Tenant(tenant.clone())),
+            None => errors.push(FieldError::new(
+                format!("/tenant_ids/{index}"),
+                "there is no such tenant; an admin creates it with PUT /v1/tenants/{tenant}",
+            )),
+        }
+    }
+    if errors.is_empty() { Ok(scopes) } else { Err(Problem::fields(errors)) }
+}
+
+/// Whose a drop-in event is. A monitor that gets a 4xx drops the whole notification, so what cannot be placed is accepted,
+/// stored, and told to the operators.
+fn drop_in_scopes(app: &App, caller: &Caller, mapped: &Mapped) -> Vec<(Option<Scope>, Option<Reason>)> {
+    let event = &mapped.event;
+    if event.platform {
+        let allowed = caller.has(PLATFORM);
+        let fits = match app.policy.classify(event) {
+            Verdict::Included(included) => app.policy.may_be_platform_wide(&included),
+            Verdict::Excluded { .. } | Verdict::Unclassified => true,
+        };
+        return vec![match (allowed, fits) {
+            (true, true) => (Some(Scope::Platform), None),
+            (false, _) => (None, Some(Reason::TenantNotAllowed)),
+            (true, false) => (None, Some(Reason::TenantMissing)),
+        }];
+    }
+    let mut scopes: Vec<(Option<Scope>, Option<Reason>)> = Vec::new();
+    let (mine, others): (Vec<&TenantId>, Vec<&TenantId>) =
+        event.tenant_ids.iter().take(domain::event::TENANTS_MAX).partition(|tenant| caller.may_speak_for(tenant));
+    scopes.extend(mine.into_iter().map(|tenant| (Some(Scope::Tenant(tenant.clone())), None)));
+    if !others.is_empty() {
+        scopes.push((None, Some(Reason::TenantNotAllowed)));
+    } else if !mapped.bad_tenants.is_empty() || event.tenant_ids.len() > domain::event::TENANTS_MAX {
+        scopes.push((None, Some(Reason::TenantUnknown)));
+    } else if scopes.is_empty() {
+        scopes.push((None, Some(Reason::TenantMissing)));
+    }
+    scopes
+}
+
+/// Identity and time of an accepted event.
+struct Stamp {
+    event_id: EventId,
+    at: Timestamp,
+    correlation_id: String,
+}
+
+impl Stamp {
+    fn message(&self, caller: &Caller, scope: Option<Scope>, trouble: Option<Reason>, body: Body) -> IncidentReceived {
+        IncidentReceived {
+            v: VERSION,
+            event_id: self.event_id.clone(),
+            correlation_id: self.correlation_id.clone(),
+            accepted_at: self.at,
+            integration_id: integration(caller),
+            scope,
+            trouble,
+            body,
+        }
+    }
+}
+
+/// All or nothing: a failed send answers 503, the caller sends again, and what did arrive is the same message.
+async fn send(app: &App, messages: Vec<IncidentReceived>) -> Result<(), Problem> {
+    let mut outgoing = Vec::with_capacity(messages.len());
+    for message in &messages {
+        let body = serde_json::to_string(message).map_err(|_| Problem::internal())?;
+        outgoing.push(Outgoing {
+            body,
+            group: Some(message.group()),
+            dedup: Some(message.deduplication_id()),
+            ..Outgoing::default()
+        });
+    }
+    app.queues.send_all(&app.config.classify_queue_url, outgoing).await.map_err(|unsent| {
+        tracing::error!(unsent = unsent.indices.len(), of = unsent.of, "events could not be queued");
+        Problem::unavailable()
+    })
+}
+
+async fn remembered(app: &App, caller: &Caller, key: &str, body: &[u8], stamp: Stamp) -> Result<Stamp, Problem> {
+    if key.is_empty() || key.len() > 255 {
+        return Err(Problem::fields(vec![FieldError::new("header:Idempotency-Key", "must have 1 to 255 characters")]));
+    }
+    let body_hash = domain::ids::digest(&[&String::from_utf8_lossy(body)]);
+    let entry = Idempotency {
+        event_id: stamp.event_id.clone(),
+        body_hash: body_hash.clone(),
+        accepted_at: stamp.at,
+        correlation_id: stamp.correlation_id.clone(),
+    };
+    match app.table.remember_idempotency(caller.token_id.as_str(), key, &entry).await.map_err(unavailable)? {
+        None => Ok(stamp),
+        Some(first) if first.body_hash == body_hash => {
+            Ok(Stamp { event_id: first.event_id, at: first.accepted_at, correlation_id: first.correlation_id })
+        }
+        Some(_) => Err(Problem::fields(vec![FieldError::new(
+            "header:Idempotency-Key",
+            "this key was used with another body in the last 24 hours; use a new key for a new event",
+        )])),
+    }
+}
+
+fn defaults(caller: &Caller) -> Defaults {
+    let given = caller.defaults.clone().unwrap_or(Value::Null);
+    serde_json::from_value(given).unwrap_or_default()
+}
+
+fn integration(caller: &Caller) -> IntegrationId {
+    IntegrationId::parse(&caller.integration_id).unwrap_or_else(|| IntegrationId::derived(&[&caller.integration_id]))
+}
+
+/// Whether the caller may post on something of `scope`.
+pub(crate) fn may_speak(caller: &Caller, scope: &Scope) -> bool {
+    match scope {
+        Scope::Platform => caller.has(PLATFORM),
+        Scope::Tenant(tenant) => caller.may_speak_for(tenant),
+    }
+}
+
+pub(crate) fn no_incident() -> Problem {
+    Problem::not_found("there is no such incident for this token")
+}
+
+pub(crate) fn unavailable(error: store::StoreError) -> Problem {
+    tracing::error!(%error, "the table did not answer");
+    Problem::unavailable()
+}

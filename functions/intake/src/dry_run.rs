@@ -1,0 +1,103 @@
+//! `?dry_run=true`: the rule and the number of people per channel, by the same rules, and nothing else happens.
+
+use crate::App;
+use crate::accept::unavailable;
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use domain::classification::Verdict;
+use domain::event::Event;
+use domain::ids::{EventId, IntegrationId, SHARDS, Scope};
+use domain::incident::{Arrival, Incident, Step, Update, advance};
+use domain::plan::{Asked, Outcome, Told, plan};
+use domain::tenant::Destination;
+use domain::vocabulary::Category;
+use runtime::clock;
+use runtime::http::Problem;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use store::subscriptions::Subscriber;
+
+/// Answers a dry run.
+pub(crate) async fn answer(app: &App, event: &Event, scopes: &[Scope]) -> Result<Response, Problem> {
+    let included = match app.policy.classify(event) {
+        Verdict::Included(included) => included,
+        Verdict::Excluded { rule } => return Ok(said("excluded", Some(&rule), &BTreeMap::new(), 0)),
+        Verdict::Unclassified => return Ok(said("unclassified", None, &BTreeMap::new(), 0)),
+    };
+    let (mut told, mut tenants) = (BTreeMap::new(), 0_usize);
+    for scope in scopes {
+        let arrival = Arrival {
+            event_id: &EventId::new("dryrun"),
+            scope,
+            key: "",
+            integration_id: &IntegrationId::new("dryrun"),
+            correlation_id: "",
+            accepted_at: clock::now(),
+        };
+        // As if nothing were open: a dry run asks who would be told of the first message.
+        let event = Event { status: None, ..event.clone() };
+        let Step::Open(pair) = advance(None, None, &event, &included, &arrival) else { continue };
+        let (incident, update) = *pair;
+        // User-level warnings belong to no category; their subscribers are in every one.
+        let category = included.category.unwrap_or(Category::Configurable);
+        match scope {
+            Scope::Tenant(tenant) => {
+                if let Some(subscriber) = app.table.subscriber(tenant, category).await.map_err(unavailable)? {
+                    count(app, &incident, &update, &subscriber, &mut told);
+                    tenants += 1;
+                }
+            }
+            Scope::Platform => {
+                for shard in 0..SHARDS {
+                    let mut after = None;
+                    loop {
+                        let page = app.table.subscribers(category, shard, after.as_ref()).await.map_err(unavailable)?;
+                        for subscriber in &page.subscribers {
+                            count(app, &incident, &update, subscriber, &mut told);
+                            tenants += 1;
+                        }
+                        after = page.next;
+                        if after.is_none() {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Ok(said("included", Some(&included.rule), &told, tenants))
+}
+
+fn count(
+    app: &App,
+    incident: &Incident,
+    update: &Update,
+    subscriber: &Subscriber,
+    told: &mut BTreeMap<&'static str, u64>,
+) {
+    let destinations: Vec<Destination> =
+        subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
+    let decisions = plan(&Asked {
+        incident,
+        updates: std::slice::from_ref(update),
+        settings: &subscriber.settings,
+        destinations: &destinations,
+        told: &Told::default(),
+        policy: &app.policy,
+        now: clock::now(),
+    });
+    for decision in decisions.iter().filter(|decision| !matches!(decision.outcome, Outcome::Skip { .. })) {
+        *told.entry(decision.channel.as_str()).or_default() += 1;
+    }
+}
+
+fn said(classification: &str, rule: Option<&str>, told: &BTreeMap<&'static str, u64>, tenants: usize) -> Response {
+    let answer: Value = json!({
+        "dry_run": true,
+        "classification": classification,
+        "rule": rule,
+        "tenants": tenants,
+        "would_tell": told,
+    });
+    Json(answer).into_response()
+}

@@ -1,0 +1,56 @@
+//! Trigger  `POST /v1/incidents`, `POST /v1/incidents/{id}/updates`, `GET /v1/incidents/{id}`, `GET /v1/events/{id}`,
+//!          `POST /v1/intake/{format}`
+//! Reads    tenants (do they exist?), event records, incidents; for a dry run compiled subscriptions
+//! Writes   idempotency keys
+//! Emits    one message a named tenant, or one for the platform; 202 only when all are durably on the queue
+//! Fails    the caller: problem+json that names the field. AWS: 503 with Retry-After, which Alertmanager tries again
+//! Config   [`config::Config`]
+//!
+//! It decides nothing about incidents.
+
+pub mod config;
+mod accept;
+mod answers;
+mod dry_run;
+
+use aws::sqs::Queues;
+use axum::Router;
+use axum::routing::{get, post};
+use config::Config;
+use domain::policy::Policy;
+use runtime::http::HttpFunction;
+use runtime::{Aws, StartError};
+use std::sync::Arc;
+use store::Table;
+
+/// What every route needs.
+#[derive(Debug)]
+pub struct Intake {
+    config: Config,
+    policy: Policy,
+    table: Table,
+    queues: Queues,
+}
+
+/// The state of the router.
+pub(crate) type App = Arc<Intake>;
+
+impl HttpFunction for Intake {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+
+    async fn start(aws: &Aws) -> Result<Self, StartError> {
+        let config = Config::from_env()?;
+        let table = Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS);
+        Ok(Self { policy: Policy::embedded().map_err(StartError::new)?, table, queues: Queues::new(aws.config()), config })
+    }
+
+    fn router(self: Arc<Self>) -> Router {
+        Router::new()
+            .route("/v1/incidents", post(accept::native))
+            .route("/v1/incidents/{id}", get(answers::incident))
+            .route("/v1/incidents/{id}/updates", post(accept::update))
+            .route("/v1/events/{id}", get(answers::event))
+            .route("/v1/intake/{format}", post(accept::drop_in))
+            .with_state(self)
+    }
+}

@@ -1,0 +1,240 @@
+//! Who may see and change what, which version a write is based on, and the form of bodies and answers.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use contracts::http::scopes::{ALERTS_MANAGE, ALERTS_READ, PLATFORM_ADMIN, SUPPORT_READ};
+use contracts::problem::FieldError;
+use domain::ids::TenantId;
+use domain::vocabulary::Channel;
+use runtime::http::{Caller, Problem};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use store::StoreError;
+use store::tenants::Saved;
+
+/// Scopes that read a tenant's side.
+pub(crate) const READ: &[&str] = &[ALERTS_READ, ALERTS_MANAGE, SUPPORT_READ, PLATFORM_ADMIN];
+/// Scopes that change it.
+pub(crate) const MANAGE: &[&str] = &[ALERTS_MANAGE, PLATFORM_ADMIN];
+/// The largest body of this API, in bytes; a tenant's settings are far below.
+pub(crate) const BODY_MAX: usize = 64 * 1024;
+
+/// The tenant of a path, if the caller has one of the scopes and speaks for it. Another tenant's path does not exist.
+pub(crate) fn tenant(caller: &Caller, path: &str, scopes: &[&str]) -> Result<TenantId, Problem> {
+    caller.require_any(scopes)?;
+    TenantId::parse(path).ok().filter(|tenant| caller.may_speak_for(tenant)).ok_or_else(no_tenant)
+}
+
+pub(crate) fn no_tenant() -> Problem {
+    Problem::not_found("there is no such tenant for this token")
+}
+
+/// What a write must be based on: the version that its If-Match names.
+pub(crate) fn based_on(headers: &HeaderMap, current: u64) -> Result<(), Problem> {
+    match expected(headers)? {
+        Some(versions) if versions.contains(&current) => Ok(()),
+        Some(_) => Err(outdated()),
+        None => Err(field_problem(
+            StatusCode::PRECONDITION_REQUIRED,
+            "header:If-Match",
+            "is missing; send the ETag of the GET that this change is based on",
+        )),
+    }
+}
+
+/// The versions that If-Match names, if it is there. `*` names none, and would let a write run over another one.
+pub(crate) fn expected(headers: &HeaderMap) -> Result<Option<Vec<u64>>, Problem> {
+    let mut given = headers.get_all(header::IF_MATCH).iter().peekable();
+    if given.peek().is_none() {
+        return Ok(None);
+    }
+    let mut versions = Vec::new();
+    for tag in given.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim) {
+        match tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) {
+            // An ETag of ours that is no number of ours is simply not the current one.
+            Some(number) => versions.push(number.parse().unwrap_or(0)),
+            None => {
+                return Err(field_problem(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "header:If-Match",
+                    "must be an ETag as a GET of the same path gave it, such as \"7\" with its quotes",
+                ));
+            }
+        }
+    }
+    Ok(Some(versions))
+}
+
+pub(crate) fn outdated() -> Problem {
+    field_problem(
+        StatusCode::PRECONDITION_FAILED,
+        "header:If-Match",
+        "somebody changed this in between; GET it again, make your change on that, and send the new ETag",
+    )
+}
+
+/// A problem of another status than 422 that is about one field or header.
+pub(crate) fn field_problem(status: StatusCode, pointer: &str, detail: &str) -> Problem {
+    let errors = vec![FieldError::new(pointer, detail)];
+    Problem { errors, ..Problem::new(status, &format!("{pointer}: {detail}")) }
+}
+
+/// A body of at most [`BODY_MAX`].
+#[derive(Debug)]
+pub(crate) struct Limited(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Limited {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 64 KiB; send less");
+        let bytes = Bytes::from_request(request, state).await.map_err(|_| too_large())?;
+        if bytes.len() > BODY_MAX { Err(too_large()) } else { Ok(Self(bytes)) }
+    }
+}
+
+impl Limited {
+    /// The body as JSON of a shape.
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        contracts::problem::parse(&self.0).map_err(|error| Problem::fields(vec![error]))
+    }
+
+    /// As [`Limited::parse`]; no body at all is the default.
+    pub(crate) fn parse_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
+        if self.0.is_empty() { Ok(T::default()) } else { self.parse() }
+    }
+
+    /// What `current` becomes when this merge patch is applied to it.
+    pub(crate) fn patched<T: DeserializeOwned>(&self, current: &impl Serialize) -> Result<T, Problem> {
+        let mut document = serde_json::to_value(current).map_err(|_| Problem::internal())?;
+        crate::patch::merge(&mut document, self.parse()?);
+        let bytes = serde_json::to_vec(&document).map_err(|_| Problem::internal())?;
+        contracts::problem::parse(&bytes).map_err(|error| Problem::fields(vec![error]))
+    }
+}
+
+/// A JSON answer. Nothing of this API may be kept by a cache on the way.
+pub(crate) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A JSON answer with the version that the next write is based on.
+pub(crate) fn tagged(status: StatusCode, version: u64, body: &impl Serialize) -> Response {
+    let mut response = answer(status, body);
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+/// A JSON answer for something new. The location is relative to the collection, because the stage's name before it is only
+/// known to who asked.
+pub(crate) fn created(collection: &str, id: &str, version: u64, body: &impl Serialize) -> Response {
+    let mut response = tagged(StatusCode::CREATED, version, body);
+    if let Ok(location) = HeaderValue::from_str(&format!("{collection}/{id}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// Whatever the table said beyond "done".
+pub(crate) fn saved(result: Result<Saved, StoreError>) -> Result<(), Problem> {
+    match result.map_err(table)? {
+        Saved::Done => Ok(()),
+        Saved::Outdated => Err(outdated()),
+        Saved::NoTenant => Err(no_tenant()),
+        Saved::Taken { by, channel } => {
+            let (pointer, what) = match channel {
+                Channel::Email => ("/email", "e-mail address"),
+                Channel::Sms => ("/phone", "phone number"),
+                Channel::Slack | Channel::Teams | Channel::Webhook => ("/url", "URL"),
+            };
+            let detail = format!("{by} of this tenant has this {what} already; change that one, or delete it first");
+            Err(field_problem(StatusCode::CONFLICT, pointer, &detail))
+        }
+    }
+}
+
+/// What a failure of the table means for the caller.
+pub(crate) fn table(error: StoreError) -> Problem {
+    tracing::error!(%error, "the table did not answer");
+    if error.is_temporary() { Problem::unavailable() } else { Problem::internal() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn headers(tags: &[&str]) -> HeaderMap {
+        tags.iter().map(|tag| (header::IF_MATCH, HeaderValue::from_str(tag).unwrap())).collect()
+    }
+
+    fn status(result: Result<(), Problem>) -> u16 {
+        result.map_or_else(|problem| problem.status.as_u16(), |()| 200)
+    }
+
+    #[test]
+    fn a_write_names_the_version_it_is_based_on() {
+        for (tags, expected) in [
+            (&["\"7\""][..], 200),
+            (&["\"6\", \"7\""], 200),
+            (&["\"6\"", "\"7\""], 200),
+            (&["\"6\""], 412),
+            (&["\"seven\""], 412),
+            (&[], 428),
+            (&["*"], 422),
+            (&["7"], 422),
+            (&["W/\"7\""], 422),
+        ] {
+            assert_eq!(status(based_on(&headers(tags), 7)), expected, "{tags:?}");
+        }
+    }
+
+    #[test]
+    fn another_tenants_path_does_not_exist_and_a_missing_scope_is_said_first() {
+        let caller = Caller {
+            scopes: ["alerts:manage".to_owned()].into(),
+            tenants: Some([TenantId::parse("acme").unwrap()].into()),
+            ..Caller::default()
+        };
+        assert_eq!(tenant(&caller, "acme", MANAGE).unwrap().as_str(), "acme");
+        for path in ["globex", "ACME", "", "acme ", "*"] {
+            assert_eq!(tenant(&caller, path, READ).unwrap_err().status, StatusCode::NOT_FOUND, "{path}");
+        }
+        let reader = Caller { scopes: ["alerts:read".to_owned()].into(), ..caller.clone() };
+        assert!(tenant(&reader, "acme", READ).is_ok());
+        assert_eq!(tenant(&reader, "acme", MANAGE).unwrap_err().status, StatusCode::FORBIDDEN);
+        let poster = Caller { scopes: ["incidents:write".to_owned()].into(), ..caller };
+        assert_eq!(tenant(&poster, "acme", READ).unwrap_err().status, StatusCode::FORBIDDEN);
+        assert_eq!(tenant(&Caller::nobody(), "acme", READ).unwrap_err().status, StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn a_patch_is_checked_as_a_whole_document() {
+        let patch = |text: &str| Limited(Bytes::copy_from_slice(text.as_bytes()));
+        let current = json!({"name": "a", "plan": "p", "zone": "UTC"});
+        let read = |text: &str| patch(text).patched::<contracts::http::TenantBody>(&current);
+        assert_eq!(read(r#"{"zone":"Asia/Kolkata"}"#).unwrap().zone, "Asia/Kolkata");
+        for (text, status) in
+            [(r#"{"zone":null}"#, 422), (r#"{"zon":"x"}"#, 422), (r#"{"zone":7}"#, 422), ("{", 400), ("[]", 422)]
+        {
+            assert_eq!(read(text).unwrap_err().status.as_u16(), status, "{text}");
+        }
+        assert!(patch("").parse_or_default::<contracts::http::RotateTokenBody>().is_ok());
+        assert!(patch("").parse::<Value>().is_err());
+    }
+
+    #[test]
+    fn the_first_holder_of_an_address_is_named() {
+        let problem = saved(Ok(Saved::Taken { by: "rcp_1".into(), channel: Channel::Email })).unwrap_err();
+        assert_eq!(problem.status, StatusCode::CONFLICT);
+        assert!(problem.detail.contains("rcp_1"));
+        assert_eq!(problem.errors[0].pointer, "/email");
+    }
+}

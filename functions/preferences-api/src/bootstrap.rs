@@ -1,0 +1,131 @@
+//! First light: what an operator, whom IAM allows to invoke this function, does without a token.
+
+use crate::PreferencesApi;
+use crate::check::settings;
+use crate::check::token::BOOTSTRAP;
+use contracts::http::TenantBody;
+use contracts::http::scopes::ALL;
+use domain::ids::{IntegrationId, RecipientId, TenantId, TokenId};
+use domain::tenant::{CategorySettings, Destination, Email, Filters, Recipient, Settings};
+use domain::vocabulary::{Category, ChannelClass, Role};
+use runtime::{DirectError, clock, ids};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use store::StoreError;
+use store::credentials::{Star, Tenants, TokenRecord, token_hash};
+use store::tenants::{Audit, Saved, Setting};
+
+/// Makes the operators' tenant with the operator as its first person, and issues an admin token that replaces earlier ones
+/// of this command. Whatever exists already stays as it is.
+pub(crate) async fn platform_admin(app: &PreferencesApi) -> Result<Value, DirectError> {
+    let email = Email::parse(&app.operator_email).map_err(|mend| {
+        DirectError::new("BadRequest", format!("the stack's parameter OperatorEmail is not usable: {mend}"))
+    })?;
+    let tenant = TenantId::operators();
+    if app.table.settings(&tenant).await.map_err(table)?.is_none() {
+        let setting = Setting::Settings(Box::new(operators(app)?));
+        // Outdated: somebody ran the same command at the same time, which is as good.
+        app.table
+            .save(&tenant, &setting, &audit("tenant.created", tenant.as_str()), &ids::suffix())
+            .await
+            .map_err(table)?;
+    }
+    let known = app.table.recipients(&tenant).await.map_err(table)?;
+    let there =
+        |recipient: &Recipient| recipient.email.as_ref().is_some_and(|known| known.identity() == email.identity());
+    if !known.iter().any(there) {
+        let operator = operator(email);
+        let audit = audit("recipient.created", operator.id.as_str());
+        let setting = Setting::Destination(Destination::Recipient(Box::new(operator)));
+        if app.table.save(&tenant, &setting, &audit, &ids::suffix()).await.map_err(table)? == Saved::NoTenant {
+            return Err(DirectError::new(
+                "Unavailable",
+                "the operators' tenant is not there yet; run the command again",
+            ));
+        }
+    }
+    let earlier = app.table.tokens_of(&tenant).await.map_err(table)?;
+    let earlier: Vec<TokenRecord> = earlier.into_iter().filter(|token| token.name == BOOTSTRAP).collect();
+    let token = ids::token();
+    let record = TokenRecord {
+        token_id: TokenId::new(&ids::suffix()),
+        // The identity behind the token stays, as with every rotation.
+        integration_id: earlier
+            .first()
+            .map_or_else(|| IntegrationId::new(&ids::suffix()), |token| token.integration_id.clone()),
+        name: BOOTSTRAP.to_owned(),
+        scopes: ALL.iter().map(|scope| (*scope).to_owned()).collect(),
+        tenants: Tenants::All(Star::Star),
+        defaults: json!({}),
+        created_at: clock::now(),
+        expires_at_time: None,
+        revoked_at: None,
+        owner: tenant.clone(),
+        hash: token_hash(&token),
+    };
+    let issued = audit("token.issued", record.token_id.as_str());
+    app.table.issue_token(&record, &issued, &ids::suffix()).await.map_err(table)?;
+    // After the new one is stored: a failure in between leaves a token too many, never none.
+    for old in earlier.iter().filter(|token| token.revoked_at.is_none()) {
+        let revoked = audit("token.revoked", old.token_id.as_str());
+        app.table.revoke_token(&tenant, &old.token_id, &revoked, &ids::suffix()).await.map_err(table)?;
+    }
+    tracing::info!(token_id = %record.token_id, revoked = earlier.len(), "bootstrap token issued");
+    Ok(json!({
+        "token": token,
+        "token_id": record.token_id,
+        "note": "Shown once: keep it in your secret store. Run this command again to replace it; earlier bootstrap tokens \
+                 no longer work.",
+    }))
+}
+
+/// Writes a tenant's compiled subscriptions anew.
+pub(crate) async fn recompile(app: &PreferencesApi, tenant: &str) -> Result<Value, DirectError> {
+    let tenant = TenantId::parse(tenant).map_err(|error| DirectError::new("BadRequest", error.to_string()))?;
+    match app.table.recompile(&tenant).await.map_err(table)? {
+        Some(chunks) => Ok(json!({"tenant": tenant, "chunks": chunks})),
+        None => Err(DirectError::new("NotFound", format!("there is no tenant {tenant}"))),
+    }
+}
+
+/// The operators' tenant hears of the platform's own troubles by e-mail from the first minute; everything else is off.
+fn operators(app: &PreferencesApi) -> Result<Settings, DirectError> {
+    let top = app.policy.plans.top().ok_or_else(|| DirectError::new("Internal", "plans.yaml names no plan"))?;
+    let body = TenantBody { name: "Platform operators".to_owned(), plan: top.id.clone(), zone: "UTC".to_owned() };
+    let mut settings = settings::create(&TenantId::operators(), &body, &app.policy)
+        .map_err(|_| DirectError::new("Internal", "the operators' tenant does not pass its own checks"))?;
+    let channels = BTreeSet::from([ChannelClass::Email]);
+    settings
+        .categories
+        .insert(Category::Infrastructure, CategorySettings { enabled: true, channels, muted_until: None });
+    Ok(settings)
+}
+
+fn operator(email: Email) -> Recipient {
+    Recipient {
+        id: RecipientId::new(&ids::suffix()),
+        name: "Operator".to_owned(),
+        email: Some(email),
+        // The parameter of the stack is the deployer's own word.
+        email_confirmed: true,
+        phone: None,
+        phone_confirmed: false,
+        roles: BTreeSet::from([Role::OrgAdmin]),
+        filters: Filters::default(),
+        opt_ins: BTreeSet::new(),
+        unsubscribed: BTreeSet::new(),
+        unsubscribed_warnings: false,
+        dnd: false,
+        sms_consent: false,
+        version: 1,
+    }
+}
+
+fn audit(what: &str, object: &str) -> Audit {
+    Audit { at: clock::now(), who: "operator".to_owned(), what: what.to_owned(), object: object.to_owned() }
+}
+
+fn table(error: StoreError) -> DirectError {
+    tracing::error!(%error, "the table did not answer");
+    DirectError::new("Unavailable", format!("{error}; run the command again"))
+}

@@ -1,0 +1,273 @@
+//! A Slack, Teams or webhook destination.
+
+use super::Faults;
+use contracts::http::{DisabledBody, IntegrationBody};
+use contracts::problem::FieldError;
+use domain::ids::IntegrationId;
+use domain::tenant::{Filters, Integration};
+use domain::vocabulary::{Category, Channel, Role};
+use jiff::Timestamp;
+use outbound::{Exceptions, SecretUrl};
+use std::collections::BTreeSet;
+
+const KINDS: &[&str] = &["slack", "teams", "webhook"];
+/// Where Slack's incoming webhooks live; the second is Slack's for governments.
+const SLACK_HOSTS: &[&str] = &["hooks.slack.com", "hooks.slack-gov.com"];
+
+/// An integration that may be saved, before its URL and secret are sealed.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) name: String,
+    pub(crate) kind: Channel,
+    /// A new URL; `None` keeps the saved one.
+    pub(crate) url: Option<SecretUrl>,
+    /// The secret that the tenant brought.
+    pub(crate) secret: Option<String>,
+    pub(crate) categories: BTreeSet<Category>,
+    pub(crate) audiences: BTreeSet<Role>,
+    pub(crate) filters: Filters,
+    pub(crate) paused: bool,
+    /// True where a disabled integration is to be tried again.
+    pub(crate) enable: bool,
+}
+
+/// What `body` asks for; `before` is the saved integration.
+pub(crate) fn integration(
+    before: Option<&Integration>,
+    id: &IntegrationId,
+    body: &IntegrationBody,
+    exceptions: &Exceptions,
+) -> Result<Draft, Vec<FieldError>> {
+    let mut faults = Faults::default();
+    faults.same("/id", body.id.as_deref(), id.as_str());
+    let name = faults.title("/name", &body.name);
+    let kind = Channel::parse(&body.kind).filter(|_| KINDS.contains(&body.kind.as_str()));
+    match (kind, before) {
+        (None, _) => faults.add("/kind", format_args!("is not one of {}", KINDS.join(", "))),
+        (Some(kind), Some(before)) if kind != before.kind => {
+            faults.add("/kind", "stays for life; create another integration and delete this one");
+        }
+        _ => {}
+    }
+    let url = match (&body.url, kind) {
+        (Some(text), Some(kind)) => {
+            let checked = url(kind, text.expose(), exceptions);
+            checked.map_err(|detail| faults.add("/url", detail)).ok()
+        }
+        (None, _) if before.is_none() => {
+            faults.add("/url", "is missing; give the full URL, beginning with https://");
+            None
+        }
+        _ => None,
+    };
+    let secret = body.secret.as_ref().map(|secret| secret.expose().to_owned());
+    if secret.is_some() && before.is_some() {
+        faults.add("/secret", "is changed with POST …/secret, which keeps the old one valid for 24 hours");
+    } else if let Some(given) = &secret {
+        if kind.is_some_and(|kind| kind != Channel::Webhook) {
+            faults.add("/secret", "only a webhook is signed; leave it out");
+        } else if let Err(detail) = new_secret(given) {
+            faults.add("/secret", detail);
+        }
+    }
+    let categories = faults.categories("/categories", &body.categories);
+    let audiences = faults.roles("/audiences", &body.audiences);
+    let filters = faults.filters(&body.regions, &body.components, body.min_severity.as_deref());
+    let is_disabled = before.is_some_and(|before| before.disabled.is_some());
+    if body.enabled == Some(false) && !is_disabled {
+        faults.add("/enabled", "says whether the endpoint refused for good; to stop it yourself, set \"paused\": true");
+    }
+    let Some(kind) = kind else { return Err(faults.into_inner()) };
+    let enable = is_disabled && body.enabled == Some(true);
+    faults.or(Draft { name, kind, url, secret, categories, audiences, filters, paused: body.paused, enable })
+}
+
+/// A secret that the tenant brings, in the form that the receivers' libraries read.
+pub(crate) fn new_secret(given: &str) -> Result<(), String> {
+    outbound::check_secret(given).map_err(|error| error.to_string())
+}
+
+fn url(kind: Channel, text: &str, exceptions: &Exceptions) -> Result<SecretUrl, String> {
+    let url = outbound::check_url(text, exceptions).map_err(|problem| problem.to_string())?;
+    // The local stack's receivers stand in for Slack and Teams under another name.
+    if outbound::check_url(text, &Exceptions::default()).is_err() {
+        return Ok(url);
+    }
+    match kind {
+        Channel::Slack if !SLACK_HOSTS.contains(&url.host()) || !path_of(&url).starts_with("/services/") => {
+            Err("is not a Slack incoming webhook; copy it from your Slack app's page \"Incoming Webhooks\": \
+             https://hooks.slack.com/services/…"
+                .to_owned())
+        }
+        Channel::Teams if contracts::teams::is_retired_host(url.host()) => Err(
+            "is an Office 365 connector, which Microsoft retired; create a workflow instead (in the Teams channel: \
+             Workflows, \"Post to a channel when a webhook request is received\") and give its URL"
+                .to_owned(),
+        ),
+        _ => Ok(url),
+    }
+}
+
+fn path_of(url: &SecretUrl) -> &str {
+    let after_scheme = url.expose().split_once("://").map_or("", |(_, rest)| rest);
+    after_scheme.find('/').and_then(|at| after_scheme.get(at..)).unwrap_or("/")
+}
+
+/// An integration as it is read: of the URL only the host, of the secret nothing.
+pub(crate) fn body_of(integration: &Integration, now: Timestamp) -> IntegrationBody {
+    let old = integration.old_secret.as_ref().filter(|old| old.until > now);
+    IntegrationBody {
+        id: Some(integration.id.to_string()),
+        name: integration.name.clone(),
+        kind: integration.kind.as_str().to_owned(),
+        url: None,
+        host: Some(integration.host.clone()),
+        secret: None,
+        old_secret_valid_until: old.map(|old| old.until),
+        categories: integration.categories.iter().map(|category| category.as_str().to_owned()).collect(),
+        audiences: integration.audiences.iter().map(|role| role.as_str().to_owned()).collect(),
+        regions: integration.filters.regions.clone(),
+        components: integration.filters.components.clone(),
+        min_severity: integration.filters.min_severity.map(|severity| severity.as_str().to_owned()),
+        paused: integration.paused,
+        enabled: Some(integration.disabled.is_none()),
+        disabled: integration.disabled.as_ref().map(|why| DisabledBody { at: why.at, cause: why.cause.clone() }),
+        version: Some(integration.version),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use contracts::http::Private;
+    use domain::tenant::{Disabled, Sealed};
+
+    fn id() -> IntegrationId {
+        IntegrationId::new("a")
+    }
+
+    fn body(kind: &str, url: &str) -> IntegrationBody {
+        IntegrationBody {
+            name: "Ops".into(),
+            kind: kind.into(),
+            url: Some(Private::new(url)),
+            audiences: vec!["tech_devops".into()],
+            ..IntegrationBody::default()
+        }
+    }
+
+    pub(crate) fn saved(kind: Channel) -> Integration {
+        Integration {
+            id: id(),
+            name: "Ops".into(),
+            kind,
+            url: Sealed::new("v1.1.x".into()),
+            host: "hooks.acme.io".into(),
+            fingerprint: "f".into(),
+            secret: None,
+            old_secret: None,
+            categories: [Category::Billing].into(),
+            audiences: [Role::OrgAdmin].into(),
+            filters: Filters::default(),
+            paused: false,
+            disabled: None,
+            version: 3,
+        }
+    }
+
+    fn check(before: Option<&Integration>, body: &IntegrationBody) -> Result<Draft, Vec<FieldError>> {
+        integration(before, &id(), body, &Exceptions::parse("127.0.0.1:8443").unwrap())
+    }
+
+    fn pointers(result: Result<Draft, Vec<FieldError>>) -> Vec<String> {
+        result.unwrap_err().into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn urls_fit_their_kind() {
+        let workflow =
+            "https://a1.environment.api.powerplatform.com/powerautomate/automations/direct/workflows/x?sig=s";
+        for (kind, url) in [
+            ("slack", "https://hooks.slack.com/services/T0/B0/x"),
+            ("slack", "https://hooks.slack-gov.com/services/T0/B0/x"),
+            ("teams", workflow),
+            ("webhook", "https://hooks.acme.io/tocsin"),
+            ("slack", "https://127.0.0.1:8443/slack"),
+            ("teams", "https://127.0.0.1:8443/teams"),
+            ("webhook", "https://127.0.0.1:8443/x"),
+        ] {
+            assert!(check(None, &body(kind, url)).is_ok(), "{kind} {url}");
+        }
+        for (kind, url, says) in [
+            ("slack", "https://hooks.acme.io/services/x", "Incoming Webhooks"),
+            ("slack", "https://hooks.slack.com/workflows/x", "Incoming Webhooks"),
+            ("slack", "https://hooks.slack.com.evil.example/services/x", "Incoming Webhooks"),
+            ("teams", "https://acme.webhook.office.com/webhookb2/x", "workflow"),
+            ("webhook", "http://hooks.acme.io/x", "https://"),
+            ("webhook", "https://169.254.169.254/latest", "not public"),
+            ("webhook", "https://127.0.0.1:8444/x", "not public"),
+            ("webhook", "https://localhost/x", "private network"),
+        ] {
+            let faults = check(None, &body(kind, url)).unwrap_err();
+            assert_eq!(faults[0].pointer, "/url");
+            assert!(faults[0].detail.contains(says), "{}", faults[0].detail);
+            assert!(!faults[0].detail.contains("/x"), "{}", faults[0].detail);
+        }
+    }
+
+    #[test]
+    fn a_body_that_was_read_keeps_url_and_secret() {
+        let before = saved(Channel::Webhook);
+        let draft = check(Some(&before), &body_of(&before, Timestamp::UNIX_EPOCH)).unwrap();
+        assert!(draft.url.is_none() && draft.secret.is_none() && !draft.enable);
+        assert_eq!((draft.categories, draft.audiences), (before.categories, before.audiences));
+    }
+
+    #[test]
+    fn nothing_that_is_read_holds_url_or_secret() {
+        let mut before = saved(Channel::Webhook);
+        before.secret = Some(Sealed::new("v1.1.SECRET".into()));
+        let written = serde_json::to_string(&body_of(&before, Timestamp::UNIX_EPOCH)).unwrap();
+        assert!(
+            !written.contains("v1.1") && !written.contains("\"f\"") && written.contains("hooks.acme.io"),
+            "{written}"
+        );
+    }
+
+    #[test]
+    fn enabled_lifts_what_the_endpoint_did_and_is_no_pause() {
+        let mut before = saved(Channel::Webhook);
+        let said = |enabled| IntegrationBody {
+            enabled: Some(enabled),
+            ..body_of(&saved(Channel::Webhook), Timestamp::UNIX_EPOCH)
+        };
+        assert_eq!(pointers(check(Some(&before), &said(false))), ["/enabled"]);
+        assert!(!check(Some(&before), &said(true)).unwrap().enable);
+        before.disabled = Some(Disabled { at: Timestamp::UNIX_EPOCH, cause: "http_410".into() });
+        assert!(!check(Some(&before), &said(false)).unwrap().enable);
+        assert!(check(Some(&before), &said(true)).unwrap().enable);
+        assert_eq!(body_of(&before, Timestamp::UNIX_EPOCH).enabled, Some(false));
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let bad = IntegrationBody {
+            name: "two\nlines".into(),
+            kind: "email".into(),
+            categories: vec!["weather".into()],
+            ..IntegrationBody::default()
+        };
+        assert_eq!(pointers(check(None, &bad)), ["/name", "/kind", "/url", "/categories/0", "/audiences"]);
+        let with_secret = |kind: &str, secret: &str| IntegrationBody {
+            secret: Some(Private::new(secret)),
+            ..body(kind, "https://127.0.0.1:8443/x")
+        };
+        assert_eq!(pointers(check(None, &with_secret("slack", "whsec_x"))), ["/secret"]);
+        assert_eq!(pointers(check(None, &with_secret("webhook", "short"))), ["/secret"]);
+        let good = outbound::secret_from(&[7; 32]);
+        assert_eq!(check(None, &with_secret("webhook", &good)).unwrap().secret, Some(good.clone()));
+        let before = saved(Channel::Webhook);
+        assert_eq!(pointers(check(Some(&before), &with_secret("webhook", &good))), ["/secret"]);
+        assert_eq!(pointers(check(Some(&before), &body("teams", "https://127.0.0.1:8443/x"))), ["/kind"]);
+    }
+}

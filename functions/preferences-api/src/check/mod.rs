@@ -1,0 +1,125 @@
+//! What may be saved. Each check names every wrong field of a body at once, each with its mend; nothing here does I/O.
+
+pub(crate) mod integration;
+pub(crate) mod recipient;
+pub(crate) mod settings;
+pub(crate) mod token;
+
+use contracts::problem::FieldError;
+use domain::event::{LIST_MAX, NAME_MAX};
+use domain::tenant::Filters;
+use domain::vocabulary::{Category, ChannelClass, Role, Severity};
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+/// Most characters of a name for people.
+const TITLE_MAX: usize = 100;
+
+/// The wrong fields of one body.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Vec<FieldError>);
+
+impl Faults {
+    /// Notes a wrong field.
+    pub(crate) fn add(&mut self, pointer: impl Into<String>, detail: impl Display) {
+        self.0.push(FieldError::new(pointer, detail.to_string()));
+    }
+
+    /// The value, if nothing was wrong.
+    pub(crate) fn or<T>(self, value: T) -> Result<T, Vec<FieldError>> {
+        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+    }
+
+    /// The faults alone, for a value that could not be built.
+    pub(crate) fn into_inner(self) -> Vec<FieldError> {
+        self.0
+    }
+
+    /// A name for people: it stands in subjects and headings, so it has one line.
+    fn title(&mut self, pointer: &str, text: &str) -> String {
+        let text = text.trim();
+        let length = text.chars().count();
+        if !(1..=TITLE_MAX).contains(&length) || text.chars().any(char::is_control) {
+            self.add(pointer, format_args!("must have 1 to {TITLE_MAX} characters on one line"));
+        }
+        text.to_owned()
+    }
+
+    /// Words of a closed list.
+    fn words<T: Ord>(
+        &mut self,
+        pointer: &str,
+        given: &[String],
+        parse: impl Fn(&str) -> Option<T>,
+        all: &[&str],
+    ) -> BTreeSet<T> {
+        let mut words = BTreeSet::new();
+        for (index, text) in given.iter().enumerate() {
+            match parse(text) {
+                Some(word) => drop(words.insert(word)),
+                None => self.add(format!("{pointer}/{index}"), format_args!("is not one of {}", all.join(", "))),
+            }
+        }
+        words
+    }
+
+    /// Roles of a recipient, audiences of an integration: 1 to 4.
+    fn roles(&mut self, pointer: &str, given: &[String]) -> BTreeSet<Role> {
+        let all = Role::ALL.iter().map(|role| role.as_str()).collect::<Vec<_>>();
+        let roles = self.words(pointer, given, Role::parse, &all);
+        if given.is_empty() {
+            self.add(pointer, format_args!("name at least one of {}", all.join(", ")));
+        }
+        roles
+    }
+
+    fn categories(&mut self, pointer: &str, given: &[String]) -> BTreeSet<Category> {
+        let all = Category::ALL.iter().map(|category| category.as_str()).collect::<Vec<_>>();
+        self.words(pointer, given, Category::parse, &all)
+    }
+
+    fn classes(&mut self, pointer: &str, given: &[String]) -> BTreeSet<ChannelClass> {
+        let all = ChannelClass::ALL.iter().map(|class| class.as_str()).collect::<Vec<_>>();
+        self.words(pointer, given, ChannelClass::parse, &all)
+    }
+
+    fn filters(&mut self, regions: &[String], components: &[String], min_severity: Option<&str>) -> Filters {
+        let regions = self.names("/regions", regions);
+        let components = self.names("/components", components);
+        let min_severity = min_severity.and_then(|text| {
+            let severity = Severity::parse(text);
+            if severity.is_none() {
+                let all = Severity::ALL.iter().map(|severity| severity.as_str()).collect::<Vec<_>>();
+                self.add("/min_severity", format_args!("is not one of {}", all.join(", ")));
+            }
+            severity
+        });
+        Filters { regions, components, min_severity }
+    }
+
+    fn names(&mut self, pointer: &str, given: &[String]) -> Vec<String> {
+        if given.len() > LIST_MAX {
+            self.add(pointer, format_args!("has more than {LIST_MAX} entries"));
+        }
+        let mut names: Vec<String> = Vec::new();
+        for (index, text) in given.iter().enumerate() {
+            let name = text.trim();
+            if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
+                self.add(
+                    format!("{pointer}/{index}"),
+                    format_args!("must have 1 to {NAME_MAX} characters on one line"),
+                );
+            } else if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+        names
+    }
+
+    /// A read-only id in a body is fine while it says the truth.
+    fn same(&mut self, pointer: &str, given: Option<&str>, known: &str) {
+        if given.is_some_and(|given| given != known) {
+            self.add(pointer, "is read only and names another object than the path; leave it out");
+        }
+    }
+}

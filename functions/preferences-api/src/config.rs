@@ -1,0 +1,15 @@
+//! What the template tells this function.
+
+runtime::config! {
+    /// The environment of `preferences-api`.
+    pub struct Config {
+        /// The table.
+        pub table_name: String = "TABLE_NAME",
+        /// The KMS key that wraps the data keys.
+        pub kms_key_id: String = "KMS_KEY_ID",
+        /// Who runs this deployment: the first person of the operators' tenant.
+        pub operator_email: String = "OPERATOR_EMAIL",
+        /// Exact host:port pairs that integrations may name beyond the public internet; empty but in the local stage.
+        pub outbound_exceptions: Option<String> = "OUTBOUND_EXCEPTIONS",
+    }
+}

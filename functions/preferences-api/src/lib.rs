@@ -1,0 +1,107 @@
+//! Trigger     `/v1/tenants/…`, `/v1/tokens…` (authorizer); `/unsubscribe`, `/read` (open: the link is signed);
+//!             a direct invocation by an operator: `{"bootstrap": "platform_admin"}`, `{"recompile": "<tenant>"}`
+//! Reads       tenants, recipients, integrations, tokens; incidents with their plans and deliveries
+//! Writes      tenants, recipients, integrations (with compiled subscriptions and audit), tokens
+//! Emits       nothing
+//! On failure  the caller: problem+json that names every wrong field. AWS: 503 with Retry-After
+//! Config      [`config::Config`]
+//!
+//! The authorizer says who is calling; here every path's tenant is checked against it again, and another tenant's object
+//! is a 404.
+
+pub mod config;
+
+mod access;
+mod bootstrap;
+mod check;
+mod pages;
+mod patch;
+mod routes;
+
+use axum::Router;
+use axum::routing::{delete, get, post, put};
+use config::Config;
+use contracts::http::Operator;
+use domain::policy::Policy;
+use outbound::Exceptions;
+use routes::{incidents, integrations, recipients, settings, tokens};
+use runtime::http::HttpFunction;
+use runtime::{Aws, DirectError, StartError, clock};
+use serde_json::Value;
+use std::sync::Arc;
+use store::Table;
+use vault::Keyring;
+
+/// The function.
+#[derive(Debug)]
+pub struct PreferencesApi {
+    policy: Policy,
+    table: Table,
+    keyring: Keyring,
+    exceptions: Exceptions,
+    operator_email: String,
+}
+
+/// The state of the router.
+pub(crate) type App = Arc<PreferencesApi>;
+
+impl HttpFunction for PreferencesApi {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+
+    async fn start(aws: &Aws) -> Result<Self, StartError> {
+        let config = Config::from_env()?;
+        let table = Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS);
+        let kms = aws::kms::Keys::new(aws.config());
+        let keyring = vault::load(&table, &kms, &config.kms_key_id, clock::now()).await.map_err(StartError::new)?;
+        let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
+        Ok(Self {
+            policy: Policy::embedded().map_err(StartError::new)?,
+            table,
+            keyring,
+            exceptions: Exceptions::parse(exceptions).map_err(StartError::new)?,
+            operator_email: config.operator_email,
+        })
+    }
+
+    fn router(self: Arc<Self>) -> Router {
+        Router::new()
+            .route("/v1/tenants/{tenant}", put(settings::put_tenant).get(settings::read))
+            .route("/v1/tenants/{tenant}/settings", get(settings::read).put(settings::replace).patch(settings::patch))
+            .route("/v1/tenants/{tenant}/recipients", get(recipients::list).post(recipients::create))
+            .route(
+                "/v1/tenants/{tenant}/recipients/{id}",
+                get(recipients::read).put(recipients::replace).patch(recipients::patch).delete(recipients::remove),
+            )
+            .route("/v1/tenants/{tenant}/integrations", get(integrations::list).post(integrations::create))
+            .route(
+                "/v1/tenants/{tenant}/integrations/{id}",
+                get(integrations::read)
+                    .put(integrations::replace)
+                    .patch(integrations::patch)
+                    .delete(integrations::remove),
+            )
+            .route("/v1/tenants/{tenant}/integrations/{id}/secret", post(integrations::rotate_secret))
+            .route("/v1/tenants/{tenant}/incidents", get(incidents::list))
+            .route("/v1/tenants/{tenant}/incidents/{id}", get(incidents::read))
+            .route("/v1/tokens", get(tokens::list).post(tokens::issue))
+            .route("/v1/tokens/{id}", delete(tokens::revoke))
+            .route("/v1/tokens/{id}/rotate", post(tokens::rotate))
+            .route("/unsubscribe", get(pages::unsubscribe::show).post(pages::unsubscribe::act))
+            .route("/read", get(pages::read::show))
+            .with_state(self)
+    }
+
+    async fn direct(&self, event: Value) -> Result<Value, DirectError> {
+        match serde_json::from_value(event) {
+            Ok(Operator::Bootstrap(_)) => bootstrap::platform_admin(self).await,
+            Ok(Operator::Recompile(tenant)) => bootstrap::recompile(self, &tenant).await,
+            Err(_) => Err(DirectError::new(
+                "BadRequest",
+                "send {\"bootstrap\": \"platform_admin\"} or {\"recompile\": \"<tenant>\"}",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

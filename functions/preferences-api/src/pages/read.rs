@@ -1,0 +1,123 @@
+//! `/read`: where a message about an incident that is on no public page leads to. The link is signed for tenant and
+//! incident and shows what that tenant's messages say, whoever opens it.
+
+use super::{Link, come_back, not_ours, notice, page};
+use crate::App;
+use crate::routes::incidents::find;
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use domain::alert::Alert;
+use domain::ids::TenantId;
+use domain::incident::{Incident, Update};
+use domain::render::{status, when};
+use domain::tenant::Settings;
+
+/// One update on the page.
+struct Entry {
+    at: String,
+    status: &'static str,
+    severity: &'static str,
+    message: String,
+}
+
+#[derive(Template)]
+#[template(
+    ext = "html",
+    source = r#"<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{ title }}</title>
+<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem}
+dt{font-weight:600}dd{margin:0 0 .5rem}li{margin:0 0 1rem}.message{white-space:pre-wrap;overflow-wrap:anywhere}</style></head>
+<body><main><h1>{{ title }}</h1>
+<dl>
+<dt>Tenant</dt><dd>{{ tenant }}</dd>
+<dt>Category</dt><dd>{{ category }}</dd>
+<dt>Severity</dt><dd>{{ severity }}</dd>
+<dt>Status</dt><dd>{{ status }}</dd>
+<dt>Since</dt><dd>{{ since }}</dd>
+{% if let Some(until) = until %}<dt>Resolved</dt><dd>{{ until }}</dd>{% endif %}
+{% if !components.is_empty() %}<dt>Affected</dt><dd>{{ components }}</dd>{% endif %}
+{% if !regions.is_empty() %}<dt>Regions</dt><dd>{{ regions }}</dd>{% endif %}
+<dt>Incident</dt><dd><code>{{ id }}</code></dd>
+</dl>
+<h2>Updates</h2>
+<ol reversed>
+{% for entry in entries %}<li><strong>{{ entry.status }}</strong> · {{ entry.severity }} · {{ entry.at }}
+{% if !entry.message.is_empty() %}<div class="message">{{ entry.message }}</div>{% endif %}</li>
+{% endfor %}</ol>
+</main></body>
+</html>
+"#
+)]
+struct Page {
+    title: String,
+    tenant: String,
+    category: &'static str,
+    severity: &'static str,
+    status: &'static str,
+    since: String,
+    until: Option<String>,
+    components: String,
+    regions: String,
+    id: String,
+    entries: Vec<Entry>,
+}
+
+impl Page {
+    /// Newest update first, each cut to what the tenant's data-processing agreement lets out.
+    fn new(settings: &Settings, incident: &Incident, updates: &[Update]) -> Option<Self> {
+        let alert = |update: &Update| {
+            Alert::new(&settings.tenant, &settings.zone, settings.data_processing.content, incident, update)
+        };
+        let last = alert(updates.last()?);
+        let entries = updates.iter().rev().map(alert).map(|alert| Entry {
+            at: when(alert.at, &settings.zone),
+            status: status(alert.status),
+            severity: alert.severity.as_str(),
+            message: alert.message,
+        });
+        Some(Self {
+            category: last.category_title(),
+            severity: last.severity.as_str(),
+            status: status(last.status),
+            since: when(last.started_at, &settings.zone),
+            until: last.resolved_at.map(|at| when(at, &settings.zone)),
+            components: last.components.join(", "),
+            regions: last.regions.join(", "),
+            title: last.title,
+            tenant: settings.name.clone(),
+            id: incident.id.to_string(),
+            entries: entries.collect(),
+        })
+    }
+}
+
+/// `GET /read?t=`
+pub(crate) async fn show(State(app): State<App>, Query(link): Query<Link>) -> Response {
+    let Some([tenant, incident]) = link.parts(&app, "read") else { return not_ours() };
+    let Ok(tenant) = TenantId::parse(&tenant) else { return not_ours() };
+    let incident = match find(&app, &tenant, &incident).await {
+        Ok(incident) => incident,
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => return over(),
+        Err(_) => return come_back(),
+    };
+    let both = futures::try_join!(app.table.settings(&tenant), app.table.updates(&incident.id, 1));
+    let (settings, updates) = match both {
+        Ok(both) => both,
+        Err(error) => {
+            tracing::error!(%error, "the table did not answer");
+            return come_back();
+        }
+    };
+    match settings.and_then(|settings| Page::new(&settings, &incident, &updates)) {
+        Some(read) => page(StatusCode::OK, &read),
+        None => over(),
+    }
+}
+
+fn over() -> Response {
+    let text = "Incidents are kept for a limited time. This one is no longer there.";
+    notice(StatusCode::NOT_FOUND, "This incident is not kept any more", text)
+}

@@ -1,0 +1,238 @@
+//! `/unsubscribe`: GET shows a page and changes nothing, because mail scanners open links; only POST acts (RFC 8058).
+
+use super::{Link, come_back, not_ours, notice, page};
+use crate::App;
+use crate::access::Limited;
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use domain::ids::{RecipientId, TenantId};
+use domain::tenant::{Destination, Recipient};
+use domain::vocabulary::Category;
+use runtime::{clock, ids};
+use store::tenants::{Audit, Saved, Setting};
+
+/// How often a recipient is read again when somebody else writes it at the same time.
+const TRIES: usize = 5;
+
+/// What a link unsubscribes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Topic {
+    Category(Category),
+    /// User-level warnings, which belong to no category.
+    Warnings,
+}
+
+impl Topic {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "warnings" => Some(Self::Warnings),
+            _ => Category::parse(text).map(Self::Category),
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Category(category) => category.title(),
+            Self::Warnings => "user-level warning",
+        }
+    }
+
+    fn is_off(self, recipient: &Recipient) -> bool {
+        match self {
+            Self::Category(category) => recipient.unsubscribed.contains(&category),
+            Self::Warnings => recipient.unsubscribed_warnings,
+        }
+    }
+
+    /// Switches the topic. `false` if it already was so.
+    fn switch(self, recipient: &mut Recipient, off: bool) -> bool {
+        let changes = self.is_off(recipient) != off;
+        match self {
+            Self::Category(category) if off => drop(recipient.unsubscribed.insert(category)),
+            Self::Category(category) => drop(recipient.unsubscribed.remove(&category)),
+            Self::Warnings => recipient.unsubscribed_warnings = off,
+        }
+        changes
+    }
+}
+
+/// The link's meaning, as far as it can be known without reading anything.
+struct Meant {
+    tenant: TenantId,
+    recipient: RecipientId,
+    topic: Topic,
+}
+
+fn meant(app: &App, link: &Link) -> Option<Meant> {
+    let [tenant, recipient, topic] = link.parts(app, "unsubscribe")?;
+    Some(Meant {
+        tenant: TenantId::parse(&tenant).ok()?,
+        recipient: RecipientId::parse(&recipient)?,
+        topic: Topic::parse(&topic)?,
+    })
+}
+
+/// One form, and what it does.
+#[derive(Template)]
+#[template(
+    ext = "html",
+    source = r#"<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{ heading }}</title>
+<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
+button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}</style></head>
+<body><main><h1>{{ heading }}</h1><p>{{ text }}</p>
+<form method="post"><button type="submit" name="action" value="{{ action }}">{{ button }}</button></form></main></body>
+</html>
+"#
+)]
+struct Form<'a> {
+    heading: &'a str,
+    text: String,
+    action: &'a str,
+    button: &'a str,
+}
+
+fn form(off: bool, heading: &str, text: String) -> Response {
+    let (action, button) = if off { ("resubscribe", "Subscribe again") } else { ("unsubscribe", "Unsubscribe") };
+    page(StatusCode::OK, &Form { heading, text, action, button })
+}
+
+/// `GET /unsubscribe?t=`
+pub(crate) async fn show(State(app): State<App>, Query(link): Query<Link>) -> Response {
+    let Some(meant) = meant(&app, &link) else { return not_ours() };
+    let (name, recipient) = match found(&app, &meant).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return gone(),
+        Err(response) => return response,
+    };
+    let what = meant.topic.title();
+    if meant.topic.is_off(&recipient) {
+        let text = format!("You get no {what} alerts of {name} by e-mail. You can have them again.");
+        form(true, "You are unsubscribed", text)
+    } else {
+        let text = format!("You will get no more {what} alerts of {name} by e-mail. Other alerts and channels stay.");
+        form(false, "Unsubscribe?", text)
+    }
+}
+
+/// `POST /unsubscribe?t=`: the page's button, or a mail client's one click (`List-Unsubscribe=One-Click`).
+pub(crate) async fn act(State(app): State<App>, Query(link): Query<Link>, body: Limited) -> Response {
+    let Some(meant) = meant(&app, &link) else { return not_ours() };
+    let off = !asks_to_resubscribe(&body.0);
+    for _ in 0..TRIES {
+        let (name, mut recipient) = match found(&app, &meant).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return gone(),
+            Err(response) => return response,
+        };
+        if !meant.topic.switch(&mut recipient, off) {
+            return done(off, meant.topic, &name);
+        }
+        recipient.version += 1;
+        let what = if off { "recipient.unsubscribed" } else { "recipient.resubscribed" };
+        let audit = Audit {
+            at: clock::now(),
+            who: "recipient".to_owned(),
+            what: what.to_owned(),
+            object: meant.recipient.to_string(),
+        };
+        let setting = Setting::Destination(Destination::Recipient(Box::new(recipient)));
+        match app.table.save(&meant.tenant, &setting, &audit, &ids::suffix()).await {
+            Ok(Saved::Done) => {
+                tracing::info!(tenant = %meant.tenant, recipient = %meant.recipient, what, "a recipient's own choice");
+                return done(off, meant.topic, &name);
+            }
+            Ok(Saved::Outdated) => {}
+            Ok(Saved::NoTenant | Saved::Taken { .. }) => return gone(),
+            Err(error) => return unavailable(&error),
+        }
+    }
+    come_back()
+}
+
+/// Only the page's own button asks for it; whatever else is posted is an unsubscribe, in whichever form a mail client
+/// writes it.
+fn asks_to_resubscribe(body: &[u8]) -> bool {
+    url::form_urlencoded::parse(body).any(|(name, value)| name == "action" && value == "resubscribe")
+}
+
+fn done(off: bool, topic: Topic, name: &str) -> Response {
+    let what = topic.title();
+    if off {
+        let text =
+            format!("You get no more {what} alerts of {name} by e-mail. If that was a mistake, take it back here.");
+        form(true, "You are unsubscribed", text)
+    } else {
+        let text = format!("You get {what} alerts of {name} by e-mail again.");
+        form(false, "You are subscribed again", text)
+    }
+}
+
+fn gone() -> Response {
+    let text = "This address is no longer on the list, so nothing more is sent to it.";
+    notice(StatusCode::NOT_FOUND, "Nothing to unsubscribe from", text)
+}
+
+/// The tenant's name and the recipient, if both still exist.
+async fn found(app: &App, meant: &Meant) -> Result<Option<(String, Recipient)>, Response> {
+    let settings = app.table.settings(&meant.tenant);
+    let recipient = app.table.recipient(&meant.tenant, &meant.recipient);
+    let (settings, recipient) = futures::try_join!(settings, recipient).map_err(|error| unavailable(&error))?;
+    Ok(settings.map(|settings| settings.name).zip(recipient))
+}
+
+fn unavailable(error: &store::StoreError) -> Response {
+    tracing::error!(%error, "the table did not answer");
+    come_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contracts::http::{Private, RecipientBody};
+
+    fn recipient() -> Recipient {
+        let body = RecipientBody {
+            name: "Ops".into(),
+            email: Some(Private::new("ops@example.com")),
+            roles: vec!["org_admin".into()],
+            ..RecipientBody::default()
+        };
+        crate::check::recipient::recipient(None, &RecipientId::new("a"), &body, false).unwrap()
+    }
+
+    #[test]
+    fn a_topic_is_switched_off_and_on_and_nothing_else_is() {
+        for word in ["infrastructure", "billing", "configurable", "warnings"] {
+            let topic = Topic::parse(word).unwrap();
+            let before = recipient();
+            let mut after = before.clone();
+            assert!(topic.switch(&mut after, true), "{word}");
+            assert!(topic.is_off(&after) && !topic.switch(&mut after, true), "{word}");
+            let others =
+                ["infrastructure", "billing", "configurable", "warnings"].into_iter().filter(|other| *other != word);
+            assert!(others.filter_map(Topic::parse).all(|other| !other.is_off(&after)), "{word}");
+            assert!(topic.switch(&mut after, false));
+            assert_eq!(after, before);
+        }
+        assert_eq!(Topic::parse("everything"), None);
+    }
+
+    #[test]
+    fn one_click_unsubscribes_and_only_the_pages_button_takes_it_back() {
+        for body in ["List-Unsubscribe=One-Click", "", "action=unsubscribe", "--x\r\nContent-Disposition: form-data"] {
+            assert!(!asks_to_resubscribe(body.as_bytes()), "{body}");
+        }
+        assert!(asks_to_resubscribe(b"action=resubscribe"));
+    }
+
+    #[test]
+    fn a_tenants_name_is_words_on_the_page() {
+        let form = Form { heading: "h", text: "of <script>alert(1)</script>".into(), action: "a", button: "b" };
+        let html = form.render().unwrap();
+        assert!(!html.contains("<script>") && html.contains("method=\"post\""), "{html}");
+    }
+}

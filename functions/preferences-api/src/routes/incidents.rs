@@ -1,0 +1,444 @@
+//! What happened to a tenant, whom it was told, and why the others were not.
+
+use super::settings_of;
+use crate::App;
+use crate::access::{self, READ, answer};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use contracts::http::{
+    AttemptView, DecisionView, DeliveryView, EndView, ExcludedView, IncidentAnswer, IncidentList, IncidentView,
+    ReasonView, TimelineEntry,
+};
+use contracts::problem::FieldError;
+use domain::alert::Alert;
+use domain::delivery::State as DeliveryState;
+use domain::ids::{IncidentId, Scope, TenantId};
+use domain::incident::{Incident, Update};
+use domain::plan::{Decision, Outcome};
+use domain::reason::Reason;
+use domain::tenant::{Content, Integration, Recipient, Settings};
+use domain::vocabulary::Category;
+use futures::future::try_join_all;
+use jiff::{SignedDuration, Timestamp};
+use runtime::clock;
+use runtime::http::{Caller, Problem};
+use serde::Deserialize;
+use std::collections::HashMap;
+use store::deliveries::Listed;
+use store::events::EventRecord;
+use store::incidents::{Seen, SeenCursor};
+
+/// What is listed unless the query says from when.
+const DAYS: i64 = 7;
+const LIMIT: usize = 50;
+const LIMIT_MAX: usize = 200;
+/// How many pages of the table one answer may read while it looks for incidents among excluded events.
+const PAGES_MAX: usize = 10;
+
+/// The query of `GET /v1/tenants/{tenant}/incidents`, as text: each wrong parameter is named.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Asked {
+    from: Option<String>,
+    to: Option<String>,
+    include: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Window {
+    from: Timestamp,
+    to: Timestamp,
+    excluded: bool,
+    limit: usize,
+    cursor: Option<SeenCursor>,
+}
+
+impl Asked {
+    fn window(&self, now: Timestamp) -> Result<Window, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let mut time = |name: &str, text: &Option<String>| {
+            let text = text.as_deref()?;
+            let time = text.parse::<Timestamp>().ok();
+            if time.is_none() {
+                let detail = "is not a time as RFC 3339, such as 2026-11-23T00:00:00Z";
+                errors.push(FieldError::new(format!("query:{name}"), detail));
+            }
+            time
+        };
+        let to = time("to", &self.to).unwrap_or(now);
+        let week = SignedDuration::from_hours(24 * DAYS);
+        let from = time("from", &self.from).unwrap_or_else(|| to.saturating_sub(week).unwrap_or(Timestamp::UNIX_EPOCH));
+        if from > to {
+            errors.push(FieldError::new("query:from", "is after `to`"));
+        }
+        let excluded = match self.include.as_deref() {
+            None | Some("") => false,
+            Some("excluded") => true,
+            Some(_) => {
+                errors.push(FieldError::new("query:include", "can only be `excluded`"));
+                false
+            }
+        };
+        let limit = self.limit.as_deref().map_or(Some(LIMIT), |text| text.parse().ok());
+        let limit = limit.filter(|limit| (1..=LIMIT_MAX).contains(limit)).unwrap_or_else(|| {
+            errors.push(FieldError::new("query:limit", format!("must be from 1 to {LIMIT_MAX}")));
+            LIMIT
+        });
+        let cursor = self.cursor.as_deref().and_then(|text| {
+            let cursor = SeenCursor::parse(text);
+            if cursor.is_none() {
+                errors.push(FieldError::new("query:cursor", "is not the `next` of an earlier answer"));
+            }
+            cursor
+        });
+        if errors.is_empty() { Ok(Window { from, to, excluded, limit, cursor }) } else { Err(errors) }
+    }
+}
+
+/// `GET /v1/tenants/{tenant}/incidents`
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Path(path): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Problem> {
+    let tenant = access::tenant(&caller, &path, READ)?;
+    let window = asked.window(clock::now()).map_err(Problem::fields)?;
+    settings_of(&app, &tenant).await?;
+    let mut cursor = window.cursor.clone();
+    let mut entries: Vec<Seen> = Vec::new();
+    for _ in 0..PAGES_MAX {
+        let left = window.limit.saturating_sub(entries.len());
+        let page =
+            app.table.seen(&tenant, window.from, window.to, cursor.as_ref(), left).await.map_err(access::table)?;
+        entries.extend(page.entries.into_iter().filter(|entry| window.excluded || entry.incident_id.is_some()));
+        cursor = page.next;
+        if cursor.is_none() || entries.len() >= window.limit {
+            break;
+        }
+    }
+    let heads = entries.iter().filter_map(|entry| entry.incident_id.as_ref()).map(|id| app.table.incident(id));
+    let heads = try_join_all(heads).await.map_err(access::table)?;
+    let excluded: Vec<ExcludedView> = entries.iter().filter_map(|entry| entry.event.as_ref()).map(excluded).collect();
+    let list = IncidentList {
+        from: window.from,
+        to: window.to,
+        incidents: heads.iter().flatten().filter(|head| visible(&head.scope, &tenant)).map(view).collect(),
+        excluded: window.excluded.then_some(excluded),
+        next: cursor.map(|cursor| cursor.to_text()),
+    };
+    Ok(answer(StatusCode::OK, &list))
+}
+
+/// `GET /v1/tenants/{tenant}/incidents/{id}`
+pub(crate) async fn read(
+    State(app): State<App>,
+    caller: Caller,
+    Path((path, id)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let tenant = access::tenant(&caller, &path, READ)?;
+    let settings = settings_of(&app, &tenant).await?;
+    let incident = find(&app, &tenant, &id).await?;
+    let table = &app.table;
+    let (timeline, plans, deliveries, recipients, integrations) = futures::try_join!(
+        table.updates(&incident.id, 1),
+        table.plans_of(&incident.id, &tenant),
+        table.deliveries(&incident.id, &tenant),
+        table.recipients(&tenant),
+        table.integrations(&tenant),
+    )
+    .map_err(access::table)?;
+    let names = names(&recipients, &integrations);
+    let mut decisions: Vec<&Decision> = plans.iter().flat_map(|plan| &plan.decisions).collect();
+    decisions.sort_by_key(|decision| decision.update);
+    let body = IncidentAnswer {
+        timeline: timeline.iter().map(|update| entry(&settings, &incident, update)).collect(),
+        decisions: decisions.into_iter().map(|decision| told(decision, incident.category, &names)).collect(),
+        deliveries: deliveries.iter().map(|listed| delivery(listed, incident.category, &names)).collect(),
+        incident: view(&incident),
+    };
+    Ok(answer(StatusCode::OK, &body))
+}
+
+/// An incident that the tenant may see. Another tenant's does not exist.
+pub(crate) async fn find(app: &App, tenant: &TenantId, id: &str) -> Result<Incident, Problem> {
+    let found = match IncidentId::parse(id) {
+        Some(id) => app.table.incident(&id).await.map_err(access::table)?,
+        None => None,
+    };
+    found
+        .filter(|incident| visible(&incident.scope, tenant))
+        .ok_or_else(|| Problem::not_found("this tenant has no such incident"))
+}
+
+fn visible(scope: &Scope, tenant: &TenantId) -> bool {
+    scope.tenant().is_none_or(|owner| owner == tenant)
+}
+
+type Names<'a> = HashMap<&'a str, &'a str>;
+
+fn names<'a>(recipients: &'a [Recipient], integrations: &'a [Integration]) -> Names<'a> {
+    let people = recipients.iter().map(|recipient| (recipient.id.as_str(), recipient.name.as_str()));
+    let endpoints = integrations.iter().map(|integration| (integration.id.as_str(), integration.name.as_str()));
+    people.chain(endpoints).collect()
+}
+
+/// An incident without what only its source knows. Of a platform-wide one the source's own names stay inside.
+fn view(incident: &Incident) -> IncidentView {
+    let own = incident.scope.tenant().is_some();
+    IncidentView {
+        incident_id: incident.id.to_string(),
+        tenant_id: incident.scope.tenant().map(ToString::to_string),
+        platform_wide: !own,
+        category: incident.category,
+        kind: incident.kind,
+        rule: incident.rule.clone(),
+        event_type: incident.event_type.clone(),
+        source: own.then(|| incident.source.clone()),
+        dedup_key: own.then(|| incident.dedup_key.clone()),
+        severity: incident.severity,
+        status: incident.status,
+        title: incident.title.clone(),
+        components: incident.components.clone(),
+        regions: incident.regions.clone(),
+        public: incident.public,
+        started_at: incident.started_at,
+        last_seen: incident.last_seen,
+        resolved_at: incident.resolved_at,
+        updates: incident.updates,
+        repeats: incident.repeats,
+        test: incident.test,
+    }
+}
+
+fn excluded(record: &EventRecord) -> ExcludedView {
+    ExcludedView {
+        event_id: record.event_id.to_string(),
+        at: record.accepted_at,
+        event_type: record.event_type.clone(),
+        title: record.title.clone(),
+        classification: record.classification.clone(),
+        category: record.category,
+        rule: record.rule.clone(),
+        reason: record.reason.map(|reason| explained(reason, record.category, "")),
+    }
+}
+
+/// One update: of the tenant's own incident everything, of a platform-wide one what its alerts carry and no more.
+pub(crate) fn entry(settings: &Settings, incident: &Incident, update: &Update) -> TimelineEntry {
+    let content = match incident.scope {
+        Scope::Tenant(_) => Content::Full,
+        Scope::Platform => settings.data_processing.content,
+    };
+    let alert = Alert::new(&settings.tenant, &settings.zone, content, incident, update);
+    TimelineEntry {
+        update: alert.update,
+        event_id: alert.event_id.to_string(),
+        at: alert.at,
+        change: alert.change,
+        status: alert.status,
+        severity: alert.severity,
+        title: alert.title,
+        message: alert.message,
+        components: alert.components,
+        regions: alert.regions,
+        links: alert.links,
+        measurements: alert.measurements,
+        labels: alert.labels,
+        details: alert.details,
+        cut: alert.cut,
+    }
+}
+
+fn told(decision: &Decision, category: Option<Category>, names: &Names<'_>) -> DecisionView {
+    let (outcome, role, until, reason, by) = match &decision.outcome {
+        Outcome::Deliver { role } => ("deliver", *role, None, None, None),
+        Outcome::Hold { until, reason } => ("hold", None, Some(*until), Some(*reason), None),
+        Outcome::Skip { reason, by } => ("skip", None, None, Some(*reason), by.clone()),
+    };
+    DecisionView {
+        update: decision.update,
+        destination: decision.destination.clone(),
+        name: names.get(decision.destination.as_str()).map(|name| (*name).to_owned()),
+        channel: decision.channel,
+        outcome: outcome.to_owned(),
+        role,
+        until,
+        reason: reason.map(|reason| explained(reason, category, &decision.destination)),
+        by,
+    }
+}
+
+fn delivery(listed: &Listed, category: Option<Category>, names: &Names<'_>) -> DeliveryView {
+    let row = &listed.delivery;
+    let destination = listed.row.split('#').next().unwrap_or_default();
+    let state = match row.state {
+        DeliveryState::Sending => "sending",
+        DeliveryState::Retrying => "retrying",
+        DeliveryState::Accepted => "accepted",
+        DeliveryState::Failed => "failed",
+    };
+    DeliveryView {
+        update: row.latest,
+        destination: destination.to_owned(),
+        name: names.get(destination).map(|name| (*name).to_owned()),
+        channel: row.channel,
+        state: state.to_owned(),
+        outcome: state.to_owned(),
+        attempts: row.attempts,
+        cause: row.cause.clone(),
+        reason: row.reason.map(|reason| explained(reason, category, destination)),
+        next_at: row.next_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        at: row.at,
+        latency_ms: row.latency_ms,
+        provider_id: row.provider_id.clone(),
+        history: listed
+            .history
+            .iter()
+            .map(|end| EndView { update: end.update, outcome: end.outcome.clone(), at: end.at, attempts: end.attempts })
+            .collect(),
+        failed_attempts: listed
+            .attempts
+            .iter()
+            .map(|attempt| AttemptView {
+                update: attempt.update,
+                attempt: attempt.attempt,
+                at: attempt.at,
+                cause: attempt.cause.clone(),
+                status: attempt.status,
+                response: attempt.response.clone(),
+                took_ms: attempt.took_ms,
+            })
+            .collect(),
+    }
+}
+
+/// A reason with its sentence, and its setting spelled for this category and destination.
+fn explained(reason: Reason, category: Option<Category>, destination: &str) -> ReasonView {
+    let mut setting = reason.setting().to_owned();
+    if let Some(category) = category {
+        setting = setting.replace("<category>", category.as_str());
+    }
+    if !destination.is_empty() {
+        // A sentence that names both lists means the one that the destination is in.
+        let other = if destination.starts_with("rcp_") {
+            " or integrations.<id>.audiences"
+        } else {
+            "recipients.<id>.roles or "
+        };
+        setting = setting.replace(other, "").replace("<id>", destination);
+    }
+    ReasonView { reason: reason.to_string(), sentence: reason.sentence().to_owned(), setting }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::delivery::Row;
+    use domain::vocabulary::{Channel, Role};
+    use store::deliveries::{Attempt, Ended};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_window_is_the_last_week_unless_the_query_says_otherwise() {
+        let now = at(1_000_000_000);
+        let window = Asked::default().window(now).unwrap();
+        assert_eq!((window.to, window.from), (now, at(1_000_000_000 - 7 * 86_400)));
+        assert_eq!((window.limit, window.excluded), (50, false));
+        let asked = Asked {
+            from: Some("yesterday".into()),
+            to: Some("2001-01-01T00:00:00Z".into()),
+            include: Some("all".into()),
+            limit: Some("0".into()),
+            cursor: Some("x".into()),
+        };
+        let pointers: Vec<String> = asked.window(now).unwrap_err().into_iter().map(|error| error.pointer).collect();
+        assert_eq!(pointers, ["query:from", "query:include", "query:limit", "query:cursor"]);
+        let backwards = Asked { from: Some("2002-01-01T00:00:00Z".into()), to: asked.to, ..Asked::default() };
+        assert_eq!(backwards.window(now).unwrap_err()[0].pointer, "query:from");
+    }
+
+    #[test]
+    fn a_tenant_sees_its_own_and_the_platforms() {
+        let tenant = |id: &str| TenantId::parse(id).unwrap();
+        assert!(visible(&Scope::Platform, &tenant("acme")));
+        assert!(visible(&Scope::Tenant(tenant("acme")), &tenant("acme")));
+        assert!(!visible(&Scope::Tenant(tenant("globex")), &tenant("acme")));
+        assert!(!visible(&Scope::Tenant(tenant("platform")), &tenant("acme")));
+    }
+
+    #[test]
+    fn a_skip_says_why_and_which_setting_of_which_destination_would_change_it() {
+        let names: Names<'_> = [("rcp_1", "Ops")].into();
+        let decision = |destination: &str, outcome| Decision {
+            update: 2,
+            destination: destination.into(),
+            channel: Channel::Email,
+            outcome,
+        };
+        let skip = |reason| Outcome::Skip { reason, by: None };
+        let category = Some(Category::Billing);
+        let view = told(&decision("rcp_1", skip(Reason::ChannelNotTicked)), category, &names);
+        assert_eq!((view.outcome.as_str(), view.name.as_deref()), ("skip", Some("Ops")));
+        let reason = view.reason.unwrap();
+        assert_eq!(
+            (reason.reason.as_str(), reason.setting.as_str()),
+            ("channel_not_ticked", "settings.categories.billing.channels")
+        );
+        let setting =
+            |id: &str| told(&decision(id, skip(Reason::RoleNotInMatrix)), category, &names).reason.unwrap().setting;
+        assert_eq!(setting("rcp_1"), "recipients.rcp_1.roles");
+        assert_eq!(setting("int_1"), "integrations.int_1.audiences");
+        let sent = told(&decision("int_9", Outcome::Deliver { role: Some(Role::OrgAdmin) }), category, &names);
+        assert_eq!(
+            (sent.outcome.as_str(), sent.role, sent.name, sent.reason),
+            ("deliver", Some(Role::OrgAdmin), None, None)
+        );
+    }
+
+    #[test]
+    fn a_delivery_shows_its_state_its_ends_and_its_failed_attempts() {
+        let row = Row {
+            latest: 2,
+            done: 1,
+            state: DeliveryState::Retrying,
+            attempts: 1,
+            lease_until_ms: 0,
+            token: "SECRET".into(),
+            channel: Channel::Webhook,
+            next_at_ms: Some(5_000),
+            cause: Some("http_500".into()),
+            reason: None,
+            provider_id: None,
+            at: None,
+            latency_ms: Some(120),
+        };
+        let listed = Listed {
+            row: "int_1#000002".into(),
+            delivery: row,
+            history: vec![Ended { update: 1, outcome: "accepted".into(), at: at(1), attempts: 1 }],
+            attempts: vec![Attempt {
+                update: 2,
+                attempt: 1,
+                at: at(2),
+                cause: "http_500".into(),
+                status: Some(500),
+                response: "oops".into(),
+                took_ms: 30,
+            }],
+        };
+        let view = delivery(&listed, None, &[("int_1", "Hook")].into());
+        assert_eq!(
+            (view.destination.as_str(), view.name.as_deref(), view.state.as_str()),
+            ("int_1", Some("Hook"), "retrying")
+        );
+        assert_eq!((view.next_at, view.outcome.as_str()), (Some(at(5)), "retrying"));
+        assert_eq!((view.history.len(), view.failed_attempts[0].status), (1, Some(500)));
+        assert!(!serde_json::to_string(&view).unwrap().contains("SECRET"));
+    }
+}

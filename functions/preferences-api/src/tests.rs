@@ -1,0 +1,199 @@
+//! What the router refuses before it reads anything. The table behind it is a port where nobody listens: an answer of 503
+//! is a request that got through to it, everything else was decided without it.
+
+use super::*;
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use axum::response::Response;
+use domain::ids::TenantId;
+use runtime::http::Caller;
+use std::collections::BTreeMap;
+use tower::ServiceExt;
+
+fn app() -> App {
+    let config = aws::SdkConfig::builder()
+        .behavior_version(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::new("eu-central-1"))
+        .endpoint_url("http://127.0.0.1:9")
+        .retry_config(aws_config::retry::RetryConfig::disabled())
+        .credentials_provider(aws_sdk_dynamodb::config::SharedCredentialsProvider::new(
+            aws_sdk_dynamodb::config::Credentials::new("test", "test", None, None, "test"),
+        ))
+        .build();
+    Arc::new(PreferencesApi {
+        policy: Policy::embedded().unwrap(),
+        table: Table::new(&config, "table", 1),
+        keyring: Keyring::from_keys(BTreeMap::from([(1, [7; 32])])).unwrap(),
+        exceptions: Exceptions::default(),
+        operator_email: "ops@example.com".into(),
+    })
+}
+
+fn caller(scopes: &[&str], tenants: Option<&[&str]>) -> Caller {
+    Caller {
+        token_id: "tok_x".into(),
+        scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        tenants: tenants.map(|ids| ids.iter().map(|id| TenantId::parse(id).unwrap()).collect()),
+        ..Caller::default()
+    }
+}
+
+async fn send(caller: &Caller, method: &str, path: &str, body: &str) -> Response {
+    let mut request = Request::builder().method(method).uri(path).body(Body::from(body.to_owned())).unwrap();
+    request.extensions_mut().insert(caller.clone());
+    app().router().oneshot(request).await.unwrap()
+}
+
+async fn text(response: Response) -> String {
+    String::from_utf8(axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
+}
+
+/// Every route below a tenant with every method it has.
+const OF_A_TENANT: &[(&str, &str)] = &[
+    ("GET", ""),
+    ("GET", "/settings"),
+    ("PUT", "/settings"),
+    ("PATCH", "/settings"),
+    ("GET", "/recipients"),
+    ("POST", "/recipients"),
+    ("GET", "/recipients/rcp_a"),
+    ("PUT", "/recipients/rcp_a"),
+    ("PATCH", "/recipients/rcp_a"),
+    ("DELETE", "/recipients/rcp_a"),
+    ("GET", "/integrations"),
+    ("POST", "/integrations"),
+    ("GET", "/integrations/int_a"),
+    ("PUT", "/integrations/int_a"),
+    ("PATCH", "/integrations/int_a"),
+    ("DELETE", "/integrations/int_a"),
+    ("POST", "/integrations/int_a/secret"),
+    ("GET", "/incidents"),
+    ("GET", "/incidents/inc_a"),
+];
+
+#[tokio::test]
+async fn no_route_reaches_another_tenant() {
+    let acme = caller(&["alerts:manage", "alerts:read"], Some(&["acme"]));
+    for (method, path) in OF_A_TENANT {
+        let theirs = send(&acme, method, &format!("/v1/tenants/globex{path}"), "{}").await;
+        assert_eq!(theirs.status(), StatusCode::NOT_FOUND, "{method} {path}");
+        assert!(text(theirs).await.contains("no such tenant"), "{method} {path}");
+        let own = send(&acme, method, &format!("/v1/tenants/acme{path}"), "{}").await;
+        assert_eq!(own.status(), StatusCode::SERVICE_UNAVAILABLE, "{method} {path}: the own tenant is read");
+    }
+}
+
+#[tokio::test]
+async fn no_route_is_open_to_nobody_or_to_a_token_that_only_posts() {
+    for who in [Caller::nobody(), caller(&["incidents:write", "alerts:test"], None)] {
+        for (method, path) in OF_A_TENANT {
+            let answer = send(&who, method, &format!("/v1/tenants/acme{path}"), "{}").await;
+            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {path}");
+        }
+        for (method, path) in [
+            ("GET", "/v1/tokens"),
+            ("POST", "/v1/tokens"),
+            ("DELETE", "/v1/tokens/tok_a"),
+            ("POST", "/v1/tokens/tok_a/rotate"),
+        ] {
+            assert_eq!(send(&who, method, path, "{}").await.status(), StatusCode::FORBIDDEN, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_only_reads_changes_nothing() {
+    for scope in ["alerts:read", "support:read"] {
+        let reader = caller(&[scope], Some(&["acme"]));
+        for (method, path) in OF_A_TENANT {
+            let answer = send(&reader, method, &format!("/v1/tenants/acme{path}"), "{}").await;
+            let expected = if *method == "GET" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::FORBIDDEN };
+            assert_eq!(answer.status(), expected, "{scope} {method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tenants_are_made_by_the_platform_only() {
+    let body = r#"{"name":"Acme","plan":"starter","zone":"UTC"}"#;
+    let manager = caller(&["alerts:manage"], None);
+    assert_eq!(send(&manager, "PUT", "/v1/tenants/acme", body).await.status(), StatusCode::FORBIDDEN);
+    let admin = caller(&["platform:admin"], None);
+    let bad = send(&admin, "PUT", "/v1/tenants/ACME", body).await;
+    assert_eq!(bad.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(text(bad).await.contains("a-z, 0-9"));
+    assert_eq!(send(&admin, "PUT", "/v1/tenants/acme", body).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let narrow = caller(&["platform:admin"], Some(&["globex"]));
+    assert_eq!(send(&narrow, "PUT", "/v1/tenants/acme", body).await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn tokens_of_others_are_neither_listed_nor_issued() {
+    let manager = caller(&["alerts:manage"], Some(&["acme"]));
+    assert_eq!(send(&manager, "GET", "/v1/tokens", "").await.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    for path in ["/v1/tokens?tenant=globex", "/v1/tokens?tenant=platform"] {
+        assert_eq!(send(&manager, "GET", path, "").await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(send(&manager, "DELETE", "/v1/tokens/tok_a?tenant=globex", "").await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(send(&manager, "GET", "/v1/tokens?tenant=acme", "").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let theirs = r#"{"name":"a","scopes":["platform:admin"],"tenants":["globex"]}"#;
+    let answer = send(&manager, "POST", "/v1/tokens", theirs).await;
+    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let body = text(answer).await;
+    assert!(body.contains("/scopes/0") && body.contains("/tenants/0"), "{body}");
+}
+
+#[tokio::test]
+async fn a_large_body_is_refused() {
+    let admin = caller(&["platform:admin"], None);
+    let body = format!(r#"{{"name":"{}"}}"#, "x".repeat(64 * 1024));
+    assert_eq!(send(&admin, "PUT", "/v1/tenants/acme", &body).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn only_a_link_of_ours_opens_a_page() {
+    let nobody = Caller::nobody();
+    let keyring = &app().keyring;
+    let good = keyring.link("unsubscribe", &["acme", "rcp_a", "billing"]).unwrap();
+    let for_reading = keyring.link("read", &["acme", "inc_a"]).unwrap();
+    for (method, path) in [
+        ("GET", "/unsubscribe".to_owned()),
+        ("GET", "/unsubscribe?t=x".to_owned()),
+        ("POST", format!("/unsubscribe?t={good}x")),
+        ("GET", format!("/unsubscribe?t={for_reading}")),
+        ("GET", format!("/read?t={good}")),
+        ("POST", format!("/unsubscribe?t={}", keyring.link("unsubscribe", &["acme", "rcp_a", "everything"]).unwrap())),
+    ] {
+        let answer = send(&nobody, method, &path, "").await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{method} {path}");
+        assert_eq!(answer.headers()[header::REFERRER_POLICY], "no-referrer");
+        assert!(text(answer).await.contains("<h1>"));
+    }
+    for (method, path) in [
+        ("GET", format!("/unsubscribe?t={good}")),
+        ("POST", format!("/unsubscribe?t={good}")),
+        ("GET", format!("/read?t={for_reading}")),
+    ] {
+        let answer = send(&nobody, method, &path, "List-Unsubscribe=One-Click").await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn an_operators_mistake_is_explained() {
+    let app = app();
+    for event in [serde_json::json!({}), serde_json::json!({"bootstrap": "x"})] {
+        assert!(app.direct(event).await.unwrap_err().message.contains("platform_admin"));
+    }
+    let error = app.direct(serde_json::json!({"recompile": "ACME"})).await.unwrap_err();
+    assert_eq!(error.kind, "BadRequest");
+}
+
+#[test]
+fn the_event_of_this_function_is_one_of_api_gateway() {
+    let event: Value = serde_json::from_str(include_str!("../event.json")).unwrap();
+    let caller = Caller::from_context(&event["requestContext"]["authorizer"]);
+    assert!(caller.has("alerts:manage") && caller.may_speak_for(&TenantId::parse("acme").unwrap()));
+    let body = event["body"].as_str().unwrap();
+    assert!(contracts::problem::parse::<contracts::http::RecipientBody>(body.as_bytes()).is_ok());
+}

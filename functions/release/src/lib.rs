@@ -1,0 +1,301 @@
+//! Trigger  every minute, once for each of the eight due shards: `{"shard": n}`
+//! Reads    due work; the incident, the update, the settings and the destination anew
+//! Writes   the end of what nobody can be reached with any more, with its reason
+//! Emits    deliveries, on the bulk lane of their channel
+//! Fails    what was not sent stays due and is tried again in the next minute
+//! Config   [`config::Config`]
+//!
+//! Sent first, then taken off the index: a crash in between sends it twice, and the second one's claim is refused.
+
+pub mod config;
+mod decide;
+
+use aws::sqs::{Outgoing, Queues};
+use config::Config;
+use contracts::queue::row_name;
+use decide::{Decided, Facts, decide, delay_seconds};
+use domain::ids::{DUE_SHARDS, IncidentId, IntegrationId, RecipientId, TenantId};
+use domain::incident::{Incident, Update};
+use domain::reason::Reason;
+use domain::tenant::{Destination, Settings};
+use domain::vocabulary::ChannelClass;
+use futures::FutureExt;
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+use runtime::queue::Deadline;
+use runtime::{Aws, DirectError, EventFunction, StartError, clock, ids, metrics};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use store::deliveries::Slot;
+use store::due::{Due, DueItem};
+use store::{StoreError, Table};
+
+/// Items of one page: ten full batches of a queue.
+const PAGE: usize = 100;
+/// Calls to the table in flight at once.
+const IN_FLIGHT: usize = 16;
+/// No page is begun with less time than this, which is more than a page takes.
+const RESERVE: Duration = Duration::from_secs(5);
+
+/// The function.
+#[derive(Debug)]
+pub struct Release {
+    config: Config,
+    table: Table,
+    queues: Queues,
+}
+
+/// What the schedule says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Tick {
+    /// The due shard, from 0.
+    pub shard: u16,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Released {
+    /// Put on a queue.
+    pub released: usize,
+    /// Ended unsent, with a reason.
+    pub ended: usize,
+    /// Seen and left for the next minute.
+    pub left: usize,
+}
+
+impl EventFunction for Release {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+    type In = Tick;
+    type Out = Released;
+
+    async fn start(aws: &Aws) -> Result<Self, StartError> {
+        let config = Config::from_env()?;
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
+        Ok(Self { table, queues: Queues::new(aws.config()), config })
+    }
+
+    async fn handle(&self, tick: Tick, deadline: Deadline) -> Result<Released, DirectError> {
+        if tick.shard >= DUE_SHARDS {
+            let message = format!("shard is {}; it must be from 0 to {}", tick.shard, DUE_SHARDS - 1);
+            return Err(DirectError::new("BadRequest", message));
+        }
+        let mut total = Released::default();
+        let mut after: Option<String> = None;
+        while deadline.remaining() > RESERVE {
+            let now = clock::now();
+            let page = self.table.due(tick.shard, now, after.as_deref(), PAGE).await.map_err(unavailable)?;
+            total.left += page.unreadable;
+            // Boxed: the types of the streams within are deeper than the compiler computes layouts.
+            let done = self.page(page.items, now).boxed().await;
+            total.released += done.released;
+            total.ended += done.ended;
+            total.left += done.left;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        metrics::count("DueReleased", count(total.released));
+        metrics::count("DueEnded", count(total.ended));
+        metrics::count("DueLeft", count(total.left));
+        if after.is_some() {
+            // The rest is older than a minute by the next run: the alarm on this says that eight shards are not enough.
+            metrics::count("DueBehind", 1);
+            tracing::warn!(shard = tick.shard, "the minute was too short for everything that is due");
+        }
+        Ok(total)
+    }
+}
+
+impl Release {
+    async fn page(&self, items: Vec<DueItem>, now: Timestamp) -> Released {
+        let facts = self.read(&items).boxed().await;
+        let mut lanes: BTreeMap<ChannelClass, Vec<(DueItem, Outgoing)>> = BTreeMap::new();
+        let mut ends: Vec<(DueItem, Reason)> = Vec::new();
+        let mut done = Released::default();
+        for item in items {
+            match facts.of(&item.due).map(|facts| decide(&item.due, facts)) {
+                Some(Decided::Send(delivery)) => match serde_json::to_string(&delivery) {
+                    Ok(body) => {
+                        let outgoing = Outgoing {
+                            body,
+                            group: Some(item.due.incident_id.to_string()),
+                            delay_seconds: delay_seconds(&item.due, now),
+                            ..Outgoing::default()
+                        };
+                        lanes.entry(item.due.channel.class()).or_default().push((item, outgoing));
+                    }
+                    Err(_) => done.left += 1,
+                },
+                Some(Decided::End(reason)) => ends.push((item, reason)),
+                None => done.left += 1,
+            }
+        }
+        let sent: Vec<(usize, usize)> =
+            stream::iter(lanes).map(|(class, lane)| self.send(class, lane).boxed()).buffer_unordered(4).collect().await;
+        for (released, left) in sent {
+            done.released += released;
+            done.left += left;
+        }
+        let ended: Vec<bool> = stream::iter(ends)
+            .map(|(item, reason)| self.end(item, reason, now).boxed())
+            .buffer_unordered(IN_FLIGHT)
+            .collect()
+            .await;
+        let ended_now = ended.iter().filter(|ended| **ended).count();
+        done.ended += ended_now;
+        done.left += ended.len() - ended_now;
+        done
+    }
+
+    /// Sends one lane's messages and takes those that are on the queue off the index. Gives back how many went and stayed.
+    async fn send(&self, class: ChannelClass, lane: Vec<(DueItem, Outgoing)>) -> (usize, usize) {
+        let (items, messages): (Vec<DueItem>, Vec<Outgoing>) = lane.into_iter().unzip();
+        let unsent: BTreeSet<usize> = match self.queues.send_all(self.config.queue(class), messages).await {
+            Ok(()) => BTreeSet::new(),
+            Err(unsent) => {
+                tracing::error!(channel = class.as_str(), error = %unsent, "due work stays for the next minute");
+                unsent.indices.into_iter().collect()
+            }
+        };
+        let all = items.len();
+        let gone = items.into_iter().enumerate().filter(|(place, _)| !unsent.contains(place)).map(|(_, item)| item);
+        // What cannot be taken off is sent again in a minute, and its claim is refused.
+        stream::iter(gone).for_each_concurrent(IN_FLIGHT, |item| self.take_off(item)).await;
+        (all - unsent.len(), unsent.len())
+    }
+
+    /// Ends a delivery unsent. `false`: it stays due.
+    async fn end(&self, item: DueItem, reason: Reason, now: Timestamp) -> bool {
+        use domain::delivery::Refusal;
+        let due = &item.due;
+        let row = row_name(&due.destination, due.channel, due.update);
+        let slot = Slot {
+            incident: &due.incident_id,
+            tenant: &due.tenant,
+            row: &row,
+            channel: due.channel,
+            update: due.update,
+            attempt: due.attempt,
+        };
+        match self.table.end_unsent(slot, &ids::suffix(), now, reason).await {
+            Ok(Ok(())) => {
+                metrics::count_by("DeliveryGivenUp", "channel", due.channel.as_str(), 1);
+                tracing::info!(
+                    incident = %due.incident_id,
+                    destination = due.destination,
+                    channel = due.channel.as_str(),
+                    reason = reason.as_str(),
+                    "due, but not sent"
+                );
+                self.take_off(item).await;
+                true
+            }
+            // It is over, a newer update took its place, or this attempt was made after all.
+            Ok(Err(Refusal::Done | Refusal::Superseded { .. } | Refusal::AttemptOver { .. })) => {
+                self.take_off(item).await;
+                true
+            }
+            Ok(Err(Refusal::Leased { .. })) => false,
+            Err(error) => {
+                tracing::error!(incident = %due.incident_id, destination = due.destination, %error, "cannot be ended");
+                false
+            }
+        }
+    }
+
+    async fn take_off(&self, item: DueItem) {
+        if let Err(error) = self.table.due_done(&item).await {
+            tracing::warn!(incident = %item.due.incident_id, %error, "stays on the index and comes once more");
+        }
+    }
+
+    /// Reads everything that a page's items are about, each thing once.
+    async fn read(&self, items: &[DueItem]) -> Read {
+        let mut wanted = Wanted::default();
+        for DueItem { due, .. } in items {
+            wanted.tenants.insert(due.tenant.clone());
+            wanted.incidents.insert(due.incident_id.clone());
+            wanted.updates.insert((due.incident_id.clone(), due.update));
+            wanted.destinations.insert((due.tenant.clone(), due.destination.clone()));
+        }
+        // One after the other: each is as wide as the table should be asked at once.
+        Read {
+            settings: gather(wanted.tenants, |tenant| async {
+                self.table.settings(&tenant).await.map(|f| (tenant, f))
+            })
+            .await,
+            incidents: gather(wanted.incidents, |id| async { self.table.incident(&id).await.map(|f| (id, f)) }).await,
+            updates: gather(wanted.updates, |(id, number)| async move {
+                self.table.update(&id, number).await.map(|found| ((id, number), found))
+            })
+            .await,
+            destinations: gather(wanted.destinations, |(tenant, name)| async {
+                self.destination(&tenant, &name).await.map(|found| ((tenant, name), found))
+            })
+            .await,
+        }
+    }
+
+    async fn destination(&self, tenant: &TenantId, name: &str) -> Result<Option<Destination>, StoreError> {
+        if let Some(id) = RecipientId::parse(name) {
+            let found = self.table.recipient(tenant, &id).await?;
+            return Ok(found.map(|recipient| Destination::Recipient(Box::new(recipient))));
+        }
+        let Some(id) = IntegrationId::parse(name) else { return Ok(None) };
+        let found = self.table.integration(tenant, &id).await?;
+        Ok(found.map(|integration| Destination::Integration(Box::new(integration))))
+    }
+}
+
+#[derive(Default)]
+struct Wanted {
+    tenants: BTreeSet<TenantId>,
+    incidents: BTreeSet<IncidentId>,
+    updates: BTreeSet<(IncidentId, u32)>,
+    destinations: BTreeSet<(TenantId, String)>,
+}
+
+/// What was read: a missing entry could not be read, an entry of `None` is not there.
+struct Read {
+    settings: BTreeMap<TenantId, Option<Settings>>,
+    incidents: BTreeMap<IncidentId, Option<Incident>>,
+    updates: BTreeMap<(IncidentId, u32), Option<Update>>,
+    destinations: BTreeMap<(TenantId, String), Option<Destination>>,
+}
+
+impl Read {
+    /// The facts about one item; `None` where one of them could not be read, so that nothing ends by a fault of ours.
+    fn of(&self, due: &Due) -> Option<Facts<'_>> {
+        Some(Facts {
+            settings: self.settings.get(&due.tenant)?.as_ref(),
+            incident: self.incidents.get(&due.incident_id)?.as_ref(),
+            update: self.updates.get(&(due.incident_id.clone(), due.update))?.as_ref(),
+            destination: self.destinations.get(&(due.tenant.clone(), due.destination.clone()))?.as_ref(),
+        })
+    }
+}
+
+/// Reads many things side by side. What cannot be read is logged and missing.
+async fn gather<K, V, F, Fut>(keys: BTreeSet<K>, read: F) -> BTreeMap<K, V>
+where
+    K: Ord,
+    F: FnMut(K) -> Fut,
+    Fut: Future<Output = Result<(K, V), StoreError>>,
+{
+    let read = stream::iter(keys).map(read).buffer_unordered(IN_FLIGHT);
+    read.filter_map(|found| async move {
+        found.inspect_err(|error| tracing::error!(%error, "due work stays: what it is about cannot be read")).ok()
+    })
+    .collect()
+    .await
+}
+
+fn unavailable(error: StoreError) -> DirectError {
+    DirectError::new("Unavailable", format!("the due index cannot be read: {error}"))
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,265 @@
+//! Trigger  `SubscriptionLookupQueue` (FIFO, one group an incident and group of shards)
+//! Reads    the incident, its timeline, compiled subscriptions, earlier plans
+//! Writes   plans
+//! Emits    deliveries, two lanes a channel; the next page of a platform-wide job
+//! Fails    AWS fault: retried in order. Poison: dead letter
+//! Config   [`config::Config`]
+//!
+//! The plan is stored first; a stored plan wins over a recomputed one; then everything due in it is enqueued, again on every
+//! re-run, because a claim drops what was sent already and nothing brings back what was never enqueued.
+
+pub mod config;
+mod pages;
+
+use aws::sqs::{Outgoing, Queues};
+use config::Config;
+use contracts::queue::{Delivery, Route, RoutingJob};
+use domain::ids::Scope;
+use domain::incident::{Incident, Update};
+use domain::plan::{Asked, Decision, Outcome, Told, plan};
+use domain::policy::Policy;
+use domain::tenant::Destination;
+use domain::vocabulary::{Category, ChannelClass};
+use futures::FutureExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use runtime::queue::{Failure, Meta, QueueFunction, Setup};
+use runtime::{Aws, StartError, metrics};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use store::Table;
+use store::plans::StoredPlan;
+use store::subscriptions::Subscriber;
+
+/// Plans that are stored at once: enough to hide the table's latency, few enough not to be throttled.
+const PLANS_IN_FLIGHT: usize = 16;
+/// A page is begun only while this much time is left; what remains goes to the next page's message.
+const PAGE_RESERVE: Duration = Duration::from_secs(30);
+
+/// The function.
+#[derive(Debug)]
+pub struct SubscriptionLookup {
+    config: Config,
+    policy: Policy,
+    table: Table,
+    queues: Queues,
+}
+
+/// The incident and the updates that a job is about.
+struct Subject {
+    incident: Incident,
+    updates: Vec<Update>,
+    update: u32,
+}
+
+impl QueueFunction for SubscriptionLookup {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+    type Message = RoutingJob;
+
+    async fn start(aws: &Aws) -> Result<Self, StartError> {
+        let config = Config::from_env()?;
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
+        Ok(Self { policy: Policy::embedded().map_err(StartError::new)?, table, queues: Queues::new(aws.config()), config })
+    }
+
+    fn setup(&self) -> Setup {
+        Setup::fifo(&self.config.dead_letter_queue_url, &[&self.config.subscription_lookup_queue_url])
+    }
+
+    async fn handle(&self, job: RoutingJob, meta: &Meta) -> Result<(), Failure> {
+        tracing::Span::current().record("incident", job.incident_id.as_str());
+        let subject = self.subject(&job).await?;
+        // User-level warnings belong to no category; their subscribers are in every one, so one is as good as another.
+        let category = subject.incident.category.unwrap_or(Category::Configurable);
+        match &job.route {
+            Route::Tenant(tenant) => {
+                let found = self.table.subscriber(tenant, category).await.map_err(runtime::queue::table)?;
+                let subscriber = found.ok_or_else(|| Failure::poison("the tenant has no compiled subscription"))?;
+                let plans = self.table.plans_of(&job.incident_id, tenant).await.map_err(runtime::queue::table)?;
+                let deliveries = self.plan(&subject, &subscriber, &plans).await?;
+                self.enqueue(&subject, deliveries).await
+            }
+            Route::Shards { first, next, end, after } => {
+                let cursor = pages::Cursor { shard: *next, after: after.clone() };
+                match self.pages(&subject, category, cursor, *end, meta).await? {
+                    None => Ok(()),
+                    Some(rest) => {
+                        let route = Route::Shards { first: *first, next: rest.shard, end: *end, after: rest.after };
+                        self.enqueue_next(&RoutingJob { route, ..job.clone() }).await
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl SubscriptionLookup {
+    async fn subject(&self, job: &RoutingJob) -> Result<Subject, Failure> {
+        let incident = self.table.incident(&job.incident_id).await.map_err(runtime::queue::table)?;
+        let incident = incident.ok_or_else(|| Failure::poison("the incident of this job is not in the table"))?;
+        let mut updates = self.table.updates(&job.incident_id, 1).await.map_err(runtime::queue::table)?;
+        updates.retain(|update| update.number <= job.update);
+        if updates.last().is_none_or(|last| last.number != job.update) {
+            return Err(Failure::poison("the update of this job is not in the table"));
+        }
+        Ok(Subject { incident, updates, update: job.update })
+    }
+
+    /// Plans page after page while there is time. What is left comes back as a cursor.
+    async fn pages(
+        &self,
+        subject: &Subject,
+        category: Category,
+        mut cursor: pages::Cursor,
+        end: u16,
+        meta: &Meta,
+    ) -> Result<Option<pages::Cursor>, Failure> {
+        while cursor.shard < end {
+            if meta.deadline.remaining() < PAGE_RESERVE {
+                return Ok(Some(cursor));
+            }
+            let page = self.table.subscribers(category, cursor.shard, cursor.after.as_ref());
+            let page = page.await.map_err(runtime::queue::table)?;
+            if !page.subscribers.is_empty() {
+                let plans = self.table.plans_of_shard(&subject.incident.id, cursor.shard);
+                let plans = plans.await.map_err(runtime::queue::table)?;
+                let none = Vec::new();
+                let mut planning = Vec::with_capacity(page.subscribers.len());
+                for subscriber in &page.subscribers {
+                    let earlier = plans.get(&subscriber.settings.tenant).unwrap_or(&none);
+                    planning.push(self.plan(subject, subscriber, earlier).boxed());
+                }
+                let planned: Vec<Vec<Delivery>> =
+                    stream::iter(planning).buffered(PLANS_IN_FLIGHT).try_collect().await?;
+                self.enqueue(subject, planned.into_iter().flatten().collect()).await?;
+            }
+            cursor = pages::advance(cursor, page.next);
+        }
+        Ok(None)
+    }
+
+    /// One tenant's deliveries: every update after its last plan is planned and stored, then everything due is given back.
+    async fn plan(
+        &self,
+        subject: &Subject,
+        subscriber: &Subscriber,
+        earlier: &[StoredPlan],
+    ) -> Result<Vec<Delivery>, Failure> {
+        if subscriber.destinations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let chunks = subscriber.destinations.iter().map(|(chunk, _)| *chunk);
+        let lower = pages::last_planned(chunks, earlier, subject.update);
+        let mut counted: Vec<Decision> = earlier.iter().flat_map(|plan| plan.decisions.clone()).collect();
+        if lower < subject.update {
+            let told = Told::from_decisions(counted.iter().filter(|decision| decision.update <= lower));
+            let fresh = self.store(subject, subscriber, lower, &told).await?;
+            counted = fresh;
+        }
+        let by_id: BTreeMap<&str, &Destination> =
+            subscriber.destinations.iter().map(|(_, destination)| (destination.id(), destination)).collect();
+        let mut deliveries = Vec::new();
+        for decision in counted {
+            let Outcome::Deliver { role } = decision.outcome else { continue };
+            let update = subject.updates.iter().find(|update| update.number == decision.update);
+            let destination = by_id.get(decision.destination.as_str());
+            // A destination that was deleted since it was planned is told nothing more; the plan keeps what was decided.
+            if let (Some(update), Some(destination)) = (update, destination) {
+                deliveries.extend(Delivery::build(
+                    &subscriber.settings,
+                    &subject.incident,
+                    update,
+                    destination,
+                    decision.channel,
+                    role,
+                ));
+            }
+        }
+        Ok(deliveries)
+    }
+
+    /// Plans the updates after `lower` and stores them, chunk by chunk; gives back what counts.
+    async fn store(
+        &self,
+        subject: &Subject,
+        subscriber: &Subscriber,
+        lower: u32,
+        told: &Told,
+    ) -> Result<Vec<Decision>, Failure> {
+        let destinations: Vec<Destination> =
+            subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
+        let updates: Vec<Update> = subject.updates.iter().filter(|update| update.number > lower).cloned().collect();
+        let now = runtime::clock::now();
+        let decisions = plan(&Asked {
+            incident: &subject.incident,
+            updates: &updates,
+            settings: &subscriber.settings,
+            destinations: &destinations,
+            told,
+            policy: &self.policy,
+            now,
+        });
+        let chunk_of: BTreeMap<&str, u32> =
+            subscriber.destinations.iter().map(|(chunk, destination)| (destination.id(), *chunk)).collect();
+        let mut plans: BTreeMap<(u32, u32), Vec<Decision>> = BTreeMap::new();
+        for decision in decisions {
+            let chunk = chunk_of.get(decision.destination.as_str()).copied().unwrap_or_default();
+            plans.entry((decision.update, chunk)).or_default().push(decision);
+        }
+        let mut counted = Vec::new();
+        // In the order of the updates, so that a crash in between leaves a prefix and never a gap.
+        for ((update, chunk), decisions) in plans {
+            let plan = StoredPlan {
+                tenant: subscriber.settings.tenant.clone(),
+                chunk,
+                update,
+                at: now,
+                settings_version: subscriber.settings.version,
+                decisions,
+            };
+            count(&plan.decisions);
+            let stored = self.table.store_plan(&subject.incident.id, plan).await.map_err(runtime::queue::table)?;
+            counted.extend(stored.decisions);
+        }
+        Ok(counted)
+    }
+
+    async fn enqueue(&self, subject: &Subject, deliveries: Vec<Delivery>) -> Result<(), Failure> {
+        let bulk = subject.incident.scope == Scope::Platform;
+        let mut queues: BTreeMap<ChannelClass, Vec<Outgoing>> = BTreeMap::new();
+        for delivery in deliveries {
+            let body = serde_json::to_string(&delivery).map_err(|_| Failure::poison("a delivery cannot be written"))?;
+            // Fair queues: a noisy tenant is served after the others. In bulk the incident is the noisy one.
+            let group = if bulk { subject.incident.id.to_string() } else { delivery.alert.tenant.to_string() };
+            let outgoing = Outgoing { body, group: Some(group), ..Outgoing::default() };
+            queues.entry(delivery.channel.class()).or_default().push(outgoing);
+        }
+        for (class, messages) in queues {
+            self.queues.send_all(self.config.queue(class, bulk), messages).await.map_err(runtime::queue::unsent)?;
+        }
+        Ok(())
+    }
+
+    async fn enqueue_next(&self, job: &RoutingJob) -> Result<(), Failure> {
+        let body = serde_json::to_string(job).map_err(|_| Failure::poison("a routing job cannot be written"))?;
+        let outgoing = Outgoing {
+            body,
+            group: Some(job.group()),
+            dedup: Some(job.deduplication_id()),
+            ..Outgoing::default()
+        };
+        let sent = self.queues.send(&self.config.subscription_lookup_queue_url, &outgoing).await;
+        sent.map_err(runtime::queue::aws)
+    }
+}
+
+fn count(decisions: &[Decision]) {
+    for decision in decisions {
+        let outcome = match &decision.outcome {
+            Outcome::Deliver { .. } => "deliver",
+            Outcome::Hold { .. } => "hold",
+            Outcome::Skip { .. } => "skip",
+        };
+        metrics::count_by("DeliveryPlanned", "decision", outcome, 1);
+    }
+}
+

@@ -1,0 +1,74 @@
+//! One cargo call for every binary of the local stack, with progress.
+
+use crate::process::{Fault, output, progress, root, say};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// The functions: one folder, one crate, one binary.
+pub(crate) fn functions() -> Result<Vec<String>, Fault> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root().join("functions"))? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Builds the functions and the receivers in the quick profile. Gives back the folder of the binaries.
+pub(crate) fn quick() -> Result<PathBuf, Fault> {
+    let mut packages = functions()?;
+    packages.push("receivers".to_owned());
+    let chosen: Vec<String> = packages.iter().flat_map(|name| ["-p".to_owned(), name.clone()]).collect();
+    let total = total(&chosen);
+    let started = Instant::now();
+    say(&format!("  building {} binaries ({total} crates) in one cargo call", packages.len()));
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(root()).args(["build", "--profile", "local", "--bins", "--message-format=json-render-diagnostics"]);
+    command.args(&chosen).arg("--quiet").stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn()?;
+    let mut done = BTreeSet::new();
+    let mut told = Instant::now();
+    if let Some(out) = child.stdout.take() {
+        for line in BufReader::new(out).lines() {
+            let message: Value = serde_json::from_str(&line?).unwrap_or_default();
+            if message.get("reason").and_then(Value::as_str) != Some("compiler-artifact") {
+                continue;
+            }
+            done.insert(message.get("package_id").map(ToString::to_string).unwrap_or_default());
+            let line = state(done.len(), total, started);
+            progress(&line);
+            // Where nobody watches a terminal, a line every twenty seconds says that it goes on.
+            if told.elapsed().as_secs() >= 20 {
+                say(&line);
+                told = Instant::now();
+            }
+        }
+    }
+    if !child.wait()?.success() {
+        return Err(Fault::new("the build failed; the errors stand above", "Try again: cargo xtask up"));
+    }
+    progress("");
+    say(&format!("  built in {} s", started.elapsed().as_secs()));
+    Ok(root().join("target/local"))
+}
+
+fn state(done: usize, total: usize, started: Instant) -> String {
+    let elapsed = started.elapsed().as_secs_f64();
+    let share = done as f64 / total.max(1) as f64;
+    // Early on the rate says nothing.
+    let left = if share > 0.1 { format!(", about {:.0} s left", (elapsed / share - elapsed).max(1.0)) } else { String::new() };
+    format!("  {done} of {total} crates, {elapsed:.0} s{left}")
+}
+
+/// How many crates the build has.
+fn total(chosen: &[String]) -> usize {
+    let mut tree = Command::new(env!("CARGO"));
+    tree.current_dir(root()).args(["tree", "--quiet", "-e", "normal,build", "--prefix", "none", "--format", "{p}"]).args(chosen);
+    let text = output(&mut tree).unwrap_or_default();
+    let names: BTreeSet<&str> = text.lines().map(|line| line.trim_end_matches(" (*)")).filter(|line| !line.is_empty()).collect();
+    names.len()
+}

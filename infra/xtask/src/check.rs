@@ -1,0 +1,117 @@
+//! Tests, checks, the build for AWS and the deployment: what CI calls is what people call.
+
+use crate::process::{Fault, output, root, run, say};
+use crate::{python, stack};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+/// `cargo xtask test`
+pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
+    let begun = Instant::now();
+    say("Tocsin: all tests from nothing, on a stack of their own with IAM enforced (about 20 minutes the first time).");
+    python::prerequisites()?;
+    python::debian("prometheus-alertmanager", "prometheus-alertmanager")?;
+    let outputs = stack::create("test-stack", true)?;
+    let place = stack::place("test-stack").join("outputs.json");
+    say(&format!("▸ tests ({})", outputs.get("api_url").and_then(|url| url.as_str()).unwrap_or_default()));
+    let nextest = output(Command::new(env!("CARGO")).args(["nextest", "--version"])).is_some();
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(root()).env("TOCSIN_OUTPUTS", &place);
+    // Without nextest the same tests run, one after another.
+    command.args(if nextest { &["nextest", "run", "--workspace"][..] } else { &["test", "--workspace"] }).args(arguments);
+    let passed = command.status().is_ok_and(|status| status.success());
+    let kept = stack::place("test-stack").join("logs");
+    stack::down("test-stack")?;
+    if !passed {
+        let mend = format!("The stack's logs: {}\nOne test again: cargo xtask test NAME", kept.display());
+        return Err(Fault::new("tests failed; which ones stands above", mend));
+    }
+    say(&format!("All tests passed in {} s.", begun.elapsed().as_secs()));
+    Ok(())
+}
+
+/// `cargo xtask check`
+pub(crate) fn check() -> Result<(), Fault> {
+    python::prerequisites()?;
+    let cargo = |step: &str, arguments: &[&str], warnings: &str| {
+        say(&format!("▸ {step}"));
+        let mut command = Command::new(env!("CARGO"));
+        command.current_dir(root()).args(arguments).env(warnings, "-D warnings");
+        match command.status() {
+            Ok(status) if status.success() => Ok(()),
+            _ => Err(Fault::new(format!("{step} failed; what is wrong stands above"), "Again: cargo xtask check")),
+        }
+    };
+    cargo("cargo fmt", &["fmt", "--all", "--check"], "TOCSIN_NOTHING")?;
+    // clippy's own flag, so that the build is not done twice for another RUSTFLAGS.
+    cargo("cargo clippy", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"], "TOCSIN_NOTHING")?;
+    cargo("cargo doc", &["doc", "--quiet", "--workspace", "--no-deps"], "RUSTDOCFLAGS")?;
+    deny()?;
+    let lint = python::environment("lint")?;
+    let sam = python::environment("sam")?;
+    std::fs::create_dir_all(root().join("target/check"))?;
+    let tool = |step: &str, program: &Path, arguments: &[&str]| {
+        say(&format!("▸ {step}"));
+        let mut command = Command::new(program);
+        command.current_dir(root()).args(arguments).env("SAM_CLI_TELEMETRY", "0").env("AWS_DEFAULT_REGION", "eu-central-1");
+        let log = root().join(format!("target/check/{}.log", step.replace(' ', "-")));
+        run(&mut command, step, &log, "cargo xtask check")
+    };
+    tool("sam validate --lint", &sam.join("sam"), &["validate", "--lint"])?;
+    tool("cfn-lint", &lint.join("cfn-lint"), &["template.yaml"])?;
+    tool("checkov", &lint.join("checkov"), &["--config-file", "infra/local/checkov.yaml", "-f", "template.yaml", "--compact", "--quiet"])?;
+    say("Everything is as it should be.");
+    Ok(())
+}
+
+/// Licences, advisories and sources. cargo-deny is installed from crates.io where it is missing.
+fn deny() -> Result<(), Fault> {
+    say("▸ cargo deny");
+    let tools = root().join("target/tools");
+    let program = tools.join("bin/cargo-deny");
+    let installed = output(Command::new("cargo-deny").arg("--version")).is_some();
+    if !installed && !program.exists() {
+        say("  installing cargo-deny from crates.io (a few minutes, once)");
+        std::fs::create_dir_all(&tools)?;
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["install", "cargo-deny", "--version", "0.18.9", "--locked", "--quiet", "--root"]).arg(&tools);
+        run(&mut command, "installing cargo-deny", &tools.join("cargo-deny.log"), "cargo xtask check")?;
+    }
+    let mut command = Command::new(if installed { Path::new("cargo-deny") } else { &program });
+    // The advisory database is a git repository, which not every network reaches; licences, bans and sources need none.
+    command.current_dir(root()).args(["check", "bans", "licenses", "sources"]);
+    run(&mut command, "cargo deny", &tools.join("deny.log"), "cargo xtask check")
+}
+
+/// `cargo xtask build`
+pub(crate) fn build() -> Result<(), Fault> {
+    python::prerequisites()?;
+    let sam = python::environment("sam")?;
+    say("▸ sam build (release, arm64; about 15 minutes the first time)");
+    let status = with_tools(&mut Command::new(sam.join("sam")))?.args(["build"]).status()?;
+    if status.success() {
+        return Ok(());
+    }
+    let mend = "Does the target fail? rustup target add aarch64-unknown-linux-gnu\nAgain: cargo xtask build";
+    Err(Fault::new("sam build failed; what is wrong stands above", mend))
+}
+
+/// `cargo xtask deploy`
+pub(crate) fn deploy(arguments: &[&str]) -> Result<(), Fault> {
+    build()?;
+    let sam = python::environment("sam")?;
+    let guided = if arguments.is_empty() { &["--guided"][..] } else { arguments };
+    let status = with_tools(&mut Command::new(sam.join("sam")))?.arg("deploy").args(guided).status()?;
+    if status.success() { Ok(()) } else { Err(Fault::new("sam deploy failed", "Again: cargo xtask deploy")) }
+}
+
+/// SAM finds cargo-lambda and zig on the path.
+fn with_tools(command: &mut Command) -> Result<&mut Command, Fault> {
+    let tools = python::environment("build")?;
+    let mut path = vec![tools];
+    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    let path = std::env::join_paths(path).unwrap_or_else(|_| OsString::new());
+    Ok(command.current_dir(root()).env("PATH", path).env("SAM_CLI_TELEMETRY", "0"))
+}

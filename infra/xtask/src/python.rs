@@ -1,0 +1,87 @@
+//! Prerequisites, and the virtual environments that are made from pinned lists.
+
+use crate::process::{Fault, output, root, run, say};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Checks everything before anything is built; each fault names the one command that mends it.
+pub(crate) fn prerequisites() -> Result<(), Fault> {
+    if output(Command::new("cc").arg("--version")).is_none() {
+        return Err(Fault::new("there is no C compiler (cc)", "Debian: apt-get install -y gcc · macOS: xcode-select --install"));
+    }
+    interpreter()?;
+    if output(Command::new("ps").args(["-o", "pid=", "-p", "1"])).is_none() {
+        return Err(Fault::new("there is no `ps`", "Debian: apt-get install -y procps"));
+    }
+    let free = output(Command::new("df").arg("-Pk").arg(root()))
+        .and_then(|text| text.lines().nth(1)?.split_whitespace().nth(3)?.parse::<u64>().ok());
+    if let Some(free) = free.filter(|free| *free < 6 * 1024 * 1024) {
+        return Err(Fault::new(
+            format!("{} MB are free here; the build, the environments and the stack need 6 GB", free / 1024),
+            "Make room, or clone to another disk",
+        ));
+    }
+    Ok(())
+}
+
+/// A Python of 3.10 or newer that can make environments.
+fn interpreter() -> Result<&'static str, Fault> {
+    let fits = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
+    ["python3", "python3.13", "python3.12", "python3.11", "python3.10"]
+        .into_iter()
+        .find(|name| output(Command::new(name).args(["-c", fits])).is_some())
+        .ok_or_else(|| {
+            Fault::new(
+                "there is no Python 3.10 or newer with venv",
+                "Debian: apt-get install -y python3 python3-venv · macOS: brew install python",
+            )
+        })
+}
+
+/// An environment of `infra/local/requirements-<name>.txt`, made if it is not there or the list changed. Gives back its bin.
+pub(crate) fn environment(name: &str) -> Result<PathBuf, Fault> {
+    let list = root().join(format!("infra/local/requirements-{name}.txt"));
+    let place = root().join(format!("target/venv/{name}"));
+    let (bin, stamp) = (place.join("bin"), place.join("requirements.txt"));
+    let wanted = std::fs::read_to_string(&list)?;
+    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return Ok(bin);
+    }
+    drop(std::fs::remove_dir_all(&place));
+    std::fs::create_dir_all(root().join("target/venv"))?;
+    let log = root().join(format!("target/venv/{name}.log"));
+    let again = "cargo xtask up (it needs PyPI; behind a proxy set PIP_INDEX_URL)";
+    run(Command::new(interpreter()?).args(["-m", "venv"]).arg(&place), &format!("making the environment `{name}`"), &log, again)?;
+    let mut pip = Command::new(bin.join("python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&list);
+    run(&mut pip, &format!("installing the environment `{name}`"), &log, again)?;
+    std::fs::write(&stamp, wanted)?;
+    Ok(bin)
+}
+
+/// Makes sure that a Debian package's program is there: installs it where this is root on Debian, else names the line.
+pub(crate) fn debian(program: &str, package: &str) -> Result<(), Fault> {
+    if on_path(program) {
+        return Ok(());
+    }
+    let mend = format!("apt-get install -y {package}");
+    let is_root = output(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0");
+    if is_root && on_path("apt-get") {
+        say(&format!("  installing {package} (Debian)"));
+        let log = root().join(format!("target/apt-{package}.log"));
+        std::fs::create_dir_all(root().join("target"))?;
+        // An old package list is the usual reason for a failure, so it is made new first; without a network it may be old.
+        drop(run(Command::new("apt-get").args(["-q", "update"]), "apt-get update", &log, &mend));
+        let mut install = Command::new("apt-get");
+        // A server that Debian would start beside ours stays off.
+        install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        install.args(["-q", "install", "-y", "--no-install-recommends", package]);
+        run(&mut install, &format!("installing {package}"), &log, &mend)?;
+    }
+    if on_path(program) { Ok(()) } else { Err(Fault::new(format!("there is no `{program}`"), mend)) }
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| Path::new(&folder).join(program).is_file())
+}

@@ -1,0 +1,666 @@
+//! Bodies of the preferences API: settings, recipients, integrations, tokens, and incidents as a tenant sees them.
+//!
+//! One shape serves reading and writing, so that a client can read, change and write back. Fields that are *read only* are
+//! taken and ignored on a write; fields that are *write only* (a URL, a secret) are never in an answer. Words of closed
+//! lists are plain text here: the function that checks them names every wrong one at once, where serde would stop at the
+//! first.
+
+use crate::intake::Defaults;
+use domain::event::Link;
+use domain::incident::Change;
+use domain::vocabulary::{Category, Channel, Kind, Role, Severity, Status};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The scopes of API tokens.
+pub mod scopes {
+    /// Post incidents for tenants.
+    pub const INCIDENTS_WRITE: &str = "incidents:write";
+    /// Post platform-wide incidents.
+    pub const INCIDENTS_PLATFORM: &str = "incidents:platform";
+    /// Read a tenant's settings, incidents and decisions.
+    pub const ALERTS_READ: &str = "alerts:read";
+    /// Change a tenant's settings.
+    pub const ALERTS_MANAGE: &str = "alerts:manage";
+    /// Send test alerts.
+    pub const ALERTS_TEST: &str = "alerts:test";
+    /// Read as support does.
+    pub const SUPPORT_READ: &str = "support:read";
+    /// Create tenants and issue any token.
+    pub const PLATFORM_ADMIN: &str = "platform:admin";
+
+    /// Every scope there is.
+    pub const ALL: &[&str] =
+        &[ALERTS_MANAGE, ALERTS_READ, ALERTS_TEST, INCIDENTS_PLATFORM, INCIDENTS_WRITE, PLATFORM_ADMIN, SUPPORT_READ];
+
+    /// What a tenant's own admin may hand on, and nothing that reaches beyond the tenant.
+    pub const OF_A_TENANT: &[&str] = &[ALERTS_MANAGE, ALERTS_READ, ALERTS_TEST, INCIDENTS_WRITE];
+}
+
+/// Text that no log may hold: an address, a number, a URL, a secret, a token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Private(String);
+
+impl Private {
+    /// Wraps such a text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Private {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Private(redacted)")
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// `PUT /v1/tenants/{t}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantBody {
+    /// The tenant's name for people.
+    pub name: String,
+    /// The plan's id in `plans.yaml`.
+    pub plan: String,
+    /// IANA zone.
+    pub zone: String,
+}
+
+/// `/v1/tenants/{t}/settings`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsBody {
+    /// Read only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The tenant's name for people.
+    pub name: String,
+    /// The plan; `None` keeps it. Only the platform changes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// IANA zone.
+    pub zone: String,
+    /// 10 to 86,400.
+    #[serde(default = "default_window")]
+    pub alert_window_seconds: u64,
+    /// All three categories, by name.
+    pub categories: BTreeMap<String, CategoryBody>,
+    /// Empty allows all.
+    #[serde(default)]
+    pub allowed_email_domains: Vec<String>,
+    /// SMS rules.
+    #[serde(default)]
+    pub compliance: ComplianceBody,
+    /// The data-processing agreement.
+    #[serde(default)]
+    pub data_processing: DataProcessingBody,
+    /// Read only: the number in the ETag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+}
+
+fn default_window() -> u64 {
+    60
+}
+
+/// One category of the settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CategoryBody {
+    /// Switched on.
+    pub enabled: bool,
+    /// Ticked channels: `email`, `sms`, `chat`, `webhook`.
+    pub channels: Vec<String>,
+    /// RFC 3339; nobody is told before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muted_until: Option<String>,
+}
+
+/// SMS rules of the settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComplianceBody {
+    /// ISO 3166 code of the country whose rules apply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// India: the registered entity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dlt_entity_id: Option<String>,
+    /// India: the registered template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dlt_template_id: Option<String>,
+    /// Alphanumeric sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_id: Option<String>,
+}
+
+/// The data-processing agreement of the settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataProcessingBody {
+    /// The channels it allows; absent allows all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Vec<String>>,
+    /// `full` (the default) or `minimal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+}
+
+/// `/v1/tenants/{t}/recipients`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipientBody {
+    /// Read only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its name for people.
+    pub name: String,
+    /// E-mail address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<Private>,
+    /// Read only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_confirmed: Option<bool>,
+    /// Phone number in international form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<Private>,
+    /// Read only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone_confirmed: Option<bool>,
+    /// Write only: the platform vouches for address and number. From any other caller it changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<bool>,
+    /// 1 to 4 roles.
+    pub roles: Vec<String>,
+    /// Regions; empty takes all.
+    #[serde(default)]
+    pub regions: Vec<String>,
+    /// Components; empty takes all.
+    #[serde(default)]
+    pub components: Vec<String>,
+    /// The least severity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_severity: Option<String>,
+    /// `configurable_email`, `warnings_email`, `warnings_sms`.
+    #[serde(default)]
+    pub opt_ins: Vec<String>,
+    /// Read only: only the recipient subscribes again.
+    #[serde(default)]
+    pub unsubscribed: Vec<String>,
+    /// Read only.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unsubscribed_warnings: bool,
+    /// The number is in a do-not-disturb registry.
+    #[serde(default)]
+    pub dnd: bool,
+    /// Consent to SMS is recorded.
+    #[serde(default)]
+    pub sms_consent: bool,
+    /// Read only: the number in the ETag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+}
+
+/// `/v1/tenants/{t}/integrations`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntegrationBody {
+    /// Read only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its name for people.
+    pub name: String,
+    /// `slack`, `teams` or `webhook`; for life.
+    pub kind: String,
+    /// Write only; absent keeps the saved one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Private>,
+    /// Read only: what of the URL may be shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// A webhook's signing secret. Given or made when it is created, and then shown exactly once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Private>,
+    /// Read only: until when the secret before the last rotation signs too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_secret_valid_until: Option<Timestamp>,
+    /// Categories it takes; empty takes all.
+    #[serde(default)]
+    pub categories: Vec<String>,
+    /// 1 to 4 roles it stands for.
+    pub audiences: Vec<String>,
+    /// Regions; empty takes all.
+    #[serde(default)]
+    pub regions: Vec<String>,
+    /// Components; empty takes all.
+    #[serde(default)]
+    pub components: Vec<String>,
+    /// The least severity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_severity: Option<String>,
+    /// The tenant paused it.
+    #[serde(default)]
+    pub paused: bool,
+    /// False once its endpoint refused for good; writing `true` lifts that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Read only: why it is not enabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<DisabledBody>,
+    /// Read only: the number in the ETag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+}
+
+/// Why an integration is disabled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DisabledBody {
+    /// When.
+    pub at: Timestamp,
+    /// What its endpoint said.
+    pub cause: String,
+}
+
+/// `POST /v1/tenants/{t}/integrations/{id}/secret`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateSecretBody {
+    /// The new secret; absent has one made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Private>,
+}
+
+/// `POST /v1/tokens`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenBody {
+    /// What it is called.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// A list of tenants, or `"*"`.
+    pub tenants: Value,
+    /// What it says for events that are silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<Defaults>,
+    /// When it ends; absent is never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// `POST /v1/tokens/{id}/rotate`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateTokenBody {
+    /// How long the old token stays valid beside the new one: 0 (the default) to 86,400 seconds.
+    #[serde(default)]
+    pub old_valid_seconds: u32,
+}
+
+/// A token as it is listed; the token itself only in the answer that issues it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenView {
+    /// Its public name.
+    pub token_id: String,
+    /// The identity behind it, kept when it is rotated.
+    pub integration_id: String,
+    /// What it is called.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// A list of tenants, or `"*"`.
+    pub tenants: Value,
+    /// What it says for events that are silent.
+    pub defaults: Value,
+    /// The tenant whose list it stands in.
+    pub owner: String,
+    /// When it was issued.
+    pub created_at: Timestamp,
+    /// When it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+    /// The token, shown exactly once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Private>,
+}
+
+/// `GET /v1/tenants/{t}/incidents`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentList {
+    /// The beginning of what was asked.
+    pub from: Timestamp,
+    /// Its end.
+    pub to: Timestamp,
+    /// Newest first.
+    pub incidents: Vec<IncidentView>,
+    /// Events that made no incident; only with `include=excluded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<Vec<ExcludedView>>,
+    /// Pass it as `cursor` for what comes after; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// An incident as a tenant sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentView {
+    /// The incident.
+    pub incident_id: String,
+    /// Whose; `None` when it is everybody's.
+    pub tenant_id: Option<String>,
+    /// True when it is everybody's.
+    pub platform_wide: bool,
+    /// The category; `None` for user-level warnings.
+    pub category: Option<Category>,
+    /// The kind.
+    pub kind: Kind,
+    /// The rule that classified it.
+    pub rule: String,
+    /// The event type.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The source's name; only of a tenant's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The source's key; only of a tenant's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup_key: Option<String>,
+    /// How bad.
+    pub severity: Severity,
+    /// Where it stands.
+    pub status: Status,
+    /// What happened.
+    pub title: String,
+    /// To what.
+    pub components: Vec<String>,
+    /// Where.
+    pub regions: Vec<String>,
+    /// Whether the public sees it.
+    pub public: bool,
+    /// Since when.
+    pub started_at: Timestamp,
+    /// When its last event came.
+    pub last_seen: Timestamp,
+    /// When it was resolved.
+    pub resolved_at: Option<Timestamp>,
+    /// Its updates.
+    pub updates: u32,
+    /// Events that changed nothing.
+    pub repeats: u64,
+    /// True for a test alert's.
+    pub test: bool,
+}
+
+/// An event that made no incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExcludedView {
+    /// The event.
+    pub event_id: String,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// The event type.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// Its title.
+    pub title: String,
+    /// `excluded`, `unclassified` or `included`.
+    pub classification: String,
+    /// The category, if it has one.
+    pub category: Option<Category>,
+    /// The rule that matched.
+    pub rule: Option<String>,
+    /// Why nobody was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReasonView>,
+}
+
+/// A reason with its sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonView {
+    /// The word.
+    pub reason: String,
+    /// What a tenant admin reads.
+    pub sentence: String,
+    /// The setting that would change it.
+    pub setting: String,
+}
+
+/// `GET /v1/tenants/{t}/incidents/{id}`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentAnswer {
+    /// What is true of it now.
+    pub incident: IncidentView,
+    /// How it came there.
+    pub timeline: Vec<TimelineEntry>,
+    /// Who was to be told, and why the others were not.
+    pub decisions: Vec<DecisionView>,
+    /// What became of what was to be told.
+    pub deliveries: Vec<DeliveryView>,
+}
+
+/// One update.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// Its number.
+    pub update: u32,
+    /// The event that made it.
+    pub event_id: String,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// Why it was sent.
+    pub change: Change,
+    /// Status after it.
+    pub status: Status,
+    /// Severity after it.
+    pub severity: Severity,
+    /// Title after it.
+    pub title: String,
+    /// The text.
+    pub message: String,
+    /// What is affected after it.
+    pub components: Vec<String>,
+    /// Where, after it.
+    pub regions: Vec<String>,
+    /// Where to look further.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
+    /// Numbers the source gave.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measurements: BTreeMap<String, f64>,
+    /// Words the source gave.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Everything else the source gave.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub details: Map<String, Value>,
+    /// What the caps cut.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<String>,
+}
+
+/// What was decided for one update, destination and channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionView {
+    /// The update.
+    pub update: u32,
+    /// The recipient's or integration's id.
+    pub destination: String,
+    /// Its name; `None` once it was deleted.
+    pub name: Option<String>,
+    /// The channel.
+    pub channel: Channel,
+    /// `deliver`, `hold` or `skip`.
+    pub outcome: String,
+    /// The role that the matrix gives it to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Until when it is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Why it is held or skipped.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReasonView>,
+    /// The other destination or update that the reason speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryView {
+    /// The newest update of it.
+    pub update: u32,
+    /// The recipient's or integration's id.
+    pub destination: String,
+    /// Its name; `None` once it was deleted.
+    pub name: Option<String>,
+    /// The channel.
+    pub channel: Channel,
+    /// `sending`, `retrying`, `accepted` or `failed`.
+    pub state: String,
+    /// The same word, under the name that decisions and lists use.
+    pub outcome: String,
+    /// Attempts of the newest update that are over.
+    pub attempts: u32,
+    /// What the last attempt met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Why it failed.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReasonView>,
+    /// When the next attempt is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<Timestamp>,
+    /// When it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// Milliseconds from our acceptance to the provider's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<i64>,
+    /// The provider's id of the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+    /// Every end, one for each update.
+    pub history: Vec<EndView>,
+    /// Attempts that failed.
+    pub failed_attempts: Vec<AttemptView>,
+}
+
+/// One end of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndView {
+    /// The update.
+    pub update: u32,
+    /// `accepted`, or the reason.
+    pub outcome: String,
+    /// When.
+    pub at: Timestamp,
+    /// Attempts it took.
+    pub attempts: u32,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// The update.
+    pub update: u32,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// When.
+    pub at: Timestamp,
+    /// What it met.
+    pub cause: String,
+    /// The receiver's HTTP status, if it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What the receiver said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub response: String,
+    /// How long it took.
+    pub took_ms: i64,
+}
+
+/// A direct invocation by an operator whom IAM allows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operator {
+    /// Makes the operators' tenant and issues the first admin token; again to replace it.
+    Bootstrap(Bootstrap),
+    /// Writes a tenant's compiled subscriptions anew from its settings.
+    Recompile(String),
+}
+
+/// What to bootstrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bootstrap {
+    /// The first admin token.
+    PlatformAdmin,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nothing_private_is_printed() {
+        let body = RecipientBody { email: Some(Private::new("ops@example.com")), ..RecipientBody::default() };
+        assert!(!format!("{body:?}").contains("ops@"));
+        assert_eq!(serde_json::to_value(&body).unwrap()["email"], "ops@example.com");
+    }
+
+    #[test]
+    fn a_misspelt_field_is_named() {
+        let body = br#"{"name":"Ops","roles":["org_admin"],"e-mail":"x"}"#;
+        assert!(crate::problem::parse::<RecipientBody>(body).unwrap_err().detail.contains("unknown field"));
+    }
+
+    #[test]
+    fn a_reason_stands_beside_the_outcome() {
+        let reason = ReasonView { reason: "muted".into(), sentence: "s".into(), setting: "t".into() };
+        let mut decision = DecisionView {
+            update: 1,
+            destination: "rcp_1".into(),
+            name: None,
+            channel: Channel::Email,
+            outcome: "skip".into(),
+            role: None,
+            until: None,
+            reason: Some(reason),
+            by: None,
+        };
+        let written = serde_json::to_value(&decision).unwrap();
+        assert_eq!(written["reason"], "muted");
+        assert_eq!(serde_json::from_value::<DecisionView>(written).unwrap(), decision);
+        decision.reason = None;
+        decision.outcome = "deliver".into();
+        assert_eq!(serde_json::to_value(&decision).unwrap().get("reason"), None);
+    }
+
+    #[test]
+    fn operators_invoke_with_plain_json() {
+        let read = |value| serde_json::from_value::<Operator>(value).ok();
+        assert_eq!(read(json!({"bootstrap": "platform_admin"})), Some(Operator::Bootstrap(Bootstrap::PlatformAdmin)));
+        assert_eq!(read(json!({"recompile": "acme"})), Some(Operator::Recompile("acme".into())));
+        assert_eq!(read(json!({"bootstrap": "x"})), None);
+    }
+}

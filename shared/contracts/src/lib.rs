@@ -1,0 +1,16 @@
+//! Every JSON that crosses a process: queue messages, HTTP bodies, intake formats, what Slack, Teams and webhooks receive.
+//!
+//! Additive within a version: unknown fields of queue messages are ignored, so that a producer may be briefly ahead of a
+//! consumer. HTTP bodies refuse unknown fields, because a misspelt field must not be lost in silence.
+//!
+//! A new intake format is one file here (parse and map, pure) and one line in [`intake::FORMATS`].
+
+pub mod alertmanager;
+pub mod http;
+pub mod intake;
+pub mod native;
+pub mod problem;
+pub mod queue;
+pub mod slack;
+pub mod teams;
+pub mod webhook;

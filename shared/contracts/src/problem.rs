@@ -1,0 +1,80 @@
+//! Errors of the HTTP API: RFC 9457 problem details that name the field and the mend.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldError {
+    /// A JSON pointer (RFC 6901) to the field, such as `/tenant_ids/0`; `header:If-Match` for a header and `query:from` for
+    /// a query parameter.
+    pub pointer: String,
+    /// What is wrong and how to mend it.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// A field error.
+    #[must_use]
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
+
+/// Parses a JSON body and, where it does not fit, names the field.
+///
+/// # Errors
+/// A [`FieldError`] whose pointer is the place where the body stops fitting. Its text never repeats a value.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, FieldError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let mut pointer = String::new();
+        for segment in error.path() {
+            use serde_path_to_error::Segment;
+            match segment {
+                Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+                Segment::Map { key } => pointer.push_str(&format!("/{key}")),
+                Segment::Enum { variant } => pointer.push_str(&format!("/{variant}")),
+                Segment::Unknown => {}
+            }
+        }
+        FieldError { pointer, detail: without_values(&error.into_inner().to_string()) }
+    })?;
+    deserializer
+        .end()
+        .map_err(|_| FieldError::new("", "there is something after the end of the JSON value; send one value"))?;
+    Ok(value)
+}
+
+/// serde_json quotes the offending string in `invalid type: string "…"` and `invalid value`; an address or a token must not
+/// come back that way.
+fn without_values(message: &str) -> String {
+    match (message.find("string \""), message.rfind("\", expected")) {
+        (Some(from), Some(to)) if from < to => {
+            format!("{}string{}", message.get(..from).unwrap_or(""), message.get(to + 1..).unwrap_or(""))
+        }
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        #[serde(rename = "numbers")]
+        _numbers: Vec<u8>,
+    }
+
+    #[test]
+    fn an_error_names_the_place_and_not_the_value() {
+        let error = parse::<Body>(br#"{"numbers":[1,"secret@example.com"]}"#).unwrap_err();
+        assert_eq!(error.pointer, "/numbers/1");
+        assert!(!error.detail.contains("secret"), "{}", error.detail);
+        assert!(parse::<Body>(br#"{"numbrs":[]}"#).unwrap_err().detail.contains("unknown field"));
+        assert!(parse::<Body>(b"{").is_err());
+        assert!(parse::<Body>(br#"{"numbers":[]} x"#).is_err());
+    }
+}

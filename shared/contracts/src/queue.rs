@@ -1,0 +1,294 @@
+//! Queue messages. Each carries its version and the correlation id of the upstream's request.
+
+use domain::alert::{Alert, Why};
+use domain::event::Event;
+use domain::ids::{EventId, IncidentId, IntegrationId, Scope, TenantId};
+use domain::incident::{Incident, Update};
+use domain::reason::Reason;
+use domain::tenant::{Destination, Email, OldSecret, Phone, Sealed, Settings, SmsCompliance};
+use domain::vocabulary::{Channel, Role, Status};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The version of every message here.
+pub const VERSION: u32 = 1;
+
+/// intake → classify: one accepted event for one scope.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentReceived {
+    /// [`VERSION`].
+    pub v: u32,
+    /// The event.
+    pub event_id: EventId,
+    /// The upstream's request, end to end.
+    pub correlation_id: String,
+    /// When it was accepted; every window counts from here.
+    pub accepted_at: Timestamp,
+    /// Who posted it.
+    pub integration_id: IntegrationId,
+    /// Whom it is about; `None` when nobody could tell.
+    pub scope: Option<Scope>,
+    /// Why nobody could tell, or why it may not be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Reason>,
+    /// What arrived.
+    pub body: Body,
+}
+
+/// What arrived.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// A normalised event.
+    Event(Box<Event>),
+    /// Somebody's words on an incident (`POST /v1/incidents/{id}/updates`).
+    Update {
+        /// The incident.
+        incident_id: IncidentId,
+        /// The hash of its key: updates and events of one incident share a FIFO group.
+        key: String,
+        /// The new status; `None` keeps it.
+        status: Option<Status>,
+        /// The words.
+        message: String,
+    },
+}
+
+/// classify → subscription-lookup, and from page to page: plan one update for these tenants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutingJob {
+    /// [`VERSION`].
+    pub v: u32,
+    /// The upstream's request.
+    pub correlation_id: String,
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// The update.
+    pub update: u32,
+    /// For whom.
+    pub route: Route,
+}
+
+/// For whom a routing job is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// One tenant.
+    Tenant(TenantId),
+    /// Every tenant of the shards `next..end`.
+    Shards {
+        /// The first shard; with the group, what keeps an incident's updates in order.
+        first: u16,
+        /// The shard this page begins in.
+        next: u16,
+        /// One past the last shard.
+        end: u16,
+        /// The last tenant of that shard that is already planned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<TenantId>,
+    },
+}
+
+impl RoutingJob {
+    /// The FIFO group: updates of one incident for one group of shards stay in order.
+    #[must_use]
+    pub fn group(&self) -> String {
+        match &self.route {
+            Route::Tenant(_) => self.incident_id.as_str().to_owned(),
+            Route::Shards { first, .. } => format!("{}-{first}", self.incident_id),
+        }
+    }
+
+    /// The FIFO deduplication id: a page is enqueued once however often its predecessor runs.
+    #[must_use]
+    pub fn deduplication_id(&self) -> String {
+        let (shard, cursor) = match &self.route {
+            Route::Tenant(tenant) => (tenant.to_string(), String::new()),
+            Route::Shards { next, after, .. } => {
+                (next.to_string(), after.as_ref().map(ToString::to_string).unwrap_or_default())
+            }
+        };
+        domain::ids::digest(&[self.incident_id.as_str(), &self.update.to_string(), &shard, &cursor])
+    }
+}
+
+/// subscription-lookup, release → deliver-*: one update for one destination on one channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// [`VERSION`].
+    pub v: u32,
+    /// The upstream's request.
+    pub correlation_id: String,
+    /// What is told.
+    pub alert: Alert,
+    /// Why to this destination.
+    pub why: Why,
+    /// The recipient's or integration's id.
+    pub destination: String,
+    /// The channel.
+    pub channel: Channel,
+    /// Where to.
+    pub target: Target,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The tenant's alert window in seconds, counted from `alert.at`.
+    pub window_seconds: u32,
+    /// The moment that the destination's gate handed out, in epoch milliseconds; 0 when it was not asked yet.
+    #[serde(default)]
+    pub slot_ms: i64,
+    /// True when the receiver refused the rich form and the plain one is to be sent.
+    #[serde(default)]
+    pub plain: bool,
+}
+
+/// Where a delivery goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "to", rename_all = "snake_case")]
+pub enum Target {
+    /// A mailbox.
+    Email {
+        /// The address.
+        address: Email,
+    },
+    /// A phone.
+    Sms {
+        /// The number.
+        phone: Phone,
+        /// What the law wants with it.
+        compliance: SmsCompliance,
+    },
+    /// A Slack or Teams webhook.
+    Chat {
+        /// The sealed URL.
+        url: Sealed,
+        /// What its gate is keyed by.
+        fingerprint: String,
+    },
+    /// A signed webhook.
+    Webhook {
+        /// The sealed URL.
+        url: Sealed,
+        /// The sealed secret.
+        secret: Sealed,
+        /// The secret before the last rotation.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        old_secret: Option<OldSecret>,
+    },
+}
+
+impl Delivery {
+    /// The delivery row's sort key part: a person's thread is one row, a webhook's updates are one row each.
+    #[must_use]
+    pub fn row(&self) -> String {
+        row_name(&self.destination, self.channel, self.alert.update)
+    }
+}
+
+/// The name of a delivery's row within its incident and tenant.
+#[must_use]
+pub fn row_name(destination: &str, channel: Channel, update: u32) -> String {
+    match channel {
+        Channel::Webhook => format!("{destination}#{update:06}"),
+        _ => format!("{destination}#{channel}"),
+    }
+}
+
+impl Delivery {
+    /// The first attempt of `update` to `destination` on `channel`; `None` when it has nothing to send to there.
+    #[must_use]
+    pub fn build(
+        settings: &Settings,
+        incident: &Incident,
+        update: &Update,
+        destination: &Destination,
+        channel: Channel,
+        role: Option<Role>,
+    ) -> Option<Self> {
+        let target = match (destination, channel) {
+            (Destination::Recipient(recipient), Channel::Email) => {
+                Target::Email { address: recipient.email.clone()? }
+            }
+            (Destination::Recipient(recipient), Channel::Sms) => {
+                Target::Sms { phone: recipient.phone.clone()?, compliance: settings.compliance.clone() }
+            }
+            (Destination::Integration(integration), Channel::Webhook) => Target::Webhook {
+                url: integration.url.clone(),
+                secret: integration.secret.clone()?,
+                old_secret: integration.old_secret.clone(),
+            },
+            (Destination::Integration(integration), Channel::Slack | Channel::Teams) => {
+                Target::Chat { url: integration.url.clone(), fingerprint: integration.fingerprint.clone() }
+            }
+            _ => return None,
+        };
+        let content = settings.data_processing.content;
+        Some(Self {
+            v: VERSION,
+            correlation_id: update.correlation_id.clone(),
+            alert: Alert::new(&settings.tenant, &settings.zone, content, incident, update),
+            why: Why { role },
+            destination: destination.id().to_owned(),
+            channel,
+            target,
+            attempt: 1,
+            window_seconds: settings.alert_window_seconds,
+            slot_ms: 0,
+            plain: false,
+        })
+    }
+}
+
+/// What classify has to put on a queue; stored with the event's record, so that a redelivered event can emit it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "snake_case")]
+pub enum Job {
+    /// For subscription-lookup.
+    Route(RoutingJob),
+    /// For classify itself: what the operators are to be told.
+    Receive(Box<IncidentReceived>),
+}
+
+impl IncidentReceived {
+    /// The FIFO group: one incident's events stay in order.
+    #[must_use]
+    pub fn group(&self) -> String {
+        match &self.body {
+            Body::Event(event) => {
+                let everybody = Scope::Platform;
+                let scope = self.scope.as_ref().unwrap_or(&everybody);
+                domain::incident::key(scope, &self.integration_id, &event.source, &event.dedup_key)
+            }
+            // An update is about an incident whose key the head holds; intake passes it on as the group.
+            Body::Update { key, .. } => key.clone(),
+        }
+    }
+
+    /// The FIFO deduplication id: the event and its scope.
+    #[must_use]
+    pub fn deduplication_id(&self) -> String {
+        let scope = match &self.scope {
+            Some(Scope::Tenant(tenant)) => tenant.as_str(),
+            Some(Scope::Platform) => "P",
+            None => "-",
+        };
+        domain::ids::digest(&[self.event_id.as_str(), scope])
+    }
+}
+
+/// A message that knows the upstream's request.
+pub trait Correlated {
+    /// The upstream's request.
+    fn correlation_id(&self) -> &str;
+}
+
+macro_rules! correlated {
+    ($($message:ty),+) => {$(
+        impl Correlated for $message {
+            fn correlation_id(&self) -> &str {
+                &self.correlation_id
+            }
+        }
+    )+};
+}
+
+correlated!(IncidentReceived, RoutingJob, Delivery);

@@ -1,0 +1,134 @@
+//! Microsoft Teams through a Workflows webhook: an Adaptive Card.
+//!
+//! A flow answers 202 and fails later, unseen, when the card is over 28 KB once expanded (MicrosoftDocs/msteams-docs#11274), so
+//! a card here stays under 20 KB.
+
+use domain::alert::{Alert, Why, why_sentence};
+use domain::attempt::{Failed, Verdict};
+use domain::event::cut_chars;
+use domain::render::{Read, facts, headline, notes};
+use domain::vocabulary::{Channel, Severity, Status};
+use serde_json::{Value, json};
+
+/// Most bytes of a card.
+pub const CARD_MAX: usize = 20 * 1024;
+
+/// The message.
+#[must_use]
+pub fn message(alert: &Alert, why: &Why, read: &Read) -> Value {
+    // The text is what can be long; it is halved until the card fits.
+    let mut room = 8_000;
+    loop {
+        let message = sized(alert, why, read, room);
+        if room == 0 || message.to_string().len() <= CARD_MAX {
+            return message;
+        }
+        room /= 2;
+    }
+}
+
+fn sized(alert: &Alert, why: &Why, read: &Read, room: usize) -> Value {
+    let mut body = vec![
+        json!({"type": "TextBlock", "text": headline(alert), "weight": "Bolder", "color": colour(alert), "wrap": true}),
+        json!({"type": "TextBlock", "text": plain(&one_line(&alert.title)), "size": "Large", "weight": "Bolder",
+            "wrap": true, "spacing": "None", "style": "heading"}),
+    ];
+    for note in notes(alert) {
+        body.push(json!({"type": "TextBlock", "text": plain(&note), "weight": "Bolder", "wrap": true}));
+    }
+    let mut text = alert.message.trim().to_owned();
+    cut_chars(&mut text, room.max(1));
+    if !text.is_empty() && room > 0 {
+        // In a text block a line break takes two newlines.
+        body.push(json!({"type": "TextBlock", "text": plain(&text).replace('\n', "\n\n"), "wrap": true}));
+    }
+    let facts: Vec<Value> = facts(alert)
+        .into_iter()
+        .map(|(name, mut value)| {
+            cut_chars(&mut value, 300);
+            json!({"title": name, "value": plain(&value)})
+        })
+        .collect();
+    body.push(json!({"type": "FactSet", "facts": facts}));
+    let reason = why_sentence(alert, why, Channel::Teams.title());
+    let small = format!(
+        "Sent now because {}. {reason} Incident {} · update {}",
+        alert.change.because(),
+        alert.incident_id,
+        alert.update
+    );
+    body.push(json!({"type": "TextBlock", "text": plain(&small), "size": "Small", "isSubtle": true, "wrap": true}));
+    let mut actions = vec![json!({"type": "Action.OpenUrl", "title": "Read on", "url": read.incident_url})];
+    let given = alert.links.iter().filter(|link| link.href.starts_with("https://") && link.href.len() < 1_000).take(3);
+    actions.extend(given.map(|link| {
+        let mut title = if link.text.is_empty() { "Link".to_owned() } else { link.text.clone() };
+        cut_chars(&mut title, 40);
+        json!({"type": "Action.OpenUrl", "title": title, "url": link.href})
+    }));
+    json!({
+        "type": "message",
+        "attachments": [{
+            "contentType": "application/vnd.microsoft.card.adaptive",
+            "contentUrl": null,
+            "content": {
+                "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+                "type": "AdaptiveCard",
+                "version": "1.4",
+                "fallbackText": format!("{}: {}", headline(alert), one_line(&alert.title)),
+                "body": body,
+                "actions": actions,
+                "msteams": {"width": "full"},
+            },
+        }],
+    })
+}
+
+/// Reads a flow's answer. Any 2xx is accepted (Workflows answers 202), but for the retired connectors' 200 that says in its
+/// body that nothing was posted. `None` is accepted.
+#[must_use]
+pub fn verdict(status: u16, body: &str) -> Option<Failed> {
+    let hidden = ["429", "413"].into_iter().find(|code| body.contains(&format!("HTTP error {code}")));
+    let (cause, slow_down, verdict) = match (status, hidden) {
+        (200..=299, None) => return None,
+        (200..=299, Some("413")) | (413, _) => ("http_413".to_owned(), false, Verdict::Refused),
+        (200..=299, Some(_)) => ("http_429".to_owned(), true, Verdict::Retry),
+        // A flow that was deleted answers 404, one that was switched off 410 or 400; only 410 says that it is for good.
+        (410, _) => ("http_410".to_owned(), false, Verdict::Gone),
+        (status, _) => (format!("http_{status}"), status == 429, Verdict::Retry),
+    };
+    Some(Failed { cause, retry_after: None, slow_down, verdict })
+}
+
+/// True for hosts whose webhooks Microsoft retired: they take no more messages.
+#[must_use]
+pub fn is_retired_host(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    ["webhook.office.com", "outlook.office.com", "outlook.office365.com", "logic.azure.com"]
+        .iter()
+        .any(|retired| host == *retired || host.ends_with(&format!(".{retired}")))
+}
+
+fn colour(alert: &Alert) -> &'static str {
+    match (alert.status, alert.severity) {
+        (Status::Resolved, _) => "Good",
+        (_, Severity::Critical | Severity::Error) => "Attention",
+        (_, Severity::Warning) => "Warning",
+        (_, Severity::Info) => "Accent",
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A text block reads Markdown; what a source writes is no markup. A backslash stands before everything that could be.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '\\' | '*' | '_' | '[' | ']' | '`' | '<' | '#') {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out
+}

@@ -1,0 +1,164 @@
+//! Golden files of everything that a receiver outside gets, and the limits that hold for any alert.
+
+use contracts::{slack, teams, webhook};
+use domain::alert::{Alert, Why};
+use domain::event::Link;
+use domain::ids::{EventId, IncidentId, TenantId};
+use domain::incident::Change;
+use domain::render::Read;
+use domain::vocabulary::{Category, Kind, Role, Severity, Status};
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn alert() -> Alert {
+    Alert {
+        tenant: TenantId::parse("acme").unwrap(),
+        incident_id: IncidentId::new("abcdefghijklmnopqrstuvwxyz"),
+        update: 1,
+        event_id: EventId::new("zyxwvutsrqponmlkjihgfedcba"),
+        platform_wide: true,
+        category: Some(Category::Infrastructure),
+        kind: Kind::Incident,
+        event_type: "voice.routing_failure".into(),
+        severity: Severity::Critical,
+        status: Status::Investigating,
+        title: "Outbound calls fail in Mumbai".into(),
+        message: "Every third call fails.\nWe are looking at the carrier <!channel> & more.".into(),
+        components: vec!["voice".into()],
+        regions: vec!["ap-south-1".into()],
+        started_at: "2026-11-23T08:30:00Z".parse().unwrap(),
+        at: "2026-11-23T08:31:00Z".parse().unwrap(),
+        resolved_at: None,
+        change: Change::Opened,
+        zone: "Asia/Kolkata".into(),
+        links: vec![Link { href: "https://grafana.example.com/d/1?a=b&c=d".into(), text: "Dashboard".into() }],
+        measurements: [("delay_minutes".to_owned(), 12.0)].into(),
+        labels: [("carrier".to_owned(), "one".to_owned())].into(),
+        details: Default::default(),
+        cut: vec![],
+        public: true,
+        test: false,
+        minimal: false,
+    }
+}
+
+fn variants() -> Vec<(&'static str, Alert)> {
+    let resolved = Alert {
+        update: 3,
+        status: Status::Resolved,
+        change: Change::Resolved,
+        resolved_at: Some("2026-11-23T09:12:00Z".parse().unwrap()),
+        ..alert()
+    };
+    let raised = Alert { update: 2, change: Change::SeverityRaised, ..alert() };
+    let minimal = Alert {
+        minimal: true,
+        message: String::new(),
+        components: vec![],
+        regions: vec![],
+        links: vec![],
+        labels: Default::default(),
+        measurements: Default::default(),
+        ..alert()
+    };
+    vec![
+        ("opened", alert()),
+        ("raised", raised),
+        ("resolved", resolved),
+        ("test", Alert { test: true, ..alert() }),
+        ("minimal", minimal),
+    ]
+}
+
+fn why() -> Why {
+    Why { role: Some(Role::OrgAdmin) }
+}
+
+fn read() -> Read {
+    Read { incident_url: "https://status.example.com/status/incidents/inc_a".into(), unsubscribe_url: None }
+}
+
+#[test]
+fn what_receivers_get_is_what_they_got() {
+    for (name, alert) in variants() {
+        insta::assert_json_snapshot!(format!("slack_{name}"), slack::message(&alert, &why(), &read()));
+        insta::assert_json_snapshot!(format!("teams_{name}"), teams::message(&alert, &why(), &read()));
+        insta::assert_json_snapshot!(format!("webhook_{name}"), webhook::body(&alert, &why()));
+    }
+}
+
+#[test]
+fn the_webhook_id_is_the_updates_and_the_integrations() {
+    let id = |update, integration| webhook::webhook_id(&alert().tenant, &alert().incident_id, update, integration);
+    assert_eq!(id(1, "int_a"), id(1, "int_a"));
+    assert_ne!(id(1, "int_a"), id(2, "int_a"));
+    assert_ne!(id(1, "int_a"), id(1, "int_b"));
+    assert!(!id(1, "int_a").contains('.'));
+}
+
+#[test]
+fn what_slack_answers() {
+    use domain::attempt::Verdict::{Gone, Retry};
+    let failed = |status, body: &str| match slack::verdict(status, body) {
+        slack::Verdict::Failed(failed) => Some((failed.cause, failed.verdict, failed.slow_down)),
+        _ => None,
+    };
+    assert_eq!(slack::verdict(200, "ok"), slack::Verdict::Accepted);
+    assert_eq!(slack::verdict(400, "invalid_blocks"), slack::Verdict::RetryPlain);
+    assert_eq!(failed(200, "<html>captive portal"), Some(("http_200".into(), Retry, false)), "ok, and nothing else");
+    assert_eq!(failed(404, "no_service"), Some(("no_service".into(), Gone, false)));
+    assert_eq!(failed(410, "channel_is_archived"), Some(("channel_is_archived".into(), Gone, false)));
+    assert_eq!(failed(500, "rollup_error"), Some(("http_500".into(), Retry, false)));
+    let limited = r#"{"retry_after":1,"ok":false,"error":"rate_limited"}"#;
+    assert_eq!(failed(429, limited), Some(("http_429".into(), Retry, true)));
+}
+
+#[test]
+fn what_teams_answers() {
+    assert_eq!(teams::verdict(202, ""), None);
+    assert_eq!(teams::verdict(200, "1"), None);
+    let limited = "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429";
+    assert!(teams::verdict(200, limited).is_some_and(|failed| failed.slow_down));
+    assert!(teams::verdict(502, "").is_some());
+    for (host, retired) in [
+        ("acme.webhook.office.com", true),
+        ("prod-1.westeurope.logic.azure.com", true),
+        ("x.environment.api.powerplatform.com", false),
+        ("notwebhook.office.com.example.com", false),
+    ] {
+        assert_eq!(teams::is_retired_host(host), retired, "{host}");
+    }
+}
+
+fn texts(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => found.push(text.clone()),
+        Value::Array(list) => list.iter().for_each(|entry| texts(entry, found)),
+        Value::Object(map) => map.values().for_each(|entry| texts(entry, found)),
+        _ => {}
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_alert_stays_within_the_receivers_limits(title in ".{0,255}", message in ".{0,15000}|(<!channel>){0,400}",
+        components in prop::collection::vec(".{0,100}", 0..50), href in "https://[a-z|<>&]{1,50}") {
+        let alert = Alert { title, message, components, links: vec![Link { href, text: String::new() }], ..alert() };
+        let slack = slack::message(&alert, &why(), &read());
+        let blocks = slack["blocks"].as_array().unwrap();
+        prop_assert!(blocks.len() <= 50);
+        for block in blocks {
+            let text = block["text"]["text"].as_str().unwrap_or_default();
+            let most = if block["type"] == "header" { 150 } else { 3_000 };
+            prop_assert!(text.chars().count() <= most);
+            for field in block["fields"].as_array().into_iter().flatten() {
+                prop_assert!(field["text"].as_str().unwrap().chars().count() <= 2_000);
+            }
+        }
+        let mut found = Vec::new();
+        texts(&serde_json::json!([slack["text"], blocks[1..]]), &mut found);
+        prop_assert!(found.iter().all(|text| !text.contains("<!")), "{:?}", found);
+        prop_assert!(teams::message(&alert, &why(), &read()).to_string().len() <= teams::CARD_MAX);
+        prop_assert!(serde_json::to_vec(&webhook::body(&alert, &why())).unwrap().len() < 256 * 1024);
+    }
+}

@@ -1,0 +1,359 @@
+//! Claim → send → mark, once for every channel. Never mark → send.
+//!
+//! A channel brings a [`Sender`]; everything that must not differ between channels is here: who may send, what is recorded,
+//! what follows a failure, and whose fault it was. The receiver's failure is our success: it is recorded, the next attempt is
+//! scheduled and the message is deleted. An AWS fault is nobody's attempt: the message goes back to its queue.
+
+pub mod outbound_link;
+
+use aws::sqs::{Outgoing, Queues};
+use contracts::queue::Delivery;
+use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, next};
+use domain::delivery::Refusal;
+use domain::ids::IntegrationId;
+use domain::tenant::Disabled;
+use jiff::{SignedDuration, Timestamp};
+use runtime::queue::{Failure, Lane, Meta};
+use runtime::{clock, ids, metrics};
+use std::time::Duration;
+use store::Table;
+use store::deliveries::{Attempt, End, Slot};
+use store::due::Due;
+
+/// How long a claim outlives its invocation: the clocks of two environments differ by less.
+const LEASE_MARGIN: SignedDuration = SignedDuration::from_secs(5);
+/// A slot that is at most this far away is waited for: SQS delays have whole seconds.
+const SHORT_WAIT_MS: i64 = 250;
+/// The pause after a provider's throttle, in seconds, before jitter.
+const THROTTLE_PAUSE: f64 = 2.0;
+/// The pause after a provider's daily quota, in minutes: hourly, since quotas are a sliding day.
+const QUOTA_PAUSE: SignedDuration = SignedDuration::from_mins(60);
+
+/// What a channel does.
+pub trait Sender: Send + Sync {
+    /// The moment that the destination's gate gives this delivery, in epoch milliseconds; `None` where there is no gate.
+    fn slot(
+        &self,
+        delivery: &Delivery,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<i64>, store::StoreError>> + Send;
+
+    /// Sends once, within `time_limit`.
+    fn send(&self, delivery: &Delivery, time_limit: Duration) -> impl Future<Output = Sent> + Send;
+}
+
+/// How a send ended.
+#[derive(Debug)]
+pub enum Sent {
+    /// The provider or receiver took it.
+    Accepted {
+        /// Its id for the message.
+        provider_id: Option<String>,
+    },
+    /// The receiver did not take it.
+    Failed {
+        /// What it met.
+        failed: Failed,
+        /// The HTTP status, if there was one.
+        status: Option<u16>,
+        /// What it said, at most 20,000 bytes.
+        response: String,
+    },
+    /// The receiver did not understand the rich form: the plain one is sent at once, as the same attempt.
+    Plain,
+    /// The provider throttled us: sent again later, no attempt.
+    Throttled,
+    /// The provider's quota for the day is used up: the due index brings it back.
+    QuotaExhausted,
+    /// AWS is not there, or our own rights are wrong: back to the queue.
+    Unavailable {
+        /// A code for the log.
+        code: String,
+    },
+}
+
+/// What every delivery function has.
+#[derive(Debug)]
+pub struct Deliverer {
+    /// The table.
+    pub table: Table,
+    /// SQS.
+    pub queues: Queues,
+    /// The urgent lane's queue.
+    pub urgent_url: String,
+    /// The bulk lane's queue.
+    pub bulk_url: String,
+    /// The function's name, for the audit trail.
+    pub function: &'static str,
+}
+
+impl Deliverer {
+    /// Takes one delivery through claim, send and mark.
+    ///
+    /// # Errors
+    /// [`Failure`] where the message is to stay on its queue.
+    pub async fn deliver<S: Sender>(&self, sender: &S, mut delivery: Delivery, meta: &Meta) -> Result<(), Failure> {
+        let span = tracing::Span::current();
+        span.record("tenant", delivery.alert.tenant.as_str()).record("incident", delivery.alert.incident_id.as_str());
+        let now = clock::now();
+        if let Some(()) = self.wait_for_slot(sender, &mut delivery, now, meta).await? {
+            return Ok(());
+        }
+        let token = ids::suffix();
+        let row = delivery.row();
+        let incident = delivery.alert.incident_id.clone();
+        let tenant = delivery.alert.tenant.clone();
+        let slot = Slot {
+            incident: &incident,
+            tenant: &tenant,
+            row: &row,
+            channel: delivery.channel,
+            update: delivery.alert.update,
+            attempt: delivery.attempt,
+        };
+        let now = clock::now();
+        let remaining = SignedDuration::try_from(meta.deadline.remaining()).unwrap_or_default();
+        let lease_until = now.saturating_add(remaining + LEASE_MARGIN).unwrap_or(now);
+        match self.table.claim(slot, &token, now, lease_until.as_millisecond()).await.map_err(runtime::queue::table)? {
+            Ok(()) => {}
+            Err(refusal) => return self.refused(&delivery, refusal, now, meta).await,
+        }
+        let started = clock::now();
+        let sent = match sender.send(&delivery, meta.deadline.remaining()).await {
+            Sent::Plain => {
+                delivery.plain = true;
+                sender.send(&delivery, meta.deadline.remaining()).await
+            }
+            sent => sent,
+        };
+        let now = clock::now();
+        match sent {
+            Sent::Accepted { provider_id } => {
+                let latency_ms = (now.as_millisecond() - delivery.alert.at.as_millisecond()).max(0);
+                let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms };
+                let marked = self.table.mark_ended(slot, &token, now, &end, None).await.map_err(runtime::queue::table)?;
+                self.warn_if_lost(marked, slot);
+                metrics::count_by("DeliveryDelivered", "channel", delivery.channel.as_str(), 1);
+                metrics::observe_ms("AlertLatencyMs", latency_ms);
+                if latency_ms > i64::from(delivery.window_seconds) * 1_000 {
+                    metrics::count("DeliveryLate", 1);
+                }
+                Ok(())
+            }
+            Sent::Failed { failed, status, response } => {
+                let attempt = Attempt {
+                    update: slot.update,
+                    attempt: slot.attempt,
+                    at: now,
+                    cause: failed.cause.clone(),
+                    status,
+                    response,
+                    took_ms: now.as_millisecond() - started.as_millisecond(),
+                };
+                self.failed(delivery, slot, &token, now, &failed, attempt).await
+            }
+            Sent::Throttled => {
+                self.table.release_claim(slot, &token).await.map_err(runtime::queue::table)?;
+                metrics::count_by("ProviderThrottled", "channel", delivery.channel.as_str(), 1);
+                let pause = THROTTLE_PAUSE * (0.5 + ids::fraction());
+                let at = now.saturating_add(SignedDuration::from_secs_f64(pause)).unwrap_or(now);
+                self.send_later(&delivery, at, now, lane_of(meta)).await
+            }
+            Sent::QuotaExhausted => {
+                metrics::count_by("ProviderQuotaExhausted", "channel", delivery.channel.as_str(), 1);
+                let at = now.saturating_add(QUOTA_PAUSE).unwrap_or(now);
+                // The due item first: if the claim's release is lost, the lease ends by itself.
+                self.table.postpone(&due(&delivery, at)).await.map_err(runtime::queue::table)?;
+                self.table.release_claim(slot, &token).await.map_err(runtime::queue::table)
+            }
+            // A second refusal of the plain form never comes here: a sender answers `Plain` to the rich form only.
+            Sent::Plain => Err(Failure::poison("the plain form was refused as too rich")),
+            Sent::Unavailable { code } => {
+                self.table.release_claim(slot, &token).await.map_err(runtime::queue::table)?;
+                Err(Failure::retry("provider_unavailable", &code))
+            }
+        }
+    }
+
+    /// Asks the destination's gate once. `Some(())`: the delivery is on its way to its slot.
+    async fn wait_for_slot<S: Sender>(
+        &self,
+        sender: &S,
+        delivery: &mut Delivery,
+        now: Timestamp,
+        meta: &Meta,
+    ) -> Result<Option<()>, Failure> {
+        if delivery.slot_ms > 0 && delivery.slot_ms <= now.as_millisecond() + SHORT_WAIT_MS {
+            return Ok(None);
+        }
+        let slot_ms = match delivery.slot_ms {
+            0 => sender.slot(delivery, now).await.map_err(runtime::queue::table)?,
+            earlier => Some(earlier),
+        };
+        let Some(slot_ms) = slot_ms.filter(|slot_ms| *slot_ms > now.as_millisecond() + SHORT_WAIT_MS) else {
+            return Ok(None);
+        };
+        delivery.slot_ms = slot_ms;
+        let at = Timestamp::from_millisecond(slot_ms).unwrap_or(now);
+        self.send_later(delivery, at, now, lane_of(meta)).await?;
+        Ok(Some(()))
+    }
+
+    async fn refused(
+        &self,
+        delivery: &Delivery,
+        refusal: Refusal,
+        now: Timestamp,
+        meta: &Meta,
+    ) -> Result<(), Failure> {
+        match refusal {
+            Refusal::Done | Refusal::Superseded { .. } => {
+                metrics::count("DuplicateSuppressed", 1);
+                Ok(())
+            }
+            Refusal::Leased { until_ms } => {
+                let wait = u64::try_from(until_ms - now.as_millisecond()).unwrap_or(0);
+                Err(Failure::later(Duration::from_millis(wait), "leased"))
+            }
+            Refusal::AttemptOver { attempts, next_at_ms } => {
+                // Whoever marked may have died before the next attempt was on its queue. A second message for it does no
+                // harm, because its claim is refused; a missing one would lose the alert. Longer pauses are in the due index,
+                // written with the mark.
+                metrics::count("DuplicateSuppressed", 1);
+                let at = Timestamp::from_millisecond(next_at_ms).unwrap_or(now);
+                if pause_of(at, now) > i64::from(QUEUE_DELAY_MAX) {
+                    return Ok(());
+                }
+                let again = Delivery { attempt: attempts + 1, slot_ms: 0, ..delivery.clone() };
+                self.send_later(&again, at, now, lane_of(meta)).await
+            }
+        }
+    }
+
+    async fn failed(
+        &self,
+        delivery: Delivery,
+        slot: Slot<'_>,
+        token: &str,
+        now: Timestamp,
+        failed: &Failed,
+        attempt: Attempt,
+    ) -> Result<(), Failure> {
+        let channel = delivery.channel.as_str();
+        metrics::count_by("AttemptFailed", "channel", channel, 1);
+        tracing::info!(
+            channel,
+            destination = delivery.destination,
+            attempt = slot.attempt,
+            cause = failed.cause,
+            "attempt failed"
+        );
+        match next(delivery.channel, slot.attempt, failed, now, ids::fraction()) {
+            Next::Again { at } => {
+                let again = Delivery { attempt: slot.attempt + 1, slot_ms: 0, ..delivery };
+                let later = pause_of(at, now) > i64::from(QUEUE_DELAY_MAX);
+                let due = later.then(|| due(&again, at));
+                let marked = self.table.mark_retrying(slot, token, now, at, &attempt, due.as_ref()).await;
+                let marked = marked.map_err(runtime::queue::table)?;
+                self.warn_if_lost(marked, slot);
+                // Retries share the bulk lane, so that a failing endpoint never stands before somebody's first alert.
+                if marked && !later { self.send_later(&again, at, now, Lane::Bulk).await } else { Ok(()) }
+            }
+            Next::GiveUp { reason, disable } => {
+                if disable {
+                    self.disable(&delivery, &failed.cause, now).await?;
+                }
+                let end = End::Failed { reason };
+                let marked = self.table.mark_ended(slot, token, now, &end, Some(&attempt)).await;
+                self.warn_if_lost(marked.map_err(runtime::queue::table)?, slot);
+                metrics::count_by("DeliveryGivenUp", "channel", channel, 1);
+                tracing::warn!(channel, destination = delivery.destination, reason = reason.as_str(), "given up");
+                Ok(())
+            }
+        }
+    }
+
+    async fn disable(&self, delivery: &Delivery, cause: &str, now: Timestamp) -> Result<(), Failure> {
+        let Some(id) = IntegrationId::parse(&delivery.destination) else { return Ok(()) };
+        let disabled = Disabled { at: now, cause: cause.to_owned() };
+        let tenant = &delivery.alert.tenant;
+        let done = self.table.disable_integration(tenant, &id, disabled, self.function, &ids::suffix()).await;
+        done.map_err(runtime::queue::table)?;
+        metrics::count_by("IntegrationDisabled", "channel", delivery.channel.as_str(), 1);
+        Ok(())
+    }
+
+    async fn send_later(&self, delivery: &Delivery, at: Timestamp, now: Timestamp, lane: Lane) -> Result<(), Failure> {
+        let body = serde_json::to_string(delivery).map_err(|_| Failure::poison("a delivery cannot be written"))?;
+        let (url, group) = match lane {
+            Lane::Urgent => (&self.urgent_url, delivery.alert.tenant.to_string()),
+            Lane::Bulk => (&self.bulk_url, delivery.alert.incident_id.to_string()),
+        };
+        let delay = pause_of(at, now).clamp(0, i64::from(QUEUE_DELAY_MAX));
+        let delay_seconds = u16::try_from(delay).unwrap_or(0);
+        let outgoing = Outgoing { body, group: Some(group), delay_seconds, ..Outgoing::default() };
+        self.queues.send(url, &outgoing).await.map_err(runtime::queue::aws)
+    }
+
+    fn warn_if_lost(&self, marked: bool, slot: Slot<'_>) {
+        if !marked {
+            // Another claimer took over after our lease: the one duplicate that cannot be ruled out. It is counted.
+            metrics::count("ClaimLost", 1);
+            tracing::warn!(row = slot.row, "the claim was lost before the mark");
+        }
+    }
+}
+
+fn lane_of(meta: &Meta) -> Lane {
+    meta.lane
+}
+
+/// Whole seconds from `now` to `at`, rounded up: nothing comes early.
+fn pause_of(at: Timestamp, now: Timestamp) -> i64 {
+    (at.as_millisecond() - now.as_millisecond() + 999).div_euclid(1_000).max(0)
+}
+
+fn due(delivery: &Delivery, at: Timestamp) -> Due {
+    Due {
+        at,
+        tenant: delivery.alert.tenant.clone(),
+        destination: delivery.destination.clone(),
+        channel: delivery.channel,
+        incident_id: delivery.alert.incident_id.clone(),
+        update: delivery.alert.update,
+        attempt: delivery.attempt,
+        plain: delivery.plain,
+        role: delivery.why.role,
+    }
+}
+
+/// An attempt that no retry mends.
+#[must_use]
+pub fn refused(cause: &str) -> Sent {
+    let failed = Failed { cause: cause.to_owned(), retry_after: None, slow_down: false, verdict: Verdict::Refused };
+    Sent::Failed { failed, status: None, response: String::new() }
+}
+
+/// An attempt that the receiver answered, but not with yes.
+#[must_use]
+pub fn answered(mut failed: Failed, answer: &outbound::Response, response: String) -> Sent {
+    failed.retry_after = answer.retry_after.and_then(|pause| u32::try_from(pause.as_secs()).ok());
+    Sent::Failed { failed, status: Some(answer.status.as_u16()), response }
+}
+
+/// An attempt that got no answer.
+#[must_use]
+pub fn not_answered(error: &outbound::SendError) -> Sent {
+    use outbound::SendError;
+    let (cause, slow_down) = match error {
+        SendError::Forbidden(_) => ("forbidden_address", false),
+        SendError::Dns => ("dns", false),
+        SendError::Connect => ("connect", false),
+        SendError::Tls(_) => ("tls", false),
+        SendError::Timeout => ("timeout", true),
+        SendError::Reset => ("reset", false),
+        SendError::Protocol => ("protocol", false),
+    };
+    let failed = Failed { cause: cause.to_owned(), retry_after: None, slow_down, verdict: Verdict::Retry };
+    Sent::Failed { failed, status: None, response: error.to_string() }
+}

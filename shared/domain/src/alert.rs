@@ -1,0 +1,158 @@
+//! What a recipient is told, in neutral form: every channel renders the same facts.
+
+use crate::event::Link;
+use crate::ids::{EventId, IncidentId, Scope, TenantId};
+use crate::incident::{Change, Incident, Update};
+use crate::tenant::Content;
+use crate::vocabulary::{Category, Kind, Role, Severity, Status};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// An update of an incident as one tenant is told of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Who is told.
+    pub tenant: TenantId,
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// The update's number; receivers order by it.
+    pub update: u32,
+    /// The event that made the update.
+    pub event_id: EventId,
+    /// True when it is about everybody.
+    pub platform_wide: bool,
+    /// The category; `None` for user-level warnings.
+    pub category: Option<Category>,
+    /// The kind.
+    pub kind: Kind,
+    /// The event type.
+    pub event_type: String,
+    /// How bad.
+    pub severity: Severity,
+    /// Where it stands.
+    pub status: Status,
+    /// What happened, in one line.
+    pub title: String,
+    /// What happened.
+    #[serde(default)]
+    pub message: String,
+    /// To what.
+    #[serde(default)]
+    pub components: Vec<String>,
+    /// Where.
+    #[serde(default)]
+    pub regions: Vec<String>,
+    /// Since when.
+    pub started_at: Timestamp,
+    /// When this update was accepted.
+    pub at: Timestamp,
+    /// When it was resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<Timestamp>,
+    /// Why it is sent now.
+    pub change: Change,
+    /// The tenant's zone, in which times are printed.
+    pub zone: String,
+    /// Where to look further, as the source gave it.
+    #[serde(default)]
+    pub links: Vec<Link>,
+    /// Numbers.
+    #[serde(default)]
+    pub measurements: BTreeMap<String, f64>,
+    /// Words.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Everything else; for webhooks.
+    #[serde(default)]
+    pub details: Map<String, Value>,
+    /// What was cut on the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<String>,
+    /// Whether the incident is on the public status page.
+    pub public: bool,
+    /// True for a test alert.
+    #[serde(default)]
+    pub test: bool,
+    /// True where the data-processing agreement left only title, severity and link.
+    #[serde(default)]
+    pub minimal: bool,
+}
+
+/// Why this recipient is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// The role that the matrix gives this category on this channel; `None` where only an opt-in counts.
+    pub role: Option<Role>,
+}
+
+impl Alert {
+    /// The alert of `update` for `tenant`, cut to what its data-processing agreement allows.
+    #[must_use]
+    pub fn new(tenant: &TenantId, zone: &str, content: Content, incident: &Incident, update: &Update) -> Self {
+        let full = Self {
+            tenant: tenant.clone(),
+            incident_id: incident.id.clone(),
+            update: update.number,
+            event_id: update.event_id.clone(),
+            platform_wide: incident.scope == Scope::Platform,
+            category: incident.category,
+            kind: incident.kind,
+            event_type: incident.event_type.clone(),
+            severity: update.severity,
+            status: update.status,
+            title: update.title.clone(),
+            message: update.message.clone(),
+            components: update.components.clone(),
+            regions: update.regions.clone(),
+            started_at: incident.started_at,
+            at: update.accepted_at,
+            resolved_at: if update.status == Status::Resolved { incident.resolved_at } else { None },
+            change: update.change,
+            zone: zone.to_owned(),
+            links: update.links.clone(),
+            measurements: update.measurements.clone(),
+            labels: update.labels.clone(),
+            details: update.details.clone(),
+            cut: update.cut.clone(),
+            public: incident.public,
+            test: incident.test,
+            minimal: false,
+        };
+        match content {
+            Content::Full => full,
+            Content::Minimal => Self {
+                message: String::new(),
+                components: Vec::new(),
+                regions: Vec::new(),
+                links: Vec::new(),
+                measurements: BTreeMap::new(),
+                labels: BTreeMap::new(),
+                details: Map::new(),
+                minimal: true,
+                ..full
+            },
+        }
+    }
+
+    /// The category as people read it.
+    #[must_use]
+    pub fn category_title(&self) -> &'static str {
+        self.category.map_or("User-level warning", Category::title)
+    }
+}
+
+/// The sentence that says why this recipient gets this alert.
+#[must_use]
+pub fn why_sentence(alert: &Alert, why: &Why, channel_title: &str) -> String {
+    let tenant = &alert.tenant;
+    match (why.role, alert.category) {
+        (Some(role), Some(category)) => format!(
+            "You get this because {tenant} sends {} alerts by {channel_title} to the role {}.",
+            category.title(),
+            role.title()
+        ),
+        _ => format!("You get this because you opted in to user-level warnings of {tenant} by {channel_title}."),
+    }
+}

@@ -1,0 +1,149 @@
+//! What follows an attempt. Whose fault it was decides: a receiver's failure is scheduled here, an AWS fault never is.
+
+use crate::reason::Reason;
+use crate::vocabulary::Channel;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Pauses before webhook attempts 2, 3, …, in seconds (Svix's schedule: 0 s, 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 10 h).
+pub const WEBHOOK_PAUSES: &[u32] = &[5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
+/// Pauses before e-mail and chat attempts 2, 3, …, in seconds.
+pub const MESSAGE_PAUSES: &[u32] = &[5, 30, 120, 600, 1_800, 3_600];
+/// Pauses before SMS attempts 2, 3, …, in seconds.
+pub const SMS_PAUSES: &[u32] = &[5, 30, 120, 300];
+/// The longest SQS delay, in seconds; anything longer goes to the due index.
+pub const QUEUE_DELAY_MAX: u32 = 900;
+/// The least pause after a timeout or a 429 (Svix), in seconds.
+pub const SLOW_DOWN: u32 = 60;
+
+/// How an attempt failed, in the receiver's or the provider's terms.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The class of failure: `http_500`, `timeout`, `dns`, `tls`, `connect`, `reset`, `forbidden_address`, or a provider's
+    /// code such as `no_service` or `MessageRejected`.
+    pub cause: String,
+    /// What the receiver asked for, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u32>,
+    /// True for a timeout or a 429: the receiver is asked more slowly.
+    #[serde(default)]
+    pub slow_down: bool,
+    /// Whether trying again can help at all.
+    pub verdict: Verdict,
+}
+
+/// Whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Perhaps.
+    Retry,
+    /// This message never: refused for good.
+    Refused,
+    /// Nothing will ever be taken there: disable the destination (HTTP 410, Slack's permanent codes).
+    Gone,
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Another attempt, then.
+    Again {
+        /// When it is due.
+        at: Timestamp,
+    },
+    /// No more.
+    GiveUp {
+        /// Why.
+        reason: Reason,
+        /// Whether the destination is to be disabled.
+        disable: bool,
+    },
+}
+
+/// What follows failed attempt number `attempt` (from 1) on `channel`. `jitter` is drawn by the caller from `0.0..1.0` and
+/// moves the pause by ±20 %, so that a thousand retries do not come back in the same second.
+///
+/// Retry-After is honoured between the pause and twice the pause (Svix), so that no receiver can park an alert for a day.
+#[must_use]
+pub fn next(channel: Channel, attempt: u32, failed: &Failed, now: Timestamp, jitter: f64) -> Next {
+    match failed.verdict {
+        Verdict::Gone => return Next::GiveUp { reason: Reason::EndpointDisabled, disable: true },
+        Verdict::Refused => return Next::GiveUp { reason: Reason::RefusedByProvider, disable: false },
+        Verdict::Retry => {}
+    }
+    let pauses = match channel {
+        Channel::Webhook => WEBHOOK_PAUSES,
+        Channel::Sms => SMS_PAUSES,
+        Channel::Email | Channel::Slack | Channel::Teams => MESSAGE_PAUSES,
+    };
+    let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+    let Some(&pause) = pauses.get(index) else {
+        return Next::GiveUp { reason: Reason::GaveUp, disable: false };
+    };
+    let base = if failed.slow_down { pause.max(SLOW_DOWN) } else { pause };
+    let seconds = match failed.retry_after {
+        Some(asked) => f64::from(asked.clamp(base, base.saturating_mul(2))),
+        None => f64::from(base) * (0.8 + 0.4 * jitter.clamp(0.0, 1.0)),
+    };
+    Next::Again { at: now.saturating_add(SignedDuration::from_secs_f64(seconds)).unwrap_or(now) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(verdict: Verdict) -> Failed {
+        Failed { cause: "http_500".into(), retry_after: None, slow_down: false, verdict }
+    }
+
+    fn seconds(channel: Channel, attempt: u32, failed: &Failed, jitter: f64) -> Option<i64> {
+        match next(channel, attempt, failed, Timestamp::UNIX_EPOCH, jitter) {
+            Next::Again { at } => Some(at.as_second()),
+            Next::GiveUp { .. } => None,
+        }
+    }
+
+    #[test]
+    fn a_webhook_has_eight_attempts_over_the_schedule() {
+        let plan: Vec<_> = (1..=8).map(|n| seconds(Channel::Webhook, n, &failed(Verdict::Retry), 0.5)).collect();
+        assert_eq!(
+            plan,
+            [Some(5), Some(300), Some(1_800), Some(7_200), Some(18_000), Some(36_000), Some(36_000), None]
+        );
+    }
+
+    #[test]
+    fn e_mail_chat_and_sms_have_theirs() {
+        let plan = |channel| (1..=7).map(|n| seconds(channel, n, &failed(Verdict::Retry), 0.5)).collect::<Vec<_>>();
+        let message = [Some(5), Some(30), Some(120), Some(600), Some(1_800), Some(3_600), None];
+        assert_eq!(plan(Channel::Email), message);
+        assert_eq!(plan(Channel::Slack), message);
+        assert_eq!(plan(Channel::Sms), [Some(5), Some(30), Some(120), Some(300), None, None, None]);
+    }
+
+    #[test]
+    fn jitter_is_twenty_percent_and_retry_after_is_honoured_within_bounds() {
+        assert_eq!(seconds(Channel::Webhook, 2, &failed(Verdict::Retry), 0.0), Some(240));
+        assert_eq!(seconds(Channel::Webhook, 2, &failed(Verdict::Retry), 1.0), Some(360));
+        for (asked, got) in [(1, 300), (400, 400), (86_400, 600)] {
+            let failed = Failed { retry_after: Some(asked), ..failed(Verdict::Retry) };
+            assert_eq!(seconds(Channel::Webhook, 2, &failed, 0.3), Some(got));
+        }
+        let slow = Failed { slow_down: true, ..failed(Verdict::Retry) };
+        assert_eq!(seconds(Channel::Webhook, 1, &slow, 0.5), Some(60));
+    }
+
+    #[test]
+    fn gone_disables_and_refused_does_not() {
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(
+            next(Channel::Slack, 1, &failed(Verdict::Gone), now, 0.5),
+            Next::GiveUp { reason: Reason::EndpointDisabled, disable: true }
+        );
+        assert_eq!(
+            next(Channel::Email, 1, &failed(Verdict::Refused), now, 0.5),
+            Next::GiveUp { reason: Reason::RefusedByProvider, disable: false }
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! What a delivery row says, and who may send now.
+//!
+//! Claim → send → mark. A claim carries a lease and a token; a mark without the token changes nothing. A row of a person is
+//! a thread: one row per incident and channel, and a newer update ends the older ones. A row of a webhook is one per update.
+
+use crate::reason::Reason;
+use crate::vocabulary::Channel;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Claimed, not yet marked.
+    Sending,
+    /// An attempt failed; another is due.
+    Retrying,
+    /// The provider or the receiver took it. For e-mail and SMS that is not "delivered".
+    Accepted,
+    /// Over, without success.
+    Failed,
+}
+
+/// A delivery row as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The newest update that was claimed.
+    pub latest: u32,
+    /// The newest update that is over (accepted or failed).
+    #[serde(default)]
+    pub done: u32,
+    /// How `latest` stands.
+    pub state: State,
+    /// Attempts of `latest` that are over.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Until when the claimer may send, in epoch milliseconds; 0 when nobody does.
+    #[serde(default)]
+    pub lease_until_ms: i64,
+    /// What the mark must present.
+    #[serde(default)]
+    pub token: String,
+    /// The channel.
+    pub channel: Channel,
+    /// When the next attempt is due, in epoch milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at_ms: Option<i64>,
+    /// What the last attempt met: `http_500`, `timeout`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Why it is over, when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The provider's id of the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+    /// When it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// Milliseconds from acceptance by intake to acceptance by the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<i64>,
+}
+
+/// Why a claim was not granted, and what its message is worth now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// This update is over: the message may go.
+    Done,
+    /// A newer update took the thread: the message may go.
+    Superseded {
+        /// The newer update.
+        by: u32,
+    },
+    /// Somebody is sending: come back when the lease ends.
+    Leased {
+        /// When the lease ends, in epoch milliseconds.
+        until_ms: i64,
+    },
+    /// This attempt is over and another is due: whoever marked may have died before enqueueing it.
+    AttemptOver {
+        /// Attempts that are over.
+        attempts: u32,
+        /// When the next is due, in epoch milliseconds.
+        next_at_ms: i64,
+    },
+}
+
+/// Why attempt `attempt` (from 1) of `update` cannot be claimed on `row` now; `None` if it can.
+#[must_use]
+pub fn refusal(row: Option<&Row>, update: u32, attempt: u32, now_ms: i64) -> Option<Refusal> {
+    let row = row?;
+    if row.done >= update {
+        return Some(if row.latest > update { Refusal::Superseded { by: row.latest } } else { Refusal::Done });
+    }
+    if row.latest > update {
+        return Some(Refusal::Superseded { by: row.latest });
+    }
+    if row.lease_until_ms > now_ms {
+        return Some(Refusal::Leased { until_ms: row.lease_until_ms });
+    }
+    if row.latest == update && row.attempts >= attempt {
+        return Some(Refusal::AttemptOver { attempts: row.attempts, next_at_ms: row.next_at_ms.unwrap_or(now_ms) });
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(latest: u32, done: u32, lease: i64, attempts: u32) -> Row {
+        Row {
+            latest,
+            done,
+            state: State::Sending,
+            attempts,
+            lease_until_ms: lease,
+            token: "t".into(),
+            channel: Channel::Email,
+            next_at_ms: Some(500),
+            cause: None,
+            reason: None,
+            provider_id: None,
+            at: None,
+            latency_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_claim_is_granted_once_at_a_time_and_never_backwards() {
+        let now = 100;
+        assert_eq!(refusal(None, 1, 1, now), None, "no row yet");
+        assert_eq!(refusal(Some(&row(1, 0, 90, 0)), 1, 1, now), None, "the lease has lapsed");
+        assert_eq!(refusal(Some(&row(1, 0, 200, 0)), 1, 1, now), Some(Refusal::Leased { until_ms: 200 }));
+        assert_eq!(refusal(Some(&row(1, 1, 0, 1)), 1, 1, now), Some(Refusal::Done));
+        assert_eq!(refusal(Some(&row(2, 0, 0, 0)), 1, 1, now), Some(Refusal::Superseded { by: 2 }));
+        assert_eq!(refusal(Some(&row(2, 2, 0, 1)), 1, 1, now), Some(Refusal::Superseded { by: 2 }));
+        assert_eq!(refusal(Some(&row(1, 1, 0, 1)), 2, 1, now), None, "a newer update takes the thread");
+        assert_eq!(
+            refusal(Some(&row(1, 0, 200, 0)), 2, 1, now),
+            Some(Refusal::Leased { until_ms: 200 }),
+            "but not while the older one is being sent"
+        );
+        assert_eq!(
+            refusal(Some(&row(1, 0, 0, 1)), 1, 1, now),
+            Some(Refusal::AttemptOver { attempts: 1, next_at_ms: 500 })
+        );
+        assert_eq!(refusal(Some(&row(1, 0, 0, 1)), 1, 2, now), None, "the second attempt");
+    }
+}

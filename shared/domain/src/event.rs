@@ -1,0 +1,199 @@
+//! The normalised event: what every intake format becomes before anything is decided.
+
+use crate::ids::TenantId;
+use crate::vocabulary::{Severity, Status};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Most characters of a title.
+pub const TITLE_MAX: usize = 255;
+/// Most characters of a message (Opsgenie's cap for a description).
+pub const MESSAGE_MAX: usize = 15_000;
+/// Most bytes of `details` as JSON.
+pub const DETAILS_MAX: usize = 32 * 1024;
+/// Most bytes of a whole normalised event as JSON.
+pub const EVENT_MAX: usize = 64 * 1024;
+/// Most tenants that one event may name.
+pub const TENANTS_MAX: usize = 100;
+/// Most characters of a dedup key (Opsgenie's alias is the longest of the peers').
+pub const DEDUP_KEY_MAX: usize = 512;
+/// Most entries of a list (components, regions, links) and of a map (labels, measurements).
+pub const LIST_MAX: usize = 50;
+/// Most characters of a source, a type, a component, a region, a label.
+pub const NAME_MAX: usize = 255;
+
+/// A link that the source gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// An https address.
+    pub href: String,
+    /// What to call it.
+    #[serde(default)]
+    pub text: String,
+}
+
+/// Which intake format an event came by: drop-in formats never publish raw monitor text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// `POST /v1/incidents`.
+    Native,
+    /// Prometheus Alertmanager's webhook, version 4.
+    Alertmanager,
+}
+
+/// What happened, as the source said it, in one shape for all formats.
+///
+/// `Debug` is derived for tests; nothing logs an event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Which format it came by.
+    pub format: Format,
+    /// The system that says so.
+    pub source: String,
+    /// What kind of thing happened, such as `voice.routing_failure`.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// What makes two events the same incident, within source and integration.
+    pub dedup_key: String,
+    /// How bad; `error` when the source did not say or said something unknown.
+    pub severity: Severity,
+    /// What the source wrote where the severity was not one of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity_given: Option<String>,
+    /// One line.
+    pub title: String,
+    /// The text.
+    #[serde(default)]
+    pub message: String,
+    /// The line for the public, if the source wrote one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_title: Option<String>,
+    /// The text for the public, if the source wrote one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_message: Option<String>,
+    /// The status that the source states; `None` means "it is firing", which never moves an incident backwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// The tenants it is about.
+    #[serde(default)]
+    pub tenant_ids: Vec<TenantId>,
+    /// True when it is about everybody; always said, never guessed.
+    #[serde(default)]
+    pub platform: bool,
+    /// What is affected.
+    #[serde(default)]
+    pub components: Vec<String>,
+    /// Where.
+    #[serde(default)]
+    pub regions: Vec<String>,
+    /// When it began, by the source's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Timestamp>,
+    /// Numbers that rules may look at.
+    #[serde(default)]
+    pub measurements: BTreeMap<String, f64>,
+    /// Words that rules may look at.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Where to look further.
+    #[serde(default)]
+    pub links: Vec<Link>,
+    /// Everything else.
+    #[serde(default)]
+    pub details: Map<String, Value>,
+    /// Whether the source says that it may be shown in public.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<bool>,
+    /// The caps that cut something, by field name: never cut in silence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<String>,
+}
+
+impl Event {
+    /// Cuts what is longer than the caps and records which fields were cut.
+    #[must_use]
+    pub fn capped(mut self) -> Self {
+        let mut cut = std::mem::take(&mut self.cut);
+        let mut text = |field: &mut String, max: usize, name: &str| {
+            if cut_chars(field, max) {
+                cut.push(name.to_owned());
+            }
+        };
+        text(&mut self.title, TITLE_MAX, "title");
+        text(&mut self.message, MESSAGE_MAX, "message");
+        text(&mut self.source, NAME_MAX, "source");
+        text(&mut self.event_type, NAME_MAX, "type");
+        if let Some(title) = &mut self.public_title {
+            text(title, TITLE_MAX, "public_title");
+        }
+        if let Some(message) = &mut self.public_message {
+            text(message, MESSAGE_MAX, "public_message");
+        }
+        for (list, name) in [(&mut self.components, "components"), (&mut self.regions, "regions")] {
+            let long = list.iter_mut().fold(false, |long, entry| cut_chars(entry, NAME_MAX) || long);
+            if list.len() > LIST_MAX || long {
+                list.truncate(LIST_MAX);
+                cut.push(name.to_owned());
+            }
+        }
+        if self.links.len() > LIST_MAX {
+            self.links.truncate(LIST_MAX);
+            cut.push("links".to_owned());
+        }
+        while self.labels.len() > LIST_MAX {
+            self.labels.pop_last();
+            if !cut.iter().any(|name| name == "labels") {
+                cut.push("labels".to_owned());
+            }
+        }
+        while self.measurements.len() > LIST_MAX {
+            self.measurements.pop_last();
+            if !cut.iter().any(|name| name == "measurements") {
+                cut.push("measurements".to_owned());
+            }
+        }
+        if json_len(&self.details) > DETAILS_MAX {
+            shrink_details(&mut self.details, DETAILS_MAX);
+            cut.push("details".to_owned());
+        }
+        if json_len(&self) > EVENT_MAX {
+            // Title, message and addressing stay whole; what goes is what the alert can be understood without.
+            self.details = Map::new();
+            self.labels.retain(|_, value| value.len() <= NAME_MAX);
+            self.links.truncate(10);
+            cut.push("details".to_owned());
+        }
+        cut.dedup();
+        self.cut = cut;
+        self
+    }
+}
+
+/// Cuts `text` to `max` characters, the last one an ellipsis. True if it was cut.
+pub fn cut_chars(text: &mut String, max: usize) -> bool {
+    if text.chars().count() <= max {
+        return false;
+    }
+    let mut short: String = text.chars().take(max.saturating_sub(1)).collect();
+    short.push('…');
+    *text = short;
+    true
+}
+
+fn json_len(value: &impl Serialize) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX, |bytes| bytes.len())
+}
+
+/// Drops the largest entries first, so that the many small ones survive one huge one.
+fn shrink_details(details: &mut Map<String, Value>, max: usize) {
+    while json_len(details) > max {
+        let largest = details.iter().max_by_key(|(_, value)| json_len(value)).map(|(name, _)| name.clone());
+        match largest {
+            Some(name) => details.remove(&name),
+            None => return,
+        };
+    }
+}

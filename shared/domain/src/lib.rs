@@ -1,0 +1,34 @@
+//! The rules of Tocsin, and nothing else.
+//!
+//! No async, no sockets, no AWS, no clock: every function here is told the time and the ids, so every rule can be argued
+//! on paper and tested with literals.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`ids`] | what names a tenant, an event, an incident, a delivery |
+//! | [`vocabulary`] | categories, kinds, channels, roles, severities, statuses |
+//! | [`event`] | the normalised event and its caps |
+//! | [`classification`] | which rule an event meets, and what that means |
+//! | [`incident`] | the state machine: open, update, repeat, stale, resolve |
+//! | [`policy`] | the deployer's files of `infra/policy`, parsed and checked |
+//! | [`tenant`] | settings, recipients, integrations and the facts compiled from them |
+//! | [`plan`] | who is told on which channel, and why the others are not |
+//! | [`reason`] | the closed list of reasons, each with its sentence and its setting |
+//! | [`alert`] | what a recipient is told, in neutral form |
+//! | [`attempt`] | what follows an attempt: done, again at, given up |
+//! | [`delivery`] | what a delivery row says, and who may send now |
+//! | [`render`] | the words of e-mail and SMS, and the limits they obey |
+
+pub mod alert;
+pub mod attempt;
+pub mod classification;
+pub mod delivery;
+pub mod event;
+pub mod ids;
+pub mod incident;
+pub mod plan;
+pub mod policy;
+pub mod reason;
+pub mod render;
+pub mod tenant;
+pub mod vocabulary;

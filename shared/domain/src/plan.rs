@@ -1,0 +1,375 @@
+//! Who is told on which channel, and why the others are not. One pure function decides; routing, explain and every dry run
+//! use it, so that none of them can say what another does not do.
+
+use crate::incident::{Change, Incident, Update};
+use crate::policy::{Allowance, Policy};
+use crate::reason::Reason;
+use crate::tenant::{Destination, OptIn, Recipient, Settings};
+use crate::vocabulary::{Channel, Role};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap};
+
+/// What is to happen on one channel of one destination for one update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The update.
+    pub update: u32,
+    /// The recipient's or integration's id.
+    pub destination: String,
+    /// The channel.
+    pub channel: Channel,
+    /// What happens.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// Exactly one of: deliver now, hold until then, skip with a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Now.
+    Deliver {
+        /// The role that the matrix gives it to; `None` where an opt-in counts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<Role>,
+    },
+    /// Later.
+    Hold {
+        /// When it is due.
+        until: Timestamp,
+        /// Why it waits.
+        reason: Reason,
+    },
+    /// Never.
+    Skip {
+        /// Why.
+        reason: Reason,
+        /// The other destination or update that the reason speaks of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+}
+
+/// What a decision of an earlier update means for the next: was this destination told on this channel?
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    by: BTreeSet<(String, Channel)>,
+    planned: u32,
+}
+
+impl Told {
+    /// Reads earlier decisions of one tenant on one incident, in any order.
+    #[must_use]
+    pub fn from_decisions<'a>(decisions: impl IntoIterator<Item = &'a Decision>) -> Self {
+        let mut told = Self::default();
+        told.absorb(decisions);
+        told
+    }
+
+    fn absorb<'a>(&mut self, decisions: impl IntoIterator<Item = &'a Decision>) {
+        for decision in decisions {
+            self.planned = self.planned.max(decision.update);
+            if !matches!(decision.outcome, Outcome::Skip { .. }) {
+                self.by.insert((decision.destination.clone(), decision.channel));
+            }
+        }
+    }
+
+    /// The newest update that was planned for anybody of the tenant; 0 if none was.
+    #[must_use]
+    pub fn planned(&self) -> u32 {
+        self.planned
+    }
+
+    fn contains(&self, destination: &str, channel: Channel) -> bool {
+        self.by.contains(&(destination.to_owned(), channel))
+    }
+}
+
+/// Everything a plan depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The incident.
+    pub incident: &'a Incident,
+    /// Every update that this tenant has no plan of yet, ascending.
+    pub updates: &'a [Update],
+    /// The tenant's settings.
+    pub settings: &'a Settings,
+    /// All its destinations, in the order of their chunks.
+    pub destinations: &'a [Destination],
+    /// What earlier plans decided.
+    pub told: &'a Told,
+    /// The deployer's rules.
+    pub policy: &'a Policy,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The decisions: one for every update, destination and channel of it, in that order.
+#[must_use]
+pub fn plan(asked: &Asked<'_>) -> Vec<Decision> {
+    let within = within_plan_limits(asked);
+    let mut told = asked.told.clone();
+    let mut decisions = Vec::new();
+    for update in asked.updates {
+        // Whoever was told before comes first, so that the resolve goes where the open went when two share an address.
+        let mut taken: HashMap<(Channel, String), String> = HashMap::new();
+        let mut round: Vec<(usize, Decision)> = Vec::new();
+        let pairs = || {
+            asked.destinations.iter().enumerate().flat_map(|(place, destination)| {
+                destination.channels().iter().map(move |channel| (place, destination, *channel))
+            })
+        };
+        for told_first in [true, false] {
+            for (place, destination, channel) in pairs() {
+                let was_told = told.contains(destination.id(), channel);
+                if was_told != told_first {
+                    continue;
+                }
+                let case = Case { update, destination, channel, told: was_told, limited: !within.contains(destination.id()) };
+                let mut outcome = decide(asked, &case);
+                if matches!(outcome, Outcome::Deliver { .. } | Outcome::Hold { .. })
+                    && let Some(identity) = destination.identity(channel)
+                {
+                    match taken.get(&(channel, identity.clone())) {
+                        Some(other) => {
+                            outcome =
+                                Outcome::Skip { reason: Reason::SameDestinationAs, by: Some(other.clone()) };
+                        }
+                        None => {
+                            taken.insert((channel, identity), destination.id().to_owned());
+                        }
+                    }
+                }
+                let decision =
+                    Decision { update: update.number, destination: destination.id().to_owned(), channel, outcome };
+                round.push((place, decision));
+            }
+        }
+        told.absorb(round.iter().map(|(_, decision)| decision));
+        round.sort_by(|(left, a), (right, b)| left.cmp(right).then(a.channel.cmp(&b.channel)));
+        decisions.extend(round.into_iter().map(|(_, decision)| decision));
+    }
+    supersede(&mut decisions);
+    decisions
+}
+
+/// For people a newer update supersedes an undelivered older one of the same plan; webhooks get every update.
+fn supersede(decisions: &mut [Decision]) {
+    let mut newest: HashMap<(String, Channel), u32> = HashMap::new();
+    for decision in decisions.iter().filter(|decision| !matches!(decision.outcome, Outcome::Skip { .. })) {
+        let entry = newest.entry((decision.destination.clone(), decision.channel)).or_default();
+        *entry = (*entry).max(decision.update);
+    }
+    for decision in decisions.iter_mut().filter(|decision| decision.channel != Channel::Webhook) {
+        let key = (decision.destination.clone(), decision.channel);
+        if let (Some(&by), false) = (newest.get(&key), matches!(decision.outcome, Outcome::Skip { .. }))
+            && by > decision.update
+        {
+            decision.outcome = Outcome::Skip { reason: Reason::SupersededBy, by: Some(by.to_string()) };
+        }
+    }
+}
+
+/// The ids of the destinations that the plan's numbers include: the first ones, in the order of their chunks.
+fn within_plan_limits<'a>(asked: &Asked<'a>) -> BTreeSet<&'a str> {
+    let Some(plan) = asked.policy.plans.get(&asked.settings.plan) else { return BTreeSet::new() };
+    let (mut recipients, mut integrations) = (plan.recipients, plan.integrations);
+    asked
+        .destinations
+        .iter()
+        .filter(|destination| {
+            let left = match destination {
+                Destination::Recipient(_) => &mut recipients,
+                Destination::Integration(_) => &mut integrations,
+            };
+            let inside = *left > 0;
+            *left = left.saturating_sub(1);
+            inside
+        })
+        .map(Destination::id)
+        .collect()
+}
+
+/// One question: this update, this destination, this channel.
+struct Case<'a> {
+    update: &'a Update,
+    destination: &'a Destination,
+    channel: Channel,
+    told: bool,
+    limited: bool,
+}
+
+fn decide(asked: &Asked<'_>, case: &Case<'_>) -> Outcome {
+    let skip = |reason| Outcome::Skip { reason, by: None };
+    let allowed = allowance(asked, case);
+    let resolves = case.update.change == Change::Resolved;
+    if resolves && case.told {
+        // Whoever got "open" gets "resolved", whatever toggles, filters, roles and plan say by now; only what makes the
+        // destination unreachable, or its owner's own no, still counts.
+        return match unreachable(asked.incident, asked.settings, case.destination, case.channel) {
+            Some(reason) => skip(reason),
+            None => Outcome::Deliver { role: allowed.ok().flatten().or(case.destination.roles().first().copied()) },
+        };
+    }
+    if let Some(reason) = switched_off(asked, case) {
+        return skip(reason);
+    }
+    let role = match allowed {
+        Ok(role) => role,
+        Err(reason) => return skip(reason),
+    };
+    if let Some(reason) = unreachable(asked.incident, asked.settings, case.destination, case.channel).or_else(|| filtered(asked, case)) {
+        return skip(reason);
+    }
+    if resolves {
+        return skip(Reason::OpenNotTold);
+    }
+    if case.channel == Channel::Sms && !matches!(case.update.change, Change::Opened | Change::SeverityRaised) {
+        return skip(Reason::SmsNotForThisChange);
+    }
+    Outcome::Deliver { role }
+}
+
+/// What the tenant or its contract switched off. A user-level warning belongs to no category, so no toggle concerns it.
+fn switched_off(asked: &Asked<'_>, case: &Case<'_>) -> Option<Reason> {
+    let class = case.channel.class();
+    let chosen = asked.incident.category.and_then(|category| asked.settings.categories.get(&category));
+    if asked.incident.category.is_some() && !chosen.is_some_and(|chosen| chosen.enabled) {
+        return Some(Reason::CategoryDisabled);
+    }
+    if !asked.policy.plans.get(&asked.settings.plan).is_some_and(|plan| plan.channels.contains(&class)) {
+        return Some(Reason::PlanExcludesChannel);
+    }
+    if asked.settings.data_processing.channels.as_ref().is_some_and(|channels| !channels.contains(&class)) {
+        return Some(Reason::AgreementExcludesChannel);
+    }
+    if let Some(chosen) = chosen {
+        if !chosen.channels.contains(&class) {
+            return Some(Reason::ChannelNotTicked);
+        }
+        if chosen.muted_until.is_some_and(|until| asked.now < until) {
+            return Some(Reason::Muted);
+        }
+    }
+    case.limited.then_some(Reason::PlanLimit)
+}
+
+/// The role by which the matrix gives this destination the category on this channel, or why none does.
+fn allowance(asked: &Asked<'_>, case: &Case<'_>) -> Result<Option<Role>, Reason> {
+    let recipient = match case.destination {
+        Destination::Recipient(recipient) => Some(recipient.as_ref()),
+        Destination::Integration(_) => None,
+    };
+    let Some(category) = asked.incident.category else {
+        let needed = match case.channel {
+            Channel::Email => OptIn::WarningsEmail,
+            Channel::Sms => OptIn::WarningsSms,
+            Channel::Slack | Channel::Teams | Channel::Webhook => return Err(Reason::OptInMissing),
+        };
+        let opted = recipient.is_some_and(|recipient| recipient.opt_ins.contains(&needed));
+        return if opted { Ok(None) } else { Err(Reason::OptInMissing) };
+    };
+    let mut refusal = Reason::RoleNotInMatrix;
+    for &role in case.destination.roles() {
+        match asked.policy.matrix.allows(role, category, case.channel.class()) {
+            Allowance::Yes => return Ok(Some(role)),
+            Allowance::OptIn => {
+                if recipient.is_some_and(|recipient| recipient.opt_ins.contains(&OptIn::ConfigurableEmail)) {
+                    return Ok(Some(role));
+                }
+                refusal = Reason::OptInMissing;
+            }
+            Allowance::LowBalanceOnly => {
+                if asked.incident.low_balance {
+                    return Ok(Some(role));
+                }
+                refusal = Reason::LowBalanceOnly;
+            }
+            Allowance::No => {}
+        }
+    }
+    Err(refusal)
+}
+
+/// What nothing overrides: no address, not confirmed, paused, gone, or its owner said no. Asked again before a delivery that
+/// was put off is sent.
+#[must_use]
+pub fn unreachable(
+    incident: &Incident,
+    settings: &Settings,
+    destination: &Destination,
+    channel: Channel,
+) -> Option<Reason> {
+    match destination {
+        Destination::Integration(integration) => {
+            if integration.paused {
+                return Some(Reason::IntegrationPaused);
+            }
+            integration.disabled.is_some().then_some(Reason::EndpointDisabled)
+        }
+        Destination::Recipient(recipient) => match channel {
+            Channel::Email => unreachable_by_email(incident, settings, recipient),
+            _ => unreachable_by_sms(recipient),
+        },
+    }
+}
+
+fn unreachable_by_email(incident: &Incident, settings: &Settings, recipient: &Recipient) -> Option<Reason> {
+    let Some(email) = &recipient.email else { return Some(Reason::NoDestination) };
+    let unsubscribed = match incident.category {
+        Some(category) => recipient.unsubscribed.contains(&category),
+        None => recipient.unsubscribed_warnings,
+    };
+    if unsubscribed {
+        return Some(Reason::OptedOut);
+    }
+    let allowed = &settings.allowed_email_domains;
+    if !allowed.is_empty() && !allowed.iter().any(|domain| domain == email.domain()) {
+        return Some(Reason::DomainNotAllowed);
+    }
+    (!recipient.email_confirmed).then_some(Reason::ContactUnconfirmed)
+}
+
+fn unreachable_by_sms(recipient: &Recipient) -> Option<Reason> {
+    if recipient.phone.is_none() {
+        return Some(Reason::NoDestination);
+    }
+    if recipient.dnd && !recipient.sms_consent {
+        return Some(Reason::Dnd);
+    }
+    (!recipient.phone_confirmed).then_some(Reason::ContactUnconfirmed)
+}
+
+/// What the destination does not want to hear of. An empty filter takes everything, an event without regions or components
+/// passes every such filter, several values match on any overlap.
+fn filtered(asked: &Asked<'_>, case: &Case<'_>) -> Option<Reason> {
+    let filters = case.destination.filters();
+    let update = case.update;
+    if let (Destination::Integration(integration), Some(category)) = (case.destination, asked.incident.category) {
+        if !integration.categories.is_empty() && !integration.categories.contains(&category) {
+            return Some(Reason::CategoryNotChosen);
+        }
+        // An endpoint is not told, by itself, that it fails.
+        if is_subject(asked.incident, case.destination.id()) {
+            return Some(Reason::EndpointIsSubject);
+        }
+    }
+    // A severity that went down does not unsubscribe whoever was told that it was high.
+    if !case.told && filters.min_severity.is_some_and(|least| update.severity < least) {
+        return Some(Reason::SeverityBelowFilter);
+    }
+    if misses(&filters.regions, &update.regions) {
+        return Some(Reason::RegionMismatch);
+    }
+    misses(&filters.components, &update.components).then_some(Reason::ComponentMismatch)
+}
+
+fn is_subject(incident: &Incident, destination: &str) -> bool {
+    incident.source.starts_with("tocsin") && incident.dedup_key == destination
+}
+
+fn misses(wanted: &[String], affected: &[String]) -> bool {
+    !wanted.is_empty() && !affected.is_empty() && !affected.iter().any(|name| wanted.contains(name))
+}

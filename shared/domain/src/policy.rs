@@ -1,0 +1,257 @@
+//! The deployer's files of `infra/policy`, embedded at build, parsed and checked at start.
+
+use crate::classification::{Included, Rule, Rules, Verdict};
+use crate::event::Event;
+use crate::vocabulary::{Category, ChannelClass, Kind, Role};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
+
+const CLASSIFICATION: &str = include_str!("../../../infra/policy/classification.yaml");
+const MATRIX: &str = include_str!("../../../infra/policy/matrix.yaml");
+const PLANS: &str = include_str!("../../../infra/policy/plans.yaml");
+const COMPLIANCE: &str = include_str!("../../../infra/policy/compliance.yaml");
+
+/// What is wrong with a policy file, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("infra/policy/{file}: {problem}")]
+pub struct PolicyError {
+    /// The file.
+    pub file: &'static str,
+    /// What is wrong and how to mend it.
+    pub problem: String,
+}
+
+/// Everything a deployer decides.
+#[derive(Debug)]
+pub struct Policy {
+    rules: Rules,
+    /// Who gets what.
+    pub matrix: Matrix,
+    /// What each plan includes.
+    pub plans: Plans,
+    /// What SMS needs by law.
+    pub compliance: Compliance,
+}
+
+impl Policy {
+    /// The policy that was embedded at build.
+    ///
+    /// # Errors
+    /// [`PolicyError`] that names the file and the place.
+    pub fn embedded() -> Result<Self, PolicyError> {
+        Self::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE)
+    }
+
+    /// A policy of four files.
+    ///
+    /// # Errors
+    /// [`PolicyError`] that names the file and the place.
+    pub fn parse(classification: &str, matrix: &str, plans: &str, compliance: &str) -> Result<Self, PolicyError> {
+        let rules = Rules::parse(classification)
+            .map_err(|problem| PolicyError { file: "classification.yaml", problem })?;
+        Ok(Self {
+            rules,
+            matrix: Matrix(read("matrix.yaml", matrix)?),
+            plans: Plans::parse(plans)?,
+            compliance: read("compliance.yaml", compliance)?,
+        })
+    }
+
+    /// What becomes of an event.
+    #[must_use]
+    pub fn classify(&self, event: &Event) -> Verdict {
+        self.rules.classify(event)
+    }
+
+    /// Whether any rule is about an event type.
+    #[must_use]
+    pub fn knows(&self, event_type: &str) -> bool {
+        self.rules.knows(event_type)
+    }
+
+    /// The rules, in order.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        self.rules.all()
+    }
+
+    /// Whether everybody may be told: what is about one tenant's configuration or one user is nobody else's business.
+    #[must_use]
+    pub fn may_be_platform_wide(&self, included: &Included) -> bool {
+        included.kind != Kind::OptIn && included.category != Some(Category::Configurable)
+    }
+}
+
+/// Whether the matrix gives a role a category on a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// It does.
+    Yes,
+    /// To those who opted in.
+    OptIn,
+    /// For low and exhausted balances.
+    LowBalanceOnly,
+    /// It does not.
+    No,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Condition {
+    Always,
+    OptIn,
+    LowBalanceOnly,
+}
+
+/// The role matrix.
+#[derive(Clone, Debug)]
+pub struct Matrix(BTreeMap<Role, BTreeMap<Category, BTreeMap<ChannelClass, Condition>>>);
+
+impl Matrix {
+    /// Whether it gives `role` a category on a channel.
+    #[must_use]
+    pub fn allows(&self, role: Role, category: Category, class: ChannelClass) -> Allowance {
+        match self.0.get(&role).and_then(|row| row.get(&category)).and_then(|cell| cell.get(&class)) {
+            Some(Condition::Always) => Allowance::Yes,
+            Some(Condition::OptIn) => Allowance::OptIn,
+            Some(Condition::LowBalanceOnly) => Allowance::LowBalanceOnly,
+            None => Allowance::No,
+        }
+    }
+
+    /// The channels that anybody gets a category on: the ceiling of a tenant's ticks.
+    #[must_use]
+    pub fn classes(&self, category: Category) -> BTreeSet<ChannelClass> {
+        let cells = self.0.values().filter_map(|row| row.get(&category));
+        cells.flat_map(|cell| cell.keys().copied()).collect()
+    }
+}
+
+/// A plan.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Its id.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// The channels that it includes.
+    pub channels: BTreeSet<ChannelClass>,
+    /// Most recipients.
+    pub recipients: u32,
+    /// Most integrations.
+    pub integrations: u32,
+    /// Whether it has digests.
+    pub digest: bool,
+    /// Whether it has quiet hours.
+    pub quiet_hours: bool,
+}
+
+/// The plans, from the smallest to the largest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plans(Vec<Plan>);
+
+impl Plans {
+    fn parse(text: &str) -> Result<Self, PolicyError> {
+        let plans: Vec<Plan> = read("plans.yaml", text)?;
+        let ids: BTreeSet<&str> = plans.iter().map(|plan| plan.id.as_str()).collect();
+        if plans.is_empty() || ids.len() != plans.len() {
+            let problem = "name at least one plan, and each id once".to_owned();
+            return Err(PolicyError { file: "plans.yaml", problem });
+        }
+        Ok(Self(plans))
+    }
+
+    /// A plan by id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Plan> {
+        self.0.iter().find(|plan| plan.id == id)
+    }
+
+    /// The ids, from the smallest plan to the largest.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.0.iter().map(|plan| plan.id.as_str()).collect()
+    }
+
+    /// The largest plan.
+    #[must_use]
+    pub fn top(&self) -> Option<&Plan> {
+        self.0.last()
+    }
+
+    /// The smallest plan that includes a channel: what a refused tick points to.
+    #[must_use]
+    pub fn first_with(&self, class: ChannelClass) -> Option<&Plan> {
+        self.0.iter().find(|plan| plan.channels.contains(&class))
+    }
+}
+
+/// What SMS needs by law, by country.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compliance {
+    countries: BTreeMap<String, Country>,
+}
+
+/// What a country wants.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Country {
+    /// Its name for people.
+    pub name: String,
+    /// Whether an SMS must name a registered entity and template.
+    #[serde(default)]
+    pub dlt_required: bool,
+}
+
+impl Compliance {
+    /// The rules of a country by its ISO 3166 code.
+    #[must_use]
+    pub fn country(&self, code: &str) -> Option<&Country> {
+        self.countries.get(code)
+    }
+}
+
+fn read<T: DeserializeOwned>(file: &'static str, text: &str) -> Result<T, PolicyError> {
+    serde_norway::from_str(text).map_err(|error| PolicyError { file, problem: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_file_is_named_with_its_place() {
+        let broken = |classification: &str, matrix: &str, plans: &str| {
+            Policy::parse(classification, matrix, plans, COMPLIANCE).unwrap_err().to_string()
+        };
+        let error = broken(CLASSIFICATION, "org_admin: {weather: {}}", PLANS);
+        assert!(error.contains("matrix.yaml") && error.contains("weather"), "{error}");
+        let error = broken(CLASSIFICATION, MATRIX, "[]");
+        assert!(error.contains("plans.yaml: name at least one plan"), "{error}");
+        let twice = CLASSIFICATION.replace("id: cloud-outage", "id: network-outage");
+        assert!(broken(&twice, MATRIX, PLANS).contains("network-outage is there twice"));
+        let nonsense = CLASSIFICATION.replace("has(measurements.delay_minutes) &&", "has( &&");
+        let error = broken(&nonsense, MATRIX, PLANS);
+        assert!(error.contains("analytics-backfill-under-threshold: `when` does not parse"), "{error}");
+    }
+
+    #[test]
+    fn plans_grow() {
+        let policy = Policy::embedded().unwrap();
+        assert_eq!(policy.plans.names(), ["starter", "business", "enterprise"]);
+        assert_eq!(policy.plans.first_with(ChannelClass::Sms).map(|plan| plan.id.as_str()), Some("enterprise"));
+        assert!(policy.compliance.country("IN").is_some_and(|country| country.dlt_required));
+    }
+
+    #[test]
+    fn the_ceiling_of_a_category_is_what_anybody_gets() {
+        let policy = Policy::embedded().unwrap();
+        use ChannelClass::{Chat, Email, Sms, Webhook};
+        assert_eq!(policy.matrix.classes(Category::Infrastructure), [Email, Sms, Chat, Webhook].into());
+        assert_eq!(policy.matrix.classes(Category::Billing), [Email, Sms, Chat].into());
+        assert_eq!(policy.matrix.classes(Category::Configurable), [Email, Chat, Webhook].into());
+    }
+}

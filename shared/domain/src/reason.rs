@@ -1,0 +1,153 @@
+//! Why somebody was not told, or not yet: a closed list. Every reason has a sentence for a tenant admin and the setting
+//! that would change it. There is no free text: a new case is a new entry here, with its test.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $sentence:literal, $setting:literal;)+) => {
+        /// A reason. Its JSON spelling is what tenants and support read.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Reason { $($(#[$doc])* #[serde(rename = $text)] $variant),+ }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word in JSON and metrics.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// What a tenant admin reads.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $sentence),+ }
+            }
+
+            /// Where to change it: a settings path, or who can.
+            #[must_use]
+            pub const fn setting(self) -> &'static str {
+                match self { $(Self::$variant => $setting),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The tenant switched the category off.
+    CategoryDisabled = "category_disabled", "This category is switched off for the tenant.", "settings.categories.<category>.enabled";
+    /// The channel is not ticked for the category.
+    ChannelNotTicked = "channel_not_ticked", "This channel is not ticked for the category.", "settings.categories.<category>.channels";
+    /// There is nothing to send to.
+    NoDestination = "no_destination", "There is no address or number for this channel.", "recipients.<id>.email or .phone";
+    /// The role matrix gives this role no such channel.
+    RoleNotInMatrix = "role_not_in_matrix", "None of this destination's roles gets this category on this channel.", "recipients.<id>.roles or integrations.<id>.audiences";
+    /// The recipient would have to opt in.
+    OptInMissing = "opt_in_missing", "This is only sent to those who opted in, and this recipient did not.", "recipients.<id>.opt_ins";
+    /// SMS to this role is for low balance only.
+    LowBalanceOnly = "low_balance_only", "By SMS this role only hears of low or exhausted balances.", "fixed by the role matrix";
+    /// The plan has no such channel.
+    PlanExcludesChannel = "plan_excludes_channel", "The tenant's plan does not include this channel.", "the tenant's plan";
+    /// The plan's number of recipients or integrations is used up.
+    PlanLimit = "plan_limit", "The tenant has more destinations than its plan includes; this one is beyond the limit.", "the tenant's plan";
+    /// The data-processing agreement leaves the channel out.
+    AgreementExcludesChannel = "agreement_excludes_channel", "The data-processing agreement does not allow this channel.", "settings.data_processing.channels";
+    /// Below the destination's minimum severity.
+    SeverityBelowFilter = "severity_below_filter", "It is less severe than this destination wants to hear of.", "min_severity of the destination";
+    /// Another region.
+    RegionMismatch = "region_mismatch", "It is in none of this destination's regions.", "regions of the destination";
+    /// Another component.
+    ComponentMismatch = "component_mismatch", "It affects none of this destination's components.", "components of the destination";
+    /// The integration takes other categories.
+    CategoryNotChosen = "category_not_chosen", "This integration was set up for other categories.", "integrations.<id>.categories";
+    /// The category is muted for a while.
+    Muted = "muted", "This category is muted for now.", "settings.categories.<category>.muted_until";
+    /// The tenant paused the integration.
+    IntegrationPaused = "integration_paused", "This integration is paused.", "integrations.<id>.paused";
+    /// The endpoint said that it is gone, or failed for too long.
+    EndpointDisabled = "endpoint_disabled", "This integration was disabled because its endpoint refused for good.", "integrations.<id>: fix the endpoint, then PUT it with \"enabled\": true";
+    /// The alert is about this very endpoint.
+    EndpointIsSubject = "endpoint_is_subject", "The alert is about this endpoint failing, so it is told elsewhere.", "none: the other channels carry it";
+    /// The address or number is not confirmed yet.
+    ContactUnconfirmed = "contact_unconfirmed", "The address or number was never confirmed.", "recipients.<id>: confirm the contact";
+    /// Nobody confirmed that alerting by this channel is lawful here.
+    ComplianceUnconfirmed = "compliance_unconfirmed", "Nobody has confirmed yet that this channel complies with local notification rules.", "settings.compliance";
+    /// Do-not-disturb registry.
+    Dnd = "dnd", "The number is registered as do-not-disturb and no consent is recorded.", "recipients.<id>.sms_consent";
+    /// The recipient unsubscribed.
+    OptedOut = "opted_out", "The recipient unsubscribed from this.", "only the recipient can subscribe again";
+    /// The address's domain is not on the allow list.
+    DomainNotAllowed = "domain_not_allowed", "The address's domain is not on the tenant's list of allowed domains.", "settings.allowed_email_domains";
+    /// The address bounced.
+    SuppressedBounce = "suppressed_bounce", "Mail to this address bounced for good.", "recipients.<id>.email";
+    /// The recipient complained.
+    SuppressedComplaint = "suppressed_complaint", "The recipient reported an earlier message as spam.", "only the recipient can lift this";
+    /// Somebody else has the same address, number or URL.
+    SameDestinationAs = "same_destination_as", "Another destination of this tenant has the same address, number or URL and is told there.", "recipients or integrations: remove the double";
+    /// Part of announced work.
+    CoveredByMaintenance = "covered_by_maintenance", "It is covered by announced maintenance.", "the maintenance window";
+    /// A newer update went out instead.
+    SupersededBy = "superseded_by", "A newer update of the same incident was sent instead.", "none: the newer message carries it";
+    /// Collapsed in a storm.
+    StormCollapsed = "storm_collapsed", "Too many alerts at once: it was collapsed into a bundle.", "settings.storms";
+    /// SMS goes out on open, worse severity and resolved only.
+    SmsNotForThisChange = "sms_not_for_this_change", "SMS is sent when an incident opens, gets worse or is resolved, not for other updates.", "fixed: e-mail, chat and webhook carry every update";
+    /// Never told that it was open, so not told that it is over.
+    OpenNotTold = "open_not_told", "It was never told that this was open, so it is not told that it is over.", "see the decision of the first update";
+    /// Held for quiet hours.
+    QuietHours = "quiet_hours", "Held until quiet hours end.", "quiet hours of recipient or tenant";
+    /// Held for a digest.
+    Digest = "digest", "Held for the next digest.", "digest of the recipient";
+    /// Held for the hours in which SMS is allowed.
+    RegulatoryWindow = "regulatory_window", "Held until the hours in which SMS is allowed here.", "compliance.yaml";
+    /// Held by a throttle.
+    Throttled = "throttled", "Held because this contact had too many messages just now.", "none: it follows in the next free minute";
+    /// Every attempt failed.
+    GaveUp = "gave_up", "Every attempt failed; the last one says why.", "the destination";
+    /// Too old to be worth sending.
+    Expired = "expired", "It became too old before it could be sent.", "none";
+    /// The provider will never take it.
+    RefusedByProvider = "refused_by_provider", "The provider refused it for good.", "the destination";
+    /// A rule of the product excludes it.
+    ExcludedByRule = "excluded_by_rule", "The product does not alert on this kind of event.", "infra/policy/classification.yaml";
+    /// No rule matched.
+    Unclassified = "unclassified", "No rule knows this kind of event; the operators were told.", "infra/policy/classification.yaml";
+    /// The event names no tenant.
+    TenantMissing = "tenant_missing", "The event names no tenant; the operators were told.", "label `tenant` of the event, or the token's defaults";
+    /// The event names a tenant that does not exist.
+    TenantUnknown = "tenant_unknown", "The event names a tenant that does not exist; the operators were told.", "label `tenant` of the event";
+    /// The token may not post for the tenant.
+    TenantNotAllowed = "tenant_not_allowed", "The token may not post for this tenant or for the platform; the operators were told.", "tenants and scopes of the token";
+    /// It changed nothing.
+    Repeat = "repeat", "It changed nothing about an incident that is already open.", "none";
+    /// It repeats a closed incident.
+    Stale = "stale", "It repeats an incident that is already over.", "none";
+    /// A resolve with nothing open.
+    ResolveWithoutOpen = "resolve_without_open", "It resolves something that was not open.", "none";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn every_reason_has_a_sentence_and_a_setting_and_no_two_share_a_word() {
+        let mut words: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert!(reason.sentence().ends_with('.'), "{reason}");
+            assert!(!reason.setting().is_empty(), "{reason}");
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
+}

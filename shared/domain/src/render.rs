@@ -1,0 +1,171 @@
+//! The words of a message, and the limits they obey. Every message says what happened, to what, since when, where, why this
+//! recipient gets it, and where to read on.
+
+mod email;
+pub mod gsm7;
+mod sms;
+
+pub use email::{Email, email, mime};
+pub use sms::{Encoding, Sms, sms};
+
+use crate::alert::Alert;
+use crate::incident::Change;
+use crate::vocabulary::{Kind, Status};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// The links of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Where to read on.
+    pub incident_url: String,
+    /// Where to unsubscribe; e-mail only.
+    pub unsubscribe_url: Option<String>,
+}
+
+/// The word at the head of a message: what sort of news this is.
+#[must_use]
+pub fn headline(alert: &Alert) -> String {
+    let word = match (alert.change, alert.kind) {
+        (Change::Resolved, _) => "RESOLVED".to_owned(),
+        (_, Kind::Maintenance) => "MAINTENANCE".to_owned(),
+        (_, Kind::Advisory) => "ADVISORY".to_owned(),
+        _ => alert.severity.as_str().to_uppercase(),
+    };
+    if alert.test { format!("TEST {word}") } else { word }
+}
+
+/// The facts of an alert as name and value, in the order in which somebody woken at night needs them.
+#[must_use]
+pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if !alert.minimal {
+        facts.push(("Status", status(alert.status).to_owned()));
+    }
+    facts.push(("Severity", alert.severity.as_str().to_owned()));
+    if alert.minimal {
+        return facts;
+    }
+    if !alert.components.is_empty() {
+        facts.push(("Affected", alert.components.join(", ")));
+    }
+    if !alert.regions.is_empty() {
+        facts.push(("Region", alert.regions.join(", ")));
+    }
+    facts.push(("Since", when(alert.started_at, &alert.zone)));
+    if let Some(resolved_at) = alert.resolved_at {
+        facts.push(("Until", when(resolved_at, &alert.zone)));
+        facts.push(("Lasted", lasted(alert.started_at, resolved_at)));
+    }
+    facts.push(("Category", alert.category_title().to_owned()));
+    facts.push(("Scope", if alert.platform_wide { "platform-wide".to_owned() } else { format!("{} only", alert.tenant) }));
+    facts
+}
+
+/// A status as people read it.
+#[must_use]
+pub const fn status(status: Status) -> &'static str {
+    match status {
+        Status::Investigating => "Investigating",
+        Status::Identified => "Identified",
+        Status::Monitoring => "Monitoring",
+        Status::Resolved => "Resolved",
+    }
+}
+
+/// A moment in a zone, with the zone's name and offset, so that nobody has to guess. An unknown zone is UTC.
+#[must_use]
+pub fn when(at: Timestamp, zone: &str) -> String {
+    let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    at.to_zoned_datetime(zone).strftime("%a %-d %b %Y, %H:%M %Z (UTC%:z)").to_string()
+}
+
+/// How long something lasted, in its two largest units.
+#[must_use]
+pub fn lasted(from: Timestamp, to: Timestamp) -> String {
+    let minutes = (to.as_second() - from.as_second()).max(0) / 60;
+    match (minutes / 1_440, minutes / 60 % 24, minutes % 60) {
+        (0, 0, 0) => "less than a minute".to_owned(),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// What a reader of the alert should know of how it was made.
+#[must_use]
+pub fn notes(alert: &Alert) -> Vec<String> {
+    let mut notes = Vec::new();
+    if alert.test {
+        notes.push("This is a test alert. Nothing is broken.".to_owned());
+    }
+    if alert.minimal {
+        notes.push("Your data-processing agreement keeps the details out of messages; read on for them.".to_owned());
+    }
+    if !alert.cut.is_empty() {
+        notes.push(format!("Shortened on the way: {}.", alert.cut.join(", ")));
+    }
+    notes
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::ids::{EventId, IncidentId, TenantId};
+    use crate::vocabulary::{Category, Severity};
+
+    /// An alert as most messages are.
+    pub(crate) fn alert() -> Alert {
+        Alert {
+            tenant: TenantId::parse("acme").unwrap(),
+            incident_id: IncidentId::new("abcdefghijklmnopqrstuvwxyz"),
+            update: 1,
+            event_id: EventId::new("1"),
+            platform_wide: true,
+            category: Some(Category::Infrastructure),
+            kind: Kind::Incident,
+            event_type: "voice.routing_failure".into(),
+            severity: Severity::Critical,
+            status: Status::Investigating,
+            title: "Outbound calls fail in Mumbai".into(),
+            message: "Every third call fails.\nWe are looking at the carrier.".into(),
+            components: vec!["voice".into()],
+            regions: vec!["ap-south-1".into()],
+            started_at: "2026-11-23T08:30:00Z".parse().unwrap(),
+            at: "2026-11-23T08:31:00Z".parse().unwrap(),
+            resolved_at: None,
+            change: Change::Opened,
+            zone: "Asia/Kolkata".into(),
+            links: vec![],
+            measurements: Default::default(),
+            labels: Default::default(),
+            details: Default::default(),
+            cut: vec![],
+            public: true,
+            test: false,
+            minimal: false,
+        }
+    }
+
+    #[test]
+    fn times_name_their_zone() {
+        let at = alert().started_at;
+        assert_eq!(when(at, "Asia/Kolkata"), "Mon 23 Nov 2026, 14:00 IST (UTC+05:30)");
+        assert_eq!(when(at, "Nowhere/Land"), "Mon 23 Nov 2026, 08:30 UTC (UTC+00:00)");
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        let from = alert().started_at;
+        let text = |seconds: i64| lasted(from, Timestamp::from_second(from.as_second() + seconds).unwrap());
+        assert_eq!([text(30), text(2_520), text(3_660), text(180_000)], ["less than a minute", "42 min", "1 h 1 min", "2 d 2 h"]);
+    }
+
+    #[test]
+    fn headlines() {
+        let resolved = Alert { change: Change::Resolved, ..alert() };
+        assert_eq!(headline(&alert()), "CRITICAL");
+        assert_eq!(headline(&resolved), "RESOLVED");
+        assert_eq!(headline(&Alert { test: true, ..alert() }), "TEST CRITICAL");
+    }
+}

@@ -1,0 +1,492 @@
+//! Who is told and why the others are not, by example and by property.
+
+use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
+use domain::incident::{Change, Incident, Update};
+use domain::plan::{Asked, Decision, Outcome, Told, plan};
+use domain::policy::Policy;
+use domain::reason::Reason;
+use domain::tenant::{
+    CategorySettings, DataProcessing, Destination, Disabled, Email, Filters, Integration, OptIn, Phone, Recipient, Sealed,
+    Settings,
+};
+use domain::vocabulary::{Category, Channel, ChannelClass, Kind, Role, Severity, Status};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+static POLICY: LazyLock<Policy> = LazyLock::new(|| Policy::embedded().unwrap());
+
+fn now() -> Timestamp {
+    "2026-11-23T10:00:00Z".parse().unwrap()
+}
+
+fn acme() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+fn settings() -> Settings {
+    let all = CategorySettings { enabled: true, channels: ChannelClass::ALL.iter().copied().collect(), muted_until: None };
+    Settings {
+        tenant: acme(),
+        name: "Acme".into(),
+        plan: "enterprise".into(),
+        zone: "Asia/Kolkata".into(),
+        alert_window_seconds: 60,
+        categories: Category::ALL.iter().map(|category| (*category, all.clone())).collect(),
+        allowed_email_domains: vec![],
+        compliance: Default::default(),
+        data_processing: DataProcessing::default(),
+        version: 1,
+    }
+}
+
+fn incident(category: Category) -> Incident {
+    Incident {
+        id: IncidentId::new("1"),
+        scope: Scope::Tenant(acme()),
+        key: "k".into(),
+        integration_id: IntegrationId::new("monitor"),
+        source: "monitor".into(),
+        event_type: "x".into(),
+        dedup_key: "d".into(),
+        category: Some(category),
+        kind: Kind::Incident,
+        rule: "r".into(),
+        low_balance: false,
+        severity: Severity::Error,
+        status: Status::Investigating,
+        title: "t".into(),
+        components: vec![],
+        regions: vec![],
+        public: false,
+        public_title: String::new(),
+        started_at: now(),
+        source_started_at: None,
+        last_seen: now(),
+        resolved_at: None,
+        updates: 1,
+        repeats: 0,
+        test: false,
+        version: 1,
+    }
+}
+
+fn update(number: u32, change: Change, severity: Severity) -> Update {
+    Update {
+        number,
+        event_id: EventId::new("1"),
+        correlation_id: "c".into(),
+        accepted_at: now(),
+        change,
+        status: if change == Change::Resolved { Status::Resolved } else { Status::Investigating },
+        severity,
+        worst_before: None,
+        title: "t".into(),
+        message: "m".into(),
+        components: vec![],
+        regions: vec![],
+        public_message: String::new(),
+        links: vec![],
+        measurements: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        details: Default::default(),
+        cut: vec![],
+    }
+}
+
+fn person(name: &str, role: Role) -> Recipient {
+    Recipient {
+        id: RecipientId::new(name),
+        name: name.into(),
+        email: Some(Email::parse(&format!("{name}@example.com")).unwrap()),
+        email_confirmed: true,
+        phone: Some(Phone::parse(&format!("+1415555{:04}", name.len() * 7 + 100)).unwrap()),
+        phone_confirmed: true,
+        roles: BTreeSet::from([role]),
+        filters: Filters::default(),
+        opt_ins: BTreeSet::new(),
+        unsubscribed: BTreeSet::new(),
+        unsubscribed_warnings: false,
+        dnd: false,
+        sms_consent: false,
+        version: 1,
+    }
+}
+
+fn endpoint(name: &str, kind: Channel, role: Role) -> Integration {
+    Integration {
+        id: IntegrationId::new(name),
+        name: name.into(),
+        kind,
+        url: Sealed::new("v1.1.x".into()),
+        host: "example.com".into(),
+        fingerprint: format!("fp-{name}"),
+        secret: Some(Sealed::new("v1.1.y".into())),
+        old_secret: None,
+        categories: BTreeSet::new(),
+        audiences: BTreeSet::from([role]),
+        filters: Filters::default(),
+        paused: false,
+        disabled: None,
+        version: 1,
+    }
+}
+
+fn to(recipient: Recipient) -> Destination {
+    Destination::Recipient(Box::new(recipient))
+}
+
+fn at(integration: Integration) -> Destination {
+    Destination::Integration(Box::new(integration))
+}
+
+fn run(incident: &Incident, updates: &[Update], settings: &Settings, to: &[Destination], told: &Told) -> Vec<Decision> {
+    plan(&Asked { incident, updates, settings, destinations: to, told, policy: &POLICY, now: now() })
+}
+
+/// The outcome on one channel of the only destination, for an opening incident of `category`.
+fn check(category: Category, settings: &Settings, to: Destination, channel: Channel) -> Result<Option<Role>, Reason> {
+    let opened = [update(1, Change::Opened, Severity::Error)];
+    let decisions = run(&incident(category), &opened, settings, &[to], &Told::default());
+    match &decisions.iter().find(|decision| decision.channel == channel).unwrap().outcome {
+        Outcome::Deliver { role } => Ok(*role),
+        Outcome::Hold { reason, .. } | Outcome::Skip { reason, .. } => Err(*reason),
+    }
+}
+
+use Category::{Billing, Configurable, Infrastructure};
+use Role::{BillingAdmin, OrgAdmin, SupportManager, TechDevops};
+
+#[test]
+fn the_role_matrix_of_the_product_document() {
+    let yes = |role| Ok(Some(role));
+    let no = Err(Reason::RoleNotInMatrix);
+    for (category, role, email, sms, chat, webhook) in [
+        (Infrastructure, OrgAdmin, yes(OrgAdmin), yes(OrgAdmin), yes(OrgAdmin), yes(OrgAdmin)),
+        (Infrastructure, BillingAdmin, no, no, no, no),
+        (Infrastructure, TechDevops, yes(TechDevops), no, yes(TechDevops), yes(TechDevops)),
+        (Infrastructure, SupportManager, yes(SupportManager), no, yes(SupportManager), no),
+        (Billing, OrgAdmin, yes(OrgAdmin), no, yes(OrgAdmin), no),
+        (Billing, BillingAdmin, yes(BillingAdmin), Err(Reason::LowBalanceOnly), yes(BillingAdmin), no),
+        (Billing, TechDevops, no, no, no, no),
+        (Billing, SupportManager, no, no, no, no),
+        (Configurable, OrgAdmin, Err(Reason::OptInMissing), no, yes(OrgAdmin), yes(OrgAdmin)),
+        (Configurable, BillingAdmin, no, no, no, no),
+        (Configurable, TechDevops, yes(TechDevops), no, yes(TechDevops), yes(TechDevops)),
+        (Configurable, SupportManager, yes(SupportManager), no, yes(SupportManager), no),
+    ] {
+        let settings = settings();
+        let row = format!("{category} {role}");
+        assert_eq!(check(category, &settings, to(person("p", role)), Channel::Email), email, "{row} email");
+        assert_eq!(check(category, &settings, to(person("p", role)), Channel::Sms), sms, "{row} sms");
+        assert_eq!(check(category, &settings, at(endpoint("s", Channel::Slack, role)), Channel::Slack), chat, "{row}");
+        assert_eq!(check(category, &settings, at(endpoint("t", Channel::Teams, role)), Channel::Teams), chat, "{row}");
+        let hook = at(endpoint("w", Channel::Webhook, role));
+        assert_eq!(check(category, &settings, hook, Channel::Webhook), webhook, "{row} webhook");
+    }
+}
+
+#[test]
+fn every_setting_that_stops_an_alert_says_so() {
+    let base = settings();
+    let mut off = base.clone();
+    off.categories.get_mut(&Infrastructure).unwrap().enabled = false;
+    let mut unticked = base.clone();
+    unticked.categories.get_mut(&Infrastructure).unwrap().channels.remove(&ChannelClass::Email);
+    let mut muted = base.clone();
+    muted.categories.get_mut(&Infrastructure).unwrap().muted_until = Some("2026-11-23T10:00:01Z".parse().unwrap());
+    let mut past = base.clone();
+    past.categories.get_mut(&Infrastructure).unwrap().muted_until = Some(now());
+    let starter = Settings { plan: "starter".into(), ..base.clone() };
+    let agreement = DataProcessing { channels: Some(BTreeSet::from([ChannelClass::Webhook])), ..Default::default() };
+    let agreement = Settings { data_processing: agreement, ..base.clone() };
+    let domains = Settings { allowed_email_domains: vec!["acme.test".into()], ..base.clone() };
+    let admin = || person("p", OrgAdmin);
+    let filter = |filters| Recipient { filters, ..admin() };
+    let email = |settings: &Settings, person| check(Infrastructure, settings, to(person), Channel::Email).err();
+    let sms = |settings: &Settings, person| check(Infrastructure, settings, to(person), Channel::Sms).err();
+    assert_eq!(email(&base, admin()), None);
+    assert_eq!(email(&off, admin()), Some(Reason::CategoryDisabled));
+    assert_eq!(email(&unticked, admin()), Some(Reason::ChannelNotTicked));
+    assert_eq!(email(&muted, admin()), Some(Reason::Muted));
+    assert_eq!(email(&past, admin()), None, "a mute ends at its time");
+    assert_eq!(sms(&starter, admin()), Some(Reason::PlanExcludesChannel));
+    assert_eq!(email(&agreement, admin()), Some(Reason::AgreementExcludesChannel));
+    assert_eq!(email(&domains, admin()), Some(Reason::DomainNotAllowed));
+    assert_eq!(email(&base, Recipient { email: None, ..admin() }), Some(Reason::NoDestination));
+    assert_eq!(sms(&base, Recipient { phone: None, ..admin() }), Some(Reason::NoDestination));
+    assert_eq!(email(&base, Recipient { email_confirmed: false, ..admin() }), Some(Reason::ContactUnconfirmed));
+    assert_eq!(sms(&base, Recipient { phone_confirmed: false, ..admin() }), Some(Reason::ContactUnconfirmed));
+    assert_eq!(sms(&base, Recipient { dnd: true, ..admin() }), Some(Reason::Dnd));
+    assert_eq!(sms(&base, Recipient { dnd: true, sms_consent: true, ..admin() }), None);
+    let unsubscribed = Recipient { unsubscribed: BTreeSet::from([Infrastructure]), ..admin() };
+    assert_eq!(email(&base, unsubscribed.clone()), Some(Reason::OptedOut));
+    assert_eq!(sms(&base, unsubscribed), None, "unsubscribing is by e-mail and category");
+    let critical_only = Filters { min_severity: Some(Severity::Critical), ..Default::default() };
+    assert_eq!(email(&base, filter(critical_only)), Some(Reason::SeverityBelowFilter));
+    let hook = |change: fn(&mut Integration)| {
+        let mut integration = endpoint("w", Channel::Webhook, OrgAdmin);
+        change(&mut integration);
+        check(Infrastructure, &base, at(integration), Channel::Webhook).err()
+    };
+    assert_eq!(hook(|_| {}), None);
+    assert_eq!(hook(|w| w.paused = true), Some(Reason::IntegrationPaused));
+    assert_eq!(
+        hook(|w| w.disabled = Some(Disabled { at: now(), cause: "http_410".into() })),
+        Some(Reason::EndpointDisabled)
+    );
+    assert_eq!(hook(|w| w.categories = BTreeSet::from([Billing])), Some(Reason::CategoryNotChosen));
+}
+
+#[test]
+fn filters_take_what_overlaps_and_what_says_nothing() {
+    let wants = |regions: &[&str]| Recipient {
+        filters: Filters { regions: regions.iter().map(|r| (*r).to_owned()).collect(), ..Default::default() },
+        ..person("p", OrgAdmin)
+    };
+    let outcome = |wanted: &[&str], affected: &[&str]| {
+        let opened = Update {
+            regions: affected.iter().map(|r| (*r).to_owned()).collect(),
+            ..update(1, Change::Opened, Severity::Error)
+        };
+        let decisions = run(&incident(Infrastructure), &[opened], &settings(), &[to(wants(wanted))], &Told::default());
+        decisions[0].outcome.clone()
+    };
+    let told = Outcome::Deliver { role: Some(OrgAdmin) };
+    let missed = Outcome::Skip { reason: Reason::RegionMismatch, by: None };
+    assert_eq!(outcome(&[], &["a"]), told);
+    assert_eq!(outcome(&["a"], &[]), told);
+    assert_eq!(outcome(&["a", "b"], &["b", "c"]), told);
+    assert_eq!(outcome(&["a"], &["b"]), missed);
+}
+
+#[test]
+fn low_balance_reaches_billing_admins_by_sms() {
+    let low = Incident { low_balance: true, ..incident(Billing) };
+    let opened = [update(1, Change::Opened, Severity::Warning)];
+    let decisions = run(&low, &opened, &settings(), &[to(person("p", BillingAdmin))], &Told::default());
+    assert!(decisions.iter().all(|decision| decision.outcome == Outcome::Deliver { role: Some(BillingAdmin) }));
+}
+
+#[test]
+fn user_warnings_go_exactly_where_they_were_asked_for() {
+    let warning = Incident { category: None, kind: Kind::OptIn, ..incident(Configurable) };
+    let opened = [update(1, Change::Opened, Severity::Warning)];
+    let asked = Recipient { opt_ins: BTreeSet::from([OptIn::WarningsSms]), ..person("p", SupportManager) };
+    let hook = at(endpoint("w", Channel::Webhook, OrgAdmin));
+    let mut off = settings();
+    off.categories.values_mut().for_each(|category| category.enabled = false);
+    let decisions = run(&warning, &opened, &off, &[to(asked), hook], &Told::default());
+    let missing = Outcome::Skip { reason: Reason::OptInMissing, by: None };
+    let outcomes: Vec<_> = decisions.iter().map(|decision| (decision.channel, decision.outcome.clone())).collect();
+    assert_eq!(
+        outcomes,
+        [
+            (Channel::Email, missing.clone()),
+            (Channel::Sms, Outcome::Deliver { role: None }),
+            (Channel::Webhook, missing)
+        ]
+    );
+}
+
+#[test]
+fn one_address_is_told_once() {
+    let first = person("p", OrgAdmin);
+    let mut second = person("q", TechDevops);
+    second.email = Some(Email::parse("P@EXAMPLE.com").unwrap());
+    let opened = [update(1, Change::Opened, Severity::Error)];
+    let decisions = run(&incident(Infrastructure), &opened, &settings(), &[to(first), to(second)], &Told::default());
+    assert!(matches!(decisions[0].outcome, Outcome::Deliver { .. }));
+    assert_eq!(
+        decisions[2].outcome,
+        Outcome::Skip { reason: Reason::SameDestinationAs, by: Some("rcp_p".into()) }
+    );
+}
+
+#[test]
+fn whoever_got_open_gets_resolved_and_nobody_else() {
+    let told_before = |destinations: &[Destination]| {
+        let opened = [update(1, Change::Opened, Severity::Error)];
+        Told::from_decisions(&run(&incident(Infrastructure), &opened, &settings(), destinations, &Told::default()))
+    };
+    let admin = || person("p", OrgAdmin);
+    let told = told_before(&[to(admin())]);
+    let resolved = [update(2, Change::Resolved, Severity::Error)];
+    let mut off = Settings { plan: "starter".into(), ..settings() };
+    off.categories.values_mut().for_each(|category| {
+        category.enabled = false;
+        category.channels.clear();
+    });
+    let narrowed = Recipient {
+        filters: Filters { min_severity: Some(Severity::Critical), ..Default::default() },
+        roles: BTreeSet::from([BillingAdmin]),
+        ..admin()
+    };
+    let decisions = run(&incident(Infrastructure), &resolved, &off, &[to(narrowed)], &told);
+    assert!(decisions.iter().all(|d| matches!(d.outcome, Outcome::Deliver { .. })), "{decisions:?}");
+    let gone = Recipient { unsubscribed: BTreeSet::from([Infrastructure]), ..admin() };
+    let decisions = run(&incident(Infrastructure), &resolved, &off, &[to(gone)], &told);
+    assert_eq!(decisions[0].outcome, Outcome::Skip { reason: Reason::OptedOut, by: None });
+    let newcomer = person("newcomer", OrgAdmin);
+    let decisions = run(&incident(Infrastructure), &resolved, &settings(), &[to(newcomer)], &told);
+    assert_eq!(decisions[0].outcome, Outcome::Skip { reason: Reason::OpenNotTold, by: None });
+}
+
+#[test]
+fn sms_speaks_of_open_worse_and_resolved_only() {
+    let told = Told::from_decisions(&[Decision {
+        update: 1,
+        destination: "rcp_p".into(),
+        channel: Channel::Sms,
+        outcome: Outcome::Deliver { role: Some(OrgAdmin) },
+    }]);
+    for (change, speaks) in [
+        (Change::SeverityRaised, true),
+        (Change::Resolved, true),
+        (Change::StatusChanged, false),
+        (Change::TextAdded, false),
+        (Change::ScopeChanged, false),
+        (Change::SeverityLowered, false),
+    ] {
+        let next = [update(2, change, Severity::Error)];
+        let decisions = run(&incident(Infrastructure), &next, &settings(), &[to(person("p", OrgAdmin))], &told);
+        let sms = decisions.iter().find(|decision| decision.channel == Channel::Sms).unwrap();
+        assert_eq!(matches!(sms.outcome, Outcome::Deliver { .. }), speaks, "{change:?}");
+    }
+}
+
+#[test]
+fn updates_planned_together_supersede_for_people_and_not_for_webhooks() {
+    let updates = [update(1, Change::Opened, Severity::Error), update(2, Change::Resolved, Severity::Error)];
+    let destinations = [to(person("p", OrgAdmin)), at(endpoint("w", Channel::Webhook, OrgAdmin))];
+    let decisions = run(&incident(Infrastructure), &updates, &settings(), &destinations, &Told::default());
+    let of = |channel, number| {
+        &decisions.iter().find(|d| d.channel == channel && d.update == number).unwrap().outcome
+    };
+    assert_eq!(
+        of(Channel::Email, 1),
+        &Outcome::Skip { reason: Reason::SupersededBy, by: Some("2".into()) },
+        "one message: it is over"
+    );
+    assert!(matches!(of(Channel::Email, 2), Outcome::Deliver { .. }));
+    assert!(matches!(of(Channel::Webhook, 1), Outcome::Deliver { .. }));
+    assert!(matches!(of(Channel::Webhook, 2), Outcome::Deliver { .. }));
+}
+
+#[test]
+fn an_endpoint_is_not_told_by_itself_that_it_fails() {
+    let about = Incident { source: "tocsin".into(), dedup_key: "int_w".into(), ..incident(Configurable) };
+    let opened = [update(1, Change::Opened, Severity::Error)];
+    let hook = at(endpoint("w", Channel::Webhook, TechDevops));
+    let decisions = run(&about, &opened, &settings(), &[hook], &Told::default());
+    assert_eq!(decisions[0].outcome, Outcome::Skip { reason: Reason::EndpointIsSubject, by: None });
+}
+
+fn any_role() -> impl Strategy<Value = Role> {
+    prop::sample::select(Role::ALL)
+}
+
+prop_compose! {
+    fn any_recipient()(name in "[a-f]", roles in prop::collection::btree_set(any_role(), 1..=4), email in any::<bool>(),
+        confirmed in any::<bool>(), least in prop::option::of(prop::sample::select(Severity::ALL)),
+        regions in prop::collection::vec("[xy]", 0..2)) -> Recipient {
+        let mut recipient = person(&name, OrgAdmin);
+        recipient.roles = roles;
+        recipient.email_confirmed = confirmed;
+        recipient.filters = Filters { min_severity: least, regions, components: vec![] };
+        if !email { recipient.email = None; }
+        recipient
+    }
+}
+
+prop_compose! {
+    fn any_endpoint()(name in "[g-l]", kind in prop::sample::select(vec![Channel::Slack, Channel::Teams, Channel::Webhook]),
+        roles in prop::collection::btree_set(any_role(), 1..=4), paused in any::<bool>()) -> Integration {
+        Integration { audiences: roles, paused, ..endpoint(&name, kind, OrgAdmin) }
+    }
+}
+
+prop_compose! {
+    fn any_settings()(plan in prop::sample::select(vec!["starter", "business", "enterprise"]),
+        enabled in prop::collection::vec(any::<bool>(), 3), ticks in prop::collection::vec(any::<u8>(), 3)) -> Settings {
+        let mut settings = Settings { plan: plan.to_owned(), ..settings() };
+        for ((category, enabled), ticks) in settings.categories.values_mut().zip(enabled).zip(ticks) {
+            category.enabled = enabled;
+            category.channels = ChannelClass::ALL.iter().enumerate()
+                .filter(|(bit, _)| ticks >> bit & 1 == 1).map(|(_, class)| *class).collect();
+        }
+        settings
+    }
+}
+
+prop_compose! {
+    fn any_story()(changes in prop::collection::vec((prop::sample::select(vec![Change::StatusChanged,
+        Change::SeverityRaised, Change::TextAdded, Change::ScopeChanged]), prop::sample::select(Severity::ALL)), 0..4),
+        resolved in any::<bool>()) -> Vec<Update> {
+        let mut updates = vec![update(1, Change::Opened, Severity::Error)];
+        for (change, severity) in changes {
+            updates.push(update(u32::try_from(updates.len()).unwrap() + 1, change, severity));
+        }
+        if resolved {
+            updates.push(update(u32::try_from(updates.len()).unwrap() + 1, Change::Resolved, Severity::Error));
+        }
+        updates
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// One decision for every update, destination and channel; never two to one address; whoever was told is told the end,
+    /// and nobody else is; planning update by update says the same as planning them all, but for what supersedes.
+    #[test]
+    fn every_plan_is_complete_and_symmetric(
+        people in prop::collection::vec(any_recipient(), 0..5),
+        endpoints in prop::collection::vec(any_endpoint(), 0..5),
+        first in any_settings(),
+        later in any_settings(),
+        category in prop::sample::select(Category::ALL),
+        story in any_story(),
+    ) {
+        let mut destinations: Vec<Destination> = Vec::new();
+        for destination in people.into_iter().map(to).chain(endpoints.into_iter().map(at)) {
+            if destinations.iter().all(|other| other.id() != destination.id()) {
+                destinations.push(destination);
+            }
+        }
+        let incident = incident(category);
+        let mut all: Vec<Decision> = Vec::new();
+        for (place, update) in story.iter().enumerate() {
+            let settings = if place == 0 { &first } else { &later };
+            let told = Told::from_decisions(&all);
+            let round = run(&incident, std::slice::from_ref(update), settings, &destinations, &told);
+            let expected: usize = destinations.iter().map(|destination| destination.channels().len()).sum();
+            prop_assert_eq!(round.len(), expected);
+            let mut sent = BTreeSet::new();
+            for decision in &round {
+                if matches!(decision.outcome, Outcome::Deliver { .. }) {
+                    let destination = destinations.iter().find(|d| d.id() == decision.destination).unwrap();
+                    prop_assert!(sent.insert((decision.channel, destination.identity(decision.channel).unwrap())));
+                }
+            }
+            if update.change == Change::Resolved {
+                for decision in &round {
+                    let was_told = all.iter().any(|earlier| earlier.destination == decision.destination
+                        && earlier.channel == decision.channel && matches!(earlier.outcome, Outcome::Deliver { .. }));
+                    prop_assert_eq!(was_told, matches!(decision.outcome, Outcome::Deliver { .. }), "{:?}", decision);
+                }
+            }
+            all.extend(round);
+        }
+    }
+}
+
+/// The plan is stored: its JSON is a contract with every later version.
+#[test]
+fn a_decision_reads_as_it_was_written() {
+    let text = r#"{"update":1,"destination":"rcp_p","channel":"email","outcome":"skip","reason":"opted_out"}"#;
+    let decision: Decision = serde_json::from_str(text).unwrap();
+    assert_eq!(decision.outcome, Outcome::Skip { reason: Reason::OptedOut, by: None });
+    assert_eq!(serde_json::to_string(&decision).unwrap(), text);
+}

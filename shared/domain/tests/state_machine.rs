@@ -1,0 +1,206 @@
+//! The incident's state machine, by example.
+
+use domain::classification::Included;
+use domain::event::{Event, Format};
+use domain::ids::{EventId, IntegrationId, Scope, TenantId};
+use domain::incident::{Arrival, Change, Incident, KeyState, Step, Update, advance, advance_by_update, key};
+use domain::vocabulary::{Category, Kind, Severity, Status};
+use jiff::Timestamp;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_795_000_000 + seconds).unwrap()
+}
+
+fn event() -> Event {
+    Event {
+        format: Format::Native,
+        source: "voice-monitor".into(),
+        event_type: "voice.routing_failure".into(),
+        dedup_key: "pop-bom-1".into(),
+        severity: Severity::Error,
+        severity_given: None,
+        title: "Calls fail".into(),
+        message: "Every third call fails.".into(),
+        public_title: None,
+        public_message: None,
+        status: None,
+        tenant_ids: vec![],
+        platform: true,
+        components: vec!["voice".into()],
+        regions: vec!["ap-south-1".into()],
+        starts_at: Some(at(-60)),
+        measurements: Default::default(),
+        labels: Default::default(),
+        links: vec![],
+        details: Default::default(),
+        public: None,
+        cut: vec![],
+    }
+}
+
+fn class() -> Included {
+    Included {
+        category: Some(Category::Infrastructure),
+        kind: Kind::Incident,
+        rule: "voice-routing".into(),
+        public: true,
+        public_sentence: "Some calls may fail.".into(),
+        low_balance: false,
+        warnings: vec![],
+    }
+}
+
+/// Takes `event` through the machine as event number `n`.
+fn step(remembered: Option<&KeyState>, open: Option<&Incident>, event: &Event, n: u32, scope: &Scope) -> Step {
+    let integration = IntegrationId::new("x");
+    let key = key(scope, &integration, &event.source, &event.dedup_key);
+    let id = EventId::new(&n.to_string());
+    let arrival = Arrival {
+        event_id: &id,
+        scope,
+        key: &key,
+        integration_id: &integration,
+        correlation_id: "c",
+        accepted_at: at(i64::from(n)),
+    };
+    advance(remembered, open, event, &class(), &arrival)
+}
+
+fn opened(event: &Event, scope: &Scope) -> (Incident, Update) {
+    match step(None, None, event, 1, scope) {
+        Step::Open(pair) => *pair,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn change(open: &Incident, event: &Event) -> Option<(Change, Incident)> {
+    match step(None, Some(open), event, 2, &open.scope) {
+        Step::Update(pair) => Some((pair.1.change, pair.0)),
+        Step::Repeat(_) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_first_event_opens() {
+    let (incident, update) = opened(&event(), &Scope::Platform);
+    assert_eq!((incident.status, incident.updates, incident.version), (Status::Investigating, 1, 1));
+    assert_eq!((update.number, update.change), (1, Change::Opened));
+    assert_eq!(incident.started_at, at(-60), "the source knows better when it began");
+    assert!(incident.public);
+    assert_eq!(incident.public_title, "Calls fail");
+}
+
+#[test]
+fn a_repeat_changes_nothing_however_its_text_changes() {
+    let (open, _) = opened(&event(), &Scope::Platform);
+    let again = Event { title: "Calls fail!".into(), message: "12 lost".into(), ..event() };
+    match step(None, Some(&open), &again, 2, &Scope::Platform) {
+        Step::Repeat(repeated) => {
+            assert_eq!((repeated.repeats, repeated.updates), (1, 1));
+            assert_eq!(repeated.last_seen, at(2));
+            assert_eq!(repeated.title, open.title);
+        }
+        other => panic!("{other:?}"),
+    }
+    let silent = Event { components: vec![], regions: vec![], ..event() };
+    assert_eq!(change(&open, &silent).map(|(change, _)| change), None, "silence about where is no change");
+}
+
+#[test]
+fn what_changes_notifies_and_says_why() {
+    let (open, _) = opened(&event(), &Scope::Platform);
+    let changed = |event: Event| change(&open, &event).map(|(change, _)| change);
+    assert_eq!(changed(Event { severity: Severity::Critical, ..event() }), Some(Change::SeverityRaised));
+    assert_eq!(changed(Event { severity: Severity::Warning, ..event() }), Some(Change::SeverityLowered));
+    assert_eq!(changed(Event { regions: vec!["eu-west-1".into()], ..event() }), Some(Change::ScopeChanged));
+    assert_eq!(changed(Event { status: Some(Status::Monitoring), ..event() }), Some(Change::StatusChanged));
+    let resolve = Event { status: Some(Status::Resolved), severity: Severity::Info, regions: vec![], ..event() };
+    let (why, resolved) = change(&open, &resolve).unwrap();
+    assert_eq!((why, resolved.resolved_at), (Change::Resolved, Some(at(2))));
+    assert_eq!(resolved.severity, Severity::Error, "a resolve says nothing about how bad it was");
+}
+
+#[test]
+fn the_status_moves_forward_and_falls_back_only_from_monitoring() {
+    use Status::{Identified, Investigating, Monitoring, Resolved};
+    for (from, asked, to) in [
+        (Investigating, Some(Identified), Identified),
+        (Investigating, Some(Resolved), Resolved),
+        (Identified, Some(Investigating), Identified),
+        (Monitoring, Some(Identified), Identified),
+        (Monitoring, Some(Investigating), Monitoring),
+        (Resolved, Some(Investigating), Resolved),
+        (Monitoring, None, Monitoring),
+    ] {
+        assert_eq!(domain::incident::next_status(from, asked), to, "{from} asked for {asked:?}");
+    }
+}
+
+#[test]
+fn a_resolve_needs_something_open_and_a_late_repeat_is_stale() {
+    let resolve = Event { status: Some(Status::Resolved), ..event() };
+    assert_eq!(step(None, None, &resolve, 2, &Scope::Platform), Step::ResolveWithoutOpen);
+    let (incident, _) = opened(&event(), &Scope::Platform);
+    let closed = KeyState { incident_id: incident.id, open: false, source_started_at: Some(at(-60)) };
+    assert_eq!(step(Some(&closed), None, &event(), 3, &Scope::Platform), Step::Stale);
+    let anew = Event { starts_at: Some(at(5)), ..event() };
+    assert!(matches!(step(Some(&closed), None, &anew, 3, &Scope::Platform), Step::Open(_)), "it broke again");
+    let timeless = Event { starts_at: None, ..event() };
+    let closed = KeyState { source_started_at: None, ..closed };
+    assert!(matches!(step(Some(&closed), None, &timeless, 3, &Scope::Platform), Step::Open(_)));
+}
+
+#[test]
+fn what_the_public_may_see() {
+    let acme = Scope::Tenant(TenantId::parse("acme").unwrap());
+    assert!(!opened(&event(), &acme).0.public, "a named tenant's incident is nobody else's business");
+    assert!(opened(&Event { public: Some(true), ..event() }, &acme).0.public);
+    assert!(!opened(&Event { public: Some(false), ..event() }, &Scope::Platform).0.public);
+    let raw = Event { format: Format::Alertmanager, message: "host bom-1.internal".into(), ..event() };
+    let (incident, update) = opened(&raw, &Scope::Platform);
+    assert_eq!(incident.public_title, "Some calls may fail.");
+    assert_eq!(update.public_message, "Some calls may fail. Affected: voice. Region: ap-south-1.");
+    let written = Event { public_message: Some("We are on it.".into()), ..raw };
+    assert_eq!(opened(&written, &Scope::Platform).1.public_message, "We are on it.");
+}
+
+#[test]
+fn words_alone_notify_through_updates() {
+    let (open, _) = opened(&event(), &Scope::Platform);
+    let (id, integration) = (EventId::new("9"), IntegrationId::new("x"));
+    let arrival = Arrival {
+        event_id: &id,
+        scope: &open.scope,
+        key: &open.key,
+        integration_id: &integration,
+        correlation_id: "c",
+        accepted_at: at(9),
+    };
+    let said = |status| match advance_by_update(&open, status, "We found it.", &arrival) {
+        Step::Update(pair) => (pair.1.change, pair.1.message, pair.0.updates),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(said(None), (Change::TextAdded, "We found it.".to_owned(), 2));
+    assert_eq!(said(Some(Status::Identified)).0, Change::StatusChanged);
+    assert_eq!(said(Some(Status::Resolved)).0, Change::Resolved);
+    let over = Incident { status: Status::Resolved, ..open.clone() };
+    assert_eq!(advance_by_update(&over, None, "Late words.", &arrival), Step::Stale);
+}
+
+#[test]
+fn the_key_keeps_tenants_integrations_and_sources_apart() {
+    let acme = Scope::Tenant(TenantId::parse("acme").unwrap());
+    let (one, two) = (IntegrationId::new("one"), IntegrationId::new("two"));
+    let keys = [
+        key(&acme, &one, "s", "k"),
+        key(&Scope::Platform, &one, "s", "k"),
+        key(&acme, &two, "s", "k"),
+        key(&acme, &one, "t", "k"),
+        key(&acme, &one, "s", "l"),
+        key(&acme, &one, "sk", ""),
+    ];
+    for (place, left) in keys.iter().enumerate() {
+        assert!(keys.iter().skip(place + 1).all(|right| left != right), "{place}");
+    }
+}

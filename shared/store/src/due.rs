@@ -1,0 +1,118 @@
+//! Due work: retries beyond the longest queue delay. Written in one transaction with the mark that caused it.
+
+use crate::{StoreError, Table, item, keys, read, sort_key};
+use domain::ids::{DUE_SHARDS, IncidentId, TenantId, shard_of};
+use domain::vocabulary::Channel;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One thing that is due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// When.
+    pub at: Timestamp,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The recipient's or integration's id.
+    pub destination: String,
+    /// The channel.
+    pub channel: Channel,
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// The update.
+    pub update: u32,
+    /// The attempt that is due.
+    pub attempt: u32,
+    /// True when the plain form is to be sent.
+    #[serde(default)]
+    pub plain: bool,
+    /// The role that the recipient was told as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<domain::vocabulary::Role>,
+}
+
+/// Something due, with its place.
+#[derive(Clone, Debug)]
+pub struct DueItem {
+    /// What is due.
+    pub due: Due,
+    shard: u16,
+    sort_key: String,
+}
+
+/// A page of due work.
+#[derive(Clone, Debug)]
+pub struct DuePage {
+    /// What is due, oldest first.
+    pub items: Vec<DueItem>,
+    /// How many items could not be read; they stay.
+    pub unreadable: usize,
+    /// Where the next page begins, if there may be one.
+    pub next: Option<String>,
+}
+
+impl Table {
+    pub(crate) fn due_item(&self, due: &Due) -> Result<crate::Item, StoreError> {
+        let shard = shard_of(&format!("{}#{}", due.destination, due.channel), DUE_SHARDS);
+        let sk = format!(
+            "{}#{}#{}#{}#{}#{:06}",
+            keys::slot(due.at),
+            due.tenant,
+            due.destination,
+            due.channel,
+            due.incident_id,
+            due.update
+        );
+        item(&keys::due(shard), &sk, due, Some(self.expiry(due.at)))
+    }
+
+    /// What is due in `shard` by the end of the current minute, oldest first, at most `limit`; after the place of `after`,
+    /// so that what stays behind does not stand before what follows.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn due(
+        &self,
+        shard: u16,
+        now: Timestamp,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<DuePage, StoreError> {
+        let to = format!("{}#\u{10ffff}", keys::slot(now));
+        // No key extends another, so a key with one more character is the first place behind it.
+        let from = after.map_or_else(|| "0".to_owned(), |place| format!("{place}#"));
+        let found = self.query(&keys::due(shard), &from, &to, limit).await?;
+        let mut page = DuePage { items: Vec::with_capacity(found.len()), unreadable: 0, next: None };
+        if found.len() >= limit {
+            page.next = found.last().map(|last| sort_key(last).to_owned());
+        }
+        for entry in found {
+            let sort_key = sort_key(&entry).to_owned();
+            match read(entry, "due work") {
+                Ok(due) => page.items.push(DueItem { due, shard, sort_key }),
+                // One item that nobody can read must not stop the others of its shard.
+                Err(error) => {
+                    tracing::error!(shard, place = sort_key, %error, "due work cannot be read");
+                    page.unreadable += 1;
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    /// Takes a due item out, once it is on its queue.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn due_done(&self, item: &DueItem) -> Result<(), StoreError> {
+        self.delete(&keys::due(item.shard), &item.sort_key).await
+    }
+
+    /// Puts off what is due: a later moment in place of the earlier one.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn postpone(&self, due: &Due) -> Result<(), StoreError> {
+        self.put(self.due_item(due)?).await
+    }
+}

@@ -1,0 +1,136 @@
+//! How keys are spelled. Nobody else spells one.
+
+use domain::ids::{EventId, IncidentId, Scope, TenantId};
+use domain::vocabulary::Category;
+use jiff::Timestamp;
+
+pub(crate) fn tenant(tenant: &TenantId) -> String {
+    format!("T#{tenant}")
+}
+
+/// Platform-wide things that no tenant owns.
+pub(crate) const PLATFORM: &str = "P#";
+pub(crate) const SETTINGS: &str = "SETTINGS";
+
+pub(crate) fn recipient(id: &str) -> String {
+    format!("RECIPIENT#{id}")
+}
+
+pub(crate) fn integration(id: &str) -> String {
+    format!("INTEGRATION#{id}")
+}
+
+/// What keeps one address, number or URL from being saved twice in a tenant.
+pub(crate) fn address(identity: &str) -> String {
+    format!("ADDRESS#{}", domain::ids::digest(&[identity]))
+}
+
+pub(crate) fn audit(at: Timestamp, nonce: &str) -> String {
+    format!("AUDIT#{}#{nonce}", instant(at))
+}
+
+pub(crate) fn seen(at: Timestamp, id: &str) -> String {
+    format!("SEEN#{}#{id}", instant(at))
+}
+
+/// The sort key of a list entry from its tail, and the tail from the sort key.
+pub(crate) fn seen_after(tail: &str) -> String {
+    format!("SEEN#{tail}")
+}
+
+pub(crate) fn seen_tail(sort_key: &str) -> &str {
+    sort_key.strip_prefix("SEEN#").unwrap_or(sort_key)
+}
+
+/// Milliseconds since the epoch, zero-padded, so that text order is time order.
+pub(crate) fn instant(at: Timestamp) -> String {
+    format!("{:015}", at.as_millisecond().max(0))
+}
+
+pub(crate) fn subscriptions(category: Category, shard: u16) -> String {
+    format!("SUBS#{category}#{shard:02}")
+}
+
+pub(crate) fn chunk(tenant: &TenantId, number: u32) -> String {
+    format!("{tenant}#{number:04}")
+}
+
+pub(crate) fn event(id: &EventId) -> String {
+    format!("EVENT#{id}")
+}
+
+/// The sort key of an event record: its tenant, `P` for the platform, `-` when nobody could tell.
+pub(crate) fn scope(scope: Option<&Scope>) -> String {
+    match scope {
+        Some(Scope::Tenant(tenant)) => tenant.to_string(),
+        Some(Scope::Platform) => "P".to_owned(),
+        None => "-".to_owned(),
+    }
+}
+
+pub(crate) fn idempotency(token: &str, key: &str) -> String {
+    format!("IDEM#{}", domain::ids::digest(&[token, key]))
+}
+
+pub(crate) fn open_key(scope: &Scope, hash: &str) -> String {
+    match scope {
+        Scope::Platform => format!("KEY#P#{hash}"),
+        Scope::Tenant(tenant) => format!("KEY#T#{tenant}#{hash}"),
+    }
+}
+
+pub(crate) fn incident(id: &IncidentId) -> String {
+    format!("INC#{id}")
+}
+
+pub(crate) const HEAD: &str = "HEAD";
+
+pub(crate) fn update(number: u32) -> String {
+    format!("UPDATE#{number:06}")
+}
+
+pub(crate) fn plan(id: &IncidentId, shard: u16) -> String {
+    format!("PLAN#{id}#{shard:02}")
+}
+
+pub(crate) fn plan_of(tenant: &TenantId, chunk: u32, update: u32) -> String {
+    format!("{tenant}#{chunk:04}#{update:06}")
+}
+
+pub(crate) fn deliveries(id: &IncidentId, tenant: &TenantId) -> String {
+    format!("INC#{id}#{tenant}")
+}
+
+pub(crate) fn attempt(row: &str, update: u32, attempt: u32) -> String {
+    format!("{row}#ATT#{update:06}#{attempt:02}")
+}
+
+pub(crate) fn due(shard: u16) -> String {
+    format!("DUE#{shard}")
+}
+
+/// A due slot: the minute, zero-padded.
+pub(crate) fn slot(at: Timestamp) -> String {
+    format!("{:010}", at.as_second().max(0) / 60)
+}
+
+pub(crate) fn gate(hash: &str) -> String {
+    format!("GATE#{hash}")
+}
+
+pub(crate) fn token(hash: &str) -> String {
+    format!("TOKEN#{hash}")
+}
+
+pub(crate) fn token_of(id: &str) -> String {
+    format!("TOKEN#{id}")
+}
+
+pub(crate) fn data_key(generation: u32) -> String {
+    format!("DATAKEY#{generation}")
+}
+
+/// Dead letters of one function on one day.
+pub(crate) fn dead(function: &str, day: &str) -> String {
+    format!("DEAD#{function}#{day}")
+}

@@ -1,0 +1,167 @@
+//! What proves that a link or an identity came from us, without a row in the table.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::keyring::{Generation, Keyring, VaultError};
+
+/// 128 bits of the signature: nobody guesses them, and a link in an e-mail stays short.
+const SIGNATURE: usize = 16;
+
+fn mac(generation: &Generation, kind: &str, purpose: &str) -> Result<Hmac<Sha256>, VaultError> {
+    Hmac::new_from_slice(&generation.key(kind, purpose)?).map_err(|_| VaultError::Cipher)
+}
+
+impl Keyring {
+    /// A token for a URL that carries `parts`, readable for anybody, and proves that we wrote them for `purpose`.
+    ///
+    /// # Errors
+    /// None in practice; the cipher's.
+    pub fn link(&self, purpose: &str, parts: &[&str]) -> Result<String, VaultError> {
+        let (number, generation) = self.newest()?;
+        let payload = serde_json::to_vec(parts).map_err(|_| VaultError::Malformed)?;
+        let signed = format!("{number}.{}", URL_SAFE_NO_PAD.encode(payload));
+        let signature = mac(generation, "link", purpose)?.chain_update(&signed).finalize().into_bytes();
+        let signature = signature.first_chunk::<SIGNATURE>().ok_or(VaultError::Cipher)?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// The parts of a genuine token of [`Keyring::link`] for the same purpose. The comparison takes the same time
+    /// wherever the signatures differ.
+    ///
+    /// # Errors
+    /// Text that is not ours, of an unknown generation, altered, or made for another purpose.
+    pub fn verify_link(&self, purpose: &str, token: &str) -> Result<Vec<String>, VaultError> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(VaultError::Malformed)?;
+        let (number, payload) = signed.split_once('.').ok_or(VaultError::Malformed)?;
+        let generation = self.generation(number.parse().map_err(|_| VaultError::Malformed)?)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| VaultError::Malformed)?;
+        // Checked here, because a shorter signature would be compared in its own length only.
+        if signature.len() != SIGNATURE {
+            return Err(VaultError::Malformed);
+        }
+        mac(generation, "link", purpose)?
+            .chain_update(signed)
+            .verify_truncated_left(&signature)
+            .map_err(|_| VaultError::NotGenuine)?;
+        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| VaultError::Malformed)?;
+        serde_json::from_slice(&payload).map_err(|_| VaultError::Malformed)
+    }
+
+    /// A keyed hash by which two equal values are recognised (two integrations with one URL, two recipients with one
+    /// address) without keeping the value: 32 hexadecimal digits.
+    ///
+    /// Always made with the oldest generation, which is therefore never removed: a fingerprint that changed with the
+    /// newest key would make equal values look different.
+    ///
+    /// # Errors
+    /// None in practice; the cipher's.
+    pub fn fingerprint(&self, purpose: &str, value: &str) -> Result<String, VaultError> {
+        let digest = mac(self.oldest()?, "fingerprint", purpose)?.chain_update(value).finalize().into_bytes();
+        Ok(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn keyring() -> Keyring {
+        Keyring::from_keys([(1, [1; 32])].into()).unwrap()
+    }
+
+    fn rotated() -> Keyring {
+        Keyring::from_keys([(1, [1; 32]), (2, [2; 32])].into()).unwrap()
+    }
+
+    #[test]
+    fn a_link_carries_its_parts_and_fits_a_url() {
+        let token = keyring().link("unsubscribe", &["acme", "r-1", "email", "ü / ?&"]).unwrap();
+        assert!(token.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)), "{token}");
+        assert_eq!(keyring().verify_link("unsubscribe", &token).unwrap(), ["acme", "r-1", "email", "ü / ?&"]);
+    }
+
+    #[test]
+    fn a_link_is_good_for_its_purpose_and_its_key_only() {
+        let token = keyring().link("unsubscribe", &["acme"]).unwrap();
+        assert_eq!(keyring().verify_link("confirm", &token), Err(VaultError::NotGenuine));
+        let other = Keyring::from_keys([(1, [9; 32])].into()).unwrap();
+        assert_eq!(other.verify_link("unsubscribe", &token), Err(VaultError::NotGenuine));
+    }
+
+    #[test]
+    fn links_outlive_a_new_generation() {
+        let token = keyring().link("unsubscribe", &["acme"]).unwrap();
+        assert_eq!(rotated().verify_link("unsubscribe", &token).unwrap(), ["acme"]);
+        let new = rotated().link("unsubscribe", &["acme"]).unwrap();
+        assert!(new.starts_with("2."));
+        assert_eq!(keyring().verify_link("unsubscribe", &new), Err(VaultError::UnknownGeneration(2)));
+    }
+
+    #[test]
+    fn an_altered_link_is_refused_wherever_it_was_altered() {
+        let keyring = keyring();
+        let token = keyring.link("unsubscribe", &["acme", "r-1"]).unwrap();
+        for index in 0..token.len() {
+            for replacement in ["A", "B", "9", "-"] {
+                let mut altered = token.clone();
+                altered.replace_range(index..=index, replacement);
+                if altered != token {
+                    assert!(keyring.verify_link("unsubscribe", &altered).is_err(), "{altered}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_or_shortened_signature_is_refused() {
+        let keyring = keyring();
+        let token = keyring.link("unsubscribe", &["acme"]).unwrap();
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        for length in 0..signature.len() {
+            let cut = format!("{signed}.{}", &signature[..length]);
+            assert_eq!(keyring.verify_link("unsubscribe", &cut), Err(VaultError::Malformed), "{cut}");
+        }
+        for text in ["", ".", "..", "1..", "1.W10", "x.W10.AAAA"] {
+            assert_eq!(keyring.verify_link("unsubscribe", text), Err(VaultError::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_cannot_run_into_each_other() {
+        let keyring = keyring();
+        assert_ne!(keyring.link("p", &["a", "b"]).unwrap(), keyring.link("p", &["a,b"]).unwrap());
+        assert_ne!(keyring.link("p", &["ab", ""]).unwrap(), keyring.link("p", &["a", "b"]).unwrap());
+    }
+
+    #[test]
+    fn fingerprints_are_stable_over_generations_and_differ_by_purpose_and_value() {
+        let before = keyring().fingerprint("url", "https://hooks.acme.io/").unwrap();
+        assert_eq!(before.len(), 32);
+        assert!(before.chars().all(|c| c.is_ascii_hexdigit()));
+        assert_eq!(rotated().fingerprint("url", "https://hooks.acme.io/").unwrap(), before);
+        assert_ne!(keyring().fingerprint("email", "https://hooks.acme.io/").unwrap(), before);
+        assert_ne!(keyring().fingerprint("url", "https://hooks.acme.io/x").unwrap(), before);
+        let other = Keyring::from_keys([(1, [9; 32])].into()).unwrap();
+        assert_ne!(other.fingerprint("url", "https://hooks.acme.io/").unwrap(), before);
+    }
+
+    proptest! {
+        #[test]
+        fn any_parts_come_back(parts in prop::collection::vec(".{0,20}", 0..5)) {
+            let keyring = keyring();
+            let borrowed: Vec<&str> = parts.iter().map(String::as_str).collect();
+            let token = keyring.link("p", &borrowed).unwrap();
+            prop_assert_eq!(keyring.verify_link("p", &token).unwrap(), parts);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,80}") {
+            let _ = keyring().verify_link("p", &text);
+        }
+    }
+}

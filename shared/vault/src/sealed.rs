@@ -1,0 +1,168 @@
+//! Secrets at rest and in messages.
+
+use std::fmt;
+
+use aes_gcm::aead::{Aead, Payload};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use crate::keyring::{Keyring, VaultError};
+
+const NONCE: usize = 12;
+
+/// A sealed secret as text: `v1.<generation>.<base64 of nonce and ciphertext>`. Prints as nothing.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sealed(String);
+
+impl Sealed {
+    /// The text to store. It may be stored anywhere; it has no place in a log all the same.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Text from the table or from a message; whether it is genuine shows when it is opened.
+impl From<String> for Sealed {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<Sealed> for String {
+    fn from(sealed: Sealed) -> Self {
+        sealed.0
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealed(redacted)")
+    }
+}
+
+/// What an integration's secrets are bound to: moved to another tenant or integration, they do not open.
+pub fn aad(tenant: &str, integration_id: &str) -> String {
+    // Neither part can hold a slash (tenant ids are [a-z0-9-]), so no two pairs read the same.
+    format!("integration/{tenant}/{integration_id}")
+}
+
+impl Keyring {
+    /// Seals under the newest generation. `aad` says what the secret belongs to and is needed to open it.
+    ///
+    /// # Errors
+    /// Only when the operating system gives no random bytes.
+    pub fn seal(&self, aad: &str, plaintext: &[u8]) -> Result<Sealed, VaultError> {
+        let (number, generation) = self.newest()?;
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).map_err(|_| VaultError::Cipher)?;
+        let payload = Payload { msg: plaintext, aad: aad.as_bytes() };
+        let ciphertext = generation.cipher.encrypt(&nonce.into(), payload).map_err(|_| VaultError::Cipher)?;
+        let mut bytes = nonce.to_vec();
+        bytes.extend(ciphertext);
+        Ok(Sealed(format!("v1.{number}.{}", URL_SAFE_NO_PAD.encode(bytes))))
+    }
+
+    /// Opens what [`Keyring::seal`] sealed with the same `aad`.
+    ///
+    /// # Errors
+    /// Text that is not ours, of an unknown generation, altered, or sealed for something else.
+    pub fn open(&self, aad: &str, sealed: &Sealed) -> Result<Vec<u8>, VaultError> {
+        let (number, encoded) =
+            sealed.0.strip_prefix("v1.").and_then(|rest| rest.split_once('.')).ok_or(VaultError::Malformed)?;
+        let generation = self.generation(number.parse().map_err(|_| VaultError::Malformed)?)?;
+        let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| VaultError::Malformed)?;
+        let (nonce, ciphertext) = bytes.split_first_chunk::<NONCE>().ok_or(VaultError::Malformed)?;
+        let payload = Payload { msg: ciphertext, aad: aad.as_bytes() };
+        generation.cipher.decrypt(&(*nonce).into(), payload).map_err(|_| VaultError::NotGenuine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn keyring() -> Keyring {
+        Keyring::from_keys([(1, [1; 32])].into()).unwrap()
+    }
+
+    #[test]
+    fn what_is_sealed_opens_with_its_aad_only() {
+        let keyring = keyring();
+        let sealed = keyring.seal(&aad("acme", "i1"), b"https://hooks.slack.com/services/x").unwrap();
+        assert_eq!(keyring.open(&aad("acme", "i1"), &sealed).unwrap(), b"https://hooks.slack.com/services/x");
+        for wrong in [aad("globex", "i1"), aad("acme", "i2"), String::new()] {
+            assert_eq!(keyring.open(&wrong, &sealed), Err(VaultError::NotGenuine), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sealing_twice_gives_two_texts() {
+        let keyring = keyring();
+        assert_ne!(keyring.seal("a", b"x").unwrap(), keyring.seal("a", b"x").unwrap());
+    }
+
+    #[test]
+    fn an_old_generation_still_opens_and_the_newest_seals() {
+        let old = keyring().seal("a", b"old").unwrap();
+        let both = Keyring::from_keys([(1, [1; 32]), (2, [2; 32])].into()).unwrap();
+        assert_eq!(both.open("a", &old).unwrap(), b"old");
+        let new = both.seal("a", b"new").unwrap();
+        assert!(new.as_str().starts_with("v1.2."));
+        assert_eq!(keyring().open("a", &new), Err(VaultError::UnknownGeneration(2)));
+        // The same text under another generation's number does not open either.
+        let moved = Sealed::from(old.as_str().replacen("v1.1.", "v1.2.", 1));
+        assert_eq!(both.open("a", &moved), Err(VaultError::NotGenuine));
+    }
+
+    #[test]
+    fn every_altered_byte_is_noticed() {
+        let keyring = keyring();
+        let sealed = keyring.seal("a", b"secret").unwrap();
+        let encoded = sealed.as_str().strip_prefix("v1.1.").unwrap();
+        let bytes = URL_SAFE_NO_PAD.decode(encoded).unwrap();
+        for index in 0..bytes.len() {
+            let mut altered = bytes.clone();
+            altered[index] ^= 1;
+            let altered = Sealed::from(format!("v1.1.{}", URL_SAFE_NO_PAD.encode(altered)));
+            assert_eq!(keyring.open("a", &altered), Err(VaultError::NotGenuine), "byte {index}");
+        }
+        for length in 0..bytes.len() {
+            let cut = Sealed::from(format!("v1.1.{}", URL_SAFE_NO_PAD.encode(&bytes[..length])));
+            assert!(keyring.open("a", &cut).is_err(), "cut to {length}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_ours_is_malformed() {
+        for text in ["", "v1", "v1.1", "v1.x.AAAA", "v2.1.AAAA", "v1.1.***", "v1.1.AAAA", "v1.-1.AAAA", "hunter2"] {
+            assert_eq!(keyring().open("a", &Sealed::from(text.to_owned())), Err(VaultError::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sealed_value_is_a_plain_string_in_json_and_prints_as_nothing() {
+        let sealed = keyring().seal("a", b"x").unwrap();
+        let json = serde_json::to_string(&sealed).unwrap();
+        assert_eq!(json, format!("\"{}\"", sealed.as_str()));
+        assert_eq!(serde_json::from_str::<Sealed>(&json).unwrap(), sealed);
+        assert_eq!(format!("{sealed:?}"), "Sealed(redacted)");
+    }
+
+    proptest! {
+        #[test]
+        fn anything_sealed_comes_back(text in prop::collection::vec(any::<u8>(), 0..300), aad in ".{0,40}") {
+            let keyring = keyring();
+            let sealed = keyring.seal(&aad, &text).unwrap();
+            prop_assert_eq!(keyring.open(&aad, &sealed).unwrap(), text);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,80}") {
+            let _ = keyring().open("a", &Sealed::from(text));
+        }
+    }
+}

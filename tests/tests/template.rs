@@ -1,0 +1,718 @@
+//! The house rules of `template.yaml`: what a review would otherwise have to see every time.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail by a panic")]
+
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Functions in the order in which an incident runs through them, which is the order of the template.
+const PIPELINE: [&str; 12] = [
+    "authorizer",
+    "intake",
+    "classify",
+    "subscription-lookup",
+    "deliver-email",
+    "deliver-sms",
+    "deliver-chat",
+    "deliver-webhook",
+    "release",
+    "dead-letter",
+    "preferences-api",
+    "status-page",
+];
+
+/// Statements that may name the resource `*`, each with the reason that a reviewer would ask for.
+const WILDCARDS: [(&str, &str, &str); 5] = [
+    ("TracingPolicy", "SendTraces", "X-Ray takes no resource"),
+    ("DataKey", "AccountManagesKey", "in a key policy `*` is the key"),
+    ("DataKey", "FunctionsUseKeyForDataKeysOnly", "in a key policy `*` is the key"),
+    (
+        "DeliverEmailRole",
+        "SendFromOneAddress",
+        "SES asks for several resources a message; the sender is pinned instead",
+    ),
+    ("DeliverSmsRole", "PublishToPhones", "a phone number is no resource; topics are denied"),
+];
+
+/// Routes that ask no authorizer.
+const OPEN_ROUTES: [(&str, &str); 5] = [
+    ("GET", "/read"),
+    ("GET", "/status"),
+    ("GET", "/status/{proxy+}"),
+    ("GET", "/unsubscribe"),
+    ("POST", "/unsubscribe"),
+];
+
+/// The properties by which a resource would get a name of its own.
+const NAMES: [&str; 10] = [
+    "AlarmName",
+    "DashboardName",
+    "FunctionName",
+    "LogGroupName",
+    "ManagedPolicyName",
+    "QueueName",
+    "RoleName",
+    "RuleName",
+    "TableName",
+    "TopicName",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn file(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// CloudFormation's short forms as their long ones: `!Ref X` as `{"Ref": "X"}`, `!Sub X` as `{"Fn::Sub": "X"}`.
+fn plain(value: serde_norway::Value) -> Value {
+    use serde_norway::Value as Yaml;
+    match value {
+        Yaml::Tagged(tagged) => {
+            let name = tagged.tag.to_string();
+            let name = name.trim_start_matches('!');
+            let name = if matches!(name, "Ref" | "Condition") { name.to_owned() } else { format!("Fn::{name}") };
+            json!({ name: plain(tagged.value) })
+        }
+        Yaml::Mapping(entries) => {
+            let text = |key: Yaml| key.as_str().unwrap_or_else(|| panic!("{key:?} is no text")).to_owned();
+            Value::Object(entries.into_iter().map(|(key, value)| (text(key), plain(value))).collect())
+        }
+        Yaml::Sequence(values) => Value::Array(values.into_iter().map(plain).collect()),
+        other => serde_json::to_value(other).unwrap(),
+    }
+}
+
+struct Template(Value);
+
+impl Template {
+    fn read() -> Self {
+        Self(plain(serde_norway::from_str(&file("template.yaml")).unwrap()))
+    }
+
+    fn section(&self, name: &str) -> &Map<String, Value> {
+        self.0[name].as_object().unwrap()
+    }
+
+    /// Resources of a type, by logical id.
+    fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let resources = self.section("Resources").iter();
+        resources.filter(move |(_, resource)| resource["Type"] == kind).map(|(id, resource)| (id.as_str(), resource))
+    }
+
+    fn resource(&self, id: &str) -> &Value {
+        self.section("Resources").get(id).unwrap_or_else(|| panic!("there is no resource {id}"))
+    }
+
+    /// Functions: folder, logical id without `Function`, properties.
+    fn functions(&self) -> impl Iterator<Item = (String, String, &Value)> {
+        self.of("AWS::Serverless::Function").map(|(id, resource)| {
+            let base = id.strip_suffix("Function").unwrap_or_else(|| panic!("{id} does not end in Function"));
+            (kebab(base), base.to_owned(), &resource["Properties"])
+        })
+    }
+
+    fn events<'a>(&self, properties: &'a Value, kind: &'static str) -> Vec<&'a Value> {
+        let events = properties["Events"].as_object().into_iter().flat_map(Map::values);
+        events.filter(|event| event["Type"] == kind).map(|event| &event["Properties"]).collect()
+    }
+
+    fn dead_letter_queues(&self) -> BTreeSet<&str> {
+        self.of("AWS::SQS::Queue").map(|(id, _)| id).filter(|id| id.ends_with("DeadLetterQueue")).collect()
+    }
+
+    fn work_queues(&self) -> BTreeSet<&str> {
+        self.of("AWS::SQS::Queue").map(|(id, _)| id).filter(|id| !id.ends_with("DeadLetterQueue")).collect()
+    }
+
+    /// Every statement of every policy, with the resource that holds it.
+    fn statements(&self) -> Vec<(&str, &Value)> {
+        let mut found = Vec::new();
+        for (id, resource) in self.section("Resources") {
+            let properties = &resource["Properties"];
+            let inline =
+                properties["Policies"].as_array().into_iter().flatten().map(|policy| &policy["PolicyDocument"]);
+            for document in inline.chain([&properties["PolicyDocument"], &properties["KeyPolicy"]]) {
+                let statements = document["Statement"].as_array().into_iter().flatten();
+                found.extend(statements.map(|statement| (id.as_str(), statement)));
+            }
+        }
+        assert!(found.len() > 50, "only {} statements were found", found.len());
+        found
+    }
+}
+
+fn kebab(pascal: &str) -> String {
+    let mut text = String::new();
+    for letter in pascal.chars() {
+        if letter.is_uppercase() && !text.is_empty() {
+            text.push('-');
+        }
+        text.extend(letter.to_lowercase());
+    }
+    text
+}
+
+/// One value or a list of them.
+fn many(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Null => Vec::new(),
+        Value::Array(values) => values.iter().collect(),
+        one => vec![one],
+    }
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    many(value).into_iter().map(|entry| entry.as_str().unwrap_or_else(|| panic!("{entry} is no text"))).collect()
+}
+
+fn arn_of(value: &Value) -> Option<&str> {
+    value["Fn::GetAtt"].as_str()?.strip_suffix(".Arn")
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// The variables that a function's `runtime::config!` block reads.
+fn variables(function: &str) -> BTreeSet<String> {
+    let source = file(&format!("functions/{function}/src/config.rs"));
+    let block = source.split("runtime::config! {").nth(1).unwrap_or_else(|| panic!("{function} has no config! block"));
+    let block = block.split("\n}").next().unwrap();
+    let fields = block.lines().map(str::trim).filter(|line| line.starts_with("pub ") && line.contains(" = \""));
+    fields.map(|line| line.split('"').nth(1).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_folder_is_a_function_and_every_function_a_folder_in_the_order_of_the_pipeline() {
+    let template = Template::read();
+    let folders = std::fs::read_dir(root().join("functions")).unwrap();
+    let folders: BTreeSet<String> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let functions: BTreeSet<String> = template.functions().map(|(folder, _, _)| folder).collect();
+    assert_eq!(folders, functions);
+    assert_eq!(functions, PIPELINE.map(str::to_owned).into());
+
+    let source = file("template.yaml");
+    let place = |folder: &str| source.find(&format!("CodeUri: functions/{folder}/\n"));
+    let places: Vec<_> = PIPELINE.iter().map(|folder| place(folder).unwrap_or_else(|| panic!("{folder}"))).collect();
+    assert!(places.is_sorted(), "the template no longer reads in the order of the pipeline");
+}
+
+#[test]
+fn functions_are_built_by_cargo_lambda_and_run_alike() {
+    let template = Template::read();
+    for (id, resource) in template.of("AWS::Serverless::Function") {
+        let folder = kebab(id.strip_suffix("Function").unwrap());
+        assert_eq!(
+            resource["Metadata"],
+            json!({"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": folder}}),
+            "{id}"
+        );
+        // xtask rewrites this line for the local run, where the binaries are built already.
+        let line = format!("\n      CodeUri: functions/{folder}/\n");
+        assert_eq!(file("template.yaml").matches(&line).count(), 1, "{id}");
+        for common in ["Runtime", "Handler", "Architectures", "Tracing", "VpcConfig", "Policies"] {
+            assert!(resource["Properties"].get(common).is_none(), "{id} has a {common} of its own");
+        }
+    }
+    let globals = &template.0["Globals"]["Function"];
+    assert_eq!(globals["Runtime"], "provided.al2023");
+    assert_eq!(globals["Handler"], "bootstrap");
+    assert_eq!(globals["Architectures"], json!([{"Ref": "Architecture"}]));
+    assert_eq!(globals["Tracing"], "Active");
+    assert_eq!(template.0["Parameters"]["Architecture"]["Default"], "arm64");
+    assert_eq!(template.resource("Api")["Properties"]["TracingEnabled"], true);
+    // One panicking record must not abort the process and send its batch again.
+    assert!(file("Cargo.toml").contains("[profile.release]\npanic = \"unwind\"\n"));
+}
+
+#[test]
+fn the_environment_is_what_the_function_reads() {
+    let template = Template::read();
+    for (folder, _, properties) in template.functions() {
+        let told = properties["Environment"]["Variables"].as_object().unwrap();
+        let told: BTreeSet<String> = told.keys().cloned().collect();
+        assert_eq!(told, variables(&folder), "left the template, right functions/{folder}/src/config.rs");
+    }
+}
+
+#[test]
+fn queue_sources_report_failures_are_capped_and_hide_messages_long_enough() {
+    let template = Template::read();
+    let mut fed = BTreeSet::new();
+    for (folder, _, properties) in template.functions() {
+        let timeout = number(&properties["Timeout"]);
+        for source in template.events(properties, "SQS") {
+            let queue = arn_of(&source["Queue"]).unwrap();
+            assert!(fed.insert(queue.to_owned()), "{queue} feeds two functions");
+            assert_eq!(source["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]), "{queue}");
+            assert!(!source["ScalingConfig"]["MaximumConcurrency"].is_null(), "{queue} has no MaximumConcurrency");
+            let visibility = number(&template.resource(queue)["Properties"]["VisibilityTimeout"]);
+            assert!(
+                visibility >= 6 * timeout,
+                "{queue} hides a message for {visibility} s, {folder} runs for {timeout} s"
+            );
+            let fifo = template.resource(queue)["Properties"]["FifoQueue"] == true;
+            assert!(!fifo || number(&source["BatchSize"]) <= 10, "{queue}");
+            let expected = if queue.ends_with("DeadLetterQueue") { "dead-letter".to_owned() } else { owner(queue) };
+            assert_eq!(folder, expected, "{queue}");
+        }
+    }
+    let all: BTreeSet<String> = template.of("AWS::SQS::Queue").map(|(id, _)| id.to_owned()).collect();
+    assert_eq!(fed, all, "a queue that feeds nobody");
+}
+
+/// The folder of the function that a queue belongs to.
+fn owner(queue: &str) -> String {
+    let base = queue.strip_suffix("DeadLetterQueue").or_else(|| queue.strip_suffix("BulkQueue"));
+    kebab(base.or_else(|| queue.strip_suffix("Queue")).unwrap())
+}
+
+#[test]
+fn every_queue_has_a_dead_letter_queue_of_its_function_for_fourteen_days() {
+    let template = Template::read();
+    for id in template.work_queues() {
+        let properties = &template.resource(id)["Properties"];
+        let redrive = &properties["RedrivePolicy"];
+        let dead = arn_of(&redrive["deadLetterTargetArn"]).unwrap_or_else(|| panic!("{id} has no dead-letter queue"));
+        assert_eq!(owner(dead), owner(id), "{id} and {dead}");
+        assert_eq!(redrive["maxReceiveCount"], 20, "{id}: an outage of AWS is nobody's poison");
+        let dead = &template.resource(dead)["Properties"];
+        assert_eq!(dead["MessageRetentionPeriod"], 14 * 24 * 60 * 60, "{id}");
+        assert!(number(&dead["MessageRetentionPeriod"]) > number(&properties["MessageRetentionPeriod"]), "{id}");
+        assert_eq!(dead["FifoQueue"], properties["FifoQueue"], "{id}");
+        if properties["FifoQueue"] == true {
+            assert_eq!(properties["ContentBasedDeduplication"], false, "{id}: a flap says the same words twice");
+        }
+    }
+    for (id, queue) in template.of("AWS::SQS::Queue") {
+        assert_eq!(queue["Properties"]["SqsManagedSseEnabled"], true, "{id}");
+    }
+}
+
+#[test]
+fn every_queue_and_function_has_an_alarm_and_every_alarm_a_page_of_the_runbook() {
+    let template = Template::read();
+    let alarms: BTreeMap<&str, &Value> =
+        template.of("AWS::CloudWatch::Alarm").map(|(id, alarm)| (id, &alarm["Properties"])).collect();
+    let alarm = |id: String| *alarms.get(id.as_str()).unwrap_or_else(|| panic!("there is no {id}"));
+    let queue = |id: &str| json!([{"Name": "QueueName", "Value": {"Fn::GetAtt": format!("{id}.QueueName")}}]);
+    for id in template.work_queues() {
+        let alarm = alarm(format!("{id}AgeAlarm"));
+        assert_eq!(alarm["MetricName"], "ApproximateAgeOfOldestMessage", "{id}");
+        assert_eq!(alarm["Dimensions"], queue(id), "{id}");
+    }
+    for id in template.dead_letter_queues() {
+        let alarm = alarm(format!("{id}Alarm"));
+        assert_eq!(alarm["MetricName"], "ApproximateNumberOfMessagesVisible", "{id}");
+        assert_eq!(alarm["Threshold"], 0, "{id}");
+        assert_eq!(alarm["Dimensions"], queue(id), "{id}");
+    }
+    for (_, base, _) in template.functions() {
+        let alarm = alarm(format!("{base}ErrorsAlarm"));
+        let function = json!([{"Name": "FunctionName", "Value": {"Ref": format!("{base}Function")}}]);
+        assert_eq!((&alarm["MetricName"], &alarm["Dimensions"]), (&json!("Errors"), &function), "{base}");
+    }
+    for special in ["DeadLetterAlarm", "ProviderQuotaAlarm", "ReleaseSilentAlarm", "ApiServerErrorsAlarm"] {
+        alarm(special.to_owned());
+    }
+    for (id, alarm) in &alarms {
+        for told in ["AlarmActions", "OKActions"] {
+            assert_eq!(alarm[told], json!([{"Ref": "AlarmTopic"}]), "{id}");
+        }
+        assert!(alarm["AlarmDescription"].as_str().is_some_and(|text| text.ends_with('.')), "{id}");
+        assert!(alarm.get("TreatMissingData").is_some(), "{id} does not say what silence means");
+    }
+    // Somebody else announces that the alerter is ill.
+    let mail = json!([{"Protocol": "email", "Endpoint": {"Ref": "OperatorEmail"}}]);
+    assert_eq!(template.resource("AlarmTopic")["Properties"]["Subscription"], mail);
+
+    let runbook = file("infra/runbook.md");
+    let pages: Vec<&str> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let unique: BTreeSet<&str> = pages.iter().copied().collect();
+    assert_eq!(unique.len(), pages.len(), "a heading of the runbook stands there twice");
+    assert_eq!(unique, alarms.keys().copied().collect(), "left the runbook's headings, right the alarms");
+}
+
+#[test]
+fn every_function_has_a_log_group_of_its_own_that_forgets() {
+    let template = Template::read();
+    for (id, group) in template.of("AWS::Logs::LogGroup") {
+        assert_eq!(group["Properties"]["RetentionInDays"], json!({"Ref": "LogRetentionDays"}), "{id}");
+    }
+    for (folder, base, properties) in template.functions() {
+        template.resource(&format!("{base}LogGroup"));
+        assert_eq!(properties["LoggingConfig"]["LogGroup"], json!({"Ref": format!("{base}LogGroup")}), "{folder}");
+    }
+}
+
+#[test]
+fn every_function_has_a_role_of_its_own_and_nothing_beside_it() {
+    let template = Template::read();
+    for (folder, base, properties) in template.functions() {
+        // SAM would add managed policies for logs, queues and traces, each of them over `*`; with a role given it does not.
+        assert_eq!(arn_of(&properties["Role"]), Some(format!("{base}Role").as_str()), "{folder}");
+        let role = &template.resource(&format!("{base}Role"))["Properties"];
+        assert_eq!(role["ManagedPolicyArns"], json!([{"Ref": "TracingPolicy"}]), "{folder}");
+        let trusted = &role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"];
+        assert_eq!(*trusted, json!({"Service": "lambda.amazonaws.com"}), "{folder}");
+    }
+    // The one more is API Gateway's, for the account's logs; it accepts no smaller one than AWS's own policy.
+    assert_eq!(template.of("AWS::IAM::Role").count(), PIPELINE.len() + 1);
+}
+
+#[test]
+fn statements_name_single_actions_on_single_resources() {
+    let template = Template::read();
+    let mut exceptions = BTreeSet::new();
+    for (holder, statement) in template.statements() {
+        let sid = statement["Sid"].as_str().unwrap_or_else(|| panic!("{holder} has a statement without a name"));
+        let place = format!("{holder} {sid}");
+        assert!(statement.get("NotAction").is_none() && statement.get("NotResource").is_none(), "{place}");
+        let actions = texts(&statement["Action"]);
+        assert!(!actions.is_empty(), "{place}");
+        assert!(actions.iter().all(|action| !action.contains('*')), "{place}: {actions:?}");
+        for resource in many(&statement["Resource"]) {
+            if resource == "*" {
+                exceptions.insert((holder.to_owned(), sid.to_owned()));
+                continue;
+            }
+            // A denial may be as wide as it likes.
+            let wide = resource.to_string().contains('*') && statement["Effect"] == "Allow";
+            assert!(!wide, "{place} may touch {resource}");
+        }
+    }
+    let listed = WILDCARDS.iter().map(|(holder, sid, _)| ((*holder).to_owned(), (*sid).to_owned())).collect();
+    assert_eq!(exceptions, listed, "left the statements over `*`, right those with a reason");
+
+    let pinned =
+        &template.statements().into_iter().find(|(_, one)| one["Sid"] == "SendFromOneAddress").unwrap().1["Condition"];
+    assert_eq!(*pinned, json!({"StringEqualsIfExists": {"ses:FromAddress": {"Ref": "EmailFrom"}}}));
+    let denied = template.statements().into_iter().find(|(_, one)| one["Sid"] == "NeverToTopics").unwrap().1;
+    assert_eq!((&denied["Effect"], &denied["Action"]), (&json!("Deny"), &json!("sns:Publish")));
+}
+
+#[test]
+fn every_reach_into_the_table_names_its_keys() {
+    let template = Template::read();
+    let spelled = file("shared/store/src/keys.rs") + &file("shared/store/src/public.rs");
+    for (holder, statement) in template.statements() {
+        let actions = texts(&statement["Action"]);
+        let table = actions.iter().filter(|action| action.starts_with("dynamodb:")).count();
+        if table == 0 {
+            continue;
+        }
+        let place = format!("{holder} {}", statement["Sid"]);
+        assert_eq!(table, actions.len(), "{place} mixes services");
+        assert!(!actions.contains(&"dynamodb:Scan"), "{place}: there is no Scan");
+        let keys = texts(&statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]);
+        assert!(!keys.is_empty(), "{place} may touch every item");
+        for key in keys {
+            let prefix = key.strip_suffix('*').unwrap_or_else(|| panic!("{place}: {key} is no prefix"));
+            assert!(prefix.ends_with('#') && prefix.len() > 1, "{place}: {key} is wider than one kind of item");
+            assert!(spelled.contains(&format!("\"{prefix}")), "{place}: nothing in the store spells {key}");
+        }
+        let index = json!({"Fn::Sub": "${Table.Arn}/index/public"});
+        let public = statement["Resource"] == index;
+        assert!(public || arn_of(&statement["Resource"]) == Some("Table"), "{place}");
+        assert_eq!(
+            public,
+            holder == "StatusPageRole",
+            "{place}: the index is for the status page, the table for the others"
+        );
+        assert!(!public || actions == ["dynamodb:Query"], "{place}");
+    }
+}
+
+#[test]
+fn rights_follow_from_what_a_function_is_told() {
+    let template = Template::read();
+    for (folder, base, properties) in template.functions() {
+        let role = format!("{base}Role");
+        let own =
+            template.statements().into_iter().filter(|(holder, _)| *holder == role).map(|(_, statement)| statement);
+        let own: Vec<&Value> = own.collect();
+        let over = |action: &str| -> BTreeSet<String> {
+            let with = own.iter().filter(|statement| texts(&statement["Action"]).contains(&action));
+            with.flat_map(|statement| many(&statement["Resource"])).filter_map(arn_of).map(str::to_owned).collect()
+        };
+        let told = properties["Environment"]["Variables"].as_object().unwrap();
+        let told: Vec<(&String, Option<&str>)> =
+            told.iter().map(|(name, value)| (name, value["Ref"].as_str())).collect();
+        let queues = told.iter().filter(|(name, _)| name.ends_with("_QUEUE_URL"));
+        let queues: BTreeSet<String> = queues.map(|(_, queue)| queue.unwrap().to_owned()).collect();
+        assert_eq!(over("sqs:SendMessage"), queues, "{folder} may send to left and knows right");
+
+        let sources = template.events(properties, "SQS").into_iter();
+        let sources: BTreeSet<String> = sources.map(|source| arn_of(&source["Queue"]).unwrap().to_owned()).collect();
+        for action in ["ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility"] {
+            assert_eq!(over(&format!("sqs:{action}")), sources, "{folder} {action}");
+        }
+        for (name, queue) in &told {
+            if let (Some(stem), Some(queue)) = (name.strip_suffix("_QUEUE_URL"), queue) {
+                assert_eq!(format!("{}-queue", stem.to_lowercase().replace('_', "-")), kebab(queue), "{folder} {name}");
+            }
+        }
+
+        let knows_key = told.iter().any(|(name, _)| *name == "KMS_KEY_ID");
+        for action in ["kms:Decrypt", "kms:GenerateDataKey"] {
+            assert_eq!(over(action).contains("DataKey"), knows_key, "{folder} {action}");
+        }
+        let keys = own.iter().any(|statement| statement["Condition"].to_string().contains("DATAKEY#*"));
+        assert_eq!(keys, knows_key, "{folder}: the data keys go with the key that wraps them");
+        assert_eq!(over("logs:PutLogEvents"), BTreeSet::from([format!("{base}LogGroup")]), "{folder}");
+
+        let services: BTreeSet<&str> = own
+            .iter()
+            .flat_map(|statement| texts(&statement["Action"]))
+            .map(|action| action.split(':').next().unwrap())
+            .filter(|service| !matches!(*service, "logs" | "dynamodb" | "sqs" | "kms"))
+            .collect();
+        let expected: &[&str] = match folder.as_str() {
+            "deliver-email" => &["ses"],
+            "deliver-sms" => &["sns"],
+            _ => &[],
+        };
+        assert_eq!(services, expected.iter().copied().collect(), "{folder}");
+    }
+    for (holder, statement) in template.statements() {
+        if texts(&statement["Action"]).contains(&"kms:Decrypt") {
+            let context = &statement["Condition"]["StringEqualsIfExists"]["kms:EncryptionContext:purpose"];
+            assert_eq!(context, "tocsin-data-key", "{holder}");
+        }
+    }
+    assert!(file("shared/vault/src/keyring.rs").contains("(\"purpose\", \"tocsin-data-key\")"));
+}
+
+#[test]
+fn nothing_has_a_pinned_name() {
+    let template = Template::read();
+    for (id, resource) in template.section("Resources") {
+        let properties = resource["Properties"].as_object().unwrap();
+        for name in NAMES {
+            // A metric filter names the log group that it reads; that is no name of its own.
+            let reads = resource["Type"] == "AWS::Logs::MetricFilter" && name == "LogGroupName";
+            assert!(reads || !properties.contains_key(name), "{id} has a {name}: two stacks would not fit one account");
+        }
+        if let Some(name) = properties.get("Name") {
+            assert_eq!(*name, json!({"Ref": "AWS::StackName"}), "{id}");
+        }
+    }
+    for (id, filter) in template.of("AWS::Logs::MetricFilter") {
+        let space = &filter["Properties"]["MetricTransformations"][0]["MetricNamespace"];
+        assert_eq!(*space, json!({"Fn::Sub": "Tocsin/${AWS::StackName}"}), "{id}");
+    }
+}
+
+#[test]
+fn outputs_name_every_queue_and_function() {
+    let template = Template::read();
+    let outputs = template.section("Outputs");
+    for (id, _) in template.of("AWS::SQS::Queue") {
+        assert_eq!(outputs[&format!("{id}Url")]["Value"], json!({"Ref": id}));
+    }
+    for (id, _) in template.of("AWS::Serverless::Function") {
+        assert_eq!(outputs[&format!("{id}Name")]["Value"], json!({"Ref": id}));
+    }
+    for name in ["ApiUrl", "ApiId", "StatusPageUrl", "TableName", "DataKeyId", "AlarmTopicArn", "Region"] {
+        assert!(outputs.contains_key(name), "there is no output {name}");
+    }
+    let command = outputs["BootstrapCommand"]["Value"]["Fn::Sub"].as_str().unwrap();
+    assert!(command.starts_with("aws lambda invoke ") && command.contains("${PreferencesApiFunction}"), "{command}");
+    assert!(command.contains(r#"'{"bootstrap":"platform_admin"}'"#), "{command}");
+}
+
+#[test]
+fn only_the_local_stage_may_open_the_outbound_guard() {
+    let template = Template::read();
+    let rule = &template.0["Rules"]["LocalOnly"];
+    assert_eq!(rule["RuleCondition"], json!({"Fn::Not": [{"Fn::Equals": [{"Ref": "Stage"}, "local"]}]}));
+    for parameter in ["OutboundExceptions", "OutboundExtraRoot", "EmulatorUrl"] {
+        assert_eq!(template.0["Parameters"][parameter]["Default"], "", "{parameter}");
+        let empty = json!({"Fn::Equals": [{"Ref": parameter}, ""]});
+        let asserted = many(&rule["Assertions"]).into_iter().any(|assertion| assertion["Assert"] == empty);
+        assert!(asserted, "{parameter} may be set outside the local stage");
+    }
+    assert_ne!(template.0["Parameters"]["Stage"]["Default"], "local");
+}
+
+#[test]
+fn the_table_is_protected_and_shows_the_public_nothing_else() {
+    let template = Template::read();
+    for id in ["Table", "DataKey"] {
+        let resource = template.resource(id);
+        assert_eq!(resource["DeletionPolicy"], "RetainExceptOnCreate", "{id}");
+        assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{id}");
+    }
+    let table = &template.resource("Table")["Properties"];
+    let recovery = &table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"];
+    assert_eq!(*recovery, json!({"Ref": "PointInTimeRecovery"}));
+    assert_eq!(table["DeletionProtectionEnabled"], json!({"Ref": "DeletionProtection"}));
+    for parameter in ["PointInTimeRecovery", "DeletionProtection"] {
+        assert_eq!(template.0["Parameters"][parameter]["Default"], "true", "{parameter}");
+    }
+    assert_eq!(table["TimeToLiveSpecification"], json!({"AttributeName": "expires_at", "Enabled": true}));
+    let index = &table["GlobalSecondaryIndexes"][0];
+    assert_eq!(index["IndexName"], "public");
+    assert_eq!(index["Projection"], json!({"ProjectionType": "INCLUDE", "NonKeyAttributes": ["public_view"]}));
+    assert_eq!(many(&table["GlobalSecondaryIndexes"]).len(), 1);
+    assert_eq!(template.resource("DataKey")["Properties"]["EnableKeyRotation"], true);
+}
+
+#[test]
+fn every_route_asks_who_is_calling_unless_it_is_listed() {
+    let template = Template::read();
+    let mut open = BTreeSet::new();
+    let mut routes = BTreeSet::new();
+    for (folder, _, properties) in template.functions() {
+        for event in template.events(properties, "Api") {
+            let (method, path) = (event["Method"].as_str().unwrap(), event["Path"].as_str().unwrap());
+            assert_eq!(event["RestApiId"], json!({"Ref": "Api"}), "{path}");
+            assert!(routes.insert((method, path)), "{method} {path} stands there twice");
+            assert_ne!(method, "ANY", "{path}");
+            match event.get("Auth") {
+                None => {}
+                Some(auth) => {
+                    assert_eq!(*auth, json!({"Authorizer": "NONE"}), "{path}");
+                    open.insert((method, path));
+                }
+            }
+            // A function on the API cannot have the API's address in its environment: a cycle.
+            let told = properties["Environment"].to_string();
+            assert!(!told.contains("Api"), "{folder} knows the API that it stands behind");
+        }
+    }
+    assert_eq!(open, OPEN_ROUTES.into());
+    assert!(routes.contains(&("POST", "/v1/incidents")) && routes.contains(&("POST", "/v1/intake/{format}")));
+
+    let api = &template.resource("Api")["Properties"];
+    assert_eq!(api["Auth"]["DefaultAuthorizer"], "Token");
+    let authorizer = &api["Auth"]["Authorizers"]["Token"];
+    assert_eq!(arn_of(&authorizer["FunctionArn"]), Some("AuthorizerFunction"));
+    assert_eq!(authorizer["Identity"]["Headers"], json!(["Authorization"]));
+    let cache = &template.0["Parameters"]["AuthorizerCacheSeconds"];
+    assert_eq!((&cache["Default"], &cache["MaxValue"]), (&json!(0), &json!(60)));
+    // The path holds ids and the tokens of links; the caller's address is nobody's business.
+    let logged = api["AccessLogSetting"]["Format"].as_str().unwrap();
+    for forbidden in ["$context.path", "sourceIp", "userAgent", "caller", "$context.identity"] {
+        assert!(!logged.contains(forbidden), "access logs hold {forbidden}");
+    }
+    assert!(logged.contains("$context.resourcePath"));
+    assert_eq!(api["MethodSettings"][0]["DataTraceEnabled"], false);
+    assert_eq!(api["MethodSettings"][0]["LoggingLevel"], "OFF");
+}
+
+#[test]
+fn what_the_api_answers_itself_is_a_problem_document() {
+    let template = Template::read();
+    let answers = template.resource("Api")["Properties"]["GatewayResponses"].as_object().unwrap();
+    for expected in ["UNAUTHORIZED", "ACCESS_DENIED", "MISSING_AUTHENTICATION_TOKEN", "REQUEST_TOO_LARGE", "THROTTLED"]
+    {
+        assert!(answers.contains_key(expected), "{expected}");
+    }
+    assert!(answers.contains_key("DEFAULT_4XX") && answers.contains_key("DEFAULT_5XX"));
+    // Alertmanager drops what gets a 429.
+    assert_eq!(answers["THROTTLED"]["StatusCode"], 503);
+    assert_eq!(answers["THROTTLED"]["ResponseParameters"]["Headers"]["Retry-After"], "'5'");
+    let local: BTreeMap<&str, &Value> = template
+        .of("AWS::ApiGateway::GatewayResponse")
+        .map(|(_, answer)| (answer["Properties"]["ResponseType"].as_str().unwrap(), &answer["Properties"]))
+        .collect();
+    assert_eq!(local.len(), answers.len());
+    for (kind, answer) in answers {
+        let headers = answer["ResponseParameters"]["Headers"].as_object().unwrap();
+        assert_eq!(headers["Content-Type"], "'application/problem+json'", "{kind}");
+        let found = answer["ResponseTemplates"]["application/json"]["Fn::FindInMap"].as_array().unwrap();
+        let body = &template.0["Mappings"]["Problem"][found[1].as_str().unwrap()]["Body"];
+        let body: Value =
+            serde_json::from_str(body.as_str().unwrap()).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        assert!(body["title"].is_string() && body["detail"].is_string(), "{kind}");
+        if let Some(status) = answer.get("StatusCode") {
+            assert_eq!(body["status"], *status, "{kind}");
+        }
+        // The emulator is told the same once more.
+        let twin = local[kind.as_str()];
+        assert_eq!(twin["ResponseTemplates"], answer["ResponseTemplates"], "{kind}");
+        assert_eq!(twin.get("StatusCode").map(number), answer.get("StatusCode").map(number), "{kind}");
+        for (name, value) in headers {
+            assert_eq!(twin["ResponseParameters"][format!("gatewayresponse.header.{name}")], *value, "{kind} {name}");
+        }
+    }
+    for (id, resource) in template.section("Resources") {
+        let local = id.starts_with("Local");
+        assert_eq!(resource.get("Condition") == Some(&json!("OnEmulator")), local, "{id}");
+    }
+}
+
+#[test]
+fn send_rates_are_what_their_names_say() {
+    let template = Template::read();
+    let rates = template.0["Mappings"]["SendRate"].as_object().unwrap();
+    for parameter in ["EmailSendRate", "SmsSendRate"] {
+        let allowed: BTreeSet<&str> =
+            texts(&template.0["Parameters"][parameter]["AllowedValues"]).into_iter().collect();
+        assert_eq!(allowed, rates.keys().map(String::as_str).collect(), "{parameter}");
+    }
+    for (rate, row) in rates {
+        let interval = number(&row["IntervalMs"]);
+        let environments = number(&row["Urgent"]) + number(&row["Bulk"]);
+        // The emulator hands numbers of a mapping to Lambda as numbers, where a variable must be text.
+        assert!(row["IntervalMs"].is_string(), "{rate}");
+        assert!(number(&row["Urgent"]) >= 2 && number(&row["Bulk"]) >= 2, "{rate}: Lambda takes no less than 2");
+        match rate.parse::<u64>() {
+            Ok(rate) => assert_eq!(environments * 1_000 / interval, rate, "{rate}"),
+            Err(_) => assert_eq!((rate.as_str(), interval), ("none", 0)),
+        }
+        // The last of a batch waits for its turn and must still be sent within the function's 8 seconds.
+        assert!((number(&row["BatchSize"]) - 1) * interval <= 4_000, "{rate}");
+    }
+}
+
+#[test]
+fn release_is_started_for_every_due_shard_each_minute() {
+    let template = Template::read();
+    let ids = file("shared/domain/src/ids.rs");
+    let shards = ids.lines().find_map(|line| line.strip_prefix("pub const DUE_SHARDS: u16 = ")).unwrap();
+    let shards: u64 = shards.trim_end_matches(';').parse().unwrap();
+    let properties = &template.resource("ReleaseFunction")["Properties"];
+    let started: BTreeSet<String> = template
+        .events(properties, "Schedule")
+        .into_iter()
+        .map(|event| {
+            assert_eq!(event["Schedule"], "rate(1 minute)");
+            event["Input"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(started, (0..shards).map(|shard| json!({ "shard": shard }).to_string()).collect());
+    assert!(number(&properties["Timeout"]) < 60, "two runs of a shard would meet");
+    assert_eq!(properties["EventInvokeConfig"]["MaximumRetryAttempts"], 0);
+}
+
+#[test]
+fn what_checkov_may_not_ask_has_a_reason() {
+    let template = Template::read();
+    let reasons = template.0["Metadata"]["CheckovSkips"].as_object().unwrap();
+    assert!(reasons.len() <= 10, "{} skips", reasons.len());
+    assert!(reasons.values().all(|reason| reason.as_str().is_some_and(|text| text.len() > 40)));
+    let config = plain(serde_norway::from_str(&file("infra/local/checkov.yaml")).unwrap());
+    let skipped: BTreeSet<&str> = texts(&config["skip-check"]).into_iter().collect();
+    assert_eq!(skipped, reasons.keys().map(String::as_str).collect());
+}
+
+#[test]
+fn sam_is_told_what_every_stage_needs() {
+    let config = file("samconfig.toml");
+    for stage in ["default", "local", "prod"] {
+        assert!(config.contains(&format!("[{stage}.validate.parameters]\nlint = true\n")), "{stage}");
+        let deploy =
+            config.split(&format!("[{stage}.deploy.parameters]\n")).nth(1).unwrap_or_else(|| panic!("{stage}"));
+        let deploy = deploy.split("\n[").next().unwrap();
+        assert!(deploy.contains("capabilities = \"CAPABILITY_IAM\"\nresolve_s3 = true\n"), "{stage}");
+    }
+    // SAM's cache looks at functions/<name> only: after a change in shared/ it would ship an old binary.
+    assert!(!config.contains("cached = true"));
+    let pinned = |line: &&str| !line.starts_with('#') && (line.contains("s3_bucket") || line.contains("arn:"));
+    assert_eq!(config.lines().find(pinned), None, "samconfig.toml names something of one account");
+}
