@@ -1,1 +1,255 @@
-//! tests
+//! What the end-to-end tests share: the stack that `cargo xtask test` brought up, seen only from outside. Tests speak to it as
+//! upstreams, tenants and receivers do; what only an operator can do goes through `tests/tools/aws.py`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "this is part of the tests, which fail by a panic"
+)]
+
+pub mod http;
+pub mod receive;
+pub mod tenant;
+pub mod wire;
+
+use http::Answer;
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A part of every message text that tests post: no log may hold it.
+pub const BODY_MARK: &str = "zq-words-of-the-source";
+
+/// A stack that is up.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// `outputs.json`.
+    pub outputs: Value,
+    place: PathBuf,
+}
+
+/// The stack, or a return with the reason why the test does nothing.
+#[macro_export]
+macro_rules! stack {
+    () => {
+        match $crate::Stack::find() {
+            Some(stack) => stack,
+            None => return,
+        }
+    };
+}
+
+impl Stack {
+    /// The stack of `TOCSIN_OUTPUTS`. Without it a test says so and is over.
+    #[must_use]
+    pub fn find() -> Option<Self> {
+        let Some(file) = std::env::var_os("TOCSIN_OUTPUTS") else {
+            eprintln!("skipped: needs a stack; run cargo xtask test");
+            return None;
+        };
+        let file = PathBuf::from(file);
+        let text = std::fs::read_to_string(&file).expect("TOCSIN_OUTPUTS names a file that cannot be read");
+        let outputs = serde_json::from_str(&text).expect("TOCSIN_OUTPUTS is not JSON");
+        Some(Self { outputs, place: file.parent().expect("a file is in a folder").to_path_buf() })
+    }
+
+    /// A text of `outputs.json`, by JSON pointer.
+    #[must_use]
+    pub fn text(&self, pointer: &str) -> String {
+        let found = self.outputs.pointer(pointer).and_then(Value::as_str);
+        found.unwrap_or_else(|| panic!("outputs.json has no {pointer}")).to_owned()
+    }
+
+    /// A folder for what a test needs besides; gone with the stack's own.
+    #[must_use]
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.place.join("tests").join(name);
+        std::fs::create_dir_all(&folder).expect("a folder beside outputs.json can be made");
+        folder
+    }
+
+    /// Notes what no log may hold; the last test reads the list.
+    pub fn secret(&self, text: &str) {
+        let file = self.folder("secrets").join("list.txt");
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+        file.write_all(format!("{text}\n").as_bytes()).unwrap();
+    }
+
+    /// Everything noted by [`Stack::secret`].
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.folder("secrets").join("list.txt")).unwrap_or_default();
+        text.lines().filter(|line| line.len() > 5).map(str::to_owned).collect()
+    }
+
+    /// A request to the API with a bearer token, which may be empty: then without.
+    #[must_use]
+    pub fn call(&self, method: &str, path: &str, token: &str, body: Option<&Value>) -> Answer {
+        self.call_with(method, path, token, &[], body)
+    }
+
+    /// As [`Stack::call`], with more headers.
+    #[must_use]
+    pub fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let text = body.map(Value::to_string);
+        self.raw(method, path, token, headers, text.as_deref().map(str::as_bytes))
+    }
+
+    /// As [`Stack::call_with`], with a body that need not be JSON.
+    #[must_use]
+    pub fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Answer {
+        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.text("/api_url")) };
+        let bearer = format!("Bearer {token}");
+        let mut all = Vec::new();
+        if !token.is_empty() {
+            all.push(("authorization", bearer.as_str()));
+        }
+        if body.is_some() {
+            all.push(("content-type", "application/json"));
+        }
+        all.extend_from_slice(headers);
+        http::send(method, &url, &all, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// The token of the monitor that may post for everybody.
+    #[must_use]
+    pub fn monitor(&self) -> String {
+        self.text("/tokens/intake")
+    }
+
+    /// The token of the platform's admin.
+    #[must_use]
+    pub fn admin(&self) -> String {
+        self.text("/tokens/platform_admin")
+    }
+
+    /// Posts an event as the monitor and gives back its id. `message` gets [`BODY_MARK`] so that the logs can be searched.
+    #[must_use]
+    pub fn post(&self, event: Value) -> String {
+        self.post_as(&self.monitor(), event)
+    }
+
+    /// As [`Stack::post`], with a token.
+    #[must_use]
+    pub fn post_as(&self, token: &str, mut event: Value) -> String {
+        let message = event["message"].as_str().unwrap_or("Nothing more is known.").to_owned();
+        event["message"] = json!(format!("{message} {BODY_MARK}"));
+        if event.get("source").is_none() {
+            event["source"] = json!("e2e");
+        }
+        let answer = self.call("POST", "/v1/incidents", token, Some(&event));
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        answer.json()["event_id"].as_str().unwrap().to_owned()
+    }
+
+    /// What became of an event, once it is known.
+    #[must_use]
+    pub fn event(&self, id: &str) -> Value {
+        wait("the event to be classified", Duration::from_secs(90), || {
+            let answer = self.call("GET", &format!("/v1/events/{id}"), &self.monitor(), None);
+            match answer.status {
+                200 => Some(answer.json()),
+                404 => None,
+                other => panic!("GET /v1/events/{id} answered {other}: {}", answer.body),
+            }
+        })
+    }
+
+    /// The incident that an event opened or changed.
+    #[must_use]
+    pub fn incident_of(&self, event: &str) -> String {
+        let known = self.event(event);
+        let id = known.pointer("/incidents/0/incident_id").and_then(Value::as_str);
+        id.unwrap_or_else(|| panic!("the event made no incident: {known}")).to_owned()
+    }
+
+    /// Runs a command of `tests/tools/aws.py` and gives back what it printed as JSON.
+    #[must_use]
+    pub fn aws(&self, arguments: &[&str]) -> Value {
+        let tool = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools/aws.py");
+        let mut command = Command::new(self.text("/python"));
+        command.arg(tool).args(arguments);
+        command.env("AWS_ENDPOINT_URL", self.text("/emulator_url")).env("AWS_DEFAULT_REGION", self.text("/region"));
+        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").env_remove("AWS_PROFILE");
+        let output = command.stdin(Stdio::null()).output().expect("Python can be started");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "aws.py {arguments:?} failed:\n{error}");
+        serde_json::from_slice(&output.stdout).expect("aws.py prints JSON")
+    }
+
+    /// The folder of this repository's build results.
+    #[must_use]
+    pub fn target(&self) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target")
+    }
+}
+
+/// Asks again and again until there is an answer.
+pub fn wait<T>(what: &str, at_most: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(150);
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(begun.elapsed() < at_most, "waited {} s for {what}", at_most.as_secs());
+        std::thread::sleep(pause);
+        pause = (pause * 3 / 2).min(Duration::from_millis(1_500));
+    }
+}
+
+/// Sleeps.
+pub fn pause(seconds: u64) {
+    std::thread::sleep(Duration::from_secs(seconds));
+}
+
+/// A name that no other test has: a letter and ten of `[a-z0-9]`, safe in tenant ids, titles, addresses and texts.
+#[must_use]
+pub fn unique() -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnopqrstuvwxyz2345678";
+    let name: String = random::<10>().iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
+    format!("z{name}")
+}
+
+/// Random bytes.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut source = std::fs::File::open("/dev/urandom").expect("this machine has /dev/urandom");
+    source.read_exact(&mut bytes).expect("/dev/urandom does not end");
+    bytes
+}
+
+/// An instant as the table's keys and the API write days: today in UTC as `2026-11-23`.
+#[must_use]
+pub fn today() -> String {
+    let output = Command::new("date").args(["-u", "+%F"]).output().expect("`date` can be started");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// RFC 3339 of now and so many seconds.
+#[must_use]
+pub fn in_seconds(seconds: i64) -> String {
+    let when = format!("{seconds} seconds");
+    let output = Command::new("date").args(["-u", "-d", &when, "+%FT%TZ"]).output().expect("`date` can be started");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}

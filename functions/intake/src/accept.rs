@@ -253,7 +253,7 @@ async fn send(app: &App, messages: Vec<IncidentReceived>) -> Result<(), Problem>
         });
     }
     app.queues.send_all(&app.config.classify_queue_url, outgoing).await.map_err(|unsent| {
-        tracing::error!(unsent = unsent.indices.len(), of = unsent.of, "events could not be queued");
+        tracing::error!(error = %unsent, "events could not be queued");
         Problem::unavailable()
     })
 }

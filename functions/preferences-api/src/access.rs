@@ -12,6 +12,7 @@ use domain::vocabulary::Channel;
 use runtime::http::{Caller, Problem};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use store::StoreError;
 use store::tenants::Saved;
 
@@ -109,8 +110,13 @@ impl Limited {
 
     /// What `current` becomes when this merge patch is applied to it.
     pub(crate) fn patched<T: DeserializeOwned>(&self, current: &impl Serialize) -> Result<T, Problem> {
+        let patch: Value = self.parse()?;
+        if !patch.is_object() {
+            let detail = "must be a JSON object with the members that change (RFC 7396)";
+            return Err(Problem::fields(vec![FieldError::new("", detail)]));
+        }
         let mut document = serde_json::to_value(current).map_err(|_| Problem::internal())?;
-        crate::patch::merge(&mut document, self.parse()?);
+        crate::patch::merge(&mut document, patch);
         let bytes = serde_json::to_vec(&document).map_err(|_| Problem::internal())?;
         contracts::problem::parse(&bytes).map_err(|error| Problem::fields(vec![error]))
     }
@@ -169,7 +175,7 @@ pub(crate) fn table(error: StoreError) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn headers(tags: &[&str]) -> HeaderMap {
         tags.iter().map(|tag| (header::IF_MATCH, HeaderValue::from_str(tag).unwrap())).collect()

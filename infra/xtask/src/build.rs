@@ -18,17 +18,32 @@ pub(crate) fn functions() -> Result<Vec<String>, Fault> {
     Ok(names)
 }
 
-/// Builds the functions and the receivers in the quick profile. Gives back the folder of the binaries.
-pub(crate) fn quick() -> Result<PathBuf, Fault> {
-    let mut packages = functions()?;
-    packages.push("receivers".to_owned());
-    let chosen: Vec<String> = packages.iter().flat_map(|name| ["-p".to_owned(), name.clone()]).collect();
+/// What a build is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    /// The binaries of the functions and the receivers.
+    Stack,
+    /// Those and every test, so that features are the same and nothing is built twice.
+    Tests,
+}
+
+/// Builds in the quick profile, in one cargo call. Gives back the folder of the binaries.
+pub(crate) fn quick(what: For) -> Result<PathBuf, Fault> {
+    let mut chosen = Vec::new();
+    if what == For::Stack {
+        for name in functions()?.into_iter().chain(["receivers".to_owned()]) {
+            chosen.extend(["-p".to_owned(), name]);
+        }
+    } else {
+        chosen.push("--workspace".to_owned());
+    }
     let total = total(&chosen);
     let started = Instant::now();
-    say(&format!("  building {} binaries ({total} crates) in one cargo call", packages.len()));
+    say(&format!("  building ({total} crates) in one cargo call"));
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root()).args(["build", "--profile", "local", "--bins", "--message-format=json-render-diagnostics"]);
-    command.args(&chosen).arg("--quiet").stdin(Stdio::null()).stdout(Stdio::piped());
+    command.current_dir(root()).args(["build", "--quiet", "--message-format=json-render-diagnostics"]).args(&chosen);
+    command.arg(if what == For::Stack { "--bins" } else { "--all-targets" });
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn()?;
     let mut done = BTreeSet::new();
     let mut told = Instant::now();
@@ -53,7 +68,7 @@ pub(crate) fn quick() -> Result<PathBuf, Fault> {
     }
     progress("");
     say(&format!("  built in {} s", started.elapsed().as_secs()));
-    Ok(root().join("target/local"))
+    Ok(root().join("target/debug"))
 }
 
 fn state(done: usize, total: usize, started: Instant) -> String {

@@ -13,7 +13,7 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
     say("Tocsin: all tests from nothing, on a stack of their own with IAM enforced (about 20 minutes the first time).");
     python::prerequisites()?;
     python::debian("prometheus-alertmanager", "prometheus-alertmanager")?;
-    let outputs = stack::create("test-stack", true)?;
+    let outputs = stack::create("test-stack", crate::build::For::Tests, true)?;
     let place = stack::place("test-stack").join("outputs.json");
     say(&format!("▸ tests ({})", outputs.get("api_url").and_then(|url| url.as_str()).unwrap_or_default()));
     let nextest = output(Command::new(env!("CARGO")).args(["nextest", "--version"])).is_some();

@@ -34,7 +34,7 @@ pub(crate) fn up(detach: bool) -> Result<(), Fault> {
         return demo::explain(&outputs("local")?);
     }
     python::prerequisites()?;
-    let outputs = create("local", detach)?;
+    let outputs = create("local", build::For::Stack, detach)?;
     demo::post(&outputs)?;
     demo::table(&outputs)?;
     demo::explain(&outputs)?;
@@ -51,22 +51,22 @@ pub(crate) fn up(detach: bool) -> Result<(), Fault> {
 }
 
 /// Builds, starts, deploys and seeds a stack. A failure leaves no process.
-pub(crate) fn create(name: &str, detach: bool) -> Result<Value, Fault> {
+pub(crate) fn create(name: &str, what: build::For, detach: bool) -> Result<Value, Fault> {
     drop(down(name));
     let place = place(name);
     std::fs::create_dir_all(place.join("logs"))?;
-    let made = try_create(name, &place, detach);
+    let made = try_create(name, &place, what, detach);
     if made.is_err() {
         drop(down(name));
     }
     made
 }
 
-fn try_create(name: &str, place: &Path, detach: bool) -> Result<Value, Fault> {
+fn try_create(name: &str, place: &Path, what: build::For, detach: bool) -> Result<Value, Fault> {
     say("▸ environments (PyPI, about 200 MB the first time) and binaries");
     // pip waits for the network while cargo works.
     let environments = std::thread::spawn(|| Ok::<_, Fault>((python::environment("emulator")?, python::environment("sam")?)));
-    let binaries = build::quick()?;
+    let binaries = build::quick(what)?;
     let (emulator_bin, sam_bin) =
         environments.join().map_err(|_| Fault::new("making the environments panicked", "cargo xtask up"))??;
 

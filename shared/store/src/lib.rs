@@ -174,8 +174,10 @@ impl Table {
 
     /// Every item of `pk` whose sort key begins with `prefix`.
     pub(crate) async fn query_prefix(&self, pk: &str, prefix: &str) -> Result<Vec<Item>, StoreError> {
-        // U+10FFFF sorts after every character that a key holds.
-        self.query(pk, prefix, &format!("{prefix}\u{10ffff}"), usize::MAX).await
+        // DynamoDB takes no empty key, so "everything" begins at the least character. U+10FFFF sorts after every character
+        // that a key holds.
+        let from = if prefix.is_empty() { "\u{1}" } else { prefix };
+        self.query(pk, from, &format!("{prefix}\u{10ffff}"), usize::MAX).await
     }
 
     /// Runs a transaction. `Ok(None)` is done; `Ok(Some(places))` are the places whose condition failed, with the items

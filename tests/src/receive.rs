@@ -1,0 +1,85 @@
+//! What arrived: e-mails and texts at the emulator, requests at the receivers.
+
+use crate::{Stack, http};
+use serde_json::{Value, json};
+
+/// One message that arrived somewhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Arrival {
+    /// `email`, `sms`, or the path of a receiver.
+    pub channel: String,
+    /// The address, the number, or the path.
+    pub to: String,
+    /// Its words: subject and text, the text, or the body.
+    pub text: String,
+}
+
+impl Stack {
+    fn look(&self, url: &str) -> Value {
+        http::send("GET", url, &[], None).map(|answer| answer.json()).unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    /// Every e-mail whose subject or text holds `mark`.
+    #[must_use]
+    pub fn mails(&self, mark: &str) -> Vec<Arrival> {
+        let all = self.look(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
+        let mut found = Vec::new();
+        for message in records(&all["messages"]) {
+            let words = format!("{}\n{}", text(message, "/Subject"), text(message, "/BodyText"));
+            if words.contains(mark) {
+                found.push(Arrival { channel: "email".into(), to: text(message, "/To/0"), text: words });
+            }
+        }
+        found
+    }
+
+    /// Every text message to a number.
+    #[must_use]
+    pub fn texts(&self, phone: &str) -> Vec<Arrival> {
+        let all = self.look(&format!("{}/_ministack/sns/sms-messages", self.text("/emulator_url")));
+        let messages = records(&all["sms_messages"]).into_iter();
+        let messages = messages.filter(|message| text(message, "/PhoneNumber") == phone);
+        let words = |message: &Value| text(message, "/Message");
+        messages.map(|m| Arrival { channel: "sms".into(), to: phone.to_owned(), text: words(m) }).collect()
+    }
+
+    /// What a receiver got: `[{received_at, method, path, headers, body}]`; everything for an empty path.
+    #[must_use]
+    pub fn inbox(&self, path: &str) -> Vec<Value> {
+        let all = self.look(&format!("{}/inbox{path}", self.text("/control_url")));
+        all.as_array().cloned().unwrap_or_default()
+    }
+
+    /// Tells a receiver how to behave from now on.
+    pub fn behave(&self, path: &str, behaviour: Value) {
+        let url = format!("{}/behave{path}", self.text("/control_url"));
+        let answer = http::send("PUT", &url, &[], Some(behaviour.to_string().as_bytes())).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+
+    /// Tells a receiver to be well again.
+    pub fn heal(&self, path: &str) {
+        drop(http::send("DELETE", &format!("{}/behave{path}", self.text("/control_url")), &[], None).unwrap());
+    }
+}
+
+/// All records of lists within objects, however deep: the emulator groups by account, region or number.
+fn records(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(list) => list.iter().collect(),
+        Value::Object(map) => map.values().flat_map(records).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A text by pointer; empty where there is none.
+#[must_use]
+pub fn text(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// The JSON body of what a receiver got.
+#[must_use]
+pub fn body(request: &Value) -> Value {
+    serde_json::from_str(request["body"].as_str().unwrap_or_default()).unwrap_or(json!(null))
+}

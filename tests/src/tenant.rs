@@ -1,0 +1,327 @@
+//! A tenant of a test: made through the API, with people and endpoints that no other test has.
+
+use crate::http::Answer;
+use crate::receive::{Arrival, text};
+use crate::{Stack, pause, random, unique, wait};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The four roles.
+pub const ROLES: [&str; 4] = ["org_admin", "billing_admin", "tech_devops", "support_manager"];
+
+/// A tenant.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// The stack it is on.
+    pub stack: Stack,
+    /// Its id.
+    pub id: String,
+    /// Its admin's token.
+    pub token: String,
+    /// Its recipients.
+    pub people: Vec<Person>,
+    /// Its integrations.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A recipient.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// Its id.
+    pub id: String,
+    /// Its one role.
+    pub role: String,
+    /// Its address.
+    pub email: String,
+    /// Its number.
+    pub phone: String,
+}
+
+/// An integration.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: String,
+    /// `slack`, `teams` or `webhook`.
+    pub kind: String,
+    /// Its one audience.
+    pub role: String,
+    /// The receiver's path.
+    pub path: String,
+    /// A webhook's secret.
+    pub secret: String,
+}
+
+/// Who got what: `role channel`, and how often.
+pub type Got = BTreeMap<String, usize>;
+
+impl Stack {
+    /// A fresh tenant without anybody in it; every category on, every channel ticked that the matrix and the plan give.
+    #[must_use]
+    pub fn tenant(&self, plan: &str) -> Tenant {
+        let id = unique();
+        let admin = self.admin();
+        let body = json!({"name": format!("Tenant {id}"), "plan": plan, "zone": "Asia/Kolkata"});
+        let answer = self.call("PUT", &format!("/v1/tenants/{id}"), &admin, Some(&body));
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        let token = self.token(json!({"name": "e2e", "tenants": [id],
+            "scopes": ["alerts:read", "alerts:manage", "incidents:write"]}));
+        let token = text(&token, "/token");
+        let tenant = Tenant { stack: self.clone(), id, token, people: Vec::new(), endpoints: Vec::new() };
+        let ticks = |all: &[&str]| -> Vec<String> {
+            let included: &[&str] = match plan {
+                "starter" => &["email"],
+                "business" => &["email", "chat", "webhook"],
+                _ => &["email", "sms", "chat", "webhook"],
+            };
+            all.iter().filter(|channel| included.contains(channel)).map(|channel| (*channel).to_owned()).collect()
+        };
+        tenant.set(json!({"categories": {
+            "infrastructure": {"enabled": true, "channels": ticks(&["email", "sms", "chat", "webhook"])},
+            "billing": {"enabled": true, "channels": ticks(&["email", "sms", "chat"])},
+            "configurable": {"enabled": true, "channels": ticks(&["email", "chat", "webhook"])},
+        }}));
+        tenant
+    }
+
+    /// A tenant on the top plan with a person in each role and a Slack, a Teams and a webhook integration for each.
+    #[must_use]
+    pub fn full_tenant(&self) -> Tenant {
+        let mut tenant = self.tenant("enterprise");
+        for role in ROLES {
+            tenant.person(role, &["configurable_email"]);
+            for kind in ["slack", "teams", "webhook"] {
+                tenant.endpoint(kind, role);
+            }
+        }
+        tenant
+    }
+
+    /// A token as the platform's admin issues it.
+    #[must_use]
+    pub fn token(&self, body: Value) -> Value {
+        let answer = self.call("POST", "/v1/tokens", &self.admin(), Some(&body));
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        let issued = answer.json();
+        self.secret(&text(&issued, "/token"));
+        issued
+    }
+}
+
+impl Tenant {
+    /// A path of this tenant's.
+    #[must_use]
+    pub fn path(&self, rest: &str) -> String {
+        format!("/v1/tenants/{}{rest}", self.id)
+    }
+
+    /// Asks as this tenant's admin.
+    #[must_use]
+    pub fn get(&self, rest: &str) -> Value {
+        let answer = self.stack.call("GET", &self.path(rest), &self.token, None);
+        assert_eq!(answer.status, 200, "GET {rest}: {}", answer.body);
+        answer.json()
+    }
+
+    /// Patches what stands at a path, based on what is there now.
+    #[must_use]
+    pub fn patch(&self, rest: &str, patch: &Value) -> Answer {
+        let path = self.path(rest);
+        let current = self.stack.call("GET", &path, &self.token, None);
+        let tag = current.header("etag").expect("what can be written has an ETag").to_owned();
+        // The platform's admin: a tenant's own may not choose a plan.
+        self.stack.call_with("PATCH", &path, &self.stack.admin(), &[("if-match", &tag)], Some(patch))
+    }
+
+    /// Patches the settings.
+    pub fn set(&self, patch: Value) {
+        let answer = self.patch("/settings", &patch);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+
+    /// Adds a confirmed recipient with an address and a number.
+    pub fn person(&mut self, role: &str, opt_ins: &[&str]) -> Person {
+        self.person_with(role, json!({"opt_ins": opt_ins}))
+    }
+
+    /// As [`Tenant::person`], with more fields.
+    pub fn person_with(&mut self, role: &str, more: Value) -> Person {
+        let email = format!("{}@{}.test", unique(), self.id);
+        // Numbers that are reserved for fiction: 555-01xx in any area.
+        let [a, b, c] = random::<3>();
+        let area = 201 + (u32::from(a) * 256 + u32::from(b)) % 700;
+        let phone = format!("+1{area}55501{:02}", c % 100);
+        let mut body = json!({"name": format!("{} {role}", self.id), "email": email, "phone": phone, "roles": [role],
+            "confirmed": true});
+        for (name, value) in more.as_object().into_iter().flatten() {
+            body[name] = value.clone();
+        }
+        let answer = self.stack.call("POST", &self.path("/recipients"), &self.stack.admin(), Some(&body));
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        self.stack.secret(&email);
+        self.stack.secret(&phone);
+        let person = Person { id: text(&answer.json(), "/id"), role: role.to_owned(), email, phone };
+        self.people.push(person.clone());
+        person
+    }
+
+    /// Adds an integration with a receiver of its own.
+    pub fn endpoint(&mut self, kind: &str, role: &str) -> Endpoint {
+        self.endpoint_with(kind, role, json!({}))
+    }
+
+    /// As [`Tenant::endpoint`], with more fields.
+    pub fn endpoint_with(&mut self, kind: &str, role: &str, more: Value) -> Endpoint {
+        let path = format!("/{kind}/{}/{}", self.id, unique());
+        let url = format!("{}{path}", self.stack.text("/receivers_url"));
+        let mut body = json!({"name": format!("{kind} {role}"), "kind": kind, "url": url, "audiences": [role]});
+        for (name, value) in more.as_object().into_iter().flatten() {
+            body[name] = value.clone();
+        }
+        let answer = self.stack.call("POST", &self.path("/integrations"), &self.token, Some(&body));
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        let made = answer.json();
+        self.stack.secret(&path);
+        let secret = text(&made, "/secret");
+        if !secret.is_empty() {
+            self.stack.secret(&secret);
+        }
+        let endpoint = Endpoint { id: text(&made, "/id"), kind: kind.to_owned(), role: role.to_owned(), path, secret };
+        self.endpoints.push(endpoint.clone());
+        endpoint
+    }
+
+    /// Everything that reached this tenant's destinations with `mark` in its words.
+    #[must_use]
+    pub fn arrivals(&self, mark: &str) -> Vec<Arrival> {
+        let mails = self.stack.mails(mark);
+        let mut found = Vec::new();
+        for person in &self.people {
+            found.extend(mails.iter().filter(|mail| mail.to == person.email).cloned());
+            found.extend(self.stack.texts(&person.phone).into_iter().filter(|sms| sms.text.contains(mark)));
+        }
+        for endpoint in &self.endpoints {
+            for request in self.stack.inbox(&endpoint.path) {
+                let words = text(&request, "/body");
+                if words.contains(mark) {
+                    found.push(Arrival { channel: endpoint.kind.clone(), to: endpoint.path.clone(), text: words });
+                }
+            }
+        }
+        found
+    }
+
+    /// [`Tenant::arrivals`] as `role channel` with counts.
+    #[must_use]
+    pub fn got(&self, mark: &str) -> Got {
+        let mut got = Got::new();
+        for arrival in self.arrivals(mark) {
+            let person = self.people.iter().find(|person| person.email == arrival.to || person.phone == arrival.to);
+            let endpoint = self.endpoints.iter().find(|endpoint| endpoint.path == arrival.to);
+            let role = person.map(|p| p.role.clone()).or(endpoint.map(|e| e.role.clone())).unwrap_or_default();
+            *got.entry(format!("{role} {}", arrival.channel)).or_default() += 1;
+        }
+        got
+    }
+
+    /// The incident as this tenant sees it.
+    #[must_use]
+    pub fn incident(&self, id: &str) -> Value {
+        self.get(&format!("/incidents/{id}"))
+    }
+
+    /// Waits until `update` is planned and everything that was to be delivered for it is over; gives back the incident.
+    #[must_use]
+    pub fn settled(&self, incident: &str, update: u64) -> Value {
+        self.settled_within(incident, update, Duration::from_secs(120))
+    }
+
+    /// As [`Tenant::settled`], with a time of its own.
+    #[must_use]
+    pub fn settled_within(&self, incident: &str, update: u64, at_most: Duration) -> Value {
+        let mut last = Value::Null;
+        let begun = std::time::Instant::now();
+        loop {
+            let answer = self.stack.call("GET", &self.path(&format!("/incidents/{incident}")), &self.token, None);
+            if answer.status == 200 {
+                last = answer.json();
+                if is_settled(&last, update) {
+                    return last;
+                }
+            }
+            assert!(begun.elapsed() < at_most, "update {update} of {incident} is not over: {last:#}");
+            std::thread::sleep(Duration::from_millis(400));
+        }
+    }
+
+    /// Asserts that exactly `expected` arrived with `mark`, once each, and nothing more for a while.
+    pub fn expect(&self, mark: &str, expected: &[&str], quiet: u64) {
+        let expected: Got = expected.iter().map(|line| ((*line).to_owned(), 1)).collect();
+        self.expect_counts(mark, &expected, quiet);
+    }
+
+    /// As [`Tenant::expect`], with counts.
+    pub fn expect_counts(&self, mark: &str, expected: &Got, quiet: u64) {
+        let got = self.got(mark);
+        if got != *expected {
+            // The ledger is written after the send, but the receivers' log may be a moment behind.
+            pause(2);
+            assert_eq!(self.got(mark), *expected, "what arrived with {mark}");
+        }
+        if quiet > 0 {
+            pause(quiet);
+            assert_eq!(self.got(mark), *expected, "what arrived with {mark} after {quiet} more seconds");
+        }
+    }
+
+    /// The decisions of an update as `role channel` with `deliver` or the reason.
+    #[must_use]
+    pub fn decisions(&self, incident: &Value, update: u64) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        for decision in incident["decisions"].as_array().into_iter().flatten() {
+            if decision["update"].as_u64() != Some(update) {
+                continue;
+            }
+            let id = text(decision, "/destination");
+            let person = self.people.iter().find(|person| person.id == id).map(|person| person.role.clone());
+            let endpoint = self.endpoints.iter().find(|endpoint| endpoint.id == id).map(|endpoint| endpoint.role.clone());
+            let role = person.or(endpoint).unwrap_or(id);
+            let outcome = text(decision, "/outcome");
+            let what = if outcome == "deliver" { outcome } else { text(decision, "/reason") };
+            let before = found.insert(format!("{role} {}", text(decision, "/channel")), what);
+            assert_eq!(before, None, "two decisions for {role} {}", text(decision, "/channel"));
+        }
+        found
+    }
+
+    /// Waits until `count` requests came to a receiver.
+    #[must_use]
+    pub fn requests(&self, endpoint: &Endpoint, count: usize, at_most: Duration) -> Vec<Value> {
+        let what = format!("{count} requests to a {} receiver", endpoint.kind);
+        wait(&what, at_most, || {
+            let inbox = self.stack.inbox(&endpoint.path);
+            (inbox.len() >= count).then_some(inbox)
+        })
+    }
+}
+
+fn is_settled(incident: &Value, update: u64) -> bool {
+    let list = |name: &str| incident[name].as_array().cloned().unwrap_or_default();
+    let decisions: Vec<Value> =
+        list("decisions").into_iter().filter(|decision| decision["update"].as_u64() == Some(update)).collect();
+    if decisions.is_empty() {
+        return false;
+    }
+    let deliveries = list("deliveries");
+    decisions.iter().filter(|decision| decision["outcome"] == "deliver").all(|decision| {
+        deliveries.iter().any(|delivery| {
+            let newest = delivery["update"].as_u64().unwrap_or(0);
+            let reached = if decision["channel"] == "webhook" { newest == update } else { newest >= update };
+            delivery["destination"] == decision["destination"]
+                && delivery["channel"] == decision["channel"]
+                && reached
+                && (delivery["state"] == "accepted" || delivery["state"] == "failed")
+        })
+    })
+}
