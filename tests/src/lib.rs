@@ -109,14 +109,7 @@ impl Stack {
 
     /// As [`Stack::call_with`], with a body that need not be JSON.
     #[must_use]
-    pub fn raw(
-        &self,
-        method: &str,
-        path: &str,
-        token: &str,
-        headers: &[(&str, &str)],
-        body: Option<&[u8]>,
-    ) -> Answer {
+    pub fn raw(&self, method: &str, path: &str, token: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
         let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.text("/api_url")) };
         let bearer = format!("Bearer {token}");
         let mut all = Vec::new();
@@ -199,7 +192,7 @@ impl Stack {
     /// The folder of this repository's build results.
     #[must_use]
     pub fn target(&self) -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target")
+        self.place.parent().expect("a stack is in a folder of the target directory").to_path_buf()
     }
 }
 

@@ -285,7 +285,8 @@ impl Tenant {
             }
             let id = text(decision, "/destination");
             let person = self.people.iter().find(|person| person.id == id).map(|person| person.role.clone());
-            let endpoint = self.endpoints.iter().find(|endpoint| endpoint.id == id).map(|endpoint| endpoint.role.clone());
+            let endpoint =
+                self.endpoints.iter().find(|endpoint| endpoint.id == id).map(|endpoint| endpoint.role.clone());
             let role = person.or(endpoint).unwrap_or(id);
             let outcome = text(decision, "/outcome");
             let what = if outcome == "deliver" { outcome } else { text(decision, "/reason") };

@@ -1,0 +1,32 @@
+//! The system as its users meet it, on a stack of its own: `cargo xtask test`. Each test makes its own tenants, so they run side
+//! by side; what needs everybody's quiet is in `serial`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test may fail by a panic"
+)]
+
+#[path = "e2e/alertmanager.rs"]
+mod alertmanager;
+#[path = "e2e/categories.rs"]
+mod categories;
+#[path = "e2e/decisions.rs"]
+mod decisions;
+#[path = "e2e/lifecycle.rs"]
+mod lifecycle;
+#[path = "e2e/links.rs"]
+mod links;
+#[path = "e2e/pipeline.rs"]
+mod pipeline;
+#[path = "e2e/poison.rs"]
+mod poison;
+#[path = "e2e/security.rs"]
+mod security;
+#[path = "e2e/serial.rs"]
+mod serial;
+#[path = "e2e/webhooks.rs"]
+mod webhooks;

@@ -128,7 +128,11 @@ pub(crate) fn unplaced(message: &IncidentReceived, reason: Reason) -> Decided {
 }
 
 fn untold(record: EventRecord) -> Decided {
-    let seen = Seen { at: record.accepted_at, incident_id: None, event: Some(EventRecord { jobs: Vec::new(), ..record.clone() }) };
+    let seen = Seen {
+        at: record.accepted_at,
+        incident_id: None,
+        event: Some(EventRecord { jobs: Vec::new(), ..record.clone() }),
+    };
     Decided { record, head: None, update: None, key_before: None, seen: Some(seen) }
 }
 
@@ -186,11 +190,12 @@ fn routing(incident: &Incident, update: &Update, shards_per_job: u16) -> Vec<Val
         Scope::Platform => {
             let step = shards_per_job.clamp(1, SHARDS);
             let firsts = (0..SHARDS).step_by(usize::from(step));
-            firsts.map(|first| {
-                let end = first.saturating_add(step).min(SHARDS);
-                job(Route::Shards { first, next: first, end, after: None })
-            })
-            .collect()
+            firsts
+                .map(|first| {
+                    let end = first.saturating_add(step).min(SHARDS);
+                    job(Route::Shards { first, next: first, end, after: None })
+                })
+                .collect()
         }
     }
 }
@@ -214,7 +219,13 @@ fn note_to_operators(message: &IncidentReceived, reason: Reason, event: &Event) 
         severity: event.severity.max(Severity::Warning),
         severity_given: None,
         title: format!("Nobody was told of an event of type {}: {reason}", event.event_type),
-        message: format!("{} Source: {}. Title: {}. Event: {}.", reason.sentence(), event.source, event.title, message.event_id),
+        message: format!(
+            "{} Source: {}. Title: {}. Event: {}.",
+            reason.sentence(),
+            event.source,
+            event.title,
+            message.event_id
+        ),
         public_title: None,
         public_message: None,
         status: None,

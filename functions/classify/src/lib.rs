@@ -43,7 +43,12 @@ impl QueueFunction for Classify {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        Ok(Self { policy: Policy::embedded().map_err(StartError::new)?, table, queues: Queues::new(aws.config()), config })
+        Ok(Self {
+            policy: Policy::embedded().map_err(StartError::new)?,
+            table,
+            queues: Queues::new(aws.config()),
+            config,
+        })
     }
 
     fn setup(&self) -> Setup {

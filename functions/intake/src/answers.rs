@@ -33,7 +33,10 @@ pub(crate) async fn event(
         .iter()
         .filter_map(|record| {
             let tenant = record.scope.as_ref().and_then(|scope| scope.tenant());
-            record.incident_id.as_ref().map(|id| json!({"incident_id": id, "tenant_id": tenant, "update": record.update}))
+            record
+                .incident_id
+                .as_ref()
+                .map(|id| json!({"incident_id": id, "tenant_id": tenant, "update": record.update}))
         })
         .collect();
     let reasons: Vec<Value> = mine

@@ -8,9 +8,9 @@
 //!
 //! It decides nothing about incidents.
 
-pub mod config;
 mod accept;
 mod answers;
+pub mod config;
 mod dry_run;
 
 use aws::sqs::Queues;
@@ -41,7 +41,12 @@ impl HttpFunction for Intake {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS);
-        Ok(Self { policy: Policy::embedded().map_err(StartError::new)?, table, queues: Queues::new(aws.config()), config })
+        Ok(Self {
+            policy: Policy::embedded().map_err(StartError::new)?,
+            table,
+            queues: Queues::new(aws.config()),
+            config,
+        })
     }
 
     fn router(self: Arc<Self>) -> Router {

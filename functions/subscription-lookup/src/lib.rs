@@ -58,7 +58,12 @@ impl QueueFunction for SubscriptionLookup {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        Ok(Self { policy: Policy::embedded().map_err(StartError::new)?, table, queues: Queues::new(aws.config()), config })
+        Ok(Self {
+            policy: Policy::embedded().map_err(StartError::new)?,
+            table,
+            queues: Queues::new(aws.config()),
+            config,
+        })
     }
 
     fn setup(&self) -> Setup {
@@ -241,12 +246,8 @@ impl SubscriptionLookup {
 
     async fn enqueue_next(&self, job: &RoutingJob) -> Result<(), Failure> {
         let body = serde_json::to_string(job).map_err(|_| Failure::poison("a routing job cannot be written"))?;
-        let outgoing = Outgoing {
-            body,
-            group: Some(job.group()),
-            dedup: Some(job.deduplication_id()),
-            ..Outgoing::default()
-        };
+        let outgoing =
+            Outgoing { body, group: Some(job.group()), dedup: Some(job.deduplication_id()), ..Outgoing::default() };
         let sent = self.queues.send(&self.config.subscription_lookup_queue_url, &outgoing).await;
         sent.map_err(runtime::queue::aws)
     }
@@ -262,4 +263,3 @@ fn count(decisions: &[Decision]) {
         metrics::count_by("DeliveryPlanned", "decision", outcome, 1);
     }
 }
-

@@ -23,7 +23,8 @@ pub(crate) fn make() -> Result<Certificates> {
     let root_certificate = root.self_signed(&root_key)?;
     let issuer = Issuer::new(root, root_key);
     let key = KeyPair::generate()?;
-    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?.signed_by(&key, &issuer)?;
+    let leaf =
+        CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?.signed_by(&key, &issuer)?;
     let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let server = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], private)?;
     Ok(Certificates { root: root_certificate.pem(), server: Arc::new(server) })

@@ -30,16 +30,16 @@ pub(crate) struct Hold {
     after: bool,
 }
 
-enum Held {
+enum Holding {
     Waiting(Hold),
     Held(oneshot::Sender<bool>),
-    Gone,
+    Over,
 }
 
 #[derive(Default)]
 struct State {
     calls: BTreeMap<String, u64>,
-    holds: BTreeMap<u64, Held>,
+    holds: BTreeMap<u64, Holding>,
     next: u64,
 }
 
@@ -73,16 +73,16 @@ impl Wire {
         let mut state = self.state();
         state.next += 1;
         let id = state.next;
-        state.holds.insert(id, Held::Waiting(hold));
+        state.holds.insert(id, Holding::Waiting(hold));
         id
     }
 
     pub(crate) fn is_held(&self, id: u64) -> bool {
-        matches!(self.state().holds.get(&id), Some(Held::Held(_)))
+        matches!(self.state().holds.get(&id), Some(Holding::Held(_)))
     }
 
     pub(crate) fn release(&self, id: u64, drop_it: bool) {
-        if let Some(Held::Held(sender)) = self.state().holds.insert(id, Held::Gone) {
+        if let Some(Holding::Held(sender)) = self.state().holds.insert(id, Holding::Over) {
             // Nobody may be waiting any more: the function that called was killed.
             let _ = sender.send(drop_it);
         }
@@ -94,12 +94,14 @@ impl Wire {
         *state.calls.entry(operation.to_owned()).or_default() += 1;
         let text = String::from_utf8_lossy(body);
         let found = state.holds.iter().find_map(|(id, held)| match held {
-            Held::Waiting(hold) if hold.operation == operation && text.contains(&hold.contains) => Some((*id, hold.after)),
+            Holding::Waiting(hold) if hold.operation == operation && text.contains(&hold.contains) => {
+                Some((*id, hold.after))
+            }
             _ => None,
         });
         let (id, after) = found?;
         let (sender, receiver) = oneshot::channel();
-        state.holds.insert(id, Held::Held(sender));
+        state.holds.insert(id, Holding::Held(sender));
         Some((receiver, after))
     }
 }

@@ -75,15 +75,19 @@ fn state(done: usize, total: usize, started: Instant) -> String {
     let elapsed = started.elapsed().as_secs_f64();
     let share = done as f64 / total.max(1) as f64;
     // Early on the rate says nothing.
-    let left = if share > 0.1 { format!(", about {:.0} s left", (elapsed / share - elapsed).max(1.0)) } else { String::new() };
+    let left =
+        if share > 0.1 { format!(", about {:.0} s left", (elapsed / share - elapsed).max(1.0)) } else { String::new() };
     format!("  {done} of {total} crates, {elapsed:.0} s{left}")
 }
 
 /// How many crates the build has.
 fn total(chosen: &[String]) -> usize {
     let mut tree = Command::new(env!("CARGO"));
-    tree.current_dir(root()).args(["tree", "--quiet", "-e", "normal,build", "--prefix", "none", "--format", "{p}"]).args(chosen);
+    tree.current_dir(root())
+        .args(["tree", "--quiet", "-e", "normal,build", "--prefix", "none", "--format", "{p}"])
+        .args(chosen);
     let text = output(&mut tree).unwrap_or_default();
-    let names: BTreeSet<&str> = text.lines().map(|line| line.trim_end_matches(" (*)")).filter(|line| !line.is_empty()).collect();
+    let names: BTreeSet<&str> =
+        text.lines().map(|line| line.trim_end_matches(" (*)")).filter(|line| !line.is_empty()).collect();
     names.len()
 }

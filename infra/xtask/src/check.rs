@@ -20,7 +20,9 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(root()).env("TOCSIN_OUTPUTS", &place);
     // Without nextest the same tests run, one after another.
-    command.args(if nextest { &["nextest", "run", "--workspace"][..] } else { &["test", "--workspace"] }).args(arguments);
+    command
+        .args(if nextest { &["nextest", "run", "--workspace"][..] } else { &["test", "--workspace"] })
+        .args(arguments);
     let passed = command.status().is_ok_and(|status| status.success());
     let kept = stack::place("test-stack").join("logs");
     stack::down("test-stack")?;
@@ -46,7 +48,11 @@ pub(crate) fn check() -> Result<(), Fault> {
     };
     cargo("cargo fmt", &["fmt", "--all", "--check"], "TOCSIN_NOTHING")?;
     // clippy's own flag, so that the build is not done twice for another RUSTFLAGS.
-    cargo("cargo clippy", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"], "TOCSIN_NOTHING")?;
+    cargo(
+        "cargo clippy",
+        &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        "TOCSIN_NOTHING",
+    )?;
     cargo("cargo doc", &["doc", "--quiet", "--workspace", "--no-deps"], "RUSTDOCFLAGS")?;
     deny()?;
     let lint = python::environment("lint")?;
@@ -55,13 +61,21 @@ pub(crate) fn check() -> Result<(), Fault> {
     let tool = |step: &str, program: &Path, arguments: &[&str]| {
         say(&format!("▸ {step}"));
         let mut command = Command::new(program);
-        command.current_dir(root()).args(arguments).env("SAM_CLI_TELEMETRY", "0").env("AWS_DEFAULT_REGION", "eu-central-1");
+        command
+            .current_dir(root())
+            .args(arguments)
+            .env("SAM_CLI_TELEMETRY", "0")
+            .env("AWS_DEFAULT_REGION", "eu-central-1");
         let log = root().join(format!("target/check/{}.log", step.replace(' ', "-")));
         run(&mut command, step, &log, "cargo xtask check")
     };
     tool("sam validate --lint", &sam.join("sam"), &["validate", "--lint"])?;
     tool("cfn-lint", &lint.join("cfn-lint"), &["template.yaml"])?;
-    tool("checkov", &lint.join("checkov"), &["--config-file", "infra/local/checkov.yaml", "-f", "template.yaml", "--compact", "--quiet"])?;
+    tool(
+        "checkov",
+        &lint.join("checkov"),
+        &["--config-file", "infra/local/checkov.yaml", "-f", "template.yaml", "--compact", "--quiet"],
+    )?;
     say("Everything is as it should be.");
     Ok(())
 }
@@ -76,7 +90,7 @@ fn deny() -> Result<(), Fault> {
         say("  installing cargo-deny from crates.io (a few minutes, once)");
         std::fs::create_dir_all(&tools)?;
         let mut command = Command::new(env!("CARGO"));
-        command.args(["install", "cargo-deny", "--version", "0.18.9", "--locked", "--quiet", "--root"]).arg(&tools);
+        command.args(["install", "cargo-deny", "--version", "0.20.2", "--locked", "--quiet", "--root"]).arg(&tools);
         run(&mut command, "installing cargo-deny", &tools.join("cargo-deny.log"), "cargo xtask check")?;
     }
     let mut command = Command::new(if installed { Path::new("cargo-deny") } else { &program });

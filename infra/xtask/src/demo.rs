@@ -30,10 +30,18 @@ pub(crate) fn post(outputs: &Value) -> Result<(), Fault> {
         json!({"source": "announcements", "type": "advisory.notice", "severity": "info", "platform": true,
             "title": "The new console is here", "message": "Have a look."}),
     ] {
-        let answer = send("POST", &format!("{}/v1/incidents", text(outputs, "/api_url")), &[("authorization", &format!("Bearer {token}"))], Some(&event))?;
+        let answer = send(
+            "POST",
+            &format!("{}/v1/incidents", text(outputs, "/api_url")),
+            &[("authorization", &format!("Bearer {token}"))],
+            Some(&event),
+        )?;
         let title = event.get("title").and_then(Value::as_str).unwrap_or_default();
         if answer.status != 202 {
-            return Err(Fault::new(format!("the event was answered {}: {}", answer.status, answer.body), "Look into target/local/logs/emulator.log"));
+            return Err(Fault::new(
+                format!("the event was answered {}: {}", answer.status, answer.body),
+                "Look into target/local/logs/emulator.log",
+            ));
         }
         say(&format!("  202  {title}"));
     }
@@ -64,12 +72,18 @@ pub(crate) fn table(outputs: &Value) -> Result<(), Fault> {
         };
         let list = get("incidents?include=excluded")?;
         for excluded in array(&list, "/excluded") {
-            say(&format!("  {tenant:<8} everybody                          {}: {}", text(excluded, "/title"), text(excluded, "/reason")));
+            say(&format!(
+                "  {tenant:<8} everybody                          {}: {}",
+                text(excluded, "/title"),
+                text(excluded, "/reason")
+            ));
         }
         for incident in array(&list, "/incidents") {
             let detail = get(&format!("incidents/{}", text(incident, "/incident_id")))?;
             let mut reasons: Vec<(String, u32)> = Vec::new();
-            for decision in array(&detail, "/decisions").iter().filter(|decision| text(decision, "/outcome") != "deliver") {
+            for decision in
+                array(&detail, "/decisions").iter().filter(|decision| text(decision, "/outcome") != "deliver")
+            {
                 let line = format!("{} ({})", text(decision, "/reason"), text(decision, "/channel"));
                 match reasons.iter_mut().find(|(known, _)| *known == line) {
                     Some((_, count)) => *count += 1,
@@ -91,7 +105,10 @@ pub(crate) fn explain(outputs: &Value) -> Result<(), Fault> {
     say("\nWhat runs where:");
     say(&format!("  API          {}", get("/api_url")));
     say(&format!("  status page  {}/status", get("/api_url")));
-    say(&format!("  emulator     {}   (mail: /_ministack/ses/messages, SMS: /_ministack/sns/sms-messages)", get("/emulator_url")));
+    say(&format!(
+        "  emulator     {}   (mail: /_ministack/ses/messages, SMS: /_ministack/sns/sms-messages)",
+        get("/emulator_url")
+    ));
     say(&format!("  receivers    {}   (what they got: {}/inbox)", get("/receivers_url"), get("/control_url")));
     say("  everything   target/local/outputs.json (tokens, queues, functions, demo recipients and integrations)");
     say("\nSend your own alert:");
@@ -101,7 +118,9 @@ pub(crate) fn explain(outputs: &Value) -> Result<(), Fault> {
         get("/api_url"),
         get("/tokens/intake")
     ));
-    say("\nWatch messages arrive: cargo xtask watch · post the samples again: cargo xtask demo · stop: cargo xtask down");
+    say(
+        "\nWatch messages arrive: cargo xtask watch · post the samples again: cargo xtask demo · stop: cargo xtask down",
+    );
     say("Deploy to AWS: sam build && sam deploy --guided (README, \"Deploy\")");
     Ok(())
 }
@@ -139,24 +158,23 @@ fn arrivals(outputs: &Value) -> Vec<Arrival> {
     let mut found = Vec::new();
     let mail = get(format!("{emulator}/_ministack/ses/messages"));
     for message in list(&mail) {
-        let raw = message.to_string();
-        let to = first(message, &["/Destinations/0", "/destinations/0", "/Destination/ToAddresses/0", "/to/0", "/to"]);
-        let source = first(message, &["/RawMessage", "/raw", "/RawData", "/Body/text_part", "/data"]);
-        let lines: Vec<&str> = source.lines().collect();
-        let subject = lines.iter().find_map(|line| line.strip_prefix("Subject: ")).unwrap_or_default().to_owned();
-        let subject = if subject.is_empty() { first(message, &["/Subject", "/subject"]) } else { subject };
-        let why = lines.iter().find(|line| line.starts_with("You get this")).copied().unwrap_or_default().to_owned();
-        let id = first(message, &["/Id", "/MessageId", "/message_id", "/id"]);
-        found.push(Arrival { id: if id.is_empty() { raw } else { id }, channel: "e-mail".into(), to, what: subject, why });
+        let body = text(message, "/BodyText");
+        let why = body.lines().find(|line| line.starts_with("You get this")).unwrap_or_default().to_owned();
+        found.push(Arrival {
+            id: text(message, "/MessageId"),
+            channel: "e-mail".into(),
+            to: text(message, "/To/0"),
+            what: text(message, "/Subject"),
+            why,
+        });
     }
     let texts = get(format!("{emulator}/_ministack/sns/sms-messages"));
     for message in list(&texts) {
-        let id = first(message, &["/MessageId", "/message_id", "/id"]);
         found.push(Arrival {
-            id: if id.is_empty() { message.to_string() } else { id },
+            id: text(message, "/MessageId"),
             channel: "SMS".into(),
-            to: first(message, &["/PhoneNumber", "/phone_number", "/to"]),
-            what: first(message, &["/Message", "/message", "/body"]),
+            to: text(message, "/PhoneNumber"),
+            what: text(message, "/Message"),
             why: String::new(),
         });
     }
@@ -169,7 +187,11 @@ fn arrivals(outputs: &Value) -> Vec<Arrival> {
             Some("teams") => ("Teams", text(&body, "/attachments/0/content/fallbackText"), body.to_string()),
             _ => ("webhook", format!("{}: {}", text(&body, "/type"), text(&body, "/data/title")), String::new()),
         };
-        let why = why.find("You get this").and_then(|at| why.get(at..)).and_then(|rest| rest.split('.').next()).unwrap_or_default();
+        let why = why
+            .find("You get this")
+            .and_then(|at| why.get(at..))
+            .and_then(|rest| rest.split('.').next())
+            .unwrap_or_default();
         found.push(Arrival {
             id: format!("{}{path}{}", text(request, "/received_at"), text(request, "/headers/webhook-id")),
             channel: channel.into(),
@@ -181,17 +203,13 @@ fn arrivals(outputs: &Value) -> Vec<Arrival> {
     found
 }
 
-/// A list, or the list in an object's only field.
+/// Every entry of the lists that the emulator keeps by account or by number.
 fn list(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(list) => list.iter().collect(),
-        Value::Object(map) => map.values().filter_map(Value::as_array).flatten().collect(),
+        Value::Object(map) => map.values().flat_map(list).collect(),
         _ => Vec::new(),
     }
-}
-
-fn first(value: &Value, pointers: &[&str]) -> String {
-    pointers.iter().map(|pointer| text(value, pointer)).find(|found| !found.is_empty()).unwrap_or_default()
 }
 
 fn text(value: &Value, pointer: &str) -> String {

@@ -20,19 +20,15 @@ impl Answer {
 }
 
 /// Sends one request to an `http://127.0.0.1:port/…` URL.
-pub(crate) fn send(
-    method: &str,
-    url: &str,
-    headers: &[(&str, &str)],
-    body: Option<&Value>,
-) -> Result<Answer, Fault> {
+pub(crate) fn send(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Result<Answer, Fault> {
     let broken = |what: &str| Fault::new(format!("{method} {url}: {what}"), "Is the stack up? cargo xtask up");
     let rest = url.strip_prefix("http://").ok_or_else(|| broken("not a plain http URL"))?;
     let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, path.to_owned()));
     let mut stream = TcpStream::connect(host).map_err(|error| broken(&error.to_string()))?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let text = body.map(ToString::to_string).unwrap_or_default();
-    let mut request = format!("{method} /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n", text.len());
+    let mut request =
+        format!("{method} /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n", text.len());
     if body.is_some() {
         request.push_str("content-type: application/json\r\n");
     }
@@ -50,12 +46,15 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
     let head = String::from_utf8_lossy(bytes.get(..end)?).into_owned();
     let mut lines = head.lines();
     let status = lines.next()?.split_whitespace().nth(1)?.parse().ok()?;
-    let headers: Vec<(String, String)> =
-        lines.filter_map(|line| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()))).collect();
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned())))
+        .collect();
     let body = bytes.get(end + 4..)?;
-    let chunked = headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("transfer-encoding") && value == "chunked");
+    let chunked =
+        headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("transfer-encoding") && value == "chunked");
     let body = if chunked { unchunk(body)? } else { body.to_vec() };
-    let body = serde_json::from_slice(&body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&body).into_owned()));
+    let body =
+        serde_json::from_slice(&body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&body).into_owned()));
     Some(Answer { status, headers, body })
 }
 

@@ -95,7 +95,10 @@ pub(crate) fn start(command: &mut Command, log: &Path, detached: bool) -> Result
         command.process_group(0);
     }
     command.spawn().map_err(|error| {
-        Fault::new(format!("{} could not be started: {error}", command.get_program().display()), "Try again: cargo xtask up")
+        Fault::new(
+            format!("{} could not be started: {error}", command.get_program().display()),
+            "Try again: cargo xtask up",
+        )
     })
 }
 

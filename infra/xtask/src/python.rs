@@ -7,7 +7,10 @@ use std::process::Command;
 /// Checks everything before anything is built; each fault names the one command that mends it.
 pub(crate) fn prerequisites() -> Result<(), Fault> {
     if output(Command::new("cc").arg("--version")).is_none() {
-        return Err(Fault::new("there is no C compiler (cc)", "Debian: apt-get install -y gcc · macOS: xcode-select --install"));
+        return Err(Fault::new(
+            "there is no C compiler (cc)",
+            "Debian: apt-get install -y gcc · macOS: xcode-select --install",
+        ));
     }
     interpreter()?;
     if output(Command::new("ps").args(["-o", "pid=", "-p", "1"])).is_none() {
@@ -51,7 +54,12 @@ pub(crate) fn environment(name: &str) -> Result<PathBuf, Fault> {
     std::fs::create_dir_all(root().join("target/venv"))?;
     let log = root().join(format!("target/venv/{name}.log"));
     let again = "cargo xtask up (it needs PyPI; behind a proxy set PIP_INDEX_URL)";
-    run(Command::new(interpreter()?).args(["-m", "venv"]).arg(&place), &format!("making the environment `{name}`"), &log, again)?;
+    run(
+        Command::new(interpreter()?).args(["-m", "venv"]).arg(&place),
+        &format!("making the environment `{name}`"),
+        &log,
+        again,
+    )?;
     let mut pip = Command::new(bin.join("python"));
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&list);
     run(&mut pip, &format!("installing the environment `{name}`"), &log, again)?;

@@ -48,7 +48,12 @@ pub(crate) fn seed(mut outputs: Value, admin: &str) -> Result<Value, Fault> {
         ("globex", "Globex", "business", "Europe/Berlin", &["email", "chat", "webhook"]),
         ("initech", "Initech", "starter", "America/Chicago", &["email"]),
     ] {
-        api.call("PUT", &format!("/v1/tenants/{tenant}"), Some(json!({"name": name, "plan": plan, "zone": zone})), &[])?;
+        api.call(
+            "PUT",
+            &format!("/v1/tenants/{tenant}"),
+            Some(json!({"name": name, "plan": plan, "zone": zone})),
+            &[],
+        )?;
         let token = api.post(
             "/v1/tokens",
             json!({"name": "demo admin", "scopes": ["alerts:read", "alerts:manage", "alerts:test", "incidents:write"], "tenants": [tenant]}),
@@ -56,7 +61,8 @@ pub(crate) fn seed(mut outputs: Value, admin: &str) -> Result<Value, Fault> {
         admins.insert(tenant.to_owned(), token.get("token").cloned().unwrap_or_default());
         switch_on(&api, tenant, allowed)?;
         let recipients = recipients(&api, tenant)?;
-        let integrations = if allowed.contains(&"chat") { integrations(&api, tenant, &receivers, &control)? } else { Vec::new() };
+        let integrations =
+            if allowed.contains(&"chat") { integrations(&api, tenant, &receivers, &control)? } else { Vec::new() };
         demo.insert(tenant.to_owned(), json!({"recipients": recipients, "integrations": integrations}));
     }
     let intake = api.post(

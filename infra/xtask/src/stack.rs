@@ -22,22 +22,27 @@ pub(crate) fn place(name: &str) -> PathBuf {
 pub(crate) fn outputs(name: &str) -> Result<Value, Fault> {
     let file = place(name).join("outputs.json");
     let text = std::fs::read_to_string(&file).map_err(|_| Fault::new("no stack is up", "Start it: cargo xtask up"))?;
-    serde_json::from_str(&text).map_err(|_| Fault::new("outputs.json cannot be read", "cargo xtask down, then cargo xtask up"))
+    serde_json::from_str(&text)
+        .map_err(|_| Fault::new("outputs.json cannot be read", "cargo xtask down, then cargo xtask up"))
 }
 
 /// `cargo xtask up`
 pub(crate) fn up(detach: bool) -> Result<(), Fault> {
     let begun = Instant::now();
-    say("Tocsin: bringing up the whole system on this machine (from nothing about 8 minutes, 4 GB of disk in target/).");
+    say(
+        "Tocsin: bringing up the whole system on this machine (from nothing about 8 minutes, 4 GB of disk in target/).",
+    );
     if running("local") {
         say("It is up already.");
         return demo::explain(&outputs("local")?);
     }
     python::prerequisites()?;
     let outputs = create("local", build::For::Stack, detach)?;
-    demo::post(&outputs)?;
-    demo::table(&outputs)?;
-    demo::explain(&outputs)?;
+    let shown = demo::post(&outputs).and_then(|()| demo::table(&outputs)).and_then(|()| demo::explain(&outputs));
+    if shown.is_err() {
+        drop(down("local"));
+        return shown;
+    }
     say(&format!("\nUp in {} s.", begun.elapsed().as_secs()));
     if detach {
         return Ok(());
@@ -65,7 +70,8 @@ pub(crate) fn create(name: &str, what: build::For, detach: bool) -> Result<Value
 fn try_create(name: &str, place: &Path, what: build::For, detach: bool) -> Result<Value, Fault> {
     say("▸ environments (PyPI, about 200 MB the first time) and binaries");
     // pip waits for the network while cargo works.
-    let environments = std::thread::spawn(|| Ok::<_, Fault>((python::environment("emulator")?, python::environment("sam")?)));
+    let environments =
+        std::thread::spawn(|| Ok::<_, Fault>((python::environment("emulator")?, python::environment("sam")?)));
     let binaries = build::quick(what)?;
     let (emulator_bin, sam_bin) =
         environments.join().map_err(|_| Fault::new("making the environments panicked", "cargo xtask up"))??;
@@ -83,6 +89,8 @@ fn try_create(name: &str, place: &Path, what: build::For, detach: bool) -> Resul
     // AUTH: IAM is enforced, each function runs under its template role. The functions reach the emulator through the proxy,
     // which counts their calls and lets tests hold one.
     command.envs([("AUTH", "true"), ("BIND_HOST", "127.0.0.1"), ("MINISTACK_REGION", REGION)]);
+    // Without this the emulator also opens MQTT on every address of the machine.
+    command.env("IOT_MTLS_ENABLED", "0");
     command.env("GATEWAY_PORT", &ports[0]).env("MINISTACK_PORT", &ports[0]);
     command.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{proxy}"));
     command.env("AWS_DEFAULT_REGION", REGION).env("TMPDIR", scratch(place)?);
@@ -100,7 +108,14 @@ fn try_create(name: &str, place: &Path, what: build::For, detach: bool) -> Resul
     let mut command = Command::new(sam_bin.join("sam"));
     aws(&mut command, &emulator_url).current_dir(place);
     command.args(["deploy", "--config-file"]).arg(root().join("samconfig.toml")).args(["--config-env", "local", "-t"]);
-    command.arg(&template).args(["--stack-name", &stack, "--region", REGION, "--no-progressbar", "--parameter-overrides"]);
+    command.arg(&template).args([
+        "--stack-name",
+        &stack,
+        "--region",
+        REGION,
+        "--no-progressbar",
+        "--parameter-overrides",
+    ]);
     command.args([
         "Stage=local".to_owned(),
         format!("Architecture={}", if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" }),
@@ -127,7 +142,8 @@ fn try_create(name: &str, place: &Path, what: build::For, detach: bool) -> Resul
     let text = |pointer: &str| prepared.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let all = prepared.get("outputs").and_then(Value::as_object).cloned().unwrap_or_default();
     let pick = |ending: &str, keep: &str| -> Value {
-        let found = all.iter().filter_map(|(key, value)| Some((format!("{}{keep}", key.strip_suffix(ending)?), value.clone())));
+        let found =
+            all.iter().filter_map(|(key, value)| Some((format!("{}{keep}", key.strip_suffix(ending)?), value.clone())));
         Value::Object(found.collect())
     };
     let base = json!({
@@ -240,7 +256,8 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for group in bytes.chunks(3) {
-        let number = group.iter().fold(0_u32, |number, byte| (number << 8) | u32::from(*byte)) << (8 * (3 - group.len()));
+        let number =
+            group.iter().fold(0_u32, |number, byte| (number << 8) | u32::from(*byte)) << (8 * (3 - group.len()));
         for place in 0..4 {
             let index = usize::try_from((number >> (18 - 6 * place)) & 63).unwrap_or(0);
             let letter = ALPHABET.get(index).filter(|_| place <= group.len());

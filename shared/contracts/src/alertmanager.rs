@@ -140,8 +140,7 @@ fn map(alert: &Alert, payload: &Payload, defaults: &Defaults, known: &dyn Fn(&st
     .capped();
     let status = if resolved { "resolved" } else { "firing" };
     let moment = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
-    let identity =
-        Some(vec![fingerprint, status.to_owned(), moment(starts_at), moment(ends_at.filter(|_| resolved))]);
+    let identity = Some(vec![fingerprint, status.to_owned(), moment(starts_at), moment(ends_at.filter(|_| resolved))]);
     Mapped { event, identity, bad_tenants }
 }
 

@@ -205,9 +205,7 @@ impl Delivery {
         role: Option<Role>,
     ) -> Option<Self> {
         let target = match (destination, channel) {
-            (Destination::Recipient(recipient), Channel::Email) => {
-                Target::Email { address: recipient.email.clone()? }
-            }
+            (Destination::Recipient(recipient), Channel::Email) => Target::Email { address: recipient.email.clone()? },
             (Destination::Recipient(recipient), Channel::Sms) => {
                 Target::Sms { phone: recipient.phone.clone()?, compliance: settings.compliance.clone() }
             }

@@ -33,9 +33,7 @@ pub fn message(alert: &Alert, why: &Why, read: &Read) -> Value {
     let fields: Vec<Value> = facts(alert)
         .iter()
         .take(10)
-        .map(|(name, value)| {
-            json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape_cut(value, FIELD_MAX))})
-        })
+        .map(|(name, value)| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape_cut(value, FIELD_MAX))}))
         .collect();
     blocks.push(json!({"type": "section", "fields": fields}));
     let mut links = vec![format!("<{}|Read on>", escape_url(&read.incident_url))];
@@ -106,7 +104,9 @@ pub fn verdict(status: u16, body: &str) -> Verdict {
     if status == 200 && body == "ok" {
         return Verdict::Accepted;
     }
-    let word = |codes: &[&'static str]| codes.iter().copied().find(|code| body == *code || body.contains(&format!("\"{code}\"")));
+    let word = |codes: &[&'static str]| {
+        codes.iter().copied().find(|code| body == *code || body.contains(&format!("\"{code}\"")))
+    };
     if word(OURS).is_some() {
         return Verdict::RetryPlain;
     }

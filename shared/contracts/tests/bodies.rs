@@ -1,5 +1,7 @@
 //! Golden files of everything that a receiver outside gets, and the limits that hold for any alert.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use contracts::{slack, teams, webhook};
 use domain::alert::{Alert, Why};
 use domain::event::Link;

@@ -131,7 +131,8 @@ impl Deliverer {
             Sent::Accepted { provider_id } => {
                 let latency_ms = (now.as_millisecond() - delivery.alert.at.as_millisecond()).max(0);
                 let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms };
-                let marked = self.table.mark_ended(slot, &token, now, &end, None).await.map_err(runtime::queue::table)?;
+                let marked =
+                    self.table.mark_ended(slot, &token, now, &end, None).await.map_err(runtime::queue::table)?;
                 self.warn_if_lost(marked, slot);
                 metrics::count_by("DeliveryDelivered", "channel", delivery.channel.as_str(), 1);
                 metrics::observe_ms("AlertLatencyMs", latency_ms);
@@ -199,13 +200,7 @@ impl Deliverer {
         Ok(Some(()))
     }
 
-    async fn refused(
-        &self,
-        delivery: &Delivery,
-        refusal: Refusal,
-        now: Timestamp,
-        meta: &Meta,
-    ) -> Result<(), Failure> {
+    async fn refused(&self, delivery: &Delivery, refusal: Refusal, now: Timestamp, meta: &Meta) -> Result<(), Failure> {
         match refusal {
             Refusal::Done | Refusal::Superseded { .. } => {
                 metrics::count("DuplicateSuppressed", 1);

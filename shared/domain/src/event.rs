@@ -133,8 +133,8 @@ impl Event {
             text(message, MESSAGE_MAX, "public_message");
         }
         for (list, name) in [(&mut self.components, "components"), (&mut self.regions, "regions")] {
-            let long = list.iter_mut().fold(false, |long, entry| cut_chars(entry, NAME_MAX) || long);
-            if list.len() > LIST_MAX || long {
+            let long = list.iter_mut().map(|entry| cut_chars(entry, NAME_MAX)).filter(|cut| *cut).count();
+            if list.len() > LIST_MAX || long > 0 {
                 list.truncate(LIST_MAX);
                 cut.push(name.to_owned());
             }

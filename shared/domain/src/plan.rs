@@ -127,15 +127,15 @@ pub fn plan(asked: &Asked<'_>) -> Vec<Decision> {
                 if was_told != told_first {
                     continue;
                 }
-                let case = Case { update, destination, channel, told: was_told, limited: !within.contains(destination.id()) };
+                let case =
+                    Case { update, destination, channel, told: was_told, limited: !within.contains(destination.id()) };
                 let mut outcome = decide(asked, &case);
                 if matches!(outcome, Outcome::Deliver { .. } | Outcome::Hold { .. })
                     && let Some(identity) = destination.identity(channel)
                 {
                     match taken.get(&(channel, identity.clone())) {
                         Some(other) => {
-                            outcome =
-                                Outcome::Skip { reason: Reason::SameDestinationAs, by: Some(other.clone()) };
+                            outcome = Outcome::Skip { reason: Reason::SameDestinationAs, by: Some(other.clone()) };
                         }
                         None => {
                             taken.insert((channel, identity), destination.id().to_owned());
@@ -220,7 +220,9 @@ fn decide(asked: &Asked<'_>, case: &Case<'_>) -> Outcome {
         Ok(role) => role,
         Err(reason) => return skip(reason),
     };
-    if let Some(reason) = unreachable(asked.incident, asked.settings, case.destination, case.channel).or_else(|| filtered(asked, case)) {
+    if let Some(reason) =
+        unreachable(asked.incident, asked.settings, case.destination, case.channel).or_else(|| filtered(asked, case))
+    {
         return skip(reason);
     }
     if resolves {

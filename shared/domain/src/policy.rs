@@ -48,8 +48,8 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] that names the file and the place.
     pub fn parse(classification: &str, matrix: &str, plans: &str, compliance: &str) -> Result<Self, PolicyError> {
-        let rules = Rules::parse(classification)
-            .map_err(|problem| PolicyError { file: "classification.yaml", problem })?;
+        let rules =
+            Rules::parse(classification).map_err(|problem| PolicyError { file: "classification.yaml", problem })?;
         Ok(Self {
             rules,
             matrix: Matrix(read("matrix.yaml", matrix)?),

@@ -58,7 +58,10 @@ pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
         facts.push(("Lasted", lasted(alert.started_at, resolved_at)));
     }
     facts.push(("Category", alert.category_title().to_owned()));
-    facts.push(("Scope", if alert.platform_wide { "platform-wide".to_owned() } else { format!("{} only", alert.tenant) }));
+    facts.push((
+        "Scope",
+        if alert.platform_wide { "platform-wide".to_owned() } else { format!("{} only", alert.tenant) },
+    ));
     facts
 }
 
@@ -158,7 +161,10 @@ pub(crate) mod tests {
     fn durations_have_two_units() {
         let from = alert().started_at;
         let text = |seconds: i64| lasted(from, Timestamp::from_second(from.as_second() + seconds).unwrap());
-        assert_eq!([text(30), text(2_520), text(3_660), text(180_000)], ["less than a minute", "42 min", "1 h 1 min", "2 d 2 h"]);
+        assert_eq!(
+            [text(30), text(2_520), text(3_660), text(180_000)],
+            ["less than a minute", "42 min", "1 h 1 min", "2 d 2 h"]
+        );
     }
 
     #[test]

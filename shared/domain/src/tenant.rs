@@ -400,7 +400,8 @@ mod tests {
         assert_eq!((email.expose(), email.domain()), ("Ops.Team@example.com", "example.com"));
         assert_eq!(email.identity(), "ops.team@example.com");
         assert_eq!(format!("{email:?}"), "Email(redacted)");
-        for bad in ["", "a", "a@", "@b", "a b@example.com", "x@example.com\r\nBcc: y@example.com", "A <a@example.com>"] {
+        for bad in ["", "a", "a@", "@b", "a b@example.com", "x@example.com\r\nBcc: y@example.com", "A <a@example.com>"]
+        {
             assert!(Email::parse(bad).is_err(), "{bad}");
         }
     }

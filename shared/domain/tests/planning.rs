@@ -1,13 +1,15 @@
 //! Who is told and why the others are not, by example and by property.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Change, Incident, Update};
 use domain::plan::{Asked, Decision, Outcome, Told, plan};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::tenant::{
-    CategorySettings, DataProcessing, Destination, Disabled, Email, Filters, Integration, OptIn, Phone, Recipient, Sealed,
-    Settings,
+    CategorySettings, DataProcessing, Destination, Disabled, Email, Filters, Integration, OptIn, Phone, Recipient,
+    Sealed, Settings,
 };
 use domain::vocabulary::{Category, Channel, ChannelClass, Kind, Role, Severity, Status};
 use jiff::Timestamp;
@@ -26,7 +28,8 @@ fn acme() -> TenantId {
 }
 
 fn settings() -> Settings {
-    let all = CategorySettings { enabled: true, channels: ChannelClass::ALL.iter().copied().collect(), muted_until: None };
+    let all =
+        CategorySettings { enabled: true, channels: ChannelClass::ALL.iter().copied().collect(), muted_until: None };
     Settings {
         tenant: acme(),
         name: "Acme".into(),
@@ -298,10 +301,7 @@ fn one_address_is_told_once() {
     let opened = [update(1, Change::Opened, Severity::Error)];
     let decisions = run(&incident(Infrastructure), &opened, &settings(), &[to(first), to(second)], &Told::default());
     assert!(matches!(decisions[0].outcome, Outcome::Deliver { .. }));
-    assert_eq!(
-        decisions[2].outcome,
-        Outcome::Skip { reason: Reason::SameDestinationAs, by: Some("rcp_p".into()) }
-    );
+    assert_eq!(decisions[2].outcome, Outcome::Skip { reason: Reason::SameDestinationAs, by: Some("rcp_p".into()) });
 }
 
 #[test]
@@ -361,9 +361,7 @@ fn updates_planned_together_supersede_for_people_and_not_for_webhooks() {
     let updates = [update(1, Change::Opened, Severity::Error), update(2, Change::Resolved, Severity::Error)];
     let destinations = [to(person("p", OrgAdmin)), at(endpoint("w", Channel::Webhook, OrgAdmin))];
     let decisions = run(&incident(Infrastructure), &updates, &settings(), &destinations, &Told::default());
-    let of = |channel, number| {
-        &decisions.iter().find(|d| d.channel == channel && d.update == number).unwrap().outcome
-    };
+    let of = |channel, number| &decisions.iter().find(|d| d.channel == channel && d.update == number).unwrap().outcome;
     assert_eq!(
         of(Channel::Email, 1),
         &Outcome::Skip { reason: Reason::SupersededBy, by: Some("2".into()) },

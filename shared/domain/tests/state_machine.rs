@@ -1,5 +1,7 @@
 //! The incident's state machine, by example.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 use domain::classification::Included;
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IntegrationId, Scope, TenantId};

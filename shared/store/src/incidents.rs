@@ -63,8 +63,7 @@ impl Table {
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn updates(&self, id: &IncidentId, from: u32) -> Result<Vec<Update>, StoreError> {
-        let items =
-            self.query(&keys::incident(id), &keys::update(from), &keys::update(u32::MAX), usize::MAX).await?;
+        let items = self.query(&keys::incident(id), &keys::update(from), &keys::update(u32::MAX), usize::MAX).await?;
         items.into_iter().map(|found| read(found, "an update")).collect()
     }
 
@@ -100,11 +99,8 @@ impl Table {
             let values = if before == 0 { vec![] } else { vec![(":before", number(before))] };
             writes.push(self.put_action(head, Some(condition), values)?);
             let open = incident.resolved_at.is_none();
-            let state = KeyState {
-                incident_id: incident.id.clone(),
-                open,
-                source_started_at: incident.source_started_at,
-            };
+            let state =
+                KeyState { incident_id: incident.id.clone(), open, source_started_at: incident.source_started_at };
             if before == 0 || !open {
                 let key = keys::open_key(&incident.scope, &incident.key);
                 let entry = item(&key, "OPEN", &state, Some(self.expiry(now)))?;

@@ -247,7 +247,8 @@ impl Table {
                 writes.push(self.versioned(item(&pk, keys::SETTINGS, settings, None)?, settings.version)?);
                 for &category in Category::ALL {
                     let chunks = self.chunks(tenant, category).await?;
-                    let mut chunk = chunks.into_iter().find(|chunk| chunk.number == 0).unwrap_or_else(|| empty(tenant, 0));
+                    let mut chunk =
+                        chunks.into_iter().find(|chunk| chunk.number == 0).unwrap_or_else(|| empty(tenant, 0));
                     chunk.settings = Some(settings.as_ref().clone());
                     writes.push(self.chunk_write(category, chunk)?);
                 }
@@ -288,9 +289,7 @@ impl Table {
                     writes.push(self.put_action(entry, Some("attribute_not_exists(pk)"), vec![])?);
                 }
                 for (channel, identity) in held.iter().filter(|entry| !wanted.contains(entry)) {
-                    writes.push(
-                        self.delete_action(&pk, &keys::address(&format!("{}#{identity}", channel.class())))?,
-                    );
+                    writes.push(self.delete_action(&pk, &keys::address(&format!("{}#{identity}", channel.class())))?);
                 }
                 for &category in Category::ALL {
                     let chunks = self.chunks(tenant, category).await?;

@@ -87,7 +87,9 @@ fn html(alert: &Alert, reason: &str, read: &Read) -> String {
     if !alert.minimal {
         inner.push_str(&steps(alert.status));
     }
-    inner.push_str(&format!("<table role=\"presentation\" style=\"border-collapse:collapse;margin:0 0 20px\">{rows}</table>"));
+    inner.push_str(&format!(
+        "<table role=\"presentation\" style=\"border-collapse:collapse;margin:0 0 20px\">{rows}</table>"
+    ));
     inner.push_str(&format!(
         "<p style=\"margin:0 0 20px\"><a href=\"{}\" style=\"display:inline-block;background:{colour};color:#ffffff;\
          text-decoration:none;padding:10px 18px;border-radius:6px;font-weight:600\">Read on</a></p>",
@@ -279,13 +281,7 @@ mod tests {
 
     #[test]
     fn minimal_says_title_severity_and_link_only() {
-        let minimal = Alert {
-            minimal: true,
-            message: String::new(),
-            components: vec![],
-            regions: vec![],
-            ..alert()
-        };
+        let minimal = Alert { minimal: true, message: String::new(), components: vec![], regions: vec![], ..alert() };
         let email = email(&minimal, &admin(), &read());
         assert!(email.text.contains("Severity  critical") && email.text.contains("Read on: https://"));
         for hidden in ["voice", "ap-south-1", "Every third", "Since"] {

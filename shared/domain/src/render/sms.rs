@@ -109,7 +109,10 @@ mod tests {
 
     #[test]
     fn a_long_title_is_shortened_before_it_costs_a_second_part() {
-        let long = Alert { title: "The database cluster of the voice platform answers too slowly — calls may fail".into(), ..alert() };
+        let long = Alert {
+            title: "The database cluster of the voice platform answers too slowly — calls may fail".into(),
+            ..alert()
+        };
         let sms = sms(&long, &admin(), "https://status.example.com/status/incidents/inc_abcdefghijklmnopqrstuvwxyz");
         assert_eq!(sms.parts, 1, "{}", sms.text);
         assert!(sms.text.contains("... as Org Admin https://"), "{}", sms.text);

@@ -1,0 +1,154 @@
+//! The way of one incident, and who hears of which step.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use tests::receive::{body, text};
+use tests::tenant::Got;
+use tests::{stack, unique};
+
+fn counts(list: &[(&str, usize)]) -> Got {
+    list.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+#[test]
+fn from_open_to_resolved_everybody_hears_each_step_once() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    drop(tenant.person("org_admin", &[]));
+    drop(tenant.endpoint("slack", "org_admin"));
+    let hook = tenant.endpoint("webhook", "org_admin");
+    let (mark, key) = (unique(), unique());
+    let event = |severity: &str, status: Value, message: &str| {
+        let mut event = json!({"type": "network.outage", "severity": severity, "title": format!("{mark} net"),
+            "message": message, "tenant_ids": [tenant.id], "dedup_key": key});
+        if status.is_string() {
+            event["status"] = status;
+        }
+        stack.post(event)
+    };
+    let incident = stack.incident_of(&event("error", json!(null), "It began."));
+    drop(tenant.settled(&incident, 1));
+    let each = |n: usize, sms: usize| {
+        counts(&[("org_admin email", n), ("org_admin slack", n), ("org_admin webhook", n), ("org_admin sms", sms)])
+    };
+    tenant.expect_counts(&mark, &each(1, 1), 0);
+
+    // A monitor that re-sends with other words tells nobody again.
+    for round in 0..10 {
+        let id = event("error", json!(null), &format!("Round {round}: latency is {round}00 ms."));
+        let known = stack.event(&id);
+        assert_eq!(known["not_told"][0]["reason"], "repeat", "{known}");
+    }
+    tenant.expect_counts(&mark, &each(1, 1), 5);
+    assert_eq!(tenant.incident(&incident)["incident"]["repeats"], 10);
+
+    let worse = event("critical", json!(null), "It got worse.");
+    assert_eq!(stack.incident_of(&worse), incident);
+    drop(tenant.settled(&incident, 2));
+    tenant.expect_counts(&mark, &each(2, 2), 0);
+
+    let update = json!({"status": "identified", "message": "A cable was cut. zq-words-of-the-source"});
+    let answer = stack.call("POST", &format!("/v1/incidents/{incident}/updates"), &stack.monitor(), Some(&update));
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    drop(tenant.settled(&incident, 3));
+    // SMS goes out on open, worse and resolved only.
+    tenant.expect_counts(&mark, &each(3, 2), 0);
+
+    let over = event("critical", json!("resolved"), "It is over.");
+    assert_eq!(stack.incident_of(&over), incident);
+    let known = tenant.settled(&incident, 4);
+    tenant.expect_counts(&mark, &each(4, 3), 4);
+
+    let inbox = stack.inbox(&hook.path);
+    let told: Vec<(String, u64)> =
+        inbox.iter().map(body).map(|b| (text(&b, "/type"), b["data"]["sequence"].as_u64().unwrap())).collect();
+    let words = ["incident.opened", "incident.updated", "incident.updated", "incident.resolved"];
+    assert_eq!(told, words.iter().zip(1..).map(|(word, n)| ((*word).to_owned(), n)).collect::<Vec<_>>());
+    let changes: Vec<String> =
+        known["timeline"].as_array().unwrap().iter().map(|entry| text(entry, "/change")).collect();
+    assert_eq!(changes, ["opened", "severity_raised", "status_changed", "resolved"]);
+    assert_eq!(known["incident"]["status"], "resolved");
+
+    // What is over takes no more words; the same key opens a new incident.
+    let answer = stack.call("POST", &format!("/v1/incidents/{incident}/updates"), &stack.monitor(), Some(&update));
+    assert_eq!(answer.status, 409, "{}", answer.body);
+    let next = stack.incident_of(&event("error", json!(null), "Again."));
+    assert_ne!(next, incident);
+    drop(tenant.settled(&next, 1));
+}
+
+#[test]
+fn whoever_got_open_gets_resolved_even_when_the_category_is_off_by_then() {
+    let stack = stack!();
+    let tenant = stack.full_tenant();
+    let (mark, key) = (unique(), unique());
+    let event = |status: &str| {
+        stack.post(json!({"type": "api.outage", "severity": "critical", "title": format!("{mark} api"), "status": status,
+            "tenant_ids": [tenant.id], "dedup_key": key}))
+    };
+    let incident = stack.incident_of(&event("investigating"));
+    drop(tenant.settled(&incident, 1));
+    tenant.expect(&mark, super::pipeline::INFRASTRUCTURE, 0);
+    tenant.set(json!({"plan": "starter", "categories": {"infrastructure": {"enabled": false}}}));
+    drop(stack.event(&event("resolved")));
+    drop(tenant.settled(&incident, 2));
+    let twice: Got = super::pipeline::INFRASTRUCTURE.iter().map(|name| ((*name).to_owned(), 2)).collect();
+    tenant.expect_counts(&mark, &twice, 4);
+}
+
+#[test]
+fn who_never_heard_of_it_does_not_hear_that_it_is_over() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    drop(tenant.person_with("org_admin", json!({"min_severity": "critical", "phone": null})));
+    let (mark, key) = (unique(), unique());
+    let event = |status: &str| {
+        stack.post(json!({"type": "api.outage", "severity": "error", "title": format!("{mark} api"), "status": status,
+            "tenant_ids": [tenant.id], "dedup_key": key}))
+    };
+    let incident = stack.incident_of(&event("investigating"));
+    drop(tenant.settled(&incident, 1));
+    drop(stack.event(&event("resolved")));
+    let known = tenant.settled(&incident, 2);
+    tenant.expect(&mark, &[], 3);
+    assert_eq!(tenant.decisions(&known, 2)["org_admin email"], "severity_below_filter");
+}
+
+#[test]
+fn a_resolve_without_open_is_recorded_and_not_sent() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    drop(tenant.person("org_admin", &[]));
+    let mark = unique();
+    let id = stack.post(json!({"type": "api.outage", "title": format!("{mark} over"), "status": "resolved",
+        "tenant_ids": [tenant.id], "dedup_key": unique()}));
+    let known = stack.event(&id);
+    assert_eq!(known["not_told"][0]["reason"], "resolve_without_open", "{known}");
+    assert_eq!(known["incidents"], json!([]));
+    tenant.expect(&mark, &[], 4);
+}
+
+#[test]
+fn a_newer_step_supersedes_an_older_one_for_people_and_webhooks_get_every_step() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("tech_devops", &[]);
+    let hook = tenant.endpoint("webhook", "tech_devops");
+    let (mark, key) = (unique(), unique());
+    let mut last = String::new();
+    for (severity, status) in
+        [("warning", "investigating"), ("error", "identified"), ("critical", "monitoring"), ("critical", "resolved")]
+    {
+        last = stack.post(json!({"type": "api.outage", "severity": severity, "title": format!("{mark} api"),
+            "status": status, "tenant_ids": [tenant.id], "dedup_key": key}));
+    }
+    let incident = stack.incident_of(&last);
+    drop(tenant.settled(&incident, 4));
+    let got = tenant.requests(&hook, 4, Duration::from_secs(60));
+    let mut sequence: Vec<u64> = got.iter().map(|one| body(one)["data"]["sequence"].as_u64().unwrap()).collect();
+    sequence.sort_unstable();
+    assert_eq!(sequence, [1, 2, 3, 4]);
+    let mails: Vec<_> = stack.mails(&mark).into_iter().filter(|mail| mail.to == person.email).collect();
+    assert!((1..=4).contains(&mails.len()), "{}", mails.len());
+    assert!(mails.iter().any(|mail| mail.text.contains("RESOLVED")), "the last step is among them");
+}

@@ -1,0 +1,204 @@
+//! Who may do what, and what everybody else is told.
+
+use serde_json::{Value, json};
+use tests::receive::text;
+use tests::{Stack, in_seconds, stack, unique};
+
+fn event(tenant: &str) -> Value {
+    json!({"source": "e2e", "type": "api.outage", "title": "nobody hears this", "tenant_ids": [tenant]})
+}
+
+/// A problem as RFC 9457 has it.
+fn problem(answer: &tests::http::Answer, status: u16) -> Value {
+    assert_eq!(answer.status, status, "{}", answer.body);
+    let kind = answer.header("content-type").unwrap_or_default();
+    assert!(kind.starts_with("application/problem+json"), "{kind}: {}", answer.body);
+    let said = answer.json();
+    assert!(said["title"].is_string() && said["detail"].is_string() && said["status"] == status, "{said}");
+    said
+}
+
+fn named(said: &Value, pointer: &str) {
+    let errors = said["errors"].as_array().cloned().unwrap_or_default();
+    assert!(errors.iter().any(|error| error["pointer"] == pointer), "{pointer} is not named: {said}");
+}
+
+fn poster(stack: &Stack, tenant: &str, more: Value) -> Value {
+    let mut body = json!({"name": "e2e", "tenants": [tenant], "scopes": ["incidents:write", "alerts:read"]});
+    for (name, value) in more.as_object().into_iter().flatten() {
+        body[name] = value.clone();
+    }
+    stack.token(body)
+}
+
+#[test]
+fn without_a_valid_token_there_is_no_answer() {
+    let stack = stack!();
+    let tenant = stack.tenant("starter");
+    for (token, why) in [("", "none"), ("A".repeat(32).as_str(), "wrong"), ("x y", "malformed")] {
+        let answer = stack.call("POST", "/v1/incidents", token, Some(&event(&tenant.id)));
+        assert!([401, 403].contains(&answer.status), "{why}: {} {}", answer.status, answer.body);
+        assert!(!answer.body.contains("event_id"), "{why}");
+    }
+    let issued = poster(&stack, &tenant.id, json!({}));
+    let token = text(&issued, "/token");
+    assert_eq!(stack.call("POST", "/v1/incidents", &token, Some(&event(&tenant.id))).status, 202);
+    let path = format!("/v1/tokens/{}?tenant={}", text(&issued, "/token_id"), tenant.id);
+    assert_eq!(stack.call("DELETE", &path, &stack.admin(), None).status, 204);
+    let answer = stack.call("POST", "/v1/incidents", &token, Some(&event(&tenant.id)));
+    assert!([401, 403].contains(&answer.status), "revoked: {} {}", answer.status, answer.body);
+
+    let issued = poster(&stack, &tenant.id, json!({"expires_at": in_seconds(6)}));
+    let token = text(&issued, "/token");
+    assert_eq!(stack.call("POST", "/v1/incidents", &token, Some(&event(&tenant.id))).status, 202);
+    tests::pause(8);
+    let answer = stack.call("POST", "/v1/incidents", &token, Some(&event(&tenant.id)));
+    assert!([401, 403].contains(&answer.status), "expired: {} {}", answer.status, answer.body);
+}
+
+#[test]
+fn another_tenants_things_do_not_exist() {
+    let stack = stack!();
+    let (mine, mut other) = (stack.tenant("enterprise"), stack.tenant("enterprise"));
+    let person = other.person("org_admin", &[]);
+    let id = stack.post(json!({"type": "api.outage", "title": "theirs", "tenant_ids": [other.id]}));
+    let incident = stack.incident_of(&id);
+    for path in [
+        other.path(""),
+        other.path("/settings"),
+        other.path("/recipients"),
+        other.path(&format!("/recipients/{}", person.id)),
+        other.path("/integrations"),
+        other.path("/incidents"),
+        other.path(&format!("/incidents/{incident}")),
+        mine.path(&format!("/incidents/{incident}")),
+        mine.path(&format!("/recipients/{}", person.id)),
+        format!("/v1/incidents/{incident}"),
+        format!("/v1/events/{id}"),
+        format!("/v1/tokens?tenant={}", other.id),
+    ] {
+        drop(problem(&stack.call("GET", &path, &mine.token, None), 404));
+    }
+    let update = json!({"message": "mine now"});
+    let path = format!("/v1/incidents/{incident}/updates");
+    drop(problem(&stack.call("POST", &path, &mine.token, Some(&update)), 404));
+    drop(problem(&stack.call("POST", "/v1/incidents", &mine.token, Some(&event(&other.id))), 403));
+    let steal = json!({"name": "steal", "scopes": ["alerts:read"], "tenants": [other.id]});
+    drop(problem(&stack.call("POST", "/v1/tokens", &mine.token, Some(&steal)), 422));
+    let raise = json!({"name": "raise", "scopes": ["platform:admin"], "tenants": [mine.id]});
+    drop(problem(&stack.call("POST", "/v1/tokens", &mine.token, Some(&raise)), 422));
+}
+
+#[test]
+fn scopes_are_kept() {
+    let stack = stack!();
+    let tenant = stack.tenant("enterprise");
+    let writer = text(&poster(&stack, &tenant.id, json!({"scopes": ["incidents:write"]})), "/token");
+    let reader = text(&poster(&stack, &tenant.id, json!({"scopes": ["alerts:read"]})), "/token");
+    drop(problem(&stack.call("GET", &tenant.path("/incidents"), &writer, None), 403));
+    drop(problem(&stack.call("POST", "/v1/incidents", &reader, Some(&event(&tenant.id))), 403));
+    let wide = json!({"source": "e2e", "type": "api.outage", "title": "everybody", "platform": true});
+    drop(problem(&stack.call("POST", "/v1/incidents", &writer, Some(&wide)), 403));
+    let person = json!({"name": "n", "email": "a@b.test", "roles": ["org_admin"]});
+    drop(problem(&stack.call("POST", &tenant.path("/recipients"), &reader, Some(&person)), 403));
+    drop(problem(&stack.call("PUT", "/v1/tenants/new-one", &tenant.token, Some(&json!({"name": "n"}))), 403));
+}
+
+#[test]
+fn a_body_that_does_not_fit_is_named() {
+    let stack = stack!();
+    let tenant = stack.tenant("starter");
+    let token = stack.monitor();
+    let post = |body: &[u8]| stack.raw("POST", "/v1/incidents", &token, &[], Some(body));
+    drop(problem(&post(b"{\"source\": \"e2e\", "), 400));
+    let with = |name: &str, value: Value| {
+        let mut event = event(&tenant.id);
+        event[name] = value;
+        post(event.to_string().as_bytes())
+    };
+    let said = problem(&with("tenant_id", json!("acme")), 422);
+    assert!(said.to_string().contains("tenant_id"), "{said}");
+    named(&problem(&with("tenant_ids", json!([format!("no-{}", unique())])), 422), "/tenant_ids/0");
+    named(&problem(&with("tenant_ids", json!(["Not A Tenant"])), 422), "/tenant_ids/0");
+    named(&problem(&with("tenant_ids", json!([])), 422), "/tenant_ids");
+    named(&problem(&with("title", json!("")), 422), "/title");
+    named(&problem(&with("links", json!([{"href": "http://x.test", "text": "x"}])), 422), "/links/0/href");
+    // A configurable incident is one tenant's: it is never everybody's.
+    let wide = json!({"source": "e2e", "type": "webhook.failing", "title": "t", "platform": true});
+    named(&problem(&post(wide.to_string().as_bytes()), 422), "/platform");
+    let large = json!({"source": "e2e", "type": "api.outage", "title": "t", "tenant_ids": [tenant.id],
+        "message": "x".repeat(600 * 1024)});
+    drop(problem(&post(large.to_string().as_bytes()), 413));
+    // After all of it the next good one is taken.
+    assert_eq!(with("title", json!("good")).status, 202);
+}
+
+#[test]
+fn an_idempotency_key_is_one_event_and_one_alert() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    drop(tenant.person("tech_devops", &[]));
+    let (mark, key) = (unique(), unique());
+    let body = json!({"source": "e2e", "type": "api.outage", "title": format!("{mark} once"), "tenant_ids": [tenant.id]});
+    let post = |body: &Value| {
+        stack.call_with("POST", "/v1/incidents", &stack.monitor(), &[("idempotency-key", &key)], Some(body))
+    };
+    let first = post(&body).json();
+    for _ in 0..3 {
+        let again = post(&body);
+        assert_eq!((again.status, again.json()), (202, first.clone()));
+    }
+    let incident = stack.incident_of(first["event_id"].as_str().unwrap());
+    drop(tenant.settled(&incident, 1));
+    tenant.expect(&mark, &["tech_devops email"], 5);
+    let mut other = body.clone();
+    other["title"] = json!("another");
+    named(&problem(&post(&other), 422), "header:Idempotency-Key");
+}
+
+#[test]
+fn an_integration_that_points_inside_is_refused() {
+    let stack = stack!();
+    let tenant = stack.tenant("enterprise");
+    for url in [
+        "https://169.254.169.254/latest/meta-data",
+        "https://10.0.0.1/hook",
+        "https://127.0.0.1/hook",
+        "https://[::1]/hook",
+        "https://[::ffff:10.0.0.1]/hook",
+        "https://2130706433/hook",
+        "https://localhost/hook",
+        "http://example.com/hook",
+        "https://user:pass@example.com/hook",
+    ] {
+        let body = json!({"name": "inside", "kind": "webhook", "url": url, "audiences": ["org_admin"]});
+        let answer = stack.call("POST", &tenant.path("/integrations"), &tenant.token, Some(&body));
+        named(&problem(&answer, 422), "/url");
+        assert!(!answer.body.contains("169.254") && !answer.body.contains("pass@"), "{}", answer.body);
+    }
+}
+
+#[test]
+fn a_secret_is_shown_once_and_a_url_never() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let hook = tenant.endpoint("webhook", "org_admin");
+    assert!(hook.secret.starts_with("whsec_"));
+    for path in ["/integrations".to_owned(), format!("/integrations/{}", hook.id)] {
+        let read = tenant.get(&path).to_string();
+        assert!(!read.contains("whsec_") && !read.contains(&hook.path), "{read}");
+    }
+}
+
+#[test]
+fn writes_are_based_on_what_was_read() {
+    let stack = stack!();
+    let tenant = stack.tenant("enterprise");
+    let path = tenant.path("/settings");
+    let patch = json!({"alert_window_seconds": 90});
+    let put = |headers: &[(&str, &str)]| stack.call_with("PATCH", &path, &tenant.token, headers, Some(&patch));
+    drop(problem(&put(&[]), 428));
+    let tag = stack.call("GET", &path, &tenant.token, None).header("etag").unwrap().to_owned();
+    assert_eq!(put(&[("if-match", &tag)]).status, 200);
+    drop(problem(&put(&[("if-match", &tag)]), 412));
+}
