@@ -11,6 +11,8 @@ runtime::config! {
         pub bulk_queue_url: String = "DELIVER_EMAIL_BULK_QUEUE_URL",
         /// Where poison goes.
         pub dead_letter_queue_url: String = "DELIVER_EMAIL_DEAD_LETTER_QUEUE_URL",
+        /// Where the notice goes that a critical alert could not be delivered.
+        pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
         /// The KMS key that wraps the data keys.
         pub kms_key_id: String = "KMS_KEY_ID",
         /// The verified sender.

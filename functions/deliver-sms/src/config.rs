@@ -11,6 +11,8 @@ runtime::config! {
         pub bulk_queue_url: String = "DELIVER_SMS_BULK_QUEUE_URL",
         /// Where poison goes.
         pub dead_letter_queue_url: String = "DELIVER_SMS_DEAD_LETTER_QUEUE_URL",
+        /// Where the notice goes that a critical alert could not be delivered.
+        pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
         /// The alphanumeric sender where the tenant registered none.
         pub sender_id: Option<String> = "SMS_SENDER_ID",
         /// Least milliseconds between two sends of one environment: the quota's share of it.

@@ -57,6 +57,7 @@ impl QueueFunction for DeliverSms {
             queues: Queues::new(aws.config()),
             urgent_url: config.urgent_queue_url.clone(),
             bulk_url: config.bulk_queue_url.clone(),
+            classify_url: config.classify_queue_url.clone(),
             function: Self::NAME,
         };
         Ok(Self { config, deliverer, texts })

@@ -1,11 +1,11 @@
 //! One cargo call for every binary of the local stack, with progress.
 
-use crate::process::{Fault, output, progress, root, say};
+use crate::process::{Fault, cargo, output, progress, root, say};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
 /// The functions: one folder, one crate, one binary.
@@ -40,8 +40,8 @@ pub(crate) fn quick(what: For) -> Result<PathBuf, Fault> {
     let total = total(&chosen);
     let started = Instant::now();
     say(&format!("  building ({total} crates) in one cargo call"));
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root()).args(["build", "--quiet", "--message-format=json-render-diagnostics"]).args(&chosen);
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--message-format=json-render-diagnostics"]).args(&chosen);
     command.arg(if what == For::Stack { "--bins" } else { "--all-targets" });
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn()?;

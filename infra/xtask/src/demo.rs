@@ -1,23 +1,45 @@
 //! The sample incidents, and what became of them.
 
 use crate::http::send;
-use crate::process::{Fault, say};
+use crate::process::{Fault, progress, say};
 use crate::stack;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
+
 /// `cargo xtask demo`
-pub(crate) fn again() -> Result<(), Fault> {
-    let outputs = stack::outputs("local")?;
-    post(&outputs)?;
-    table(&outputs)
+pub(crate) fn again(name: &str) -> Result<(), Fault> {
+    show(&stack::outputs(name)?)
 }
 
-/// Posts one platform-wide infrastructure incident, one low balance, one failing webhook and one notice that is excluded.
-pub(crate) fn post(outputs: &Value) -> Result<(), Fault> {
-    let token = text(outputs, "/tokens/intake");
+/// Posts one platform-wide infrastructure incident, one low balance, one failing webhook and one notice that is excluded; then
+/// prints what reached whom, and what did not and why.
+pub(crate) fn show(outputs: &Value) -> Result<(), Fault> {
+    let before: BTreeSet<String> = arrivals(outputs).into_iter().map(|arrival| arrival.id).collect();
+    let events = post(outputs)?;
+    let told = settle(outputs, &events)?;
+    say("\nWhat reached whom:");
+    for arrival in arrivals(outputs).iter().filter(|arrival| !before.contains(&arrival.id)) {
+        say(&arrival.line());
+    }
+    say("\nWhat did not, and why:");
+    for (event, title) in &events {
+        for skipped in array(&get(outputs, "/tokens/intake", &format!("/v1/events/{event}"))?, "/not_told") {
+            say(&format!("  everybody  {title}: {}", text(skipped, "/sentence")));
+        }
+    }
+    for (tenant, incident) in &told {
+        left_out(tenant, &detail(outputs, tenant, incident)?);
+    }
+    Ok(())
+}
+
+/// The four events; gives back id and title of each.
+fn post(outputs: &Value) -> Result<Vec<(String, String)>, Fault> {
     say("▸ posting four events");
+    let mut posted = Vec::new();
     for event in [
         json!({"source": "voice-monitor", "type": "voice.routing_failure", "severity": "critical", "platform": true,
             "title": "Outbound calls fail in Mumbai", "message": "Every third call over the Mumbai carrier fails. We are rerouting.",
@@ -30,77 +52,97 @@ pub(crate) fn post(outputs: &Value) -> Result<(), Fault> {
         json!({"source": "announcements", "type": "advisory.notice", "severity": "info", "platform": true,
             "title": "The new console is here", "message": "Have a look."}),
     ] {
-        let answer = send(
-            "POST",
-            &format!("{}/v1/incidents", text(outputs, "/api_url")),
-            &[("authorization", &format!("Bearer {token}"))],
-            Some(&event),
-        )?;
-        let title = event.get("title").and_then(Value::as_str).unwrap_or_default();
+        let url = format!("{}/v1/incidents", text(outputs, "/api_url"));
+        let bearer = format!("Bearer {}", text(outputs, "/tokens/intake"));
+        let answer = send("POST", &url, &[("authorization", &bearer)], Some(&event))?;
         if answer.status != 202 {
-            return Err(Fault::new(
-                format!("the event was answered {}: {}", answer.status, answer.body),
-                "Look into target/local/logs/emulator.log",
-            ));
+            let what = format!("the event was answered {}: {}", answer.status, answer.body);
+            return Err(Fault::new(what, logs(outputs)));
         }
+        let title = text(&event, "/title");
         say(&format!("  202  {title}"));
+        posted.push((text(&answer.body, "/event_id"), title));
     }
-    Ok(())
+    Ok(posted)
 }
 
-/// Waits until nothing more arrives, then prints what reached whom, and what did not and why.
-pub(crate) fn table(outputs: &Value) -> Result<(), Fault> {
-    let started = Instant::now();
-    let mut seen = (0, Instant::now());
-    while started.elapsed() < Duration::from_secs(60) && (seen.0 == 0 || seen.1.elapsed() < Duration::from_secs(4)) {
-        std::thread::sleep(Duration::from_millis(500));
-        let now = arrivals(outputs).len();
-        if now != seen.0 {
-            seen = (now, Instant::now());
-        }
-    }
-    say("\nWhat reached whom:");
-    for arrival in arrivals(outputs) {
-        say(&format!("  {:<8} {:<46} {}", arrival.channel, arrival.to, arrival.what));
-    }
-    say("\nWhat did not, and why:");
-    for tenant in ["acme", "globex", "initech"] {
-        let token = text(outputs, &format!("/tokens/tenant_admin/{tenant}"));
-        let get = |path: &str| -> Result<Value, Fault> {
-            let url = format!("{}/v1/tenants/{tenant}/{path}", text(outputs, "/api_url"));
-            Ok(send("GET", &url, &[("authorization", &format!("Bearer {token}"))], None)?.body)
-        };
-        let list = get("incidents?include=excluded")?;
-        for excluded in array(&list, "/excluded") {
-            say(&format!(
-                "  {tenant:<8} everybody                          {}: {}",
-                text(excluded, "/title"),
-                text(excluded, "/reason")
-            ));
-        }
-        for incident in array(&list, "/incidents") {
-            let detail = get(&format!("incidents/{}", text(incident, "/incident_id")))?;
-            let mut reasons: Vec<(String, u32)> = Vec::new();
-            for decision in
-                array(&detail, "/decisions").iter().filter(|decision| text(decision, "/outcome") != "deliver")
-            {
-                let line = format!("{} ({})", text(decision, "/reason"), text(decision, "/channel"));
-                match reasons.iter_mut().find(|(known, _)| *known == line) {
-                    Some((_, count)) => *count += 1,
-                    None => reasons.push((line, 1)),
-                }
+/// Waits until each event is classified and each delivery that was decided has ended. Gives back tenant and incident of each.
+fn settle(outputs: &Value, events: &[(String, String)]) -> Result<Vec<(String, String)>, Fault> {
+    let mut told = Vec::new();
+    for (event, title) in events {
+        let known = until(outputs, &format!("\"{title}\" to be classified"), || {
+            let known = get(outputs, "/tokens/intake", &format!("/v1/events/{event}"))?;
+            Ok(known.get("classification").is_some().then_some(known))
+        })?;
+        for incident in array(&known, "/incidents") {
+            let id = text(incident, "/incident_id");
+            match incident.pointer("/tenant_id").and_then(Value::as_str) {
+                Some(tenant) => told.push((tenant.to_owned(), id)),
+                None => told.extend(TENANTS.map(|tenant| (tenant.to_owned(), id.clone()))),
             }
-            let reasons: Vec<String> = reasons.into_iter().map(|(line, count)| format!("{count}× {line}")).collect();
-            let title: String = text(incident, "/title").chars().take(34).collect();
-            let why = if reasons.is_empty() { "nobody was left out".to_owned() } else { reasons.join(", ") };
-            say(&format!("  {tenant:<8} {title:<34} {why}"));
         }
     }
-    Ok(())
+    for (tenant, incident) in &told {
+        until(outputs, &format!("the messages to {tenant}"), || {
+            let detail = detail(outputs, tenant, incident)?;
+            let decided = array(&detail, "/decisions").iter().filter(|one| text(one, "/outcome") == "deliver").count();
+            let ended = |one: &&Value| ["accepted", "failed"].contains(&text(one, "/outcome").as_str());
+            let done = array(&detail, "/deliveries").iter().filter(ended).count();
+            progress(&format!("  {tenant}: {done} of {decided} messages"));
+            Ok((!array(&detail, "/decisions").is_empty() && done >= decided).then_some(()))
+        })?;
+    }
+    progress("");
+    Ok(told)
+}
+
+/// Asks until there is an answer, for at most two minutes: a machine that just built everything is slow at first.
+fn until<T>(outputs: &Value, what: &str, mut ask: impl FnMut() -> Result<Option<T>, Fault>) -> Result<T, Fault> {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(120) {
+        if let Some(found) = ask()? {
+            return Ok(found);
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    Err(Fault::new(format!("waited two minutes for {what}"), logs(outputs)))
+}
+
+/// Prints whom an incident did not reach, by reason.
+fn left_out(tenant: &str, detail: &Value) {
+    let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
+    for decision in array(detail, "/decisions").iter().filter(|one| text(one, "/outcome") != "deliver") {
+        let who = format!("{} ({})", text(decision, "/name"), text(decision, "/channel"));
+        let why = text(decision, "/sentence");
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, all)) => all.push(who),
+            None => reasons.push((why, vec![who])),
+        }
+    }
+    say(&format!("  {tenant}: {}", text(detail, "/incident/title")));
+    for (why, who) in reasons {
+        say(&format!("    {why}\n      {}", who.join(", ")));
+    }
+}
+
+fn detail(outputs: &Value, tenant: &str, incident: &str) -> Result<Value, Fault> {
+    get(outputs, &format!("/tokens/tenant_admin/{tenant}"), &format!("/v1/tenants/{tenant}/incidents/{incident}"))
+}
+
+/// A GET of the API with the token at this place of outputs.json.
+fn get(outputs: &Value, token: &str, path: &str) -> Result<Value, Fault> {
+    let url = format!("{}{path}", text(outputs, "/api_url"));
+    Ok(send("GET", &url, &[("authorization", &format!("Bearer {}", text(outputs, token)))], None)?.body)
+}
+
+fn logs(outputs: &Value) -> String {
+    let place = text(outputs, "/ca_certificate");
+    format!("The functions' logs: {}", place.replace("ca.pem", "logs/emulator.log"))
 }
 
 /// What runs where, how to send one's own alert, how to stop and how to deploy.
-pub(crate) fn explain(outputs: &Value) -> Result<(), Fault> {
+pub(crate) fn explain(name: &str, outputs: &Value) -> Result<(), Fault> {
+    let flag = stack::flag(name);
     let get = |pointer: &str| text(outputs, pointer);
     say("\nWhat runs where:");
     say(&format!("  API          {}", get("/api_url")));
@@ -110,7 +152,9 @@ pub(crate) fn explain(outputs: &Value) -> Result<(), Fault> {
         get("/emulator_url")
     ));
     say(&format!("  receivers    {}   (what they got: {}/inbox)", get("/receivers_url"), get("/control_url")));
-    say("  everything   target/local/outputs.json (tokens, queues, functions, demo recipients and integrations)");
+    say(&format!(
+        "  everything   target/{name}/outputs.json (tokens, queues, functions, demo recipients and integrations)"
+    ));
     say("\nSend your own alert:");
     say(&format!(
         "  curl -sS {}/v1/incidents -H 'Authorization: Bearer {}' -H 'content-type: application/json' \\\n    -d '{{\"source\":\"me\",\
@@ -118,29 +162,30 @@ pub(crate) fn explain(outputs: &Value) -> Result<(), Fault> {
         get("/api_url"),
         get("/tokens/intake")
     ));
-    say(
-        "\nWatch messages arrive: cargo xtask watch · post the samples again: cargo xtask demo · stop: cargo xtask down",
-    );
-    say("Deploy to AWS: sam build && sam deploy --guided (README, \"Deploy\")");
+    say(&format!("\nWatch messages arrive:      cargo xtask watch{flag}"));
+    say(&format!("Post the samples again:     cargo xtask demo{flag}"));
+    say(&format!("Stop:                       cargo xtask down{flag}"));
+    say("Deploy to AWS:              cargo xtask deploy   (README, \"Deploy\")");
     Ok(())
 }
 
 /// `cargo xtask watch`
-pub(crate) fn watch() -> Result<(), Fault> {
-    let outputs = stack::outputs("local")?;
+pub(crate) fn watch(name: &str) -> Result<(), Fault> {
+    let outputs = stack::outputs(name)?;
     say("Watching; Ctrl-C ends it.");
     let mut known: BTreeSet<String> = arrivals(&outputs).into_iter().map(|arrival| arrival.id).collect();
-    loop {
+    // Without outputs.json the stack was taken down.
+    while stack::outputs(name).is_ok() {
         for arrival in arrivals(&outputs) {
             if known.insert(arrival.id.clone()) {
-                say(&format!("{:<8} {:<46} {}", arrival.channel, arrival.to, arrival.what));
-                if !arrival.why.is_empty() {
-                    say(&format!("         {}", arrival.why));
-                }
+                say(&arrival.line());
+                say(&format!("           {}", arrival.why));
             }
         }
         std::thread::sleep(Duration::from_secs(1));
     }
+    say("The stack is down.");
+    Ok(())
 }
 
 struct Arrival {
@@ -149,6 +194,12 @@ struct Arrival {
     to: String,
     what: String,
     why: String,
+}
+
+impl Arrival {
+    fn line(&self) -> String {
+        format!("  {:<8} {:<36} {}", self.channel, self.to, self.what)
+    }
 }
 
 /// Everything that arrived anywhere, e-mail first.
@@ -170,34 +221,42 @@ fn arrivals(outputs: &Value) -> Vec<Arrival> {
     }
     let texts = get(format!("{emulator}/_ministack/sns/sms-messages"));
     for message in list(&texts) {
+        let words = text(message, "/Message");
+        // Whom a text is for stands in it in brackets: `(as Billing Admin)`.
+        let role = words.split_once("(as ").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(role, _)| role);
         found.push(Arrival {
             id: text(message, "/MessageId"),
             channel: "SMS".into(),
             to: text(message, "/PhoneNumber"),
-            what: text(message, "/Message"),
-            why: String::new(),
+            why: format!("You get this by SMS in the role {role}"),
+            what: words,
         });
     }
     let inbox = get(format!("{}/inbox", text(outputs, "/control_url")));
     for request in inbox.as_array().into_iter().flatten() {
         let path = text(request, "/path");
         let body: Value = serde_json::from_str(&text(request, "/body")).unwrap_or_default();
-        let (channel, what, why) = match path.split('/').nth(1) {
-            Some("slack") => ("Slack", text(&body, "/text"), body.to_string()),
-            Some("teams") => ("Teams", text(&body, "/attachments/0/content/fallbackText"), body.to_string()),
-            _ => ("webhook", format!("{}: {}", text(&body, "/type"), text(&body, "/data/title")), String::new()),
+        let (channel, what) = match path.split('/').nth(1) {
+            Some("slack") => ("Slack", text(&body, "/text")),
+            Some("teams") => ("Teams", text(&body, "/attachments/0/content/fallbackText")),
+            _ => ("webhook", format!("{}: {}", text(&body, "/type"), text(&body, "/data/title"))),
         };
-        let why = why
-            .find("You get this")
-            .and_then(|at| why.get(at..))
-            .and_then(|rest| rest.split('.').next())
-            .unwrap_or_default();
+        let words = body.to_string();
+        let why = match words.find("You get this").and_then(|at| words.get(at..)?.split('.').next()) {
+            Some(why) => why.to_owned(),
+            None => format!(
+                "You get this because {} sends {} alerts by webhook to the role {}",
+                text(&body, "/data/tenant_id"),
+                text(&body, "/data/category"),
+                text(&body, "/data/audience")
+            ),
+        };
         found.push(Arrival {
             id: format!("{}{path}{}", text(request, "/received_at"), text(request, "/headers/webhook-id")),
             channel: channel.into(),
             to: path.clone(),
             what,
-            why: why.to_owned(),
+            why,
         });
     }
     found

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// What went wrong and what to do next.
 #[derive(Debug)]
@@ -84,33 +84,25 @@ pub(crate) fn output(command: &mut Command) -> Option<String> {
     done.status.success().then(|| String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// Starts a process that goes on, its output to `log`. A detached one has a group of its own, so that Ctrl-C in the terminal
-/// does not reach it; another ends with the terminal's Ctrl-C.
-pub(crate) fn start(command: &mut Command, log: &Path, detached: bool) -> Result<Child, Fault> {
-    let out = File::create(log)?;
-    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
-    #[cfg(unix)]
-    if detached {
-        use std::os::unix::process::CommandExt;
-        command.process_group(0);
+/// Cargo, without what `cargo run` told this process about the package xtask: build scripts that look at it would run again.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
     }
-    command.spawn().map_err(|error| {
-        Fault::new(
-            format!("{} could not be started: {error}", command.get_program().display()),
-            "Try again: cargo xtask up",
-        )
-    })
+    command.current_dir(root());
+    command
 }
 
-/// Ends a process with all its children; waits until they are gone.
+/// Tells a process to end, makes it end when it does not, and waits until it is gone.
 pub(crate) fn end(pid: u32) {
-    let family = family(pid);
-    for signal in ["-TERM", "-KILL"] {
-        for member in &family {
-            drop(Command::new("kill").args([signal, &member.to_string()]).stderr(Stdio::null()).status());
-        }
-        for _ in 0..30 {
-            if family.iter().all(|member| !alive(*member)) {
+    for (signal, tenths) in [("-TERM", 80), ("-KILL", 20)] {
+        drop(Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status());
+        for _ in 0..tenths {
+            if !alive(pid) {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(100));
@@ -124,22 +116,20 @@ pub(crate) fn alive(pid: u32) -> bool {
     state.is_some_and(|state| !state.trim().is_empty() && !state.trim().starts_with('Z'))
 }
 
-fn family(pid: u32) -> Vec<u32> {
-    let table = output(Command::new("ps").args(["-eo", "pid=,ppid="])).unwrap_or_default();
-    let pairs: Vec<(u32, u32)> = table
+/// What a process was started as; nothing when it is gone. A number may be another process's by now, so whoever ends one asks first.
+pub(crate) fn command_line(pid: u32) -> Option<String> {
+    output(Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()])).filter(|_| alive(pid))
+}
+
+/// The processes whose command line contains `text`.
+pub(crate) fn processes_of(text: &str) -> Vec<u32> {
+    let table = output(Command::new("ps").args(["-eo", "pid=,args="])).unwrap_or_default();
+    table
         .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
-        })
-        .collect();
-    let mut family = vec![pid];
-    let mut place = 0;
-    while let Some(&parent) = family.get(place) {
-        family.extend(pairs.iter().filter(|(_, ppid)| *ppid == parent).map(|(child, _)| *child));
-        place += 1;
-    }
-    family
+        .filter_map(|line| line.trim_start().split_once(' '))
+        .filter(|(_, command)| command.contains(text))
+        .filter_map(|(pid, _)| pid.parse().ok())
+        .collect()
 }
 
 /// Free ports on loopback, all different.

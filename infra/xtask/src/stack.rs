@@ -2,12 +2,17 @@
 //! emulator on loopback that enforces IAM.
 
 use crate::http::send;
-use crate::process::{self, Fault, root, run, say, start};
+use crate::process::{self, Fault, root, run, say};
 use crate::{build, demo, python, seed};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// The stack that is meant when nobody says which.
+pub(crate) const USUAL: &str = "local";
 
 const SENDER: &str = "alerts@tocsin.test";
 const OPERATOR: &str = "operators@tocsin.test";
@@ -15,7 +20,7 @@ const REGION: &str = "eu-central-1";
 
 /// Where a stack keeps what it needs while it is up.
 pub(crate) fn place(name: &str) -> PathBuf {
-    root().join("target").join(if name == "local" { "local" } else { name })
+    root().join("target").join(name)
 }
 
 /// What tools read of a stack that is up.
@@ -26,77 +31,131 @@ pub(crate) fn outputs(name: &str) -> Result<Value, Fault> {
         .map_err(|_| Fault::new("outputs.json cannot be read", "cargo xtask down, then cargo xtask up"))
 }
 
+/// A stack that is up, and ends with this value unless it is told to stay.
+pub(crate) struct Stack {
+    /// What stands in outputs.json.
+    pub(crate) outputs: Value,
+    keeper: Child,
+}
+
+impl Stack {
+    /// Lets the stack live on without this process.
+    fn stay(&mut self) -> Result<(), Fault> {
+        if let Some(words) = &mut self.keeper.stdin {
+            writeln!(words, "stay")?;
+        }
+        Ok(())
+    }
+}
+
 /// `cargo xtask up`
-pub(crate) fn up(detach: bool) -> Result<(), Fault> {
+pub(crate) fn up(name: &str, detach: bool) -> Result<(), Fault> {
     let begun = Instant::now();
     say(
         "Tocsin: bringing up the whole system on this machine (from nothing about 8 minutes, 4 GB of disk in target/).",
     );
-    if running("local") {
-        say("It is up already.");
-        return demo::explain(&outputs("local")?);
+    let flag = flag(name);
+    if running(name) {
+        say(&format!("It is up already. To run changed code: cargo xtask down{flag}, then up."));
+        return demo::explain(name, &outputs(name)?);
     }
     python::prerequisites()?;
-    let outputs = create("local", build::For::Stack, detach)?;
-    let shown = demo::post(&outputs).and_then(|()| demo::table(&outputs)).and_then(|()| demo::explain(&outputs));
+    let mut stack = create(name, build::For::Stack)?;
+    let shown = demo::show(&stack.outputs).and_then(|()| demo::explain(name, &stack.outputs));
     if shown.is_err() {
-        drop(down("local"));
+        down(name)?;
         return shown;
     }
     say(&format!("\nUp in {} s.", begun.elapsed().as_secs()));
     if detach {
-        return Ok(());
+        return stack.stay();
     }
     say("Ctrl-C ends it.");
-    // The children share the terminal's Ctrl-C. When one of them ends, for whatever reason, so does the stack.
-    while pids("local").iter().all(|pid| process::alive(*pid)) {
-        std::thread::sleep(Duration::from_millis(500));
+    // Ctrl-C ends this process, and the keeper ends the stack when its standard input closes.
+    drop(stack.keeper.wait_with_output());
+    let stopped = !place(name).join("outputs.json").exists();
+    down(name)?;
+    if stopped {
+        return Ok(());
     }
-    down("local")
+    let logs = place(name).join("logs");
+    Err(Fault::new(
+        "a process of the stack has ended",
+        format!("Its log: {}\nAgain: cargo xtask up{flag}", logs.display()),
+    ))
+}
+
+/// What a command needs to mean this stack.
+pub(crate) fn flag(name: &str) -> String {
+    if name == USUAL { String::new() } else { format!(" --name {name}") }
 }
 
 /// Builds, starts, deploys and seeds a stack. A failure leaves no process.
-pub(crate) fn create(name: &str, what: build::For, detach: bool) -> Result<Value, Fault> {
-    drop(down(name));
+pub(crate) fn create(name: &str, what: build::For) -> Result<Stack, Fault> {
     let place = place(name);
     std::fs::create_dir_all(place.join("logs"))?;
-    let made = try_create(name, &place, what, detach);
+    let lock = File::create(place.join("lock"))?;
+    if lock.try_lock().is_err() {
+        let mend = "Wait for it, or end that command and try again";
+        return Err(Fault::new("another command is bringing this stack up", mend));
+    }
+    down(name)?;
+    let made = try_create(name, &place, what);
     if made.is_err() {
-        drop(down(name));
+        down(name)?;
     }
     made
 }
 
-fn try_create(name: &str, place: &Path, what: build::For, detach: bool) -> Result<Value, Fault> {
+fn try_create(name: &str, place: &Path, what: build::For) -> Result<Stack, Fault> {
+    let again =
+        if what == build::For::Tests { "cargo xtask test".to_owned() } else { format!("cargo xtask up{}", flag(name)) };
     say("▸ environments (PyPI, about 200 MB the first time) and binaries");
     // pip waits for the network while cargo works.
     let environments =
         std::thread::spawn(|| Ok::<_, Fault>((python::environment("emulator")?, python::environment("sam")?)));
     let binaries = build::quick(what)?;
     let (emulator_bin, sam_bin) =
-        environments.join().map_err(|_| Fault::new("making the environments panicked", "cargo xtask up"))??;
+        environments.join().map_err(|_| Fault::new("making the environments panicked", again.as_str()))??;
 
     let [emulator, receivers, control, proxy] = process::free_ports()?;
     let emulator_url = format!("http://127.0.0.1:{emulator}");
     say("▸ receivers and emulator");
     let ports = [emulator, receivers, control, proxy].map(|port| port.to_string());
-    let mut command = Command::new(binaries.join("receivers"));
-    command.arg(place).args(&ports);
     drop(std::fs::remove_file(place.join("ca.pem")));
-    let child = start(&mut command, &place.join("logs/receivers.log"), detach)?;
-    remember(place, child.id())?;
-    let mut command = Command::new(emulator_bin.join("ministack"));
-    // AUTH: IAM is enforced, each function runs under its template role. The functions reach the emulator through the proxy,
-    // which counts their calls and lets tests hold one.
-    command.envs([("AUTH", "true"), ("BIND_HOST", "127.0.0.1"), ("MINISTACK_REGION", REGION)]);
-    // Without this the emulator also opens MQTT on every address of the machine.
-    command.env("IOT_MTLS_ENABLED", "0");
-    command.env("GATEWAY_PORT", &ports[0]).env("MINISTACK_PORT", &ports[0]);
-    command.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{proxy}"));
-    command.env("AWS_DEFAULT_REGION", REGION).env("TMPDIR", scratch(place)?);
-    let child = start(&mut command, &place.join("logs/emulator.log"), detach)?;
-    remember(place, child.id())?;
-    wait(&place.join("logs/emulator.log"), "starting the emulator", || {
+    let mut arguments = vec![binaries.join("receivers").display().to_string(), place.display().to_string()];
+    arguments.extend(ports.iter().cloned());
+    let (receivers_log, emulator_log) = (place.join("logs/receivers.log"), place.join("logs/emulator.log"));
+    let programs = json!([
+        {"argv": arguments, "env": {}, "log": receivers_log},
+        {"argv": [emulator_bin.join("ministack")], "log": emulator_log, "env": {
+            // IAM is enforced: each function runs under its template role.
+            "AUTH": "true",
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": ports[0],
+            "MINISTACK_PORT": ports[0],
+            // Without this it also opens MQTT on every address of the machine.
+            "IOT_MTLS_ENABLED": "0",
+            "MINISTACK_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            // The functions inherit this: they reach the emulator through the proxy, which counts their calls and lets tests
+            // hold one.
+            "AWS_ENDPOINT_URL": format!("http://127.0.0.1:{proxy}"),
+            "TMPDIR": scratch(place)?,
+        }},
+    ]);
+    let mut command = Command::new(emulator_bin.join("python"));
+    command.arg(root().join("infra/local/keep.py")).arg(place.join("pids")).arg(programs.to_string());
+    let keeper_log = File::create(place.join("logs/keeper.log"))?;
+    command.stdin(Stdio::piped()).stdout(keeper_log.try_clone()?).stderr(keeper_log);
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        // The terminal's Ctrl-C ends this process; the keeper sees that and ends the others in order.
+        command.process_group(0);
+    }
+    let mut keeper = command.spawn()?;
+    wait(&mut keeper, &emulator_log, &again, || {
         send("GET", &format!("{emulator_url}/_ministack/health"), &[], None).is_ok_and(|answer| answer.status < 500)
             && place.join("ca.pem").exists()
     })?;
@@ -130,13 +189,13 @@ fn try_create(name: &str, place: &Path, what: build::For, detach: bool) -> Resul
         "DeletionProtection=false".to_owned(),
         "LogRetentionDays=1".to_owned(),
     ]);
-    run(&mut command, "sam deploy", &place.join("logs/deploy.log"), "cargo xtask up")?;
+    run(&mut command, "sam deploy", &place.join("logs/deploy.log"), &again)?;
 
     say("▸ first admin token, demo tenants");
     let log = place.join("logs/prepare.log");
     let mut command = Command::new(sam_bin.join("python"));
     aws(&mut command, &emulator_url).arg(root().join("infra/local/prepare.py")).args([&stack, SENDER]);
-    run(&mut command, "making the first admin token", &log, "cargo xtask up")?;
+    run(&mut command, "making the first admin token", &log, &again)?;
     let text = std::fs::read_to_string(&log)?;
     let prepared: Value = text.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
     let text = |pointer: &str| prepared.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -166,34 +225,47 @@ fn try_create(name: &str, place: &Path, what: build::For, detach: bool) -> Resul
     drop(std::fs::remove_file(&log));
     let outputs = seed::seed(base, &text("/token"))?;
     std::fs::write(place.join("outputs.json"), format!("{outputs:#}"))?;
-    Ok(outputs)
+    Ok(Stack { outputs, keeper })
 }
 
 /// `cargo xtask down`
+pub(crate) fn down_and_say(name: &str) -> Result<(), Fault> {
+    let was = !pids(name).is_empty();
+    down(name)?;
+    say(if was { "Tocsin is down; no process of it is left." } else { "Nothing was up." });
+    Ok(())
+}
+
+/// Ends a stack and waits until no process of it is left.
 pub(crate) fn down(name: &str) -> Result<(), Fault> {
     let place = place(name);
-    for pid in pids(name).into_iter().rev() {
+    // First, so that `up` in another terminal knows that this was asked for.
+    drop(std::fs::remove_file(place.join("outputs.json")));
+    // The keeper comes first and ends the others; they are asked about for the case that it was killed.
+    for pid in pids(name) {
+        process::end(pid);
+    }
+    // And the functions' processes, for the case that the emulator was killed.
+    for pid in process::processes_of(&format!("{}/", place.join("scratch").display())) {
         process::end(pid);
     }
     drop(std::fs::remove_file(place.join("pids")));
-    drop(std::fs::remove_file(place.join("outputs.json")));
     drop(std::fs::remove_dir_all(place.join("scratch")));
     Ok(())
 }
 
 fn running(name: &str) -> bool {
-    let pids = pids(name);
-    !pids.is_empty() && pids.into_iter().all(process::alive) && place(name).join("outputs.json").exists()
+    pids(name).len() == 3 && place(name).join("outputs.json").exists()
 }
 
+/// The processes that the keeper noted and that are still what they were: keeper, receivers, emulator.
 fn pids(name: &str) -> Vec<u32> {
     let text = std::fs::read_to_string(place(name).join("pids")).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect()
-}
-
-fn remember(place: &Path, pid: u32) -> Result<(), Fault> {
-    let known = std::fs::read_to_string(place.join("pids")).unwrap_or_default();
-    Ok(std::fs::write(place.join("pids"), format!("{known}{pid}\n"))?)
+    let ours = ["keep.py", "receivers", "ministack"];
+    text.lines()
+        .filter_map(|line| line.parse().ok())
+        .filter(|pid| process::command_line(*pid).is_some_and(|line| ours.iter().any(|name| line.contains(name))))
+        .collect()
 }
 
 /// The emulator unpacks code and keeps state in a folder that goes with the stack.
@@ -240,15 +312,16 @@ pub(crate) fn aws<'a>(command: &'a mut Command, emulator_url: &str) -> &'a mut C
         .env_remove("AWS_SESSION_TOKEN")
 }
 
-fn wait(log: &Path, step: &str, mut ready: impl FnMut() -> bool) -> Result<(), Fault> {
+/// Waits for what the keeper started. It ends when one of its programs does, so nobody waits for the dead.
+fn wait(keeper: &mut Child, log: &Path, again: &str, mut ready: impl FnMut() -> bool) -> Result<(), Fault> {
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(90) {
+    while started.elapsed() < Duration::from_secs(90) && keeper.try_wait()?.is_none() {
         if ready() {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    Err(Fault::step(step, log, "cargo xtask up"))
+    Err(Fault::step("starting the receivers and the emulator", log, again))
 }
 
 /// Base64, since a parameter cannot hold the lines of a PEM.

@@ -7,14 +7,18 @@
 pub mod outbound_link;
 
 use aws::sqs::{Outgoing, Queues};
-use contracts::queue::Delivery;
+use contracts::queue::{Body, Delivery, IncidentReceived, VERSION};
 use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, next};
 use domain::delivery::Refusal;
-use domain::ids::IntegrationId;
+use domain::event::{Event, Format};
+use domain::ids::{EventId, IntegrationId, Scope};
+use domain::incident::UNDELIVERED;
 use domain::tenant::Disabled;
+use domain::vocabulary::Severity;
 use jiff::{SignedDuration, Timestamp};
 use runtime::queue::{Failure, Lane, Meta};
 use runtime::{clock, ids, metrics};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use store::Table;
 use store::deliveries::{Attempt, End, Slot};
@@ -83,6 +87,8 @@ pub struct Deliverer {
     pub urgent_url: String,
     /// The bulk lane's queue.
     pub bulk_url: String,
+    /// classify's queue, for the notice that a critical alert could not be delivered.
+    pub classify_url: String,
     /// The function's name, for the audit trail.
     pub function: &'static str,
 }
@@ -258,6 +264,8 @@ impl Deliverer {
                 if disable {
                     self.disable(&delivery, &failed.cause, now).await?;
                 }
+                // Before the mark: a crash in between repeats the notice, which is then the same event.
+                self.tell_org_admins(&delivery, &failed.cause, now).await?;
                 let end = End::Failed { reason };
                 let marked = self.table.mark_ended(slot, token, now, &end, Some(&attempt)).await;
                 self.warn_if_lost(marked.map_err(runtime::queue::table)?, slot);
@@ -266,6 +274,20 @@ impl Deliverer {
                 Ok(())
             }
         }
+    }
+
+    /// A critical alert that nobody will get is told to the tenant's org admins on another channel. A notice that cannot be
+    /// delivered makes no further notice.
+    async fn tell_org_admins(&self, delivery: &Delivery, cause: &str, now: Timestamp) -> Result<(), Failure> {
+        let Some(notice) = undelivered(delivery, cause, now) else { return Ok(()) };
+        let body = serde_json::to_string(&notice).map_err(|_| Failure::poison("a notice cannot be written"))?;
+        let outgoing = Outgoing {
+            body,
+            group: Some(notice.group()),
+            dedup: Some(notice.deduplication_id()),
+            ..Outgoing::default()
+        };
+        self.queues.send(&self.classify_url, &outgoing).await.map_err(runtime::queue::aws)
     }
 
     async fn disable(&self, delivery: &Delivery, cause: &str, now: Timestamp) -> Result<(), Failure> {
@@ -297,6 +319,63 @@ impl Deliverer {
             tracing::warn!(row = slot.row, "the claim was lost before the mark");
         }
     }
+}
+
+/// The notice about a critical alert that was given up: one incident for each incident and destination.
+fn undelivered(delivery: &Delivery, cause: &str, now: Timestamp) -> Option<IncidentReceived> {
+    let alert = &delivery.alert;
+    let category = alert.category?;
+    if alert.severity != Severity::Critical || alert.event_type.starts_with("tocsin.") || alert.test {
+        return None;
+    }
+    let channel = delivery.channel;
+    let words = [("category", category.as_str()), ("channel", channel.as_str()), ("cause", cause)];
+    let mut labels: BTreeMap<String, String> =
+        words.into_iter().map(|(name, word)| (name.to_owned(), word.to_owned())).collect();
+    labels.insert("destination".to_owned(), delivery.destination.clone());
+    labels.insert("incident_id".to_owned(), alert.incident_id.to_string());
+    let event = Event {
+        format: Format::Native,
+        source: "tocsin".to_owned(),
+        event_type: UNDELIVERED.to_owned(),
+        dedup_key: format!("{}:{}:{channel}", alert.incident_id, delivery.destination),
+        severity: Severity::Critical,
+        severity_given: None,
+        title: format!("Not delivered by {}: {}", channel.title(), alert.title),
+        message: format!(
+            "The critical alert \"{}\" ({}) could not be delivered to {} by {}: {cause}. You are told instead.",
+            alert.title,
+            alert.incident_id,
+            delivery.destination,
+            channel.title()
+        ),
+        public_title: None,
+        public_message: None,
+        status: None,
+        tenant_ids: vec![alert.tenant.clone()],
+        platform: false,
+        components: Vec::new(),
+        regions: Vec::new(),
+        starts_at: None,
+        measurements: BTreeMap::new(),
+        labels,
+        links: Vec::new(),
+        details: serde_json::Map::new(),
+        public: Some(false),
+        cut: Vec::new(),
+    };
+    let update = alert.update.to_string();
+    let parts = [alert.incident_id.as_str(), alert.tenant.as_str(), &update, &delivery.destination, channel.as_str()];
+    Some(IncidentReceived {
+        v: VERSION,
+        event_id: EventId::derived(&parts),
+        correlation_id: delivery.correlation_id.clone(),
+        accepted_at: now,
+        integration_id: IntegrationId::new("tocsin"),
+        scope: Some(Scope::Tenant(alert.tenant.clone())),
+        trouble: None,
+        body: Body::Event(Box::new(event.capped())),
+    })
 }
 
 fn lane_of(meta: &Meta) -> Lane {

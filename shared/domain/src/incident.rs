@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+/// The type of the notice that a critical alert could not be delivered: only org admins are told, on another channel.
+pub const UNDELIVERED: &str = "tocsin.delivery_failed";
+
 /// The head of an incident: what is true of it now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {

@@ -1,7 +1,7 @@
 //! Who is told on which channel, and why the others are not. One pure function decides; routing, explain and every dry run
 //! use it, so that none of them can say what another does not do.
 
-use crate::incident::{Change, Incident, Update};
+use crate::incident::{Change, Incident, UNDELIVERED, Update};
 use crate::policy::{Allowance, Policy};
 use crate::reason::Reason;
 use crate::tenant::{Destination, OptIn, Recipient, Settings};
@@ -274,7 +274,8 @@ fn allowance(asked: &Asked<'_>, case: &Case<'_>) -> Result<Option<Role>, Reason>
         return if opted { Ok(None) } else { Err(Reason::OptInMissing) };
     };
     let mut refusal = Reason::RoleNotInMatrix;
-    for &role in case.destination.roles() {
+    let notice = asked.incident.event_type == UNDELIVERED;
+    for &role in case.destination.roles().iter().filter(|role| !notice || **role == Role::OrgAdmin) {
         match asked.policy.matrix.allows(role, category, case.channel.class()) {
             Allowance::Yes => return Ok(Some(role)),
             Allowance::OptIn => {
@@ -349,14 +350,15 @@ fn unreachable_by_sms(recipient: &Recipient) -> Option<Reason> {
 fn filtered(asked: &Asked<'_>, case: &Case<'_>) -> Option<Reason> {
     let filters = case.destination.filters();
     let update = case.update;
-    if let (Destination::Integration(integration), Some(category)) = (case.destination, asked.incident.category) {
-        if !integration.categories.is_empty() && !integration.categories.contains(&category) {
-            return Some(Reason::CategoryNotChosen);
-        }
-        // An endpoint is not told, by itself, that it fails.
-        if is_subject(asked.incident, case.destination.id()) {
-            return Some(Reason::EndpointIsSubject);
-        }
+    if let (Destination::Integration(integration), Some(category)) = (case.destination, asked.incident.category)
+        && !integration.categories.is_empty()
+        && !integration.categories.contains(&category)
+    {
+        return Some(Reason::CategoryNotChosen);
+    }
+    // An endpoint is not told, by itself, that it fails; nor is what a channel could not carry told on that channel.
+    if is_subject(asked.incident, update, case) {
+        return Some(Reason::EndpointIsSubject);
     }
     // A severity that went down does not unsubscribe whoever was told that it was high.
     if !case.told && filters.min_severity.is_some_and(|least| update.severity < least) {
@@ -368,8 +370,11 @@ fn filtered(asked: &Asked<'_>, case: &Case<'_>) -> Option<Reason> {
     misses(&filters.components, &update.components).then_some(Reason::ComponentMismatch)
 }
 
-fn is_subject(incident: &Incident, destination: &str) -> bool {
-    incident.source.starts_with("tocsin") && incident.dedup_key == destination
+fn is_subject(incident: &Incident, update: &Update, case: &Case<'_>) -> bool {
+    if incident.event_type == UNDELIVERED {
+        return update.labels.get("channel").is_some_and(|failed| failed == case.channel.as_str());
+    }
+    incident.source.starts_with("tocsin") && incident.dedup_key == case.destination.id()
 }
 
 fn misses(wanted: &[String], affected: &[String]) -> bool {

@@ -381,6 +381,27 @@ fn an_endpoint_is_not_told_by_itself_that_it_fails() {
     assert_eq!(decisions[0].outcome, Outcome::Skip { reason: Reason::EndpointIsSubject, by: None });
 }
 
+#[test]
+fn what_could_not_be_delivered_is_told_to_org_admins_on_another_channel() {
+    let about =
+        Incident { event_type: "tocsin.delivery_failed".into(), source: "tocsin".into(), ..incident(Infrastructure) };
+    let labels = [("channel".to_owned(), "email".to_owned())].into();
+    let opened = [Update { labels, ..update(1, Change::Opened, Severity::Critical) }];
+    let destinations = [
+        to(person("p", OrgAdmin)),
+        to(person("longer", TechDevops)),
+        at(endpoint("a", Channel::Slack, OrgAdmin)),
+        at(endpoint("b", Channel::Slack, TechDevops)),
+    ];
+    let decisions = run(&about, &opened, &settings(), &destinations, &Told::default());
+    let told: Vec<_> = decisions
+        .iter()
+        .filter(|decision| matches!(decision.outcome, Outcome::Deliver { .. }))
+        .map(|decision| (decision.destination.as_str(), decision.channel))
+        .collect();
+    assert_eq!(told, [("rcp_p", Channel::Sms), ("int_a", Channel::Slack)]);
+}
+
 fn any_role() -> impl Strategy<Value = Role> {
     prop::sample::select(Role::ALL)
 }

@@ -93,7 +93,8 @@ fn every_excluded_example_tells_nobody_and_is_listed() {
         assert!(known["rule"].is_string(), "{known}");
     }
     let list = tenant.get("/incidents?include=excluded");
-    let mut listed: Vec<String> = list["excluded"].as_array().unwrap().iter().map(|entry| text(entry, "/type")).collect();
+    let mut listed: Vec<String> =
+        list["excluded"].as_array().unwrap().iter().map(|entry| text(entry, "/type")).collect();
     listed.sort();
     assert_eq!(listed, ["advisory.notice", "analytics.backfill_delay", "marketing.email", "pricing.change"]);
     assert_eq!(list["incidents"], json!([]));

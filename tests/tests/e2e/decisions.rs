@@ -23,7 +23,10 @@ fn reasons(incident: &Value) -> Vec<(String, String)> {
         .iter()
         .map(|decision| {
             assert!(decision["outcome"] == "deliver" || decision["sentence"].is_string(), "{decision}");
-            (text(decision, "channel"), text(decision, if decision["outcome"] == "deliver" { "outcome" } else { "reason" }))
+            (
+                text(decision, "channel"),
+                text(decision, if decision["outcome"] == "deliver" { "outcome" } else { "reason" }),
+            )
         })
         .collect();
     found.sort();
@@ -105,7 +108,8 @@ fn one_address_is_told_once_even_where_two_could_have_it() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("org_admin", &[]);
-    let body = json!({"name": "double", "email": person.email.to_uppercase(), "roles": ["tech_devops"], "confirmed": true});
+    let body =
+        json!({"name": "double", "email": person.email.to_uppercase(), "roles": ["tech_devops"], "confirmed": true});
     let answer = stack.call("POST", &tenant.path("/recipients"), &stack.admin(), Some(&body));
     assert_eq!(answer.status, 409, "{}", answer.body);
     assert!(answer.body.contains(&person.id), "the first holder is named: {}", answer.body);

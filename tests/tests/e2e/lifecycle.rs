@@ -83,8 +83,10 @@ fn whoever_got_open_gets_resolved_even_when_the_category_is_off_by_then() {
     let tenant = stack.full_tenant();
     let (mark, key) = (unique(), unique());
     let event = |status: &str| {
-        stack.post(json!({"type": "api.outage", "severity": "critical", "title": format!("{mark} api"), "status": status,
-            "tenant_ids": [tenant.id], "dedup_key": key}))
+        stack.post(
+            json!({"type": "api.outage", "severity": "critical", "title": format!("{mark} api"), "status": status,
+            "tenant_ids": [tenant.id], "dedup_key": key}),
+        )
     };
     let incident = stack.incident_of(&event("investigating"));
     drop(tenant.settled(&incident, 1));

@@ -1,1 +1,80 @@
-//! links
+//! Where a message's links lead.
+
+use serde_json::json;
+use tests::tenant::Tenant;
+use tests::{Stack, stack, unique};
+
+/// The link with `part` in an e-mail about `mark`.
+fn link(stack: &Stack, tenant: &Tenant, mark: &str, part: &str) -> String {
+    let mails = stack.mails(mark);
+    let mail = mails.iter().find(|mail| mail.to == tenant.people[0].email).expect("an e-mail came");
+    // Quoted-printable breaks long lines; the emulator decodes most of it, and what is left is undone here.
+    let words = mail.text.replace("=\r\n", "").replace("=\n", "");
+    let at = words.find(part).unwrap_or_else(|| panic!("no {part} in {words}"));
+    let begin = words[..at].rfind("http").expect("a link has a beginning");
+    let end = words[at..].find(|c: char| c.is_whitespace() || "<>\")".contains(c)).map_or(words.len(), |end| at + end);
+    words[begin..end].trim_end_matches('.').to_owned()
+}
+
+fn opened(stack: &Stack, tenant: &Tenant, event_type: &str, mark: &str) -> String {
+    let event = stack.post(json!({"type": event_type, "severity": "critical", "title": format!("{mark} open"),
+        "tenant_ids": [tenant.id]}));
+    let incident = stack.incident_of(&event);
+    drop(tenant.settled(&incident, 1));
+    incident
+}
+
+#[test]
+fn unsubscribing_takes_a_post_and_stops_that_category_only() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    drop(tenant.person("tech_devops", &[]));
+    let mark = unique();
+    drop(opened(&stack, &tenant, "api.outage", &mark));
+    let url = link(&stack, &tenant, &mark, "/unsubscribe?t=");
+    stack.secret(url.split("t=").nth(1).unwrap());
+
+    let page = stack.call("GET", &url, "", None);
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert!(page.body.contains("<form method=\"post\">") && page.body.contains("Unsubscribe"), "{}", page.body);
+    let second = unique();
+    drop(opened(&stack, &tenant, "api.outage", &second));
+    tenant.expect(&second, &["tech_devops email"], 0);
+
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let done = stack.raw("POST", &url, "", &form, None);
+    assert_eq!(done.status, 200, "{}", done.body);
+    let third = unique();
+    let incident = opened(&stack, &tenant, "api.outage", &third);
+    tenant.expect(&third, &[], 3);
+    assert_eq!(tenant.decisions(&tenant.incident(&incident), 1)["tech_devops email"], "opted_out");
+    let other = unique();
+    drop(opened(&stack, &tenant, "webhook.failing", &other));
+    tenant.expect(&other, &["tech_devops email"], 0);
+
+    // A changed link does nothing and says nothing.
+    let token = url.split("t=").nth(1).unwrap();
+    let forged = url.replace(token, &token.chars().rev().collect::<String>());
+    assert_eq!(stack.call("GET", &forged, "", None).status, 404);
+    assert_eq!(stack.raw("POST", &forged, "", &form, None).status, 404);
+}
+
+#[test]
+fn read_on_shows_the_tenants_own_incident_and_the_status_page_does_not() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    drop(tenant.person("tech_devops", &[]));
+    let mark = unique();
+    let incident = opened(&stack, &tenant, "webhook.failing", &mark);
+    let url = link(&stack, &tenant, &mark, "/read?t=");
+    stack.secret(url.split("t=").nth(1).unwrap());
+    let page = stack.call("GET", &url, "", None);
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert!(page.body.contains(&mark), "{}", page.body);
+    assert_eq!(stack.call("GET", &format!("{}x", url), "", None).status, 404);
+    let public = stack.call("GET", "/status", "", None);
+    assert_eq!(public.status, 200);
+    assert!(!public.body.contains(&mark) && !public.body.contains(&tenant.id));
+    let one = stack.call("GET", &format!("/status/incidents/{incident}"), "", None);
+    assert_eq!(one.status, 404, "{}", one.body);
+}

@@ -139,7 +139,8 @@ fn an_idempotency_key_is_one_event_and_one_alert() {
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("tech_devops", &[]));
     let (mark, key) = (unique(), unique());
-    let body = json!({"source": "e2e", "type": "api.outage", "title": format!("{mark} once"), "tenant_ids": [tenant.id]});
+    let body =
+        json!({"source": "e2e", "type": "api.outage", "title": format!("{mark} once"), "tenant_ids": [tenant.id]});
     let post = |body: &Value| {
         stack.call_with("POST", "/v1/incidents", &stack.monitor(), &[("idempotency-key", &key)], Some(body))
     };

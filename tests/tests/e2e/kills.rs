@@ -1,0 +1,316 @@
+//! A function's process is killed while its claim, its send or its mark is on the way. No alert may be lost, and the only
+//! double is the documented one: the provider took the message and we died before we could note it.
+//!
+//! `TOCSIN_KILLS` says how many alerts are hit at each point (3). The queues' visibility timeouts are shortened meanwhile:
+//! the waiting is, the mechanism is not.
+
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use tests::receive::text;
+use tests::tenant::Tenant;
+use tests::wire::Hold;
+use tests::{Stack, in_seconds, stack, unique};
+
+fn times() -> usize {
+    let given = std::env::var_os("TOCSIN_KILLS").and_then(|text| text.to_str().and_then(|text| text.parse().ok()));
+    given.unwrap_or(3)
+}
+
+/// Shorter visibility timeouts for as long as this lives.
+struct Shortened<'a> {
+    stack: &'a Stack,
+    before: Vec<(&'static str, u64)>,
+}
+
+impl<'a> Shortened<'a> {
+    fn new(stack: &'a Stack, queues: &[(&'static str, u64)]) -> Self {
+        let before = queues.iter().map(|(queue, seconds)| (*queue, stack.visibility(queue, *seconds))).collect();
+        Self { stack, before }
+    }
+}
+
+impl Drop for Shortened<'_> {
+    fn drop(&mut self) {
+        for (queue, seconds) in &self.before {
+            let _before = self.stack.visibility(queue, *seconds);
+        }
+    }
+}
+
+/// A call that is to be held while this function is killed.
+struct Point {
+    function: &'static str,
+    hold: Hold,
+}
+
+/// Waits for the calls and kills each call's function while it is held; `passing` are let go as they come. A held call that
+/// was not made yet never is: its connection is cut.
+fn kill(stack: &Stack, mut points: Vec<Point>, mut passing: Vec<Hold>) {
+    let begun = Instant::now();
+    let mut first: Option<Instant> = None;
+    while !points.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(200), "{} calls never came", points.len());
+        passing.retain(|hold| {
+            let held = hold.is_held();
+            if held {
+                hold.release();
+            }
+            !held
+        });
+        let held: Vec<bool> = points.iter().map(|point| point.hold.is_held()).collect();
+        if held.contains(&true) {
+            let since = *first.get_or_insert_with(Instant::now);
+            // Those of one batch come together; whoever comes later is killed in a round of its own. A function would be
+            // ended by its own timeout after 8 s.
+            if held.contains(&false) && since.elapsed() < Duration::from_millis(2_500) {
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+            let functions: BTreeSet<&str> =
+                points.iter().zip(&held).filter(|(_, held)| **held).map(|(point, _)| point.function).collect();
+            for function in functions {
+                assert!(stack.kill(function) > 0, "no process of {function} was found while its call was held");
+            }
+            let mut place = 0;
+            points.retain(|point| {
+                place += 1;
+                if held[place - 1] {
+                    point.hold.cut();
+                }
+                !held[place - 1]
+            });
+            first = None;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A tenant with one destination on each channel.
+fn tenant(stack: &Stack) -> Tenant {
+    let mut tenant = stack.tenant("enterprise");
+    drop(tenant.person("org_admin", &[]));
+    drop(tenant.endpoint("slack", "org_admin"));
+    drop(tenant.endpoint("webhook", "org_admin"));
+    tenant
+}
+
+fn event(tenant: &Tenant, mark: &str) -> serde_json::Value {
+    json!({"source": "e2e", "type": "api.outage", "severity": "critical", "title": format!("{mark} down"),
+        "tenant_ids": [tenant.id], "dedup_key": mark})
+}
+
+const ALL: [&str; 4] = ["org_admin email", "org_admin sms", "org_admin slack", "org_admin webhook"];
+
+/// Waits until everybody was told, and asserts how often.
+fn told(tenant: &Tenant, mark: &str, counts: impl Fn(&str) -> usize) {
+    let list = tests::wait("the incident", Duration::from_secs(180), || {
+        let list = tenant.get("/incidents")["incidents"].as_array().cloned().unwrap_or_default();
+        (!list.is_empty()).then_some(list)
+    });
+    assert_eq!(list.len(), 1, "{list:?}");
+    let incident = text(&list[0], "/incident_id");
+    drop(tenant.settled_within(&incident, 1, Duration::from_secs(180)));
+    let expected = ALL.iter().map(|name| ((*name).to_owned(), counts(name))).collect();
+    tenant.expect_counts(mark, &expected, 3);
+    let hook = tenant.endpoints.iter().find(|endpoint| endpoint.kind == "webhook").unwrap();
+    let ids: BTreeSet<String> =
+        tenant.stack.inbox(&hook.path).iter().map(|got| text(got, "/headers/webhook-id")).collect();
+    assert_eq!(ids.len(), 1, "a double carries the webhook-id of the first");
+}
+
+#[test]
+fn intake_dies_while_it_queues_and_the_upstream_sends_again() {
+    let stack = stack!();
+    for after in [false, true] {
+        for _ in 0..times() {
+            let (tenant, mark) = (tenant(&stack), unique());
+            let body = event(&tenant, &mark);
+            let key = [("idempotency-key", mark.as_str())];
+            let post = || stack.call_with("POST", "/v1/incidents", &stack.monitor(), &key, Some(&body));
+            let hold = stack.hold("sqs.SendMessageBatch", &mark, after);
+            let first = std::thread::scope(|scope| {
+                let posting = scope.spawn(post);
+                kill(&stack, vec![Point { function: "IntakeFunction", hold }], vec![]);
+                posting.join().unwrap()
+            });
+            assert!(first.status >= 500, "whoever was not told 202 sends again: {} {}", first.status, first.body);
+            let again = tests::wait("intake to take it", Duration::from_secs(60), || {
+                let answer = post();
+                (answer.status == 202).then_some(answer)
+            });
+            assert!(again.json()["event_id"].is_string());
+            told(&tenant, &mark, |_| 1);
+        }
+    }
+}
+
+#[test]
+fn classify_dies_around_its_transaction_and_its_send() {
+    let stack = stack!();
+    let _short = Shortened::new(&stack, &[("ClassifyQueue", 10)]);
+    for (operation, after) in [
+        ("dynamodb.TransactWriteItems", false),
+        ("dynamodb.TransactWriteItems", true),
+        ("sqs.SendMessage", false),
+        ("sqs.SendMessage", true),
+    ] {
+        let hit: Vec<(Tenant, String)> = (0..times()).map(|_| (tenant(&stack), unique())).collect();
+        let points = hit.iter().map(|(tenant, mark)| {
+            let contains = match operation {
+                "sqs.SendMessage" => format!("route\\\":{{\\\"tenant\\\":\\\"{}", tenant.id),
+                _ => mark.clone(),
+            };
+            Point { function: "ClassifyFunction", hold: stack.hold(operation, &contains, after) }
+        });
+        let points = points.collect();
+        for (tenant, mark) in &hit {
+            let _id = stack.post(event(tenant, mark));
+        }
+        kill(&stack, points, vec![]);
+        for (tenant, mark) in &hit {
+            told(tenant, mark, |_| 1);
+        }
+    }
+}
+
+#[test]
+fn subscription_lookup_dies_around_its_plan_and_its_send() {
+    let stack = stack!();
+    let _short = Shortened::new(&stack, &[("SubscriptionLookupQueue", 10)]);
+    for (operation, after) in [
+        ("dynamodb.PutItem", false),
+        ("dynamodb.PutItem", true),
+        ("sqs.SendMessageBatch", false),
+        ("sqs.SendMessageBatch", true),
+    ] {
+        let hit: Vec<(Tenant, String)> = (0..times()).map(|_| (tenant(&stack), unique())).collect();
+        let points = hit.iter().map(|(tenant, _)| {
+            let contains = match operation {
+                "dynamodb.PutItem" => format!("{}#0000#000001", tenant.id),
+                _ => tenant.people[0].id.clone(),
+            };
+            Point { function: "SubscriptionLookupFunction", hold: stack.hold(operation, &contains, after) }
+        });
+        let points = points.collect();
+        for (tenant, mark) in &hit {
+            let _id = stack.post(event(tenant, mark));
+        }
+        kill(&stack, points, vec![]);
+        for (tenant, mark) in &hit {
+            // A batch that was sent and is sent again is claimed once only.
+            told(tenant, mark, |_| 1);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum At {
+    /// The claim never reaches the table.
+    BeforeClaim,
+    /// The claim is made, nobody knows.
+    AfterClaim,
+    /// The message never reaches the provider.
+    BeforeSend,
+    /// The provider took it, nobody knows.
+    AfterSend,
+    /// It is taken, and the mark never reaches the table.
+    BeforeMark,
+    /// The mark is made, nobody knows.
+    AfterMark,
+}
+
+/// The holds of one delivery: the one to kill at, and those to let pass before it.
+fn points(stack: &Stack, tenant: &Tenant, at: At) -> (Vec<Point>, Vec<Hold>) {
+    let person = &tenant.people[0];
+    let mut rows = vec![
+        ("DeliverEmailFunction", format!("{}#email\"", person.id)),
+        ("DeliverSmsFunction", format!("{}#sms\"", person.id)),
+    ];
+    for endpoint in &tenant.endpoints {
+        rows.push(match endpoint.kind.as_str() {
+            "webhook" => ("DeliverWebhookFunction", format!("{}#000001\"", endpoint.id)),
+            kind => ("DeliverChatFunction", format!("{}#{kind}\"", endpoint.id)),
+        });
+    }
+    let (mut kill_at, mut passing) = (Vec::new(), Vec::new());
+    for (function, row) in rows {
+        let mut point = |hold| kill_at.push(Point { function, hold });
+        match at {
+            At::BeforeClaim | At::AfterClaim => point(stack.hold("dynamodb.UpdateItem", &row, at == At::AfterClaim)),
+            At::BeforeMark | At::AfterMark => {
+                // The first update of a row is its claim.
+                passing.push(stack.hold("dynamodb.UpdateItem", &row, true));
+                point(stack.hold("dynamodb.UpdateItem", &row, at == At::AfterMark));
+            }
+            At::BeforeSend | At::AfterSend => match function {
+                "DeliverEmailFunction" => {
+                    let name = person.email.split('@').next().unwrap();
+                    point(stack.hold("ses.SendRawEmail", name, at == At::AfterSend));
+                }
+                "DeliverSmsFunction" => {
+                    point(stack.hold("sns.Publish", person.phone.trim_start_matches('+'), at == At::AfterSend));
+                }
+                // A receiver outside of AWS is not on this wire.
+                _ => {}
+            },
+        }
+    }
+    (kill_at, passing)
+}
+
+#[test]
+fn deliver_dies_around_claim_send_and_mark() {
+    let stack = stack!();
+    let queues = [("DeliverEmailQueue", 15), ("DeliverSmsQueue", 15), ("DeliverChatQueue", 15), ("DeliverWebhookQueue", 28)];
+    let _short = Shortened::new(&stack, &queues);
+    for at in [At::BeforeClaim, At::AfterClaim, At::BeforeSend, At::AfterSend, At::BeforeMark, At::AfterMark] {
+        eprintln!("{} killing at {at:?}", in_seconds(0));
+        let hit: Vec<(Tenant, String)> = (0..times()).map(|_| (tenant(&stack), unique())).collect();
+        let (mut kill_at, mut passing) = (Vec::new(), Vec::new());
+        for (tenant, _) in &hit {
+            let (more, let_go) = points(&stack, tenant, at);
+            kill_at.extend(more);
+            passing.extend(let_go);
+        }
+        for (tenant, mark) in &hit {
+            let _id = stack.post(event(tenant, mark));
+        }
+        kill(&stack, kill_at, passing);
+        for (tenant, mark) in &hit {
+            told(tenant, mark, |name| {
+                let on_the_wire = name.ends_with("email") || name.ends_with("sms");
+                match at {
+                    At::AfterSend if on_the_wire => 2,
+                    At::BeforeMark => 2,
+                    _ => 1,
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn chat_and_webhook_die_while_the_receiver_reads() {
+    let stack = stack!();
+    let _short = Shortened::new(&stack, &[("DeliverChatQueue", 15), ("DeliverWebhookQueue", 28)]);
+    let hit: Vec<(Tenant, String)> = (0..times()).map(|_| (tenant(&stack), unique())).collect();
+    for (tenant, _) in &hit {
+        for endpoint in &tenant.endpoints {
+            stack.behave(&endpoint.path, json!({"delay_ms": 4_000, "times": 1}));
+        }
+    }
+    for (tenant, mark) in &hit {
+        let _id = stack.post(event(tenant, mark));
+    }
+    tests::wait("every receiver to have a request", Duration::from_secs(60), || {
+        let all = hit.iter().flat_map(|(tenant, _)| &tenant.endpoints).all(|one| !stack.inbox(&one.path).is_empty());
+        all.then_some(())
+    });
+    for function in ["DeliverChatFunction", "DeliverWebhookFunction"] {
+        assert!(stack.kill(function) > 0, "{function}");
+    }
+    for (tenant, mark) in &hit {
+        told(tenant, mark, |name| if name.ends_with("slack") || name.ends_with("webhook") { 2 } else { 1 });
+    }
+}
