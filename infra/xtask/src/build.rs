@@ -37,7 +37,7 @@ pub(crate) fn quick(what: For) -> Result<PathBuf, Fault> {
     } else {
         chosen.push("--workspace".to_owned());
     }
-    let total = total(&chosen);
+    let total = total(what, &chosen);
     let started = Instant::now();
     say(&format!("  building ({total} crates) in one cargo call"));
     let mut command = cargo();
@@ -81,11 +81,10 @@ fn state(done: usize, total: usize, started: Instant) -> String {
 }
 
 /// How many crates the build has.
-fn total(chosen: &[String]) -> usize {
-    let mut tree = Command::new(env!("CARGO"));
-    tree.current_dir(root())
-        .args(["tree", "--quiet", "-e", "normal,build", "--prefix", "none", "--format", "{p}"])
-        .args(chosen);
+fn total(what: For, chosen: &[String]) -> usize {
+    let mut tree = cargo();
+    let edges = if what == For::Stack { "normal,build" } else { "normal,build,dev" };
+    tree.args(["tree", "--quiet", "-e", edges, "--prefix", "none", "--format", "{p}"]).args(chosen);
     let text = output(&mut tree).unwrap_or_default();
     let names: BTreeSet<&str> =
         text.lines().map(|line| line.trim_end_matches(" (*)")).filter(|line| !line.is_empty()).collect();

@@ -1,6 +1,6 @@
 //! Tests, checks, the build for AWS and the deployment: what CI calls is what people call.
 
-use crate::process::{Fault, cargo, output, root, run, say};
+use crate::process::{Fault, at_home, cargo, output, root, run, say};
 use crate::{python, stack};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
     let stack = stack::create(TESTS, crate::build::For::Tests)?;
     let place = stack::place(TESTS);
     say(&format!("▸ tests ({})", stack.outputs.get("api_url").and_then(|url| url.as_str()).unwrap_or_default()));
-    let mut command = cargo_tool(&nextest);
+    let mut command = at_home(Command::new(nextest));
     command.args(["nextest", "run", "--workspace"]).args(arguments);
     command.env("TOCSIN_OUTPUTS", place.join("outputs.json"));
     let passed = command.status().is_ok_and(|status| status.success());
@@ -84,9 +84,8 @@ pub(crate) fn check() -> Result<(), Fault> {
 /// Licences, duplicates and sources.
 fn deny() -> Result<(), Fault> {
     say("▸ cargo deny");
-    let program = tool("cargo-deny")?;
     std::fs::create_dir_all(root().join("target/check"))?;
-    let mut command = cargo_tool(&program);
+    let mut command = at_home(Command::new(tool("cargo-deny")?));
     // The advisory database is a git repository, which not every network reaches; licences, bans and sources need none.
     command.args(["check", "bans", "licenses", "sources"]);
     run(&mut command, "cargo deny", &root().join("target/check/cargo-deny.log"), "cargo xtask check")
@@ -99,13 +98,6 @@ fn tool(name: &str) -> Result<PathBuf, Fault> {
         _ => output(Command::new(name).arg("--version")),
     };
     if own.is_some() { Ok(PathBuf::from(name)) } else { Ok(python::environment("tools")?.join(name)) }
-}
-
-/// A tool that calls cargo itself finds the one that runs this.
-fn cargo_tool(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(root()).env("CARGO", env!("CARGO"));
-    command
 }
 
 /// `cargo xtask build`

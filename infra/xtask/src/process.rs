@@ -84,16 +84,21 @@ pub(crate) fn output(command: &mut Command) -> Option<String> {
     done.status.success().then(|| String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// Cargo, without what `cargo run` told this process about the package xtask: build scripts that look at it would run again.
+/// Cargo, as [`at_home`] sees it.
 pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(env!("CARGO"));
+    at_home(Command::new(env!("CARGO")))
+}
+
+/// A command in the workspace's root that builds into its target folder, without what `cargo run` told this process about the
+/// package xtask: build scripts that look at that would run again.
+pub(crate) fn at_home(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
             command.env_remove(name);
         }
     }
-    command.current_dir(root());
+    command.current_dir(root()).env("CARGO", env!("CARGO")).env("CARGO_TARGET_DIR", root().join("target"));
     command
 }
 

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`mod@config`] | the environment, read once, every fault in one error |
 //! | [`clock`], [`ids`] | the only readers of time and of randomness |
-//! | [`queue`] | the batch loop: all in flight at once, panic fence, deadline guard, FIFO order, dead letters |
-//! | [`http`] | API Gateway in, axum, problem+json out |
+//! | [`mod@queue`] | the batch loop: all in flight at once, panic fence, deadline guard, FIFO order, dead letters |
+//! | [`mod@http`] | API Gateway in, axum, problem+json out |
 //! | [`event`](EventFunction) | one JSON in, one JSON out: schedules, authorizers, direct invocations |
 //! | [`metrics`] | counts in the embedded metric format, one line a kind an invocation |
 

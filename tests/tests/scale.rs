@@ -1,0 +1,205 @@
+//! A platform-wide incident over two thousand tenants: every subscribed destination exactly once, and what it cost in AWS calls.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test may fail by a panic"
+)]
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use domain::ids::{IntegrationId, RecipientId, TenantId};
+use domain::tenant::{CategorySettings, Destination, Email, Filters, Integration, Recipient, Sealed, Settings};
+use domain::vocabulary::{Category, Channel, ChannelClass, Role};
+use futures::stream::{self, StreamExt as _};
+use jiff::Timestamp;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+use store::Table;
+use store::tenants::{Audit, Saved, Setting};
+use tests::receive::text;
+use tests::{Stack, http, stack, unique};
+use vault::Keyring;
+
+/// One tenant in so many has a webhook besides its recipient.
+const WEBHOOK_EVERY: usize = 4;
+
+fn number_of_tenants() -> usize {
+    let given = std::env::var_os("TOCSIN_TENANTS").and_then(|text| text.to_str().and_then(|text| text.parse().ok()));
+    given.unwrap_or(2_000)
+}
+
+fn config(stack: &Stack) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "tests");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(stack.text("/region")))
+        .endpoint_url(stack.text("/emulator_url"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
+fn settings(tenant: &TenantId) -> Settings {
+    let category = |enabled: bool| CategorySettings {
+        enabled,
+        channels: BTreeSet::from([ChannelClass::Email, ChannelClass::Webhook]),
+        muted_until: None,
+    };
+    // Billing has no webhooks in the matrix, so the incident is an infrastructure one.
+    let categories = BTreeMap::from([
+        (Category::Infrastructure, category(true)),
+        (Category::Billing, category(false)),
+        (Category::Configurable, category(false)),
+    ]);
+    Settings {
+        tenant: tenant.clone(),
+        name: "One of many".to_owned(),
+        plan: "business".to_owned(),
+        zone: "UTC".to_owned(),
+        alert_window_seconds: 60,
+        categories,
+        allowed_email_domains: Vec::new(),
+        compliance: domain::tenant::SmsCompliance::default(),
+        data_processing: domain::tenant::DataProcessing::default(),
+        version: 1,
+    }
+}
+
+fn recipient(id: &str, address: &str) -> Recipient {
+    Recipient {
+        id: RecipientId::new(id),
+        name: "Somebody".to_owned(),
+        email: Some(Email::parse(address).unwrap()),
+        email_confirmed: true,
+        phone: None,
+        phone_confirmed: false,
+        roles: BTreeSet::from([Role::TechDevops]),
+        filters: Filters::default(),
+        opt_ins: BTreeSet::new(),
+        unsubscribed: BTreeSet::new(),
+        unsubscribed_warnings: false,
+        dnd: false,
+        sms_consent: false,
+        version: 1,
+    }
+}
+
+fn integration(keyring: &Keyring, tenant: &TenantId, id: &str, url: &str) -> Integration {
+    let id = IntegrationId::new(id);
+    let aad = vault::aad(tenant.as_str(), id.as_str());
+    let seal = |text: &str| Sealed::new(keyring.seal(&aad, text.as_bytes()).unwrap().into());
+    Integration {
+        name: "Endpoint".to_owned(),
+        kind: Channel::Webhook,
+        url: seal(url),
+        host: "127.0.0.1".to_owned(),
+        fingerprint: keyring.fingerprint("integration-url", url).unwrap(),
+        secret: Some(seal("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
+        old_secret: None,
+        categories: BTreeSet::new(),
+        audiences: BTreeSet::from([Role::TechDevops]),
+        filters: Filters::default(),
+        paused: false,
+        disabled: None,
+        version: 1,
+        id,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has a clock of its own")]
+fn audit() -> Audit {
+    Audit { at: Timestamp::now(), who: "tests".to_owned(), what: "made".to_owned(), object: "scale".to_owned() }
+}
+
+async fn save(table: &Table, tenant: &TenantId, setting: Setting) {
+    let saved = table.save(tenant, &setting, &audit(), &unique()).await.unwrap();
+    assert_eq!(saved, Saved::Done);
+}
+
+/// Makes the tenants, each named after `mark`.
+async fn seed(stack: &Stack, mark: &str, tenants: usize) {
+    let config = config(stack);
+    let table = Table::new(&config, &stack.text("/table"), 1);
+    let keys = aws::kms::Keys::new(&config);
+    let now = audit().at;
+    let keyring = vault::load(&table, &keys, &stack.text("/outputs/DataKeyId"), now).await.unwrap();
+    let receivers = stack.text("/receivers_url");
+    let (table, keyring, receivers) = (&table, &keyring, &receivers);
+    stream::iter(0..tenants)
+        .for_each_concurrent(24, |place| async move {
+            let tenant = TenantId::parse(&format!("{mark}-{place}")).unwrap();
+            save(table, &tenant, Setting::Settings(Box::new(settings(&tenant)))).await;
+            let person = recipient(&format!("{mark}{place}"), &format!("{place}@{mark}.test"));
+            save(table, &tenant, Setting::Destination(Destination::Recipient(Box::new(person)))).await;
+            if place % WEBHOOK_EVERY == 0 {
+                let url = format!("{receivers}/webhook/{mark}/{place}");
+                let hook = integration(keyring, &tenant, &format!("{mark}{place}"), &url);
+                save(table, &tenant, Setting::Destination(Destination::Integration(Box::new(hook)))).await;
+            }
+        })
+        .await;
+}
+
+/// How often each address and each path of these tenants was told.
+fn told(stack: &Stack, mark: &str) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {
+    let (mut mails, mut hooks) = (BTreeMap::new(), BTreeMap::new());
+    for mail in stack.mails(mark).into_iter().filter(|mail| mail.to.ends_with(&format!("@{mark}.test"))) {
+        *mails.entry(mail.to).or_insert(0) += 1;
+    }
+    for request in stack.inbox("") {
+        let path = text(&request, "/path");
+        if path.starts_with(&format!("/webhook/{mark}/")) {
+            *hooks.entry(path).or_insert(0) += 1;
+        }
+    }
+    (mails, hooks)
+}
+
+#[test]
+fn every_subscribed_destination_of_two_thousand_tenants_is_told_exactly_once() {
+    let stack = stack!();
+    let (mark, tenants) = (unique(), number_of_tenants());
+    let begun = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(seed(&stack, &mark, tenants));
+    eprintln!("{tenants} tenants were made in {:.0} s", begun.elapsed().as_secs_f64());
+
+    let calls = format!("{}/calls", stack.text("/control_url"));
+    drop(http::send("DELETE", &calls, &[], None).unwrap());
+    let begun = Instant::now();
+    let event = stack.post(json!({"type": "network.outage", "severity": "critical", "platform": true,
+        "title": format!("{mark} network"), "components": ["network"]}));
+    let _incident = stack.incident_of(&event);
+    let (mut mails, mut hooks) = (BTreeMap::new(), BTreeMap::new());
+    while mails.len() < tenants || hooks.len() < tenants.div_ceil(WEBHOOK_EVERY) {
+        let (now, counts) = (begun.elapsed(), (mails.len(), hooks.len()));
+        assert!(now < Duration::from_secs(400), "after {} s {counts:?} of {tenants} tenants were told", now.as_secs());
+        tests::pause(4);
+        (mails, hooks) = told(&stack, &mark);
+    }
+    let took = begun.elapsed();
+    let calls = stack.calls();
+    // Whatever comes twice comes with a visibility timeout or a retry's pause, or at once.
+    tests::pause(10);
+    let (mails, hooks) = told(&stack, &mark);
+    let twice = |counts: &BTreeMap<String, usize>| counts.values().filter(|count| **count != 1).count();
+    assert_eq!((twice(&mails), twice(&hooks)), (0, 0), "destinations that were told more than once");
+    assert_eq!((mails.len(), hooks.len()), (tenants, tenants.div_ceil(WEBHOOK_EVERY)));
+
+    let deliveries = mails.len() + hooks.len();
+    eprintln!("{deliveries} deliveries in {:.0} s; AWS calls:", took.as_secs_f64());
+    for (name, count) in &calls {
+        eprintln!("  {count:>7}  {name}  ({:.2} a delivery)", *count as f64 / deliveries as f64);
+    }
+    // Nothing is read per delivery that the message can carry, and nothing grows faster than the number of recipients: a
+    // claim and a mark each, a plan a tenant, and its place in the tenant's list.
+    let count = |name: &str| calls.get(name).copied().unwrap_or(0) as f64 / deliveries as f64;
+    assert!(count("dynamodb.UpdateItem") < 2.5, "claims and marks: {:.2} a delivery", count("dynamodb.UpdateItem"));
+    assert!(count("dynamodb.Query") < 0.3, "reads: {:.2} a delivery", count("dynamodb.Query"));
+    assert!(count("dynamodb.GetItem") < 0.3, "reads: {:.2} a delivery", count("dynamodb.GetItem"));
+    assert!(count("ses.SendRawEmail") < 1.01);
+}
