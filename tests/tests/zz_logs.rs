@@ -9,7 +9,8 @@ use tests::{BODY_MARK, stack};
 fn address(text: &str) -> bool {
     text.match_indices(".test").any(|(at, _)| {
         let before = &text[..at];
-        let begin = before.rfind(|c: char| !(c.is_ascii_alphanumeric() || "@._+-".contains(c))).map_or(0, |begin| begin + 1);
+        let begin =
+            before.rfind(|c: char| !(c.is_ascii_alphanumeric() || "@._+-".contains(c))).map_or(0, |begin| begin + 1);
         // Text is cut at character boundaries: what is looked for is ASCII.
         before.get(begin..).is_some_and(|word| word.contains('@'))
     })
@@ -35,7 +36,8 @@ fn no_log_holds_a_secret_an_address_a_number_a_url_or_a_body() {
     }
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     for event in events {
-        let (group, line) = (event["group"].as_str().unwrap_or_default(), event["message"].as_str().unwrap_or_default());
+        let (group, line) =
+            (event["group"].as_str().unwrap_or_default(), event["message"].as_str().unwrap_or_default());
         let mut note = |what: &str| {
             found.entry(format!("{group}: {what}")).or_insert_with(|| line.to_owned());
         };

@@ -221,15 +221,14 @@ fn arrivals(outputs: &Value) -> Vec<Arrival> {
     }
     let texts = get(format!("{emulator}/_ministack/sns/sms-messages"));
     for message in list(&texts) {
-        let words = text(message, "/Message");
-        // Whom a text is for stands in it in brackets: `(as Billing Admin)`.
-        let role = words.split_once("(as ").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(role, _)| role);
+        let phone = text(message, "/PhoneNumber");
+        let (tenant, role) = owner(outputs, &phone).unwrap_or_default();
         found.push(Arrival {
             id: text(message, "/MessageId"),
             channel: "SMS".into(),
-            to: text(message, "/PhoneNumber"),
-            why: format!("You get this by SMS in the role {role}"),
-            what: words,
+            to: format!("{phone} {tenant} {role}"),
+            what: text(message, "/Message"),
+            why: format!("You get this because {tenant} sends alerts by SMS to the role {role}"),
         });
     }
     let inbox = get(format!("{}/inbox", text(outputs, "/control_url")));
@@ -260,6 +259,14 @@ fn arrivals(outputs: &Value) -> Vec<Arrival> {
         });
     }
     found
+}
+
+/// Tenant and role of the demo recipient with this phone number.
+fn owner(outputs: &Value, phone: &str) -> Option<(String, String)> {
+    outputs.get("demo")?.as_object()?.iter().find_map(|(tenant, demo)| {
+        let found = array(demo, "/recipients").iter().find(|one| text(one, "/phone") == phone)?;
+        Some((tenant.clone(), text(found, "/role")))
+    })
 }
 
 /// Every entry of the lists that the emulator keeps by account or by number.

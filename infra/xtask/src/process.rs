@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -43,21 +43,17 @@ impl From<std::io::Error> for Fault {
     }
 }
 
-/// Prints a line for the person who waits.
-#[expect(clippy::print_stdout, reason = "xtask speaks to a person")]
+/// Prints a line for the person who waits. That nobody listens any more (`| head`) is no fault of the step.
 pub(crate) fn say(line: &str) {
-    println!("{line}");
-    // Nobody may be listening any more; that is no fault of the step.
-    let _ = std::io::stdout().flush();
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// Overwrites the last line on a terminal; prints nothing where there is none.
-#[expect(clippy::print_stdout, reason = "xtask speaks to a person")]
 pub(crate) fn progress(line: &str) {
-    use std::io::IsTerminal;
-    if std::io::stdout().is_terminal() {
-        print!("\r\x1b[2K{line}");
-        let _ = std::io::stdout().flush();
+    let mut out = std::io::stdout();
+    if out.is_terminal() {
+        let _ = write!(out, "\r\x1b[2K{line}").and_then(|()| out.flush());
     }
 }
 

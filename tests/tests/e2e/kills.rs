@@ -262,7 +262,8 @@ fn points(stack: &Stack, tenant: &Tenant, at: At) -> (Vec<Point>, Vec<Hold>) {
 #[test]
 fn deliver_dies_around_claim_send_and_mark() {
     let stack = stack!();
-    let queues = [("DeliverEmailQueue", 15), ("DeliverSmsQueue", 15), ("DeliverChatQueue", 15), ("DeliverWebhookQueue", 28)];
+    let queues =
+        [("DeliverEmailQueue", 15), ("DeliverSmsQueue", 15), ("DeliverChatQueue", 15), ("DeliverWebhookQueue", 28)];
     let _short = Shortened::new(&stack, &queues);
     for at in [At::BeforeClaim, At::AfterClaim, At::BeforeSend, At::AfterSend, At::BeforeMark, At::AfterMark] {
         eprintln!("{} killing at {at:?}", in_seconds(0));

@@ -84,12 +84,15 @@ fn the_status_page_shows_what_is_public_and_nothing_of_a_tenant() {
     let stack = stack!();
     let tenant = stack.full_tenant();
     let (secret, shown, key) = (unique(), unique(), unique());
-    let own = stack.post(json!({"type": "api.outage", "title": format!("{secret} private"), "tenant_ids": [tenant.id]}));
+    let own =
+        stack.post(json!({"type": "api.outage", "title": format!("{secret} private"), "tenant_ids": [tenant.id]}));
     drop(tenant.settled(&stack.incident_of(&own), 1));
     let event = |status: &str| {
-        stack.post(json!({"type": "api.outage", "severity": "critical", "title": format!("{secret} raw"), "platform": true,
+        stack.post(
+            json!({"type": "api.outage", "severity": "critical", "title": format!("{secret} raw"), "platform": true,
             "public_title": format!("{shown} title"), "public_message": format!("{shown} words"), "status": status,
-            "dedup_key": key}))
+            "dedup_key": key}),
+        )
     };
     let incident = stack.incident_of(&event("investigating"));
     drop(tenant.settled(&incident, 1));
