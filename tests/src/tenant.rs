@@ -231,6 +231,13 @@ impl Tenant {
         self.get(&format!("/incidents/{id}"))
     }
 
+    /// This tenant's own incidents, newest first: without the platform's.
+    #[must_use]
+    pub fn own_incidents(&self) -> Vec<Value> {
+        let list = self.get("/incidents")["incidents"].as_array().cloned().unwrap_or_default();
+        list.into_iter().filter(|incident| incident["tenant_id"] == self.id.as_str()).collect()
+    }
+
     /// Waits until `update` is planned and everything that was to be delivered for it is over; gives back the incident.
     #[must_use]
     pub fn settled(&self, incident: &str, update: u64) -> Value {

@@ -163,7 +163,7 @@ async fn native_scopes(app: &App, caller: &Caller, event: &Event) -> Result<Vec<
         {
             return Err(Problem::fields(vec![FieldError::new(
                 "/platform",
-                "this type of event is about one tenant's configuration; name the tenant in `tenant_ids`",
+                "this type of event is always about one tenant; name it in `tenant_ids`",
             )]));
         }
         return Ok(vec![Scope::Platform]);

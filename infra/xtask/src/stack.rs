@@ -71,8 +71,10 @@ pub(crate) fn up(name: &str, detach: bool) -> Result<(), Fault> {
         return stack.stay();
     }
     say("Ctrl-C ends it.");
-    // Ctrl-C ends this process, and the keeper ends the stack when its standard input closes.
-    drop(stack.keeper.wait_with_output());
+    // Ctrl-C ends this process, and the keeper ends the stack when its standard input closes; `wait` alone would close it now.
+    let open = stack.keeper.stdin.take();
+    stack.keeper.wait()?;
+    drop(open);
     let stopped = !place(name).join("outputs.json").exists();
     down(name)?;
     if stopped {

@@ -76,10 +76,15 @@ impl Policy {
         self.rules.all()
     }
 
-    /// Whether everybody may be told: what is about one tenant's configuration or one user is nobody else's business.
+    /// Whether everybody may be told. What is about one user, one tenant's configuration or one tenant's wallet is nobody
+    /// else's business: outside Infrastructure only what may be public may be platform-wide.
     #[must_use]
     pub fn may_be_platform_wide(&self, included: &Included) -> bool {
-        included.kind != Kind::OptIn && included.category != Some(Category::Configurable)
+        match included.category {
+            Some(Category::Infrastructure) => included.kind != Kind::OptIn,
+            Some(Category::Billing) => included.public,
+            Some(Category::Configurable) | None => false,
+        }
     }
 }
 
@@ -236,6 +241,25 @@ mod tests {
         let nonsense = CLASSIFICATION.replace("has(measurements.delay_minutes) &&", "has( &&");
         let error = broken(&nonsense, MATRIX, PLANS);
         assert!(error.contains("analytics-backfill-under-threshold: `when` does not parse"), "{error}");
+    }
+
+    #[test]
+    fn what_is_one_tenants_is_never_platform_wide() {
+        let policy = Policy::embedded().unwrap();
+        let everybody = |event_type: &str| {
+            let event = serde_json::json!({"format": "native", "source": "s", "type": event_type, "dedup_key": "k",
+                "severity": "error", "title": "t"});
+            match policy.classify(&serde_json::from_value(event).unwrap()) {
+                crate::classification::Verdict::Included(included) => policy.may_be_platform_wide(&included),
+                other => panic!("{other:?}"),
+            }
+        };
+        for event_type in ["api.outage", "maintenance.announced", "payment_gateway.error", "invoice_job.delayed"] {
+            assert!(everybody(event_type), "{event_type}");
+        }
+        for event_type in ["wallet.low_balance", "wallet.exhausted", "plan.expiry", "webhook.failing", "user.warning"] {
+            assert!(!everybody(event_type), "{event_type}");
+        }
     }
 
     #[test]

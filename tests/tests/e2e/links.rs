@@ -71,7 +71,7 @@ fn read_on_shows_the_tenants_own_incident_and_the_status_page_does_not() {
     let page = stack.call("GET", &url, "", None);
     assert_eq!(page.status, 200, "{}", page.body);
     assert!(page.body.contains(&mark), "{}", page.body);
-    assert_eq!(stack.call("GET", &format!("{}x", url), "", None).status, 404);
+    assert_eq!(stack.call("GET", &format!("{url}x"), "", None).status, 404);
     let public = stack.call("GET", "/status", "", None);
     assert_eq!(public.status, 200);
     assert!(!public.body.contains(&mark) && !public.body.contains(&tenant.id));
