@@ -7,13 +7,18 @@ theirs to PIDS, and then watches. Everything ends when
 - this process is told to (SIGTERM, SIGINT), or
 - whoever started it is gone before it wrote `stay` to the standard input: Ctrl-C, a failed step or a killed CI job leaves nothing.
 
+PIDS, the `outputs.json` beside it and the emulator's `scratch` folder go with them. It ends well when it was told to end, and with
+an error when a program ended by itself.
+
 Each program has a session of its own, so that the terminal's Ctrl-C does not reach it and its children (the functions' processes)
 end with it.
 """
 
 import json
 import os
+import pathlib
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,8 +42,15 @@ def end(children):
             time.sleep(0.05)
 
 
+def forget(place):
+    (place.parent / "outputs.json").unlink(missing_ok=True)
+    shutil.rmtree(place.parent / "scratch", ignore_errors=True)
+    # Last: as long as it is there, somebody may wait for us.
+    place.unlink(missing_ok=True)
+
+
 def main():
-    place, programs = sys.argv[1], json.loads(sys.argv[2])
+    place, programs = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     children = []
@@ -54,8 +66,7 @@ def main():
                     start_new_session=True,
                 )
             children.append(child)
-        with open(place, "w", encoding="ascii") as file:
-            file.writelines(f"{pid}\n" for pid in [os.getpid(), *(child.pid for child in children)])
+        place.write_text("".join(f"{pid}\n" for pid in [os.getpid(), *(child.pid for child in children)]), "ascii")
         bound = True
         while all(child.poll() is None for child in children):
             if not bound:
@@ -64,11 +75,13 @@ def main():
                 if sys.stdin.readline().strip() != "stay":
                     return
                 bound = False
+        sys.exit(1)
     finally:
         # A second Ctrl-C must not interrupt the end.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         end(children)
+        forget(place)
 
 
 main()

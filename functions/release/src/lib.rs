@@ -100,7 +100,7 @@ impl EventFunction for Release {
         metrics::count("DueEnded", count(total.ended));
         metrics::count("DueLeft", count(total.left));
         if after.is_some() {
-            // The rest is older than a minute by the next run: the alarm on this says that eight shards are not enough.
+            // The rest is older than a minute by the next run. Counted often, it says that eight shards are not enough.
             metrics::count("DueBehind", 1);
             tracing::warn!(shard = tick.shard, "the minute was too short for everything that is due");
         }

@@ -73,11 +73,10 @@ pub(crate) fn up(name: &str, detach: bool) -> Result<(), Fault> {
     say("Ctrl-C ends it.");
     // Ctrl-C ends this process, and the keeper ends the stack when its standard input closes; `wait` alone would close it now.
     let open = stack.keeper.stdin.take();
-    stack.keeper.wait()?;
+    let asked = stack.keeper.wait()?.success();
     drop(open);
-    let stopped = !place(name).join("outputs.json").exists();
     down(name)?;
-    if stopped {
+    if asked {
         return Ok(());
     }
     let logs = place(name).join("logs");
@@ -241,8 +240,6 @@ pub(crate) fn down_and_say(name: &str) -> Result<(), Fault> {
 /// Ends a stack and waits until no process of it is left.
 pub(crate) fn down(name: &str) -> Result<(), Fault> {
     let place = place(name);
-    // First, so that `up` in another terminal knows that this was asked for.
-    drop(std::fs::remove_file(place.join("outputs.json")));
     // The keeper comes first and ends the others; they are asked about for the case that it was killed.
     for pid in pids(name) {
         process::end(pid);
@@ -251,8 +248,10 @@ pub(crate) fn down(name: &str) -> Result<(), Fault> {
     for pid in process::processes_of(&format!("{}/", place.join("scratch").display())) {
         process::end(pid);
     }
-    drop(std::fs::remove_file(place.join("pids")));
+    // The keeper removes these, unless it was killed.
+    drop(std::fs::remove_file(place.join("outputs.json")));
     drop(std::fs::remove_dir_all(place.join("scratch")));
+    drop(std::fs::remove_file(place.join("pids")));
     Ok(())
 }
 

@@ -14,6 +14,9 @@
 //! | `AlertLatencyMs`, `DeliveryLate` | from acceptance to acceptance: inside the tenant's window? |
 //! | `DeadLetter` by `source` | what can nobody handle? |
 //! | `DuplicateSuppressed`, `ClaimLost` | what at-least-once cost |
+//! | `ProviderThrottled`, `ProviderQuotaExhausted` by `channel` | is a provider's quota too small? |
+//! | `IntegrationDisabled` by `channel` | which endpoints said that they are gone? |
+//! | `DueReleased`, `DueEnded`, `DueLeft`, `DueBehind` | does the due index keep up? |
 
 use metrics_cloudwatch_embedded::{Builder, Collector};
 use std::io::Write;

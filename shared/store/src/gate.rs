@@ -1,8 +1,8 @@
-//! Gates: what hands out the next free moment of a destination, and what counts the first of a period.
+//! Gates: what hands out the next free moment of a destination.
 
 use crate::{StoreError, Table, failed, keys, number, text};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use jiff::Timestamp;
 
 impl Table {
@@ -38,24 +38,5 @@ impl Table {
             }
         }
         Err(StoreError::Conflict { operation: "next_free" })
-    }
-
-    /// True for the first call for `what` in the running period of `seconds`.
-    ///
-    /// # Errors
-    /// [`StoreError`] of the call.
-    pub async fn first_of_period(&self, what: &str, now: Timestamp, seconds: i64) -> Result<bool, StoreError> {
-        let seconds = seconds.max(1);
-        let period = now.as_second() / seconds;
-        let pk = keys::gate(&domain::ids::digest(&["period", what, &period.to_string()]));
-        let request = self.client.update_item().table_name(&self.name).key("pk", text(&pk)).key("sk", text("GATE"));
-        let request = request
-            .update_expression("ADD seen :one SET expires_at = if_not_exists(expires_at, :until)")
-            .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":until", number(now.as_second() + 2 * seconds))
-            .return_values(ReturnValue::UpdatedNew);
-        let answer = request.send().await.map_err(|error| failed("UpdateItem", &error))?;
-        let seen = answer.attributes.and_then(|mut found| found.remove("seen"));
-        Ok(seen.and_then(|value| value.as_n().ok().cloned()).as_deref() == Some("1"))
     }
 }

@@ -90,7 +90,7 @@ impl Table {
             let mut head = item(&keys::incident(&incident.id), keys::HEAD, incident, Some(self.expiry(now)))?;
             if incident.public {
                 // The status page may read this index only, and the index holds public fields only.
-                head.insert("public_pk".to_owned(), text(crate::public::INCIDENTS));
+                head.insert("public_pk".to_owned(), text(keys::PUBLIC_INCIDENTS));
                 let sk = format!("{}#{}", keys::instant(incident.started_at), incident.id);
                 head.insert("public_sk".to_owned(), text(&sk));
                 head.insert("public_view".to_owned(), crate::public::view_of(incident)?);
@@ -117,7 +117,7 @@ impl Table {
                 let sk = keys::update(update.number);
                 let mut entry = item(&keys::incident(&incident.id), &sk, update, Some(self.expiry(now)))?;
                 if incident.public {
-                    entry.insert("public_pk".to_owned(), text(&crate::public::timeline(&incident.id)));
+                    entry.insert("public_pk".to_owned(), text(&keys::public_timeline(&incident.id)));
                     entry.insert("public_sk".to_owned(), text(&sk));
                     entry.insert("public_view".to_owned(), crate::public::update_view(update)?);
                 }

@@ -134,3 +134,11 @@ pub(crate) fn data_key(generation: u32) -> String {
 pub(crate) fn dead(function: &str, day: &str) -> String {
     format!("DEAD#{function}#{day}")
 }
+
+/// The public incidents, in the status page's index.
+pub(crate) const PUBLIC_INCIDENTS: &str = "PUBLIC#INCIDENTS";
+
+/// A public incident's timeline, in the status page's index.
+pub(crate) fn public_timeline(id: &IncidentId) -> String {
+    format!("PUBLIC#TIMELINE#{id}")
+}

@@ -1,6 +1,6 @@
 //! What anybody may see. The status page reads the index `public` and nothing else, and the index holds these views only.
 
-use crate::{StoreError, Table, failed, text};
+use crate::{StoreError, Table, failed, keys, text};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::ids::IncidentId;
 use domain::incident::{Incident, Update};
@@ -8,13 +8,8 @@ use domain::vocabulary::{Severity, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub(crate) const INCIDENTS: &str = "PUBLIC#INCIDENTS";
 /// The name of the index.
 pub const INDEX: &str = "public";
-
-pub(crate) fn timeline(id: &IncidentId) -> String {
-    format!("PUBLIC#TIMELINE#{id}")
-}
 
 /// A public incident.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,7 +83,7 @@ impl Table {
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn public_incidents(&self, limit: usize) -> Result<Vec<PublicIncident>, StoreError> {
-        self.public(INCIDENTS, limit).await
+        self.public(keys::PUBLIC_INCIDENTS, limit).await
     }
 
     /// One public incident; `None` for one that is unknown or not public, which nobody can tell apart here.
@@ -97,7 +92,7 @@ impl Table {
     /// [`StoreError`] of the call.
     pub async fn public_incident(&self, id: &IncidentId) -> Result<Option<PublicIncident>, StoreError> {
         // The index knows no incident by its name alone, and the rows of the retention time fit a page or two.
-        let incidents: Vec<PublicIncident> = self.public(INCIDENTS, usize::MAX).await?;
+        let incidents: Vec<PublicIncident> = self.public(keys::PUBLIC_INCIDENTS, usize::MAX).await?;
         Ok(incidents.into_iter().find(|incident| incident.id == *id))
     }
 
@@ -106,7 +101,7 @@ impl Table {
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn public_timeline(&self, id: &IncidentId, limit: usize) -> Result<Vec<PublicUpdate>, StoreError> {
-        self.public(&timeline(id), limit).await
+        self.public(&keys::public_timeline(id), limit).await
     }
 
     /// The newest views of `pk`, newest first.
