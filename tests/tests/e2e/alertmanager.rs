@@ -152,7 +152,7 @@ fn a_low_balance_without_tenants_reaches_no_tenant() {
     let stack = stack!();
     let tenant = stack.full_tenant();
     let mark = unique();
-    for more in [json!({}), json!({"tenant": ""}), json!({"tenant": "Not A Tenant"})] {
+    for more in [json!({}), json!({"tenant": "*"}), json!({"tenant": "Not A Tenant"})] {
         let mut labels = json!({"alertname": "Wallet", "type": "wallet.low_balance"});
         for (name, value) in more.as_object().unwrap() {
             labels[name] = value.clone();

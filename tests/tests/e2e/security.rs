@@ -123,9 +123,11 @@ fn a_body_that_does_not_fit_is_named() {
     named(&problem(&with("tenant_ids", json!([])), 422), "/tenant_ids");
     named(&problem(&with("title", json!("")), 422), "/title");
     named(&problem(&with("links", json!([{"href": "http://x.test", "text": "x"}])), 422), "/links/0/href");
-    // A configurable incident is one tenant's: it is never everybody's.
-    let wide = json!({"source": "e2e", "type": "webhook.failing", "title": "t", "platform": true});
-    named(&problem(&post(wide.to_string().as_bytes()), 422), "/platform");
+    // What is always about one tenant is never everybody's.
+    for event_type in ["webhook.failing", "wallet.low_balance"] {
+        let wide = json!({"source": "e2e", "type": event_type, "title": "t", "platform": true});
+        named(&problem(&post(wide.to_string().as_bytes()), 422), "/platform");
+    }
     let large = json!({"source": "e2e", "type": "api.outage", "title": "t", "tenant_ids": [tenant.id],
         "message": "x".repeat(600 * 1024)});
     drop(problem(&post(large.to_string().as_bytes()), 413));
