@@ -17,7 +17,7 @@
 //! | `PUT /behave/<path>` | `{status?, delay_ms?, reset?, redirect?, huge?, retry_after?, body?, times?}` from now on |
 //! | `DELETE /behave/<path>` | well again |
 //! | `GET /calls`, `DELETE /calls` | AWS calls by `service.Operation`; forgets them |
-//! | `POST /hold` | `{operation, contains?, after?}`: holds the next such call before it reaches the emulator, or its answer; `{id}` |
+//! | `POST /hold` | `{operation, contains?, after?, skip?}`: lets `skip` such calls pass and holds the next, or its answer; `{id}` |
 //! | `GET /hold/<id>` | `{held}` |
 //! | `POST /hold/<id>` | `{drop?}`: lets it go, or breaks the connection |
 

@@ -28,6 +28,9 @@ pub(crate) struct Hold {
     /// True: the call is made, its answer is held.
     #[serde(default)]
     after: bool,
+    /// How many such calls pass before one is held.
+    #[serde(default)]
+    skip: u32,
 }
 
 enum Holding {
@@ -93,13 +96,16 @@ impl Wire {
         let mut state = self.state();
         *state.calls.entry(operation.to_owned()).or_default() += 1;
         let text = String::from_utf8_lossy(body);
-        let found = state.holds.iter().find_map(|(id, held)| match held {
-            Holding::Waiting(hold) if hold.operation == operation && text.contains(&hold.contains) => {
-                Some((*id, hold.after))
-            }
+        let found = state.holds.iter_mut().find_map(|(id, held)| match held {
+            Holding::Waiting(hold) if hold.operation == operation && text.contains(&hold.contains) => Some((*id, hold)),
             _ => None,
         });
-        let (id, after) = found?;
+        let (id, hold) = found?;
+        if hold.skip > 0 {
+            hold.skip -= 1;
+            return None;
+        }
+        let after = hold.after;
         let (sender, receiver) = oneshot::channel();
         state.holds.insert(id, Holding::Held(sender));
         Some((receiver, after))

@@ -77,6 +77,7 @@ pub(crate) fn up(name: &str, detach: bool) -> Result<(), Fault> {
     drop(open);
     down(name)?;
     if asked {
+        say("The stack was taken down.");
         return Ok(());
     }
     let logs = place(name).join("logs");
