@@ -13,6 +13,7 @@ use aws::sns::{Sms, SmsError, Texter};
 use aws::sqs::Queues;
 use config::Config;
 use contracts::queue::{Delivery, Target};
+use delivery::outbound_link::ReadOn;
 use delivery::{Deliverer, Sender, Sent};
 use domain::policy::Policy;
 use domain::render;
@@ -21,6 +22,7 @@ use runtime::queue::{Failure, Meta, QueueFunction, Setup};
 use runtime::{Aws, Pace, StartError};
 use std::time::Duration;
 use store::{StoreError, Table};
+use vault::Keyring;
 
 /// The function.
 #[derive(Debug)]
@@ -36,7 +38,8 @@ struct Texts {
     policy: Policy,
     pace: Pace,
     sender_id: Option<String>,
-    base: String,
+    keyring: Keyring,
+    links: ReadOn,
 }
 
 impl QueueFunction for DeliverSms {
@@ -45,15 +48,19 @@ impl QueueFunction for DeliverSms {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
+        let kms = aws::kms::Keys::new(aws.config());
+        let keyring = vault::load(&table, &kms, &config.kms_key_id, runtime::clock::now()).await;
         let texts = Texts {
             texter: Texter::new(aws.config()),
             policy: Policy::embedded().map_err(StartError::new)?,
             pace: Pace::new(Duration::from_millis(config.send_interval_ms)),
             sender_id: config.sender_id.clone(),
-            base: config.public_base_url.trim_end_matches('/').to_owned(),
+            keyring: keyring.map_err(StartError::new)?,
+            links: ReadOn::new(&config.public_base_url),
         };
         let deliverer = Deliverer {
-            table: Table::new(aws.config(), &config.table_name, config.retention_days),
+            table,
             queues: Queues::new(aws.config()),
             urgent_url: config.urgent_queue_url.clone(),
             bulk_url: config.bulk_queue_url.clone(),
@@ -83,9 +90,8 @@ impl Sender for Texts {
             return delivery::refused("not_an_sms_target");
         };
         let alert = &delivery.alert;
-        let link = match alert.public {
-            true => format!("{}/status/incidents/{}", self.base, alert.incident_id),
-            false => format!("{}/status", self.base),
+        let Ok(link) = self.links.link(&self.keyring, alert) else {
+            return Sent::Unavailable { code: "link_key".to_owned() };
         };
         let text = render::sms(alert, &delivery.why, &link);
         // The number's own country decides; where the number does not tell, the tenant's.

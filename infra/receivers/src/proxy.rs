@@ -123,11 +123,27 @@ pub(crate) async fn serve(listener: TcpListener, wire: Arc<Wire>) -> Result<()> 
     }
 }
 
+/// A call on its way. Whoever made it and went away before its answer cannot know whether it was done.
+struct OnItsWay {
+    wire: Arc<Wire>,
+    operation: String,
+    answered: bool,
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        if !self.answered {
+            *self.wire.state().calls.entry(format!("{} unanswered", self.operation)).or_default() += 1;
+        }
+    }
+}
+
 async fn forward(wire: Arc<Wire>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     let (mut parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let operation = operation(&parts, &body);
     let held = wire.arrive(&operation, &body);
+    let mut on_its_way = OnItsWay { wire: Arc::clone(&wire), operation, answered: false };
     let (before, after) = match held {
         Some((receiver, false)) => (Some(receiver), None),
         Some((receiver, true)) => (None, Some(receiver)),
@@ -146,6 +162,7 @@ async fn forward(wire: Arc<Wire>, request: Request<Incoming>) -> Result<Response
     if let Some(receiver) = after {
         anyhow::ensure!(!receiver.await.unwrap_or(true), "told to drop");
     }
+    on_its_way.answered = true;
     Ok(Response::from_parts(parts, Full::new(body)))
 }
 

@@ -69,16 +69,16 @@ fn kill(stack: &Stack, mut points: Vec<Point>, mut passing: Vec<Hold>) {
             }
             let functions: BTreeSet<&str> =
                 points.iter().zip(&held).filter(|(_, held)| **held).map(|(point, _)| point.function).collect();
-            for function in functions {
+            for function in &functions {
                 assert!(stack.kill(function) > 0, "no process of {function} was found while its call was held");
             }
-            let mut place = 0;
+            // One that came after the look and before the kill died with it.
             points.retain(|point| {
-                place += 1;
-                if held[place - 1] {
+                let dead = functions.contains(point.function) && point.hold.is_held();
+                if dead {
                     point.hold.cut();
                 }
-                !held[place - 1]
+                !dead
             });
             first = None;
         }

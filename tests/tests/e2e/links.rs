@@ -78,3 +78,19 @@ fn read_on_shows_the_tenants_own_incident_and_the_status_page_does_not() {
     let one = stack.call("GET", &format!("/status/incidents/{incident}"), "", None);
     assert_eq!(one.status, 404, "{}", one.body);
 }
+
+#[test]
+fn a_text_message_leads_to_the_tenants_own_incident_too() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("org_admin", &[]);
+    let mark = unique();
+    drop(opened(&stack, &tenant, "api.outage", &mark));
+    let texts = stack.texts(&person.phone);
+    let words = &texts.first().expect("a text message came").text;
+    let url = words.split_whitespace().find(|word| word.contains("/read?t=")).expect("it has a link");
+    stack.secret(url.split("t=").nth(1).unwrap());
+    let page = stack.call("GET", url, "", None);
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert!(page.body.contains(&mark), "{}", page.body);
+}
