@@ -11,17 +11,12 @@
 pub mod config;
 
 use config::Config;
-use jiff::Timestamp;
 use runtime::queue::Deadline;
 use runtime::{Aws, DirectError, EventFunction, StartError, clock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use store::Table;
-use store::credentials::{Tenants, TokenRecord};
-
-/// The schemes of the `Authorization` header that carry one of our tokens, in lower case. A drop-in format whose sender
-/// uses another word (Opsgenie's `GenieKey`) adds it here.
-const SCHEMES: &[&str] = &["bearer"];
+use store::credentials::{Tenants, TokenRecord, is_token};
 
 /// What API Gateway asks, in either of its shapes. It holds a token, so it is never printed.
 #[derive(Deserialize)]
@@ -43,9 +38,7 @@ impl Asked {
         };
         let (scheme, token) = self.authorization_token.as_deref().or_else(of_header)?.trim().split_once(' ')?;
         let token = token.trim();
-        let known = SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known));
-        let shaped = token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        (known && shaped).then_some(token)
+        (scheme.eq_ignore_ascii_case("bearer") && is_token(token)).then_some(token)
     }
 
     /// Everything in the stage. A narrower policy would be right for the first route only where API Gateway caches it.
@@ -113,7 +106,7 @@ impl EventFunction for Authorizer {
             DirectError::new("Unavailable", "the tokens cannot be read; send the same request again")
         })?;
         let Some(record) = record else { return Err(refused("unknown_token")) };
-        if let Some(why) = invalid(&record, clock::now()) {
+        if let Some(why) = record.invalid(clock::now()) {
             tracing::info!(token_id = %record.token_id, "a token that is over");
             return Err(refused(why));
         }
@@ -127,14 +120,6 @@ impl EventFunction for Authorizer {
 fn refused(why: &'static str) -> DirectError {
     tracing::info!(why, "refused");
     DirectError::new("Unauthorized", "Unauthorized")
-}
-
-/// Why a token is not valid at `now`; `None` if it is.
-fn invalid(record: &TokenRecord, now: Timestamp) -> Option<&'static str> {
-    if record.revoked_at.is_some() {
-        return Some("revoked");
-    }
-    record.expires_at_time.is_some_and(|end| end <= now).then_some("expired")
 }
 
 fn allowed(record: &TokenRecord, stage: String) -> Allowed {
@@ -163,6 +148,7 @@ fn allowed(record: &TokenRecord, stage: String) -> Allowed {
 mod tests {
     use super::*;
     use domain::ids::{IntegrationId, TenantId, TokenId};
+    use jiff::Timestamp;
     use serde_json::json;
     use store::credentials::Star;
 
@@ -219,11 +205,11 @@ mod tests {
     #[test]
     fn revoked_and_expired_tokens_are_refused() {
         let now = Timestamp::from_second(1_000).unwrap();
-        assert_eq!(invalid(&record(), now), None);
-        assert_eq!(invalid(&TokenRecord { expires_at_time: Some(now), ..record() }, now), Some("expired"));
+        assert_eq!(record().invalid(now), None);
+        assert_eq!(TokenRecord { expires_at_time: Some(now), ..record() }.invalid(now), Some("expired"));
         let later = Timestamp::from_second(1_001).unwrap();
-        assert_eq!(invalid(&TokenRecord { expires_at_time: Some(later), ..record() }, now), None);
-        assert_eq!(invalid(&TokenRecord { revoked_at: Some(later), ..record() }, now), Some("revoked"));
+        assert_eq!(TokenRecord { expires_at_time: Some(later), ..record() }.invalid(now), None);
+        assert_eq!(TokenRecord { revoked_at: Some(later), ..record() }.invalid(now), Some("revoked"));
         // API Gateway compares the message word by word.
         assert_eq!(refused("x").to_string(), "Unauthorized");
     }

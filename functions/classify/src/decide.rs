@@ -1,10 +1,10 @@
 //! What becomes of an event: pure, so that a redelivered or outraced event is decided anew.
 
-use contracts::queue::{Body, IncidentReceived, Job, Route, RoutingJob, VERSION};
+use contracts::queue::{Body, IncidentReceived, Job, Note, Route, RoutingJob, VERSION};
 use domain::classification::{Included, Verdict};
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IntegrationId, SHARDS, Scope, TenantId};
-use domain::incident::{Arrival, Incident, KeyState, Step, Update, advance, advance_by_update};
+use domain::incident::{Arrival, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_update};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::vocabulary::{Severity, Status};
@@ -76,28 +76,49 @@ pub(crate) fn update(
     arrival: &Arrival<'_>,
     shards_per_job: u16,
 ) -> Decided {
-    let record = EventRecord {
+    let record = record_on(Some(incident), message, arrival.scope);
+    let step = advance_by_update(incident, status, words, arrival);
+    stepped(record, step, Some(incident), Some(key_of(incident)), shards_per_job, arrival)
+}
+
+/// A drop-in format's words on whatever is open under its key.
+pub(crate) fn note(
+    note: &Note,
+    open: Option<&Incident>,
+    message: &IncidentReceived,
+    arrival: &Arrival<'_>,
+    shards_per_job: u16,
+) -> Decided {
+    let record = record_on(open, message, arrival.scope);
+    let step = advance_by_note(open, note.status, &note.message, note.tell, arrival);
+    stepped(record, step, open, open.map(key_of), shards_per_job, arrival)
+}
+
+/// The record of words on an incident, or on nothing.
+fn record_on(incident: Option<&Incident>, message: &IncidentReceived, scope: &Scope) -> EventRecord {
+    EventRecord {
         event_id: message.event_id.clone(),
-        scope: Some(incident.scope.clone()),
+        scope: Some(scope.clone()),
         accepted_at: message.accepted_at,
         classification: "included".to_owned(),
-        category: incident.category,
-        rule: Some(incident.rule.clone()),
+        category: incident.and_then(|incident| incident.category),
+        rule: incident.map(|incident| incident.rule.clone()),
         reason: None,
-        incident_id: Some(incident.id.to_string()),
+        incident_id: incident.map(|incident| incident.id.to_string()),
         update: None,
-        event_type: incident.event_type.clone(),
-        title: incident.title.clone(),
+        event_type: incident.map_or("note", |incident| &incident.event_type).to_owned(),
+        title: incident.map(|incident| incident.title.clone()).unwrap_or_default(),
         warnings: Vec::new(),
         jobs: Vec::new(),
-    };
-    let key = KeyState {
+    }
+}
+
+fn key_of(incident: &Incident) -> KeyState {
+    KeyState {
         incident_id: incident.id.clone(),
         open: incident.resolved_at.is_none(),
         source_started_at: incident.source_started_at,
-    };
-    let step = advance_by_update(incident, status, words, arrival);
-    stepped(record, step, Some(incident), Some(key), shards_per_job, arrival)
+    }
 }
 
 /// An event that nobody can place: stored, and the operators are told, once per reason, type and hour.
@@ -105,6 +126,7 @@ pub(crate) fn unplaced(message: &IncidentReceived, reason: Reason) -> Decided {
     let (event_type, title) = match &message.body {
         Body::Event(event) => (event.event_type.clone(), event.title.clone()),
         Body::Update { .. } => ("update".to_owned(), String::new()),
+        Body::Note(_) => ("note".to_owned(), String::new()),
     };
     let mut record = EventRecord {
         event_id: message.event_id.clone(),

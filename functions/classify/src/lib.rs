@@ -15,7 +15,7 @@ use config::Config;
 use contracts::queue::{Body, IncidentReceived, Job};
 use decide::Decided;
 use domain::ids::{IncidentId, Scope};
-use domain::incident::Arrival;
+use domain::incident::{Arrival, Incident, KeyState};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use runtime::queue::{Failure, Meta, QueueFunction, Setup};
@@ -98,14 +98,16 @@ impl Classify {
         match &message.body {
             Body::Event(event) => {
                 let key = domain::incident::key(&scope, &message.integration_id, &event.source, &event.dedup_key);
-                let remembered = self.table.key_state(&scope, &key).await.map_err(runtime::queue::table)?;
-                let open = match remembered.as_ref().filter(|state| state.open) {
-                    Some(state) => Some(self.head(&state.incident_id).await?),
-                    None => None,
-                };
+                let (remembered, open) = self.remembered(&scope, &key).await?;
                 let arrival = arrival(message, &scope, &key);
                 let shards = self.config.shards_per_job;
                 Ok(decide::event(&self.policy, event, message, &arrival, remembered, open.as_ref(), shards))
+            }
+            Body::Note(note) => {
+                let key = domain::incident::key(&scope, &message.integration_id, &note.source, &note.dedup_key);
+                let (_, open) = self.remembered(&scope, &key).await?;
+                let arrival = arrival(message, &scope, &key);
+                Ok(decide::note(note, open.as_ref(), message, &arrival, self.config.shards_per_job))
             }
             Body::Update { incident_id, status, message: words, .. } => {
                 let incident = self.head(incident_id).await?;
@@ -115,7 +117,17 @@ impl Classify {
         }
     }
 
-    async fn head(&self, id: &IncidentId) -> Result<domain::incident::Incident, Failure> {
+    /// What a key remembers, and the incident that is open on it.
+    async fn remembered(&self, scope: &Scope, key: &str) -> Result<(Option<KeyState>, Option<Incident>), Failure> {
+        let remembered = self.table.key_state(scope, key).await.map_err(runtime::queue::table)?;
+        let open = match remembered.as_ref().filter(|state| state.open) {
+            Some(state) => Some(self.head(&state.incident_id).await?),
+            None => None,
+        };
+        Ok((remembered, open))
+    }
+
+    async fn head(&self, id: &IncidentId) -> Result<Incident, Failure> {
         let incident = self.table.incident(id).await.map_err(runtime::queue::table)?;
         incident.ok_or_else(|| Failure::poison("the incident that this is about is not in the table"))
     }

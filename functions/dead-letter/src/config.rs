@@ -9,6 +9,8 @@ runtime::config! {
         pub table_name: String = "TABLE_NAME",
         /// The key that wraps the data keys.
         pub kms_key_id: String = "KMS_KEY_ID",
+        /// intake's queue.
+        pub intake_queue_url: String = "INTAKE_QUEUE_URL",
         /// classify's queue.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
         /// subscription-lookup's queue.
@@ -38,6 +40,7 @@ impl Config {
     /// Every queue that letters come from and go back to; of a function's two lanes the urgent one first.
     pub(crate) fn sources(&self) -> Vec<Source> {
         [
+            ("intake", &self.intake_queue_url),
             ("classify", &self.classify_queue_url),
             ("subscription-lookup", &self.subscription_lookup_queue_url),
             ("deliver-email", &self.email_queue_url),

@@ -1,18 +1,18 @@
 //! Accepting: authenticate, validate, normalise, split by tenant, enqueue, answer 202.
 
-use crate::App;
+use crate::{App, Intake};
 use aws::sqs::Outgoing;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use contracts::intake::{Defaults, FORMATS, Mapped};
+use contracts::intake::Defaults;
 use contracts::problem::FieldError;
 use contracts::queue::{Body, IncidentReceived, VERSION};
 use domain::classification::Verdict;
 use domain::event::Event;
-use domain::ids::{EventId, IncidentId, IntegrationId, Scope, TenantId};
+use domain::ids::{EventId, IncidentId, IntegrationId, Scope};
 use domain::reason::Reason;
 use jiff::Timestamp;
 use runtime::http::{Caller, Correlation, Problem};
@@ -22,9 +22,9 @@ use serde_json::{Value, json};
 use store::events::Idempotency;
 
 /// The scope that posting needs.
-const WRITE: &str = "incidents:write";
+pub(crate) const WRITE: &str = "incidents:write";
 /// The scope that platform-wide posting needs.
-const PLATFORM: &str = "incidents:platform";
+pub(crate) const PLATFORM: &str = "incidents:platform";
 
 /// The query of `POST /v1/incidents`.
 #[derive(Debug, Deserialize)]
@@ -107,53 +107,6 @@ pub(crate) async fn update(
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-/// `POST /v1/intake/{format}`
-pub(crate) async fn drop_in(
-    State(app): State<App>,
-    caller: Caller,
-    correlation: Correlation,
-    Path(format): Path<String>,
-    body: Bytes,
-) -> Result<Response, Problem> {
-    caller.require(WRITE)?;
-    let defaults = defaults(&caller);
-    let known = |event_type: &str| app.policy.knows(event_type);
-    let mapped = match format.as_str() {
-        "alertmanager" => contracts::alertmanager::parse(&body, &defaults, &known).map_err(Problem::fields)?,
-        _ => {
-            let detail = format!("there is no such intake format; there are: {}", FORMATS.join(", "));
-            return Err(Problem::not_found(&detail));
-        }
-    };
-    let at = clock::now();
-    let mut messages = Vec::new();
-    let mut events = Vec::new();
-    for entry in mapped {
-        let event_id = event_id(&caller, &format, &entry);
-        let stamp = Stamp { event_id: event_id.clone(), at, correlation_id: correlation.0.clone() };
-        events.push(json!({"event_id": event_id, "dedup_key": entry.event.dedup_key}));
-        for (scope, trouble) in drop_in_scopes(&app, &caller, &entry) {
-            messages.push(stamp.message(&caller, scope, trouble, Body::Event(Box::new(entry.event.clone()))));
-        }
-    }
-    let count = u64::try_from(events.len()).unwrap_or(0);
-    send(&app, messages).await?;
-    metrics::count_by("IncidentAccepted", "format", &format, count);
-    Ok((StatusCode::ACCEPTED, Json(json!({"events": events}))).into_response())
-}
-
-/// The id of a drop-in event: derived where the source calls it anything, so that a re-sent notification is the same event.
-fn event_id(caller: &Caller, format: &str, mapped: &Mapped) -> EventId {
-    match &mapped.identity {
-        Some(identity) => {
-            let mut parts = vec![caller.integration_id.as_str(), format];
-            parts.extend(identity.iter().map(String::as_str));
-            EventId::derived(&parts)
-        }
-        None => EventId::new(&ids::suffix()),
-    }
-}
-
 /// Whose a native event is. Everything that cannot be told is refused: the caller is there to mend it.
 async fn native_scopes(app: &App, caller: &Caller, event: &Event) -> Result<Vec<Scope>, Problem> {
     if event.platform {
@@ -188,45 +141,21 @@ async fn native_scopes(app: &App, caller: &Caller, event: &Event) -> Result<Vec<
     if errors.is_empty() { Ok(scopes) } else { Err(Problem::fields(errors)) }
 }
 
-/// Whose a drop-in event is. A monitor that gets a 4xx drops the whole notification, so what cannot be placed is accepted,
-/// stored, and told to the operators.
-fn drop_in_scopes(app: &App, caller: &Caller, mapped: &Mapped) -> Vec<(Option<Scope>, Option<Reason>)> {
-    let event = &mapped.event;
-    if event.platform {
-        let allowed = caller.has(PLATFORM);
-        let fits = match app.policy.classify(event) {
-            Verdict::Included(included) => app.policy.may_be_platform_wide(&included),
-            Verdict::Excluded { .. } | Verdict::Unclassified => true,
-        };
-        return vec![match (allowed, fits) {
-            (true, true) => (Some(Scope::Platform), None),
-            (false, _) => (None, Some(Reason::TenantNotAllowed)),
-            (true, false) => (None, Some(Reason::TenantMissing)),
-        }];
-    }
-    let mut scopes: Vec<(Option<Scope>, Option<Reason>)> = Vec::new();
-    let (mine, others): (Vec<&TenantId>, Vec<&TenantId>) =
-        event.tenant_ids.iter().take(domain::event::TENANTS_MAX).partition(|tenant| caller.may_speak_for(tenant));
-    scopes.extend(mine.into_iter().map(|tenant| (Some(Scope::Tenant(tenant.clone())), None)));
-    if !others.is_empty() {
-        scopes.push((None, Some(Reason::TenantNotAllowed)));
-    } else if !mapped.bad_tenants.is_empty() || event.tenant_ids.len() > domain::event::TENANTS_MAX {
-        scopes.push((None, Some(Reason::TenantUnknown)));
-    } else if scopes.is_empty() {
-        scopes.push((None, Some(Reason::TenantMissing)));
-    }
-    scopes
-}
-
 /// Identity and time of an accepted event.
-struct Stamp {
-    event_id: EventId,
-    at: Timestamp,
-    correlation_id: String,
+pub(crate) struct Stamp {
+    pub(crate) event_id: EventId,
+    pub(crate) at: Timestamp,
+    pub(crate) correlation_id: String,
 }
 
 impl Stamp {
-    fn message(&self, caller: &Caller, scope: Option<Scope>, trouble: Option<Reason>, body: Body) -> IncidentReceived {
+    pub(crate) fn message(
+        &self,
+        caller: &Caller,
+        scope: Option<Scope>,
+        trouble: Option<Reason>,
+        body: Body,
+    ) -> IncidentReceived {
         IncidentReceived {
             v: VERSION,
             event_id: self.event_id.clone(),
@@ -241,7 +170,7 @@ impl Stamp {
 }
 
 /// All or nothing: a failed send answers 503, the caller sends again, and what did arrive is the same message.
-async fn send(app: &App, messages: Vec<IncidentReceived>) -> Result<(), Problem> {
+pub(crate) async fn send(app: &Intake, messages: Vec<IncidentReceived>) -> Result<(), Problem> {
     let mut outgoing = Vec::with_capacity(messages.len());
     for message in &messages {
         let body = serde_json::to_string(message).map_err(|_| Problem::internal())?;
@@ -281,12 +210,12 @@ async fn remembered(app: &App, caller: &Caller, key: &str, body: &[u8], stamp: S
     }
 }
 
-fn defaults(caller: &Caller) -> Defaults {
+pub(crate) fn defaults(caller: &Caller) -> Defaults {
     let given = caller.defaults.clone().unwrap_or(Value::Null);
     serde_json::from_value(given).unwrap_or_default()
 }
 
-fn integration(caller: &Caller) -> IntegrationId {
+pub(crate) fn integration(caller: &Caller) -> IntegrationId {
     IntegrationId::parse(&caller.integration_id).unwrap_or_else(|| IntegrationId::derived(&[&caller.integration_id]))
 }
 

@@ -1,17 +1,26 @@
 //! Trigger  `POST /v1/incidents`, `POST /v1/incidents/{id}/updates`, `GET /v1/incidents/{id}`, `GET /v1/events/{id}`,
-//!          `POST /v1/intake/{format}`
-//! Reads    tenants (do they exist?), event records, incidents; for a dry run compiled subscriptions
-//! Writes   idempotency keys
+//!          `POST /v1/intake/{format}`, PagerDuty's `/v2/enqueue`, Opsgenie's `/v2/alerts`; `IntakeQueue` (CloudWatch alarms)
+//! Reads    tenants (do they exist?), event records, incidents, tokens of other products' clients; for a dry run compiled
+//!          subscriptions
+//! Writes   idempotency keys; whose a key is that later requests name alone
 //! Emits    one message a named tenant, or one for the platform; 202 only when all are durably on the queue
-//! Fails    the caller: problem+json that names the field. AWS: 503 with Retry-After, which Alertmanager tries again
+//! Fails    the caller: in the format's own words, naming the field. AWS: with Retry-After and the status that the format's
+//!          clients try again
 //! Config   [`config::Config`]
 //!
 //! It decides nothing about incidents.
 
 mod accept;
+mod access;
+mod alarms;
 mod answers;
 pub mod config;
+mod drop_in;
 mod dry_run;
+mod opsgenie;
+mod pagerduty;
+
+pub use alarms::Alarms;
 
 use aws::sqs::Queues;
 use axum::Router;
@@ -55,7 +64,12 @@ impl HttpFunction for Intake {
             .route("/v1/incidents/{id}", get(answers::incident))
             .route("/v1/incidents/{id}/updates", post(accept::update))
             .route("/v1/events/{id}", get(answers::event))
-            .route("/v1/intake/{format}", post(accept::drop_in))
+            .route("/v1/intake/{format}", post(drop_in::post).options(drop_in::handshake))
+            .route("/v2/enqueue", post(pagerduty::event))
+            .route("/v2/change/enqueue", post(pagerduty::change))
+            .route("/v2/alerts", post(opsgenie::create))
+            .route("/v2/alerts/requests/{id}", get(opsgenie::request))
+            .route("/v2/alerts/{identifier}/{action}", post(opsgenie::act))
             .with_state(self)
     }
 }

@@ -3,27 +3,25 @@
 //! `endsAt` is the zero time `0001-01-01T00:00:00Z` while an alert fires. Its 5xx are retried until the next group interval;
 //! its 4xx, 429 included, are dropped: whoever sheds load answers 503.
 
-use crate::intake::{Defaults, Mapped};
+use crate::intake::{Addressed, DropIn, Mapped, Request, blank, event_type, links, list};
 use crate::native::{or_default, severity};
 use crate::problem::FieldError;
-use domain::event::{Event, Format, Link};
-use domain::ids::TenantId;
+use domain::event::{Event, Format};
 use domain::vocabulary::Status;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+/// Alertmanager's.
+pub const FORMAT: DropIn = DropIn { name: "alertmanager", parse };
+
 #[derive(Debug, Deserialize)]
 struct Payload {
     version: String,
-    #[serde(default, rename = "groupKey")]
-    group_key: String,
-    #[serde(default, rename = "truncatedAlerts")]
-    truncated_alerts: u64,
-    #[serde(default)]
-    receiver: String,
     alerts: Vec<Alert>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -37,10 +35,10 @@ struct Alert {
     starts_at: Option<String>,
     #[serde(default, rename = "endsAt")]
     ends_at: Option<String>,
-    #[serde(default, rename = "generatorURL")]
-    generator_url: String,
     #[serde(default)]
     fingerprint: String,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -50,42 +48,39 @@ enum AlertStatus {
     Resolved,
 }
 
-/// Maps one notification to its events, one for each alert. `known` tells whether a rule knows an event type: an alert's
-/// name stands for its type only then, else the token's default type does.
-///
-/// # Errors
-/// Where the body is not what Alertmanager sends.
-pub fn parse(body: &[u8], defaults: &Defaults, known: &dyn Fn(&str) -> bool) -> Result<Vec<Mapped>, Vec<FieldError>> {
-    let payload: Payload = crate::problem::parse(body).map_err(|error| vec![error])?;
-    if payload.version != "4" {
-        return Err(vec![FieldError::new("/version", "must be \"4\": this is Alertmanager's webhook format")]);
-    }
-    Ok(payload.alerts.iter().map(|alert| map(alert, &payload, defaults, known)).collect())
+fn parse(request: &Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>> {
+    notification(request, "4", &|_| blank(Format::Alertmanager, "alertmanager"))
 }
 
-fn map(alert: &Alert, payload: &Payload, defaults: &Defaults, known: &dyn Fn(&str) -> bool) -> Mapped {
+/// Maps one notification to its events, one for each alert. Grafana sends the same shape as another version, with fields of its
+/// own beside: `first` makes of an alert's other fields the event that the common ones are filled into.
+///
+/// # Errors
+/// Where the body is not a notification of this version.
+pub(crate) fn notification(
+    request: &Request<'_>,
+    version: &str,
+    first: &dyn Fn(&Map<String, Value>) -> Event,
+) -> Result<Vec<Mapped>, Vec<FieldError>> {
+    let payload: Payload = crate::problem::parse(request.body).map_err(|error| vec![error])?;
+    if payload.version != version {
+        let detail = format!("must be \"{version}\" here; Alertmanager sends \"4\", Grafana \"1\": check the path");
+        return Err(vec![FieldError::new("/version", detail)]);
+    }
+    Ok(payload.alerts.iter().map(|alert| map(alert, &payload.rest, request, first)).collect())
+}
+
+fn map(
+    alert: &Alert,
+    payload: &Map<String, Value>,
+    request: &Request<'_>,
+    first: &dyn Fn(&Map<String, Value>) -> Event,
+) -> Mapped {
     let label = |name: &str| alert.labels.get(name).map(|text| text.trim()).filter(|text| !text.is_empty());
+    let labelled = |name: &str| list(label(name).unwrap_or_default());
     let annotation = |name: &str| alert.annotations.get(name).filter(|text| !text.is_empty());
     let name = label("alertname").unwrap_or("alert");
-    let event_type = label("type")
-        .or_else(|| Some(name).filter(|name| known(name)))
-        .or(defaults.event_type.as_deref())
-        .unwrap_or(name)
-        .to_owned();
-    let (mut tenant_ids, mut bad_tenants, mut platform) = (Vec::new(), Vec::new(), false);
-    for entry in list(label("tenant")) {
-        match TenantId::parse(&entry) {
-            _ if entry == "*" => platform = true,
-            Ok(id) if tenant_ids.contains(&id) => {}
-            Ok(id) => tenant_ids.push(id),
-            Err(_) => bad_tenants.push(entry),
-        }
-    }
-    if platform {
-        tenant_ids.clear();
-    } else if tenant_ids.is_empty() && bad_tenants.is_empty() {
-        tenant_ids.clone_from(&defaults.tenant_ids);
-    }
+    let defaults = request.defaults;
     let (severity, severity_given) = severity(label("severity"));
     let starts_at = alert.starts_at.as_deref().and_then(time);
     let ends_at = alert.ends_at.as_deref().and_then(time);
@@ -97,57 +92,35 @@ fn map(alert: &Alert, payload: &Payload, defaults: &Defaults, known: &dyn Fn(&st
         alert.fingerprint.clone()
     };
     let resolved = alert.status == AlertStatus::Resolved;
-    let mut details = Map::new();
+    let event = first(&alert.rest);
+    let mut details = alert.rest.clone();
     details.insert("annotations".to_owned(), to_value(&alert.annotations));
-    details.insert("group_key".to_owned(), Value::from(payload.group_key.clone()));
-    details.insert("receiver".to_owned(), Value::from(payload.receiver.clone()));
-    if !alert.generator_url.is_empty() {
-        details.insert("generator_url".to_owned(), Value::from(alert.generator_url.clone()));
-    }
-    if payload.truncated_alerts > 0 {
-        details.insert("truncated_alerts".to_owned(), Value::from(payload.truncated_alerts));
-    }
-    let links = ["runbook_url", "dashboard_url"]
-        .into_iter()
-        .filter_map(|name| annotation(name).map(|href| (name, href)))
-        .filter(|(_, href)| href.starts_with("https://"))
-        .map(|(name, href)| Link { href: href.clone(), text: name.trim_end_matches("_url").to_owned() })
-        .collect();
+    details.insert("notification".to_owned(), Value::Object(payload.clone()));
+    let annotated = ["runbook_url", "dashboard_url"];
+    let annotated =
+        annotated.into_iter().filter_map(|name| Some((annotation(name)?.as_str(), name.trim_end_matches("_url"))));
     let event = Event {
-        format: Format::Alertmanager,
-        source: "alertmanager".to_owned(),
-        event_type,
+        event_type: event_type(label("type"), name, request),
         dedup_key: fingerprint.clone(),
         severity,
         severity_given,
         title: annotation("summary").cloned().unwrap_or_else(|| name.to_owned()),
-        message: annotation("description").cloned().unwrap_or_default(),
+        message: annotation("description").cloned().unwrap_or(event.message),
         public_title: annotation("public_title").cloned(),
         public_message: annotation("public_message").cloned(),
         status: resolved.then_some(Status::Resolved),
-        tenant_ids,
-        platform,
-        components: or_default(list(label("component")), &defaults.components),
-        regions: or_default(list(label("region")), &defaults.regions),
+        components: or_default(labelled("component"), &defaults.components),
+        regions: or_default(labelled("region"), &defaults.regions),
         starts_at,
-        measurements: BTreeMap::new(),
         labels: alert.labels.clone(),
-        links,
+        links: links(annotated).into_iter().chain(event.links).collect(),
         details,
-        public: None,
-        cut: Vec::new(),
-    }
-    .capped();
+        ..event
+    };
     let status = if resolved { "resolved" } else { "firing" };
     let moment = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
-    let identity = Some(vec![fingerprint, status.to_owned(), moment(starts_at), moment(ends_at.filter(|_| resolved))]);
-    Mapped { event, identity, bad_tenants }
-}
-
-/// A comma-separated label as a list.
-fn list(label: Option<&str>) -> Vec<String> {
-    let entries = label.unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    entries.map(str::to_owned).collect()
+    let identity = vec![fingerprint, status.to_owned(), moment(starts_at), moment(ends_at.filter(|_| resolved))];
+    Mapped::event(event, Addressed::read(labelled("tenant"), defaults)).called(identity)
 }
 
 /// A time of Alertmanager's; its zero time (year 1) means "none".
@@ -163,6 +136,8 @@ fn to_value(map: &BTreeMap<String, String>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intake::{Defaults, testing};
+    use domain::ids::TenantId;
     use proptest::prelude::*;
 
     const CAPTURED: &str = r#"{"receiver":"tocsin","status":"firing","alerts":[{"status":"firing","labels":{"alertname":
@@ -173,13 +148,13 @@ mod tests {
         "commonAnnotations":{},"externalURL":"http://am.internal","version":"4","groupKey":"{}:{}","truncatedAlerts":0}"#;
 
     fn one(body: &str, defaults: &Defaults) -> Mapped {
-        parse(body.as_bytes(), defaults, &|name| name == "api.outage").unwrap().remove(0)
+        testing::parse(FORMAT, body, defaults).unwrap().remove(0)
     }
 
     #[test]
     fn a_captured_notification_maps() {
         let mapped = one(CAPTURED, &Defaults::default());
-        let event = &mapped.event;
+        let event = testing::event(&mapped);
         assert_eq!(event.event_type, "pop.degraded");
         assert_eq!(event.tenant_ids.len(), 2);
         assert_eq!(event.regions, ["ap-south-1", "eu-west-1"]);
@@ -200,7 +175,7 @@ mod tests {
             .replace("0001-01-01T00:00:00Z", "2026-11-23T11:00:00Z");
         let resolved = one(&resolved, &Defaults::default());
         assert_ne!(first.identity, resolved.identity);
-        assert_eq!(resolved.event.status, Some(Status::Resolved));
+        assert_eq!(testing::event(&resolved).status, Some(Status::Resolved));
     }
 
     #[test]
@@ -212,11 +187,13 @@ mod tests {
             components: vec!["api".into()],
             regions: vec![],
         };
-        let event = one(body, &defaults).event;
+        let mapped = one(body, &defaults);
+        let event = testing::event(&mapped);
         assert_eq!((event.event_type.as_str(), event.title.as_str()), ("api.outage", "HighErrorRate"));
         assert_eq!(event.tenant_ids, defaults.tenant_ids);
         assert_eq!(event.components, ["api"]);
-        let silent = one(body, &Defaults::default()).event;
+        let silent = one(body, &Defaults::default());
+        let silent = testing::event(&silent);
         assert_eq!(silent.event_type, "HighErrorRate");
         assert!(silent.tenant_ids.is_empty() && !silent.platform, "nobody is guessed");
     }
@@ -226,16 +203,24 @@ mod tests {
         let body = |tenant: &str| {
             format!(r#"{{"version":"4","alerts":[{{"status":"firing","labels":{{"tenant":"{tenant}"}}}}]}}"#)
         };
-        assert!(one(&body("*"), &Defaults::default()).event.platform);
+        assert!(one(&body("*"), &Defaults::default()).whose.platform);
         let bad = one(&body("Acme Inc,globex"), &Defaults::default());
-        assert_eq!(bad.bad_tenants, ["Acme Inc"]);
-        assert_eq!(bad.event.tenant_ids.len(), 1);
+        assert_eq!(bad.whose.bad_tenants, ["Acme Inc"]);
+        assert_eq!(bad.whose.tenant_ids.len(), 1);
     }
 
     #[test]
     fn another_version_is_refused_by_name() {
-        let error = parse(br#"{"version":"1","alerts":[]}"#, &Defaults::default(), &|_| false).unwrap_err();
+        let error = testing::parse(FORMAT, r#"{"version":"1","alerts":[]}"#, &Defaults::default()).unwrap_err();
         assert_eq!(error[0].pointer, "/version");
+    }
+
+    #[test]
+    fn what_we_do_not_know_is_kept() {
+        let odd = CAPTURED.replacen("\"alerts\":[{", "\"odd\":{\"x\":1},\"alerts\":[{\"own\":[2],", 1);
+        let mapped = one(&odd, &Defaults::default());
+        let details = &testing::event(&mapped).details;
+        assert_eq!((&details["own"][0], &details["notification"]["odd"]["x"]), (&2.into(), &1.into()));
     }
 
     proptest! {
@@ -245,11 +230,14 @@ mod tests {
             annotations in proptest::collection::btree_map("[a-z]{1,8}|summary|description", ".{0,20000}", 0..4),
         ) {
             let body = serde_json::json!({"version":"4","alerts":[{"status":"firing","labels":labels,"annotations":annotations}]});
-            let mapped = one(&body.to_string(), &Defaults::default());
-            prop_assert!(mapped.event.title.chars().count() <= domain::event::TITLE_MAX);
-            prop_assert!(mapped.event.message.chars().count() <= domain::event::MESSAGE_MAX);
-            prop_assert!(serde_json::to_vec(&mapped.event).unwrap().len() <= domain::event::EVENT_MAX);
-            prop_assert!(!mapped.event.event_type.is_empty());
+            testing::valid(&one(&body.to_string(), &Defaults::default()))?;
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(body in testing::json()) {
+            for mapped in testing::parse(FORMAT, &body.to_string(), &Defaults::default()).unwrap_or_default() {
+                testing::valid(&mapped)?;
+            }
         }
     }
 }

@@ -52,6 +52,23 @@ pub enum Body {
         /// The words.
         message: String,
     },
+    /// What a drop-in format says about whatever is open under a key: acknowledged, closed, a note.
+    Note(Box<Note>),
+}
+
+/// Words of a drop-in format on what is open under a key. A note never opens an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The source, as the events of its format name it.
+    pub source: String,
+    /// The source's dedup key.
+    pub dedup_key: String,
+    /// The new status; `None` keeps it.
+    pub status: Option<Status>,
+    /// The words.
+    pub message: String,
+    /// Whether people hear of it; a note that only says that data is missing is recorded.
+    pub tell: bool,
 }
 
 /// classify → subscription-lookup, and from page to page: plan one update for these tenants.
@@ -250,12 +267,12 @@ impl IncidentReceived {
     /// The FIFO group: one incident's events stay in order.
     #[must_use]
     pub fn group(&self) -> String {
+        let everybody = Scope::Platform;
+        let scope = self.scope.as_ref().unwrap_or(&everybody);
+        let key = |source: &str, dedup_key: &str| domain::incident::key(scope, &self.integration_id, source, dedup_key);
         match &self.body {
-            Body::Event(event) => {
-                let everybody = Scope::Platform;
-                let scope = self.scope.as_ref().unwrap_or(&everybody);
-                domain::incident::key(scope, &self.integration_id, &event.source, &event.dedup_key)
-            }
+            Body::Event(event) => key(&event.source, &event.dedup_key),
+            Body::Note(note) => key(&note.source, &note.dedup_key),
             // An update is about an incident whose key the head holds; intake passes it on as the group.
             Body::Update { key, .. } => key.clone(),
         }

@@ -42,6 +42,19 @@ pub enum Format {
     Native,
     /// Prometheus Alertmanager's webhook, version 4.
     Alertmanager,
+    /// Grafana's alert webhook.
+    Grafana,
+    /// PagerDuty's Events API, version 2.
+    #[serde(rename = "pagerduty")]
+    PagerDuty,
+    /// Opsgenie's Alert API.
+    Opsgenie,
+    /// CloudWatch alarms, by SNS or EventBridge.
+    #[serde(rename = "cloudwatch")]
+    CloudWatch,
+    /// CloudEvents 1.0.
+    #[serde(rename = "cloudevents")]
+    CloudEvents,
 }
 
 /// What happened, as the source said it, in one shape for all formats.

@@ -243,11 +243,7 @@ pub fn advance(
             } else if !same_set(&components, &incident.components) || !same_set(&regions, &incident.regions) {
                 Change::ScopeChanged
             } else {
-                let mut repeated = incident.clone();
-                repeated.repeats += 1;
-                repeated.version += 1;
-                repeated.last_seen = arrival.accepted_at.max(incident.last_seen);
-                return Step::Repeat(Box::new(repeated));
+                return Step::Repeat(Box::new(repeated(incident, arrival)));
             };
             let text = (event.title.clone(), event.message.clone());
             let (mut next, mut update) = updated(incident, change, status, severity, text, arrival);
@@ -286,6 +282,32 @@ pub fn advance_by_update(incident: &Incident, status: Option<Status>, message: &
         message.clone_into(&mut update.public_message);
     }
     Step::Update(Box::new((next, update)))
+}
+
+/// What a drop-in format's note does to the incident of its key. It never opens one, and it tells people only what is new: a
+/// status, or words that the source wants told. Acknowledging never takes back what is further on.
+#[must_use]
+pub fn advance_by_note(
+    open: Option<&Incident>,
+    status: Option<Status>,
+    message: &str,
+    tell: bool,
+    arrival: &Arrival<'_>,
+) -> Step {
+    let Some(incident) = open else { return Step::ResolveWithoutOpen };
+    let status = status.filter(|status| *status > incident.status);
+    if status.is_some() || (tell && !message.trim().is_empty()) {
+        return advance_by_update(incident, status, message, arrival);
+    }
+    Step::Repeat(Box::new(repeated(incident, arrival)))
+}
+
+fn repeated(incident: &Incident, arrival: &Arrival<'_>) -> Incident {
+    let mut repeated = incident.clone();
+    repeated.repeats += 1;
+    repeated.version += 1;
+    repeated.last_seen = arrival.accepted_at.max(incident.last_seen);
+    repeated
 }
 
 /// Forward jumps are allowed, monitoring may fall back to identified, nothing else moves backwards.

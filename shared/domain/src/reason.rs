@@ -125,7 +125,7 @@ reasons! {
     /// It repeats a closed incident.
     Stale = "stale", "It repeats an incident that is already over.", "none";
     /// A resolve with nothing open.
-    ResolveWithoutOpen = "resolve_without_open", "It resolves something that was not open.", "none";
+    ResolveWithoutOpen = "resolve_without_open", "It resolves or acknowledges something that was not open.", "none";
 }
 
 impl fmt::Display for Reason {

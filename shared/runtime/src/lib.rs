@@ -20,6 +20,6 @@ mod start;
 
 pub use pace::Pace;
 pub use start::{
-    Aws, Direct, DirectError, EventFunction, StartError, run_event as event, run_http as http, run_queue as queue,
-    run_queue_and_direct as queue_and_direct,
+    Aws, Direct, DirectError, EventFunction, StartError, run_event as event, run_http as http,
+    run_http_and_queue as http_and_queue, run_queue as queue, run_queue_and_direct as queue_and_direct,
 };

@@ -223,6 +223,28 @@ pub async fn run_http<F: HttpFunction>() -> Result<(), StartError> {
     .await
 }
 
+/// Runs a function behind the API that a queue feeds as well; `queue` makes the queue's side of the same function.
+///
+/// # Errors
+/// [`StartError`] where it cannot start.
+pub async fn run_http_and_queue<F: HttpFunction, Q: QueueFunction>(queue: fn(Arc<F>) -> Q) -> Result<(), StartError> {
+    let aws = prepare(F::NAME).await;
+    let function = Arc::new(F::start(&aws).await.inspect_err(report)?);
+    let router = Arc::clone(&function).router();
+    let worker = Arc::new(queue::Worker::new(queue(function), &aws));
+    run(move |event, deadline| {
+        let (worker, router) = (Arc::clone(&worker), router.clone());
+        async move {
+            if event.get("httpMethod").is_some() {
+                http::serve(router, event, deadline).await
+            } else {
+                worker.batch(event, deadline).await
+            }
+        }
+    })
+    .await
+}
+
 /// Runs a function that answers one JSON with another.
 ///
 /// # Errors

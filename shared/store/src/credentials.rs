@@ -67,6 +67,23 @@ pub struct TokenRecord {
     pub hash: String,
 }
 
+impl TokenRecord {
+    /// Why it lets nobody in at `now`; `None` while it does.
+    #[must_use]
+    pub fn invalid(&self, now: Timestamp) -> Option<&'static str> {
+        if self.revoked_at.is_some() {
+            return Some("revoked");
+        }
+        self.expires_at_time.is_some_and(|end| end <= now).then_some("expired")
+    }
+}
+
+/// Whether a text can be a token at all: what cannot is not looked up.
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// The hash a token is stored under.
 #[must_use]
 pub fn token_hash(token: &str) -> String {

@@ -72,6 +72,11 @@ pub(crate) fn idempotency(token: &str, key: &str) -> String {
     format!("IDEM#{}", domain::ids::digest(&[token, key]))
 }
 
+/// Whose a source's key is, for formats that later name nothing else.
+pub(crate) fn alias(integration: &str, source: &str, dedup_key: &str) -> String {
+    format!("ALIAS#{}", domain::ids::digest(&[integration, source, dedup_key]))
+}
+
 pub(crate) fn open_key(scope: &Scope, hash: &str) -> String {
     match scope {
         Scope::Platform => format!("KEY#P#{hash}"),

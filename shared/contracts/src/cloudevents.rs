@@ -1,0 +1,325 @@
+//! CloudEvents 1.0 over HTTP: structured, batch and binary mode (github.com/cloudevents/spec, `http-protocol-binding.md`).
+//!
+//! `type` is the event type, `subject` (else `data.dedup_key`, else `id`) the dedup key, `data` holds the other native fields;
+//! whatever else it holds is kept in the details. `source` and `id` together are the event's own name.
+
+use crate::intake::{Addressed, DropIn, Mapped, Request, blank, dedup_key, links, list};
+use crate::native::{or_default, severity};
+use crate::problem::FieldError;
+use domain::event::{Event, Format, Link};
+use domain::vocabulary::Status;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// CloudEvents'.
+pub const FORMAT: DropIn = DropIn { name: "cloudevents", parse };
+/// The attributes that every event has.
+const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
+
+/// What `data` may say; a field of another type is refused by name.
+#[derive(Debug, Default, Deserialize)]
+struct Data {
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(default)]
+    dedup_key: Option<String>,
+    #[serde(default)]
+    severity: Option<String>,
+    #[serde(default)]
+    public_title: Option<String>,
+    #[serde(default)]
+    public_message: Option<String>,
+    #[serde(default)]
+    status: Option<Status>,
+    #[serde(default)]
+    tenant_ids: Vec<String>,
+    #[serde(default)]
+    platform: bool,
+    #[serde(default)]
+    components: Vec<String>,
+    #[serde(default)]
+    regions: Vec<String>,
+    #[serde(default)]
+    starts_at: Option<Timestamp>,
+    #[serde(default)]
+    measurements: BTreeMap<String, f64>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    links: Vec<Link>,
+    #[serde(default)]
+    public: Option<bool>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+fn parse(request: &Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>> {
+    let media = request.headers.get("content-type").map(String::as_str).unwrap_or_default();
+    let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let json = |body: &[u8]| crate::problem::parse::<Value>(body).map_err(|error| vec![error]);
+    match media.as_str() {
+        "application/cloudevents+json" => one(json(request.body)?, "", "", request).map(|mapped| vec![mapped]),
+        "application/cloudevents-batch+json" => {
+            let Value::Array(events) = json(request.body)? else {
+                return Err(vec![FieldError::new(
+                    "",
+                    "must be an array of events: the content type says that it is a batch",
+                )]);
+            };
+            let (mut mapped, mut errors) = (Vec::new(), Vec::new());
+            for (place, event) in events.into_iter().enumerate() {
+                match one(event, &format!("/{place}"), "", request) {
+                    Ok(event) => mapped.push(event),
+                    Err(more) => errors.extend(more),
+                }
+            }
+            // All or nothing: a batch of which a part was taken would be sent again whole.
+            if errors.is_empty() { Ok(mapped) } else { Err(errors) }
+        }
+        _ if request.headers.contains_key("ce-specversion") => {
+            one(binary(&media, request)?, "", "ce-", request).map(|mapped| vec![mapped])
+        }
+        _ => Err(vec![FieldError::new(
+            "header:Content-Type",
+            "must be application/cloudevents+json or application/cloudevents-batch+json, or the attributes must come as ce- \
+             headers",
+        )]),
+    }
+}
+
+/// A binary event as the structured one that it stands for.
+fn binary(media: &str, request: &Request<'_>) -> Result<Value, Vec<FieldError>> {
+    let mut event = Map::new();
+    for (name, value) in request.headers {
+        if let Some(attribute) = name.strip_prefix("ce-") {
+            event.insert(attribute.to_owned(), Value::from(percent_decoded(value)));
+        }
+    }
+    if !request.body.is_empty() {
+        let is_json = media.is_empty() || media == "application/json" || media.ends_with("+json");
+        let data = if is_json {
+            crate::problem::parse(request.body)
+                .map_err(|error| vec![FieldError { pointer: format!("/data{}", error.pointer), ..error }])?
+        } else {
+            Value::from(String::from_utf8_lossy(request.body))
+        };
+        event.insert("data".to_owned(), data);
+    }
+    Ok(Value::Object(event))
+}
+
+/// Header values carry what is not printable ASCII percent-encoded (`http-protocol-binding.md`, 3.1.3.2).
+fn percent_decoded(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let code = tail.get(..2).filter(|_| byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(decoded) => {
+                bytes.push(decoded);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Maps one event, whose attributes stand at `pointer` or, in binary mode, in headers that begin with `header`.
+fn one(event: Value, pointer: &str, header: &str, request: &Request<'_>) -> Result<Mapped, Vec<FieldError>> {
+    let Value::Object(mut event) = event else {
+        return Err(vec![FieldError::new(pointer, "must be an object: an event of CloudEvents 1.0")]);
+    };
+    let place = |name: &str| {
+        if header.is_empty() { format!("{pointer}/{name}") } else { format!("header:{header}{name}") }
+    };
+    let mut errors = Vec::new();
+    let mut attribute = |name: &str, needed: bool| match event.remove(name) {
+        Some(Value::String(text)) if !text.trim().is_empty() => text,
+        None | Some(Value::Null) if !needed => String::new(),
+        _ => {
+            errors.push(FieldError::new(place(name), "must be a text that is not empty"));
+            String::new()
+        }
+    };
+    let [version, id, source, event_type] = REQUIRED.map(|name| attribute(name, true));
+    let (subject, time) = (attribute("subject", false), attribute("time", false));
+    if !version.is_empty() && version != "1.0" {
+        errors.push(FieldError::new(place("specversion"), "must be 1.0"));
+    }
+    let data = match event.remove("data") {
+        None | Some(Value::Null) => Data::default(),
+        Some(Value::Object(data)) => match crate::problem::parse::<Data>(Value::Object(data).to_string().as_bytes()) {
+            Ok(data) => data,
+            Err(error) => {
+                errors.push(FieldError::new(format!("{pointer}/data{}", error.pointer), error.detail));
+                Data::default()
+            }
+        },
+        // Anything that is no object says nothing that we could act on, and is kept.
+        Some(other) => Data { rest: Map::from_iter([("data".to_owned(), other)]), ..Data::default() },
+    };
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut details = data.rest;
+    if !event.is_empty() {
+        // Extensions, and data that came as base64.
+        details.insert("attributes".to_owned(), Value::Object(event));
+    }
+    let given = data.dedup_key.filter(|key| !key.trim().is_empty());
+    let key = if subject.is_empty() { given.unwrap_or_else(|| id.clone()) } else { subject };
+    let (severity, severity_given) = severity(data.severity.as_deref());
+    let title = data.title.filter(|title| !title.trim().is_empty());
+    let defaults = request.defaults;
+    let normalised = Event {
+        event_type: event_type.clone(),
+        dedup_key: dedup_key(&key),
+        severity,
+        severity_given,
+        title: title.unwrap_or(event_type),
+        message: data.message.unwrap_or_default(),
+        public_title: data.public_title,
+        public_message: data.public_message,
+        status: data.status,
+        components: or_default(data.components, &defaults.components),
+        regions: or_default(data.regions, &defaults.regions),
+        starts_at: data.starts_at.or_else(|| time.parse().ok().filter(|_| data.status.is_none())),
+        measurements: data.measurements,
+        labels: data.labels,
+        links: links(data.links.iter().map(|link| (link.href.as_str(), link.text.as_str()))),
+        details,
+        public: data.public,
+        ..blank(Format::CloudEvents, &source)
+    };
+    let mut names: Vec<String> = data.tenant_ids.iter().flat_map(|name| list(name)).collect();
+    if data.platform {
+        names.push("*".to_owned());
+    }
+    Ok(Mapped::event(normalised, Addressed::read(names, defaults)).called(vec![source, id]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::{Defaults, testing};
+    use domain::vocabulary::Severity;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn post(headers: &[(&str, &str)], body: &str) -> Result<Vec<Mapped>, Vec<FieldError>> {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        parse(&testing::request(body, &headers, &Defaults::default()))
+    }
+
+    fn event() -> Value {
+        json!({"specversion": "1.0", "id": "A234-1234-1234", "source": "/mycontext/4", "type": "api.outage", "subject": "pop-1",
+            "time": "2018-04-05T17:31:00Z", "datacontenttype": "application/json", "comexampleextension1": "value",
+            "data": {"title": "POP 1 is down", "severity": "critical", "tenant_ids": ["acme"], "components": ["voice"],
+                "measurements": {"errors": 3}, "links": [{"href": "http://plain.example"}], "myfield": [1]}})
+    }
+
+    const STRUCTURED: &[(&str, &str)] = &[("content-type", "application/cloudevents+json; charset=UTF-8")];
+    const BATCH: &[(&str, &str)] = &[("content-type", "application/cloudevents-batch+json")];
+
+    #[test]
+    fn a_structured_event_maps() {
+        let mapped = post(STRUCTURED, &event().to_string()).unwrap().remove(0);
+        let event = testing::event(&mapped);
+        assert_eq!((event.source.as_str(), event.event_type.as_str()), ("/mycontext/4", "api.outage"));
+        assert_eq!((event.dedup_key.as_str(), event.severity), ("pop-1", Severity::Critical));
+        assert_eq!((event.tenant_ids.len(), event.links.len()), (1, 0));
+        assert_eq!(event.starts_at.unwrap().to_string(), "2018-04-05T17:31:00Z");
+        assert_eq!(event.details["myfield"], json!([1]));
+        assert_eq!(event.details["attributes"]["comexampleextension1"], "value");
+        assert_eq!(mapped.identity.unwrap(), ["/mycontext/4", "A234-1234-1234"]);
+    }
+
+    #[test]
+    fn a_binary_event_is_the_same() {
+        let whole = event();
+        let headers = [
+            ("content-type", "application/json"),
+            ("ce-specversion", "1.0"),
+            ("ce-id", "A234-1234-1234"),
+            ("ce-source", "/mycontext/4"),
+            ("ce-type", "api.outage"),
+            ("ce-subject", "pop%2D1"),
+            ("ce-time", "2018-04-05T17:31:00Z"),
+            ("ce-comexampleextension1", "Euro %E2%82%AC 100%"),
+        ];
+        let binary = post(&headers, &whole["data"].to_string()).unwrap().remove(0);
+        let structured = post(STRUCTURED, &whole.to_string()).unwrap().remove(0);
+        assert_eq!((&binary.identity, binary.content.key()), (&structured.identity, structured.content.key()));
+        let event = testing::event(&binary);
+        assert_eq!(event.title, "POP 1 is down");
+        assert_eq!(event.details["attributes"]["comexampleextension1"], "Euro € 100%");
+        let text = [headers[1], headers[2], headers[3], headers[4], ("content-type", "text/plain")];
+        let plain = post(&text, "hello").unwrap().remove(0);
+        assert_eq!(testing::event(&plain).details["data"], "hello");
+        assert_eq!(post(&headers[..2], "{}").unwrap_err()[0].pointer, "header:ce-id");
+        assert_eq!(post(&headers, "{").unwrap_err()[0].pointer, "/data");
+    }
+
+    #[test]
+    fn a_batch_is_taken_whole_or_not_at_all() {
+        let mut second = event();
+        second["id"] = json!("B");
+        assert_eq!(post(BATCH, &json!([event(), second]).to_string()).unwrap().len(), 2);
+        assert!(post(BATCH, "[]").unwrap().is_empty());
+        second["specversion"] = json!("0.3");
+        second["type"] = json!("");
+        let errors = post(BATCH, &json!([event(), second]).to_string()).unwrap_err();
+        let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/1/type", "/1/specversion"]);
+        assert!(post(BATCH, &event().to_string()).is_err());
+    }
+
+    #[test]
+    fn wrong_fields_and_media_are_named() {
+        let mut odd = event();
+        odd["data"]["tenant_ids"] = json!("acme");
+        assert_eq!(post(STRUCTURED, &odd.to_string()).unwrap_err()[0].pointer, "/data/tenant_ids");
+        assert_eq!(post(STRUCTURED, "[]").unwrap_err()[0].pointer, "");
+        assert_eq!(post(&[("content-type", "application/json")], "{}").unwrap_err()[0].pointer, "header:Content-Type");
+        assert_eq!(post(&[], "").unwrap_err()[0].pointer, "header:Content-Type");
+    }
+
+    #[test]
+    fn an_event_without_a_subject_is_its_own_incident() {
+        let plain = json!({"specversion": "1.0", "id": "1", "source": "s", "type": "t"}).to_string();
+        let mapped = post(STRUCTURED, &plain).unwrap().remove(0);
+        assert_eq!(mapped.content.key(), ("s", "1"));
+        assert_eq!(testing::event(&mapped).title, "t");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(body in testing::json(), media in prop::sample::select(vec![STRUCTURED, BATCH])) {
+            for mapped in post(media, &body.to_string()).unwrap_or_default() {
+                testing::valid(&mapped)?;
+            }
+        }
+
+        #[test]
+        fn whatever_parses_maps_within_the_caps(
+            id in ".{1,600}", kind in ".{1,400}", subject in ".{0,600}", data in testing::json(), header in "[ -~]{0,40}",
+        ) {
+            let body = json!({"specversion": "1.0", "id": id, "source": "s", "type": kind, "subject": subject, "data": data});
+            for mapped in post(STRUCTURED, &body.to_string()).unwrap_or_default() {
+                testing::valid(&mapped)?;
+            }
+            let headers = [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "s"), ("ce-type", header.as_str())];
+            for mapped in post(&headers, &data.to_string()).unwrap_or_default() {
+                testing::valid(&mapped)?;
+            }
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! CloudWatch alarms, as an SNS topic delivers them (the message of the notification) and as EventBridge does (`CloudWatch
+//! Alarm State Change`; docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html).
+//!
+//! ALARM opens, OK resolves, INSUFFICIENT_DATA is a note. A JSON object in the alarm's description says type, tenant, component,
+//! region and severity; any other description is the message. One change of state that comes both ways is one event.
+
+use crate::intake::{Addressed, Content, DropIn, Mapped, Request, blank, dedup_key, event_type, listed, worded};
+use crate::native::{or_default, severity};
+use crate::problem::FieldError;
+use crate::queue::Note;
+use domain::event::{Event, Format};
+use domain::vocabulary::Status;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// CloudWatch's.
+pub const FORMAT: DropIn = DropIn { name: "cloudwatch", parse };
+/// The event type of an alarm that names none.
+const ALARM: &str = "cloudwatch.alarm";
+const SOURCE: &str = "cloudwatch";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum State {
+    Ok,
+    Alarm,
+    InsufficientData,
+}
+
+/// The message of an SNS notification.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Notification {
+    alarm_name: String,
+    #[serde(default)]
+    alarm_arn: Option<String>,
+    #[serde(default)]
+    alarm_description: Option<String>,
+    new_state_value: State,
+    #[serde(default)]
+    new_state_reason: Option<String>,
+    #[serde(default)]
+    state_change_time: Option<String>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// An event of EventBridge.
+#[derive(Debug, Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    resources: Vec<String>,
+    detail: Detail,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Detail {
+    alarm_name: String,
+    state: DetailState,
+    #[serde(default)]
+    configuration: Configuration,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct DetailState {
+    value: State,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
+    timestamp: Option<String>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Configuration {
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// What both ways say.
+struct Alarm {
+    name: String,
+    arn: Option<String>,
+    description: Option<String>,
+    state: State,
+    reason: Option<String>,
+    at: Option<String>,
+    rest: Map<String, Value>,
+}
+
+impl From<Notification> for Alarm {
+    fn from(said: Notification) -> Self {
+        Self {
+            name: said.alarm_name,
+            arn: said.alarm_arn,
+            description: said.alarm_description,
+            state: said.new_state_value,
+            reason: said.new_state_reason,
+            at: said.state_change_time,
+            rest: said.rest,
+        }
+    }
+}
+
+impl From<Envelope> for Alarm {
+    fn from(said: Envelope) -> Self {
+        let mut rest = said.rest;
+        rest.extend(said.detail.rest);
+        rest.insert("state".to_owned(), Value::Object(said.detail.state.rest));
+        rest.insert("configuration".to_owned(), Value::Object(said.detail.configuration.rest));
+        Self {
+            name: said.detail.alarm_name,
+            arn: said.resources.into_iter().next(),
+            description: said.detail.configuration.description,
+            state: said.detail.state.value,
+            reason: said.detail.state.reason,
+            at: said.detail.state.timestamp,
+            rest,
+        }
+    }
+}
+
+fn parse(request: &Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>> {
+    let shape: Value = crate::problem::parse(request.body).map_err(|error| vec![error])?;
+    let alarm = if shape.get("detail").is_some() {
+        if shape.get("source").and_then(Value::as_str) != Some("aws.cloudwatch") {
+            return Err(vec![FieldError::new(
+                "/source",
+                "must be aws.cloudwatch: this path takes alarms of CloudWatch",
+            )]);
+        }
+        crate::problem::parse::<Envelope>(request.body).map(Alarm::from)
+    } else {
+        crate::problem::parse::<Notification>(request.body).map(Alarm::from)
+    };
+    let alarm = alarm.map_err(|error| vec![error])?;
+    if alarm.name.trim().is_empty() {
+        return Err(vec![FieldError::new("/AlarmName", "must not be empty")]);
+    }
+    Ok(vec![map(alarm, request)])
+}
+
+fn map(alarm: Alarm, request: &Request<'_>) -> Mapped {
+    let said = alarm.description.as_deref().and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
+    let described = said.is_some();
+    let said = said.unwrap_or_default();
+    let whose = Addressed::read(listed(said.get("tenant")), request.defaults);
+    // The ARN names account and region, so that alarms of one name are not one; it is missing only where somebody made up a
+    // notification.
+    let key = dedup_key(alarm.arn.as_deref().filter(|arn| !arn.is_empty()).unwrap_or(&alarm.name));
+    let at = alarm.at.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+    let state = match alarm.state {
+        State::Ok => "OK",
+        State::Alarm => "ALARM",
+        State::InsufficientData => "INSUFFICIENT_DATA",
+    };
+    let reason = alarm.reason.clone().unwrap_or_default();
+    let identity = at.map(|at| vec![key.clone(), state.to_owned(), at.to_string()]);
+    let mapped = if alarm.state == State::InsufficientData {
+        let note = Note {
+            source: SOURCE.to_owned(),
+            dedup_key: key,
+            status: None,
+            message: format!("CloudWatch has no data for this alarm. {reason}"),
+            tell: false,
+        };
+        Mapped { content: Content::Note(note), ..Mapped::event(blank(Format::CloudWatch, SOURCE), whose) }
+    } else {
+        let (severity, severity_given) = severity(worded(&said, "severity"));
+        let own_words = alarm.description.clone().filter(|text| !described && !text.trim().is_empty());
+        let mut details = alarm.rest;
+        details.insert("alarm_name".to_owned(), Value::from(alarm.name.clone()));
+        details.insert("description".to_owned(), Value::from(alarm.description));
+        details.insert("reason".to_owned(), Value::from(reason.clone()));
+        let event = Event {
+            event_type: event_type(worded(&said, "type"), ALARM, request),
+            dedup_key: key,
+            severity,
+            severity_given,
+            title: worded(&said, "title").unwrap_or(&alarm.name).to_owned(),
+            message: worded(&said, "message").map(str::to_owned).or(own_words).unwrap_or(reason),
+            public_title: worded(&said, "public_title").map(str::to_owned),
+            public_message: worded(&said, "public_message").map(str::to_owned),
+            status: (alarm.state == State::Ok).then_some(Status::Resolved),
+            components: or_default(listed(said.get("component")), &request.defaults.components),
+            regions: or_default(listed(said.get("region")), &request.defaults.regions),
+            // When it came out of the alarm says nothing about when it began.
+            starts_at: at.filter(|_| alarm.state == State::Alarm),
+            details,
+            ..blank(Format::CloudWatch, SOURCE)
+        };
+        Mapped::event(event, whose)
+    };
+    Mapped { identity, ..mapped }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::{Defaults, testing};
+    use domain::vocabulary::Severity;
+    use proptest::prelude::*;
+
+    /// As SNS delivers it (field set of third-party fixtures, facts of AWS's console).
+    const NOTIFICATION: &str = r#"{"AlarmName":"pop-bom-1 5xx","AlarmDescription":
+        "{\"type\":\"api.outage\",\"tenant\":[\"acme\",\"globex\"],\"component\":\"voice\",\"severity\":\"critical\"}",
+        "AWSAccountId":"123456789012","AlarmConfigurationUpdatedTimestamp":"2026-11-01T00:00:00.000+0000","NewStateValue":"ALARM",
+        "NewStateReason":"Threshold Crossed: 1 datapoint (10.0) was greater than the threshold (1.0).","StateChangeTime":
+        "2026-11-23T10:00:00.985+0000","Region":"Asia Pacific (Mumbai)","AlarmArn":
+        "arn:aws:cloudwatch:ap-south-1:123456789012:alarm:pop-bom-1 5xx","OldStateValue":"OK","OKActions":[],"AlarmActions":[],
+        "InsufficientDataActions":[],"Trigger":{"MetricName":"5XXError","Namespace":"AWS/ApiGateway","StatisticType":"Statistic",
+        "Statistic":"SUM","Unit":null,"Dimensions":[{"value":"api","name":"ApiName"}],"Period":60}}"#;
+
+    /// The same change of state as EventBridge delivers it (AWS's user guide).
+    const EVENT: &str = r#"{"version":"0","id":"c4c1c1c9-6542-e61b-6ef0-8c4d36933a92","detail-type":
+        "CloudWatch Alarm State Change","source":"aws.cloudwatch","account":"123456789012","time":"2026-11-23T10:00:01Z","region":
+        "ap-south-1","resources":["arn:aws:cloudwatch:ap-south-1:123456789012:alarm:pop-bom-1 5xx"],"detail":{"alarmName":
+        "pop-bom-1 5xx","configuration":{"description":
+        "{\"type\":\"api.outage\",\"tenant\":\"acme,globex\",\"component\":\"voice\",\"severity\":\"critical\"}","metrics":[]},
+        "previousState":{"reason":"","timestamp":"2026-11-23T09:00:00.000+0000","value":"OK"},"state":{"reason":
+        "Threshold Crossed: 1 datapoint (10.0) was greater than the threshold (1.0).","reasonData":"{}","timestamp":
+        "2026-11-23T10:00:00.985+0000","value":"ALARM"}}}"#;
+
+    fn one(body: &str) -> Mapped {
+        testing::parse(FORMAT, body, &Defaults::default()).unwrap().remove(0)
+    }
+
+    #[test]
+    fn both_ways_are_one_event() {
+        let (topic, bridge) = (one(NOTIFICATION), one(EVENT));
+        assert!(topic.identity.is_some());
+        assert_eq!(topic.identity, bridge.identity);
+        assert_eq!(topic.content.key(), bridge.content.key());
+        let event = testing::event(&topic);
+        assert_eq!((event.event_type.as_str(), event.severity), ("api.outage", Severity::Critical));
+        assert_eq!((event.title.as_str(), event.components.as_slice()), ("pop-bom-1 5xx", &["voice".to_owned()][..]));
+        assert_eq!(event.tenant_ids.len(), 2);
+        assert_eq!(event.starts_at.unwrap().to_string(), "2026-11-23T10:00:00.985Z");
+        assert!(event.message.starts_with("Threshold Crossed"));
+        assert_eq!(event.details["Trigger"]["Namespace"], "AWS/ApiGateway");
+        let other = testing::event(&bridge);
+        assert_eq!(
+            (&other.title, &other.message, &other.tenant_ids),
+            (&event.title, &event.message, &event.tenant_ids)
+        );
+        assert_eq!(other.details["previousState"]["value"], "OK");
+    }
+
+    #[test]
+    fn ok_resolves_and_missing_data_is_a_note_that_nobody_hears() {
+        let over = one(&NOTIFICATION.replacen("\"ALARM\"", "\"OK\"", 1));
+        assert_eq!(testing::event(&over).status, Some(Status::Resolved));
+        assert_eq!(over.content.key(), one(NOTIFICATION).content.key());
+        let silent = one(&EVENT.replacen("\"value\":\"ALARM\"", "\"value\":\"INSUFFICIENT_DATA\"", 1));
+        let note = testing::note(&silent);
+        assert!(!note.tell && note.status.is_none());
+        assert_eq!(silent.whose.tenant_ids.len(), 2);
+    }
+
+    #[test]
+    fn a_plain_description_is_the_message_and_alerts_nobody_by_guess() {
+        let plain =
+            r#"{"AlarmName":"cpu","AlarmDescription":"The CPU is hot.","NewStateValue":"ALARM","NewStateReason":"x"}"#;
+        let mapped = one(plain);
+        let event = testing::event(&mapped);
+        assert_eq!((event.message.as_str(), event.event_type.as_str()), ("The CPU is hot.", "cloudwatch.alarm"));
+        assert_eq!((event.dedup_key.as_str(), &mapped.identity), ("cpu", &None));
+        assert_eq!(mapped.whose, Addressed::default());
+    }
+
+    #[test]
+    fn what_is_no_alarm_is_refused_by_name() {
+        let pointer = |body: &str| testing::parse(FORMAT, body, &Defaults::default()).unwrap_err().remove(0).pointer;
+        assert_eq!(pointer(&EVENT.replace("aws.cloudwatch", "aws.ec2")), "/source");
+        assert_eq!(pointer(&EVENT.replacen("\"value\":\"ALARM\"", "\"value\":\"BAD\"", 1)), "/detail/state/value");
+        assert_eq!(pointer(&NOTIFICATION.replacen("\"ALARM\"", "7", 1)), "/NewStateValue");
+        assert_eq!(pointer(r#"{"AlarmName":" ","NewStateValue":"OK"}"#), "/AlarmName");
+        assert!(testing::parse(FORMAT, "{}", &Defaults::default()).unwrap_err()[0].detail.contains("AlarmName"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(body in testing::json()) {
+            for mapped in testing::parse(FORMAT, &body.to_string(), &Defaults::default()).unwrap_or_default() {
+                testing::valid(&mapped)?;
+            }
+        }
+
+        #[test]
+        fn whatever_parses_maps_within_the_caps(name in ".{1,2000}", words in ".{0,20000}", state in "OK|ALARM|INSUFFICIENT_DATA") {
+            let body = serde_json::json!({"AlarmName": name, "AlarmDescription": words, "NewStateValue": state});
+            for mapped in testing::parse(FORMAT, &body.to_string(), &Defaults::default()).unwrap_or_default() {
+                testing::valid(&mapped)?;
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Grafana's alert webhook (unified alerting): Alertmanager's shape as version "1", with links and values of its own
+//! (grafana.com/docs/grafana/latest/alerting, webhook notifier).
+//!
+//! It can sign what it sends: the hexadecimal HMAC-SHA256 of the body, or of `timestamp:body` where a timestamp header is
+//! configured (grafana/grafana#100960). The key is the token itself, so that there is one secret to keep.
+
+use crate::intake::{DropIn, Mapped, Request, blank, links};
+use crate::problem::FieldError;
+use domain::event::{Event, Format};
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use sha2::Sha256;
+use std::collections::BTreeMap;
+
+/// Grafana's.
+pub const FORMAT: DropIn = DropIn { name: "grafana", parse };
+/// The header of its signature.
+pub const SIGNATURE: &str = "x-grafana-alerting-signature";
+/// The header of the signature's time, where the contact point names one; Grafana has no default for it.
+pub const TIMESTAMP: &str = "x-grafana-alerting-timestamp";
+/// How far, in seconds, a signature's time may be from ours.
+const TOLERANCE: i64 = 300;
+
+fn parse(request: &Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>> {
+    crate::alertmanager::notification(request, "1", &first)
+}
+
+/// What Grafana says beside Alertmanager's fields.
+fn first(alert: &Map<String, Value>) -> Event {
+    let pages =
+        [("panelURL", "panel"), ("dashboardURL", "dashboard"), ("silenceURL", "silence"), ("imageURL", "image")];
+    let pages = pages.into_iter().filter_map(|(name, text)| Some((alert.get(name)?.as_str()?, text)));
+    let values = alert.get("values").and_then(Value::as_object).into_iter().flatten();
+    Event {
+        measurements: values.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect(),
+        message: alert.get("valueString").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        links: links(pages),
+        ..blank(Format::Grafana, "grafana")
+    }
+}
+
+/// Checks a signature where there is one.
+///
+/// # Errors
+/// What does not fit, with its mend.
+pub fn verify(headers: &BTreeMap<String, String>, body: &[u8], token: &str, now: Timestamp) -> Result<(), FieldError> {
+    let Some(given) = headers.get(SIGNATURE) else { return Ok(()) };
+    let wrong = |header: &str, detail: &str| FieldError::new(format!("header:{header}"), detail);
+    let mut mac = <Hmac<Sha256>>::new_from_slice(token.as_bytes())
+        .map_err(|_| wrong("Authorization", "there is no token to check the signature with"))?;
+    if let Some(at) = headers.get(TIMESTAMP) {
+        let seconds: i64 = at.trim().parse().map_err(|_| wrong(TIMESTAMP, "must be seconds since 1970"))?;
+        if (now.as_second() - seconds).abs() > TOLERANCE {
+            return Err(wrong(
+                TIMESTAMP,
+                "is more than five minutes away from our time; set the clock of Grafana's machine",
+            ));
+        }
+        mac.update(at.as_bytes());
+        mac.update(b":");
+    }
+    mac.update(body);
+    let digits = given.trim().as_bytes();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
+    let mend = "is not the HMAC-SHA256 of this body under the token; set the contact point's HMAC secret to the token";
+    // The comparison takes the same time wherever the signatures differ.
+    mac.verify_slice(&bytes.unwrap_or_default()).map_err(|_| wrong(SIGNATURE, mend))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::{Defaults, testing};
+    use domain::vocabulary::Status;
+    use proptest::prelude::*;
+
+    /// As Grafana 11 sends it (grafana.com/docs, "Webhook notifier", body).
+    const CAPTURED: &str = r#"{"receiver":"My Super Webhook","status":"firing","orgId":1,"alerts":[{"status":"firing","labels":
+        {"alertname":"High memory usage","team":"blue","zone":"us-1","type":"api.outage","tenant":"acme"},"annotations":
+        {"description":"The system has high memory usage","runbook_url":"https://myrunbook.com/runbook/1234",
+        "summary":"This alert was triggered for zone us-1"},"startsAt":"2021-10-12T09:51:03.157076+02:00",
+        "endsAt":"0001-01-01T00:00:00Z","generatorURL":"https://play.grafana.org/alerting/1afz29v7z/edit",
+        "fingerprint":"c6eadffa33fcdf37","silenceURL":"https://play.grafana.org/alerting/silence/new",
+        "dashboardURL":"","panelURL":"https://play.grafana.org/d/x?viewPanel=2","values":{"B":44.23943737541908,"C":1},
+        "valueString":"[ var='B' labels={} value=44.2 ]"}],"groupLabels":{},"commonLabels":{"team":"blue"},"commonAnnotations":{},
+        "externalURL":"https://play.grafana.org/","version":"1","groupKey":"{}:{}","truncatedAlerts":0,
+        "title":"[FIRING:2]  (blue)","state":"alerting","message":"**Firing**"}"#;
+
+    #[test]
+    fn a_captured_notification_maps() {
+        let mapped = testing::parse(FORMAT, CAPTURED, &Defaults::default()).unwrap().remove(0);
+        let event = testing::event(&mapped);
+        assert_eq!((event.source.as_str(), event.event_type.as_str()), ("grafana", "api.outage"));
+        assert_eq!(event.title, "This alert was triggered for zone us-1");
+        assert_eq!(event.message, "The system has high memory usage");
+        assert_eq!(event.measurements["C"], 1.0);
+        let links: Vec<&str> = event.links.iter().map(|link| link.text.as_str()).collect();
+        assert_eq!(links, ["runbook", "panel", "silence"]);
+        assert_eq!(event.details["notification"]["state"], "alerting");
+        assert!(event.details["valueString"].is_string());
+        let over = CAPTURED.replacen("[{\"status\":\"firing\"", "[{\"status\":\"resolved\"", 1);
+        let mapped = testing::parse(FORMAT, &over, &Defaults::default()).unwrap().remove(0);
+        assert_eq!(testing::event(&mapped).status, Some(Status::Resolved));
+        let error =
+            testing::parse(FORMAT, &CAPTURED.replace("\"version\":\"1\"", "\"version\":\"4\""), &Defaults::default());
+        assert_eq!(error.unwrap_err()[0].pointer, "/version");
+    }
+
+    fn headers(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_body_token_and_time() {
+        let now = Timestamp::from_second(1_700_000_100).unwrap();
+        // printf '{"a":1}' | openssl dgst -sha256 -hmac secret
+        let known = "aa9e2e3575f5d7098b6caccd790888c36d5fdb63342a73bada2d6a51747a8494";
+        assert!(verify(&headers(&[(SIGNATURE, known)]), br#"{"a":1}"#, "secret", now).is_ok());
+        assert!(verify(&headers(&[]), b"{}", "secret", now).is_ok(), "signing is optional");
+        let signed = |text: &str| {
+            let mac = <Hmac<Sha256>>::new_from_slice(b"secret").unwrap().chain_update(text).finalize().into_bytes();
+            mac.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        let body = r#"{"a":1}"#;
+        let good = headers(&[(SIGNATURE, &signed(body))]);
+        assert!(verify(&good, body.as_bytes(), "secret", now).is_ok());
+        assert!(verify(&good, br#"{"a":2}"#, "secret", now).is_err());
+        assert!(verify(&good, body.as_bytes(), "other", now).is_err());
+        let stamped = |at: &str| headers(&[(SIGNATURE, &signed(&format!("{at}:{body}"))), (TIMESTAMP, at)]);
+        assert!(verify(&stamped("1700000000"), body.as_bytes(), "secret", now).is_ok());
+        let late = verify(&stamped("1699990000"), body.as_bytes(), "secret", now).unwrap_err();
+        assert_eq!(late.pointer, format!("header:{TIMESTAMP}"));
+        assert!(verify(&stamped("yesterday"), body.as_bytes(), "secret", now).is_err());
+        for odd in ["", "zz", "abc", "é"] {
+            assert!(verify(&headers(&[(SIGNATURE, odd)]), body.as_bytes(), "secret", now).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(body in testing::json()) {
+            for mapped in testing::parse(FORMAT, &body.to_string(), &Defaults::default()).unwrap_or_default() {
+                testing::valid(&mapped)?;
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! PagerDuty's Events API, version 2 (developer.pagerduty.com/docs/events-api-v2; go-pagerduty `event_v2.go`).
+//!
+//! The routing key is one of our tokens; both have 32 characters. Acknowledge and resolve name nothing but the dedup key, so
+//! intake remembers whose a key is. Errors are texts that name the field, in the words of the original.
+
+use crate::intake::{Addressed, Defaults, Mapped, Request, blank, dedup_key, event_type, links, list, listed, worded};
+use crate::native::or_default;
+use crate::queue::Note;
+use domain::event::{DEDUP_KEY_MAX, Event, Format};
+use domain::vocabulary::{Severity, Status};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+/// The event type of an event that names no class.
+const EVENT: &str = "pagerduty.event";
+/// A change of something: recorded, nobody is told.
+const CHANGE: &str = "advisory.notice";
+const SOURCE: &str = "pagerduty";
+/// The length of a routing key.
+const KEY: usize = 32;
+/// PagerDuty's own limit of a dedup key is lower; ours is what Opsgenie's clients send.
+const LONGEST: usize = DEDUP_KEY_MAX;
+
+/// A body that is an object with a routing key that can be one.
+#[derive(Debug)]
+pub struct Enqueue {
+    /// The routing key: a secret.
+    pub routing_key: String,
+    body: Map<String, Value>,
+}
+
+/// Reads the body and its routing key, which tells who is posting. A routing key in the header `X-Routing-Key` does as well.
+///
+/// # Errors
+/// Texts for the answer's `errors`.
+pub fn read(request: &[u8], header: Option<&str>) -> Result<Enqueue, Vec<String>> {
+    let Ok(Value::Object(body)) = serde_json::from_slice(request) else {
+        return Err(vec!["The body is not a JSON object".to_owned()]);
+    };
+    let Some(key) = body.get("routing_key").and_then(Value::as_str).or(header) else {
+        return Err(vec!["'routing_key' is missing or blank".to_owned()]);
+    };
+    if key.len() != KEY {
+        return Err(vec!["Length of 'routing_key' is incorrect (should be 32 characters)".to_owned()]);
+    }
+    Ok(Enqueue { routing_key: key.to_owned(), body })
+}
+
+impl Enqueue {
+    /// Maps `/v2/enqueue`. `new_key` is the dedup key of a trigger that names none.
+    ///
+    /// # Errors
+    /// Texts for the answer's `errors`.
+    pub fn event(
+        mut self,
+        defaults: &Defaults,
+        known: &(dyn Fn(&str) -> bool + Sync),
+        new_key: &str,
+    ) -> Result<Mapped, Vec<String>> {
+        let key = match self.body.remove("dedup_key") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(key)) if key.trim().is_empty() => None,
+            Some(Value::String(key)) if key.chars().count() > LONGEST => {
+                return Err(vec![format!(
+                    "Length of 'dedup_key' is incorrect (should be at most {LONGEST} characters)"
+                )]);
+            }
+            Some(Value::String(key)) => Some(key),
+            Some(_) => return Err(vec!["'dedup_key' must be a string".to_owned()]),
+        };
+        let action = self.body.remove("event_action");
+        let status = match action.as_ref().and_then(Value::as_str) {
+            Some("trigger") => {
+                let key = key.unwrap_or_else(|| new_key.to_owned());
+                return trigger(self.body, defaults, known, key);
+            }
+            Some("acknowledge") => Status::Identified,
+            Some("resolve") => Status::Resolved,
+            None => return Err(vec!["'event_action' is missing or blank".to_owned()]),
+            Some(_) => {
+                let names = "'trigger', 'acknowledge' or 'resolve'";
+                return Err(vec![format!("'event_action' is invalid (must be one of the following: {names})")]);
+            }
+        };
+        let Some(key) = key else { return Err(vec!["'dedup_key' is missing or blank".to_owned()]) };
+        let message = match status {
+            Status::Identified => "Somebody has acknowledged it and is looking into it.",
+            _ => "",
+        };
+        let note = Note {
+            source: SOURCE.to_owned(),
+            dedup_key: key,
+            status: Some(status),
+            message: message.to_owned(),
+            tell: false,
+        };
+        Ok(Mapped { by_key: true, ..Mapped::note(note, Addressed::default()) })
+    }
+
+    /// Maps `/v2/change/enqueue`: something was changed on purpose.
+    ///
+    /// # Errors
+    /// Texts for the answer's `errors`.
+    pub fn change(mut self, defaults: &Defaults, new_key: &str) -> Result<Mapped, Vec<String>> {
+        let payload = payload(&mut self.body)?;
+        let Some(summary) = worded(&payload, "summary") else {
+            return Err(vec!["'payload.summary' is missing or blank".to_owned()]);
+        };
+        let custom = custom(&payload);
+        let event = Event {
+            event_type: CHANGE.to_owned(),
+            dedup_key: new_key.to_owned(),
+            severity: Severity::Info,
+            title: summary.to_owned(),
+            links: linked(&self.body),
+            details: details(self.body, &payload),
+            ..blank(Format::PagerDuty, SOURCE)
+        };
+        Ok(Mapped::event(event, Addressed::read(listed(custom.get("tenant")), defaults)))
+    }
+}
+
+fn trigger(
+    mut body: Map<String, Value>,
+    defaults: &Defaults,
+    known: &(dyn Fn(&str) -> bool + Sync),
+    key: String,
+) -> Result<Mapped, Vec<String>> {
+    let payload = payload(&mut body)?;
+    let mut errors = Vec::new();
+    let mut needed = |name: &str| {
+        let found = worded(&payload, name).map(str::to_owned);
+        if found.is_none() {
+            errors.push(format!("'payload.{name}' is missing or blank"));
+        }
+        found.unwrap_or_default()
+    };
+    let (title, _source, severity) = (needed("summary"), needed("source"), needed("severity"));
+    let parsed = Severity::parse(&severity);
+    if parsed.is_none() && !severity.is_empty() {
+        let names = "'critical', 'warning', 'error' or 'info'";
+        errors.push(format!("'payload.severity' is invalid (must be one of the following: {names})"));
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let custom = custom(&payload);
+    let headers = std::collections::BTreeMap::new();
+    let request = Request { body: &[], headers: &headers, defaults, known };
+    let event = Event {
+        event_type: event_type(worded(&payload, "class"), EVENT, &request),
+        dedup_key: dedup_key(&key),
+        severity: parsed.unwrap_or(Severity::Error),
+        title,
+        message: ["message", "description"]
+            .into_iter()
+            .find_map(|name| worded(&custom, name))
+            .unwrap_or_default()
+            .to_owned(),
+        public_title: worded(&custom, "public_title").map(str::to_owned),
+        public_message: worded(&custom, "public_message").map(str::to_owned),
+        components: or_default(list(worded(&payload, "component").unwrap_or_default()), &defaults.components),
+        regions: or_default(listed(custom.get("region")), &defaults.regions),
+        // PagerDuty takes what it cannot read as no time, and its own client sends such times.
+        starts_at: worded(&payload, "timestamp").and_then(|text| text.parse::<Timestamp>().ok()),
+        links: linked(&body),
+        details: details(body, &payload),
+        ..blank(Format::PagerDuty, SOURCE)
+    };
+    let whose = Addressed::read(listed(custom.get("tenant")), defaults);
+    Ok(Mapped { by_key: true, ..Mapped::event(event, whose) })
+}
+
+fn payload(body: &mut Map<String, Value>) -> Result<Map<String, Value>, Vec<String>> {
+    match body.remove("payload") {
+        Some(Value::Object(payload)) => Ok(payload),
+        Some(_) => Err(vec!["'payload' must be an object".to_owned()]),
+        None => Err(vec!["'payload' is missing or blank".to_owned()]),
+    }
+}
+
+fn custom(payload: &Map<String, Value>) -> Map<String, Value> {
+    payload.get("custom_details").and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+fn linked(body: &Map<String, Value>) -> Vec<domain::event::Link> {
+    let given = body.get("links").and_then(Value::as_array).into_iter().flatten().filter_map(|link| {
+        let text = link.get("text").and_then(Value::as_str).unwrap_or_default();
+        Some((link.get("href")?.as_str()?, text))
+    });
+    let client = worded(body, "client_url").map(|href| (href, worded(body, "client").unwrap_or("client")));
+    links(given.chain(client))
+}
+
+/// Everything but the routing key, which is a secret.
+fn details(mut body: Map<String, Value>, payload: &Map<String, Value>) -> Map<String, Value> {
+    body.remove("routing_key");
+    body.insert("payload".to_owned(), Value::Object(payload.clone()));
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::testing;
+    use domain::ids::TenantId;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    const KEY: &str = "0123456789abcdefghijABCDEFGHIJ01";
+
+    fn map(body: &Value) -> Result<Mapped, Vec<String>> {
+        read(body.to_string().as_bytes(), None)?.event(&Defaults::default(), &testing::known, "new")
+    }
+
+    fn trigger() -> Value {
+        // The example of PagerDuty's own documentation, with what we add in custom_details.
+        json!({"routing_key": KEY, "event_action": "trigger", "dedup_key": "samplekeyhere", "images": [{"src":
+            "https://www.pagerduty.com/x.png"}], "links": [{"href": "https://example.com/", "text": "Link text"}, {"href":
+            "http://plain.example/", "text": "no"}], "client": "Monitor", "client_url": "https://monitor.example",
+            "payload": {"summary": "Example alert on host1.example.com", "timestamp": "2015-07-17T08:42:58.315+0000", "source":
+            "monitoringtool:host1", "severity": "info", "component": "postgres, api", "group": "prod-datapipe", "class":
+            "api.outage", "custom_details": {"ping time": "1500ms", "tenant": ["acme"], "region": "eu"}}})
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_maps() {
+        let mapped = map(&trigger()).unwrap();
+        let event = testing::event(&mapped);
+        assert_eq!((event.event_type.as_str(), event.severity), ("api.outage", Severity::Info));
+        assert_eq!(
+            (event.dedup_key.as_str(), event.title.as_str()),
+            ("samplekeyhere", "Example alert on host1.example.com")
+        );
+        assert_eq!(event.tenant_ids, [TenantId::parse("acme").unwrap()]);
+        assert_eq!((event.components.len(), event.regions.as_slice()), (2, &["eu".to_owned()][..]));
+        assert_eq!(event.starts_at.unwrap().to_string(), "2015-07-17T08:42:58.315Z");
+        let hrefs: Vec<&str> = event.links.iter().map(|link| link.href.as_str()).collect();
+        assert_eq!(hrefs, ["https://example.com/", "https://monitor.example"]);
+        assert_eq!(event.details["payload"]["group"], "prod-datapipe");
+        assert!(!serde_json::to_string(event).unwrap().contains(KEY), "the routing key is a secret");
+        assert!(mapped.by_key);
+    }
+
+    #[test]
+    fn acknowledge_and_resolve_need_the_key_only() {
+        let ack = map(&json!({"routing_key": KEY, "event_action": "acknowledge", "dedup_key": "k"})).unwrap();
+        assert_eq!((testing::note(&ack).status, ack.by_key), (Some(Status::Identified), true));
+        let over = map(&json!({"routing_key": KEY, "event_action": "resolve", "dedup_key": "k"})).unwrap();
+        assert_eq!(testing::note(&over).status, Some(Status::Resolved));
+        assert_eq!(over.content.key(), ("pagerduty", "k"));
+        let error = map(&json!({"routing_key": KEY, "event_action": "resolve"})).unwrap_err();
+        assert_eq!(error, ["'dedup_key' is missing or blank"]);
+        let mut fresh = trigger();
+        fresh["dedup_key"] = Value::Null;
+        assert_eq!(testing::event(&map(&fresh).unwrap()).dedup_key, "new");
+    }
+
+    #[test]
+    fn errors_are_the_originals_and_name_the_field() {
+        let change = |pointer: &str, value: Value| {
+            let mut body = trigger();
+            *body.pointer_mut(pointer).unwrap() = value;
+            map(&body).unwrap_err().join("; ")
+        };
+        assert_eq!(change("/payload/summary", json!(" ")), "'payload.summary' is missing or blank");
+        assert_eq!(change("/payload/source", Value::Null), "'payload.source' is missing or blank");
+        let severity =
+            "'payload.severity' is invalid (must be one of the following: 'critical', 'warning', 'error' or 'info')";
+        assert_eq!(change("/payload/severity", json!("page")), severity);
+        assert_eq!(change("/payload", json!(1)), "'payload' must be an object");
+        assert!(change("/event_action", json!("open")).starts_with("'event_action' is invalid"));
+        assert!(change("/dedup_key", json!("x".repeat(600))).starts_with("Length of 'dedup_key'"));
+        let short = json!({"routing_key": "abc", "event_action": "trigger"});
+        assert_eq!(map(&short).unwrap_err(), ["Length of 'routing_key' is incorrect (should be 32 characters)"]);
+        assert_eq!(map(&json!({})).unwrap_err(), ["'routing_key' is missing or blank"]);
+        assert_eq!(read(b"[", None).unwrap_err(), ["The body is not a JSON object"]);
+        assert_eq!(read(b"{}", Some(KEY)).unwrap().routing_key, KEY);
+    }
+
+    #[test]
+    fn a_change_is_an_advisory() {
+        let body = json!({"routing_key": KEY, "payload": {"summary": "Build Success", "timestamp": "2026-11-23T10:00:00+00:00Z",
+            "source": "acme-build", "custom_details": {"build": 7}}, "links": [{"href": "https://ci.example", "text": "CI"}]});
+        let mapped = read(body.to_string().as_bytes(), None).unwrap().change(&Defaults::default(), "new").unwrap();
+        let event = testing::event(&mapped);
+        assert_eq!((event.event_type.as_str(), event.severity), ("advisory.notice", Severity::Info));
+        assert_eq!((event.links.len(), &event.details["payload"]["custom_details"]["build"]), (1, &json!(7)));
+        let silent = read(json!({"routing_key": KEY, "payload": {}}).to_string().as_bytes(), None).unwrap();
+        assert_eq!(silent.change(&Defaults::default(), "new").unwrap_err(), ["'payload.summary' is missing or blank"]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(body in testing::json(), header in prop::option::of(Just(KEY))) {
+            let read = |body: &Value| read(body.to_string().as_bytes(), header);
+            if let Ok(enqueue) = read(&body)
+                && let Ok(mapped) = enqueue.event(&Defaults::default(), &testing::known, "new")
+            {
+                testing::valid(&mapped)?;
+            }
+            if let Ok(mapped) = read(&body).and_then(|enqueue| enqueue.change(&Defaults::default(), "new")) {
+                testing::valid(&mapped)?;
+            }
+        }
+
+        #[test]
+        fn whatever_parses_maps_within_the_caps(summary in ".{1,2000}", class in ".{0,400}", extra in testing::json()) {
+            let body = json!({"routing_key": KEY, "event_action": "trigger", "payload": {"summary": summary, "source": "s",
+                "severity": "error", "class": class, "custom_details": extra}});
+            if let Ok(mapped) = map(&body) {
+                testing::valid(&mapped)?;
+            }
+        }
+    }
+}
