@@ -189,6 +189,34 @@ impl Stack {
         serde_json::from_slice(&output.stdout).expect("aws.py prints JSON")
     }
 
+    /// The Python of other products' clients, which `cargo xtask test` installs.
+    #[must_use]
+    pub fn clients(&self) -> PathBuf {
+        let python = self.target().join("venv/clients/bin/python");
+        assert!(python.exists(), "other products' clients are not installed; cargo xtask test does it");
+        python
+    }
+
+    /// The API over HTTPS, as on AWS; some clients speak nothing else.
+    #[must_use]
+    pub fn https_api(&self) -> String {
+        let api = self.text("/api_url");
+        api.replace(&self.text("/emulator_url"), &self.text("/receivers_url"))
+    }
+
+    /// Runs a command of `tests/tools/clients.py` and gives back what it printed as JSON.
+    #[must_use]
+    pub fn client(&self, arguments: &[&str]) -> Value {
+        let tool = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools/clients.py");
+        let mut command = Command::new(self.clients());
+        command.arg(tool).args(arguments).env("SSL_CERT_FILE", self.place.join("ca.pem")).stdin(Stdio::null());
+        let output = command.output();
+        let output = output.expect("Python can be started");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "clients.py failed:\n{error}");
+        serde_json::from_slice(&output.stdout).expect("clients.py prints JSON")
+    }
+
     /// The folder of this repository's build results.
     #[must_use]
     pub fn target(&self) -> PathBuf {

@@ -16,6 +16,8 @@ mod alertmanager;
 mod categories;
 #[path = "e2e/decisions.rs"]
 mod decisions;
+#[path = "e2e/drop_in.rs"]
+mod drop_in;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
 #[path = "e2e/links.rs"]

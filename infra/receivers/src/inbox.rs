@@ -1,5 +1,6 @@
 //! The receivers: each path is one, each records what it gets.
 
+use crate::proxy::Wire;
 use anyhow::Result;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -14,6 +15,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+
+/// The API's paths at the emulator: clients that insist on HTTPS, as AWS's API has it, reach them here.
+const API: &str = "/_aws/execute-api/";
 
 /// One request as it arrived.
 #[derive(Clone, Debug, Serialize)]
@@ -81,24 +85,32 @@ impl Inbox {
     }
 }
 
-pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, inbox: Arc<Inbox>) -> Result<()> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    inbox: Arc<Inbox>,
+    wire: Arc<Wire>,
+) -> Result<()> {
     let acceptor = TlsAcceptor::from(tls);
     loop {
         let (stream, _) = listener.accept().await?;
-        let (acceptor, inbox) = (acceptor.clone(), Arc::clone(&inbox));
+        let (acceptor, inbox, wire) = (acceptor.clone(), Arc::clone(&inbox), Arc::clone(&wire));
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };
-            let service = service_fn(move |request| receive(Arc::clone(&inbox), request));
+            let service = service_fn(move |request| receive(Arc::clone(&inbox), Arc::clone(&wire), request));
             // An error is what `reset` asks for: the connection ends without an answer.
             drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
         });
     }
 }
 
-async fn receive(inbox: Arc<Inbox>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+async fn receive(inbox: Arc<Inbox>, wire: Arc<Wire>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let path = parts.uri.path().to_owned();
+    if path.starts_with(API) {
+        return wire.pass(parts, body).await;
+    }
     let headers = parts.headers.iter();
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
     inbox.received.lock().unwrap_or_else(PoisonError::into_inner).push(Received {

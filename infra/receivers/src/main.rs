@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `/slack/…` | 200 `ok` |
 //! | `/teams/…` | 202 |
+//! | `/_aws/execute-api/…` | the API's own, for clients that speak HTTPS only |
 //! | anything else | 204 |
 //!
 //! | control (HTTP) | does |
@@ -42,7 +43,7 @@ async fn main() -> Result<()> {
     let inbox = Arc::new(inbox::Inbox::default());
     let wire = Arc::new(proxy::Wire::new(&format!("http://127.0.0.1:{emulator}"))?);
     tokio::select! {
-        done = inbox::serve(receivers, certificates.server, Arc::clone(&inbox)) => done,
+        done = inbox::serve(receivers, certificates.server, Arc::clone(&inbox), Arc::clone(&wire)) => done,
         done = control::serve(control, inbox, Arc::clone(&wire)) => done,
         done = proxy::serve(proxy, wire) => done,
         _ = tokio::signal::ctrl_c() => Ok(()),

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::Client;
@@ -91,6 +92,17 @@ impl Wire {
         }
     }
 
+    /// Passes a request on to the emulator as it is.
+    pub(crate) async fn pass(&self, mut parts: Parts, body: Bytes) -> Result<Response<Full<Bytes>>> {
+        let mut uri = self.emulator.clone().into_parts();
+        uri.path_and_query = parts.uri.path_and_query().cloned();
+        parts.uri = Uri::from_parts(uri)?;
+        // The Host header is signed, so it stays what the caller sent.
+        let answer = self.client.request(Request::from_parts(parts, Full::new(body))).await?;
+        let (parts, body) = answer.into_parts();
+        Ok(Response::from_parts(parts, Full::new(body.collect().await?.to_bytes())))
+    }
+
     /// Counts a call; gives back what to wait for if it is to be held, and whether its answer is.
     fn arrive(&self, operation: &str, body: &[u8]) -> Option<(oneshot::Receiver<bool>, bool)> {
         let mut state = self.state();
@@ -139,7 +151,7 @@ impl Drop for OnItsWay {
 }
 
 async fn forward(wire: Arc<Wire>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let operation = operation(&parts, &body);
     let held = wire.arrive(&operation, &body);
@@ -152,22 +164,16 @@ async fn forward(wire: Arc<Wire>, request: Request<Incoming>) -> Result<Response
     if let Some(receiver) = before {
         anyhow::ensure!(!receiver.await.unwrap_or(true), "told to drop");
     }
-    let mut uri = wire.emulator.clone().into_parts();
-    uri.path_and_query = parts.uri.path_and_query().cloned();
-    parts.uri = Uri::from_parts(uri)?;
-    // The Host header is signed, so it stays what the caller sent.
-    let answer = wire.client.request(Request::from_parts(parts, Full::new(body))).await?;
-    let (parts, body) = answer.into_parts();
-    let body = body.collect().await?.to_bytes();
+    let answer = wire.pass(parts, body).await?;
     if let Some(receiver) = after {
         anyhow::ensure!(!receiver.await.unwrap_or(true), "told to drop");
     }
     on_its_way.answered = true;
-    Ok(Response::from_parts(parts, Full::new(body)))
+    Ok(answer)
 }
 
 /// `service.Operation`: the JSON protocols name it in a header, the query protocols in the form.
-fn operation(parts: &hyper::http::request::Parts, body: &[u8]) -> String {
+fn operation(parts: &Parts, body: &[u8]) -> String {
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     if let Some((service, operation)) = header("x-amz-target").and_then(|target| target.split_once('.')) {
         let service = service.to_ascii_lowercase();

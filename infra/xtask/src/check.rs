@@ -16,6 +16,7 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
     say("Tocsin: all tests from nothing, on a stack of their own with IAM enforced (about 20 minutes the first time).");
     python::prerequisites()?;
     python::debian("prometheus-alertmanager", "prometheus-alertmanager")?;
+    python::environment("clients")?;
     let nextest = tool("cargo-nextest")?;
     // The stack ends with this value, so also when this process is told to end.
     let stack = stack::create(TESTS, crate::build::For::Tests)?;

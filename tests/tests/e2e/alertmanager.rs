@@ -25,8 +25,18 @@ impl Drop for Alertmanager {
 }
 
 impl Alertmanager {
-    /// Starts one that re-sends what fires every second or two. `None` where Debian's package is missing.
+    /// Starts one that re-sends what fires every second or two to our webhook. `None` where Debian's package is missing.
     pub(crate) fn start(stack: &Stack, token: &str) -> Option<Self> {
+        let receiver = format!(
+            "webhook_configs:\n  - url: {}/v1/intake/alertmanager\n    http_config:\n      authorization:\n        credentials: \
+             {token}\n",
+            stack.text("/api_url")
+        );
+        Self::start_with(stack, &receiver)
+    }
+
+    /// As [`Alertmanager::start`], with a receiver's configuration.
+    pub(crate) fn start_with(stack: &Stack, receiver: &str) -> Option<Self> {
         if !Path::new(PROGRAM).exists() {
             eprintln!("skipped: {PROGRAM} is missing; apt-get install -y prometheus-alertmanager");
             return None;
@@ -34,9 +44,7 @@ impl Alertmanager {
         let folder = stack.folder(&format!("alertmanager-{}", unique()));
         let config = format!(
             "route:\n  receiver: tocsin\n  group_by: ['alertname']\n  group_wait: 0s\n  group_interval: 1s\n  repeat_interval: \
-             1s\nreceivers:\n- name: tocsin\n  webhook_configs:\n  - url: {}/v1/intake/alertmanager\n    http_config:\n      \
-             authorization:\n        credentials: {token}\n",
-            stack.text("/api_url")
+             1s\nreceivers:\n- name: tocsin\n  {receiver}"
         );
         std::fs::write(folder.join("config.yml"), config).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -78,7 +86,7 @@ fn token(stack: &Stack, tenant: &Tenant) -> String {
     text(&issued, "/token")
 }
 
-fn newest(tenant: &Tenant, count: usize) -> Value {
+pub(crate) fn newest(tenant: &Tenant, count: usize) -> Value {
     wait("the incident", Duration::from_secs(60), || {
         let list = tenant.own_incidents();
         (list.len() == count).then(|| list[0].clone())

@@ -6,6 +6,7 @@ use tests::receive::text;
 use tests::{Stack, stack, today, unique, wait};
 
 const QUEUES: &[(&str, &str)] = &[
+    ("IntakeQueue", "intake"),
     ("ClassifyQueue", "classify"),
     ("SubscriptionLookupQueue", "subscription-lookup"),
     ("DeliverEmailQueue", "deliver-email"),

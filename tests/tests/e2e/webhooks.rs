@@ -1,7 +1,6 @@
 //! Signed webhooks as their receivers see them: signature, retries, the end of an endpoint.
 
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tests::receive::{body, text};
@@ -57,19 +56,6 @@ fn quietly(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// A Python with the `standardwebhooks` of PyPI.
-fn python(stack: &Stack) -> PathBuf {
-    let venv = stack.target().join("venv/standardwebhooks");
-    let python = venv.join("bin/python");
-    let has =
-        |python: &PathBuf| python.exists() && quietly(Command::new(python).args(["-c", "import standardwebhooks"]));
-    if !has(&python) {
-        assert!(quietly(Command::new(stack.text("/python")).args(["-m", "venv"]).arg(&venv)));
-        assert!(quietly(Command::new(&python).args(["-m", "pip", "install", "--quiet", "standardwebhooks==1.0.0"])));
-    }
-    python
-}
-
 #[test]
 fn the_signature_verifies_with_the_libraries_of_python_and_node() {
     let stack = stack!();
@@ -78,7 +64,7 @@ fn the_signature_verifies_with_the_libraries_of_python_and_node() {
     drop(open(&stack, &tenant, &title));
     let got = tenant.requests(&hook, 1, Duration::from_secs(60)).remove(0);
     let input = json!({"secret": hook.secret, "body": got["body"], "headers": got["headers"]}).to_string();
-    assert_eq!(run(Command::new(python(&stack)).args(["-c", PYTHON]), &input), format!("{title}\nrefused\n"));
+    assert_eq!(run(Command::new(stack.clients()).args(["-c", PYTHON]), &input), format!("{title}\nrefused\n"));
 
     if !quietly(Command::new("npm").arg("--version")) {
         eprintln!("there is no npm on this machine: Node's library is not asked");
@@ -114,7 +100,7 @@ fn both_secrets_sign_after_a_rotation() {
     assert_eq!(signatures.split(' ').count(), 2, "{signatures}");
     for secret in [&hook.secret, &new] {
         let input = json!({"secret": secret, "body": got["body"], "headers": got["headers"]}).to_string();
-        assert_eq!(run(Command::new(python(&stack)).args(["-c", PYTHON]), &input), format!("{title}\nrefused\n"));
+        assert_eq!(run(Command::new(stack.clients()).args(["-c", PYTHON]), &input), format!("{title}\nrefused\n"));
     }
 }
 
