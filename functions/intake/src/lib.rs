@@ -73,3 +73,6 @@ impl HttpFunction for Intake {
             .with_state(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! What each product's clients hear when we shed: AWS behind the router is a port where nobody listens.
+
+use super::*;
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use axum::response::Response;
+use domain::ids::TenantId;
+use runtime::http::Caller;
+use serde_json::json;
+use tower::ServiceExt;
+
+const KEY: &str = "AbCdEfGhIjKlMnOpQrStUvWxYz012345";
+
+fn app() -> App {
+    let config = aws::SdkConfig::builder()
+        .behavior_version(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::new("eu-central-1"))
+        .endpoint_url("http://127.0.0.1:9")
+        .retry_config(aws_config::retry::RetryConfig::disabled())
+        .credentials_provider(aws_sdk_dynamodb::config::SharedCredentialsProvider::new(
+            aws_sdk_dynamodb::config::Credentials::new("test", "test", None, None, "test"),
+        ))
+        .build();
+    let url = |name: &str| format!("http://127.0.0.1:9/1/{name}");
+    Arc::new(Intake {
+        policy: Policy::embedded().unwrap(),
+        table: Table::new(&config, "table", 1),
+        queues: Queues::new(&config),
+        config: Config {
+            table_name: "table".into(),
+            queue_url: url("intake"),
+            dead_letter_queue_url: url("dead"),
+            classify_queue_url: url("classify.fifo"),
+        },
+    })
+}
+
+async fn post(path: &str, kind: &str, body: &serde_json::Value) -> Response {
+    let request = Request::post(path).header(header::CONTENT_TYPE, kind);
+    let request = request.header(header::AUTHORIZATION, format!("GenieKey {KEY}"));
+    let mut request = request.body(Body::from(body.to_string())).unwrap();
+    // What the authorizer would have said; PagerDuty's and Opsgenie's routes do not ask it.
+    request.extensions_mut().insert(Caller {
+        token_id: "tok_x".into(),
+        integration_id: "int_x".into(),
+        scopes: ["incidents:write".to_owned()].into(),
+        tenants: Some([TenantId::parse("acme").unwrap()].into()),
+        ..Caller::default()
+    });
+    app().router().oneshot(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_client_hears_the_status_that_it_sends_again() {
+    let alerts = |version: &str| json!({"version": version, "alerts": [{"status": "firing", "labels": {"alertname": "A", "tenant": "acme"}}]});
+    let cloudevent =
+        json!({"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {"tenant_ids": ["acme"]}});
+    let trigger = json!({"routing_key": KEY, "event_action": "resolve", "dedup_key": "k"});
+    let json = "application/json";
+    for (path, kind, body, status) in [
+        ("/v2/enqueue", json, trigger.clone(), 429),
+        ("/v2/change/enqueue", json, trigger, 429),
+        ("/v2/alerts", json, json!({"message": "m"}), 429),
+        ("/v2/alerts/a/close?identifierType=alias", json, json!({}), 429),
+        ("/v1/intake/alertmanager", json, alerts("4"), 503),
+        ("/v1/intake/grafana", json, alerts("1"), 503),
+        ("/v1/intake/cloudevents", "application/cloudevents+json", cloudevent, 503),
+        ("/v1/intake/cloudwatch", json, json!({"AlarmName": "a", "NewStateValue": "ALARM"}), 503),
+    ] {
+        let answer = post(path, kind, &body).await;
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "5", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_key_is_refused_without_a_look() {
+    let short = json!({"routing_key": "short", "event_action": "trigger"});
+    assert_eq!(post("/v2/enqueue", "application/json", &short).await.status(), StatusCode::BAD_REQUEST);
+    let request = Request::post("/v2/alerts").header(header::AUTHORIZATION, "Bearer x").body(Body::from("{}")).unwrap();
+    assert_eq!(app().router().oneshot(request).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+}
