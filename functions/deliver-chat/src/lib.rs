@@ -63,14 +63,9 @@ impl QueueFunction for DeliverChat {
             keyring,
             table: table.clone(),
         };
-        let deliverer = Deliverer {
-            table,
-            queues: Queues::new(aws.config()),
-            urgent_url: config.urgent_queue_url.clone(),
-            bulk_url: config.bulk_queue_url.clone(),
-            classify_url: config.classify_queue_url.clone(),
-            function: Self::NAME,
-        };
+        let lanes = (config.urgent_queue_url.as_str(), config.bulk_queue_url.as_str());
+        let queues = Queues::new(aws.config());
+        let deliverer = Deliverer::new(Self::NAME, queues, table, lanes, &config.classify_queue_url);
         Ok(Self { config, deliverer, chat })
     }
 

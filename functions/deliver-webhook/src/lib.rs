@@ -51,14 +51,9 @@ impl QueueFunction for DeliverWebhook {
         let root = config.outbound_extra_root.as_deref().unwrap_or_default();
         let options = outbound::Options::parse(exceptions, root).map_err(StartError::new)?;
         let webhooks = Webhooks { client: Client::new(&options).map_err(StartError::new)?, keyring };
-        let deliverer = Deliverer {
-            table,
-            queues: Queues::new(aws.config()),
-            urgent_url: config.urgent_queue_url.clone(),
-            bulk_url: config.bulk_queue_url.clone(),
-            classify_url: config.classify_queue_url.clone(),
-            function: Self::NAME,
-        };
+        let lanes = (config.urgent_queue_url.as_str(), config.bulk_queue_url.as_str());
+        let queues = Queues::new(aws.config());
+        let deliverer = Deliverer::new(Self::NAME, queues, table, lanes, &config.classify_queue_url);
         Ok(Self { config, deliverer, webhooks })
     }
 

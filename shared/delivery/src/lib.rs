@@ -79,21 +79,29 @@ pub enum Sent {
 /// What every delivery function has.
 #[derive(Debug)]
 pub struct Deliverer {
-    /// The table.
-    pub table: Table,
-    /// SQS.
-    pub queues: Queues,
-    /// The urgent lane's queue.
-    pub urgent_url: String,
-    /// The bulk lane's queue.
-    pub bulk_url: String,
-    /// classify's queue, for the notice that a critical alert could not be delivered.
-    pub classify_url: String,
-    /// The function's name, for the audit trail.
-    pub function: &'static str,
+    table: Table,
+    queues: Queues,
+    urgent_url: String,
+    bulk_url: String,
+    classify_url: String,
+    function: &'static str,
 }
 
 impl Deliverer {
+    /// What `function` (its name, for the audit trail) delivers with: its two lanes' queues, and classify's for the notice
+    /// that a critical alert could not be delivered.
+    #[must_use]
+    pub fn new(
+        function: &'static str,
+        queues: Queues,
+        table: Table,
+        (urgent_url, bulk_url): (&str, &str),
+        classify_url: &str,
+    ) -> Self {
+        let [urgent_url, bulk_url, classify_url] = [urgent_url, bulk_url, classify_url].map(str::to_owned);
+        Self { table, queues, urgent_url, bulk_url, classify_url, function }
+    }
+
     /// Takes one delivery through claim, send and mark.
     ///
     /// # Errors
