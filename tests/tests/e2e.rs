@@ -18,6 +18,8 @@ mod categories;
 mod decisions;
 #[path = "e2e/drop_in.rs"]
 mod drop_in;
+#[path = "e2e/explain.rs"]
+mod explain;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
 #[path = "e2e/links.rs"]

@@ -6,8 +6,8 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use domain::classification::Verdict;
 use domain::event::Event;
-use domain::ids::{EventId, IntegrationId, SHARDS, Scope};
-use domain::incident::{Arrival, Incident, Step, Update, advance};
+use domain::ids::{SHARDS, Scope};
+use domain::incident::{Incident, Update, imagined};
 use domain::plan::{Asked, Outcome, Told, plan};
 use domain::tenant::Destination;
 use domain::vocabulary::Category;
@@ -26,18 +26,7 @@ pub(crate) async fn answer(app: &App, event: &Event, scopes: &[Scope]) -> Result
     };
     let (mut told, mut tenants) = (BTreeMap::new(), 0_usize);
     for scope in scopes {
-        let arrival = Arrival {
-            event_id: &EventId::new("dryrun"),
-            scope,
-            key: "",
-            integration_id: &IntegrationId::new("dryrun"),
-            correlation_id: "",
-            accepted_at: clock::now(),
-        };
-        // As if nothing were open: a dry run asks who would be told of the first message.
-        let event = Event { status: None, ..event.clone() };
-        let Step::Open(pair) = advance(None, None, &event, &included, &arrival) else { continue };
-        let (incident, update) = *pair;
+        let (incident, update) = imagined(event, &included, scope, clock::now());
         // User-level warnings belong to no category; their subscribers are in every one.
         let category = included.category.unwrap_or(Category::Configurable);
         match scope {

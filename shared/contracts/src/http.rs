@@ -598,6 +598,68 @@ pub struct AttemptView {
     pub took_ms: i64,
 }
 
+/// `GET /v1/tenants/{t}/incidents/{id}/explain` and `POST /v1/tenants/{t}/explain`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainAnswer {
+    /// The incident; `None` for an event that was only asked about.
+    pub incident_id: Option<String>,
+    /// What the event is.
+    pub classification: ClassificationView,
+    /// One entry for every update, recipient or integration, and channel of the tenant, told or not.
+    pub decisions: Vec<ExplainEntry>,
+}
+
+/// What an event is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassificationView {
+    /// `included`, `excluded` or `unclassified`.
+    pub classification: String,
+    /// The category; `None` for user-level warnings and for what is not alerted on.
+    pub category: Option<Category>,
+    /// The rule.
+    pub rule: Option<String>,
+    /// Why nobody is told of it, where nobody is.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReasonView>,
+}
+
+/// What happened, or would, to one update on one channel of one destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainEntry {
+    /// The update.
+    pub update: u32,
+    /// The recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient_id: Option<String>,
+    /// The integration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integration_id: Option<String>,
+    /// Its name; `None` once it was deleted.
+    pub name: Option<String>,
+    /// The channel.
+    pub channel: Channel,
+    /// `delivered` (the receiver answered), `accepted` (SES or SNS took it), `pending`, `held`, `skipped` or `failed`; of an event
+    /// that was only asked about `deliver`.
+    pub outcome: String,
+    /// The role that the matrix gives it to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// The first rule that stopped it.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReasonView>,
+    /// The other destination or update that the reason speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Until when it is held, or when the next attempt is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// When it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// The attempts that failed.
+    pub attempts: Vec<AttemptView>,
+}
+
 /// A direct invocation by an operator whom IAM allows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -261,6 +261,21 @@ pub fn advance(
     }
 }
 
+/// The incident that an event would open now if nothing were open: for those who ask what would happen.
+#[must_use]
+pub fn imagined(event: &Event, class: &Included, scope: &Scope, now: Timestamp) -> (Incident, Update) {
+    let (event_id, integration_id) = (EventId::new("imagined"), IntegrationId::new("imagined"));
+    let arrival = Arrival {
+        event_id: &event_id,
+        scope,
+        key: "",
+        integration_id: &integration_id,
+        correlation_id: "",
+        accepted_at: now,
+    };
+    opened(&Event { status: None, ..event.clone() }, class, &arrival)
+}
+
 /// What somebody's own words do to an open incident (`POST /v1/incidents/{id}/updates`): text alone notifies here.
 /// `None` for the status keeps it. An update on a resolved incident is recorded as a repeat: nothing is told about what is over.
 #[must_use]

@@ -96,6 +96,8 @@ reasons! {
     SmsNotForThisChange = "sms_not_for_this_change", "SMS is sent when an incident opens, gets worse or is resolved, not for other updates.", "fixed: e-mail, chat and webhook carry every update";
     /// Never told that it was open, so not told that it is over.
     OpenNotTold = "open_not_told", "It was never told that this was open, so it is not told that it is over.", "see the decision of the first update";
+    /// It was not there yet.
+    AddedLater = "added_later", "This destination was added after the update was planned.", "none: what comes next reaches it";
     /// Held for quiet hours.
     QuietHours = "quiet_hours", "Held until quiet hours end.", "quiet hours of recipient or tenant";
     /// Held for a digest.
@@ -126,6 +128,14 @@ reasons! {
     Stale = "stale", "It repeats an incident that is already over.", "none";
     /// A resolve with nothing open.
     ResolveWithoutOpen = "resolve_without_open", "It resolves or acknowledges something that was not open.", "none";
+}
+
+impl Reason {
+    /// The reason of a word in JSON.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
+    }
 }
 
 impl fmt::Display for Reason {

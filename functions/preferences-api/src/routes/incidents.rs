@@ -25,7 +25,7 @@ use runtime::clock;
 use runtime::http::{Caller, Problem};
 use serde::Deserialize;
 use std::collections::HashMap;
-use store::deliveries::Listed;
+use store::deliveries::{Attempt, Listed};
 use store::events::EventRecord;
 use store::incidents::{Seen, SeenCursor};
 
@@ -177,9 +177,9 @@ fn visible(scope: &Scope, tenant: &TenantId) -> bool {
     scope.tenant().is_none_or(|owner| owner == tenant)
 }
 
-type Names<'a> = HashMap<&'a str, &'a str>;
+pub(super) type Names<'a> = HashMap<&'a str, &'a str>;
 
-fn names<'a>(recipients: &'a [Recipient], integrations: &'a [Integration]) -> Names<'a> {
+pub(super) fn names<'a>(recipients: &'a [Recipient], integrations: &'a [Integration]) -> Names<'a> {
     let people = recipients.iter().map(|recipient| (recipient.id.as_str(), recipient.name.as_str()));
     let endpoints = integrations.iter().map(|integration| (integration.id.as_str(), integration.name.as_str()));
     people.chain(endpoints).collect()
@@ -299,24 +299,24 @@ fn delivery(listed: &Listed, category: Option<Category>, names: &Names<'_>) -> D
             .iter()
             .map(|end| EndView { update: end.update, outcome: end.outcome.clone(), at: end.at, attempts: end.attempts })
             .collect(),
-        failed_attempts: listed
-            .attempts
-            .iter()
-            .map(|attempt| AttemptView {
-                update: attempt.update,
-                attempt: attempt.attempt,
-                at: attempt.at,
-                cause: attempt.cause.clone(),
-                status: attempt.status,
-                response: attempt.response.clone(),
-                took_ms: attempt.took_ms,
-            })
-            .collect(),
+        failed_attempts: listed.attempts.iter().map(attempt).collect(),
+    }
+}
+
+pub(super) fn attempt(attempt: &Attempt) -> AttemptView {
+    AttemptView {
+        update: attempt.update,
+        attempt: attempt.attempt,
+        at: attempt.at,
+        cause: attempt.cause.clone(),
+        status: attempt.status,
+        response: attempt.response.clone(),
+        took_ms: attempt.took_ms,
     }
 }
 
 /// A reason with its sentence, and its setting spelled for this category and destination.
-fn explained(reason: Reason, category: Option<Category>, destination: &str) -> ReasonView {
+pub(super) fn explained(reason: Reason, category: Option<Category>, destination: &str) -> ReasonView {
     let mut setting = reason.setting().to_owned();
     if let Some(category) = category {
         setting = setting.replace("<category>", category.as_str());
@@ -338,7 +338,7 @@ mod tests {
     use super::*;
     use domain::delivery::Row;
     use domain::vocabulary::{Channel, Role};
-    use store::deliveries::{Attempt, Ended};
+    use store::deliveries::Ended;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

@@ -1,5 +1,6 @@
 //! One file for each thing that has a path.
 
+pub(crate) mod explain;
 pub(crate) mod incidents;
 pub(crate) mod integrations;
 pub(crate) mod recipients;
