@@ -8,7 +8,7 @@ use domain::incident::{Arrival, Incident, KeyState, Step, Update, advance, advan
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::vocabulary::{Severity, Status};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use store::events::EventRecord;
 use store::incidents::Seen;
@@ -234,12 +234,9 @@ fn note_to_operators(message: &IncidentReceived, reason: Reason, event: &Event) 
     labels.insert("reason".to_owned(), reason.as_str().to_owned());
     labels.insert("event_id".to_owned(), message.event_id.to_string());
     let note = Event {
-        format: Format::Native,
-        source: "tocsin".to_owned(),
         event_type: OPERATORS_TYPE.to_owned(),
         dedup_key: format!("{reason}:{}:{hour}", event.event_type),
         severity: event.severity.max(Severity::Warning),
-        severity_given: None,
         title: format!("Nobody was told of an event of type {}: {reason}", event.event_type),
         message: format!(
             "{} Source: {}. Title: {}. Event: {}.",
@@ -248,20 +245,9 @@ fn note_to_operators(message: &IncidentReceived, reason: Reason, event: &Event) 
             event.title,
             message.event_id
         ),
-        public_title: None,
-        public_message: None,
-        status: None,
         tenant_ids: vec![operators.clone()],
-        platform: false,
-        components: Vec::new(),
-        regions: Vec::new(),
-        starts_at: None,
-        measurements: BTreeMap::new(),
         labels,
-        links: Vec::new(),
-        details: Map::new(),
-        public: None,
-        cut: Vec::new(),
+        ..Event::blank(Format::Native, "tocsin")
     }
     .capped();
     let received = IncidentReceived {

@@ -24,7 +24,7 @@ use config::Config;
 use contracts::http::Operator;
 use domain::policy::Policy;
 use outbound::Exceptions;
-use routes::{explain, incidents, integrations, recipients, settings, tokens};
+use routes::{explain, incidents, integrations, lint, recipients, settings, tokens};
 use runtime::http::HttpFunction;
 use runtime::{Aws, DirectError, StartError, clock};
 use serde_json::Value;
@@ -85,6 +85,7 @@ impl HttpFunction for PreferencesApi {
             .route("/v1/tenants/{tenant}/incidents/{id}", get(incidents::read))
             .route("/v1/tenants/{tenant}/incidents/{id}/explain", get(explain::incident))
             .route("/v1/tenants/{tenant}/explain", post(explain::event))
+            .route("/v1/tenants/{tenant}/lint", get(lint::read))
             .route("/v1/tokens", get(tokens::list).post(tokens::issue))
             .route("/v1/tokens/{id}", delete(tokens::revoke))
             .route("/v1/tokens/{id}/rotate", post(tokens::rotate))

@@ -71,6 +71,7 @@ const OF_A_TENANT: &[(&str, &str)] = &[
     ("GET", "/incidents/inc_a"),
     ("GET", "/incidents/inc_a/explain"),
     ("POST", "/explain"),
+    ("GET", "/lint"),
 ];
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! `endsAt` is the zero time `0001-01-01T00:00:00Z` while an alert fires. Its 5xx are retried until the next group interval;
 //! its 4xx, 429 included, are dropped: whoever sheds load answers 503.
 
-use crate::intake::{Addressed, DropIn, Mapped, Request, blank, event_type, links, list};
+use crate::intake::{Addressed, DropIn, Mapped, Request, event_type, links, list};
 use crate::native::{or_default, severity};
 use crate::problem::FieldError;
 use domain::event::{Event, Format};
@@ -49,7 +49,7 @@ enum AlertStatus {
 }
 
 fn parse(request: &Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>> {
-    notification(request, "4", &|_| blank(Format::Alertmanager, "alertmanager"))
+    notification(request, "4", &|_| Event::blank(Format::Alertmanager, "alertmanager"))
 }
 
 /// Maps one notification to its events, one for each alert. Grafana sends the same shape as another version, with fields of its

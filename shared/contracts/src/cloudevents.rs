@@ -3,7 +3,7 @@
 //! `type` is the event type, `subject` (else `data.dedup_key`, else `id`) the dedup key, `data` holds the other native fields;
 //! whatever else it holds is kept in the details. `source` and `id` together are the event's own name.
 
-use crate::intake::{Addressed, DropIn, Mapped, Request, blank, dedup_key, links, list};
+use crate::intake::{Addressed, DropIn, Mapped, Request, dedup_key, links, list};
 use crate::native::{or_default, severity};
 use crate::problem::FieldError;
 use domain::event::{Event, Format, Link};
@@ -197,7 +197,7 @@ fn one(event: Value, pointer: &str, header: &str, request: &Request<'_>) -> Resu
         links: links(data.links.iter().map(|link| (link.href.as_str(), link.text.as_str()))),
         details,
         public: data.public,
-        ..blank(Format::CloudEvents, &source)
+        ..Event::blank(Format::CloudEvents, &source)
     };
     let mut names: Vec<String> = data.tenant_ids.iter().flat_map(|name| list(name)).collect();
     if data.platform {

@@ -4,7 +4,7 @@
 //! ALARM opens, OK resolves, INSUFFICIENT_DATA is a note. A JSON object in the alarm's description says type, tenant, component,
 //! region and severity; any other description is the message. One change of state that comes both ways is one event.
 
-use crate::intake::{Addressed, Content, DropIn, Mapped, Request, blank, dedup_key, event_type, listed, worded};
+use crate::intake::{Addressed, Content, DropIn, Mapped, Request, dedup_key, event_type, listed, worded};
 use crate::native::{or_default, severity};
 use crate::problem::FieldError;
 use crate::queue::Note;
@@ -173,7 +173,7 @@ fn map(alarm: Alarm, request: &Request<'_>) -> Mapped {
             message: format!("CloudWatch has no data for this alarm. {reason}"),
             tell: false,
         };
-        Mapped { content: Content::Note(note), ..Mapped::event(blank(Format::CloudWatch, SOURCE), whose) }
+        Mapped { content: Content::Note(note), ..Mapped::event(Event::blank(Format::CloudWatch, SOURCE), whose) }
     } else {
         let (severity, severity_given) = severity(worded(&said, "severity"));
         let own_words = alarm.description.clone().filter(|text| !described && !text.trim().is_empty());
@@ -196,7 +196,7 @@ fn map(alarm: Alarm, request: &Request<'_>) -> Mapped {
             // When it came out of the alarm says nothing about when it began.
             starts_at: at.filter(|_| alarm.state == State::Alarm),
             details,
-            ..blank(Format::CloudWatch, SOURCE)
+            ..Event::blank(Format::CloudWatch, SOURCE)
         };
         Mapped::event(event, whose)
     };

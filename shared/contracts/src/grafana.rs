@@ -4,7 +4,7 @@
 //! It can sign what it sends: the hexadecimal HMAC-SHA256 of the body, or of `timestamp:body` where a timestamp header is
 //! configured (grafana/grafana#100960). The key is the token itself, so that there is one secret to keep.
 
-use crate::intake::{DropIn, Mapped, Request, blank, links};
+use crate::intake::{DropIn, Mapped, Request, links};
 use crate::problem::FieldError;
 use domain::event::{Event, Format};
 use hmac::{Hmac, KeyInit, Mac};
@@ -36,7 +36,7 @@ fn first(alert: &Map<String, Value>) -> Event {
         measurements: values.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect(),
         message: alert.get("valueString").and_then(Value::as_str).unwrap_or_default().to_owned(),
         links: links(pages),
-        ..blank(Format::Grafana, "grafana")
+        ..Event::blank(Format::Grafana, "grafana")
     }
 }
 

@@ -112,6 +112,9 @@ pub struct SettingsBody {
     /// Read only: the number in the ETag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// Read only: what these settings cannot do, after a write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lint: Option<serde_json::Value>,
 }
 
 fn default_window() -> u64 {
@@ -214,6 +217,9 @@ pub struct RecipientBody {
     /// Read only: the number in the ETag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// Read only: what these settings cannot do, after a write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lint: Option<serde_json::Value>,
 }
 
 /// `/v1/tenants/{t}/integrations`
@@ -265,6 +271,9 @@ pub struct IntegrationBody {
     /// Read only: the number in the ETag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// Read only: what these settings cannot do, after a write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lint: Option<serde_json::Value>,
 }
 
 /// Why an integration is disabled.

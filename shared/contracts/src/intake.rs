@@ -2,9 +2,8 @@
 
 use crate::problem::FieldError;
 use crate::queue::Note;
-use domain::event::{DEDUP_KEY_MAX, Event, Format, Link};
+use domain::event::{DEDUP_KEY_MAX, Event, Link};
 use domain::ids::TenantId;
-use domain::vocabulary::Severity;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -178,35 +177,6 @@ pub fn worded<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str>
 pub fn links<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Link> {
     let secure = given.into_iter().filter(|(href, _)| href.starts_with("https://"));
     secure.map(|(href, text)| Link { href: href.to_owned(), text: text.to_owned() }).collect()
-}
-
-/// An event of a format, before its own fields are filled in: nothing is public that the source did not say so.
-#[must_use]
-pub fn blank(format: Format, source: &str) -> Event {
-    Event {
-        format,
-        source: source.to_owned(),
-        event_type: String::new(),
-        dedup_key: String::new(),
-        severity: Severity::Error,
-        severity_given: None,
-        title: String::new(),
-        message: String::new(),
-        public_title: None,
-        public_message: None,
-        status: None,
-        tenant_ids: Vec::new(),
-        platform: false,
-        components: Vec::new(),
-        regions: Vec::new(),
-        starts_at: None,
-        measurements: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        links: Vec::new(),
-        details: Map::new(),
-        public: None,
-        cut: Vec::new(),
-    }
 }
 
 /// A dedup key of at most the longest length; a longer one is told apart by its hash.

@@ -3,7 +3,7 @@
 //! The alias is the dedup key. What comes after the creation names alias or id and nothing else, so intake remembers whose an
 //! alias is. Errors are the original's: 400 for what is no JSON, 422 with a text for each field.
 
-use crate::intake::{Addressed, Defaults, Mapped, Request, blank, event_type, list, listed, worded};
+use crate::intake::{Addressed, Defaults, Mapped, Request, event_type, list, listed, worded};
 use crate::native::or_default;
 use crate::queue::Note;
 use domain::event::{DEDUP_KEY_MAX, Event, Format};
@@ -112,7 +112,7 @@ pub fn create(
         components: or_default(list(worded(&details, "component").unwrap_or_default()), &defaults.components),
         regions: or_default(list(worded(&details, "region").unwrap_or_default()), &defaults.regions),
         details: body.clone(),
-        ..blank(Format::Opsgenie, SOURCE)
+        ..Event::blank(Format::Opsgenie, SOURCE)
     };
     let whose = Addressed::read(listed(details.get("tenant")), defaults);
     Ok(Mapped { by_key: true, ..Mapped::event(event, whose) })

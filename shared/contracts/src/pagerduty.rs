@@ -3,7 +3,7 @@
 //! The routing key is one of our tokens; both have 32 characters. Acknowledge and resolve name nothing but the dedup key, so
 //! intake remembers whose a key is. Errors are texts that name the field, in the words of the original.
 
-use crate::intake::{Addressed, Defaults, Mapped, Request, blank, dedup_key, event_type, links, list, listed, worded};
+use crate::intake::{Addressed, Defaults, Mapped, Request, dedup_key, event_type, links, list, listed, worded};
 use crate::native::or_default;
 use crate::queue::Note;
 use domain::event::{DEDUP_KEY_MAX, Event, Format};
@@ -114,7 +114,7 @@ impl Enqueue {
             title: summary.to_owned(),
             links: linked(&self.body),
             details: details(self.body, &payload),
-            ..blank(Format::PagerDuty, SOURCE)
+            ..Event::blank(Format::PagerDuty, SOURCE)
         };
         Ok(Mapped::event(event, Addressed::read(listed(custom.get("tenant")), defaults)))
     }
@@ -165,7 +165,7 @@ fn trigger(
         starts_at: worded(&payload, "timestamp").and_then(|text| text.parse::<Timestamp>().ok()),
         links: linked(&body),
         details: details(body, &payload),
-        ..blank(Format::PagerDuty, SOURCE)
+        ..Event::blank(Format::PagerDuty, SOURCE)
     };
     let whose = Addressed::read(listed(custom.get("tenant")), defaults);
     Ok(Mapped { by_key: true, ..Mapped::event(event, whose) })

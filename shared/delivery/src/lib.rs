@@ -343,12 +343,9 @@ fn undelivered(delivery: &Delivery, cause: &str, now: Timestamp) -> Option<Incid
     labels.insert("destination".to_owned(), delivery.destination.clone());
     labels.insert("incident_id".to_owned(), alert.incident_id.to_string());
     let event = Event {
-        format: Format::Native,
-        source: "tocsin".to_owned(),
         event_type: UNDELIVERED.to_owned(),
         dedup_key: format!("{}:{}:{channel}", alert.incident_id, delivery.destination),
         severity: Severity::Critical,
-        severity_given: None,
         title: format!("Not delivered by {}: {}", channel.title(), alert.title),
         message: format!(
             "The critical alert \"{}\" ({}) could not be delivered to {} by {}: {cause}. You are told instead.",
@@ -357,20 +354,10 @@ fn undelivered(delivery: &Delivery, cause: &str, now: Timestamp) -> Option<Incid
             delivery.destination,
             channel.title()
         ),
-        public_title: None,
-        public_message: None,
-        status: None,
         tenant_ids: vec![alert.tenant.clone()],
-        platform: false,
-        components: Vec::new(),
-        regions: Vec::new(),
-        starts_at: None,
-        measurements: BTreeMap::new(),
         labels,
-        links: Vec::new(),
-        details: serde_json::Map::new(),
         public: Some(false),
-        cut: Vec::new(),
+        ..Event::blank(Format::Native, "tocsin")
     };
     let update = alert.update.to_string();
     let parts = [alert.incident_id.as_str(), alert.tenant.as_str(), &update, &delivery.destination, channel.as_str()];

@@ -126,6 +126,35 @@ pub struct Event {
 }
 
 impl Event {
+    /// An event that says nothing yet; nothing is public that its source did not say so.
+    #[must_use]
+    pub fn blank(format: Format, source: &str) -> Self {
+        Self {
+            format,
+            source: source.to_owned(),
+            event_type: String::new(),
+            dedup_key: String::new(),
+            severity: Severity::Error,
+            severity_given: None,
+            title: String::new(),
+            message: String::new(),
+            public_title: None,
+            public_message: None,
+            status: None,
+            tenant_ids: Vec::new(),
+            platform: false,
+            components: Vec::new(),
+            regions: Vec::new(),
+            starts_at: None,
+            measurements: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            links: Vec::new(),
+            details: Map::new(),
+            public: None,
+            cut: Vec::new(),
+        }
+    }
+
     /// Cuts what is longer than the caps and records which fields were cut.
     #[must_use]
     pub fn capped(mut self) -> Self {

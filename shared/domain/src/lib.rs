@@ -14,6 +14,7 @@
 //! | [`tenant`] | settings, recipients, integrations and the facts compiled from them |
 //! | [`plan`] | who is told on which channel, and why the others are not |
 //! | [`reason`] | the closed list of reasons, each with its sentence and its setting |
+//! | [`lint`] | what a tenant's settings cannot do although they look as if they could |
 //! | [`alert`] | what a recipient is told, in neutral form |
 //! | [`attempt`] | what follows an attempt: done, again at, given up |
 //! | [`delivery`] | what a delivery row says, and who may send now |
@@ -26,6 +27,7 @@ pub mod delivery;
 pub mod event;
 pub mod ids;
 pub mod incident;
+pub mod lint;
 pub mod plan;
 pub mod policy;
 pub mod reason;

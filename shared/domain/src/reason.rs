@@ -1,6 +1,8 @@
 //! Why somebody was not told, or not yet: a closed list. Every reason has a sentence for a tenant admin and the setting
 //! that would change it. There is no free text: a new case is a new entry here, with its test.
 
+use crate::ids::RecipientId;
+use crate::vocabulary::Category;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -131,6 +133,25 @@ reasons! {
 }
 
 impl Reason {
+    /// [`Reason::setting`] spelled for a category and a destination, which may be empty.
+    #[must_use]
+    pub fn setting_of(self, category: Option<Category>, destination: &str) -> String {
+        let mut setting = self.setting().to_owned();
+        if let Some(category) = category {
+            setting = setting.replace("<category>", category.as_str());
+        }
+        if !destination.is_empty() {
+            // A sentence that names both lists means the one that the destination is in.
+            let other = if destination.starts_with(RecipientId::PREFIX) {
+                " or integrations.<id>.audiences"
+            } else {
+                "recipients.<id>.roles or "
+            };
+            setting = setting.replace(other, "").replace("<id>", destination);
+        }
+        setting
+    }
+
     /// The reason of a word in JSON.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {

@@ -104,6 +104,19 @@ words!(
     }
 );
 
+impl ChannelClass {
+    /// The class's name in a sentence.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Email => "e-mail",
+            Self::Sms => "SMS",
+            Self::Chat => "Slack or Teams",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
 impl Channel {
     /// The class that matrix, plans and ticks know this channel by.
     #[must_use]

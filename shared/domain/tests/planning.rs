@@ -509,3 +509,61 @@ fn a_decision_reads_as_it_was_written() {
     assert_eq!(decision.outcome, Outcome::Skip { reason: Reason::OptedOut, by: None });
     assert_eq!(serde_json::to_string(&decision).unwrap(), text);
 }
+
+/// The codes of the findings, each with its channel.
+fn found(settings: &Settings, to: &[Destination]) -> Vec<(String, Option<ChannelClass>)> {
+    let findings = domain::lint::lint(settings, to, &POLICY, now());
+    for finding in &findings {
+        assert!(
+            !finding.sentence.is_empty() && !finding.mend.is_empty() && !finding.setting.contains('<'),
+            "{finding:?}"
+        );
+    }
+    findings.into_iter().map(|finding| (finding.code.to_owned(), finding.channel)).collect()
+}
+
+fn only(category: Category, channels: &[ChannelClass]) -> Settings {
+    let mut settings = settings();
+    for (other, chosen) in &mut settings.categories {
+        chosen.enabled = *other == category;
+        chosen.channels = channels.iter().copied().collect();
+    }
+    settings
+}
+
+#[test]
+fn settings_that_reach_somebody_have_no_findings() {
+    let email = only(Infrastructure, &[ChannelClass::Email, ChannelClass::Sms]);
+    assert_eq!(found(&email, &[to(person("a", OrgAdmin))]), []);
+    assert_eq!(found(&email, &[to(person("a", OrgAdmin)), to(person("bb", TechDevops))]), []);
+}
+
+#[test]
+fn what_is_on_and_reaches_nobody_is_found_with_its_mend() {
+    let code = |code: &str, channel| (code.to_owned(), channel);
+    let on = only(Billing, &[ChannelClass::Email]);
+    assert_eq!(found(&on, &[]), [code("category_unreachable", None)]);
+    let wrong = found(&on, &[to(person("a", TechDevops))]);
+    assert_eq!(wrong, [code("category_unreachable", None), code("destination_silent", None)]);
+
+    let sms = only(Infrastructure, &[ChannelClass::Email, ChannelClass::Sms]);
+    let unconfirmed = Recipient { phone_confirmed: false, ..person("a", OrgAdmin) };
+    let channel = Some(ChannelClass::Sms);
+    let both = [code("channel_unreachable", channel), code("contact_unconfirmed", channel)];
+    assert_eq!(found(&sms, &[to(unconfirmed)]), both);
+    let small = Settings { plan: "starter".into(), ..sms };
+    assert_eq!(found(&small, &[to(person("a", OrgAdmin))]), [code("plan_excludes_channel", channel)]);
+
+    let hook = only(Infrastructure, &[ChannelClass::Webhook]);
+    let gone = Integration {
+        disabled: Some(Disabled { at: now(), cause: "http_410".into() }),
+        ..endpoint("h", Channel::Webhook, TechDevops)
+    };
+    let expected = [code("category_unreachable", None), code("endpoint_disabled", Some(ChannelClass::Webhook))];
+    assert_eq!(found(&hook, &[at(gone)]), expected);
+
+    let mut off = settings();
+    off.categories.values_mut().for_each(|chosen| chosen.enabled = false);
+    let findings = domain::lint::lint(&off, &[], &POLICY, now());
+    assert_eq!(findings.iter().map(|finding| finding.code).collect::<Vec<_>>(), ["nothing_is_on"]);
+}

@@ -133,6 +133,7 @@ pub(crate) fn body_of(integration: &Integration, now: Timestamp) -> IntegrationB
         enabled: Some(integration.disabled.is_none()),
         disabled: integration.disabled.as_ref().map(|why| DisabledBody { at: why.at, cause: why.cause.clone() }),
         version: Some(integration.version),
+        lint: None,
     }
 }
 

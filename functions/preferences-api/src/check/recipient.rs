@@ -100,6 +100,7 @@ pub(crate) fn body_of(recipient: &Recipient) -> RecipientBody {
         dnd: recipient.dnd,
         sms_consent: recipient.sms_consent,
         version: Some(recipient.version),
+        lint: None,
     }
 }
 

@@ -262,6 +262,7 @@ pub(crate) fn body_of(settings: &Settings) -> SettingsBody {
             content: Some(content.to_owned()),
         },
         version: Some(settings.version),
+        lint: None,
     }
 }
 

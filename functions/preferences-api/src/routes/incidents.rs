@@ -317,19 +317,7 @@ pub(super) fn attempt(attempt: &Attempt) -> AttemptView {
 
 /// A reason with its sentence, and its setting spelled for this category and destination.
 pub(super) fn explained(reason: Reason, category: Option<Category>, destination: &str) -> ReasonView {
-    let mut setting = reason.setting().to_owned();
-    if let Some(category) = category {
-        setting = setting.replace("<category>", category.as_str());
-    }
-    if !destination.is_empty() {
-        // A sentence that names both lists means the one that the destination is in.
-        let other = if destination.starts_with("rcp_") {
-            " or integrations.<id>.audiences"
-        } else {
-            "recipients.<id>.roles or "
-        };
-        setting = setting.replace(other, "").replace("<id>", destination);
-    }
+    let setting = reason.setting_of(category, destination);
     ReasonView { reason: reason.to_string(), sentence: reason.sentence().to_owned(), setting }
 }
 

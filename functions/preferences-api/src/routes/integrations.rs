@@ -1,7 +1,7 @@
 //! Slack, Teams and webhook destinations of a tenant. URL and secret are sealed here and never shown again.
 
 use super::recipients::within_plan;
-use super::{save, settings_of};
+use super::{lint, save, settings_of};
 use crate::App;
 use crate::access::{self, Limited, MANAGE, READ, answer, based_on, created, tagged};
 use crate::check::integration as check;
@@ -74,7 +74,9 @@ pub(crate) async fn create(
         id,
     };
     store(&app, &caller, &tenant, &integration, "integration.created").await?;
-    let shown = IntegrationBody { secret: secret.map(Private::new), ..check::body_of(&integration, clock::now()) };
+    let lint = lint::after_write(&app, &tenant).await;
+    let shown =
+        IntegrationBody { secret: secret.map(Private::new), lint, ..check::body_of(&integration, clock::now()) };
     Ok(created("integrations", integration.id.as_str(), 1, &shown))
 }
 
@@ -147,7 +149,8 @@ async fn write(
     }
     next.old_secret = next.old_secret.filter(|old| old.until > now);
     store(app, caller, &tenant, &next, "integration.updated").await?;
-    Ok(tagged(StatusCode::OK, next.version, &check::body_of(&next, now)))
+    let lint = lint::after_write(app, &tenant).await;
+    Ok(tagged(StatusCode::OK, next.version, &IntegrationBody { lint, ..check::body_of(&next, now) }))
 }
 
 /// `POST /v1/tenants/{tenant}/integrations/{id}/secret`: a new secret, shown once. The one before signs beside it for 24

@@ -3,6 +3,7 @@
 pub(crate) mod explain;
 pub(crate) mod incidents;
 pub(crate) mod integrations;
+pub(crate) mod lint;
 pub(crate) mod recipients;
 pub(crate) mod settings;
 pub(crate) mod tokens;

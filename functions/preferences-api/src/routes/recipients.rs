@@ -1,6 +1,6 @@
 //! The people of a tenant.
 
-use super::{save, settings_of};
+use super::{lint, save, settings_of};
 use crate::App;
 use crate::access::{self, Limited, MANAGE, READ, answer, based_on, created, tagged};
 use crate::check::recipient as check;
@@ -47,7 +47,8 @@ pub(crate) async fn create(
     within_plan(known, most, &settings.plan, "recipients")?;
     let recipient = Recipient { version: 1, ..recipient };
     store(&app, &caller, &tenant, &recipient, "recipient.created").await?;
-    Ok(created("recipients", id.as_str(), 1, &check::body_of(&recipient)))
+    let lint = lint::after_write(&app, &tenant).await;
+    Ok(created("recipients", id.as_str(), 1, &RecipientBody { lint, ..check::body_of(&recipient) }))
 }
 
 /// 422 `plan_limit` where the plan has no room for another.
@@ -106,7 +107,8 @@ async fn write(
     let next = check::recipient(Some(&before), &before.id, &body, caller.has(PLATFORM_ADMIN));
     let next = Recipient { version: before.version + 1, ..next.map_err(Problem::fields)? };
     store(app, caller, &tenant, &next, "recipient.updated").await?;
-    Ok(tagged(StatusCode::OK, next.version, &check::body_of(&next)))
+    let lint = lint::after_write(app, &tenant).await;
+    Ok(tagged(StatusCode::OK, next.version, &RecipientBody { lint, ..check::body_of(&next) }))
 }
 
 /// `DELETE /v1/tenants/{tenant}/recipients/{id}`

@@ -1,6 +1,6 @@
 //! A tenant and its settings.
 
-use super::{audit, save, settings_of};
+use super::{audit, lint, save, settings_of};
 use crate::App;
 use crate::access::{self, Limited, MANAGE, READ, based_on, tagged};
 use crate::check::settings as check;
@@ -59,7 +59,8 @@ pub(crate) async fn put_tenant(
             Saved::Outdated => {}
             saved => {
                 access::saved(Ok(saved))?;
-                return Ok(tagged(status, next.version, &check::body_of(&next)));
+                let lint = lint::after_write(&app, &tenant).await;
+                return Ok(tagged(status, next.version, &SettingsBody { lint, ..check::body_of(&next) }));
             }
         }
     }
@@ -114,5 +115,6 @@ async fn write(
     let next = Settings { version: before.version + 1, ..next };
     let setting = Setting::Settings(Box::new(next.clone()));
     save(app, caller, &tenant, setting, "settings.updated", tenant.as_str()).await?;
-    Ok(tagged(StatusCode::OK, next.version, &check::body_of(&next)))
+    let lint = lint::after_write(app, &tenant).await;
+    Ok(tagged(StatusCode::OK, next.version, &SettingsBody { lint, ..check::body_of(&next) }))
 }

@@ -1,0 +1,47 @@
+//! What a tenant's settings cannot do although they look as if they could.
+
+use super::settings_of;
+use crate::App;
+use crate::access::{self, READ, answer};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use domain::ids::TenantId;
+use domain::lint::Finding;
+use domain::tenant::Destination;
+use domain::vocabulary::Category;
+use runtime::clock;
+use runtime::http::{Caller, Problem};
+use serde_json::{Value, json};
+use store::StoreError;
+
+/// `GET /v1/tenants/{tenant}/lint`
+pub(crate) async fn read(
+    State(app): State<App>,
+    caller: Caller,
+    Path(path): Path<String>,
+) -> Result<Response, Problem> {
+    let tenant = access::tenant(&caller, &path, READ)?;
+    settings_of(&app, &tenant).await?;
+    let findings = findings(&app, &tenant).await.map_err(access::table)?;
+    Ok(answer(StatusCode::OK, &json!({"lint": findings})))
+}
+
+/// The findings for the answer of a write. The write is done: a table that does not answer now takes nothing back.
+pub(crate) async fn after_write(app: &App, tenant: &TenantId) -> Option<Value> {
+    match findings(app, tenant).await {
+        Ok(findings) => serde_json::to_value(findings).ok(),
+        Err(error) => {
+            tracing::warn!(%error, "the settings were saved and could not be read again");
+            None
+        }
+    }
+}
+
+async fn findings(app: &App, tenant: &TenantId) -> Result<Vec<Finding>, StoreError> {
+    // What routing reads; every category's chunks hold the same settings and destinations.
+    let Some(subscriber) = app.table.subscriber(tenant, Category::Infrastructure).await? else { return Ok(Vec::new()) };
+    let destinations: Vec<Destination> =
+        subscriber.destinations.into_iter().map(|(_, destination)| destination).collect();
+    Ok(domain::lint::lint(&subscriber.settings, &destinations, &app.policy, clock::now()))
+}

@@ -1,0 +1,238 @@
+//! What a tenant's settings cannot do although they look as if they could: each finding with its mend.
+//!
+//! It asks the plan itself, with a critical incident of each category that is about everything, so that it cannot say what
+//! routing does not do.
+
+use crate::classification::Included;
+use crate::event::{Event, Format};
+use crate::ids::Scope;
+use crate::incident::imagined;
+use crate::plan::{Asked, Decision, Outcome, Told, plan};
+use crate::policy::Policy;
+use crate::reason::Reason;
+use crate::tenant::{Destination, Settings};
+use crate::vocabulary::{Category, Channel, ChannelClass, Kind, Severity};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One thing that does not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// `nothing_is_on`, `category_unreachable`, `channel_unreachable`, `destination_silent`, or the reason that stops one
+    /// destination on one channel.
+    pub code: &'static str,
+    /// What is so.
+    pub sentence: String,
+    /// What to do about it.
+    pub mend: String,
+    /// The setting.
+    pub setting: String,
+    /// The category that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
+    /// The channel that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<ChannelClass>,
+    /// The recipient or integration that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+}
+
+/// Everything that a tenant should know of its settings; empty where all that is switched on can reach somebody.
+#[must_use]
+pub fn lint(settings: &Settings, destinations: &[Destination], policy: &Policy, now: Timestamp) -> Vec<Finding> {
+    let on: Vec<Category> = Category::ALL.iter().copied().filter(|category| is_on(settings, *category)).collect();
+    if on.is_empty() {
+        return vec![Finding {
+            code: "nothing_is_on",
+            sentence: "No category is switched on: nobody is told of anything.".to_owned(),
+            mend: "Switch on the categories that you want to hear of.".to_owned(),
+            setting: "settings.categories".to_owned(),
+            category: None,
+            channel: None,
+            destination: None,
+        }];
+    }
+    let mut findings = Vec::new();
+    let mut decided: Vec<Decision> = Vec::new();
+    for category in on {
+        let decisions = would(settings, destinations, policy, category, now);
+        findings.extend(of_category(settings, policy, category, &decisions));
+        decided.extend(decisions);
+    }
+    findings.extend(of_destinations(destinations, &decided));
+    findings
+}
+
+fn is_on(settings: &Settings, category: Category) -> bool {
+    settings.categories.get(&category).is_some_and(|chosen| chosen.enabled)
+}
+
+/// The decisions on the worst incident that a category can have: nothing but the settings stops it.
+fn would(
+    settings: &Settings,
+    destinations: &[Destination],
+    policy: &Policy,
+    category: Category,
+    now: Timestamp,
+) -> Vec<Decision> {
+    let blank = Event::blank(Format::Native, "lint");
+    let event = Event { event_type: "lint".to_owned(), severity: Severity::Critical, ..blank };
+    let included = Included {
+        category: Some(category),
+        kind: Kind::Incident,
+        rule: "lint".to_owned(),
+        public: false,
+        public_sentence: String::new(),
+        low_balance: category == Category::Billing,
+        warnings: Vec::new(),
+    };
+    let (incident, update) = imagined(&event, &included, &Scope::Tenant(settings.tenant.clone()), now);
+    plan(&Asked {
+        incident: &incident,
+        updates: std::slice::from_ref(&update),
+        settings,
+        destinations,
+        told: &Told::default(),
+        policy,
+        now,
+    })
+}
+
+fn is_told(decision: &Decision) -> bool {
+    !matches!(decision.outcome, Outcome::Skip { .. })
+}
+
+/// The reason that stops most of these, where one does; roles that the matrix leaves out are as they should be.
+fn usual(decisions: &[&Decision]) -> Option<Reason> {
+    let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
+    for decision in decisions {
+        if let Outcome::Skip { reason, .. } = decision.outcome
+            && reason != Reason::RoleNotInMatrix
+        {
+            *counts.entry(reason).or_default() += 1;
+        }
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(reason, _)| reason)
+}
+
+fn of_category(settings: &Settings, policy: &Policy, category: Category, decisions: &[Decision]) -> Vec<Finding> {
+    let title = category.title();
+    let all: Vec<&Decision> = decisions.iter().collect();
+    if !decisions.iter().any(is_told) {
+        let usual = usual(&all);
+        return vec![Finding {
+            code: "category_unreachable",
+            sentence: format!("{title} is on, but nobody can receive it."),
+            mend: match usual {
+                Some(reason) => format!("{} Most are stopped by that.", reason.sentence()),
+                None => "Add a recipient or an integration with a role that gets this category.".to_owned(),
+            },
+            setting: setting(usual.unwrap_or(Reason::RoleNotInMatrix), category),
+            category: Some(category),
+            channel: None,
+            destination: None,
+        }];
+    }
+    let ticked = settings.categories.get(&category).map(|chosen| chosen.channels.clone()).unwrap_or_default();
+    let included = policy.plans.get(&settings.plan).map(|plan| plan.channels.clone()).unwrap_or_default();
+    let mut findings = Vec::new();
+    for class in ticked {
+        let of_class: Vec<&Decision> = decisions.iter().filter(|decision| decision.channel.class() == class).collect();
+        if of_class.iter().any(|decision| is_told(decision)) {
+            continue;
+        }
+        let channel = class.title();
+        let (mend, by) = if included.contains(&class) {
+            match usual(&of_class) {
+                Some(reason) => (format!("{} Mend that, or untick {channel}.", reason.sentence()), reason),
+                None => (format!("Add somebody who gets {title} by {channel}, or untick it."), Reason::RoleNotInMatrix),
+            }
+        } else {
+            (
+                format!("The plan {} has no {channel}; untick it, or ask for a larger plan.", settings.plan),
+                Reason::PlanExcludesChannel,
+            )
+        };
+        findings.push(Finding {
+            code: if included.contains(&class) { "channel_unreachable" } else { Reason::PlanExcludesChannel.as_str() },
+            sentence: format!("{channel} is ticked for {title}, but nobody gets it that way."),
+            mend,
+            setting: setting(by, category),
+            category: Some(category),
+            channel: Some(class),
+            destination: None,
+        });
+    }
+    findings
+}
+
+/// Where a category's finding is mended: a setting of no single destination is in the lists of them.
+fn setting(reason: Reason, category: Category) -> String {
+    let setting = reason.setting_of(Some(category), "");
+    if setting.contains("<id>") { "recipients and integrations".to_owned() } else { setting }
+}
+
+/// What stops one destination on one channel whatever the category, and destinations that nothing ever reaches.
+fn of_destinations(destinations: &[Destination], decided: &[Decision]) -> Vec<Finding> {
+    const OWN: [Reason; 9] = [
+        Reason::ContactUnconfirmed,
+        Reason::DomainNotAllowed,
+        Reason::Dnd,
+        Reason::OptedOut,
+        Reason::EndpointDisabled,
+        Reason::PlanLimit,
+        Reason::SuppressedBounce,
+        Reason::SuppressedComplaint,
+        Reason::ComplianceUnconfirmed,
+    ];
+    let mut findings = Vec::new();
+    for destination in destinations {
+        let id = destination.id();
+        let own: Vec<&Decision> = decided.iter().filter(|decision| decision.destination == id).collect();
+        let stopped: BTreeSet<(Channel, Reason)> = own
+            .iter()
+            .filter_map(|decision| match decision.outcome {
+                Outcome::Skip { reason, .. } if OWN.contains(&reason) => Some((decision.channel, reason)),
+                _ => None,
+            })
+            .collect();
+        for (channel, reason) in &stopped {
+            findings.push(Finding {
+                code: reason.as_str(),
+                sentence: reason.sentence().to_owned(),
+                mend: mend(*reason).to_owned(),
+                setting: reason.setting_of(None, id),
+                category: None,
+                channel: Some(channel.class()),
+                destination: Some(id.to_owned()),
+            });
+        }
+        if stopped.is_empty() && !own.iter().any(|decision| is_told(decision)) {
+            let why = usual(&own).unwrap_or(Reason::RoleNotInMatrix);
+            findings.push(Finding {
+                code: "destination_silent",
+                sentence: "Nothing that is switched on ever reaches this destination.".to_owned(),
+                mend: format!("{} Change that, or remove the destination.", why.sentence()),
+                setting: why.setting_of(None, id).replace("<category>", "*"),
+                category: None,
+                channel: None,
+                destination: Some(id.to_owned()),
+            });
+        }
+    }
+    findings
+}
+
+fn mend(reason: Reason) -> &'static str {
+    match reason {
+        Reason::ContactUnconfirmed => "Have the address or number confirmed; until then nothing is sent to it.",
+        Reason::DomainNotAllowed => "Put the domain on the list, or use an address of a domain that is on it.",
+        Reason::Dnd => "Record the consent, or take the number out.",
+        Reason::OptedOut => "Ask the recipient to subscribe again; nobody else can.",
+        Reason::EndpointDisabled => "Mend the endpoint, then enable the integration again.",
+        Reason::PlanLimit => "Remove others, or ask for a larger plan.",
+        _ => "Use another address or number.",
+    }
+}
