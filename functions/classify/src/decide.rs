@@ -4,7 +4,9 @@ use contracts::queue::{Body, IncidentReceived, Job, Note, Route, RoutingJob, VER
 use domain::classification::{Included, Verdict};
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IntegrationId, SHARDS, Scope, TenantId};
-use domain::incident::{Arrival, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_update};
+use domain::incident::{
+    Arrival, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_update, ended_before_it_began,
+};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::vocabulary::{Severity, Status};
@@ -23,6 +25,7 @@ pub(crate) struct Decided {
     pub(crate) head: Option<(Incident, u64)>,
     pub(crate) update: Option<Update>,
     pub(crate) key_before: Option<KeyState>,
+    pub(crate) key_alone: Option<(String, KeyState)>,
     pub(crate) seen: Option<Seen>,
 }
 
@@ -64,7 +67,13 @@ pub(crate) fn event(
     record.rule = Some(included.rule.clone());
     record.warnings.clone_from(&included.warnings);
     let step = advance(remembered.as_ref(), open, event, &included, arrival);
-    stepped(record, step, open, remembered, shards_per_job, arrival)
+    let alone = (step == Step::ResolveWithoutOpen).then(|| ended_before_it_began(event, remembered.as_ref(), arrival));
+    let key_before = remembered.clone();
+    let decided = stepped(record, step, open, remembered, shards_per_job, arrival);
+    match alone.flatten() {
+        Some(state) => Decided { key_alone: Some((arrival.key.to_owned(), state)), key_before, ..decided },
+        None => decided,
+    }
 }
 
 /// Somebody's words on an incident.
@@ -76,7 +85,7 @@ pub(crate) fn update(
     arrival: &Arrival<'_>,
     shards_per_job: u16,
 ) -> Decided {
-    let record = record_on(Some(incident), message, arrival.scope);
+    let record = record_on(Some(incident), &incident.title, message, arrival.scope);
     let step = advance_by_update(incident, status, words, arrival);
     stepped(record, step, Some(incident), Some(key_of(incident)), shards_per_job, arrival)
 }
@@ -89,13 +98,16 @@ pub(crate) fn note(
     arrival: &Arrival<'_>,
     shards_per_job: u16,
 ) -> Decided {
-    let record = record_on(open, message, arrival.scope);
+    // Its words are kept here even where nobody is told them.
+    let title =
+        if note.message.trim().is_empty() { open.map_or("", |incident| &incident.title) } else { &note.message };
+    let record = record_on(open, title, message, arrival.scope);
     let step = advance_by_note(open, note.status, &note.message, note.tell, arrival);
     stepped(record, step, open, open.map(key_of), shards_per_job, arrival)
 }
 
 /// The record of words on an incident, or on nothing.
-fn record_on(incident: Option<&Incident>, message: &IncidentReceived, scope: &Scope) -> EventRecord {
+fn record_on(incident: Option<&Incident>, title: &str, message: &IncidentReceived, scope: &Scope) -> EventRecord {
     EventRecord {
         event_id: message.event_id.clone(),
         scope: Some(scope.clone()),
@@ -107,7 +119,7 @@ fn record_on(incident: Option<&Incident>, message: &IncidentReceived, scope: &Sc
         incident_id: incident.map(|incident| incident.id.to_string()),
         update: None,
         event_type: incident.map_or("note", |incident| &incident.event_type).to_owned(),
-        title: incident.map(|incident| incident.title.clone()).unwrap_or_default(),
+        title: title.to_owned(),
         warnings: Vec::new(),
         jobs: Vec::new(),
     }
@@ -118,6 +130,7 @@ fn key_of(incident: &Incident) -> KeyState {
         incident_id: incident.id.clone(),
         open: incident.resolved_at.is_none(),
         source_started_at: incident.source_started_at,
+        as_of: incident.as_of,
     }
 }
 
@@ -155,7 +168,7 @@ fn untold(record: EventRecord) -> Decided {
         incident_id: None,
         event: Some(EventRecord { jobs: Vec::new(), ..record.clone() }),
     };
-    Decided { record, head: None, update: None, key_before: None, seen: Some(seen) }
+    Decided { record, head: None, update: None, key_before: None, key_alone: None, seen: Some(seen) }
 }
 
 fn stepped(
@@ -178,20 +191,20 @@ fn stepped(
                 incident_id: Some(incident.id.clone()),
                 event: None,
             });
-            Decided { record, head: Some((incident, before)), update: Some(update), key_before, seen }
+            Decided { record, head: Some((incident, before)), update: Some(update), key_before, key_alone: None, seen }
         }
         Step::Repeat(incident) => {
             record.incident_id = Some(incident.id.to_string());
             record.reason = Some(Reason::Repeat);
-            Decided { record, head: Some((*incident, before)), update: None, key_before, seen: None }
+            Decided { record, head: Some((*incident, before)), update: None, key_before, key_alone: None, seen: None }
         }
         Step::Stale => {
             record.reason = Some(Reason::Stale);
-            Decided { record, head: None, update: None, key_before: None, seen: None }
+            Decided { record, head: None, update: None, key_before: None, key_alone: None, seen: None }
         }
         Step::ResolveWithoutOpen => {
             record.reason = Some(Reason::ResolveWithoutOpen);
-            Decided { record, head: None, update: None, key_before: None, seen: None }
+            Decided { record, head: None, update: None, key_before: None, key_alone: None, seen: None }
         }
     }
 }

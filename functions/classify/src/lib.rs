@@ -57,18 +57,27 @@ impl QueueFunction for Classify {
 
     async fn handle(&self, message: IncidentReceived, _meta: &Meta) -> Result<(), Failure> {
         for _ in 0..RACES {
-            // Whoever's event cannot be placed is stored under no scope, so both places are looked at.
-            for scope in [message.scope.as_ref(), None] {
-                if let Some(record) = self.table.event(&message.event_id, scope).await.map_err(runtime::queue::table)? {
-                    return self.emit(&record).await;
-                }
+            if let Some(record) = self.recorded(&message, message.scope.as_ref()).await? {
+                return self.emit(&record).await;
             }
             let decided = self.decide(&message).await?;
+            // What cannot be placed is stored under no scope. Another tenant's part of the same event may stand there, and says
+            // nothing about this one.
+            if decided.record.scope != message.scope
+                && let Some(record) = self.recorded(&message, decided.record.scope.as_ref()).await?
+            {
+                return self.emit(&record).await;
+            }
             let change = Change {
                 record: &decided.record,
                 head: decided.head.as_ref().map(|(incident, before)| (incident, *before)),
                 update: decided.update.as_ref(),
                 key_before: decided.key_before.as_ref(),
+                key_alone: decided
+                    .key_alone
+                    .as_ref()
+                    .zip(decided.record.scope.as_ref())
+                    .map(|((key, state), scope)| (scope, key.as_str(), state)),
                 seen: decided.seen.as_ref(),
             };
             if self.table.record_change(&change).await.map_err(runtime::queue::table)? {
@@ -81,6 +90,14 @@ impl QueueFunction for Classify {
 }
 
 impl Classify {
+    async fn recorded(
+        &self,
+        message: &IncidentReceived,
+        scope: Option<&Scope>,
+    ) -> Result<Option<EventRecord>, Failure> {
+        self.table.event(&message.event_id, scope).await.map_err(runtime::queue::table)
+    }
+
     async fn decide(&self, message: &IncidentReceived) -> Result<Decided, Failure> {
         let trouble = match (&message.trouble, &message.scope) {
             (Some(reason), _) => Some(*reason),

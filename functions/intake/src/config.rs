@@ -11,5 +11,7 @@ runtime::config! {
         pub dead_letter_queue_url: String = "INTAKE_DEAD_LETTER_QUEUE_URL",
         /// Where accepted events go.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
+        /// Days that rows of incidents are kept.
+        pub retention_days: u32 = "RETENTION_DAYS",
     }
 }

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use contracts::intake::{Addressed, Content, DropIn, FORMATS, Mapped, Request};
+use contracts::intake::{Addressed, Content, DropIn, EVENTS_MAX, FORMATS, Mapped, Request};
 use contracts::problem::FieldError;
 use contracts::queue::Body;
 use contracts::{cloudevents, grafana};
@@ -15,6 +15,7 @@ use domain::classification::Verdict;
 use domain::event::{Event, TENANTS_MAX};
 use domain::ids::{EventId, Scope, TenantId};
 use domain::reason::Reason;
+use domain::vocabulary::Status;
 use runtime::http::{Caller, Correlation, Problem};
 use runtime::{clock, ids, metrics};
 use serde_json::json;
@@ -116,15 +117,16 @@ pub(crate) async fn take(
     let (mut messages, mut taken) = (Vec::new(), Vec::new());
     for entry in mapped {
         let (source, key) = entry.content.key();
-        let placed = match &entry.content {
+        let opens = matches!(&entry.content, Content::Event(event) if event.status != Some(Status::Resolved));
+        let mut placed = match &entry.content {
             Content::Event(event) => event_scopes(app, caller, event, &entry.whose),
-            Content::Note(_) if entry.by_key => {
-                let known = app.table.alias(&integration_id, source, key).await.map_err(unavailable)?;
-                by_key(caller, known)
-            }
             Content::Note(_) => scopes(caller, &entry.whose),
         };
-        if entry.by_key && matches!(entry.content, Content::Event(_)) {
+        if entry.by_key && !opens {
+            let known = app.table.alias(&integration_id, source, key).await.map_err(unavailable)?;
+            placed = with_known(caller, placed, known);
+        }
+        if entry.by_key && opens {
             // Before the event is queued: whoever is told 202 may resolve in the same second.
             let opened: Vec<Scope> = placed.iter().filter_map(|(scope, _)| scope.clone()).collect();
             app.table.remember_alias(&integration_id, source, key, &opened, at).await.map_err(unavailable)?;
@@ -138,6 +140,10 @@ pub(crate) async fn take(
         for (scope, trouble) in placed {
             messages.push(stamp.message(caller, scope, trouble, body.clone()));
         }
+    }
+    if messages.len() > EVENTS_MAX {
+        let detail = format!("these events make more than {EVENTS_MAX} messages, one a tenant; send fewer at once");
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, &detail));
     }
     send(app, messages).await?;
     metrics::count_by("IncidentAccepted", "format", format, u64::try_from(taken.len()).unwrap_or(0));
@@ -190,10 +196,14 @@ fn scopes(caller: &Caller, whose: &Addressed) -> Placed {
     scopes
 }
 
-/// For whom a note is that names nothing but a key: those for whom something was opened under it.
-fn by_key(caller: &Caller, known: Vec<Scope>) -> Placed {
-    let mine: Placed =
-        known.into_iter().filter(|scope| may_speak(caller, scope)).map(|scope| (Some(scope), None)).collect();
+/// For whom the end of something is, or a note on it: those for whom it was opened under its key, and those it names.
+fn with_known(caller: &Caller, placed: Placed, known: Vec<Scope>) -> Placed {
+    let mut all: Placed = placed.into_iter().filter(|(scope, _)| scope.is_some()).collect();
+    for scope in known.into_iter().filter(|scope| may_speak(caller, scope)) {
+        if !all.iter().any(|(named, _)| named.as_ref() == Some(&scope)) {
+            all.push((Some(scope), None));
+        }
+    }
     // Nothing was ever opened: recorded, and nobody is told.
-    if mine.is_empty() { vec![(None, Some(Reason::ResolveWithoutOpen))] } else { mine }
+    if all.is_empty() { vec![(None, Some(Reason::ResolveWithoutOpen))] } else { all }
 }

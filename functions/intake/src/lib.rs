@@ -49,7 +49,7 @@ impl HttpFunction for Intake {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table = Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS);
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
         Ok(Self {
             policy: Policy::embedded().map_err(StartError::new)?,
             table,

@@ -178,8 +178,8 @@ pub(crate) async fn request(
     };
     let mine = |record: &EventRecord| match &record.scope {
         Some(scope) => may_speak(&caller, scope),
-        // Nobody could tell whose it is; who holds the id of the request may hear that.
-        None => true,
+        // Nobody could tell whose it is: only who posts for everybody may ask.
+        None => caller.speaks_for_all(),
     };
     let mine: Vec<EventRecord> = records.into_iter().filter(mine).collect();
     let (Some((_, action)), Some(first)) = (named, mine.first()) else {

@@ -31,6 +31,7 @@ fn app() -> App {
             queue_url: url("intake"),
             dead_letter_queue_url: url("dead"),
             classify_queue_url: url("classify.fifo"),
+            retention_days: 1,
         },
     })
 }

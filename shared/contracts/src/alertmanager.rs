@@ -3,10 +3,10 @@
 //! `endsAt` is the zero time `0001-01-01T00:00:00Z` while an alert fires. Its 5xx are retried until the next group interval;
 //! its 4xx, 429 included, are dropped: whoever sheds load answers 503.
 
-use crate::intake::{Addressed, DropIn, Mapped, Request, event_type, links, list};
+use crate::intake::{Addressed, DropIn, EVENTS_MAX, Mapped, Request, event_type, links, list};
 use crate::native::{or_default, severity};
 use crate::problem::FieldError;
-use domain::event::{Event, Format};
+use domain::event::{Event, Format, shrink_details};
 use domain::vocabulary::Status;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -15,6 +15,11 @@ use std::collections::BTreeMap;
 
 /// Alertmanager's.
 pub const FORMAT: DropIn = DropIn { name: "alertmanager", parse };
+
+/// The event type that says that alerts were left out.
+const TRUNCATED: &str = "alerts.truncated";
+/// Most bytes of a notification's own fields, as JSON.
+const NOTIFICATION_MAX: usize = 8 * 1024;
 
 #[derive(Debug, Deserialize)]
 struct Payload {
@@ -67,7 +72,29 @@ pub(crate) fn notification(
         let detail = format!("must be \"{version}\" here; Alertmanager sends \"4\", Grafana \"1\": check the path");
         return Err(vec![FieldError::new("/version", detail)]);
     }
-    Ok(payload.alerts.iter().map(|alert| map(alert, &payload.rest, request, first)).collect())
+    if payload.alerts.len() > EVENTS_MAX {
+        return Err(vec![FieldError::new("/alerts", format!("must have at most {EVENTS_MAX} alerts; set max_alerts"))]);
+    }
+    // Kept with every alert, so it must be small.
+    let mut rest = payload.rest;
+    shrink_details(&mut rest, NOTIFICATION_MAX);
+    let mut mapped: Vec<Mapped> = payload.alerts.iter().map(|alert| map(alert, &rest, request, first)).collect();
+    let cut = rest.get("truncatedAlerts").and_then(Value::as_u64).filter(|cut| *cut > 0);
+    mapped.extend(cut.map(|cut| truncated(cut, &rest, first(&Map::new()))));
+    Ok(mapped)
+}
+
+/// Alerts that were cut off are alerts that nobody hears of: the operators are told, for no rule knows this type.
+fn truncated(cut: u64, payload: &Map<String, Value>, blank: Event) -> Mapped {
+    let group = payload.get("groupKey").and_then(Value::as_str).unwrap_or_default();
+    let event = Event {
+        event_type: TRUNCATED.to_owned(),
+        dedup_key: domain::ids::digest(&["truncated", group]),
+        title: format!("{cut} alerts of one group were cut off; raise max_alerts or group by more labels"),
+        details: payload.clone(),
+        ..blank
+    };
+    Mapped::event(event, Addressed::default())
 }
 
 fn map(
@@ -213,6 +240,16 @@ mod tests {
     fn another_version_is_refused_by_name() {
         let error = testing::parse(FORMAT, r#"{"version":"1","alerts":[]}"#, &Defaults::default()).unwrap_err();
         assert_eq!(error[0].pointer, "/version");
+    }
+
+    #[test]
+    fn alerts_that_were_cut_off_are_told_to_the_operators() {
+        let body = CAPTURED.replace("\"truncatedAlerts\":0", "\"truncatedAlerts\":7");
+        let defaults = Defaults { tenant_ids: vec![TenantId::parse("acme").unwrap()], ..Defaults::default() };
+        let mapped = testing::parse(FORMAT, &body, &defaults).unwrap();
+        let event = testing::event(&mapped[1]);
+        assert_eq!((mapped.len(), event.event_type.as_str(), &event.tenant_ids), (2, "alerts.truncated", &vec![]));
+        assert!(event.title.starts_with("7 alerts"));
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //! `type` is the event type, `subject` (else `data.dedup_key`, else `id`) the dedup key, `data` holds the other native fields;
 //! whatever else it holds is kept in the details. `source` and `id` together are the event's own name.
 
-use crate::intake::{Addressed, DropIn, Mapped, Request, dedup_key, links, list};
+use crate::intake::{Addressed, DropIn, EVENTS_MAX, Mapped, Request, dedup_key, links, list};
 use crate::native::{or_default, severity};
 use crate::problem::FieldError;
-use domain::event::{Event, Format, Link};
+use domain::event::{Event, Format, Link, NAME_MAX};
 use domain::vocabulary::Status;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -18,43 +19,67 @@ pub const FORMAT: DropIn = DropIn { name: "cloudevents", parse };
 /// The attributes that every event has.
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 
-/// What `data` may say; a field of another type is refused by name.
-#[derive(Debug, Default, Deserialize)]
+/// What `data` says in our words. What has one of our names and another shape is somebody else's, and is kept with the rest;
+/// but whom an event is about is never guessed.
+#[derive(Debug, Default)]
 struct Data {
-    #[serde(default)]
     title: Option<String>,
-    #[serde(default)]
     message: Option<String>,
-    #[serde(default)]
     dedup_key: Option<String>,
-    #[serde(default)]
     severity: Option<String>,
-    #[serde(default)]
     public_title: Option<String>,
-    #[serde(default)]
     public_message: Option<String>,
-    #[serde(default)]
     status: Option<Status>,
-    #[serde(default)]
-    tenant_ids: Vec<String>,
-    #[serde(default)]
-    platform: bool,
-    #[serde(default)]
+    tenants: Vec<String>,
     components: Vec<String>,
-    #[serde(default)]
     regions: Vec<String>,
-    #[serde(default)]
     starts_at: Option<Timestamp>,
-    #[serde(default)]
     measurements: BTreeMap<String, f64>,
-    #[serde(default)]
     labels: BTreeMap<String, String>,
-    #[serde(default)]
     links: Vec<Link>,
-    #[serde(default)]
     public: Option<bool>,
-    #[serde(flatten)]
     rest: Map<String, Value>,
+}
+
+/// Takes a field out where it has our shape.
+fn taken<T: DeserializeOwned>(data: &mut Map<String, Value>, name: &str) -> Option<T> {
+    let found = T::deserialize(data.get(name)?).ok()?;
+    data.remove(name);
+    Some(found)
+}
+
+impl Data {
+    fn read(mut data: Map<String, Value>) -> Result<Self, FieldError> {
+        let mut tenants = match data.remove("tenant_ids") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(given) => Vec::<String>::deserialize(given)
+                .map_err(|_| FieldError::new("/tenant_ids", "must be a list of tenant ids"))?,
+        };
+        match data.remove("platform") {
+            None | Some(Value::Null | Value::Bool(false)) => {}
+            Some(Value::Bool(true)) => tenants.push("*".to_owned()),
+            Some(_) => return Err(FieldError::new("/platform", "must be true or false")),
+        }
+        let data = &mut data;
+        Ok(Self {
+            title: taken(data, "title"),
+            message: taken(data, "message"),
+            dedup_key: taken(data, "dedup_key"),
+            severity: taken(data, "severity"),
+            public_title: taken(data, "public_title"),
+            public_message: taken(data, "public_message"),
+            status: taken(data, "status"),
+            tenants,
+            components: taken(data, "components").unwrap_or_default(),
+            regions: taken(data, "regions").unwrap_or_default(),
+            starts_at: taken(data, "starts_at"),
+            measurements: taken(data, "measurements").unwrap_or_default(),
+            labels: taken(data, "labels").unwrap_or_default(),
+            links: taken(data, "links").unwrap_or_default(),
+            public: taken(data, "public"),
+            rest: std::mem::take(data),
+        })
+    }
 }
 
 fn parse(request: &Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>> {
@@ -70,6 +95,12 @@ fn parse(request: &Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>> {
                     "must be an array of events: the content type says that it is a batch",
                 )]);
             };
+            if events.len() > EVENTS_MAX {
+                return Err(vec![FieldError::new(
+                    "",
+                    format!("must have at most {EVENTS_MAX} events; send smaller batches"),
+                )]);
+            }
             let (mut mapped, mut errors) = (Vec::new(), Vec::new());
             for (place, event) in events.into_iter().enumerate() {
                 match one(event, &format!("/{place}"), "", request) {
@@ -132,6 +163,15 @@ fn percent_decoded(value: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// A source as a name of ours; a longer one, such as a cloud's resource id, is told apart by its hash.
+fn named(source: &str) -> String {
+    if source.chars().count() <= NAME_MAX {
+        return source.to_owned();
+    }
+    let begin: String = source.chars().take(NAME_MAX - 33).collect();
+    format!("{begin}#{:.32}", domain::ids::digest(&[source]))
+}
+
 /// Maps one event, whose attributes stand at `pointer` or, in binary mode, in headers that begin with `header`.
 fn one(event: Value, pointer: &str, header: &str, request: &Request<'_>) -> Result<Mapped, Vec<FieldError>> {
     let Value::Object(mut event) = event else {
@@ -156,7 +196,7 @@ fn one(event: Value, pointer: &str, header: &str, request: &Request<'_>) -> Resu
     }
     let data = match event.remove("data") {
         None | Some(Value::Null) => Data::default(),
-        Some(Value::Object(data)) => match crate::problem::parse::<Data>(Value::Object(data).to_string().as_bytes()) {
+        Some(Value::Object(data)) => match Data::read(data) {
             Ok(data) => data,
             Err(error) => {
                 errors.push(FieldError::new(format!("{pointer}/data{}", error.pointer), error.detail));
@@ -180,7 +220,7 @@ fn one(event: Value, pointer: &str, header: &str, request: &Request<'_>) -> Resu
     let title = data.title.filter(|title| !title.trim().is_empty());
     let defaults = request.defaults;
     let normalised = Event {
-        event_type: event_type.clone(),
+        event_type: crate::intake::event_type(None, &event_type, request),
         dedup_key: dedup_key(&key),
         severity,
         severity_given,
@@ -197,12 +237,9 @@ fn one(event: Value, pointer: &str, header: &str, request: &Request<'_>) -> Resu
         links: links(data.links.iter().map(|link| (link.href.as_str(), link.text.as_str()))),
         details,
         public: data.public,
-        ..Event::blank(Format::CloudEvents, &source)
+        ..Event::blank(Format::CloudEvents, &named(&source))
     };
-    let mut names: Vec<String> = data.tenant_ids.iter().flat_map(|name| list(name)).collect();
-    if data.platform {
-        names.push("*".to_owned());
-    }
+    let names: Vec<String> = data.tenants.iter().flat_map(|name| list(name)).collect();
     Ok(Mapped::event(normalised, Addressed::read(names, defaults)).called(vec![source, id]))
 }
 
@@ -285,6 +322,11 @@ mod tests {
     #[test]
     fn wrong_fields_and_media_are_named() {
         let mut odd = event();
+        odd["data"]["severity"] = json!(3);
+        odd["data"]["status"] = json!("active");
+        let kept = post(STRUCTURED, &odd.to_string()).unwrap().remove(0);
+        let details = &testing::event(&kept).details;
+        assert_eq!((&details["severity"], &details["status"]), (&json!(3), &json!("active")), "somebody else's words");
         odd["data"]["tenant_ids"] = json!("acme");
         assert_eq!(post(STRUCTURED, &odd.to_string()).unwrap_err()[0].pointer, "/data/tenant_ids");
         assert_eq!(post(STRUCTURED, "[]").unwrap_err()[0].pointer, "");

@@ -94,6 +94,8 @@ struct Alarm {
     state: State,
     reason: Option<String>,
     at: Option<String>,
+    /// By a composite alarm's suppressor: EventBridge tells of the change all the same.
+    suppressed: bool,
     rest: Map<String, Value>,
 }
 
@@ -106,6 +108,7 @@ impl From<Notification> for Alarm {
             state: said.new_state_value,
             reason: said.new_state_reason,
             at: said.state_change_time,
+            suppressed: false,
             rest: said.rest,
         }
     }
@@ -113,6 +116,7 @@ impl From<Notification> for Alarm {
 
 impl From<Envelope> for Alarm {
     fn from(said: Envelope) -> Self {
+        let suppressed = said.detail.state.rest.get("actionsSuppressedBy").is_some_and(|by| !by.is_null());
         let mut rest = said.rest;
         rest.extend(said.detail.rest);
         rest.insert("state".to_owned(), Value::Object(said.detail.state.rest));
@@ -124,6 +128,7 @@ impl From<Envelope> for Alarm {
             state: said.detail.state.value,
             reason: said.detail.state.reason,
             at: said.detail.state.timestamp,
+            suppressed,
             rest,
         }
     }
@@ -165,12 +170,17 @@ fn map(alarm: Alarm, request: &Request<'_>) -> Mapped {
     };
     let reason = alarm.reason.clone().unwrap_or_default();
     let identity = at.map(|at| vec![key.clone(), state.to_owned(), at.to_string()]);
-    let mapped = if alarm.state == State::InsufficientData {
+    let mapped = if alarm.state == State::InsufficientData || (alarm.suppressed && alarm.state == State::Alarm) {
+        let why = if alarm.suppressed {
+            "The alarm's actions are suppressed."
+        } else {
+            "CloudWatch has no data for this alarm."
+        };
         let note = Note {
             source: SOURCE.to_owned(),
             dedup_key: key,
             status: None,
-            message: format!("CloudWatch has no data for this alarm. {reason}"),
+            message: format!("{why} {reason}"),
             tell: false,
         };
         Mapped { content: Content::Note(note), ..Mapped::event(Event::blank(Format::CloudWatch, SOURCE), whose) }
@@ -195,12 +205,14 @@ fn map(alarm: Alarm, request: &Request<'_>) -> Mapped {
             regions: or_default(listed(said.get("region")), &request.defaults.regions),
             // When it came out of the alarm says nothing about when it began.
             starts_at: at.filter(|_| alarm.state == State::Alarm),
+            as_of: at,
             details,
             ..Event::blank(Format::CloudWatch, SOURCE)
         };
         Mapped::event(event, whose)
     };
-    Mapped { identity, ..mapped }
+    // Whoever was told ALARM is told OK, whatever became of the description in between.
+    Mapped { identity, by_key: true, ..mapped }
 }
 
 #[cfg(test)]
@@ -264,6 +276,14 @@ mod tests {
         let note = testing::note(&silent);
         assert!(!note.tell && note.status.is_none());
         assert_eq!(silent.whose.tenant_ids.len(), 2);
+    }
+
+    #[test]
+    fn a_suppressed_alarm_is_a_note() {
+        let quiet = EVENT.replacen("\"state\":{", "\"state\":{\"actionsSuppressedBy\":\"WaitPeriod\",", 1);
+        assert!(!testing::note(&one(&quiet)).tell);
+        let over = quiet.replacen("\"value\":\"ALARM\"", "\"value\":\"OK\"", 1);
+        assert_eq!(testing::event(&one(&over)).status, Some(Status::Resolved), "an end is always told");
     }
 
     #[test]

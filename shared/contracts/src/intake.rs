@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+/// Most events of one request, and most messages that they become: what one invocation can queue.
+pub const EVENTS_MAX: usize = 2_000;
+
 /// What a token says for events that are silent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -123,6 +123,7 @@ pub fn parse(body: &[u8], defaults: &Defaults, new_key: &str) -> Result<Event, V
         components: or_default(body.components, &defaults.components),
         regions: or_default(body.regions, &defaults.regions),
         starts_at: body.starts_at,
+        as_of: None,
         measurements: body.measurements,
         labels: body.labels,
         links: body.links,

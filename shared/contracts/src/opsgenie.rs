@@ -125,7 +125,9 @@ pub fn create(
 pub fn act(action: Action, alias: &str, body: &[u8]) -> Result<Mapped, Refusal> {
     // Close and acknowledge may come without a body.
     let body = if body.iter().all(u8::is_ascii_whitespace) { Map::new() } else { object(body)? };
-    if alias.trim().is_empty() || alias.chars().count() > DEDUP_KEY_MAX {
+    // As at the creation.
+    let alias = alias.trim();
+    if alias.is_empty() || alias.chars().count() > DEDUP_KEY_MAX {
         return Err(refused("identifier", &format!("Identifier must have 1 to {DEDUP_KEY_MAX} characters.")));
     }
     let mut words = worded(&body, "note").unwrap_or_default().to_owned();

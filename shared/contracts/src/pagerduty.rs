@@ -148,7 +148,8 @@ fn trigger(
     let headers = std::collections::BTreeMap::new();
     let request = Request { body: &[], headers: &headers, defaults, known };
     let event = Event {
-        event_type: event_type(worded(&payload, "class"), EVENT, &request),
+        // A class is free text ("ping failure"), so it counts where a rule knows it.
+        event_type: event_type(None, worded(&payload, "class").unwrap_or(EVENT), &request),
         dedup_key: dedup_key(&key),
         severity: parsed.unwrap_or(Severity::Error),
         title,

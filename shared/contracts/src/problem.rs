@@ -48,15 +48,17 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, FieldError> {
     Ok(value)
 }
 
-/// serde_json quotes the offending string in `invalid type: string "…"` and `invalid value`; an address or a token must not
-/// come back that way.
+/// serde quotes what it met (`invalid type: string "…"`, "unknown variant `…`"); an address or a token must not come back
+/// that way. An unknown field is named: it is the sender's own spelling that has to be mended.
 fn without_values(message: &str) -> String {
-    match (message.find("string \""), message.rfind("\", expected")) {
-        (Some(from), Some(to)) if from < to => {
-            format!("{}string{}", message.get(..from).unwrap_or(""), message.get(to + 1..).unwrap_or(""))
+    for (begin, what) in
+        [("invalid type: ", "invalid type"), ("invalid value: ", "invalid value"), ("unknown variant ", "unknown word")]
+    {
+        if let (true, Some(expected)) = (message.starts_with(begin), message.rfind(", expected")) {
+            return format!("{what}{}", message.get(expected..).unwrap_or(""));
         }
-        _ => message.to_owned(),
     }
+    message.to_owned()
 }
 
 #[cfg(test)]
@@ -74,6 +76,11 @@ mod tests {
     fn an_error_names_the_place_and_not_the_value() {
         let error = parse::<Body>(br#"{"numbers":[1,"secret@example.com"]}"#).unwrap_err();
         assert_eq!(error.pointer, "/numbers/1");
+        assert_eq!(
+            without_values("unknown variant `+4915112345678`, expected one of `OK`"),
+            "unknown word, expected one of `OK`"
+        );
+        assert!(!parse::<Body>(br#"{"numbers":[4915112345678]}"#).unwrap_err().detail.contains("4915"));
         assert!(!error.detail.contains("secret"), "{}", error.detail);
         assert!(parse::<Body>(br#"{"numbrs":[]}"#).unwrap_err().detail.contains("unknown field"));
         assert_eq!(parse::<Body>(br#"{"numbers":["#).unwrap_err().pointer, "", "what is no JSON has no fields");

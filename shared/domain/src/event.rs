@@ -105,6 +105,9 @@ pub struct Event {
     /// When it began, by the source's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<Timestamp>,
+    /// When its source saw the state change, where the source says so: what it says later may overtake this on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
     /// Numbers that rules may look at.
     #[serde(default)]
     pub measurements: BTreeMap<String, f64>,
@@ -146,6 +149,7 @@ impl Event {
             components: Vec::new(),
             regions: Vec::new(),
             starts_at: None,
+            as_of: None,
             measurements: BTreeMap::new(),
             labels: BTreeMap::new(),
             links: Vec::new(),
@@ -225,17 +229,20 @@ pub fn cut_chars(text: &mut String, max: usize) -> bool {
     true
 }
 
-fn json_len(value: &impl Serialize) -> usize {
+fn json_len(value: &(impl Serialize + ?Sized)) -> usize {
     serde_json::to_vec(value).map_or(usize::MAX, |bytes| bytes.len())
 }
 
 /// Drops the largest entries first, so that the many small ones survive one huge one.
-fn shrink_details(details: &mut Map<String, Value>, max: usize) {
-    while json_len(details) > max {
-        let largest = details.iter().max_by_key(|(_, value)| json_len(value)).map(|(name, _)| name.clone());
-        match largest {
-            Some(name) => details.remove(&name),
-            None => return,
-        };
+pub fn shrink_details(details: &mut Map<String, Value>, max: usize) {
+    // Of an entry: its name and its value, the quotes, the colon and the comma.
+    let mut sizes: Vec<(usize, String)> =
+        details.iter().map(|(name, value)| (json_len(name) + json_len(value) + 2, name.clone())).collect();
+    let mut total: usize = 1 + sizes.iter().map(|(size, _)| size).sum::<usize>();
+    sizes.sort_unstable();
+    while total > max {
+        let Some((size, name)) = sizes.pop() else { return };
+        details.remove(&name);
+        total -= size;
     }
 }

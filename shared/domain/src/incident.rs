@@ -58,6 +58,9 @@ pub struct Incident {
     /// The source's `starts_at` as given; what makes a late repeat of a closed incident stale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_started_at: Option<Timestamp>,
+    /// The newest change of state that its source told of, where the source says when it saw them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
     /// When the last event on it was accepted.
     pub last_seen: Timestamp,
     /// When it was resolved.
@@ -169,6 +172,9 @@ pub struct KeyState {
     /// Its `starts_at` as the source gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_started_at: Option<Timestamp>,
+    /// The newest change of state that its source told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
 }
 
 /// Identity and time of the event at hand.
@@ -222,6 +228,8 @@ pub fn advance(
 ) -> Step {
     let asked = event.status;
     match open {
+        // What its source saw later is known already.
+        Some(incident) if event.as_of.is_some() && event.as_of < incident.as_of => Step::Stale,
         Some(incident) => {
             let status = next_status(incident.status, asked);
             let components = keep_if_silent(&incident.components, &event.components);
@@ -243,12 +251,13 @@ pub fn advance(
             } else if !same_set(&components, &incident.components) || !same_set(&regions, &incident.regions) {
                 Change::ScopeChanged
             } else {
-                return Step::Repeat(Box::new(repeated(incident, arrival)));
+                return Step::Repeat(Box::new(repeated(incident, event.as_of, arrival)));
             };
             let text = (event.title.clone(), event.message.clone());
             let (mut next, mut update) = updated(incident, change, status, severity, text, arrival);
             next.components.clone_from(&components);
             next.regions.clone_from(&regions);
+            next.as_of = incident.as_of.max(event.as_of);
             update.components = components;
             update.regions = regions;
             update.public_message = public_text(next.public, event, class).1;
@@ -312,13 +321,19 @@ pub fn advance_by_note(
     let Some(incident) = open else { return Step::ResolveWithoutOpen };
     let status = status.filter(|status| *status > incident.status);
     if status.is_some() || (tell && !message.trim().is_empty()) {
-        return advance_by_update(incident, status, message, arrival);
+        let mut step = advance_by_update(incident, status, message, arrival);
+        if let Step::Update(pair) = &mut step {
+            // Whoever types into a monitor does not write for the public; the status alone is shown.
+            pair.1.public_message.clear();
+        }
+        return step;
     }
-    Step::Repeat(Box::new(repeated(incident, arrival)))
+    Step::Repeat(Box::new(repeated(incident, None, arrival)))
 }
 
-fn repeated(incident: &Incident, arrival: &Arrival<'_>) -> Incident {
+fn repeated(incident: &Incident, as_of: Option<Timestamp>, arrival: &Arrival<'_>) -> Incident {
     let mut repeated = incident.clone();
+    repeated.as_of = incident.as_of.max(as_of);
     repeated.repeats += 1;
     repeated.version += 1;
     repeated.last_seen = arrival.accepted_at.max(incident.last_seen);
@@ -360,6 +375,7 @@ fn opened(event: &Event, class: &Included, arrival: &Arrival<'_>) -> (Incident, 
         public_title,
         started_at: event.starts_at.unwrap_or(arrival.accepted_at),
         source_started_at: event.starts_at,
+        as_of: event.as_of,
         last_seen: arrival.accepted_at,
         resolved_at: None,
         updates: 1,
@@ -480,10 +496,22 @@ fn public_text(public: bool, event: &Event, class: &Included) -> (String, String
 }
 
 fn is_stale(remembered: Option<&KeyState>, event: &Event) -> bool {
-    match remembered {
-        Some(key) => !key.open && event.starts_at.is_some() && key.source_started_at == event.starts_at,
-        None => false,
-    }
+    let Some(key) = remembered.filter(|key| !key.open) else { return false };
+    let same = event.starts_at.is_some() && key.source_started_at == event.starts_at;
+    same || (event.as_of.is_some() && event.as_of <= key.as_of)
+}
+
+/// What a key remembers of an end that overtook its beginning: with it, the beginning is stale when it comes.
+#[must_use]
+pub fn ended_before_it_began(event: &Event, remembered: Option<&KeyState>, arrival: &Arrival<'_>) -> Option<KeyState> {
+    let as_of = event.as_of.filter(|_| event.status == Some(Status::Resolved))?;
+    let newer = remembered.is_none_or(|key| !key.open && key.as_of < Some(as_of));
+    newer.then(|| KeyState {
+        incident_id: IncidentId::derived(&[arrival.event_id.as_str(), "never"]),
+        open: false,
+        source_started_at: None,
+        as_of: Some(as_of),
+    })
 }
 
 fn keep_if_silent(before: &[String], now: &[String]) -> Vec<String> {

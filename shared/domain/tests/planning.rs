@@ -66,6 +66,7 @@ fn incident(category: Category) -> Incident {
         public_title: String::new(),
         started_at: now(),
         source_started_at: None,
+        as_of: None,
         last_seen: now(),
         resolved_at: None,
         updates: 1,

@@ -5,7 +5,10 @@
 use domain::classification::Included;
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IntegrationId, Scope, TenantId};
-use domain::incident::{Arrival, Change, Incident, KeyState, Step, Update, advance, advance_by_update, key};
+use domain::incident::{
+    Arrival, Change, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_update,
+    ended_before_it_began, key,
+};
 use domain::vocabulary::{Category, Kind, Severity, Status};
 use jiff::Timestamp;
 
@@ -31,6 +34,7 @@ fn event() -> Event {
         components: vec!["voice".into()],
         regions: vec!["ap-south-1".into()],
         starts_at: Some(at(-60)),
+        as_of: None,
         measurements: Default::default(),
         labels: Default::default(),
         links: vec![],
@@ -144,7 +148,7 @@ fn a_resolve_needs_something_open_and_a_late_repeat_is_stale() {
     let resolve = Event { status: Some(Status::Resolved), ..event() };
     assert_eq!(step(None, None, &resolve, 2, &Scope::Platform), Step::ResolveWithoutOpen);
     let (incident, _) = opened(&event(), &Scope::Platform);
-    let closed = KeyState { incident_id: incident.id, open: false, source_started_at: Some(at(-60)) };
+    let closed = KeyState { incident_id: incident.id, open: false, source_started_at: Some(at(-60)), as_of: None };
     assert_eq!(step(Some(&closed), None, &event(), 3, &Scope::Platform), Step::Stale);
     let anew = Event { starts_at: Some(at(5)), ..event() };
     assert!(matches!(step(Some(&closed), None, &anew, 3, &Scope::Platform), Step::Open(_)), "it broke again");
@@ -205,4 +209,74 @@ fn the_key_keeps_tenants_integrations_and_sources_apart() {
     for (place, left) in keys.iter().enumerate() {
         assert!(keys.iter().skip(place + 1).all(|right| left != right), "{place}");
     }
+}
+
+fn noted(open: Option<&Incident>, status: Option<Status>, words: &str, tell: bool) -> Step {
+    let (integration, id) = (IntegrationId::new("x"), EventId::new("n"));
+    let scope = Scope::Platform;
+    let arrival = Arrival {
+        event_id: &id,
+        scope: &scope,
+        key: "",
+        integration_id: &integration,
+        correlation_id: "c",
+        accepted_at: at(9),
+    };
+    advance_by_note(open, status, words, tell, &arrival)
+}
+
+#[test]
+fn a_note_opens_nothing_takes_nothing_back_and_publishes_no_words() {
+    assert_eq!(noted(None, Some(Status::Resolved), "", false), Step::ResolveWithoutOpen);
+    assert_eq!(noted(None, None, "Hello", true), Step::ResolveWithoutOpen);
+    let (open, _) = opened(&event(), &Scope::Platform);
+    let told = |step: Step| match step {
+        Step::Update(pair) => Some((pair.1.change, pair.0.status, pair.1.message, pair.1.public_message)),
+        Step::Repeat(_) => None,
+        other => panic!("{other:?}"),
+    };
+    let acknowledged = told(noted(Some(&open), Some(Status::Identified), "db-7.internal", false)).unwrap();
+    assert_eq!((acknowledged.0, acknowledged.1), (Change::StatusChanged, Status::Identified));
+    assert_eq!((acknowledged.2.as_str(), acknowledged.3.as_str()), ("db-7.internal", ""), "open is public");
+    let words = told(noted(Some(&open), None, "We called the carrier.", true)).unwrap();
+    assert_eq!((words.0, words.3.as_str()), (Change::TextAdded, ""));
+    // Once more, further on already, only for the record, without a word.
+    let further = Incident { status: Status::Monitoring, ..open.clone() };
+    assert_eq!(told(noted(Some(&further), Some(Status::Identified), "", false)), None);
+    assert_eq!(told(noted(Some(&open), None, "No data.", false)), None);
+    assert_eq!(told(noted(Some(&open), None, " ", true)), None);
+}
+
+#[test]
+fn what_overtakes_on_the_way_is_put_in_its_place() {
+    let said = |second: i64, over: bool| Event {
+        starts_at: None,
+        as_of: Some(at(second)),
+        status: over.then_some(Status::Resolved),
+        ..event()
+    };
+    let (integration, id) = (IntegrationId::new("x"), EventId::new("9"));
+    let arrival = Arrival {
+        event_id: &id,
+        scope: &Scope::Platform,
+        key: "k",
+        integration_id: &integration,
+        correlation_id: "c",
+        accepted_at: at(9),
+    };
+    // The end came first: the beginning is stale when it comes, and the next beginning opens.
+    let ended = said(20, true);
+    assert_eq!(step(None, None, &ended, 1, &Scope::Platform), Step::ResolveWithoutOpen);
+    let key = ended_before_it_began(&ended, None, &arrival).unwrap();
+    assert_eq!(step(Some(&key), None, &said(10, false), 2, &Scope::Platform), Step::Stale);
+    assert!(matches!(step(Some(&key), None, &said(30, false), 3, &Scope::Platform), Step::Open(_)));
+    assert_eq!(ended_before_it_began(&said(15, true), Some(&key), &arrival), None, "an older end says nothing new");
+    let silent = Event { as_of: None, ..ended };
+    assert_eq!(ended_before_it_began(&silent, None, &arrival), None, "a source that names no times cannot be ordered");
+
+    // An old end does not resolve what has begun anew since.
+    let (open, _) = opened(&said(10, false), &Scope::Platform);
+    let Step::Repeat(again) = step(None, Some(&open), &said(30, false), 2, &Scope::Platform) else { panic!() };
+    assert_eq!(step(None, Some(&again), &said(20, true), 3, &Scope::Platform), Step::Stale);
+    assert!(matches!(step(None, Some(&again), &said(40, true), 4, &Scope::Platform), Step::Update(_)));
 }

@@ -2,6 +2,7 @@
 
 use crate::events::EventRecord;
 use crate::{StoreError, Table, item, keys, number, read, sort_key, text};
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, KeyState, Update};
 use jiff::Timestamp;
@@ -31,6 +32,8 @@ pub struct Change<'a> {
     pub update: Option<&'a Update>,
     /// The state of the key that was read, so that two openers notice each other.
     pub key_before: Option<&'a KeyState>,
+    /// What a key is to remember although it has no incident: its scope, its hash, its state.
+    pub key_alone: Option<(&'a Scope, &'a str, &'a KeyState)>,
     /// The entry of the list; only for what is new to the list.
     pub seen: Option<&'a Seen>,
 }
@@ -99,19 +102,14 @@ impl Table {
             let values = if before == 0 { vec![] } else { vec![(":before", number(before))] };
             writes.push(self.put_action(head, Some(condition), values)?);
             let open = incident.resolved_at.is_none();
-            let state =
-                KeyState { incident_id: incident.id.clone(), open, source_started_at: incident.source_started_at };
             if before == 0 || !open {
-                let key = keys::open_key(&incident.scope, &incident.key);
-                let entry = item(&key, "OPEN", &state, Some(self.expiry(now)))?;
-                writes.push(match change.key_before {
-                    None => self.put_action(entry, fresh, vec![])?,
-                    Some(known) => self.put_action(
-                        entry,
-                        Some("incident_id = :known"),
-                        vec![(":known", text(known.incident_id.as_str()))],
-                    )?,
-                });
+                let state = KeyState {
+                    incident_id: incident.id.clone(),
+                    open,
+                    source_started_at: incident.source_started_at,
+                    as_of: incident.as_of,
+                };
+                writes.push(self.key_write((&incident.scope, &incident.key, &state), change.key_before, now)?);
             }
             if let Some(update) = change.update {
                 let sk = keys::update(update.number);
@@ -123,6 +121,9 @@ impl Table {
                 }
                 writes.push(self.put_action(entry, fresh, vec![])?);
             }
+        }
+        if let Some(alone) = change.key_alone {
+            writes.push(self.key_write(alone, change.key_before, now)?);
         }
         if let Some(seen) = change.seen {
             let pk = match &change.record.scope {
@@ -142,6 +143,23 @@ impl Table {
             Ok(None) => Ok(true),
             Ok(Some(_)) | Err(StoreError::Conflict { .. }) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// A key's new state, on condition that nobody gave it another since it was read.
+    fn key_write(
+        &self,
+        (scope, hash, state): (&Scope, &str, &KeyState),
+        before: Option<&KeyState>,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let entry = item(&keys::open_key(scope, hash), "OPEN", state, Some(self.expiry(now)))?;
+        match before {
+            None => self.put_action(entry, Some("attribute_not_exists(pk)"), vec![]),
+            Some(known) => {
+                let known = vec![(":known", text(known.incident_id.as_str()))];
+                self.put_action(entry, Some("incident_id = :known"), known)
+            }
         }
     }
 

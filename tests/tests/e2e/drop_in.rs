@@ -462,6 +462,11 @@ fn unknown_severities_tenants_and_forgotten_tenants_have_their_documented_answer
             let answer = product.post(&stack, &key, &event(whose, &mark).to_string());
             assert_eq!(answer.status, 202, "{name} {whose}: {}", answer.body);
         }
+        wait(&format!("{name}: the operators to see what nobody placed"), Duration::from_secs(60), || {
+            let path = "/v1/tenants/platform/incidents?include=excluded&limit=200";
+            let list = stack.call("GET", path, &stack.admin(), None);
+            list.body.contains(&mark).then_some(())
+        });
         let (field, status) = product.severity;
         if field.is_empty() {
             continue;
@@ -479,4 +484,56 @@ fn unknown_severities_tenants_and_forgotten_tenants_have_their_documented_answer
         }
         tenant.expect(&mark, &[], 0);
     }
+}
+
+#[test]
+fn a_tenant_that_cannot_be_placed_takes_no_other_with_it() {
+    let stack = stack!();
+    let tenant = stack.full_tenant();
+    let later = unique();
+    let key = text(&stack.token(json!({"name": "all", "scopes": ["incidents:write"], "tenants": "*"})), "/token");
+    let mark = unique();
+    let labels = json!({"alertname": "A", "type": "api.outage", "severity": "critical", "tenant": format!("{later},{}", tenant.id)});
+    let body = notification(&labels, &json!({"summary": format!("{mark} down")}));
+    let post = || assert_eq!(stack.call("POST", "/v1/intake/alertmanager", &key, Some(&body)).status, 202);
+    post();
+    drop(incident(&tenant, 1));
+    tenant.expect(&mark, INFRASTRUCTURE, 0);
+    // The operators make the tenant that was missing; the same alert, sent again, is its first.
+    let made = json!({"name": "Later", "plan": "starter", "zone": "UTC"});
+    assert_eq!(stack.call("PUT", &format!("/v1/tenants/{later}"), &stack.admin(), Some(&made)).status, 201);
+    post();
+    wait("the incident of the tenant that came later", Duration::from_secs(60), || {
+        let list = stack.call("GET", &format!("/v1/tenants/{later}/incidents"), &stack.admin(), None);
+        list.body.contains(&mark).then_some(())
+    });
+    tenant.expect(&mark, INFRASTRUCTURE, 3);
+}
+
+#[test]
+fn alarms_that_overtake_each_other_end_as_cloudwatch_saw_them() {
+    let stack = stack!();
+    let tenant = stack.full_tenant();
+    let mark = unique();
+    let queue = stack.text("/queues/IntakeQueue");
+    let put = |state: &str, minute: u32, tenant: &str| {
+        let description = json!({"type": "api.outage", "tenant": tenant, "severity": "critical"}).to_string();
+        let alarm = json!({"AlarmName": mark, "AlarmArn": format!("arn:aws:cloudwatch:eu-central-1:1:alarm:{mark}"),
+            "AlarmDescription": description, "NewStateValue": state, "NewStateReason": "x",
+            "StateChangeTime": format!("2026-11-23T10:{minute:02}:00.000+0000")});
+        drop(stack.aws(&["send", &queue, &alarm.to_string()]));
+        // Each is through before the next is sent: here the order is what is tested.
+        tests::pause(4);
+    };
+    put("OK", 2, &tenant.id);
+    put("ALARM", 1, &tenant.id);
+    assert!(tenant.own_incidents().is_empty(), "it was over before it came");
+    put("ALARM", 3, &tenant.id);
+    let id = incident(&tenant, 1);
+    put("OK", 2, &tenant.id);
+    assert_eq!(tenant.incident(&id)["incident"]["status"], "investigating");
+    // Somebody corrected the description meanwhile: whoever was told ALARM is told OK.
+    put("OK", 4, "platform");
+    assert_eq!(tenant.settled(&id, 2)["incident"]["status"], "resolved");
+    tenant.expect_counts(&mark, &everybody(2, 2), 3);
 }
