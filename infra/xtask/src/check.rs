@@ -105,7 +105,7 @@ fn tool(name: &str) -> Result<PathBuf, Fault> {
 pub(crate) fn build() -> Result<(), Fault> {
     python::prerequisites()?;
     let sam = python::environment("sam")?;
-    say("▸ sam build (release, arm64; about 15 minutes the first time)");
+    say("▸ sam build (release, arm64; about half an hour the first time)");
     let status = with_tools(&mut Command::new(sam.join("sam")))?.args(["build"]).status()?;
     if status.success() {
         return Ok(());
