@@ -51,6 +51,10 @@ pub(crate) fn event(
             record.reason = Some(Reason::ExcludedByRule);
             return untold(record);
         }
+        // Nobody knows what it is, so it is not shown to everybody either.
+        (Verdict::Unclassified, None) if *arrival.scope == Scope::Platform => {
+            return unplaced(message, Reason::Unclassified);
+        }
         (Verdict::Unclassified, None) => {
             let mut record = record(message, Some(arrival.scope), "unclassified", event);
             record.reason = Some(Reason::Unclassified);
@@ -131,6 +135,7 @@ fn key_of(incident: &Incident) -> KeyState {
         open: incident.resolved_at.is_none(),
         source_started_at: incident.source_started_at,
         as_of: incident.as_of,
+        closed_at: incident.resolved_at,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Trigger  the six dead-letter queues; direct invocation for an operator
+//! Trigger  the seven dead-letter queues; direct invocation for an operator
 //! Reads    the data keys; the letters that are to be sent again
 //! Writes   a letter with its sealed body and its reason
 //! Emits    on redrive, the message to the queue that it died on; metric `DeadLetter`, which alarms
@@ -13,7 +13,6 @@ pub mod config;
 mod origin;
 mod redrive;
 
-use aws::kms::Keys;
 use aws::sqs::{Outgoing, Queues};
 use config::Config;
 use contracts::queue::Correlated;
@@ -26,7 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::dead::DeadLetter;
 use store::{StoreError, Table};
-use vault::{Keyring, Sealed};
+use vault::{LazyKeyring, Sealed};
 
 /// Letters of one page: their bodies are in memory at once.
 const PAGE: usize = 50;
@@ -39,7 +38,7 @@ pub struct DeadLetters {
     sources: Vec<Source>,
     table: Table,
     queues: Queues,
-    keyring: Keyring,
+    keyring: LazyKeyring,
 }
 
 /// A letter as it comes: any text.
@@ -68,8 +67,7 @@ impl QueueFunction for DeadLetters {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        let kms = Keys::new(aws.config());
-        let keyring = vault::load(&table, &kms, &config.kms_key_id, clock::now()).await.map_err(StartError::new)?;
+        let keyring = LazyKeyring::new(aws.config(), &table, &config.kms_key_id, clock::now()).await;
         Ok(Self { sources: config.sources(), table, queues: Queues::new(aws.config()), keyring })
     }
 
@@ -88,8 +86,9 @@ impl QueueFunction for DeadLetters {
     async fn handle(&self, letter: Letter, meta: &Meta) -> Result<(), Failure> {
         let from =
             origin::origin(&self.sources, &meta.message_id, &meta.queue, meta.moved_from.as_deref(), &meta.attributes);
-        let sealed = self
-            .keyring
+        let keyring = self.keyring.get(clock::now()).await;
+        let sealed = keyring
+            .map_err(|error| Failure::retry("vault", &error.to_string()))?
             .seal(&vault::aad("dead-letter", &from.id), letter.body.as_bytes())
             .map_err(|error| Failure::retry("vault", &error.to_string()))?;
         let first_sent_at = meta.attributes.get(parked::FIRST_SENT_AT).and_then(|text| text.parse().ok());
@@ -215,7 +214,8 @@ impl DeadLetters {
         let url = origin::back_to(&self.sources, &letter.function, &letter.source_queue);
         let url = url.ok_or("nobody knows the queue that it died on")?;
         let sealed = Sealed::from(letter.body.clone());
-        let body = self.keyring.open(&vault::aad("dead-letter", &letter.id), &sealed).map_err(|e| e.to_string())?;
+        let keyring = self.keyring.get(clock::now()).await.map_err(|error| error.to_string())?;
+        let body = keyring.open(&vault::aad("dead-letter", &letter.id), &sealed).map_err(|error| error.to_string())?;
         let body = String::from_utf8(body).map_err(|_| "its body is not text")?;
         let fifo = url.ends_with(".fifo");
         let outgoing = Outgoing {

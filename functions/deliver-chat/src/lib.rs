@@ -22,7 +22,7 @@ use runtime::queue::{Failure, Meta, QueueFunction, Setup};
 use runtime::{Aws, StartError, clock};
 use std::time::Duration;
 use store::{StoreError, Table};
-use vault::Keyring;
+use vault::LazyKeyring;
 
 /// Slack bears one message a second and URL; more risks the app. Teams publishes no figure for Workflows, so it gets the same.
 const PAUSE_MS: i64 = 1_000;
@@ -40,7 +40,7 @@ pub struct DeliverChat {
 #[derive(Debug)]
 struct Chat {
     client: Client,
-    keyring: Keyring,
+    keyring: LazyKeyring,
     table: Table,
     read_on: ReadOn,
 }
@@ -52,8 +52,7 @@ impl QueueFunction for DeliverChat {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        let kms = aws::kms::Keys::new(aws.config());
-        let keyring = vault::load(&table, &kms, &config.kms_key_id, clock::now()).await.map_err(StartError::new)?;
+        let keyring = LazyKeyring::new(aws.config(), &table, &config.kms_key_id, clock::now()).await;
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
         let root = config.outbound_extra_root.as_deref().unwrap_or_default();
         let options = outbound::Options::parse(exceptions, root).map_err(StartError::new)?;
@@ -88,12 +87,15 @@ impl Sender for Chat {
     async fn send(&self, delivery: &Delivery, time_limit: Duration) -> Sent {
         let Target::Chat { url, .. } = &delivery.target else { return delivery::refused("not_a_chat_target") };
         let aad = vault::aad(delivery.alert.tenant.as_str(), &delivery.destination);
-        let opened = self.keyring.open(&aad, &vault::Sealed::from(url.expose().to_owned()));
-        let Some(url) = opened.ok().and_then(|bytes| String::from_utf8(bytes).ok()) else {
-            return delivery::refused("url_cannot_be_opened");
+        let Ok(keyring) = self.keyring.get(clock::now()).await else {
+            return Sent::Unavailable { code: "keyring".to_owned() };
+        };
+        let url = match delivery::opened(keyring, &aad, url) {
+            Ok(url) => url,
+            Err(sent) => return sent,
         };
         let Ok(url) = SecretUrl::parse(&url) else { return delivery::refused("url_not_usable") };
-        let Ok(link) = self.read_on.link(&self.keyring, &delivery.alert) else {
+        let Ok(link) = self.read_on.link(keyring, &delivery.alert) else {
             return Sent::Unavailable { code: "link_key".to_owned() };
         };
         let read = Read { incident_url: link, unsubscribe_url: None };

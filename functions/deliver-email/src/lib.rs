@@ -16,10 +16,10 @@ use delivery::{Deliverer, Sender, Sent};
 use domain::render;
 use jiff::Timestamp;
 use runtime::queue::{Failure, Meta, QueueFunction, Setup};
-use runtime::{Aws, Pace, StartError};
+use runtime::{Aws, Pace, StartError, clock};
 use std::time::Duration;
 use store::{StoreError, Table};
-use vault::Keyring;
+use vault::LazyKeyring;
 
 /// The function.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct DeliverEmail {
 #[derive(Debug)]
 struct Mail {
     mailer: Mailer,
-    keyring: Keyring,
+    keyring: LazyKeyring,
     pace: Pace,
     from: String,
     links: ReadOn,
@@ -45,11 +45,10 @@ impl QueueFunction for DeliverEmail {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        let kms = aws::kms::Keys::new(aws.config());
-        let keyring = vault::load(&table, &kms, &config.kms_key_id, runtime::clock::now()).await;
+        let keyring = LazyKeyring::new(aws.config(), &table, &config.kms_key_id, clock::now()).await;
         let mail = Mail {
             mailer: Mailer::new(aws.config()),
-            keyring: keyring.map_err(StartError::new)?,
+            keyring,
             pace: Pace::new(Duration::from_millis(config.send_interval_ms)),
             from: config.email_from.clone(),
             links: ReadOn::new(&config.public_base_url),
@@ -79,8 +78,11 @@ impl Sender for Mail {
         let Target::Email { address } = &delivery.target else {
             return delivery::refused("not_an_email_target");
         };
-        let read = self.links.link(&self.keyring, &delivery.alert);
-        let unsubscribe = self.links.unsubscribe(&self.keyring, &delivery.alert, &delivery.destination);
+        let Ok(keyring) = self.keyring.get(clock::now()).await else {
+            return Sent::Unavailable { code: "keyring".to_owned() };
+        };
+        let read = self.links.link(keyring, &delivery.alert);
+        let unsubscribe = self.links.unsubscribe(keyring, &delivery.alert, &delivery.destination);
         let (Ok(read), Ok(unsubscribe)) = (read, unsubscribe) else {
             return Sent::Unavailable { code: "link_key".to_owned() };
         };

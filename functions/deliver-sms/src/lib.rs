@@ -19,10 +19,10 @@ use domain::policy::Policy;
 use domain::render;
 use jiff::Timestamp;
 use runtime::queue::{Failure, Meta, QueueFunction, Setup};
-use runtime::{Aws, Pace, StartError};
+use runtime::{Aws, Pace, StartError, clock};
 use std::time::Duration;
 use store::{StoreError, Table};
-use vault::Keyring;
+use vault::LazyKeyring;
 
 /// The function.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ struct Texts {
     policy: Policy,
     pace: Pace,
     sender_id: Option<String>,
-    keyring: Keyring,
+    keyring: LazyKeyring,
     links: ReadOn,
 }
 
@@ -49,14 +49,13 @@ impl QueueFunction for DeliverSms {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        let kms = aws::kms::Keys::new(aws.config());
-        let keyring = vault::load(&table, &kms, &config.kms_key_id, runtime::clock::now()).await;
+        let keyring = LazyKeyring::new(aws.config(), &table, &config.kms_key_id, clock::now()).await;
         let texts = Texts {
             texter: Texter::new(aws.config()),
             policy: Policy::embedded().map_err(StartError::new)?,
             pace: Pace::new(Duration::from_millis(config.send_interval_ms)),
             sender_id: config.sender_id.clone(),
-            keyring: keyring.map_err(StartError::new)?,
+            keyring,
             links: ReadOn::new(&config.public_base_url),
         };
         let lanes = (config.urgent_queue_url.as_str(), config.bulk_queue_url.as_str());
@@ -85,7 +84,10 @@ impl Sender for Texts {
             return delivery::refused("not_an_sms_target");
         };
         let alert = &delivery.alert;
-        let Ok(link) = self.links.link(&self.keyring, alert) else {
+        let Ok(keyring) = self.keyring.get(clock::now()).await else {
+            return Sent::Unavailable { code: "keyring".to_owned() };
+        };
+        let Ok(link) = self.links.link(keyring, alert) else {
             return Sent::Unavailable { code: "link_key".to_owned() };
         };
         let text = render::sms(alert, &delivery.why, &link);

@@ -19,7 +19,7 @@ use runtime::queue::{Failure, Meta, QueueFunction, Setup};
 use runtime::{Aws, StartError, clock};
 use std::time::Duration;
 use store::{StoreError, Table};
-use vault::Keyring;
+use vault::LazyKeyring;
 
 /// How long an endpoint may take (Svix: 15 s); inside the function's 20 s, so that its outcome is still marked.
 const TIME_LIMIT: Duration = Duration::from_secs(15);
@@ -35,7 +35,7 @@ pub struct DeliverWebhook {
 #[derive(Debug)]
 struct Webhooks {
     client: Client,
-    keyring: Keyring,
+    keyring: LazyKeyring,
 }
 
 impl QueueFunction for DeliverWebhook {
@@ -45,8 +45,7 @@ impl QueueFunction for DeliverWebhook {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        let kms = aws::kms::Keys::new(aws.config());
-        let keyring = vault::load(&table, &kms, &config.kms_key_id, clock::now()).await.map_err(StartError::new)?;
+        let keyring = LazyKeyring::new(aws.config(), &table, &config.kms_key_id, clock::now()).await;
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
         let root = config.outbound_extra_root.as_deref().unwrap_or_default();
         let options = outbound::Options::parse(exceptions, root).map_err(StartError::new)?;
@@ -78,13 +77,18 @@ impl Sender for Webhooks {
         };
         let alert = &delivery.alert;
         let now = clock::now();
-        let open = |sealed: &Sealed| self.open(alert.tenant.as_str(), &delivery.destination, sealed);
-        let (Some(url), Some(secret)) = (open(url), open(secret)) else {
-            return delivery::refused("url_cannot_be_opened");
+        let Ok(keyring) = self.keyring.get(now).await else {
+            return Sent::Unavailable { code: "keyring".to_owned() };
+        };
+        let aad = vault::aad(alert.tenant.as_str(), &delivery.destination);
+        let open = |sealed: &Sealed| delivery::opened(keyring, &aad, sealed);
+        let (url, secret) = match open(url).and_then(|url| Ok((url, open(secret)?))) {
+            Ok(both) => both,
+            Err(sent) => return sent,
         };
         let Ok(url) = SecretUrl::parse(&url) else { return delivery::refused("url_not_usable") };
         // For 24 hours after a rotation both secrets sign, so that a receiver can change its own without losing an alert.
-        let old = old_secret.as_ref().filter(|old| now < old.until).and_then(|old| open(&old.secret));
+        let old = old_secret.as_ref().filter(|old| now < old.until).and_then(|old| open(&old.secret).ok());
         let secrets: Vec<&str> = std::iter::once(secret.as_str()).chain(old.as_deref()).collect();
         let Ok(body) = serde_json::to_vec(&webhook::body(alert, &delivery.why)) else {
             return delivery::refused("cannot_be_written");
@@ -104,13 +108,5 @@ impl Sender for Webhooks {
             },
             Err(error) => delivery::not_answered(&error),
         }
-    }
-}
-
-impl Webhooks {
-    fn open(&self, tenant: &str, integration: &str, sealed: &Sealed) -> Option<String> {
-        let sealed = vault::Sealed::from(sealed.expose().to_owned());
-        let bytes = self.keyring.open(&vault::aad(tenant, integration), &sealed).ok()?;
-        String::from_utf8(bytes).ok()
     }
 }

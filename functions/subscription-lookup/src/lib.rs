@@ -85,8 +85,10 @@ impl QueueFunction for SubscriptionLookup {
             }
             Route::Shards { first, next, end, after } => {
                 let cursor = pages::Cursor { shard: *next, after: after.clone() };
-                match self.pages(&subject, category, cursor, *end, meta).await? {
+                match self.pages(&subject, category, cursor.clone(), *end, meta).await? {
                     None => Ok(()),
+                    // A successor at the same place would have this message's own deduplication id, and the queue would drop it.
+                    Some(rest) if rest == cursor => Err(Failure::later(Duration::ZERO, "no_time_for_a_page")),
                     Some(rest) => {
                         let route = Route::Shards { first: *first, next: rest.shard, end: *end, after: rest.after };
                         self.enqueue_next(&RoutingJob { route, ..job.clone() }).await
@@ -158,7 +160,9 @@ impl SubscriptionLookup {
         if lower < subject.update {
             let told = Told::from_decisions(counted.iter().filter(|decision| decision.update <= lower));
             let fresh = self.store(subject, subscriber, lower, &told).await?;
-            counted = fresh;
+            // What an earlier run stored and perhaps did not enqueue is given out again; the claim drops what is double.
+            counted.retain(|decision| decision.update <= lower);
+            counted.extend(fresh);
         }
         let by_id: BTreeMap<&str, &Destination> =
             subscriber.destinations.iter().map(|(_, destination)| (destination.id(), destination)).collect();

@@ -60,6 +60,11 @@ impl Outgoing {
         self.body.len() + attributes
     }
 
+    /// The body as SQS takes it: of Unicode it refuses these two, which JSON can spell in another way.
+    fn wire_body(&self) -> String {
+        self.body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
+    }
+
     fn delay(&self) -> Option<i32> {
         // A FIFO queue refuses the field even when it is zero.
         (self.delay_seconds > 0).then(|| i32::from(self.delay_seconds.min(LONGEST_DELAY)))
@@ -68,7 +73,7 @@ impl Outgoing {
     fn entry(&self, id: usize) -> Result<SendMessageBatchRequestEntry, BuildError> {
         SendMessageBatchRequestEntry::builder()
             .id(id.to_string())
-            .message_body(&self.body)
+            .message_body(self.wire_body())
             .set_message_group_id(self.group.clone())
             .set_message_deduplication_id(self.dedup.clone())
             .set_delay_seconds(self.delay())
@@ -122,7 +127,7 @@ impl Queues {
         self.client
             .send_message()
             .queue_url(url)
-            .message_body(&message.body)
+            .message_body(message.wire_body())
             .set_message_group_id(message.group.clone())
             .set_message_deduplication_id(message.dedup.clone())
             .set_delay_seconds(message.delay())
@@ -483,5 +488,13 @@ mod tests {
             let sent: Value = serde_json::from_slice(&server.received_requests().await.unwrap()[0].body).unwrap();
             assert_eq!((&sent["VisibilityTimeout"], &sent["ReceiptHandle"]), (&json!(seconds), &json!("handle")));
         }
+    }
+
+    #[test]
+    fn a_body_has_no_character_that_sqs_refuses() {
+        let body = json!({"title": "a\u{fffe}b\u{ffff}ü"}).to_string();
+        let wire = Outgoing { body: body.clone(), ..Outgoing::default() }.wire_body();
+        assert!(!wire.contains(['\u{fffe}', '\u{ffff}']));
+        assert_eq!(serde_json::from_str::<Value>(&wire).unwrap(), serde_json::from_str::<Value>(&body).unwrap());
     }
 }

@@ -20,14 +20,21 @@ use runtime::queue::{Failure, Lane, Meta};
 use runtime::{clock, ids, metrics};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use store::StoreError;
 use store::Table;
 use store::deliveries::{Attempt, End, Slot};
 use store::due::Due;
+use vault::{Keyring, VaultError};
 
-/// How long a claim outlives its invocation: the clocks of two environments differ by less.
-const LEASE_MARGIN: SignedDuration = SignedDuration::from_secs(5);
+/// How long a claim outlives its invocation's time for work, which ends a second before the invocation: the clocks of two
+/// environments differ by less.
+const LEASE_MARGIN: SignedDuration = SignedDuration::from_secs(6);
 /// A slot that is at most this far away is waited for: SQS delays have whole seconds.
 const SHORT_WAIT_MS: i64 = 250;
+/// The pause between two tries to note what was accepted.
+const MARK_PAUSE: Duration = Duration::from_millis(200);
+/// A slot that is longer ago than this was missed: whoever asks the gate again stands in line with the others.
+const MISSED_MS: i64 = 2_000;
 /// The pause after a provider's throttle, in seconds, before jitter.
 const THROTTLE_PAUSE: f64 = 2.0;
 /// The pause after a provider's daily quota, in minutes: hourly, since quotas are a sliding day.
@@ -145,9 +152,7 @@ impl Deliverer {
             Sent::Accepted { provider_id } => {
                 let latency_ms = (now.as_millisecond() - delivery.alert.at.as_millisecond()).max(0);
                 let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms };
-                let marked =
-                    self.table.mark_ended(slot, &token, now, &end, None).await.map_err(runtime::queue::table)?;
-                self.warn_if_lost(marked, slot);
+                self.note_acceptance(slot, &token, now, &end, meta).await?;
                 metrics::count_by("DeliveryDelivered", "channel", delivery.channel.as_str(), 1);
                 metrics::observe_ms("AlertLatencyMs", latency_ms);
                 if latency_ms > i64::from(delivery.window_seconds) * 1_000 {
@@ -190,6 +195,31 @@ impl Deliverer {
         }
     }
 
+    /// Marks what the provider took. Without the mark it would be sent once more, so this is tried for as long as the
+    /// invocation lasts.
+    async fn note_acceptance(
+        &self,
+        slot: Slot<'_>,
+        token: &str,
+        now: Timestamp,
+        end: &End<'_>,
+        meta: &Meta,
+    ) -> Result<(), Failure> {
+        let mut again = false;
+        loop {
+            match self.table.mark_ended(slot, token, now, end, None).await {
+                // After a try whose answer was lost the mark may be there already.
+                Ok(marked) => {
+                    self.warn_if_lost(marked || again, slot);
+                    return Ok(());
+                }
+                Err(StoreError::Unavailable { .. }) if meta.deadline.remaining() > MARK_PAUSE => again = true,
+                Err(error) => return Err(runtime::queue::table(error)),
+            }
+            tokio::time::sleep(MARK_PAUSE).await;
+        }
+    }
+
     /// Asks the destination's gate once. `Some(())`: the delivery is on its way to its slot.
     async fn wait_for_slot<S: Sender>(
         &self,
@@ -198,11 +228,12 @@ impl Deliverer {
         now: Timestamp,
         meta: &Meta,
     ) -> Result<Option<()>, Failure> {
-        if delivery.slot_ms > 0 && delivery.slot_ms <= now.as_millisecond() + SHORT_WAIT_MS {
+        let now_ms = now.as_millisecond();
+        if (now_ms - MISSED_MS..=now_ms + SHORT_WAIT_MS).contains(&delivery.slot_ms) {
             return Ok(None);
         }
         let slot_ms = match delivery.slot_ms {
-            0 => sender.slot(delivery, now).await.map_err(runtime::queue::table)?,
+            missed if missed < now_ms => sender.slot(delivery, now).await.map_err(runtime::queue::table)?,
             earlier => Some(earlier),
         };
         let Some(slot_ms) = slot_ms.filter(|slot_ms| *slot_ms > now.as_millisecond() + SHORT_WAIT_MS) else {
@@ -344,7 +375,7 @@ fn undelivered(delivery: &Delivery, cause: &str, now: Timestamp) -> Option<Incid
     labels.insert("incident_id".to_owned(), alert.incident_id.to_string());
     let event = Event {
         event_type: UNDELIVERED.to_owned(),
-        dedup_key: format!("{}:{}:{channel}", alert.incident_id, delivery.destination),
+        dedup_key: format!("{}:{}:{channel}:{}", alert.incident_id, delivery.destination, alert.update),
         severity: Severity::Critical,
         title: format!("Not delivered by {}: {}", channel.title(), alert.title),
         message: format!(
@@ -393,6 +424,18 @@ fn due(delivery: &Delivery, at: Timestamp) -> Due {
         attempt: delivery.attempt,
         plain: delivery.plain,
         role: delivery.why.role,
+    }
+}
+
+/// Opens a sealed URL or secret.
+///
+/// # Errors
+/// How the send ends: refused where it is not what was sealed; back to the queue where this process does not know its key yet.
+pub fn opened(keyring: &Keyring, aad: &str, sealed: &domain::tenant::Sealed) -> Result<String, Sent> {
+    match keyring.open(aad, &vault::Sealed::from(sealed.expose().to_owned())) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|_| refused("url_cannot_be_opened")),
+        Err(VaultError::UnknownGeneration(_)) => Err(Sent::Unavailable { code: "unknown_data_key".to_owned() }),
+        Err(_) => Err(refused("url_cannot_be_opened")),
     }
 }
 

@@ -4,13 +4,16 @@ use crate::classification::Included;
 use crate::event::{Event, Format, Link};
 use crate::ids::{EventId, IncidentId, IntegrationId, Scope, sha256};
 use crate::vocabulary::{Category, Kind, Severity, Status};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The type of the notice that a critical alert could not be delivered: only org admins are told, on another channel.
 pub const UNDELIVERED: &str = "tocsin.delivery_failed";
+
+/// How much older than what is known an event may be and still count.
+const OLD: SignedDuration = SignedDuration::from_secs(60);
 
 /// The head of an incident: what is true of it now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -175,6 +178,9 @@ pub struct KeyState {
     /// The newest change of state that its source told of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Timestamp>,
+    /// When it was closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_at: Option<Timestamp>,
 }
 
 /// Identity and time of the event at hand.
@@ -228,8 +234,9 @@ pub fn advance(
 ) -> Step {
     let asked = event.status;
     match open {
-        // What its source saw later is known already.
+        // What its source saw later is known already, and so is what came in later: only a redriven letter is that old.
         Some(incident) if event.as_of.is_some() && event.as_of < incident.as_of => Step::Stale,
+        Some(incident) if is_old(arrival, Some(incident.last_seen)) => Step::Stale,
         Some(incident) => {
             let status = next_status(incident.status, asked);
             let components = keep_if_silent(&incident.components, &event.components);
@@ -265,7 +272,7 @@ pub fn advance(
             Step::Update(Box::new((next, update)))
         }
         None if asked == Some(Status::Resolved) => Step::ResolveWithoutOpen,
-        None if is_stale(remembered, event) => Step::Stale,
+        None if is_stale(remembered, event, arrival) => Step::Stale,
         None => Step::Open(Box::new(opened(event, class, arrival))),
     }
 }
@@ -495,10 +502,16 @@ fn public_text(public: bool, event: &Event, class: &Included) -> (String, String
     (title, message)
 }
 
-fn is_stale(remembered: Option<&KeyState>, event: &Event) -> bool {
+fn is_stale(remembered: Option<&KeyState>, event: &Event, arrival: &Arrival<'_>) -> bool {
     let Some(key) = remembered.filter(|key| !key.open) else { return false };
     let same = event.starts_at.is_some() && key.source_started_at == event.starts_at;
-    same || (event.as_of.is_some() && event.as_of <= key.as_of)
+    same || (event.as_of.is_some() && event.as_of <= key.as_of) || is_old(arrival, key.closed_at)
+}
+
+/// Whether an event was accepted so long before `then` that it can only be a dead letter that was sent again. A key's events
+/// stay in order on their queue, and the clocks of two environments differ by far less.
+fn is_old(arrival: &Arrival<'_>, then: Option<Timestamp>) -> bool {
+    then.is_some_and(|then| arrival.accepted_at.saturating_add(OLD).is_ok_and(|late| late < then))
 }
 
 /// What a key remembers of an end that overtook its beginning: with it, the beginning is stale when it comes.
@@ -511,6 +524,7 @@ pub fn ended_before_it_began(event: &Event, remembered: Option<&KeyState>, arriv
         open: false,
         source_started_at: None,
         as_of: Some(as_of),
+        closed_at: Some(arrival.accepted_at),
     })
 }
 

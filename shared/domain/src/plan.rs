@@ -70,7 +70,9 @@ impl Told {
     fn absorb<'a>(&mut self, decisions: impl IntoIterator<Item = &'a Decision>) {
         for decision in decisions {
             self.planned = self.planned.max(decision.update);
-            if !matches!(decision.outcome, Outcome::Skip { .. }) {
+            // Who was to get an update that a newer one superseded was to get the newer one.
+            let told = !matches!(&decision.outcome, Outcome::Skip { reason, .. } if *reason != Reason::SupersededBy);
+            if told {
                 self.by.insert((decision.destination.clone(), decision.channel));
             }
         }

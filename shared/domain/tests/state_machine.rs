@@ -148,7 +148,13 @@ fn a_resolve_needs_something_open_and_a_late_repeat_is_stale() {
     let resolve = Event { status: Some(Status::Resolved), ..event() };
     assert_eq!(step(None, None, &resolve, 2, &Scope::Platform), Step::ResolveWithoutOpen);
     let (incident, _) = opened(&event(), &Scope::Platform);
-    let closed = KeyState { incident_id: incident.id, open: false, source_started_at: Some(at(-60)), as_of: None };
+    let closed = KeyState {
+        incident_id: incident.id,
+        open: false,
+        source_started_at: Some(at(-60)),
+        as_of: None,
+        closed_at: None,
+    };
     assert_eq!(step(Some(&closed), None, &event(), 3, &Scope::Platform), Step::Stale);
     let anew = Event { starts_at: Some(at(5)), ..event() };
     assert!(matches!(step(Some(&closed), None, &anew, 3, &Scope::Platform), Step::Open(_)), "it broke again");
@@ -279,4 +285,24 @@ fn what_overtakes_on_the_way_is_put_in_its_place() {
     let Step::Repeat(again) = step(None, Some(&open), &said(30, false), 2, &Scope::Platform) else { panic!() };
     assert_eq!(step(None, Some(&again), &said(20, true), 3, &Scope::Platform), Step::Stale);
     assert!(matches!(step(None, Some(&again), &said(40, true), 4, &Scope::Platform), Step::Update(_)));
+}
+
+#[test]
+fn a_letter_that_was_sent_again_after_its_time_tells_nothing() {
+    let fresh = Event { starts_at: None, ..event() };
+    let (open, _) = opened(&fresh, &Scope::Platform);
+    let busy = Incident { last_seen: at(3_600), ..open.clone() };
+    let worse = Event { severity: Severity::Critical, ..fresh.clone() };
+    assert_eq!(step(None, Some(&busy), &worse, 2, &Scope::Platform), Step::Stale);
+    let near = Incident { last_seen: at(30), ..open.clone() };
+    assert!(matches!(step(None, Some(&near), &worse, 2, &Scope::Platform), Step::Update(_)), "clocks may differ");
+    let key = |closed| KeyState {
+        incident_id: open.id.clone(),
+        open: false,
+        source_started_at: None,
+        as_of: None,
+        closed_at: Some(closed),
+    };
+    assert_eq!(step(Some(&key(at(3_600))), None, &fresh, 2, &Scope::Platform), Step::Stale);
+    assert!(matches!(step(Some(&key(at(30))), None, &fresh, 2, &Scope::Platform), Step::Open(_)));
 }

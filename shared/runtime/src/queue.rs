@@ -202,6 +202,9 @@ impl Failure {
 pub fn table(error: StoreError) -> Failure {
     match error {
         StoreError::Corrupt { .. } => Failure::Poison { reason: error.to_string() },
+        StoreError::Refused { ref code, .. } if code == "ValidationException" => {
+            Failure::Poison { reason: error.to_string() }
+        }
         other => Failure::Retry { code: other.to_string() },
     }
 }
@@ -209,7 +212,10 @@ pub fn table(error: StoreError) -> Failure {
 /// What an AWS error means for a record.
 #[must_use]
 pub fn aws(error: AwsError) -> Failure {
-    Failure::Retry { code: error.to_string() }
+    match error {
+        AwsError::Refused { .. } => Failure::Poison { reason: error.to_string() },
+        _ => Failure::Retry { code: error.to_string() },
+    }
 }
 
 /// What a partly failed send means for a record: all of it again; what did arrive is dropped behind the queue.
@@ -329,8 +335,10 @@ impl<F: QueueFunction> Worker<F> {
             }
             Ok(Err(_panic)) => self.park(meta, body, "it made the function panic", correlation).await,
             Err(_elapsed) => {
-                tracing::warn!("handed back at the deadline");
-                Ended::Back(Duration::ZERO)
+                // Once is bad luck. What runs into the deadline again waits longer each time, as after any other AWS fault.
+                let pause = if meta.receive_count > 1 { pause_after(meta.receive_count) } else { Duration::ZERO };
+                tracing::warn!(pause_s = pause.as_secs(), "handed back at the deadline");
+                Ended::Back(pause)
             }
         }
     }
@@ -674,7 +682,7 @@ mod tests {
         let records: Vec<_> = bodies.iter().map(|body| ("g", body.as_str())).collect();
         let left = run("standard", &records, RESERVE + Duration::from_millis(300)).await;
         assert_eq!((left.failed, left.done), (vec!["0".to_owned()], vec!["a".to_owned()]));
-        assert_eq!(left.back, back(&[("r0", 0)]));
+        assert_eq!(left.back, back(&[("r0", 10)]), "it was received before");
         let mut left = run("standard", &records, RESERVE - Duration::from_millis(100)).await;
         left.back.sort();
         assert_eq!((left.failed.len(), left.done.len()), (2, 0), "nothing is begun without time");

@@ -238,7 +238,8 @@ impl Table {
                 expression.push_str(" REMOVE next_at_ms");
             }
         }
-        let update = self.marked(slot, &expression, values)?;
+        // Not twice: a mark whose answer was lost is made again, and the history would tell of two ends.
+        let update = self.marked(slot, &expression, "#token = :token AND done < :n", values)?;
         let mut writes = vec![TransactWriteItem::builder().update(update).build()];
         if let Some(attempt) = attempt {
             writes.push(self.put_action(self.attempt_item(slot, attempt, now)?, None, vec![])?);
@@ -271,7 +272,7 @@ impl Table {
             (":at", text(&now.to_string())),
             (":token", text(token)),
         ];
-        let update = self.marked(slot, expression, values)?;
+        let update = self.marked(slot, expression, "#token = :token", values)?;
         let mut writes = vec![TransactWriteItem::builder().update(update).build()];
         writes.push(self.put_action(self.attempt_item(slot, attempt, now)?, None, vec![])?);
         if let Some(due) = due {
@@ -289,6 +290,7 @@ impl Table {
         &self,
         slot: Slot<'_>,
         expression: &str,
+        condition: &str,
         values: Vec<(&str, AttributeValue)>,
     ) -> Result<Update, StoreError> {
         let mut update = Update::builder()
@@ -296,7 +298,7 @@ impl Table {
             .key("pk", text(&keys::deliveries(slot.incident, slot.tenant)))
             .key("sk", text(slot.row))
             .update_expression(expression)
-            .condition_expression("#token = :token")
+            .condition_expression(condition)
             .expression_attribute_names("#state", "state")
             .expression_attribute_names("#token", "token")
             .expression_attribute_names("#at", "at");

@@ -90,7 +90,9 @@ impl Table {
         let fresh = Some("attribute_not_exists(pk)");
         let mut writes = vec![self.put_action(self.event_item(change.record)?, fresh, vec![])?];
         if let Some((incident, before)) = change.head {
-            let mut head = item(&keys::incident(&incident.id), keys::HEAD, incident, Some(self.expiry(now)))?;
+            // What is open is kept, however long; its end is counted from its last write.
+            let expiry = incident.resolved_at.map(|_| self.expiry(now));
+            let mut head = item(&keys::incident(&incident.id), keys::HEAD, incident, expiry)?;
             if incident.public {
                 // The status page may read this index only, and the index holds public fields only.
                 head.insert("public_pk".to_owned(), text(keys::PUBLIC_INCIDENTS));
@@ -108,6 +110,7 @@ impl Table {
                     open,
                     source_started_at: incident.source_started_at,
                     as_of: incident.as_of,
+                    closed_at: incident.resolved_at,
                 };
                 writes.push(self.key_write((&incident.scope, &incident.key, &state), change.key_before, now)?);
             }
@@ -153,7 +156,8 @@ impl Table {
         before: Option<&KeyState>,
         now: Timestamp,
     ) -> Result<TransactWriteItem, StoreError> {
-        let entry = item(&keys::open_key(scope, hash), "OPEN", state, Some(self.expiry(now)))?;
+        let expiry = (!state.open).then(|| self.expiry(now));
+        let entry = item(&keys::open_key(scope, hash), "OPEN", state, expiry)?;
         match before {
             None => self.put_action(entry, Some("attribute_not_exists(pk)"), vec![]),
             Some(known) => {

@@ -218,7 +218,8 @@ fn excluded(record: &EventRecord) -> ExcludedView {
         event_id: record.event_id.to_string(),
         at: record.accepted_at,
         event_type: record.event_type.clone(),
-        title: record.title.clone(),
+        // The source's own words on everybody's business stay inside.
+        title: if record.scope == Some(Scope::Platform) { record.event_type.clone() } else { record.title.clone() },
         classification: record.classification.clone(),
         category: record.category,
         rule: record.rule.clone(),
