@@ -1,7 +1,7 @@
 //! A function's process is killed while its claim, its send or its mark is on the way. No alert may be lost, and the only
 //! double is the documented one: the provider took the message and we died before we could note it.
 //!
-//! `TOCSIN_KILLS` says how many alerts are hit at each point (3). The queues' visibility timeouts are shortened meanwhile:
+//! `TOCSIN_KILLS` says how many alerts are hit at each point (3), three at a time. The queues' visibility timeouts are shortened meanwhile:
 //! the waiting is, the mechanism is not.
 
 use serde_json::json;
@@ -12,9 +12,18 @@ use tests::tenant::Tenant;
 use tests::wire::Hold;
 use tests::{Stack, in_seconds, stack, unique};
 
-fn times() -> usize {
+/// How many alerts are hit together: one batch, so that the one kill finds all of them at their point.
+const TOGETHER: usize = 3;
+
+/// How many rounds of [`TOGETHER`] there are.
+fn rounds() -> usize {
     let given = std::env::var_os("TOCSIN_KILLS").and_then(|text| text.to_str().and_then(|text| text.parse().ok()));
-    given.unwrap_or(3)
+    given.unwrap_or(TOGETHER).div_ceil(TOGETHER)
+}
+
+/// `each` as often as there are rounds.
+fn in_rounds<T: Copy>(each: &[T]) -> Vec<T> {
+    each.iter().copied().cycle().take(each.len() * rounds()).collect()
 }
 
 /// Shorter visibility timeouts for as long as this lives.
@@ -123,7 +132,7 @@ fn told(tenant: &Tenant, mark: &str, counts: impl Fn(&str) -> usize) {
 fn intake_dies_while_it_queues_and_the_upstream_sends_again() {
     let stack = stack!();
     for after in [false, true] {
-        for _ in 0..times() {
+        for _ in 0..TOGETHER * rounds() {
             let (tenant, mark) = (tenant(&stack), unique());
             let body = event(&tenant, &mark);
             let key = [("idempotency-key", mark.as_str())];
@@ -149,13 +158,13 @@ fn intake_dies_while_it_queues_and_the_upstream_sends_again() {
 fn classify_dies_around_its_transaction_and_its_send() {
     let stack = stack!();
     let _short = Shortened::new(&stack, &[("ClassifyQueue", 10)]);
-    for (operation, after) in [
+    for (operation, after) in in_rounds(&[
         ("dynamodb.TransactWriteItems", false),
         ("dynamodb.TransactWriteItems", true),
         ("sqs.SendMessage", false),
         ("sqs.SendMessage", true),
-    ] {
-        let hit: Vec<(Tenant, String)> = (0..times()).map(|_| (tenant(&stack), unique())).collect();
+    ]) {
+        let hit: Vec<(Tenant, String)> = (0..TOGETHER).map(|_| (tenant(&stack), unique())).collect();
         let points = hit.iter().map(|(tenant, mark)| {
             let contains = match operation {
                 "sqs.SendMessage" => format!("route\\\":{{\\\"tenant\\\":\\\"{}", tenant.id),
@@ -178,13 +187,13 @@ fn classify_dies_around_its_transaction_and_its_send() {
 fn subscription_lookup_dies_around_its_plan_and_its_send() {
     let stack = stack!();
     let _short = Shortened::new(&stack, &[("SubscriptionLookupQueue", 10)]);
-    for (operation, after) in [
+    for (operation, after) in in_rounds(&[
         ("dynamodb.PutItem", false),
         ("dynamodb.PutItem", true),
         ("sqs.SendMessageBatch", false),
         ("sqs.SendMessageBatch", true),
-    ] {
-        let hit: Vec<(Tenant, String)> = (0..times()).map(|_| (tenant(&stack), unique())).collect();
+    ]) {
+        let hit: Vec<(Tenant, String)> = (0..TOGETHER).map(|_| (tenant(&stack), unique())).collect();
         let points = hit.iter().map(|(tenant, _)| {
             let contains = match operation {
                 "dynamodb.PutItem" => format!("{}#0000#000001", tenant.id),
@@ -265,9 +274,11 @@ fn deliver_dies_around_claim_send_and_mark() {
     let queues =
         [("DeliverEmailQueue", 15), ("DeliverSmsQueue", 15), ("DeliverChatQueue", 15), ("DeliverWebhookQueue", 28)];
     let _short = Shortened::new(&stack, &queues);
-    for at in [At::BeforeClaim, At::AfterClaim, At::BeforeSend, At::AfterSend, At::BeforeMark, At::AfterMark] {
+    let points_in_time =
+        [At::BeforeClaim, At::AfterClaim, At::BeforeSend, At::AfterSend, At::BeforeMark, At::AfterMark];
+    for at in in_rounds(&points_in_time) {
         eprintln!("{} killing at {at:?}", in_seconds(0));
-        let hit: Vec<(Tenant, String)> = (0..times()).map(|_| (tenant(&stack), unique())).collect();
+        let hit: Vec<(Tenant, String)> = (0..TOGETHER).map(|_| (tenant(&stack), unique())).collect();
         let (mut kill_at, mut passing) = (Vec::new(), Vec::new());
         for (tenant, _) in &hit {
             let (more, let_go) = points(&stack, tenant, at);
@@ -296,13 +307,13 @@ fn chat_and_webhook_die_while_the_receiver_reads() {
     let stack = stack!();
     let _short = Shortened::new(&stack, &[("DeliverChatQueue", 15), ("DeliverWebhookQueue", 28)]);
     // A few at a time: all of them must be read from while none is done.
-    for _ in 0..times().div_ceil(3) {
+    for _ in 0..rounds() {
         chat_and_webhook_die(&stack);
     }
 }
 
 fn chat_and_webhook_die(stack: &Stack) {
-    let hit: Vec<(Tenant, String)> = (0..3).map(|_| (tenant(stack), unique())).collect();
+    let hit: Vec<(Tenant, String)> = (0..TOGETHER).map(|_| (tenant(stack), unique())).collect();
     for (tenant, _) in &hit {
         for endpoint in &tenant.endpoints {
             stack.behave(&endpoint.path, json!({"delay_ms": 4_000, "times": 1}));
