@@ -87,8 +87,9 @@ impl Sender for Chat {
     async fn send(&self, delivery: &Delivery, time_limit: Duration) -> Sent {
         let Target::Chat { url, .. } = &delivery.target else { return delivery::refused("not_a_chat_target") };
         let aad = vault::aad(delivery.alert.tenant.as_str(), &delivery.destination);
-        let Ok(keyring) = self.keyring.get(clock::now()).await else {
-            return Sent::Unavailable { code: "keyring".to_owned() };
+        let keyring = match delivery::keyring(&self.keyring).await {
+            Ok(keyring) => keyring,
+            Err(sent) => return sent,
         };
         let url = match delivery::opened(keyring, &aad, url) {
             Ok(url) => url,

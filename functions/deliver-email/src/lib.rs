@@ -78,8 +78,9 @@ impl Sender for Mail {
         let Target::Email { address } = &delivery.target else {
             return delivery::refused("not_an_email_target");
         };
-        let Ok(keyring) = self.keyring.get(clock::now()).await else {
-            return Sent::Unavailable { code: "keyring".to_owned() };
+        let keyring = match delivery::keyring(&self.keyring).await {
+            Ok(keyring) => keyring,
+            Err(sent) => return sent,
         };
         let read = self.links.link(keyring, &delivery.alert);
         let unsubscribe = self.links.unsubscribe(keyring, &delivery.alert, &delivery.destination);

@@ -84,8 +84,9 @@ impl Sender for Texts {
             return delivery::refused("not_an_sms_target");
         };
         let alert = &delivery.alert;
-        let Ok(keyring) = self.keyring.get(clock::now()).await else {
-            return Sent::Unavailable { code: "keyring".to_owned() };
+        let keyring = match delivery::keyring(&self.keyring).await {
+            Ok(keyring) => keyring,
+            Err(sent) => return sent,
         };
         let Ok(link) = self.links.link(keyring, alert) else {
             return Sent::Unavailable { code: "link_key".to_owned() };

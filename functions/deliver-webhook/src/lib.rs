@@ -77,8 +77,9 @@ impl Sender for Webhooks {
         };
         let alert = &delivery.alert;
         let now = clock::now();
-        let Ok(keyring) = self.keyring.get(now).await else {
-            return Sent::Unavailable { code: "keyring".to_owned() };
+        let keyring = match delivery::keyring(&self.keyring).await {
+            Ok(keyring) => keyring,
+            Err(sent) => return sent,
         };
         let aad = vault::aad(alert.tenant.as_str(), &delivery.destination);
         let open = |sealed: &Sealed| delivery::opened(keyring, &aad, sealed);

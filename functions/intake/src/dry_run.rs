@@ -8,7 +8,7 @@ use domain::classification::Verdict;
 use domain::event::Event;
 use domain::ids::{SHARDS, Scope};
 use domain::incident::{Incident, Update, imagined};
-use domain::plan::{Asked, Outcome, Told, plan};
+use domain::plan::{Outcome, afresh};
 use domain::tenant::Destination;
 use domain::vocabulary::Category;
 use runtime::clock;
@@ -66,15 +66,7 @@ fn count(
 ) {
     let destinations: Vec<Destination> =
         subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
-    let decisions = plan(&Asked {
-        incident,
-        updates: std::slice::from_ref(update),
-        settings: &subscriber.settings,
-        destinations: &destinations,
-        told: &Told::default(),
-        policy: &app.policy,
-        now: clock::now(),
-    });
+    let decisions = afresh((incident, update), &subscriber.settings, &destinations, &app.policy, clock::now());
     for decision in decisions.iter().filter(|decision| !matches!(decision.outcome, Outcome::Skip { .. })) {
         *told.entry(decision.channel.as_str()).or_default() += 1;
     }

@@ -49,6 +49,8 @@ struct Subject {
     incident: Incident,
     updates: Vec<Update>,
     update: u32,
+    /// Whether the queue delivers this job once more: the run before it may have died after storing and before enqueuing.
+    redelivered: bool,
 }
 
 impl QueueFunction for SubscriptionLookup {
@@ -72,7 +74,7 @@ impl QueueFunction for SubscriptionLookup {
 
     async fn handle(&self, job: RoutingJob, meta: &Meta) -> Result<(), Failure> {
         tracing::Span::current().record("incident", job.incident_id.as_str());
-        let subject = self.subject(&job).await?;
+        let subject = self.subject(&job, meta).await?;
         // User-level warnings belong to no category; their subscribers are in every one, so one is as good as another.
         let category = subject.incident.category.unwrap_or(Category::Configurable);
         match &job.route {
@@ -100,7 +102,7 @@ impl QueueFunction for SubscriptionLookup {
 }
 
 impl SubscriptionLookup {
-    async fn subject(&self, job: &RoutingJob) -> Result<Subject, Failure> {
+    async fn subject(&self, job: &RoutingJob, meta: &Meta) -> Result<Subject, Failure> {
         let incident = self.table.incident(&job.incident_id).await.map_err(runtime::queue::table)?;
         let incident = incident.ok_or_else(|| Failure::poison("the incident of this job is not in the table"))?;
         let mut updates = self.table.updates(&job.incident_id, 1).await.map_err(runtime::queue::table)?;
@@ -108,7 +110,7 @@ impl SubscriptionLookup {
         if updates.last().is_none_or(|last| last.number != job.update) {
             return Err(Failure::poison("the update of this job is not in the table"));
         }
-        Ok(Subject { incident, updates, update: job.update })
+        Ok(Subject { incident, updates, update: job.update, redelivered: meta.receive_count > 1 })
     }
 
     /// Plans page after page while there is time. What is left comes back as a cursor.
@@ -144,7 +146,7 @@ impl SubscriptionLookup {
         Ok(None)
     }
 
-    /// One tenant's deliveries: every update after its last plan is planned and stored, then everything due is given back.
+    /// One tenant's deliveries: every update after its last plan is planned and stored, then what is due is given back.
     async fn plan(
         &self,
         subject: &Subject,
@@ -156,14 +158,14 @@ impl SubscriptionLookup {
         }
         let chunks = subscriber.destinations.iter().map(|(chunk, _)| *chunk);
         let lower = pages::last_planned(chunks, earlier, subject.update);
-        let mut counted: Vec<Decision> = earlier.iter().flat_map(|plan| plan.decisions.clone()).collect();
+        let mut stored: Vec<Decision> = earlier.iter().flat_map(|plan| plan.decisions.clone()).collect();
+        let mut fresh = Vec::new();
         if lower < subject.update {
-            let told = Told::from_decisions(counted.iter().filter(|decision| decision.update <= lower));
-            let fresh = self.store(subject, subscriber, lower, &told).await?;
-            // What an earlier run stored and perhaps did not enqueue is given out again; the claim drops what is double.
-            counted.retain(|decision| decision.update <= lower);
-            counted.extend(fresh);
+            let told = Told::from_decisions(stored.iter().filter(|decision| decision.update <= lower));
+            fresh = self.store(subject, subscriber, lower, &told).await?;
+            stored.retain(|decision| decision.update <= lower);
         }
+        let counted = pages::given_out(stored, fresh, subject.redelivered);
         let by_id: BTreeMap<&str, &Destination> =
             subscriber.destinations.iter().map(|(_, destination)| (destination.id(), destination)).collect();
         let mut deliveries = Vec::new();

@@ -1,6 +1,7 @@
 //! Where a platform-wide job stands, and from which update a tenant still has to be planned: pure.
 
 use domain::ids::TenantId;
+use domain::plan::Decision;
 use std::collections::BTreeMap;
 use store::plans::StoredPlan;
 
@@ -38,9 +39,19 @@ pub(crate) fn last_planned(chunks: impl Iterator<Item = u32>, earlier: &[StoredP
         .unwrap_or(update)
 }
 
+/// What is put on the queues. `stored` was planned by earlier runs: most of it is long delivered, and a claim for each of an
+/// incident's updates at every further one would cost more with every update. It is given out again only where a run before
+/// this one may have died in between: the queue delivers the job once more, or (a redriven job) nothing was left to plan.
+pub(crate) fn given_out(stored: Vec<Decision>, fresh: Vec<Decision>, redelivered: bool) -> Vec<Decision> {
+    let again = redelivered || fresh.is_empty();
+    if again { stored.into_iter().chain(fresh).collect() } else { fresh }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::plan::Outcome;
+    use domain::vocabulary::Channel;
 
     fn plan(chunk: u32, update: u32) -> StoredPlan {
         StoredPlan {
@@ -61,6 +72,21 @@ mod tests {
         assert_eq!(last(&[0, 1], &[plan(0, 3), plan(1, 2)], 3), 2, "a crash between two chunks");
         assert_eq!(last(&[0, 1], &[plan(0, 2)], 3), 2, "a new chunk hears of the update at hand");
         assert_eq!(last(&[0], &[plan(0, 3)], 3), 3, "a re-run plans nothing");
+    }
+
+    #[test]
+    fn earlier_updates_are_given_out_again_only_where_a_run_may_have_died() {
+        let decision = |update| Decision {
+            destination: "rcp-1".to_owned(),
+            channel: Channel::Email,
+            update,
+            outcome: Outcome::Deliver { role: None },
+        };
+        let updates = |decisions: Vec<Decision>| decisions.iter().map(|decision| decision.update).collect::<Vec<_>>();
+        let stored = || vec![decision(1), decision(2)];
+        assert_eq!(updates(given_out(stored(), vec![decision(3)], false)), [3]);
+        assert_eq!(updates(given_out(stored(), vec![decision(3)], true)), [1, 2, 3]);
+        assert_eq!(updates(given_out(stored(), vec![], false)), [1, 2], "a redriven job counts its receives anew");
     }
 
     #[test]

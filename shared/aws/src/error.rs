@@ -30,6 +30,20 @@ pub enum AwsError {
 }
 
 impl AwsError {
+    /// Whether it is what the request carries that AWS will never take: only then is a message given up for it. A code that
+    /// nobody here has heard of may be AWS's own trouble.
+    pub fn is_about_content(&self) -> bool {
+        matches!(self, Self::Refused { code } if matches!(
+            code.as_str(),
+            "InvalidRequest"
+                | "InvalidMessageContents"
+                | "InvalidParameterValue"
+                | "InvalidParameterValueException"
+                | "MessageTooLong"
+                | "BatchRequestTooLong"
+        ))
+    }
+
     /// Whether the same request may succeed later.
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Refused { .. })
@@ -225,5 +239,7 @@ mod tests {
         assert!(mapped("AccessDenied", 403).is_transient());
         assert!(AwsError::Throttled.is_transient());
         assert!(!mapped("InvalidMessageContents", 400).is_transient());
+        assert!(mapped("InvalidMessageContents", 400).is_about_content());
+        assert!(!mapped("SomethingNew", 400).is_about_content());
     }
 }

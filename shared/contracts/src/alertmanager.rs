@@ -3,7 +3,7 @@
 //! `endsAt` is the zero time `0001-01-01T00:00:00Z` while an alert fires. Its 5xx are retried until the next group interval;
 //! its 4xx, 429 included, are dropped: whoever sheds load answers 503.
 
-use crate::intake::{Addressed, DropIn, EVENTS_MAX, Mapped, Request, event_type, links, list};
+use crate::intake::{Addressed, DropIn, EVENTS_MAX, Mapped, Request, TENANT, event_type, links, list};
 use crate::native::{or_default, severity};
 use crate::problem::FieldError;
 use domain::event::{Event, Format, shrink_details};
@@ -20,6 +20,9 @@ pub const FORMAT: DropIn = DropIn { name: "alertmanager", parse };
 const TRUNCATED: &str = "alerts.truncated";
 /// Most bytes of a notification's own fields, as JSON.
 const NOTIFICATION_MAX: usize = 8 * 1024;
+/// What says nothing about any alert of the group. Where alerts of several tenants share a notification, nothing else of it is
+/// kept: a title, a message and common labels are about all of them, and details go to each tenant's webhooks.
+const ABOUT_NONE: [&str; 7] = ["receiver", "status", "version", "truncatedAlerts", "orgId", "state", "externalURL"];
 
 #[derive(Debug, Deserialize)]
 struct Payload {
@@ -77,11 +80,35 @@ pub(crate) fn notification(
     }
     // Kept with every alert, so it must be small.
     let mut rest = payload.rest;
+    if !same_tenant(&payload.alerts, request) {
+        rest.retain(|name, _| ABOUT_NONE.contains(&name.as_str()));
+    }
     shrink_details(&mut rest, NOTIFICATION_MAX);
     let mut mapped: Vec<Mapped> = payload.alerts.iter().map(|alert| map(alert, &rest, request, first)).collect();
     let cut = rest.get("truncatedAlerts").and_then(Value::as_u64).filter(|cut| *cut > 0);
     mapped.extend(cut.map(|cut| truncated(cut, &rest, first(&Map::new()))));
     Ok(mapped)
+}
+
+/// Whether every alert is about the same one tenant, or about everybody.
+fn same_tenant(alerts: &[Alert], request: &Request<'_>) -> bool {
+    let mut whose = alerts.iter().map(|alert| alert.whose(request));
+    let Some(first) = whose.next() else { return true };
+    first.tenant_ids.len() + first.bad_tenants.len() <= 1 && whose.all(|other| other == first)
+}
+
+impl Alert {
+    fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
+    }
+
+    fn labelled(&self, name: &str) -> Vec<String> {
+        list(self.label(name).unwrap_or_default())
+    }
+
+    fn whose(&self, request: &Request<'_>) -> Addressed {
+        Addressed::read(self.labelled(TENANT), request.defaults)
+    }
 }
 
 /// Alerts that were cut off are alerts that nobody hears of: the operators are told, for no rule knows this type.
@@ -103,8 +130,7 @@ fn map(
     request: &Request<'_>,
     first: &dyn Fn(&Map<String, Value>) -> Event,
 ) -> Mapped {
-    let label = |name: &str| alert.labels.get(name).map(|text| text.trim()).filter(|text| !text.is_empty());
-    let labelled = |name: &str| list(label(name).unwrap_or_default());
+    let (label, labelled) = (|name: &str| alert.label(name), |name: &str| alert.labelled(name));
     let annotation = |name: &str| alert.annotations.get(name).filter(|text| !text.is_empty());
     let name = label("alertname").unwrap_or("alert");
     let defaults = request.defaults;
@@ -123,6 +149,9 @@ fn map(
     let mut details = alert.rest.clone();
     details.insert("annotations".to_owned(), to_value(&alert.annotations));
     details.insert("notification".to_owned(), Value::Object(payload.clone()));
+    // Whom else an alert is about is no tenant's business.
+    let labels = alert.labels.iter().filter(|(name, _)| *name != TENANT);
+    let labels = labels.map(|(name, value)| (name.clone(), value.clone())).collect();
     let annotated = ["runbook_url", "dashboard_url"];
     let annotated =
         annotated.into_iter().filter_map(|name| Some((annotation(name)?.as_str(), name.trim_end_matches("_url"))));
@@ -139,7 +168,7 @@ fn map(
         components: or_default(labelled("component"), &defaults.components),
         regions: or_default(labelled("region"), &defaults.regions),
         starts_at,
-        labels: alert.labels.clone(),
+        labels,
         links: links(annotated).into_iter().chain(event.links).collect(),
         details,
         ..event
@@ -147,7 +176,7 @@ fn map(
     let status = if resolved { "resolved" } else { "firing" };
     let moment = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
     let identity = vec![fingerprint, status.to_owned(), moment(starts_at), moment(ends_at.filter(|_| resolved))];
-    Mapped::event(event, Addressed::read(labelled("tenant"), defaults)).called(identity)
+    Mapped::event(event, alert.whose(request)).called(identity)
 }
 
 /// A time of Alertmanager's; its zero time (year 1) means "none".
@@ -253,8 +282,29 @@ mod tests {
     }
 
     #[test]
+    fn no_tenant_reads_of_another() {
+        let alert = |tenant: &str| serde_json::json!({"status": "firing", "labels": {"tenant": tenant, "pop": "bom-1"}, "fingerprint": tenant});
+        let body = |tenants: &[&str]| {
+            serde_json::json!({"version": "4", "receiver": "tocsin", "groupKey": "{tenant=\"acme\"}", "title": "globex burns",
+                "commonLabels": {"customer": "globex"}, "alerts": tenants.iter().map(|name| alert(name)).collect::<Vec<_>>()})
+            .to_string()
+        };
+        for shared in [&["acme", "globex"][..], &["acme,globex"], &["acme", "*"], &["acme", "Globex Inc."]] {
+            for mapped in testing::parse(FORMAT, &body(shared), &Defaults::default()).unwrap() {
+                let event = testing::event(&mapped);
+                let told = serde_json::to_string(&(&event.labels, &event.details)).unwrap();
+                assert!(!told.contains("lobex") && !told.contains("acme") && told.contains("bom-1"), "{told}");
+                assert_eq!(event.details["notification"]["receiver"], "tocsin");
+            }
+        }
+        let own = testing::parse(FORMAT, &body(&["acme", "acme"]), &Defaults::default()).unwrap();
+        assert_eq!(testing::event(&own[0]).details["notification"]["title"], "globex burns", "all of it is acme's");
+    }
+
+    #[test]
     fn what_we_do_not_know_is_kept() {
-        let odd = CAPTURED.replacen("\"alerts\":[{", "\"odd\":{\"x\":1},\"alerts\":[{\"own\":[2],", 1);
+        let odd =
+            CAPTURED.replacen("\"alerts\":[{", "\"odd\":{\"x\":1},\"alerts\":[{\"own\":[2],", 1).replace(",globex", "");
         let mapped = one(&odd, &Defaults::default());
         let details = &testing::event(&mapped).details;
         assert_eq!((&details["own"][0], &details["notification"]["odd"]["x"]), (&2.into(), &1.into()));

@@ -4,7 +4,7 @@
 //! ALARM opens, OK resolves, INSUFFICIENT_DATA is a note. A JSON object in the alarm's description says type, tenant, component,
 //! region and severity; any other description is the message. One change of state that comes both ways is one event.
 
-use crate::intake::{Addressed, Content, DropIn, Mapped, Request, dedup_key, event_type, listed, worded};
+use crate::intake::{Addressed, Content, DropIn, Mapped, Request, TENANT, dedup_key, event_type, listed, worded};
 use crate::native::{or_default, severity};
 use crate::problem::FieldError;
 use crate::queue::Note;
@@ -157,8 +157,9 @@ fn parse(request: &Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>> {
 fn map(alarm: Alarm, request: &Request<'_>) -> Mapped {
     let said = alarm.description.as_deref().and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
     let described = said.is_some();
-    let said = said.unwrap_or_default();
-    let whose = Addressed::read(listed(said.get("tenant")), request.defaults);
+    let mut said = said.unwrap_or_default();
+    // Read and not kept: of several tenants none hears who the others are.
+    let whose = Addressed::read(listed(said.remove(TENANT).as_ref()), request.defaults);
     // The ARN names account and region, so that alarms of one name are not one; it is missing only where somebody made up a
     // notification.
     let key = dedup_key(alarm.arn.as_deref().filter(|arn| !arn.is_empty()).unwrap_or(&alarm.name));
@@ -187,9 +188,10 @@ fn map(alarm: Alarm, request: &Request<'_>) -> Mapped {
     } else {
         let (severity, severity_given) = severity(worded(&said, "severity"));
         let own_words = alarm.description.clone().filter(|text| !described && !text.trim().is_empty());
+        let description = if described { Value::Object(said.clone()) } else { Value::from(alarm.description) };
         let mut details = alarm.rest;
         details.insert("alarm_name".to_owned(), Value::from(alarm.name.clone()));
-        details.insert("description".to_owned(), Value::from(alarm.description));
+        details.insert("description".to_owned(), description);
         details.insert("reason".to_owned(), Value::from(reason.clone()));
         let event = Event {
             event_type: event_type(worded(&said, "type"), ALARM, request),
@@ -259,6 +261,8 @@ mod tests {
         assert_eq!(event.starts_at.unwrap().to_string(), "2026-11-23T10:00:00.985Z");
         assert!(event.message.starts_with("Threshold Crossed"));
         assert_eq!(event.details["Trigger"]["Namespace"], "AWS/ApiGateway");
+        assert_eq!(event.details["description"]["component"], "voice");
+        assert!(!serde_json::to_string(&event.details).unwrap().contains("globex"), "nobody reads who else is told");
         let other = testing::event(&bridge);
         assert_eq!(
             (&other.title, &other.message, &other.tenant_ids),

@@ -11,6 +11,10 @@ use std::collections::BTreeMap;
 /// Most events of one request, and most messages that they become: what one invocation can queue.
 pub const EVENTS_MAX: usize = 2_000;
 
+/// The name under which formats say whom an alert is about. It is read and not kept: of several tenants none hears who the
+/// others are.
+pub const TENANT: &str = "tenant";
+
 /// What a token says for events that are silent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

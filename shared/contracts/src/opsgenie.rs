@@ -3,7 +3,7 @@
 //! The alias is the dedup key. What comes after the creation names alias or id and nothing else, so intake remembers whose an
 //! alias is. Errors are the original's: 400 for what is no JSON, 422 with a text for each field.
 
-use crate::intake::{Addressed, Defaults, Mapped, Request, event_type, list, listed, worded};
+use crate::intake::{Addressed, Defaults, Mapped, Request, TENANT, event_type, list, listed, worded};
 use crate::native::or_default;
 use crate::queue::Note;
 use domain::event::{DEDUP_KEY_MAX, Event, Format};
@@ -99,6 +99,11 @@ pub fn create(
     if !errors.is_empty() {
         return Err(Refusal::Fields(errors));
     }
+    // Whom else it is about is no tenant's business.
+    let mut kept = body.clone();
+    if let Some(Value::Object(details)) = kept.get_mut("details") {
+        details.remove(TENANT);
+    }
     let headers = BTreeMap::new();
     let request = Request { body: &[], headers: &headers, defaults, known };
     let event = Event {
@@ -111,10 +116,10 @@ pub fn create(
         public_message: worded(&details, "public_message").map(str::to_owned),
         components: or_default(list(worded(&details, "component").unwrap_or_default()), &defaults.components),
         regions: or_default(list(worded(&details, "region").unwrap_or_default()), &defaults.regions),
-        details: body.clone(),
+        details: kept,
         ..Event::blank(Format::Opsgenie, SOURCE)
     };
-    let whose = Addressed::read(listed(details.get("tenant")), defaults);
+    let whose = Addressed::read(listed(details.get(TENANT)), defaults);
     Ok(Mapped { by_key: true, ..Mapped::event(event, whose) })
 }
 
@@ -175,6 +180,7 @@ mod tests {
         );
         assert_eq!((event.tenant_ids.len(), event.components.len()), (2, 1));
         assert_eq!((&event.details["x-new"], &event.details["tags"][1]), (&json!(1), &json!("Critical")));
+        assert_eq!(event.details["details"].as_object().unwrap().get("tenant"), None);
         let plain = create(r#"{"message":"m"}"#).unwrap();
         let plain = testing::event(&plain);
         assert_eq!(

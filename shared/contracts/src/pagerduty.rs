@@ -3,13 +3,14 @@
 //! The routing key is one of our tokens; both have 32 characters. Acknowledge and resolve name nothing but the dedup key, so
 //! intake remembers whose a key is. Errors are texts that name the field, in the words of the original.
 
-use crate::intake::{Addressed, Defaults, Mapped, Request, dedup_key, event_type, links, list, listed, worded};
+use crate::intake::{Addressed, Defaults, Mapped, Request, TENANT, dedup_key, event_type, links, list, listed, worded};
 use crate::native::or_default;
 use crate::queue::Note;
 use domain::event::{DEDUP_KEY_MAX, Event, Format};
 use domain::vocabulary::{Severity, Status};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use std::fmt;
 
 /// The event type of an event that names no class.
 const EVENT: &str = "pagerduty.event";
@@ -22,11 +23,16 @@ const KEY: usize = 32;
 const LONGEST: usize = DEDUP_KEY_MAX;
 
 /// A body that is an object with a routing key that can be one.
-#[derive(Debug)]
 pub struct Enqueue {
     /// The routing key: a secret.
     pub routing_key: String,
     body: Map<String, Value>,
+}
+
+impl fmt::Debug for Enqueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Enqueue(…)")
+    }
 }
 
 /// Reads the body and its routing key, which tells who is posting. A routing key in the header `X-Routing-Key` does as well.
@@ -116,7 +122,7 @@ impl Enqueue {
             details: details(self.body, &payload),
             ..Event::blank(Format::PagerDuty, SOURCE)
         };
-        Ok(Mapped::event(event, Addressed::read(listed(custom.get("tenant")), defaults)))
+        Ok(Mapped::event(event, Addressed::read(listed(custom.get(TENANT)), defaults)))
     }
 }
 
@@ -168,7 +174,7 @@ fn trigger(
         details: details(body, &payload),
         ..Event::blank(Format::PagerDuty, SOURCE)
     };
-    let whose = Addressed::read(listed(custom.get("tenant")), defaults);
+    let whose = Addressed::read(listed(custom.get(TENANT)), defaults);
     Ok(Mapped { by_key: true, ..Mapped::event(event, whose) })
 }
 
@@ -193,10 +199,14 @@ fn linked(body: &Map<String, Value>) -> Vec<domain::event::Link> {
     links(given.chain(client))
 }
 
-/// Everything but the routing key, which is a secret.
+/// Everything but the routing key, which is a secret, and whom else it is about.
 fn details(mut body: Map<String, Value>, payload: &Map<String, Value>) -> Map<String, Value> {
     body.remove("routing_key");
-    body.insert("payload".to_owned(), Value::Object(payload.clone()));
+    let mut payload = payload.clone();
+    if let Some(Value::Object(custom)) = payload.get_mut("custom_details") {
+        custom.remove(TENANT);
+    }
+    body.insert("payload".to_owned(), Value::Object(payload));
     body
 }
 
@@ -240,6 +250,9 @@ mod tests {
         assert_eq!(hrefs, ["https://example.com/", "https://monitor.example"]);
         assert_eq!(event.details["payload"]["group"], "prod-datapipe");
         assert!(!serde_json::to_string(event).unwrap().contains(KEY), "the routing key is a secret");
+        assert_eq!(event.details["payload"]["custom_details"], json!({"ping time": "1500ms", "region": "eu"}));
+        let read = read(trigger().to_string().as_bytes(), None).unwrap();
+        assert_eq!(format!("{read:?}"), "Enqueue(…)");
         assert!(mapped.by_key);
     }
 

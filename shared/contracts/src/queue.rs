@@ -153,6 +153,9 @@ pub struct Delivery {
     /// The moment that the destination's gate handed out, in epoch milliseconds; 0 when it was not asked yet.
     #[serde(default)]
     pub slot_ms: i64,
+    /// How many moments the gate has handed out for this attempt.
+    #[serde(default)]
+    pub slots: u32,
     /// True when the receiver refused the rich form and the plain one is to be sent.
     #[serde(default)]
     pub plain: bool,
@@ -248,6 +251,7 @@ impl Delivery {
             attempt: 1,
             window_seconds: settings.alert_window_seconds,
             slot_ms: 0,
+            slots: 0,
             plain: false,
         })
     }

@@ -24,7 +24,7 @@ use store::StoreError;
 use store::Table;
 use store::deliveries::{Attempt, End, Slot};
 use store::due::Due;
-use vault::{Keyring, VaultError};
+use vault::{Keyring, LazyKeyring, VaultError};
 
 /// How long a claim outlives its invocation's time for work, which ends a second before the invocation: the clocks of two
 /// environments differ by less.
@@ -35,6 +35,9 @@ const SHORT_WAIT_MS: i64 = 250;
 const MARK_PAUSE: Duration = Duration::from_millis(200);
 /// A slot that is longer ago than this was missed: whoever asks the gate again stands in line with the others.
 const MISSED_MS: i64 = 2_000;
+/// Most moments that the gate hands out for one attempt. Behind a backlog every moment is missed; then it is better to send and
+/// be told to slow down than never to send.
+const SLOTS_MAX: u32 = 3;
 /// The pause after a provider's throttle, in seconds, before jitter.
 const THROTTLE_PAUSE: f64 = 2.0;
 /// The pause after a provider's daily quota, in minutes: hourly, since quotas are a sliding day.
@@ -233,12 +236,14 @@ impl Deliverer {
             return Ok(None);
         }
         let slot_ms = match delivery.slot_ms {
+            missed if missed < now_ms && delivery.slots >= SLOTS_MAX => None,
             missed if missed < now_ms => sender.slot(delivery, now).await.map_err(runtime::queue::table)?,
             earlier => Some(earlier),
         };
         let Some(slot_ms) = slot_ms.filter(|slot_ms| *slot_ms > now.as_millisecond() + SHORT_WAIT_MS) else {
             return Ok(None);
         };
+        delivery.slots += u32::from(delivery.slot_ms < slot_ms);
         delivery.slot_ms = slot_ms;
         let at = Timestamp::from_millisecond(slot_ms).unwrap_or(now);
         self.send_later(delivery, at, now, lane_of(meta)).await?;
@@ -264,7 +269,7 @@ impl Deliverer {
                 if pause_of(at, now) > i64::from(QUEUE_DELAY_MAX) {
                     return Ok(());
                 }
-                let again = Delivery { attempt: attempts + 1, slot_ms: 0, ..delivery.clone() };
+                let again = Delivery { attempt: attempts + 1, slot_ms: 0, slots: 0, ..delivery.clone() };
                 self.send_later(&again, at, now, lane_of(meta)).await
             }
         }
@@ -290,7 +295,7 @@ impl Deliverer {
         );
         match next(delivery.channel, slot.attempt, failed, now, ids::fraction()) {
             Next::Again { at } => {
-                let again = Delivery { attempt: slot.attempt + 1, slot_ms: 0, ..delivery };
+                let again = Delivery { attempt: slot.attempt + 1, slot_ms: 0, slots: 0, ..delivery };
                 let later = pause_of(at, now) > i64::from(QUEUE_DELAY_MAX);
                 let due = later.then(|| due(&again, at));
                 let marked = self.table.mark_retrying(slot, token, now, at, &attempt, due.as_ref()).await;
@@ -425,6 +430,17 @@ fn due(delivery: &Delivery, at: Timestamp) -> Due {
         plain: delivery.plain,
         role: delivery.why.role,
     }
+}
+
+/// The keyring of a process, loaded now if it was not yet.
+///
+/// # Errors
+/// How the send ends while KMS or the table is away; the cause is in the log.
+pub async fn keyring(keyring: &LazyKeyring) -> Result<&Keyring, Sent> {
+    keyring.get(clock::now()).await.map_err(|error| {
+        tracing::error!(%error, "the data keys cannot be loaded");
+        Sent::Unavailable { code: "keyring".to_owned() }
+    })
 }
 
 /// Opens a sealed URL or secret.

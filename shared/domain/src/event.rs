@@ -15,6 +15,8 @@ pub const MESSAGE_MAX: usize = 15_000;
 pub const DETAILS_MAX: usize = 32 * 1024;
 /// Most bytes of a whole normalised event as JSON.
 pub const EVENT_MAX: usize = 64 * 1024;
+/// Most bytes that the names of all cut fields take as JSON.
+const CUT_MAX: usize = 256;
 /// Most tenants that one event may name.
 pub const TENANTS_MAX: usize = 100;
 /// Most characters of a dedup key (Opsgenie's alias is the longest of the peers').
@@ -205,16 +207,47 @@ impl Event {
             shrink_details(&mut self.details, DETAILS_MAX);
             cut.push("details".to_owned());
         }
-        if json_len(&self) > EVENT_MAX {
-            // Title, message and addressing stay whole; what goes is what the alert can be understood without.
-            self.details = Map::new();
-            self.labels.retain(|_, value| value.len() <= NAME_MAX);
-            self.links.truncate(10);
-            cut.push("details".to_owned());
-        }
+        cut.extend(self.within_event_max());
+        cut.sort_unstable();
         cut.dedup();
         self.cut = cut;
         self
+    }
+
+    /// Takes away until the whole fits [`EVENT_MAX`], which characters of four bytes and escapes can pass within all other
+    /// caps. What goes first is what the alert can be understood without; title, type and addressing stay.
+    fn within_event_max(&mut self) -> Vec<String> {
+        let mut cut = Vec::new();
+        // The list of cuts is in the event too.
+        let too_long = |event: &Self| json_len(event) > EVENT_MAX - CUT_MAX;
+        if too_long(self) {
+            self.details = Map::new();
+            self.labels.retain(|name, value| name.len() <= NAME_MAX && value.len() <= NAME_MAX);
+            self.links.truncate(10);
+            cut.push("details");
+        }
+        if too_long(self) {
+            self.labels.clear();
+            self.links.clear();
+            self.measurements.clear();
+            cut.extend(["labels", "links", "measurements"]);
+        }
+        while too_long(self) {
+            let (longest, name) = match &mut self.public_message {
+                Some(public) if public.len() > self.message.len() => (public, "public_message"),
+                _ => (&mut self.message, "message"),
+            };
+            let half = longest.chars().count() / 2;
+            if half < TITLE_MAX {
+                self.components.truncate(10);
+                self.regions.truncate(10);
+                cut.extend(["components", "regions"]);
+                break;
+            }
+            cut_chars(longest, half);
+            cut.push(name);
+        }
+        cut.into_iter().map(str::to_owned).collect()
     }
 }
 
@@ -244,5 +277,38 @@ pub fn shrink_details(details: &mut Map<String, Value>, max: usize) {
         let Some((size, name)) = sizes.pop() else { return };
         details.remove(&name);
         total -= size;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TenantId;
+
+    #[test]
+    fn whatever_comes_fits_a_queue_message() {
+        for wide in ["\0", "𐀀", "\\", "a"] {
+            let long = wide.repeat(20_000);
+            let names = || (0..200).map(|number| format!("{number}{long}"));
+            let event = Event {
+                event_type: long.clone(),
+                title: long.clone(),
+                message: long.clone(),
+                public_title: Some(long.clone()),
+                public_message: Some(long.clone()),
+                tenant_ids: (0..TENANTS_MAX).map(|n| TenantId::parse(&format!("{n:063}")).unwrap()).collect(),
+                components: names().collect(),
+                regions: names().collect(),
+                labels: names().map(|name| (name.clone(), name)).collect(),
+                measurements: names().map(|name| (name, 1.0)).collect(),
+                links: names().map(|href| Link { href, text: long.clone() }).collect(),
+                details: names().map(|name| (name, Value::from(long.clone()))).collect(),
+                ..Event::blank(Format::Native, &long)
+            }
+            .capped();
+            assert!(json_len(&event) <= EVENT_MAX, "{wide:?}: {}", json_len(&event));
+            assert!(!event.title.is_empty() && event.message.chars().count() > 100 && event.tenant_ids.len() == 100);
+            assert!(event.cut.contains(&"message".to_owned()) && json_len(&event.cut) <= CUT_MAX);
+        }
     }
 }

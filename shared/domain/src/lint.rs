@@ -7,7 +7,7 @@ use crate::classification::Included;
 use crate::event::{Event, Format};
 use crate::ids::Scope;
 use crate::incident::imagined;
-use crate::plan::{Asked, Decision, Outcome, Told, plan};
+use crate::plan::{Decision, Outcome, afresh};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::tenant::{Destination, Settings};
@@ -89,15 +89,7 @@ fn would(
         warnings: Vec::new(),
     };
     let (incident, update) = imagined(&event, &included, &Scope::Tenant(settings.tenant.clone()), now);
-    plan(&Asked {
-        incident: &incident,
-        updates: std::slice::from_ref(&update),
-        settings,
-        destinations,
-        told: &Told::default(),
-        policy,
-        now,
-    })
+    afresh((&incident, &update), settings, destinations, policy, now)
 }
 
 fn is_told(decision: &Decision) -> bool {

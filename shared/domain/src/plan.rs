@@ -108,6 +108,19 @@ pub struct Asked<'a> {
     pub now: Timestamp,
 }
 
+/// What would be decided on an incident that nobody was told of yet: what dry runs and the lint ask.
+#[must_use]
+pub fn afresh(
+    (incident, update): (&Incident, &Update),
+    settings: &Settings,
+    destinations: &[Destination],
+    policy: &Policy,
+    now: Timestamp,
+) -> Vec<Decision> {
+    let (updates, told) = (std::slice::from_ref(update), &Told::default());
+    plan(&Asked { incident, updates, settings, destinations, told, policy, now })
+}
+
 /// The decisions: one for every update, destination and channel of it, in that order.
 #[must_use]
 pub fn plan(asked: &Asked<'_>) -> Vec<Decision> {

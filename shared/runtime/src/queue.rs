@@ -212,10 +212,8 @@ pub fn table(error: StoreError) -> Failure {
 /// What an AWS error means for a record.
 #[must_use]
 pub fn aws(error: AwsError) -> Failure {
-    match error {
-        AwsError::Refused { .. } => Failure::Poison { reason: error.to_string() },
-        _ => Failure::Retry { code: error.to_string() },
-    }
+    let reason = error.to_string();
+    if error.is_about_content() { Failure::Poison { reason } } else { Failure::Retry { code: reason } }
 }
 
 /// What a partly failed send means for a record: all of it again; what did arrive is dropped behind the queue.

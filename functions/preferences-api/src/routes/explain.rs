@@ -14,7 +14,7 @@ use domain::classification::Verdict;
 use domain::delivery::State as DeliveryState;
 use domain::ids::{Scope, TenantId};
 use domain::incident::imagined;
-use domain::plan::{Asked, Decision, Outcome, Told, plan};
+use domain::plan::{Decision, Outcome, afresh};
 use domain::reason::Reason;
 use domain::tenant::{Destination, Integration, Recipient};
 use domain::vocabulary::{Category, Channel};
@@ -136,15 +136,7 @@ async fn would(
     let Some(subscriber) = subscriber else { return Ok(Vec::new()) };
     let destinations: Vec<Destination> =
         subscriber.destinations.into_iter().map(|(_, destination)| destination).collect();
-    Ok(plan(&Asked {
-        incident,
-        updates: std::slice::from_ref(update),
-        settings: &subscriber.settings,
-        destinations: &destinations,
-        told: &Told::default(),
-        policy: &app.policy,
-        now: clock::now(),
-    }))
+    Ok(afresh((incident, update), &subscriber.settings, &destinations, &app.policy, clock::now()))
 }
 
 /// What decisions and deliveries tell together.
