@@ -32,5 +32,7 @@ mod poison;
 mod security;
 #[path = "e2e/serial.rs"]
 mod serial;
+#[path = "e2e/test_alert.rs"]
+mod test_alert;
 #[path = "e2e/webhooks.rs"]
 mod webhooks;

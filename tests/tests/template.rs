@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Functions in the order in which an incident runs through them, which is the order of the template.
-const PIPELINE: [&str; 12] = [
+const PIPELINE: [&str; 13] = [
     "authorizer",
     "intake",
     "classify",
@@ -19,6 +19,7 @@ const PIPELINE: [&str; 12] = [
     "release",
     "dead-letter",
     "preferences-api",
+    "test-alert",
     "status-page",
 ];
 

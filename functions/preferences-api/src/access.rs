@@ -7,9 +7,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use contracts::http::scopes::{ALERTS_MANAGE, ALERTS_READ, PLATFORM_ADMIN, SUPPORT_READ};
 use contracts::problem::FieldError;
-use domain::ids::TenantId;
+
 use domain::vocabulary::Channel;
-use runtime::http::{Caller, Problem};
+use runtime::http::Problem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,16 +22,6 @@ pub(crate) const READ: &[&str] = &[ALERTS_READ, ALERTS_MANAGE, SUPPORT_READ, PLA
 pub(crate) const MANAGE: &[&str] = &[ALERTS_MANAGE, PLATFORM_ADMIN];
 /// The largest body of this API, in bytes; a tenant's settings are far below.
 pub(crate) const BODY_MAX: usize = 64 * 1024;
-
-/// The tenant of a path, if the caller has one of the scopes and speaks for it. Another tenant's path does not exist.
-pub(crate) fn tenant(caller: &Caller, path: &str, scopes: &[&str]) -> Result<TenantId, Problem> {
-    caller.require_any(scopes)?;
-    TenantId::parse(path).ok().filter(|tenant| caller.may_speak_for(tenant)).ok_or_else(no_tenant)
-}
-
-pub(crate) fn no_tenant() -> Problem {
-    Problem::not_found("there is no such tenant for this token")
-}
 
 /// What a write must be based on: the version that its If-Match names.
 pub(crate) fn based_on(headers: &HeaderMap, current: u64) -> Result<(), Problem> {
@@ -153,7 +143,7 @@ pub(crate) fn saved(result: Result<Saved, StoreError>) -> Result<(), Problem> {
     match result.map_err(table)? {
         Saved::Done => Ok(()),
         Saved::Outdated => Err(outdated()),
-        Saved::NoTenant => Err(no_tenant()),
+        Saved::NoTenant => Err(Problem::no_tenant()),
         Saved::Taken { by, channel } => {
             let (pointer, what) = match channel {
                 Channel::Email => ("/email", "e-mail address"),
@@ -175,6 +165,8 @@ pub(crate) fn table(error: StoreError) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::ids::TenantId;
+    use runtime::http::Caller;
     use serde_json::json;
 
     fn headers(tags: &[&str]) -> HeaderMap {
@@ -209,16 +201,16 @@ mod tests {
             tenants: Some([TenantId::parse("acme").unwrap()].into()),
             ..Caller::default()
         };
-        assert_eq!(tenant(&caller, "acme", MANAGE).unwrap().as_str(), "acme");
+        assert_eq!(caller.speaking_for("acme", MANAGE).unwrap().as_str(), "acme");
         for path in ["globex", "ACME", "", "acme ", "*"] {
-            assert_eq!(tenant(&caller, path, READ).unwrap_err().status, StatusCode::NOT_FOUND, "{path}");
+            assert_eq!(caller.speaking_for(path, READ).unwrap_err().status, StatusCode::NOT_FOUND, "{path}");
         }
         let reader = Caller { scopes: ["alerts:read".to_owned()].into(), ..caller.clone() };
-        assert!(tenant(&reader, "acme", READ).is_ok());
-        assert_eq!(tenant(&reader, "acme", MANAGE).unwrap_err().status, StatusCode::FORBIDDEN);
+        assert!(reader.speaking_for("acme", READ).is_ok());
+        assert_eq!(reader.speaking_for("acme", MANAGE).unwrap_err().status, StatusCode::FORBIDDEN);
         let poster = Caller { scopes: ["incidents:write".to_owned()].into(), ..caller };
-        assert_eq!(tenant(&poster, "acme", READ).unwrap_err().status, StatusCode::FORBIDDEN);
-        assert_eq!(tenant(&Caller::nobody(), "acme", READ).unwrap_err().status, StatusCode::FORBIDDEN);
+        assert_eq!(poster.speaking_for("acme", READ).unwrap_err().status, StatusCode::FORBIDDEN);
+        assert_eq!(Caller::nobody().speaking_for("acme", READ).unwrap_err().status, StatusCode::FORBIDDEN);
     }
 
     #[test]

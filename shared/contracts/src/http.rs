@@ -450,6 +450,8 @@ pub struct ReasonView {
     pub sentence: String,
     /// The setting that would change it.
     pub setting: String,
+    /// What to do about it.
+    pub mend: String,
 }
 
 /// `GET /v1/tenants/{t}/incidents/{id}`
@@ -595,8 +597,12 @@ pub struct AttemptView {
     pub attempt: u32,
     /// When.
     pub at: Timestamp,
-    /// What it met.
+    /// What it met, as a word.
     pub cause: String,
+    /// What that means.
+    pub sentence: String,
+    /// What to do about it.
+    pub mend: String,
     /// The receiver's HTTP status, if it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -665,8 +671,86 @@ pub struct ExplainEntry {
     /// When it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// Milliseconds from our acceptance to the receiver's; of the newest update that it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<i64>,
     /// The attempts that failed.
     pub attempts: Vec<AttemptView>,
+}
+
+/// `POST /v1/tenants/{t}/test-alert`, and the payload of a direct invocation of `test-alert`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestAlertBody {
+    /// The tenant; by the API it is the path's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
+    /// The category; absent is the first that is switched on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// Only this channel: `email`, `sms`, `chat`, `slack`, `teams` or `webhook`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// Only this recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient_id: Option<String>,
+    /// Only this integration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integration_id: Option<String>,
+    /// How long the answer waits for outcomes: 15 unless it is said; at most 25 by the API, 60 by invocation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_seconds: Option<u32>,
+    /// Needed where more than ten recipients and integrations would be reached.
+    #[serde(default)]
+    pub confirm_all: bool,
+}
+
+/// What came of a test alert so far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestAlertAnswer {
+    /// By which it is read again.
+    pub test_id: String,
+    /// The incident that it made.
+    pub incident_id: String,
+    /// The category that was tested.
+    pub category: Category,
+    /// Whether nothing is pending any more.
+    pub complete: bool,
+    /// One row for each recipient or integration, and channel.
+    pub rows: Vec<TestRow>,
+}
+
+/// What came of a test on one channel of one destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestRow {
+    /// The recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient_id: Option<String>,
+    /// The integration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integration_id: Option<String>,
+    /// Its name; `None` once it was deleted.
+    pub name: Option<String>,
+    /// The channel.
+    pub channel: Channel,
+    /// `delivered` (the receiver answered), `accepted` (SES or SNS took it), `held`, `skipped`, `failed` or `pending`.
+    pub outcome: String,
+    /// The rule that stopped it.
+    pub reason: Option<String>,
+    /// What a failed attempt met: `http_404`, `tls`, `dns`, Slack's code.
+    pub cause: Option<String>,
+    /// What that means.
+    pub detail: Option<String>,
+    /// What to do about it.
+    pub mend: Option<String>,
+    /// The setting that would change it.
+    pub setting: Option<String>,
+    /// Milliseconds from our acceptance to the receiver's.
+    pub latency_ms: Option<i64>,
+    /// The receiver's HTTP status.
+    pub status: Option<u16>,
+    /// What the receiver said: the reason where TLS failed, the beginning of the body where it answered.
+    pub response: Option<String>,
 }
 
 /// A direct invocation by an operator whom IAM allows it.
@@ -707,7 +791,7 @@ mod tests {
 
     #[test]
     fn a_reason_stands_beside_the_outcome() {
-        let reason = ReasonView { reason: "muted".into(), sentence: "s".into(), setting: "t".into() };
+        let reason = ReasonView { reason: "muted".into(), sentence: "s".into(), setting: "t".into(), mend: "m".into() };
         let mut decision = DecisionView {
             update: 1,
             destination: "rcp_1".into(),

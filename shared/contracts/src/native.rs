@@ -129,6 +129,7 @@ pub fn parse(body: &[u8], defaults: &Defaults, new_key: &str) -> Result<Event, V
         links: body.links,
         details: body.details,
         public: body.public,
+        test_of: None,
         cut: Vec::new(),
     }
     .capped())

@@ -8,7 +8,7 @@ pub mod outbound_link;
 
 use aws::sqs::{Outgoing, Queues};
 use contracts::queue::{Body, Delivery, IncidentReceived, VERSION};
-use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, next};
+use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, after_test, next};
 use domain::delivery::Refusal;
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IntegrationId, Scope};
@@ -156,6 +156,10 @@ impl Deliverer {
                 let latency_ms = (now.as_millisecond() - delivery.alert.at.as_millisecond()).max(0);
                 let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms };
                 self.note_acceptance(slot, &token, now, &end, meta).await?;
+                // A test says nothing about how the alerts fare.
+                if delivery.alert.test {
+                    return Ok(());
+                }
                 metrics::count_by("DeliveryDelivered", "channel", delivery.channel.as_str(), 1);
                 metrics::observe_ms("AlertLatencyMs", latency_ms);
                 if latency_ms > i64::from(delivery.window_seconds) * 1_000 {
@@ -285,7 +289,9 @@ impl Deliverer {
         attempt: Attempt,
     ) -> Result<(), Failure> {
         let channel = delivery.channel.as_str();
-        metrics::count_by("AttemptFailed", "channel", channel, 1);
+        if !delivery.alert.test {
+            metrics::count_by("AttemptFailed", "channel", channel, 1);
+        }
         tracing::info!(
             channel,
             destination = delivery.destination,
@@ -293,7 +299,11 @@ impl Deliverer {
             cause = failed.cause,
             "attempt failed"
         );
-        match next(delivery.channel, slot.attempt, failed, now, ids::fraction()) {
+        let next = match delivery.alert.test {
+            true => after_test(failed),
+            false => next(delivery.channel, slot.attempt, failed, now, ids::fraction()),
+        };
+        match next {
             Next::Again { at } => {
                 let again = Delivery { attempt: slot.attempt + 1, slot_ms: 0, slots: 0, ..delivery };
                 let later = pause_of(at, now) > i64::from(QUEUE_DELAY_MAX);
@@ -313,7 +323,9 @@ impl Deliverer {
                 let end = End::Failed { reason };
                 let marked = self.table.mark_ended(slot, token, now, &end, Some(&attempt)).await;
                 self.warn_if_lost(marked.map_err(runtime::queue::table)?, slot);
-                metrics::count_by("DeliveryGivenUp", "channel", channel, 1);
+                if !delivery.alert.test {
+                    metrics::count_by("DeliveryGivenUp", "channel", channel, 1);
+                }
                 tracing::warn!(channel, destination = delivery.destination, reason = reason.as_str(), "given up");
                 Ok(())
             }

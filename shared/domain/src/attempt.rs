@@ -89,6 +89,82 @@ pub fn next(channel: Channel, attempt: u32, failed: &Failed, now: Timestamp, jit
     Next::Again { at: now.saturating_add(SignedDuration::from_secs_f64(seconds)).unwrap_or(now) }
 }
 
+/// What follows a test alert's failed attempt: nothing. Whoever tests wants to know now, and a test neither disables an endpoint
+/// nor tries for hours.
+#[must_use]
+pub fn after_test(failed: &Failed) -> Next {
+    let reason = match failed.verdict {
+        Verdict::Retry => Reason::GaveUp,
+        Verdict::Refused | Verdict::Gone => Reason::RefusedByProvider,
+    };
+    Next::GiveUp { reason, disable: false }
+}
+
+/// What a failed attempt's cause means and what to do about it, for a tenant admin.
+#[must_use]
+pub fn meaning(cause: &str) -> (&'static str, &'static str) {
+    match cause {
+        "dns" => ("The host name does not resolve.", "Correct the host in the URL, or its DNS record."),
+        "connect" => {
+            ("Nobody answers at the endpoint's address.", "See that the service runs and that its firewall lets us in.")
+        }
+        "tls" => (
+            "TLS failed.",
+            "Install a certificate of a public authority, for this host name, unexpired and with its chain.",
+        ),
+        "timeout" => (
+            "The endpoint did not answer in time.",
+            "Answer with 2xx within 15 seconds at once, and do the work afterwards.",
+        ),
+        "reset" => ("The endpoint broke the connection off.", "Look into the receiver's and its proxy's log."),
+        "protocol" => ("The endpoint does not answer in HTTP.", "Look into the receiver's and its proxy's log."),
+        "forbidden_address" => {
+            ("The URL leads to an address that is not public.", "Use a public https address; private ones are refused.")
+        }
+        "http_400" | "http_422" => (
+            "The receiver does not take the body.",
+            "See in its log what it expects; Slack and Teams URLs belong to integrations of their own kind.",
+        ),
+        "http_401" | "http_403" => (
+            "The receiver refused us.",
+            "Check that it verifies the signature with this integration's secret over the body as it came.",
+        ),
+        "http_404" => ("There is nothing at that URL.", "Correct the URL, or make it anew in Slack or Teams."),
+        "http_405" => ("The receiver takes no POST at that URL.", "Correct the URL, or let it take POST."),
+        "http_410" => ("The receiver says that it is gone for good.", "Give the integration a new URL."),
+        "http_413" => ("The message is too large for the receiver.", "Raise its limit to 256 KiB."),
+        "http_429" => ("The receiver has too many messages.", "Raise its limit; it is tried again more slowly."),
+        "no_service" | "no_service_id" | "invalid_token" | "no_active_hooks" | "no_team" | "team_disabled" => {
+            ("Slack says that this webhook no longer exists.", "Make a new incoming webhook in Slack and save its URL.")
+        }
+        "channel_not_found" | "channel_is_archived" => {
+            ("Slack says that the channel is gone or archived.", "Restore it, or make a webhook for another channel.")
+        }
+        "action_prohibited" | "posting_to_general_channel_denied" => {
+            ("A Slack admin does not allow posts there.", "Ask that admin, or choose another channel.")
+        }
+        "invalid_blocks" => ("Slack took neither the rich nor the plain form.", "Tell support: this is ours to mend."),
+        "RecipientNotVerified" => (
+            "The SES account may only write to verified addresses yet.",
+            "The operators must ask AWS to lift the SES sandbox.",
+        ),
+        "opted_out" => ("The number has opted out of SMS.", "Have its owner text START, or use another number."),
+        "dlt_registration_missing" => (
+            "SMS to this country need a registered entity and template.",
+            "Enter both under SMS compliance in the settings.",
+        ),
+        "url_not_usable" | "url_cannot_be_opened" | "secret_not_usable" => {
+            ("The saved URL or secret cannot be used.", "Save the integration's URL and secret anew.")
+        }
+        cause if cause.starts_with("http_3") => {
+            ("The receiver redirects, and redirects are not followed.", "Save the URL that it redirects to.")
+        }
+        cause if cause.starts_with("http_5") => ("The receiver failed.", "Look into the receiver's log."),
+        cause if cause.starts_with("http_") => ("The receiver refused the message.", "Look into the receiver's log."),
+        _ => ("The provider refused the message.", "Check the address or number; else tell support this code."),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +178,26 @@ mod tests {
             Next::Again { at } => Some(at.as_second()),
             Next::GiveUp { .. } => None,
         }
+    }
+
+    #[test]
+    fn a_test_is_tried_once_and_disables_nothing() {
+        for (verdict, reason) in [
+            (Verdict::Retry, Reason::GaveUp),
+            (Verdict::Refused, Reason::RefusedByProvider),
+            (Verdict::Gone, Reason::RefusedByProvider),
+        ] {
+            assert_eq!(after_test(&failed(verdict)), Next::GiveUp { reason, disable: false });
+        }
+    }
+
+    #[test]
+    fn every_cause_has_a_meaning_and_a_mend() {
+        for cause in ["dns", "tls", "http_302", "http_404", "http_418", "http_503", "no_service", "MessageRejected"] {
+            let (sentence, mend) = meaning(cause);
+            assert!(sentence.ends_with('.') && mend.ends_with('.'), "{cause}");
+        }
+        assert_ne!(meaning("http_404"), meaning("http_418"));
     }
 
     #[test]

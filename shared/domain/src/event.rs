@@ -1,7 +1,7 @@
 //! The normalised event: what every intake format becomes before anything is decided.
 
 use crate::ids::TenantId;
-use crate::vocabulary::{Severity, Status};
+use crate::vocabulary::{Channel, Severity, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -25,6 +25,29 @@ pub const DEDUP_KEY_MAX: usize = 512;
 pub const LIST_MAX: usize = 50;
 /// Most characters of a source, a type, a component, a region, a label.
 pub const NAME_MAX: usize = 255;
+
+/// The type of a test alert.
+pub const TEST: &str = "test.alert";
+
+/// Whom a test alert is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestOf {
+    /// Only these channels; empty is all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<Channel>,
+    /// Only this recipient or integration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+}
+
+impl TestOf {
+    /// Whether it is for this destination on this channel.
+    #[must_use]
+    pub fn takes(&self, destination: &str, channel: Channel) -> bool {
+        (self.channels.is_empty() || self.channels.contains(&channel))
+            && self.destination.as_ref().is_none_or(|only| only == destination)
+    }
+}
 
 /// A link that the source gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +148,9 @@ pub struct Event {
     /// Whether the source says that it may be shown in public.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<bool>,
+    /// Of a test alert, whom it is for. No source can say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_of: Option<TestOf>,
     /// The caps that cut something, by field name: never cut in silence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<String>,
@@ -157,6 +183,7 @@ impl Event {
             links: Vec::new(),
             details: Map::new(),
             public: None,
+            test_of: None,
             cut: Vec::new(),
         }
     }

@@ -1,7 +1,7 @@
 //! The incident's state machine: what an event does to the incident of its key.
 
 use crate::classification::Included;
-use crate::event::{Event, Format, Link};
+use crate::event::{Event, Format, Link, TEST, TestOf};
 use crate::ids::{EventId, IncidentId, IntegrationId, Scope, sha256};
 use crate::vocabulary::{Category, Kind, Severity, Status};
 use jiff::{SignedDuration, Timestamp};
@@ -77,6 +77,9 @@ pub struct Incident {
     /// True for an incident that a test alert made.
     #[serde(default)]
     pub test: bool,
+    /// Whom that test alert is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_of: Option<TestOf>,
     /// Goes up by one with each write; what makes two writers notice each other.
     pub version: u64,
 }
@@ -387,7 +390,8 @@ fn opened(event: &Event, class: &Included, arrival: &Arrival<'_>) -> (Incident, 
         resolved_at: None,
         updates: 1,
         repeats: 0,
-        test: event.event_type == "test.alert",
+        test: event.event_type == TEST,
+        test_of: event.test_of.clone(),
         version: 1,
     };
     let mut update = Update {

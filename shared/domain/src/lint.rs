@@ -194,7 +194,7 @@ fn of_destinations(destinations: &[Destination], decided: &[Decision]) -> Vec<Fi
             findings.push(Finding {
                 code: reason.as_str(),
                 sentence: reason.sentence().to_owned(),
-                mend: mend(*reason).to_owned(),
+                mend: reason.mend().to_owned(),
                 setting: reason.setting_of(None, id),
                 category: None,
                 channel: Some(channel.class()),
@@ -215,16 +215,4 @@ fn of_destinations(destinations: &[Destination], decided: &[Decision]) -> Vec<Fi
         }
     }
     findings
-}
-
-fn mend(reason: Reason) -> &'static str {
-    match reason {
-        Reason::ContactUnconfirmed => "Have the address or number confirmed; until then nothing is sent to it.",
-        Reason::DomainNotAllowed => "Put the domain on the list, or use an address of a domain that is on it.",
-        Reason::Dnd => "Record the consent, or take the number out.",
-        Reason::OptedOut => "Ask the recipient to subscribe again; nobody else can.",
-        Reason::EndpointDisabled => "Mend the endpoint, then enable the integration again.",
-        Reason::PlanLimit => "Remove others, or ask for a larger plan.",
-        _ => "Use another address or number.",
-    }
 }

@@ -121,7 +121,8 @@ pub fn afresh(
     plan(&Asked { incident, updates, settings, destinations, told, policy, now })
 }
 
-/// The decisions: one for every update, destination and channel of it, in that order.
+/// The decisions: one for every update, destination and channel of it, in that order. A test alert for some only decides on
+/// nobody else.
 #[must_use]
 pub fn plan(asked: &Asked<'_>) -> Vec<Decision> {
     let within = within_plan_limits(asked);
@@ -131,10 +132,14 @@ pub fn plan(asked: &Asked<'_>) -> Vec<Decision> {
         // Whoever was told before comes first, so that the resolve goes where the open went when two share an address.
         let mut taken: HashMap<(Channel, String), String> = HashMap::new();
         let mut round: Vec<(usize, Decision)> = Vec::new();
+        let wanted = |destination: &Destination, channel| {
+            asked.incident.test_of.as_ref().is_none_or(|test| test.takes(destination.id(), channel))
+        };
         let pairs = || {
-            asked.destinations.iter().enumerate().flat_map(|(place, destination)| {
+            let all = asked.destinations.iter().enumerate().flat_map(|(place, destination)| {
                 destination.channels().iter().map(move |channel| (place, destination, *channel))
-            })
+            });
+            all.filter(|(_, destination, channel)| wanted(destination, *channel))
         };
         for told_first in [true, false] {
             for (place, destination, channel) in pairs() {
@@ -325,7 +330,8 @@ pub fn unreachable(
             if integration.paused {
                 return Some(Reason::IntegrationPaused);
             }
-            integration.disabled.is_some().then_some(Reason::EndpointDisabled)
+            // A test is how one finds out whether the endpoint is mended.
+            (integration.disabled.is_some() && !incident.test).then_some(Reason::EndpointDisabled)
         }
         Destination::Recipient(recipient) => match channel {
             Channel::Email => unreachable_by_email(incident, settings, recipient),

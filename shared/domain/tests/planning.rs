@@ -72,6 +72,7 @@ fn incident(category: Category) -> Incident {
         updates: 1,
         repeats: 0,
         test: false,
+        test_of: None,
         version: 1,
     }
 }

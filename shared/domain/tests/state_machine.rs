@@ -40,6 +40,7 @@ fn event() -> Event {
         links: vec![],
         details: Default::default(),
         public: None,
+        test_of: None,
         cut: vec![],
     }
 }

@@ -120,6 +120,17 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// The tenant of a path, if the caller has one of the scopes and speaks for it. Another tenant's path does not exist.
+    ///
+    /// # Errors
+    /// 403 without the scopes, 404 for another's tenant.
+    pub fn speaking_for(&self, path: &str, scopes: &[&str]) -> Result<TenantId, Problem> {
+        self.require_any(scopes)?;
+        TenantId::parse(path).ok().filter(|tenant| self.may_speak_for(tenant)).ok_or_else(Problem::no_tenant)
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = std::convert::Infallible;
 
@@ -188,6 +199,12 @@ impl Problem {
     #[must_use]
     pub fn not_found(detail: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// 404 of a tenant that is not there, or not for this caller.
+    #[must_use]
+    pub fn no_tenant() -> Self {
+        Self::not_found("there is no such tenant for this token")
     }
 
     /// 409.

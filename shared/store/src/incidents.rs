@@ -90,8 +90,9 @@ impl Table {
         let fresh = Some("attribute_not_exists(pk)");
         let mut writes = vec![self.put_action(self.event_item(change.record)?, fresh, vec![])?];
         if let Some((incident, before)) = change.head {
-            // What is open is kept, however long; its end is counted from its last write.
-            let expiry = incident.resolved_at.map(|_| self.expiry(now));
+            // What is open is kept, however long; its end is counted from its last write. Nobody resolves a test.
+            let ends = incident.test || incident.resolved_at.is_some();
+            let expiry = ends.then(|| self.expiry(now));
             let mut head = item(&keys::incident(&incident.id), keys::HEAD, incident, expiry)?;
             if incident.public {
                 // The status page may read this index only, and the index holds public fields only.
@@ -112,7 +113,8 @@ impl Table {
                     as_of: incident.as_of,
                     closed_at: incident.resolved_at,
                 };
-                writes.push(self.key_write((&incident.scope, &incident.key, &state), change.key_before, now)?);
+                let key = (&incident.scope, incident.key.as_str(), &state);
+                writes.push(self.key_write(key, change.key_before, expiry)?);
             }
             if let Some(update) = change.update {
                 let sk = keys::update(update.number);
@@ -126,7 +128,8 @@ impl Table {
             }
         }
         if let Some(alone) = change.key_alone {
-            writes.push(self.key_write(alone, change.key_before, now)?);
+            let expiry = (!alone.2.open).then(|| self.expiry(now));
+            writes.push(self.key_write(alone, change.key_before, expiry)?);
         }
         if let Some(seen) = change.seen {
             let pk = match &change.record.scope {
@@ -154,9 +157,8 @@ impl Table {
         &self,
         (scope, hash, state): (&Scope, &str, &KeyState),
         before: Option<&KeyState>,
-        now: Timestamp,
+        expiry: Option<i64>,
     ) -> Result<TransactWriteItem, StoreError> {
-        let expiry = (!state.open).then(|| self.expiry(now));
         let entry = item(&keys::open_key(scope, hash), "OPEN", state, expiry)?;
         match before {
             None => self.put_action(entry, Some("attribute_not_exists(pk)"), vec![]),

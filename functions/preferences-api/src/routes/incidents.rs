@@ -7,8 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use contracts::http::{
-    AttemptView, DecisionView, DeliveryView, EndView, ExcludedView, IncidentAnswer, IncidentList, IncidentView,
-    ReasonView, TimelineEntry,
+    DecisionView, DeliveryView, EndView, ExcludedView, IncidentAnswer, IncidentList, IncidentView, TimelineEntry,
 };
 use contracts::problem::FieldError;
 use domain::alert::Alert;
@@ -16,16 +15,15 @@ use domain::delivery::State as DeliveryState;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, Update};
 use domain::plan::{Decision, Outcome};
-use domain::reason::Reason;
-use domain::tenant::{Content, Integration, Recipient, Settings};
+use domain::tenant::{Content, Settings};
 use domain::vocabulary::Category;
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
+use ledger::{Ledger, Names, People, attempt, explained};
 use runtime::clock;
 use runtime::http::{Caller, Problem};
 use serde::Deserialize;
-use std::collections::HashMap;
-use store::deliveries::{Attempt, Listed};
+use store::deliveries::Listed;
 use store::events::EventRecord;
 use store::incidents::{Seen, SeenCursor};
 
@@ -104,7 +102,7 @@ pub(crate) async fn list(
     Path(path): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, READ)?;
+    let tenant = caller.speaking_for(&path, READ)?;
     let window = asked.window(clock::now()).map_err(Problem::fields)?;
     settings_of(&app, &tenant).await?;
     let mut cursor = window.cursor.clone();
@@ -138,25 +136,20 @@ pub(crate) async fn read(
     caller: Caller,
     Path((path, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, READ)?;
+    let tenant = caller.speaking_for(&path, READ)?;
     let settings = settings_of(&app, &tenant).await?;
     let incident = find(&app, &tenant, &id).await?;
-    let table = &app.table;
-    let (timeline, plans, deliveries, recipients, integrations) = futures::try_join!(
-        table.updates(&incident.id, 1),
-        table.plans_of(&incident.id, &tenant),
-        table.deliveries(&incident.id, &tenant),
-        table.recipients(&tenant),
-        table.integrations(&tenant),
-    )
-    .map_err(access::table)?;
-    let names = names(&recipients, &integrations);
-    let mut decisions: Vec<&Decision> = plans.iter().flat_map(|plan| &plan.decisions).collect();
+    let ledger = Ledger::read(&app.table, &incident, &tenant);
+    let (timeline, ledger, people) =
+        futures::try_join!(app.table.updates(&incident.id, 1), ledger, People::read(&app.table, &tenant))
+            .map_err(access::table)?;
+    let names = people.names();
+    let mut decisions: Vec<&Decision> = ledger.plans.iter().flat_map(|plan| &plan.decisions).collect();
     decisions.sort_by_key(|decision| decision.update);
     let body = IncidentAnswer {
         timeline: timeline.iter().map(|update| entry(&settings, &incident, update)).collect(),
         decisions: decisions.into_iter().map(|decision| told(decision, incident.category, &names)).collect(),
-        deliveries: deliveries.iter().map(|listed| delivery(listed, incident.category, &names)).collect(),
+        deliveries: ledger.deliveries.iter().map(|listed| delivery(listed, incident.category, &names)).collect(),
         incident: view(&incident),
     };
     Ok(answer(StatusCode::OK, &body))
@@ -175,14 +168,6 @@ pub(crate) async fn find(app: &App, tenant: &TenantId, id: &str) -> Result<Incid
 
 fn visible(scope: &Scope, tenant: &TenantId) -> bool {
     scope.tenant().is_none_or(|owner| owner == tenant)
-}
-
-pub(super) type Names<'a> = HashMap<&'a str, &'a str>;
-
-pub(super) fn names<'a>(recipients: &'a [Recipient], integrations: &'a [Integration]) -> Names<'a> {
-    let people = recipients.iter().map(|recipient| (recipient.id.as_str(), recipient.name.as_str()));
-    let endpoints = integrations.iter().map(|integration| (integration.id.as_str(), integration.name.as_str()));
-    people.chain(endpoints).collect()
 }
 
 /// An incident without what only its source knows. Of a platform-wide one the source's own names stay inside.
@@ -304,30 +289,13 @@ fn delivery(listed: &Listed, category: Option<Category>, names: &Names<'_>) -> D
     }
 }
 
-pub(super) fn attempt(attempt: &Attempt) -> AttemptView {
-    AttemptView {
-        update: attempt.update,
-        attempt: attempt.attempt,
-        at: attempt.at,
-        cause: attempt.cause.clone(),
-        status: attempt.status,
-        response: attempt.response.clone(),
-        took_ms: attempt.took_ms,
-    }
-}
-
-/// A reason with its sentence, and its setting spelled for this category and destination.
-pub(super) fn explained(reason: Reason, category: Option<Category>, destination: &str) -> ReasonView {
-    let setting = reason.setting_of(category, destination);
-    ReasonView { reason: reason.to_string(), sentence: reason.sentence().to_owned(), setting }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use domain::delivery::Row;
+    use domain::reason::Reason;
     use domain::vocabulary::{Channel, Role};
-    use store::deliveries::Ended;
+    use store::deliveries::{Attempt, Ended};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

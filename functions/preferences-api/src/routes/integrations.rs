@@ -31,7 +31,7 @@ pub(crate) async fn list(
     caller: Caller,
     Path(path): Path<String>,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, READ)?;
+    let tenant = caller.speaking_for(&path, READ)?;
     settings_of(&app, &tenant).await?;
     let now = clock::now();
     let integrations = app.table.integrations(&tenant).await.map_err(access::table)?;
@@ -46,7 +46,7 @@ pub(crate) async fn create(
     Path(path): Path<String>,
     body: Limited,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, MANAGE)?;
+    let tenant = caller.speaking_for(&path, MANAGE)?;
     let settings = settings_of(&app, &tenant).await?;
     let body: IntegrationBody = body.parse()?;
     let id = IntegrationId::new(&ids::suffix());
@@ -86,7 +86,7 @@ pub(crate) async fn read(
     caller: Caller,
     Path((path, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, READ)?;
+    let tenant = caller.speaking_for(&path, READ)?;
     let integration = find(&app, &tenant, &id).await?;
     Ok(tagged(StatusCode::OK, integration.version, &check::body_of(&integration, clock::now())))
 }
@@ -121,7 +121,7 @@ async fn write(
     headers: &HeaderMap,
     asked: impl FnOnce(&Integration) -> Result<IntegrationBody, Problem>,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(caller, &path, MANAGE)?;
+    let tenant = caller.speaking_for(&path, MANAGE)?;
     let before = find(app, &tenant, &id).await?;
     based_on(headers, before.version)?;
     let body = asked(&before)?;
@@ -162,7 +162,7 @@ pub(crate) async fn rotate_secret(
     headers: HeaderMap,
     body: Limited,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, MANAGE)?;
+    let tenant = caller.speaking_for(&path, MANAGE)?;
     let before = find(&app, &tenant, &id).await?;
     // Without If-Match two who rotate at once are still told apart: the later write is based on a version that is gone.
     if access::expected(&headers)?.is_some() {
@@ -201,7 +201,7 @@ pub(crate) async fn remove(
     Path((path, id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, MANAGE)?;
+    let tenant = caller.speaking_for(&path, MANAGE)?;
     let integration = find(&app, &tenant, &id).await?;
     based_on(&headers, integration.version)?;
     let setting = Setting::Removed(Destination::Integration(Box::new(integration)));

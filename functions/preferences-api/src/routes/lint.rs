@@ -21,7 +21,7 @@ pub(crate) async fn read(
     caller: Caller,
     Path(path): Path<String>,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, READ)?;
+    let tenant = caller.speaking_for(&path, READ)?;
     settings_of(&app, &tenant).await?;
     let findings = findings(&app, &tenant).await.map_err(access::table)?;
     Ok(answer(StatusCode::OK, &json!({"lint": findings})))

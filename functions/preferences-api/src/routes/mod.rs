@@ -9,7 +9,7 @@ pub(crate) mod settings;
 pub(crate) mod tokens;
 
 use crate::App;
-use crate::access::{no_tenant, table};
+use crate::access::table;
 use domain::ids::TenantId;
 use domain::tenant::Settings;
 use runtime::http::{Caller, Problem};
@@ -18,7 +18,7 @@ use store::tenants::{Audit, Setting};
 
 /// A tenant's settings, or 404.
 pub(crate) async fn settings_of(app: &App, tenant: &TenantId) -> Result<Settings, Problem> {
-    app.table.settings(tenant).await.map_err(table)?.ok_or_else(no_tenant)
+    app.table.settings(tenant).await.map_err(table)?.ok_or_else(Problem::no_tenant)
 }
 
 /// Who did what, now.

@@ -23,7 +23,7 @@ pub(crate) async fn list(
     caller: Caller,
     Path(path): Path<String>,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, READ)?;
+    let tenant = caller.speaking_for(&path, READ)?;
     settings_of(&app, &tenant).await?;
     let recipients = app.table.recipients(&tenant).await.map_err(access::table)?;
     let recipients: Vec<RecipientBody> = recipients.iter().map(check::body_of).collect();
@@ -37,7 +37,7 @@ pub(crate) async fn create(
     Path(path): Path<String>,
     body: Limited,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, MANAGE)?;
+    let tenant = caller.speaking_for(&path, MANAGE)?;
     let settings = settings_of(&app, &tenant).await?;
     let body: RecipientBody = body.parse()?;
     let id = RecipientId::new(&ids::suffix());
@@ -66,7 +66,7 @@ pub(crate) async fn read(
     caller: Caller,
     Path((path, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, READ)?;
+    let tenant = caller.speaking_for(&path, READ)?;
     let recipient = find(&app, &tenant, &id).await?;
     Ok(tagged(StatusCode::OK, recipient.version, &check::body_of(&recipient)))
 }
@@ -100,7 +100,7 @@ async fn write(
     headers: &HeaderMap,
     asked: impl FnOnce(&Recipient) -> Result<RecipientBody, Problem>,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(caller, &path, MANAGE)?;
+    let tenant = caller.speaking_for(&path, MANAGE)?;
     let before = find(app, &tenant, &id).await?;
     based_on(headers, before.version)?;
     let body = asked(&before)?;
@@ -118,7 +118,7 @@ pub(crate) async fn remove(
     Path((path, id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, MANAGE)?;
+    let tenant = caller.speaking_for(&path, MANAGE)?;
     let recipient = find(&app, &tenant, &id).await?;
     based_on(&headers, recipient.version)?;
     let setting = Setting::Removed(Destination::Recipient(Box::new(recipient)));

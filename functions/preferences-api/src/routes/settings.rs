@@ -31,7 +31,7 @@ pub(crate) async fn put_tenant(
     caller.require(PLATFORM_ADMIN)?;
     let tenant = TenantId::parse(&path)
         .map_err(|error| Problem::fields(vec![FieldError::new("path:tenant", error.to_string())]))?;
-    let tenant = access::tenant(&caller, tenant.as_str(), &[PLATFORM_ADMIN])?;
+    let tenant = caller.speaking_for(tenant.as_str(), &[PLATFORM_ADMIN])?;
     let body: TenantBody = body.parse()?;
     let expected = access::expected(&headers)?;
     for _ in 0..TRIES {
@@ -73,7 +73,7 @@ pub(crate) async fn read(
     caller: Caller,
     Path(path): Path<String>,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(&caller, &path, READ)?;
+    let tenant = caller.speaking_for(&path, READ)?;
     let settings = settings_of(&app, &tenant).await?;
     Ok(tagged(StatusCode::OK, settings.version, &check::body_of(&settings)))
 }
@@ -107,7 +107,7 @@ async fn write(
     headers: &HeaderMap,
     asked: impl FnOnce(&Settings) -> Result<SettingsBody, Problem>,
 ) -> Result<Response, Problem> {
-    let tenant = access::tenant(caller, path, MANAGE)?;
+    let tenant = caller.speaking_for(path, MANAGE)?;
     let before = settings_of(app, &tenant).await?;
     based_on(headers, before.version)?;
     let body = asked(&before)?;

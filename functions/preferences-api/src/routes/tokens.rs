@@ -32,8 +32,8 @@ impl Whose {
     fn owner(&self, caller: &Caller) -> Result<TenantId, Problem> {
         caller.require_any(MANAGE)?;
         match &self.tenant {
-            Some(tenant) => access::tenant(caller, tenant, MANAGE),
-            None if caller.has(PLATFORM_ADMIN) => access::tenant(caller, domain::ids::OPERATORS, MANAGE),
+            Some(tenant) => caller.speaking_for(tenant, MANAGE),
+            None if caller.has(PLATFORM_ADMIN) => caller.speaking_for(domain::ids::OPERATORS, MANAGE),
             None => {
                 Err(Problem::fields(vec![FieldError::new("query:tenant", "is missing; say whose tokens you mean")]))
             }

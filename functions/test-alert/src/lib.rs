@@ -1,0 +1,276 @@
+//! Trigger  `POST /v1/tenants/{tenant}/test-alert`, `GET /v1/tenants/{tenant}/test-alert/{id}`; a direct invocation by an admin
+//!          whom IAM allows it: `{"tenant_id": "acme", "category"?, "channel"?, "recipient_id"?, "integration_id"?,
+//!          "wait_seconds"?, "confirm_all"?}`
+//! Reads    the tenant, its compiled subscription, the test's incident, plan and deliveries
+//! Writes   nothing
+//! Emits    one event of type `test.alert`, marked as a test, on the queue that every event goes through
+//! Fails    the caller: problem+json that names the field. AWS: 503 with Retry-After
+//! Config   [`config::Config`]
+//!
+//! A test goes through the real queues, rules and senders and obeys every rule that skips. It is tried once, reaches a disabled
+//! endpoint, disables none, and counts nowhere. It stands at severity critical, so that it reaches whomever the worst real alert
+//! would.
+
+mod ask;
+pub mod config;
+mod rows;
+
+use ask::Asked;
+use aws::sqs::{Outgoing, Queues};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use config::Config;
+use contracts::http::scopes::{ALERTS_MANAGE, ALERTS_TEST, PLATFORM_ADMIN};
+use contracts::http::{TestAlertAnswer, TestAlertBody};
+use contracts::problem::FieldError;
+use contracts::queue::{Body, IncidentReceived, VERSION};
+use domain::classification::Verdict;
+use domain::ids::{EventId, IncidentId, IntegrationId, Scope, TenantId};
+use domain::incident::imagined;
+use domain::plan::{Decision, Outcome, afresh};
+use domain::policy::Policy;
+use domain::tenant::{Destination, Settings};
+use domain::vocabulary::Category;
+use jiff::{SignedDuration, Timestamp};
+use ledger::{Ledger, People};
+use runtime::http::{Caller, Correlation, HttpFunction, Problem};
+use runtime::{Aws, DirectError, StartError, clock, ids};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Table;
+
+/// Who may send test alerts.
+const TEST: &[&str] = &[ALERTS_TEST, ALERTS_MANAGE, PLATFORM_ADMIN];
+/// The longest wait by the API, whose own limit is 29 seconds.
+const API_WAIT_MAX: u32 = 25;
+/// The longest wait by a direct invocation.
+const DIRECT_WAIT_MAX: u32 = 60;
+/// Tests that reach more destinations than this want to be meant.
+const CONFIRM_ABOVE: usize = 10;
+/// How often the ledger is read while somebody waits.
+const LOOK: Duration = Duration::from_millis(400);
+/// The largest body, in bytes.
+const BODY_MAX: usize = 4 * 1024;
+
+/// The function.
+#[derive(Debug)]
+pub struct TestAlert {
+    config: Config,
+    policy: Policy,
+    table: Table,
+    queues: Queues,
+}
+
+type App = Arc<TestAlert>;
+
+impl HttpFunction for TestAlert {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+
+    async fn start(aws: &Aws) -> Result<Self, StartError> {
+        let config = Config::from_env()?;
+        Ok(Self {
+            policy: Policy::embedded().map_err(StartError::new)?,
+            table: Table::new(aws.config(), &config.table_name, config.retention_days),
+            queues: Queues::new(aws.config()),
+            config,
+        })
+    }
+
+    fn router(self: Arc<Self>) -> Router {
+        Router::new()
+            .route("/v1/tenants/{tenant}/test-alert", post(send))
+            .route("/v1/tenants/{tenant}/test-alert/{id}", get(read))
+            .with_state(self)
+    }
+
+    async fn direct(&self, event: Value) -> Result<Value, DirectError> {
+        let body: TestAlertBody = contracts::problem::parse(event.to_string().as_bytes())
+            .map_err(|error| DirectError::new("BadRequest", format!("{}: {}", error.pointer, error.detail)))?;
+        let named = body.tenant_id.as_deref().and_then(|id| TenantId::parse(id).ok());
+        let tenant = named.ok_or_else(|| DirectError::new("BadRequest", "/tenant_id: name the tenant"))?;
+        let answer = self.test(&tenant, &body, DIRECT_WAIT_MAX, &ids::suffix()).await;
+        let answer = answer.map_err(|problem| DirectError::new("Refused", problem.detail))?;
+        serde_json::to_value(answer).map_err(|_| DirectError::new("Internal", "the answer cannot be written"))
+    }
+}
+
+/// `POST /v1/tenants/{tenant}/test-alert`
+async fn send(
+    State(app): State<App>,
+    caller: Caller,
+    correlation: Correlation,
+    Path(path): Path<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let tenant = caller.speaking_for(&path, TEST)?;
+    if body.len() > BODY_MAX {
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 4 KiB; send less"));
+    }
+    let body: TestAlertBody = match body.is_empty() {
+        true => TestAlertBody::default(),
+        false => contracts::problem::parse(&body).map_err(|error| Problem::fields(vec![error]))?,
+    };
+    if body.tenant_id.as_deref().is_some_and(|named| named != tenant.as_str()) {
+        return Err(one("/tenant_id", "must be the tenant of the path, or be left out"));
+    }
+    let answer = app.test(&tenant, &body, API_WAIT_MAX, &correlation.0).await?;
+    tracing::info!(%tenant, token = caller.token_id, test = answer.test_id, "a test alert was sent");
+    Ok(json(&answer))
+}
+
+/// `GET /v1/tenants/{tenant}/test-alert/{id}`
+async fn read(
+    State(app): State<App>,
+    caller: Caller,
+    Path((path, id)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let tenant = caller.speaking_for(&path, TEST)?;
+    let event = EventId::parse(&id).ok_or_else(no_test)?;
+    let settings = app.table.settings(&tenant).await.map_err(unavailable)?.ok_or_else(Problem::no_tenant)?;
+    let incident = incident_of(&event, &tenant);
+    let head = app.table.incident(&incident).await.map_err(unavailable)?;
+    let category = head.filter(|head| head.test).and_then(|head| head.category).ok_or_else(no_test)?;
+    Ok(json(&app.look(&settings, &event, category, &[]).await?))
+}
+
+fn no_test() -> Problem {
+    Problem::not_found("this tenant has no such test alert; one that was just sent is there after a second")
+}
+
+fn json(answer: &TestAlertAnswer) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], axum::Json(answer)).into_response()
+}
+
+fn one(pointer: &str, detail: &str) -> Problem {
+    Problem::fields(vec![FieldError::new(pointer, detail)])
+}
+
+fn unavailable(error: store::StoreError) -> Problem {
+    tracing::error!(%error, "the table did not answer");
+    Problem::unavailable()
+}
+
+/// The incident that a test makes: known before anybody made it.
+fn incident_of(event: &EventId, tenant: &TenantId) -> IncidentId {
+    IncidentId::derived(&[event.as_str(), tenant.as_str()])
+}
+
+impl TestAlert {
+    async fn test(
+        &self,
+        tenant: &TenantId,
+        body: &TestAlertBody,
+        wait_max: u32,
+        correlation: &str,
+    ) -> Result<TestAlertAnswer, Problem> {
+        let settings = self.table.settings(tenant).await.map_err(unavailable)?.ok_or_else(Problem::no_tenant)?;
+        let asked = ask::read(body, &settings, wait_max).map_err(Problem::fields)?;
+        let now = clock::now();
+        let planned = self.planned(&settings, &asked, now).await?;
+        if planned.is_empty() {
+            return Err(nobody(&asked));
+        }
+        let told: BTreeSet<&str> = planned
+            .iter()
+            .filter(|decision| !matches!(decision.outcome, Outcome::Skip { .. }))
+            .map(|decision| decision.destination.as_str())
+            .collect();
+        if told.len() > CONFIRM_ABOVE && !asked.confirm_all {
+            let detail =
+                format!("this would reach {} recipients and integrations; send true if you mean it", told.len());
+            return Err(one("/confirm_all", &detail));
+        }
+        let event_id = EventId::new(&ids::suffix());
+        let message = IncidentReceived {
+            v: VERSION,
+            event_id: event_id.clone(),
+            correlation_id: correlation.to_owned(),
+            accepted_at: now,
+            integration_id: IntegrationId::new("tocsin"),
+            scope: Some(Scope::Tenant(tenant.clone())),
+            trouble: None,
+            body: Body::Event(Box::new(ask::event(&asked, &settings, event_id.as_str()))),
+        };
+        let body = serde_json::to_string(&message).map_err(|_| Problem::internal())?;
+        let (group, dedup) = (Some(message.group()), Some(message.deduplication_id()));
+        let outgoing = Outgoing { body, group, dedup, ..Outgoing::default() };
+        self.queues.send(&self.config.classify_queue_url, &outgoing).await.map_err(|error| {
+            tracing::error!(%error, "a test alert could not be queued");
+            Problem::unavailable()
+        })?;
+        let until = now.saturating_add(SignedDuration::from_secs(asked.wait_seconds.into())).unwrap_or(now);
+        loop {
+            let answer = self.look(&settings, &event_id, asked.category, &planned).await?;
+            if answer.complete || clock::now() >= until {
+                return Ok(answer);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// What routing will decide, asked of the same rules over the same facts.
+    async fn planned(&self, settings: &Settings, asked: &Asked, now: Timestamp) -> Result<Vec<Decision>, Problem> {
+        let event = ask::event(asked, settings, "planned");
+        let Verdict::Included(included) = self.policy.classify(&event) else {
+            let detail = "infra/policy/classification.yaml has no rule for test alerts of this category";
+            return Err(one("/category", detail));
+        };
+        let subscriber = self.table.subscriber(&settings.tenant, asked.category).await.map_err(unavailable)?;
+        let Some(subscriber) = subscriber else { return Ok(Vec::new()) };
+        let destinations: Vec<Destination> =
+            subscriber.destinations.into_iter().map(|(_, destination)| destination).collect();
+        let (incident, update) = imagined(&event, &included, &Scope::Tenant(settings.tenant.clone()), now);
+        Ok(afresh((&incident, &update), &subscriber.settings, &destinations, &self.policy, now))
+    }
+
+    /// How a test stands. Until it is planned the rows are those that `planned` says will be.
+    async fn look(
+        &self,
+        settings: &Settings,
+        event: &EventId,
+        category: Category,
+        planned: &[Decision],
+    ) -> Result<TestAlertAnswer, Problem> {
+        let tenant = &settings.tenant;
+        let incident_id = incident_of(event, tenant);
+        let (head, people) = futures::try_join!(self.table.incident(&incident_id), People::read(&self.table, tenant))
+            .map_err(unavailable)?;
+        let ledger = match &head {
+            Some(head) => Some(Ledger::read(&self.table, head, tenant).await.map_err(unavailable)?),
+            None => None,
+        };
+        let entries = match ledger.filter(|ledger| !ledger.plans.is_empty()) {
+            Some(ledger) => ledger.entries(&people),
+            None => rows::pending(ledger::imagined(planned, Some(category), &people.names())),
+        };
+        let rows: Vec<_> = entries.iter().map(|entry| rows::row(entry, &people, &self.config.email_from)).collect();
+        Ok(TestAlertAnswer {
+            test_id: event.to_string(),
+            incident_id: incident_id.to_string(),
+            category,
+            complete: !rows.is_empty() && rows.iter().all(|row| row.outcome != "pending"),
+            rows,
+        })
+    }
+}
+
+/// Why a test has nobody to reach.
+fn nobody(asked: &Asked) -> Problem {
+    match (&asked.test_of.destination, asked.test_of.channels.is_empty()) {
+        (Some(id), _) if id.starts_with(domain::ids::RecipientId::PREFIX) => {
+            one("/recipient_id", "this tenant has no such recipient, or it has no such channel")
+        }
+        (Some(_), _) => one("/integration_id", "this tenant has no such integration, or it has no such channel"),
+        (None, false) => one("/channel", "no recipient or integration of this tenant has this channel; add one"),
+        (None, true) => one("", "this tenant has nobody to test; add a recipient or an integration"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

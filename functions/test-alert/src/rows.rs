@@ -1,0 +1,74 @@
+//! What came of a test, a row for each destination and channel: outcome, reason, and what to do about it. Pure.
+
+use contracts::http::{ExplainEntry, TestRow};
+use ledger::People;
+
+/// Most characters of a receiver's answer that a row shows; the explanation has the rest.
+const EXCERPT: usize = 500;
+
+/// What will be told, before anything is known.
+pub(crate) fn pending(entries: Vec<ExplainEntry>) -> Vec<ExplainEntry> {
+    let pending = |entry: ExplainEntry| match entry.outcome.as_str() {
+        "deliver" => ExplainEntry { outcome: "pending".to_owned(), ..entry },
+        _ => entry,
+    };
+    entries.into_iter().map(pending).collect()
+}
+
+/// One row.
+pub(crate) fn row(entry: &ExplainEntry, people: &People, from: &str) -> TestRow {
+    let last = entry.attempts.last().filter(|_| entry.outcome == "failed");
+    let why = entry.reason.as_ref();
+    let (detail, mend) = match (entry.outcome.as_str(), last) {
+        (_, Some(attempt)) => (Some(attempt.sentence.clone()), Some(attempt.mend.clone())),
+        ("accepted", _) => accepted(entry, from),
+        ("delivered", _) => delivered(entry, people),
+        _ => (why.map(|why| why.sentence.clone()), why.map(|why| why.mend.clone())),
+    };
+    TestRow {
+        recipient_id: entry.recipient_id.clone(),
+        integration_id: entry.integration_id.clone(),
+        name: entry.name.clone(),
+        channel: entry.channel,
+        outcome: entry.outcome.clone(),
+        reason: why.map(|why| why.reason.clone()),
+        cause: last.map(|attempt| attempt.cause.clone()),
+        detail,
+        mend,
+        setting: why.map(|why| why.setting.clone()),
+        latency_ms: entry.latency_ms,
+        status: last.and_then(|attempt| attempt.status),
+        response: last.map(|attempt| excerpt(&attempt.response)).filter(|text| !text.is_empty()),
+    }
+}
+
+/// Taken by SES or SNS: whether it arrives is another matter, and where it does not the next step is the receiver's side.
+fn accepted(entry: &ExplainEntry, from: &str) -> (Option<String>, Option<String>) {
+    let (detail, mend) = match entry.channel {
+        domain::vocabulary::Channel::Sms => (
+            "The SMS service took it and hands it to the carrier.",
+            "If it does not arrive, check the number, and ask the carrier whether it blocks or opted out of such messages.".to_owned(),
+        ),
+        _ => (
+            "The mail service took it and hands it to the recipient's mail server.",
+            format!("If it does not arrive, look into the spam folder and ask your mail admin to allow-list {from}."),
+        ),
+    };
+    (Some(detail.to_owned()), Some(mend))
+}
+
+fn delivered(entry: &ExplainEntry, people: &People) -> (Option<String>, Option<String>) {
+    let id = entry.integration_id.as_deref().unwrap_or_default();
+    let disabled = people.integrations.iter().any(|known| known.id.as_str() == id && known.disabled.is_some());
+    if disabled {
+        let detail = "The endpoint took the test, but the integration is disabled: real alerts do not go there.";
+        return (Some(detail.to_owned()), Some("Enable the integration again.".to_owned()));
+    }
+    (Some("The endpoint took it.".to_owned()), None)
+}
+
+fn excerpt(text: &str) -> String {
+    let mut text = text.trim().to_owned();
+    domain::event::cut_chars(&mut text, EXCERPT);
+    text
+}

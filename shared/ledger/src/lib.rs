@@ -1,0 +1,338 @@
+//! What the ledger of an incident tells a tenant: its plans, its delivery rows and their attempts, read together.
+//!
+//! Explanation, delivery log, support bundle and test alerts all say what is here, so that none of them can say what another
+//! does not.
+
+use contracts::http::{AttemptView, ExplainEntry, ReasonView};
+use contracts::queue::row_name;
+use domain::attempt::meaning;
+use domain::delivery::State as DeliveryState;
+use domain::ids::{RecipientId, TenantId};
+use domain::incident::Incident;
+use domain::plan::{Decision, Outcome};
+use domain::reason::Reason;
+use domain::tenant::{Destination, Integration, Recipient};
+use domain::vocabulary::{Category, Channel};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use store::deliveries::{Attempt, Listed};
+use store::plans::StoredPlan;
+use store::{StoreError, Table};
+
+/// Everything that is known of what one tenant was told of one incident.
+#[derive(Debug)]
+pub struct Ledger {
+    /// Its plans.
+    pub plans: Vec<StoredPlan>,
+    /// Its delivery rows.
+    pub deliveries: Vec<Listed>,
+    category: Option<Category>,
+    updates: u32,
+    test_of: Option<domain::event::TestOf>,
+}
+
+impl Ledger {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`StoreError`] of a call.
+    pub async fn read(table: &Table, incident: &Incident, tenant: &TenantId) -> Result<Self, StoreError> {
+        let (plans, deliveries) =
+            futures::try_join!(table.plans_of(&incident.id, tenant), table.deliveries(&incident.id, tenant))?;
+        let test_of = incident.test_of.clone();
+        Ok(Self { plans, deliveries, category: incident.category, updates: incident.updates, test_of })
+    }
+
+    /// One entry for every update, recipient or integration, and channel of the tenant, told or not, in the order of the
+    /// updates.
+    #[must_use]
+    pub fn entries(&self, people: &People) -> Vec<ExplainEntry> {
+        let decisions: Vec<&Decision> = self.plans.iter().flat_map(|plan| &plan.decisions).collect();
+        let rows: BTreeMap<&str, &Listed> =
+            self.deliveries.iter().map(|listed| (listed.row.as_str(), listed)).collect();
+        let names = people.names();
+        let story = Story { category: self.category, names: &names, rows };
+        let mut entries: Vec<ExplainEntry> = decisions.iter().map(|decision| story.entry(decision)).collect();
+        let wanted = |id: &str, channel| self.test_of.as_ref().is_none_or(|test| test.takes(id, channel));
+        entries.extend(story.added_later(&decisions, people, self.updates, &wanted));
+        entries.sort_by_key(|entry| entry.update);
+        entries
+    }
+}
+
+/// Who is there now.
+#[derive(Clone, Debug, Default)]
+pub struct People {
+    /// The tenant's recipients.
+    pub recipients: Vec<Recipient>,
+    /// Its integrations.
+    pub integrations: Vec<Integration>,
+}
+
+impl People {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`StoreError`] of a call.
+    pub async fn read(table: &Table, tenant: &TenantId) -> Result<Self, StoreError> {
+        let (recipients, integrations) = futures::try_join!(table.recipients(tenant), table.integrations(tenant))?;
+        Ok(Self { recipients, integrations })
+    }
+
+    /// Their names by id.
+    #[must_use]
+    pub fn names(&self) -> Names<'_> {
+        let people = self.recipients.iter().map(|recipient| (recipient.id.as_str(), recipient.name.as_str()));
+        let endpoints = self.integrations.iter();
+        people.chain(endpoints.map(|integration| (integration.id.as_str(), integration.name.as_str()))).collect()
+    }
+}
+
+/// Names of recipients and integrations by id.
+pub type Names<'a> = HashMap<&'a str, &'a str>;
+
+/// A failed attempt, with what it means and what to do about it.
+#[must_use]
+pub fn attempt(attempt: &Attempt) -> AttemptView {
+    let (sentence, mend) = meaning(&attempt.cause);
+    AttemptView {
+        update: attempt.update,
+        attempt: attempt.attempt,
+        at: attempt.at,
+        cause: attempt.cause.clone(),
+        sentence: sentence.to_owned(),
+        mend: mend.to_owned(),
+        status: attempt.status,
+        response: attempt.response.clone(),
+        took_ms: attempt.took_ms,
+    }
+}
+
+/// A reason with its sentence and its mend, and its setting spelled for this category and destination.
+#[must_use]
+pub fn explained(reason: Reason, category: Option<Category>, destination: &str) -> ReasonView {
+    ReasonView {
+        reason: reason.to_string(),
+        sentence: reason.sentence().to_owned(),
+        setting: reason.setting_of(category, destination),
+        mend: reason.mend().to_owned(),
+    }
+}
+
+/// What would be decided, as entries: of an event that was only asked about.
+#[must_use]
+pub fn imagined(decisions: &[Decision], category: Option<Category>, names: &Names<'_>) -> Vec<ExplainEntry> {
+    let story = Story { category, names, rows: BTreeMap::new() };
+    let entry = |decision: &Decision| {
+        let entry = story.entry(decision);
+        if matches!(decision.outcome, Outcome::Deliver { .. }) {
+            ExplainEntry { outcome: "deliver".to_owned(), ..entry }
+        } else {
+            entry
+        }
+    };
+    decisions.iter().map(entry).collect()
+}
+
+/// What decisions and deliveries tell together.
+struct Story<'a> {
+    category: Option<Category>,
+    names: &'a Names<'a>,
+    rows: BTreeMap<&'a str, &'a Listed>,
+}
+
+/// How a planned delivery stands.
+#[derive(Default)]
+struct Stands {
+    outcome: &'static str,
+    reason: Option<Reason>,
+    by: Option<String>,
+    until: Option<Timestamp>,
+    at: Option<Timestamp>,
+    latency_ms: Option<i64>,
+}
+
+impl Story<'_> {
+    fn blank(&self, update: u32, destination: &str, channel: Channel) -> ExplainEntry {
+        let is_recipient = destination.starts_with(RecipientId::PREFIX);
+        ExplainEntry {
+            update,
+            recipient_id: is_recipient.then(|| destination.to_owned()),
+            integration_id: (!is_recipient).then(|| destination.to_owned()),
+            name: self.names.get(destination).map(|name| (*name).to_owned()),
+            channel,
+            outcome: String::new(),
+            role: None,
+            reason: None,
+            by: None,
+            until: None,
+            at: None,
+            latency_ms: None,
+            attempts: Vec::new(),
+        }
+    }
+
+    fn entry(&self, decision: &Decision) -> ExplainEntry {
+        let row = self.rows.get(row_name(&decision.destination, decision.channel, decision.update).as_str());
+        let (role, stands) = match &decision.outcome {
+            Outcome::Skip { reason, by } => {
+                (None, Stands { outcome: "skipped", reason: Some(*reason), by: by.clone(), ..Stands::default() })
+            }
+            Outcome::Hold { until, reason } => {
+                (None, Stands { outcome: "held", reason: Some(*reason), until: Some(*until), ..Stands::default() })
+            }
+            Outcome::Deliver { role } => (*role, row.map_or_else(pending, |row| stands(row, decision))),
+        };
+        let attempts = row.map(|row| row.attempts.as_slice()).unwrap_or_default().iter();
+        ExplainEntry {
+            outcome: stands.outcome.to_owned(),
+            role,
+            reason: stands.reason.map(|reason| explained(reason, self.category, &decision.destination)),
+            by: stands.by,
+            until: stands.until,
+            at: stands.at,
+            latency_ms: stands.latency_ms,
+            attempts: attempts.filter(|failed| failed.update == decision.update).map(attempt).collect(),
+            ..self.blank(decision.update, &decision.destination, decision.channel)
+        }
+    }
+
+    /// Whoever is there now and was not when the last planned update was planned.
+    fn added_later(
+        &self,
+        decisions: &[&Decision],
+        people: &People,
+        updates: u32,
+        wanted: &dyn Fn(&str, Channel) -> bool,
+    ) -> Vec<ExplainEntry> {
+        let planned = decisions.iter().map(|decision| decision.update).max();
+        let there: BTreeSet<&str> = decisions.iter().map(|decision| decision.destination.as_str()).collect();
+        let endpoints = people.integrations.iter().cloned().map(|one| Destination::Integration(Box::new(one)));
+        let people = people.recipients.iter().cloned().map(|one| Destination::Recipient(Box::new(one)));
+        let mut entries = Vec::new();
+        for destination in people.chain(endpoints).filter(|destination| !there.contains(destination.id())) {
+            for channel in destination.channels().iter().filter(|channel| wanted(destination.id(), **channel)) {
+                let blank = self.blank(planned.unwrap_or(updates), destination.id(), *channel);
+                let reason = explained(Reason::AddedLater, self.category, destination.id());
+                entries.push(match planned {
+                    Some(_) => ExplainEntry { outcome: "skipped".to_owned(), reason: Some(reason), ..blank },
+                    // Nobody was planned yet: the next second tells.
+                    None => ExplainEntry { outcome: "pending".to_owned(), ..blank },
+                });
+            }
+        }
+        entries
+    }
+}
+
+fn pending() -> Stands {
+    Stands { outcome: "pending", ..Stands::default() }
+}
+
+fn stands(listed: &Listed, decision: &Decision) -> Stands {
+    let taken = match decision.channel {
+        // SES and SNS take a message and send it later; whether it arrived is another matter.
+        Channel::Email | Channel::Sms => "accepted",
+        Channel::Slack | Channel::Teams | Channel::Webhook => "delivered",
+    };
+    let row = &listed.delivery;
+    if let Some(end) = listed.history.iter().rfind(|end| end.update == decision.update) {
+        let at = Some(end.at);
+        return match Reason::parse(&end.outcome) {
+            Some(reason) => Stands { outcome: "failed", reason: Some(reason), at, ..Stands::default() },
+            // The row keeps the latency of its newest update.
+            None => {
+                let latency_ms = row.latency_ms.filter(|_| row.latest == decision.update);
+                Stands { outcome: taken, at, latency_ms, ..Stands::default() }
+            }
+        };
+    }
+    if row.latest > decision.update {
+        let by = Some(row.latest.to_string());
+        return Stands { outcome: "skipped", reason: Some(Reason::SupersededBy), by, ..Stands::default() };
+    }
+    let until = row.next_at_ms.filter(|_| row.state == DeliveryState::Retrying);
+    Stands { until: until.and_then(|ms| Timestamp::from_millisecond(ms).ok()), ..pending() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::delivery::Row;
+    use domain::vocabulary::Role;
+    use store::deliveries::Ended;
+
+    fn decision(channel: Channel, update: u32, outcome: Outcome) -> Decision {
+        Decision { update, destination: "rcp_1".into(), channel, outcome }
+    }
+
+    fn listed(state: DeliveryState, latest: u32, history: Vec<Ended>) -> Listed {
+        let delivery = Row {
+            latest,
+            done: 0,
+            state,
+            attempts: 1,
+            lease_until_ms: 0,
+            token: String::new(),
+            channel: Channel::Email,
+            next_at_ms: Some(9_000),
+            cause: None,
+            reason: None,
+            provider_id: None,
+            at: None,
+            latency_ms: None,
+        };
+        let at = Timestamp::UNIX_EPOCH;
+        let failed = |update| Attempt {
+            update,
+            attempt: 1,
+            at,
+            cause: "http_500".into(),
+            status: Some(500),
+            response: "oops".into(),
+            took_ms: 1,
+        };
+        Listed { row: "rcp_1#email".into(), delivery, history, attempts: vec![failed(1), failed(2)] }
+    }
+
+    fn entry(listed: Option<&Listed>, decision: &Decision) -> ExplainEntry {
+        let names = Names::from([("rcp_1", "Ops")]);
+        let rows = listed.map(|listed| (listed.row.as_str(), listed)).into_iter().collect();
+        Story { category: Some(Category::Billing), names: &names, rows }.entry(decision)
+    }
+
+    const DELIVER: Outcome = Outcome::Deliver { role: Some(Role::BillingAdmin) };
+
+    #[test]
+    fn a_delivery_is_told_as_it_stands() {
+        let ended =
+            |update, outcome: &str| Ended { update, outcome: outcome.into(), at: Timestamp::UNIX_EPOCH, attempts: 2 };
+        let first = decision(Channel::Email, 1, DELIVER);
+        let pending = entry(None, &first);
+        assert_eq!((pending.outcome.as_str(), pending.recipient_id.as_deref()), ("pending", Some("rcp_1")));
+        let accepted = entry(Some(&listed(DeliveryState::Accepted, 1, vec![ended(1, "accepted")])), &first);
+        assert_eq!((accepted.outcome.as_str(), accepted.attempts.len()), ("accepted", 1), "never shown as delivered");
+        let failed = entry(Some(&listed(DeliveryState::Failed, 1, vec![ended(1, "gave_up")])), &first);
+        assert_eq!((failed.outcome.as_str(), failed.reason.unwrap().reason.as_str()), ("failed", "gave_up"));
+        let retrying = entry(Some(&listed(DeliveryState::Retrying, 1, vec![])), &first);
+        assert_eq!((retrying.outcome.as_str(), retrying.until.is_some()), ("pending", true));
+        let newer = entry(Some(&listed(DeliveryState::Sending, 2, vec![])), &first);
+        assert_eq!((newer.reason.unwrap().reason.as_str(), newer.by.as_deref()), ("superseded_by", Some("2")));
+        let hook = Decision { destination: "int_1".into(), ..decision(Channel::Webhook, 2, DELIVER) };
+        let row =
+            Listed { row: "int_1#000002".into(), ..listed(DeliveryState::Accepted, 2, vec![ended(2, "accepted")]) };
+        let hook = entry(Some(&row), &hook);
+        assert_eq!((hook.outcome.as_str(), hook.integration_id.as_deref()), ("delivered", Some("int_1")));
+    }
+
+    #[test]
+    fn a_skip_names_the_setting() {
+        let skip = Outcome::Skip { reason: Reason::CategoryDisabled, by: None };
+        let entry = entry(None, &decision(Channel::Email, 1, skip));
+        let reason = entry.reason.unwrap();
+        assert_eq!(
+            (entry.outcome.as_str(), reason.setting.as_str()),
+            ("skipped", "settings.categories.billing.enabled")
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! Test alerts: through the real queues, rules and senders, with a row for everybody that says what came of it.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use tests::tenant::Tenant;
+use tests::{pause, stack, wait};
+
+fn send(tenant: &Tenant, body: Value) -> Value {
+    let answer = tenant.stack.call("POST", &tenant.path("/test-alert"), &tenant.token, Some(&body));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()
+}
+
+/// Sends, and reads again until nothing is pending.
+fn sent(tenant: &Tenant, body: Value) -> Value {
+    let answer = send(tenant, body);
+    let path = tenant.path(&format!("/test-alert/{}", answer["test_id"].as_str().unwrap()));
+    wait("the test's outcome", Duration::from_secs(60), || {
+        let known = tenant.stack.call("GET", &path, &tenant.token, None);
+        (known.status == 200 && known.json()["complete"] == true).then(|| known.json())
+    })
+}
+
+fn row(answer: &Value, id: &str, channel: &str) -> Value {
+    let rows = answer["rows"].as_array().unwrap();
+    let of = |row: &&Value| (row["recipient_id"] == id || row["integration_id"] == id) && row["channel"] == channel;
+    rows.iter().find(of).unwrap_or_else(|| panic!("{id} {channel}: {answer:#}")).clone()
+}
+
+#[test]
+fn a_test_reaches_everybody_whom_an_alert_would_and_says_why_not_the_others() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let admin = tenant.person("org_admin", &[]);
+    let quiet = tenant.person_with("org_admin", json!({"dnd": true}));
+    let billing = tenant.person("billing_admin", &[]);
+    let slack = tenant.endpoint("slack", "org_admin");
+    let hook = tenant.endpoint("webhook", "org_admin");
+    let answer = sent(&tenant, json!({"category": "infrastructure"}));
+    let outcome = |id: &str, channel: &str| {
+        let row = row(&answer, id, channel);
+        (row["outcome"].as_str().unwrap().to_owned(), row["reason"].as_str().unwrap_or_default().to_owned())
+    };
+    let is = |outcome: &str, reason: &str| (outcome.to_owned(), reason.to_owned());
+    assert_eq!(outcome(&admin.id, "email"), is("accepted", ""));
+    assert_eq!(outcome(&admin.id, "sms"), is("accepted", ""));
+    assert_eq!(outcome(&quiet.id, "sms"), is("skipped", "dnd"));
+    assert_eq!(outcome(&billing.id, "email"), is("skipped", "role_not_in_matrix"));
+    assert_eq!(outcome(&slack.id, "slack"), is("delivered", ""));
+    let delivered = row(&answer, &hook.id, "webhook");
+    assert!(delivered["outcome"] == "delivered" && delivered["latency_ms"].as_u64().is_some(), "{delivered}");
+    let mail = row(&answer, &admin.id, "email");
+    assert!(mail["mend"].as_str().unwrap().contains("allow-list"), "{mail}");
+    assert!(row(&answer, &quiet.id, "sms")["mend"].as_str().unwrap().contains("consent"));
+
+    let mark = "Test alert: Infrastructure";
+    let arrived = tenant.arrivals(mark);
+    assert_eq!(arrived.len(), 5, "two e-mails, an SMS, Slack, the webhook: {arrived:#?}");
+    assert!(
+        arrived.iter().all(|arrival| arrival.text.contains("TEST") || arrival.text.contains("\"test\":true")),
+        "{arrived:#?}"
+    );
+
+    // Nowhere but with the tenant, and marked there.
+    let listed = tenant.own_incidents();
+    assert!(listed.iter().all(|incident| incident["test"] == true && incident["public"] == false), "{listed:#?}");
+    let public = stack.call("GET", "/status", "", None).body;
+    assert!(!public.contains("Test alert"), "a test is on the status page");
+
+    for (name, id, channel) in [("recipient_id", &admin.id, "email"), ("integration_id", &hook.id, "webhook")] {
+        let one = sent(&tenant, json!({name: id, "channel": channel, "category": "infrastructure"}));
+        assert_eq!(one["rows"].as_array().unwrap().len(), 1, "{one:#}");
+        assert_ne!(row(&one, id, channel)["outcome"], "skipped");
+    }
+}
+
+#[test]
+fn a_failure_is_told_once_with_what_the_receiver_said_and_disables_nothing() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let hook = tenant.endpoint("webhook", "org_admin");
+    let only = json!({"integration_id": hook.id, "category": "infrastructure"});
+    stack.behave(&hook.path, json!({"status": 410, "body": "we moved"}));
+    let failed = row(&sent(&tenant, only.clone()), &hook.id, "webhook");
+    assert_eq!(
+        (&failed["outcome"], &failed["reason"], &failed["status"]),
+        (&json!("failed"), &json!("refused_by_provider"), &json!(410))
+    );
+    assert_eq!((&failed["cause"], &failed["response"]), (&json!("http_410"), &json!("we moved")));
+    assert!(failed["detail"].is_string() && failed["mend"].is_string(), "{failed}");
+    let known = tenant.get(&format!("/integrations/{}", hook.id));
+    assert_ne!(known["enabled"], false, "a test disables nothing");
+    pause(7);
+    assert_eq!(stack.inbox(&hook.path).len(), 1, "a test is tried once");
+
+    // A real alert does disable it; then a test is how one finds out whether it is mended.
+    drop(stack.post(json!({"type": "api.outage", "severity": "error", "title": "real", "tenant_ids": [tenant.id]})));
+    wait("the integration to be disabled", Duration::from_secs(60), || {
+        (tenant.get(&format!("/integrations/{}", hook.id))["enabled"] == false).then_some(())
+    });
+    stack.behave(&hook.path, json!({"status": 200}));
+    let mended = row(&sent(&tenant, only), &hook.id, "webhook");
+    assert_eq!(mended["outcome"], "delivered");
+    assert!(mended["mend"].as_str().unwrap().contains("Enable"), "{mended}");
+}
+
+#[test]
+fn who_may_test_what_is_said_by_field() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("business");
+    let ask = |token: &str, body: Value| stack.call("POST", &tenant.path("/test-alert"), token, Some(&body));
+    let pointer =
+        |body: Value| ask(&tenant.token, body).json()["errors"][0]["pointer"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(pointer(json!({})), "", "nobody is there to test");
+    assert_eq!(pointer(json!({"channel": "fax"})), "/channel");
+    assert_eq!(pointer(json!({"recipient_id": "rcp_abcdefghijklmnopqrstuvwxyz"})), "/recipient_id");
+    assert_eq!(pointer(json!({"wait_seconds": 60})), "/wait_seconds");
+    let other = stack.tenant("starter");
+    assert_eq!(ask(&other.token, json!({})).status, 404);
+    let reader = stack.token(json!({"name": "r", "tenants": [tenant.id], "scopes": ["alerts:read"]}));
+    assert_eq!(ask(reader["token"].as_str().unwrap(), json!({})).status, 403);
+    assert_eq!(ask("", json!({})).status, 401);
+    let unknown = stack.call("GET", &tenant.path("/test-alert/evt_abcdefghijklmnopqrstuvwxyz"), &tenant.token, None);
+    assert_eq!(unknown.status, 404);
+    for _ in 0..11 {
+        drop(tenant.person("org_admin", &[]));
+    }
+    let many = |body: Value| stack.call("POST", &tenant.path("/test-alert"), &tenant.token, Some(&body));
+    let refused = many(json!({"category": "infrastructure"}));
+    assert_eq!((refused.status, refused.json()["errors"][0]["pointer"].as_str()), (422, Some("/confirm_all")));
+    let meant = many(json!({"category": "infrastructure", "confirm_all": true, "wait_seconds": 0}));
+    assert_eq!(meant.status, 200, "{}", meant.body);
+
+    let function = stack.text("/functions/TestAlertFunction");
+    let direct = stack.aws(&[
+        "invoke",
+        &function,
+        &json!({"tenant_id": tenant.id, "recipient_id": tenant.people[0].id,
+        "channel": "email", "category": "infrastructure", "wait_seconds": 60})
+        .to_string(),
+    ]);
+    assert_eq!(direct["rows"][0]["outcome"], "accepted", "{direct}");
+}
