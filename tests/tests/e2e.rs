@@ -20,6 +20,8 @@ mod decisions;
 mod drop_in;
 #[path = "e2e/explain.rs"]
 mod explain;
+#[path = "e2e/ledger.rs"]
+mod ledger;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
 #[path = "e2e/links.rs"]

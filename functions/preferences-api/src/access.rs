@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::StoreError;
+use store::incidents::SeenCursor;
 use store::tenants::Saved;
 
 /// Scopes that read a tenant's side.
@@ -110,6 +111,24 @@ impl Limited {
         let bytes = serde_json::to_vec(&document).map_err(|_| Problem::internal())?;
         contracts::problem::parse(&bytes).map_err(|error| Problem::fields(vec![error]))
     }
+}
+
+/// The `limit` of a query.
+pub(crate) fn limit(text: Option<&str>, usual: usize, most: usize, errors: &mut Vec<FieldError>) -> usize {
+    let limit = text.map_or(Some(usual), |text| text.parse().ok()).filter(|limit| (1..=most).contains(limit));
+    limit.unwrap_or_else(|| {
+        errors.push(FieldError::new("query:limit", format!("must be from 1 to {most}")));
+        usual
+    })
+}
+
+/// The `cursor` of a query over what a tenant saw.
+pub(crate) fn seen_cursor(text: Option<&str>, errors: &mut Vec<FieldError>) -> Option<SeenCursor> {
+    let cursor = SeenCursor::parse(text?);
+    if cursor.is_none() {
+        errors.push(FieldError::new("query:cursor", "is not the `next` of an earlier answer"));
+    }
+    cursor
 }
 
 /// A JSON answer. Nothing of this API may be kept by a cache on the way.

@@ -9,6 +9,10 @@ runtime::config! {
         pub kms_key_id: String = "KMS_KEY_ID",
         /// Who runs this deployment: the first person of the operators' tenant.
         pub operator_email: String = "OPERATOR_EMAIL",
+        /// The From address of alerts.
+        pub email_from: String = "EMAIL_FROM",
+        /// The alphanumeric sender of SMS where the tenant registered none.
+        pub sms_sender_id: Option<String> = "SMS_SENDER_ID",
         /// Exact host:port pairs that integrations may name beyond the public internet; empty but in the local stage.
         pub outbound_exceptions: Option<String> = "OUTBOUND_EXCEPTIONS",
     }

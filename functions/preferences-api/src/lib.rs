@@ -1,7 +1,8 @@
 //! Trigger     `/v1/tenants/…`, `/v1/tokens…` (authorizer); `/unsubscribe`, `/read` (open: the link is signed);
 //!             a direct invocation by an operator: `{"bootstrap": "platform_admin"}`, `{"recompile": "<tenant>"}`
 //! Reads       tenants, recipients, integrations, tokens; incidents with their plans and deliveries
-//! Writes      tenants, recipients, integrations (with compiled subscriptions and audit), tokens
+//! Writes      tenants, recipients, integrations (with compiled subscriptions and audit), tokens; a failed delivery that is to be
+//!             sent again, with its due work
 //! Emits       nothing
 //! On failure  the caller: problem+json that names every wrong field. AWS: 503 with Retry-After
 //! Config      [`config::Config`]
@@ -24,7 +25,9 @@ use config::Config;
 use contracts::http::Operator;
 use domain::policy::Policy;
 use outbound::Exceptions;
-use routes::{explain, incidents, integrations, lint, recipients, settings, tokens};
+use routes::{
+    audit, catalogue, deliveries, explain, incidents, integrations, lint, recipients, settings, support, tokens,
+};
 use runtime::http::HttpFunction;
 use runtime::{Aws, DirectError, StartError, clock};
 use serde_json::Value;
@@ -40,6 +43,8 @@ pub struct PreferencesApi {
     keyring: Keyring,
     exceptions: Exceptions,
     operator_email: String,
+    email_from: String,
+    sms_sender: Option<String>,
 }
 
 /// The state of the router.
@@ -60,6 +65,8 @@ impl HttpFunction for PreferencesApi {
             keyring,
             exceptions: Exceptions::parse(exceptions).map_err(StartError::new)?,
             operator_email: config.operator_email,
+            email_from: config.email_from,
+            sms_sender: config.sms_sender_id,
         })
     }
 
@@ -85,7 +92,12 @@ impl HttpFunction for PreferencesApi {
             .route("/v1/tenants/{tenant}/incidents/{id}", get(incidents::read))
             .route("/v1/tenants/{tenant}/incidents/{id}/explain", get(explain::incident))
             .route("/v1/tenants/{tenant}/explain", post(explain::event))
+            .route("/v1/tenants/{tenant}/incidents/{id}/support", get(support::read))
+            .route("/v1/tenants/{tenant}/incidents/{id}/resend", post(deliveries::resend))
+            .route("/v1/tenants/{tenant}/deliveries", get(deliveries::list))
             .route("/v1/tenants/{tenant}/lint", get(lint::read))
+            .route("/v1/tenants/{tenant}/catalogue", get(catalogue::read))
+            .route("/v1/tenants/{tenant}/audit", get(audit::list))
             .route("/v1/tokens", get(tokens::list).post(tokens::issue))
             .route("/v1/tokens/{id}", delete(tokens::revoke))
             .route("/v1/tokens/{id}/rotate", post(tokens::rotate))

@@ -26,6 +26,8 @@ fn app() -> App {
         keyring: Keyring::from_keys(BTreeMap::from([(1, [7; 32])])).unwrap(),
         exceptions: Exceptions::default(),
         operator_email: "ops@example.com".into(),
+        email_from: "alerts@example.com".into(),
+        sms_sender: None,
     })
 }
 
@@ -70,6 +72,11 @@ const OF_A_TENANT: &[(&str, &str)] = &[
     ("GET", "/incidents"),
     ("GET", "/incidents/inc_a"),
     ("GET", "/incidents/inc_a/explain"),
+    ("GET", "/incidents/inc_a/support"),
+    ("POST", "/incidents/inc_a/resend"),
+    ("GET", "/deliveries"),
+    ("GET", "/catalogue"),
+    ("GET", "/audit"),
     ("POST", "/explain"),
     ("GET", "/lint"),
 ];

@@ -239,10 +239,11 @@ impl TestAlert {
     ) -> Result<TestAlertAnswer, Problem> {
         let tenant = &settings.tenant;
         let incident_id = incident_of(event, tenant);
-        let (head, people) = futures::try_join!(self.table.incident(&incident_id), People::read(&self.table, tenant))
-            .map_err(unavailable)?;
+        // Boxed, or everybody who asks carries the table's futures.
+        let people = Box::pin(People::read(&self.table, tenant));
+        let (head, people) = futures::try_join!(self.table.incident(&incident_id), people).map_err(unavailable)?;
         let ledger = match &head {
-            Some(head) => Some(Ledger::read(&self.table, head, tenant).await.map_err(unavailable)?),
+            Some(head) => Some(Box::pin(Ledger::read(&self.table, head, tenant)).await.map_err(unavailable)?),
             None => None,
         };
         let entries = match ledger.filter(|ledger| !ledger.plans.is_empty()) {

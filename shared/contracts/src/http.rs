@@ -8,7 +8,7 @@
 use crate::intake::Defaults;
 use domain::event::Link;
 use domain::incident::Change;
-use domain::vocabulary::{Category, Channel, Kind, Role, Severity, Status};
+use domain::vocabulary::{Category, Channel, ChannelClass, Kind, Role, Severity, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -676,6 +676,156 @@ pub struct ExplainEntry {
     pub latency_ms: Option<i64>,
     /// The attempts that failed.
     pub attempts: Vec<AttemptView>,
+}
+
+/// `GET /v1/tenants/{t}/catalogue`: what a tenant can choose from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalogue {
+    /// Its plan; `None` where the deployer no longer has that plan.
+    pub plan: Option<PlanView>,
+    /// For each role and category the channels that the matrix gives: `always`, `opt_in` or `low_balance_only`.
+    pub matrix: BTreeMap<Role, BTreeMap<Category, BTreeMap<ChannelClass, String>>>,
+    /// Whom alerts come from.
+    pub senders: Senders,
+}
+
+/// A plan of `plans.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanView {
+    /// Its id.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// The channels it includes.
+    pub channels: Vec<ChannelClass>,
+    /// Most recipients.
+    pub recipients: u32,
+    /// Most integrations.
+    pub integrations: u32,
+    /// Whether it has digests.
+    pub digest: bool,
+    /// Whether it has quiet hours.
+    pub quiet_hours: bool,
+}
+
+/// Whom alerts come from: what a mail admin or a phone is to let through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Senders {
+    /// The From address of e-mails.
+    pub email_from: String,
+    /// The domain that signs them (DKIM).
+    pub email_domain: String,
+    /// The alphanumeric sender of SMS; `None` where the carrier shows a number.
+    pub sms_sender: Option<String>,
+}
+
+/// `GET /v1/tenants/{t}/audit`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditList {
+    /// Newest first.
+    pub audit: Vec<AuditEntry>,
+    /// Pass it as `cursor` for what comes after; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// Who changed what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When.
+    pub at: Timestamp,
+    /// A token's id, `recipient` for somebody who used a link, or a function.
+    pub who: String,
+    /// What was done, such as `recipient.created`.
+    pub what: String,
+    /// To which object.
+    pub object: String,
+}
+
+/// `GET /v1/tenants/{t}/deliveries`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryLog {
+    /// The beginning of what was asked.
+    pub from: Timestamp,
+    /// Its end.
+    pub to: Timestamp,
+    /// Newest incident first.
+    pub deliveries: Vec<LoggedDelivery>,
+    /// Pass it as `cursor` for what comes after; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// One line of the delivery log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedDelivery {
+    /// The incident.
+    pub incident_id: String,
+    /// Its title now.
+    pub title: String,
+    /// Its category.
+    pub category: Option<Category>,
+    /// True for a test alert's.
+    pub test: bool,
+    /// Since when it is open.
+    pub started_at: Timestamp,
+    /// What happened, as the explanation tells it.
+    #[serde(flatten)]
+    pub entry: ExplainEntry,
+}
+
+/// `POST /v1/tenants/{t}/incidents/{id}/resend`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResendBody {
+    /// The recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient_id: Option<String>,
+    /// Or the integration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integration_id: Option<String>,
+    /// The channel.
+    pub channel: String,
+}
+
+/// What will be sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResendAnswer {
+    /// The incident.
+    pub incident_id: String,
+    /// The update that is sent again.
+    pub update: u32,
+    /// From when on it is handed out: within a minute.
+    pub due_at: Timestamp,
+}
+
+/// `GET /v1/tenants/{t}/incidents/{id}/support`: everything that Support asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SupportBundle {
+    /// When it was put together.
+    pub generated_at: Timestamp,
+    /// The version of Tocsin.
+    pub version: String,
+    /// The tenant.
+    pub tenant_id: String,
+    /// Its name.
+    pub tenant_name: String,
+    /// Its plan.
+    pub plan: String,
+    /// Its zone.
+    pub zone: String,
+    /// The version of its settings now.
+    pub settings_version: u64,
+    /// The version that the newest plan was made with.
+    pub planned_with: Option<u64>,
+    /// The incident.
+    pub incident: IncidentView,
+    /// The upstream's requests, by which our logs are found; one for each update.
+    pub correlation_ids: Vec<String>,
+    /// How it went.
+    pub timeline: Vec<TimelineEntry>,
+    /// The channels affected.
+    pub channels: Vec<Channel>,
+    /// What happened to every recipient, integration and channel. Receivers' answers are redacted.
+    pub decisions: Vec<ExplainEntry>,
 }
 
 /// `POST /v1/tenants/{t}/test-alert`, and the payload of a direct invocation of `test-alert`

@@ -236,7 +236,9 @@ fn stands(listed: &Listed, decision: &Decision) -> Stands {
         Channel::Slack | Channel::Teams | Channel::Webhook => "delivered",
     };
     let row = &listed.delivery;
-    if let Some(end) = listed.history.iter().rfind(|end| end.update == decision.update) {
+    // What was sent again after it had failed has an end already, and is not over.
+    let again = row.latest == decision.update && row.done < decision.update;
+    if let Some(end) = listed.history.iter().rfind(|end| end.update == decision.update && !again) {
         let at = Some(end.at);
         return match Reason::parse(&end.outcome) {
             Some(reason) => Stands { outcome: "failed", reason: Some(reason), at, ..Stands::default() },
@@ -269,7 +271,7 @@ mod tests {
     fn listed(state: DeliveryState, latest: u32, history: Vec<Ended>) -> Listed {
         let delivery = Row {
             latest,
-            done: 0,
+            done: if history.is_empty() { 0 } else { latest },
             state,
             attempts: 1,
             lease_until_ms: 0,
@@ -316,6 +318,11 @@ mod tests {
         assert_eq!((failed.outcome.as_str(), failed.reason.unwrap().reason.as_str()), ("failed", "gave_up"));
         let retrying = entry(Some(&listed(DeliveryState::Retrying, 1, vec![])), &first);
         assert_eq!((retrying.outcome.as_str(), retrying.until.is_some()), ("pending", true));
+        let again = Listed {
+            delivery: Row { done: 0, ..listed(DeliveryState::Retrying, 1, vec![]).delivery },
+            ..listed(DeliveryState::Failed, 1, vec![ended(1, "gave_up")])
+        };
+        assert_eq!(entry(Some(&again), &first).outcome, "pending", "sent again");
         let newer = entry(Some(&listed(DeliveryState::Sending, 2, vec![])), &first);
         assert_eq!((newer.reason.unwrap().reason.as_str(), newer.by.as_deref()), ("superseded_by", Some("2")));
         let hook = Decision { destination: "int_1".into(), ..decision(Channel::Webhook, 2, DELIVER) };

@@ -247,6 +247,32 @@ impl Table {
         self.mark(writes).await
     }
 
+    /// Opens a delivery that failed for good once more, and puts its next attempt into the due index: both or neither. `false`
+    /// if it did not fail, or a newer update has the row.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn reopen(&self, slot: Slot<'_>, now: Timestamp, due: &Due) -> Result<bool, StoreError> {
+        // The attempts stay: this one is another, and its number is new to the claim.
+        let expression = "SET done = :before, #state = :retrying, next_at_ms = :next, lease_until_ms = :zero, #at = :at, \
+                          #token = :token";
+        let values = vec![
+            (":before", number(slot.update.saturating_sub(1))),
+            (":retrying", text("retrying")),
+            (":next", number(due.at.as_millisecond())),
+            (":zero", number(0)),
+            (":at", text(&now.to_string())),
+            (":token", text("")),
+            (":n", number(slot.update)),
+            (":failed", text("failed")),
+        ];
+        let condition = "#state = :failed AND latest = :n AND done = :n";
+        let update = self.marked(slot, expression, condition, values)?;
+        let mut writes = vec![TransactWriteItem::builder().update(update).build()];
+        writes.push(self.put_action(self.due_item(due)?, None, vec![])?);
+        self.mark(writes).await
+    }
+
     /// Marks a failed attempt after which another is due; `due` where the pause is longer than a queue's delay. `false` if
     /// the claim was lost.
     ///

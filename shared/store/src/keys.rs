@@ -29,6 +29,15 @@ pub(crate) fn audit(at: Timestamp, nonce: &str) -> String {
     format!("AUDIT#{}#{nonce}", instant(at))
 }
 
+/// The sort key of an audit entry from its tail, and the tail from the sort key.
+pub(crate) fn audit_after(tail: &str) -> String {
+    format!("AUDIT#{tail}")
+}
+
+pub(crate) fn audit_tail(sort_key: &str) -> &str {
+    sort_key.strip_prefix("AUDIT#").unwrap_or(sort_key)
+}
+
 pub(crate) fn seen(at: Timestamp, id: &str) -> String {
     format!("SEEN#{}#{id}", instant(at))
 }

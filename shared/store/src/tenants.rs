@@ -25,6 +25,29 @@ pub struct Audit {
     pub object: String,
 }
 
+/// Where a page of the audit trail ended. Its text holds nothing that the page did not show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditCursor(String);
+
+impl AuditCursor {
+    /// Reads a cursor that came back; `None` if it is none of ours.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (instant, nonce) = text.split_once('.')?;
+        let ok = instant.len() == 15
+            && instant.bytes().all(|byte| byte.is_ascii_digit())
+            && (1..=80).contains(&nonce.len())
+            && nonce.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        ok.then(|| Self(format!("{instant}#{nonce}")))
+    }
+
+    /// The cursor as text that needs no escaping in a URL.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        self.0.replace('#', ".")
+    }
+}
+
 /// A setting that is written.
 #[derive(Clone, Debug)]
 pub enum Setting {
@@ -229,6 +252,36 @@ impl Table {
             }
         }
         Ok(Some(facts.len()))
+    }
+
+    /// Notes who did what where nothing of the settings changed.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn note(&self, tenant: &TenantId, audit: &Audit, nonce: &str) -> Result<(), StoreError> {
+        self.transact(vec![self.audit_write(tenant, audit, nonce)?]).await.map(|_| ())
+    }
+
+    /// Who changed what of a tenant, newest first; `before` is where the page before ended.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn audit(
+        &self,
+        tenant: &TenantId,
+        before: Option<&AuditCursor>,
+        limit: usize,
+    ) -> Result<(Vec<Audit>, Option<AuditCursor>), StoreError> {
+        let from = keys::audit(Timestamp::UNIX_EPOCH, "");
+        let to = before.map_or_else(|| keys::audit(Timestamp::MAX, ""), |cursor| keys::audit_after(&cursor.0));
+        // One more than asked tells whether there is another page; one more again for the cursor's own entry.
+        let mut items = self.query_newest(&keys::tenant(tenant), &from, &to, limit.saturating_add(2)).await?;
+        items.retain(|item| before.is_none() || crate::sort_key(item) < to.as_str());
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let last = items.last().map(|item| AuditCursor(keys::audit_tail(crate::sort_key(item)).to_owned()));
+        let entries = items.into_iter().map(|found| read(found, "an audit entry")).collect::<Result<_, _>>()?;
+        Ok((entries, last.filter(|_| more)))
     }
 
     /// `Ok(None)`: a chunk changed in between, try again.

@@ -57,7 +57,7 @@ fn come_back() -> Response {
 }
 
 /// An HTML answer that runs no script, sends its address nowhere and is kept by nobody: the address is the credential.
-fn page(status: StatusCode, template: &impl Template) -> Response {
+pub(crate) fn page(status: StatusCode, template: &impl Template) -> Response {
     let Ok(html) = template.render() else {
         return runtime::http::Problem::internal().into_response();
     };

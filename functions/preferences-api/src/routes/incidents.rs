@@ -56,21 +56,7 @@ struct Window {
 impl Asked {
     fn window(&self, now: Timestamp) -> Result<Window, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let mut time = |name: &str, text: &Option<String>| {
-            let text = text.as_deref()?;
-            let time = text.parse::<Timestamp>().ok();
-            if time.is_none() {
-                let detail = "is not a time as RFC 3339, such as 2026-11-23T00:00:00Z";
-                errors.push(FieldError::new(format!("query:{name}"), detail));
-            }
-            time
-        };
-        let to = time("to", &self.to).unwrap_or(now);
-        let week = SignedDuration::from_hours(24 * DAYS);
-        let from = time("from", &self.from).unwrap_or_else(|| to.saturating_sub(week).unwrap_or(Timestamp::UNIX_EPOCH));
-        if from > to {
-            errors.push(FieldError::new("query:from", "is after `to`"));
-        }
+        let (from, to) = window_of(self.from.as_deref(), self.to.as_deref(), now, &mut errors);
         let excluded = match self.include.as_deref() {
             None | Some("") => false,
             Some("excluded") => true,
@@ -79,20 +65,34 @@ impl Asked {
                 false
             }
         };
-        let limit = self.limit.as_deref().map_or(Some(LIMIT), |text| text.parse().ok());
-        let limit = limit.filter(|limit| (1..=LIMIT_MAX).contains(limit)).unwrap_or_else(|| {
-            errors.push(FieldError::new("query:limit", format!("must be from 1 to {LIMIT_MAX}")));
-            LIMIT
-        });
-        let cursor = self.cursor.as_deref().and_then(|text| {
-            let cursor = SeenCursor::parse(text);
-            if cursor.is_none() {
-                errors.push(FieldError::new("query:cursor", "is not the `next` of an earlier answer"));
-            }
-            cursor
-        });
+        let limit = access::limit(self.limit.as_deref(), LIMIT, LIMIT_MAX, &mut errors);
+        let cursor = access::seen_cursor(self.cursor.as_deref(), &mut errors);
         if errors.is_empty() { Ok(Window { from, to, excluded, limit, cursor }) } else { Err(errors) }
     }
+}
+
+/// The time that a query is about: the last week unless it says otherwise.
+pub(super) fn window_of(
+    from: Option<&str>,
+    to: Option<&str>,
+    now: Timestamp,
+    errors: &mut Vec<FieldError>,
+) -> (Timestamp, Timestamp) {
+    let mut time = |name: &str, text: Option<&str>| {
+        let time = text?.parse::<Timestamp>().ok();
+        if time.is_none() {
+            let detail = "is not a time as RFC 3339, such as 2026-11-23T00:00:00Z";
+            errors.push(FieldError::new(format!("query:{name}"), detail));
+        }
+        time
+    };
+    let to = time("to", to).unwrap_or(now);
+    let week = SignedDuration::from_hours(24 * DAYS);
+    let from = time("from", from).unwrap_or_else(|| to.saturating_sub(week).unwrap_or(Timestamp::UNIX_EPOCH));
+    if from > to {
+        errors.push(FieldError::new("query:from", "is after `to`"));
+    }
+    (from, to)
 }
 
 /// `GET /v1/tenants/{tenant}/incidents`
@@ -171,7 +171,7 @@ fn visible(scope: &Scope, tenant: &TenantId) -> bool {
 }
 
 /// An incident without what only its source knows. Of a platform-wide one the source's own names stay inside.
-fn view(incident: &Incident) -> IncidentView {
+pub(super) fn view(incident: &Incident) -> IncidentView {
     let own = incident.scope.tenant().is_some();
     IncidentView {
         incident_id: incident.id.to_string(),

@@ -1,11 +1,15 @@
 //! One file for each thing that has a path.
 
+pub(crate) mod audit;
+pub(crate) mod catalogue;
+pub(crate) mod deliveries;
 pub(crate) mod explain;
 pub(crate) mod incidents;
 pub(crate) mod integrations;
 pub(crate) mod lint;
 pub(crate) mod recipients;
 pub(crate) mod settings;
+pub(crate) mod support;
 pub(crate) mod tokens;
 
 use crate::App;

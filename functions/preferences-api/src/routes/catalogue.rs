@@ -1,0 +1,71 @@
+//! What a tenant can choose from: its plan, the role matrix, and who alerts come from.
+
+use super::settings_of;
+use crate::App;
+use crate::access::{READ, answer};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use contracts::http::{Catalogue, PlanView, Senders};
+use domain::policy::{Allowance, Matrix};
+use domain::vocabulary::{Category, ChannelClass, Role};
+use runtime::http::{Caller, Problem};
+use std::collections::BTreeMap;
+
+/// `GET /v1/tenants/{tenant}/catalogue`
+pub(crate) async fn read(
+    State(app): State<App>,
+    caller: Caller,
+    Path(path): Path<String>,
+) -> Result<Response, Problem> {
+    let tenant = caller.speaking_for(&path, READ)?;
+    let settings = settings_of(&app, &tenant).await?;
+    let plan = app.policy.plans.get(&settings.plan).map(|plan| PlanView {
+        id: plan.id.clone(),
+        name: plan.name.clone(),
+        channels: plan.channels.iter().copied().collect(),
+        recipients: plan.recipients,
+        integrations: plan.integrations,
+        digest: plan.digest,
+        quiet_hours: plan.quiet_hours,
+    });
+    let email_from = app.email_from.clone();
+    let address = email_from.rsplit_once('<').map_or(email_from.as_str(), |(_, address)| address.trim_end_matches('>'));
+    let senders = Senders {
+        email_domain: address.rsplit_once('@').map(|(_, domain)| domain.to_owned()).unwrap_or_default(),
+        sms_sender: settings.compliance.sender_id.clone().or_else(|| app.sms_sender.clone()),
+        email_from,
+    };
+    Ok(answer(StatusCode::OK, &Catalogue { plan, matrix: matrix(&app.policy.matrix), senders }))
+}
+
+/// The matrix as words; what a role does not get is left out.
+fn matrix(matrix: &Matrix) -> BTreeMap<Role, BTreeMap<Category, BTreeMap<ChannelClass, String>>> {
+    let of = |role: Role, category: Category| -> BTreeMap<ChannelClass, String> {
+        let word = |class: &ChannelClass| match matrix.allows(role, category, *class) {
+            Allowance::Yes => Some("always"),
+            Allowance::OptIn => Some("opt_in"),
+            Allowance::LowBalanceOnly => Some("low_balance_only"),
+            Allowance::No => None,
+        };
+        ChannelClass::ALL.iter().filter_map(|class| Some((*class, word(class)?.to_owned()))).collect()
+    };
+    let row = |role: &Role| {
+        let categories = Category::ALL.iter().map(|category| (*category, of(*role, *category)));
+        (*role, categories.filter(|(_, channels)| !channels.is_empty()).collect())
+    };
+    Role::ALL.iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_matrix_is_the_documents_table() {
+        let matrix = matrix(&domain::policy::Policy::embedded().unwrap().matrix);
+        assert_eq!(matrix[&Role::OrgAdmin][&Category::Configurable][&ChannelClass::Email], "opt_in");
+        assert_eq!(matrix[&Role::BillingAdmin][&Category::Billing][&ChannelClass::Sms], "low_balance_only");
+        assert!(!matrix[&Role::BillingAdmin].contains_key(&Category::Infrastructure));
+    }
+}

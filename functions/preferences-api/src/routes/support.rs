@@ -1,0 +1,169 @@
+//! The support bundle: what the document tells a tenant to send to Support, in one piece.
+
+use super::incidents::{entry, find, view};
+use super::settings_of;
+use crate::App;
+use crate::access::{self, READ, answer};
+use crate::pages;
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use contracts::http::{AttemptView, SupportBundle};
+use contracts::problem::FieldError;
+use domain::render::when;
+use ledger::{Ledger, People};
+use runtime::clock;
+use runtime::http::{Caller, Problem};
+use serde::Deserialize;
+
+/// The query.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Asked {
+    format: Option<String>,
+}
+
+/// `GET /v1/tenants/{tenant}/incidents/{id}/support`; `?format=html` is a page to print.
+pub(crate) async fn read(
+    State(app): State<App>,
+    caller: Caller,
+    Path((path, id)): Path<(String, String)>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Problem> {
+    let tenant = caller.speaking_for(&path, READ)?;
+    let html = match asked.format.as_deref() {
+        None | Some("" | "json") => false,
+        Some("html") => true,
+        Some(_) => return Err(Problem::fields(vec![FieldError::new("query:format", "must be json or html")])),
+    };
+    let settings = settings_of(&app, &tenant).await?;
+    let incident = find(&app, &tenant, &id).await?;
+    let ledger = Ledger::read(&app.table, &incident, &tenant);
+    let (timeline, ledger, people) =
+        futures::try_join!(app.table.updates(&incident.id, 1), ledger, People::read(&app.table, &tenant))
+            .map_err(access::table)?;
+    let mut decisions = ledger.entries(&people);
+    for attempt in decisions.iter_mut().flat_map(|decision| &mut decision.attempts) {
+        attempt.response = redacted(&attempt.response);
+    }
+    let mut channels: Vec<_> = decisions.iter().map(|decision| decision.channel).collect();
+    channels.sort_unstable();
+    channels.dedup();
+    let bundle = SupportBundle {
+        generated_at: clock::now(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        tenant_id: tenant.to_string(),
+        tenant_name: settings.name.clone(),
+        plan: settings.plan.clone(),
+        zone: settings.zone.clone(),
+        settings_version: settings.version,
+        planned_with: ledger.plans.iter().map(|plan| plan.settings_version).max(),
+        correlation_ids: timeline.iter().map(|update| update.correlation_id.clone()).collect(),
+        timeline: timeline.iter().map(|update| entry(&settings, &incident, update)).collect(),
+        incident: view(&incident),
+        channels,
+        decisions,
+    };
+    if html {
+        return Ok(pages::page(StatusCode::OK, &Printable { bundle: &bundle, zone: &settings.zone }));
+    }
+    Ok(answer(StatusCode::OK, &bundle))
+}
+
+/// A receiver's answer without what could be an address, a URL or a secret: it may repeat what we sent, and a bundle is mailed
+/// around.
+fn redacted(response: &str) -> String {
+    let private = |word: &str| {
+        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+        word.contains("://")
+            || word.contains('@')
+            || word.contains("whsec_")
+            || (bare.len() >= 20
+                && bare.bytes().any(|b| b.is_ascii_digit())
+                && bare.bytes().any(|b| b.is_ascii_alphabetic()))
+            || (bare.len() >= 8 && bare.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
+    };
+    let mut out = String::with_capacity(response.len());
+    let mut rest = response;
+    while !rest.is_empty() {
+        let end =
+            rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>' | ',' | '\'')).unwrap_or(rest.len());
+        let (word, tail) = rest.split_at(end);
+        out.push_str(if private(word) { "[redacted]" } else { word });
+        let step = tail.chars().next().map_or(0, char::len_utf8);
+        let (gap, tail) = tail.split_at(step);
+        out.push_str(gap);
+        rest = tail;
+    }
+    out
+}
+
+#[derive(Template)]
+#[template(
+    ext = "html",
+    source = r#"<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Support bundle: {{ bundle.incident.incident_id }}</title>
+<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}dt{font-weight:600}dd{margin:0}
+table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{border:1px solid #999;padding:.3rem .5rem;text-align:left;vertical-align:top}
+caption{text-align:left;font-weight:600;padding:.5rem 0}.message,.response{white-space:pre-wrap;overflow-wrap:anywhere}
+@media print{body{margin:0;max-width:none}tr{break-inside:avoid}}</style></head>
+<body><main><h1>Support bundle</h1>
+<dl>
+<dt>Tenant</dt><dd>{{ bundle.tenant_name }} (<code>{{ bundle.tenant_id }}</code>), plan {{ bundle.plan }}</dd>
+<dt>Incident</dt><dd><code>{{ bundle.incident.incident_id }}</code>: {{ bundle.incident.title }}</dd>
+<dt>Type and rule</dt><dd>{{ bundle.incident.event_type }}, {{ bundle.incident.rule }}</dd>
+<dt>Severity, status</dt><dd>{{ bundle.incident.severity.as_str() }}, {{ bundle.incident.status.as_str() }}</dd>
+<dt>Since</dt><dd>{{ self.at(bundle.incident.started_at) }}</dd>
+<dt>Channels</dt><dd>{% for channel in bundle.channels %}{{ channel.title() }}{% if !loop.last %}, {% endif %}{% endfor %}</dd>
+<dt>Requests</dt><dd>{% for id in bundle.correlation_ids %}<code>{{ id }}</code> {% endfor %}</dd>
+<dt>Settings</dt><dd>version {{ bundle.settings_version }}{% if let Some(version) = bundle.planned_with %}, planned with {{ version }}{% endif %}</dd>
+<dt>Written</dt><dd>{{ self.at(bundle.generated_at) }}, Tocsin {{ bundle.version }}</dd>
+</dl>
+<h2>Timeline</h2>
+<ol>{% for update in bundle.timeline %}<li value="{{ update.update }}"><strong>{{ update.status.as_str() }}</strong> · {{ update.severity.as_str() }} · {{ self.at(update.at) }}<div class="message">{{ update.message }}</div></li>{% endfor %}</ol>
+<table><caption>Who was told, who was not, and why</caption>
+<thead><tr><th scope="col">Update</th><th scope="col">Who</th><th scope="col">Channel</th><th scope="col">Outcome</th><th scope="col">Why</th><th scope="col">Setting</th><th scope="col">When</th></tr></thead>
+<tbody>{% for row in bundle.decisions %}<tr><td>{{ row.update }}</td>
+<td>{% if let Some(name) = row.name %}{{ name }}<br>{% endif %}<code>{% if let Some(id) = row.recipient_id %}{{ id }}{% endif %}{% if let Some(id) = row.integration_id %}{{ id }}{% endif %}</code></td>
+<td>{{ row.channel.title() }}</td><td>{{ row.outcome }}</td>
+<td>{% if let Some(reason) = row.reason %}{{ reason.sentence }} <em>{{ reason.mend }}</em>{% endif %}
+{% for attempt in row.attempts %}<div>Attempt {{ attempt.attempt }}, {{ self.at(attempt.at) }}: {{ self.met(attempt) }}<div class="response">{{ attempt.response }}</div></div>{% endfor %}</td>
+<td>{% if let Some(reason) = row.reason %}<code>{{ reason.setting }}</code>{% endif %}</td>
+<td>{% if let Some(at) = row.at %}{{ self.at(**at) }}{% endif %}</td></tr>{% endfor %}</tbody></table>
+</main></body>
+</html>
+"#
+)]
+struct Printable<'a> {
+    bundle: &'a SupportBundle,
+    zone: &'a str,
+}
+
+impl Printable<'_> {
+    fn at(&self, at: impl std::borrow::Borrow<jiff::Timestamp>) -> String {
+        when(*at.borrow(), self.zone)
+    }
+
+    fn met(&self, attempt: &AttemptView) -> String {
+        let status = attempt.status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
+        format!("{}{status} {}", attempt.sentence, attempt.mend)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receivers_answer_loses_what_could_be_private() {
+        let said = redacted(
+            "no route to https://x.example/hook?k=1, ask ops@example.com or +4915112345678 \"whsec_abc\" code 42",
+        );
+        assert_eq!(said, "no route to [redacted], ask [redacted] or [redacted] \"[redacted]\" code 42");
+        assert_eq!(redacted("token=abcDEF0123456789abcDEF0 gone"), "[redacted] gone");
+        assert_eq!(redacted("Not Found\n"), "Not Found\n");
+    }
+}

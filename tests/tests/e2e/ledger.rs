@@ -1,0 +1,108 @@
+//! What the ledger tells over all incidents: the delivery log, sending again, the support bundle, the audit trail, the catalogue.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use tests::{stack, unique, wait};
+
+#[test]
+fn a_failed_delivery_is_found_sent_again_and_told_to_support() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("org_admin", &[]);
+    let hook = tenant.endpoint("webhook", "org_admin");
+    let title = unique();
+    stack.behave(&hook.path, json!({"status": 410, "body": "gone, ask root@example.com at https://x.example/y"}));
+    let event = json!({"type": "api.outage", "severity": "error", "title": title, "tenant_ids": [tenant.id]});
+    let incident = stack.incident_of(&stack.post(event));
+    drop(tenant.settled(&incident, 1));
+
+    let log = tenant.get(&format!("/deliveries?outcome=failed&integration_id={}", hook.id));
+    let lines = log["deliveries"].as_array().unwrap();
+    assert_eq!(lines.len(), 1, "{log:#}");
+    assert_eq!((&lines[0]["incident_id"], &lines[0]["title"]), (&json!(incident), &json!(title)));
+    assert_eq!((&lines[0]["reason"], &lines[0]["attempts"][0]["status"]), (&json!("endpoint_disabled"), &json!(410)));
+    let all = tenant.get("/deliveries")["deliveries"].as_array().unwrap().len();
+    assert_eq!(all, 3, "e-mail, SMS and the webhook");
+
+    let resend = |body: Value| {
+        let path = tenant.path(&format!("/incidents/{incident}/resend"));
+        stack.call("POST", &path, &tenant.token, Some(&body))
+    };
+    let again = json!({"integration_id": hook.id, "channel": "webhook"});
+    let refused = resend(again.clone());
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert!(refused.body.contains("endpoint_disabled"), "{}", refused.body);
+    let told = json!({"recipient_id": person.id, "channel": "email"});
+    assert_eq!(resend(told).status, 409, "it was accepted, so there is nothing to send again");
+    assert_eq!(resend(json!({"channel": "email"})).json()["errors"][0]["pointer"], "/recipient_id");
+
+    let support = format!("/incidents/{incident}/support");
+    let bundle = tenant.get(&support);
+    let of_hook = |entry: &&Value| entry["integration_id"] == hook.id.as_str();
+    let told = bundle["decisions"].as_array().unwrap().iter().find(of_hook).unwrap();
+    assert_eq!(told["attempts"][0]["response"], "gone, ask [redacted] at [redacted]");
+    assert_eq!((&bundle["tenant_id"], &bundle["incident"]["incident_id"]), (&json!(tenant.id), &json!(incident)));
+    assert!(
+        bundle["correlation_ids"][0].is_string() && bundle["channels"].as_array().unwrap().len() == 3,
+        "{bundle:#}"
+    );
+    let page = stack.call("GET", &tenant.path(&format!("{support}?format=html")), &tenant.token, None);
+    assert!(page.status == 200 && page.body.contains(&title) && page.body.contains("[redacted]"), "{}", page.body);
+    assert!(!page.body.contains("root@example.com"));
+
+    stack.behave(&hook.path, json!({"status": 200}));
+    assert_eq!(tenant.patch(&format!("/integrations/{}", hook.id), &json!({"enabled": true})).status, 200);
+    let accepted = resend(again.clone());
+    assert_eq!(accepted.status, 202, "{}", accepted.body);
+    assert_eq!(resend(again).status, 409, "it is on its way");
+    let outcome = || {
+        let known = tenant.get(&format!("/incidents/{incident}/explain"));
+        let entries = known["decisions"].as_array().unwrap();
+        entries.iter().find(of_hook).unwrap()["outcome"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(outcome(), "failed", "what is sent again is not over");
+    wait("the delivery that was sent again", Duration::from_secs(100), || (outcome() == "delivered").then_some(()));
+    assert_eq!(stack.inbox(&hook.path).len(), 2);
+
+    let trail = tenant.get("/audit?limit=3");
+    let what: Vec<&str> =
+        trail["audit"].as_array().unwrap().iter().map(|entry| entry["what"].as_str().unwrap()).collect();
+    assert_eq!(what, ["delivery.resent", "integration.updated", "integration.disabled"]);
+    let rest = tenant.get(&format!("/audit?cursor={}", trail["next"].as_str().unwrap()));
+    assert!(rest["audit"].as_array().unwrap().iter().any(|entry| entry["what"] == "recipient.created"), "{rest:#}");
+}
+
+#[test]
+fn the_delivery_log_has_pages_and_no_other_tenants_lines() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("starter");
+    drop(tenant.person("org_admin", &[]));
+    let posted: Vec<String> = (0..12)
+        .map(|_| stack.post(json!({"type": "api.outage", "title": unique(), "tenant_ids": [tenant.id]})))
+        .collect();
+    for event in &posted {
+        drop(tenant.settled(&stack.incident_of(event), 1));
+    }
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = tenant.get(&format!("/deliveries?channel=email&limit=5{cursor}"));
+        let of_page = page["deliveries"].as_array().unwrap();
+        found.extend(of_page.iter().map(|line| line["incident_id"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let wanted: std::collections::BTreeSet<String> = posted.iter().map(|event| stack.incident_of(event)).collect();
+    // What is platform-wide and posted by other tests at the same time stands there too.
+    let own: Vec<&String> = found.iter().filter(|id| wanted.contains(*id)).collect();
+    assert_eq!(own.len(), 12, "each once: {found:?}");
+    let other = stack.tenant("starter");
+    for path in ["/deliveries", "/audit", "/catalogue"] {
+        assert_eq!(stack.call("GET", &tenant.path(path), &other.token, None).status, 404, "{path}");
+    }
+    let catalogue = tenant.get("/catalogue");
+    assert_eq!(catalogue["plan"]["channels"], json!(["email"]));
+    assert_eq!(catalogue["senders"]["email_from"], "alerts@tocsin.test");
+    assert_eq!(catalogue["matrix"]["org_admin"]["configurable"]["email"], "opt_in");
+}
