@@ -13,11 +13,14 @@ use domain::plan::{Decision, Outcome};
 use domain::reason::Reason;
 use domain::tenant::{Destination, Integration, Recipient};
 use domain::vocabulary::{Category, Channel};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use store::deliveries::{Attempt, Listed};
 use store::plans::StoredPlan;
 use store::{StoreError, Table};
+
+/// How long routing may take on its worst day. Nobody who was not planned by then will be.
+const ROUTED_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// Everything that is known of what one tenant was told of one incident.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub struct Ledger {
     pub deliveries: Vec<Listed>,
     category: Option<Category>,
     updates: u32,
+    last_seen: Timestamp,
     test_of: Option<domain::event::TestOf>,
 }
 
@@ -40,23 +44,39 @@ impl Ledger {
         let (plans, deliveries) =
             futures::try_join!(table.plans_of(&incident.id, tenant), table.deliveries(&incident.id, tenant))?;
         let test_of = incident.test_of.clone();
-        Ok(Self { plans, deliveries, category: incident.category, updates: incident.updates, test_of })
+        let (category, updates, last_seen) = (incident.category, incident.updates, incident.last_seen);
+        Ok(Self { plans, deliveries, category, updates, last_seen, test_of })
     }
 
     /// One entry for every update, recipient or integration, and channel of the tenant, told or not, in the order of the
-    /// updates.
+    /// updates. Who was added after the planning has an entry that says so.
     #[must_use]
-    pub fn entries(&self, people: &People) -> Vec<ExplainEntry> {
-        let decisions: Vec<&Decision> = self.plans.iter().flat_map(|plan| &plan.decisions).collect();
-        let rows: BTreeMap<&str, &Listed> =
-            self.deliveries.iter().map(|listed| (listed.row.as_str(), listed)).collect();
+    pub fn entries(&self, people: &People, now: Timestamp) -> Vec<ExplainEntry> {
         let names = people.names();
-        let story = Story { category: self.category, names: &names, rows };
+        let (story, decisions) = self.story(&names);
         let mut entries: Vec<ExplainEntry> = decisions.iter().map(|decision| story.entry(decision)).collect();
         let wanted = |id: &str, channel| self.test_of.as_ref().is_none_or(|test| test.takes(id, channel));
-        entries.extend(story.added_later(&decisions, people, self.updates, &wanted));
+        // A tenant that had nobody has no plan; nor has one that came after the incident.
+        let soon = self.plans.is_empty() && now.duration_since(self.last_seen) < ROUTED_WITHIN;
+        let planned = (!soon).then(|| decisions.iter().map(|decision| decision.update).max().unwrap_or(self.updates));
+        entries.extend(story.added_later(&decisions, people, planned, self.updates, &wanted));
         entries.sort_by_key(|entry| entry.update);
         entries
+    }
+
+    /// The entries of what was planned, and nothing else.
+    #[must_use]
+    pub fn planned(&self, people: &People) -> Vec<ExplainEntry> {
+        let names = people.names();
+        let (story, decisions) = self.story(&names);
+        decisions.iter().map(|decision| story.entry(decision)).collect()
+    }
+
+    fn story<'a>(&'a self, names: &'a Names<'a>) -> (Story<'a>, Vec<&'a Decision>) {
+        let mut decisions: Vec<&Decision> = self.plans.iter().flat_map(|plan| &plan.decisions).collect();
+        decisions.sort_by_key(|decision| decision.update);
+        let rows = self.deliveries.iter().map(|listed| (listed.row.as_str(), listed)).collect();
+        (Story { category: self.category, names, rows }, decisions)
     }
 }
 
@@ -202,10 +222,10 @@ impl Story<'_> {
         &self,
         decisions: &[&Decision],
         people: &People,
+        planned: Option<u32>,
         updates: u32,
         wanted: &dyn Fn(&str, Channel) -> bool,
     ) -> Vec<ExplainEntry> {
-        let planned = decisions.iter().map(|decision| decision.update).max();
         let there: BTreeSet<&str> = decisions.iter().map(|decision| decision.destination.as_str()).collect();
         let endpoints = people.integrations.iter().cloned().map(|one| Destination::Integration(Box::new(one)));
         let people = people.recipients.iter().cloned().map(|one| Destination::Recipient(Box::new(one)));

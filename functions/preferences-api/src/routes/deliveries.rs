@@ -115,7 +115,7 @@ pub(crate) async fn list(
         for id in page.entries.iter().filter_map(|seen| seen.incident_id.as_ref()) {
             let Some(incident) = app.table.incident(id).await.map_err(access::table)? else { continue };
             let ledger = Ledger::read(&app.table, &incident, &tenant).await.map_err(access::table)?;
-            let entries = ledger.entries(&people).into_iter().rev().filter(|entry| wanted.takes(entry));
+            let entries = ledger.planned(&people).into_iter().rev().filter(|entry| wanted.takes(entry));
             deliveries.extend(entries.map(|entry| logged(&incident, entry)));
         }
         cursor = page.next;

@@ -39,7 +39,7 @@ pub(crate) async fn incident(
             rule: Some(incident.rule.clone()),
             reason: None,
         },
-        decisions: ledger.entries(&people),
+        decisions: ledger.entries(&people, clock::now()),
     };
     Ok(answer(StatusCode::OK, &body))
 }
