@@ -77,7 +77,7 @@ impl Stack {
             };
             all.iter().filter(|channel| included.contains(channel)).map(|channel| (*channel).to_owned()).collect()
         };
-        tenant.set(json!({"categories": {
+        tenant.set(json!({"compliance": {"confirmed": ["email", "sms"]}, "categories": {
             "infrastructure": {"enabled": true, "channels": ticks(&["email", "sms", "chat", "webhook"])},
             "billing": {"enabled": true, "channels": ticks(&["email", "sms", "chat"])},
             "configurable": {"enabled": true, "channels": ticks(&["email", "chat", "webhook"])},

@@ -14,6 +14,8 @@
 mod alertmanager;
 #[path = "e2e/categories.rs"]
 mod categories;
+#[path = "e2e/confirmations.rs"]
+mod confirmations;
 #[path = "e2e/decisions.rs"]
 mod decisions;
 #[path = "e2e/drop_in.rs"]

@@ -65,6 +65,7 @@ fn settings(tenant: &TenantId) -> Settings {
         allowed_email_domains: Vec::new(),
         compliance: domain::tenant::SmsCompliance::default(),
         data_processing: domain::tenant::DataProcessing::default(),
+        compliance_confirmed: confirmed(),
         version: 1,
     }
 }
@@ -84,6 +85,8 @@ fn recipient(id: &str, address: &str) -> Recipient {
         unsubscribed_warnings: false,
         dnd: false,
         sms_consent: false,
+        zone: None,
+        shared: false,
         version: 1,
     }
 }
@@ -225,4 +228,16 @@ fn every_subscribed_destination_of_two_thousand_tenants_is_told_exactly_once() {
     assert!(count("dynamodb.Query") < 0.3, "reads: {:.2} a delivery", count("dynamodb.Query"));
     assert!(count("dynamodb.GetItem") < 0.3, "reads: {:.2} a delivery", count("dynamodb.GetItem"));
     assert!(count("sqs.SendMessageBatch") < 0.3, "sends: {:.2} a delivery", count("sqs.SendMessageBatch"));
+}
+
+/// Everything is confirmed to be lawful.
+fn confirmed() -> BTreeMap<ChannelClass, domain::tenant::ComplianceConfirmed> {
+    let said = |class: &ChannelClass| {
+        let wording = domain::tenant::compliance_wording(*class)?;
+        Some((
+            *class,
+            domain::tenant::ComplianceConfirmed { by: "tok_a".into(), at: jiff::Timestamp::UNIX_EPOCH, wording },
+        ))
+    };
+    ChannelClass::ALL.iter().filter_map(said).collect()
 }

@@ -37,7 +37,8 @@ const WILDCARDS: [(&str, &str, &str); 5] = [
 ];
 
 /// Routes that ask no authorizer.
-const OPEN_ROUTES: [(&str, &str); 11] = [
+const OPEN_ROUTES: [(&str, &str); 13] = [
+    ("GET", "/confirm"),
     ("GET", "/read"),
     ("GET", "/status"),
     ("GET", "/status/{proxy+}"),
@@ -45,6 +46,7 @@ const OPEN_ROUTES: [(&str, &str); 11] = [
     // Intake looks the key up itself: these clients read their own product's refusals only.
     ("GET", "/v2/alerts/requests/{id}"),
     ("OPTIONS", "/v1/intake/{format}"),
+    ("POST", "/confirm"),
     ("POST", "/unsubscribe"),
     ("POST", "/v2/alerts"),
     ("POST", "/v2/alerts/{identifier}/{action}"),

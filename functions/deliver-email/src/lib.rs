@@ -10,10 +10,11 @@ pub mod config;
 use aws::ses::{MailError, Mailer};
 use aws::sqs::Queues;
 use config::Config;
-use contracts::queue::{Delivery, Target};
+use contracts::queue::{Confirmation, Delivery, Letter, Target};
 use delivery::outbound_link::ReadOn;
 use delivery::{Deliverer, Sender, Sent};
 use domain::render;
+use domain::vocabulary::Channel;
 use jiff::Timestamp;
 use runtime::queue::{Failure, Meta, QueueFunction, Setup};
 use runtime::{Aws, Pace, StartError, clock};
@@ -40,7 +41,7 @@ struct Mail {
 
 impl QueueFunction for DeliverEmail {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
-    type Message = Delivery;
+    type Message = Letter;
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
@@ -64,8 +65,47 @@ impl QueueFunction for DeliverEmail {
         Setup::lanes(&config.dead_letter_queue_url, &config.urgent_queue_url, &config.bulk_queue_url)
     }
 
-    async fn handle(&self, delivery: Delivery, meta: &Meta) -> Result<(), Failure> {
-        self.deliverer.deliver(&self.mail, delivery, meta).await
+    async fn handle(&self, letter: Letter, meta: &Meta) -> Result<(), Failure> {
+        match letter {
+            Letter::Delivery(delivery) => self.deliverer.deliver(&self.mail, *delivery, meta).await,
+            Letter::Confirmation(asked) => {
+                self.deliverer.asked(&asked, Channel::Email, self.mail.ask(&asked).await).await
+            }
+        }
+    }
+}
+
+impl Mail {
+    /// Asks whether an address is to get a tenant's alerts.
+    async fn ask(&self, confirmation: &Confirmation) -> Sent {
+        let Target::Email { address } = &confirmation.target else {
+            return delivery::refused("not_an_email_target");
+        };
+        let keyring = match delivery::keyring(&self.keyring).await {
+            Ok(keyring) => keyring,
+            Err(sent) => return sent,
+        };
+        let Ok(link) = self.links.confirm(keyring, confirmation) else {
+            return Sent::Unavailable { code: "link_key".to_owned() };
+        };
+        let email = render::confirmation_email(&confirmation.tenant_name, confirmation.tenant.as_str(), &link);
+        self.post(address.expose(), &email, None).await
+    }
+
+    async fn post(&self, to: &str, email: &render::Email, unsubscribe: Option<&str>) -> Sent {
+        let mime = match render::mime(&self.from, to, email, unsubscribe) {
+            Ok(mime) => mime,
+            Err(_) => return delivery::refused("cannot_be_written"),
+        };
+        self.pace.wait().await;
+        match self.mailer.send_raw(&self.from, to, mime).await {
+            Ok(id) => Sent::Accepted { provider_id: Some(id) },
+            Err(MailError::Throttled) => Sent::Throttled,
+            Err(MailError::DailyQuota) => Sent::QuotaExhausted,
+            Err(MailError::Refused { code }) => delivery::refused(&code),
+            Err(MailError::Denied { code }) => Sent::Unavailable { code },
+            Err(MailError::Unavailable) => Sent::Unavailable { code: "ses".to_owned() },
+        }
     }
 }
 
@@ -89,18 +129,6 @@ impl Sender for Mail {
         };
         let read = render::Read { incident_url: read, unsubscribe_url: Some(unsubscribe.clone()) };
         let email = render::email(&delivery.alert, &delivery.why, &read);
-        let mime = match render::mime(&self.from, address.expose(), &email, Some(&unsubscribe)) {
-            Ok(mime) => mime,
-            Err(_) => return delivery::refused("cannot_be_written"),
-        };
-        self.pace.wait().await;
-        match self.mailer.send_raw(&self.from, address.expose(), mime).await {
-            Ok(id) => Sent::Accepted { provider_id: Some(id) },
-            Err(MailError::Throttled) => Sent::Throttled,
-            Err(MailError::DailyQuota) => Sent::QuotaExhausted,
-            Err(MailError::Refused { code }) => delivery::refused(&code),
-            Err(MailError::Denied { code }) => Sent::Unavailable { code },
-            Err(MailError::Unavailable) => Sent::Unavailable { code: "ses".to_owned() },
-        }
+        self.post(address.expose(), &email, Some(&unsubscribe)).await
     }
 }

@@ -12,11 +12,13 @@ pub mod config;
 use aws::sns::{Sms, SmsError, Texter};
 use aws::sqs::Queues;
 use config::Config;
-use contracts::queue::{Delivery, Target};
+use contracts::queue::{Confirmation, Delivery, Letter, Target};
 use delivery::outbound_link::ReadOn;
 use delivery::{Deliverer, Sender, Sent};
 use domain::policy::Policy;
 use domain::render;
+use domain::tenant::{Phone, SmsCompliance};
+use domain::vocabulary::Channel;
 use jiff::Timestamp;
 use runtime::queue::{Failure, Meta, QueueFunction, Setup};
 use runtime::{Aws, Pace, StartError, clock};
@@ -44,7 +46,7 @@ struct Texts {
 
 impl QueueFunction for DeliverSms {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
-    type Message = Delivery;
+    type Message = Letter;
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
@@ -69,8 +71,60 @@ impl QueueFunction for DeliverSms {
         Setup::lanes(&config.dead_letter_queue_url, &config.urgent_queue_url, &config.bulk_queue_url)
     }
 
-    async fn handle(&self, delivery: Delivery, meta: &Meta) -> Result<(), Failure> {
-        self.deliverer.deliver(&self.texts, delivery, meta).await
+    async fn handle(&self, letter: Letter, meta: &Meta) -> Result<(), Failure> {
+        match letter {
+            Letter::Delivery(delivery) => self.deliverer.deliver(&self.texts, *delivery, meta).await,
+            Letter::Confirmation(asked) => {
+                self.deliverer.asked(&asked, Channel::Sms, self.texts.ask(&asked).await).await
+            }
+        }
+    }
+}
+
+impl Texts {
+    /// Sends the code that confirms a number.
+    async fn ask(&self, confirmation: &Confirmation) -> Sent {
+        let (Target::Sms { phone, compliance }, Some(code)) = (&confirmation.target, &confirmation.code) else {
+            return delivery::refused("not_an_sms_target");
+        };
+        let keyring = match delivery::keyring(&self.keyring).await {
+            Ok(keyring) => keyring,
+            Err(sent) => return sent,
+        };
+        let aad = vault::aad(confirmation.tenant.as_str(), confirmation.recipient.as_str());
+        let code = match delivery::opened(keyring, &aad, code) {
+            Ok(code) => code,
+            Err(sent) => return sent,
+        };
+        let text = render::confirmation_sms(&confirmation.tenant_name, confirmation.tenant.as_str(), &code);
+        self.text(phone, compliance, text).await
+    }
+
+    async fn text(&self, phone: &Phone, compliance: &SmsCompliance, text: String) -> Sent {
+        // The number's own country decides; where the number does not tell, the tenant's.
+        let country = phone.country().or_else(|| compliance.country.clone());
+        let dlt = country.and_then(|code| self.policy.compliance.country(&code)).is_some_and(|rule| rule.dlt_required);
+        if dlt && (compliance.dlt_entity_id.is_none() || compliance.dlt_template_id.is_none()) {
+            return delivery::refused("dlt_registration_missing");
+        }
+        let sms = Sms {
+            phone: phone.expose().to_owned(),
+            text,
+            sender_id: compliance.sender_id.clone().or_else(|| self.sender_id.clone()),
+            entity_id: compliance.dlt_entity_id.clone().filter(|_| dlt),
+            template_id: compliance.dlt_template_id.clone().filter(|_| dlt),
+            ..Sms::default()
+        };
+        self.pace.wait().await;
+        match self.texter.send(&sms).await {
+            Ok(id) => Sent::Accepted { provider_id: Some(id) },
+            Err(SmsError::Throttled) => Sent::Throttled,
+            Err(SmsError::QuotaExhausted) => Sent::QuotaExhausted,
+            Err(SmsError::OptedOut) => delivery::refused("opted_out"),
+            Err(SmsError::Refused { code }) => delivery::refused(&code),
+            Err(SmsError::Denied { code }) => Sent::Unavailable { code },
+            Err(SmsError::Unavailable) => Sent::Unavailable { code: "sns".to_owned() },
+        }
     }
 }
 
@@ -92,29 +146,6 @@ impl Sender for Texts {
             return Sent::Unavailable { code: "link_key".to_owned() };
         };
         let text = render::sms(alert, &delivery.why, &link);
-        // The number's own country decides; where the number does not tell, the tenant's.
-        let country = phone.country().or_else(|| compliance.country.clone());
-        let dlt = country.and_then(|code| self.policy.compliance.country(&code)).is_some_and(|rule| rule.dlt_required);
-        if dlt && (compliance.dlt_entity_id.is_none() || compliance.dlt_template_id.is_none()) {
-            return delivery::refused("dlt_registration_missing");
-        }
-        let sms = Sms {
-            phone: phone.expose().to_owned(),
-            text: text.text,
-            sender_id: compliance.sender_id.clone().or_else(|| self.sender_id.clone()),
-            entity_id: compliance.dlt_entity_id.clone().filter(|_| dlt),
-            template_id: compliance.dlt_template_id.clone().filter(|_| dlt),
-            ..Sms::default()
-        };
-        self.pace.wait().await;
-        match self.texter.send(&sms).await {
-            Ok(id) => Sent::Accepted { provider_id: Some(id) },
-            Err(SmsError::Throttled) => Sent::Throttled,
-            Err(SmsError::QuotaExhausted) => Sent::QuotaExhausted,
-            Err(SmsError::OptedOut) => delivery::refused("opted_out"),
-            Err(SmsError::Refused { code }) => delivery::refused(&code),
-            Err(SmsError::Denied { code }) => Sent::Unavailable { code },
-            Err(SmsError::Unavailable) => Sent::Unavailable { code: "sns".to_owned() },
-        }
+        self.text(phone, compliance, text.text).await
     }
 }

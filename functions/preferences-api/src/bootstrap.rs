@@ -6,7 +6,9 @@ use crate::check::token::BOOTSTRAP;
 use contracts::http::TenantBody;
 use contracts::http::scopes::ALL;
 use domain::ids::{IntegrationId, RecipientId, TenantId, TokenId};
-use domain::tenant::{CategorySettings, Destination, Email, Filters, Recipient, Settings};
+use domain::tenant::{
+    CategorySettings, ComplianceConfirmed, Destination, Email, Filters, Recipient, Settings, compliance_wording,
+};
 use domain::vocabulary::{Category, ChannelClass, Role};
 use runtime::{DirectError, clock, ids};
 use serde_json::{Value, json};
@@ -98,6 +100,13 @@ fn operators(app: &PreferencesApi) -> Result<Settings, DirectError> {
     settings
         .categories
         .insert(Category::Infrastructure, CategorySettings { enabled: true, channels, muted_until: None });
+    // Whoever deploys gave the address to be told at.
+    let said = compliance_wording(ChannelClass::Email).map(|wording| ComplianceConfirmed {
+        by: "operator".to_owned(),
+        at: clock::now(),
+        wording,
+    });
+    settings.compliance_confirmed.extend(said.map(|said| (ChannelClass::Email, said)));
     Ok(settings)
 }
 
@@ -117,6 +126,8 @@ fn operator(email: Email) -> Recipient {
         unsubscribed_warnings: false,
         dnd: false,
         sms_consent: false,
+        zone: None,
+        shared: false,
         version: 1,
     }
 }

@@ -13,6 +13,10 @@ runtime::config! {
         pub email_from: String = "EMAIL_FROM",
         /// The alphanumeric sender of SMS where the tenant registered none.
         pub sms_sender_id: Option<String> = "SMS_SENDER_ID",
+        /// E-mails that ask for a confirmation.
+        pub deliver_email_queue_url: String = "DELIVER_EMAIL_QUEUE_URL",
+        /// SMS that ask for a confirmation.
+        pub deliver_sms_queue_url: String = "DELIVER_SMS_QUEUE_URL",
         /// Exact host:port pairs that integrations may name beyond the public internet; empty but in the local stage.
         pub outbound_exceptions: Option<String> = "OUTBOUND_EXCEPTIONS",
     }

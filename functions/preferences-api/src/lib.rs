@@ -1,9 +1,10 @@
-//! Trigger     `/v1/tenants/…`, `/v1/tokens…` (authorizer); `/unsubscribe`, `/read` (open: the link is signed);
+//! Trigger     `/v1/tenants/…`, `/v1/tokens…` (authorizer); `/unsubscribe`, `/confirm`, `/read` (open: the link
+//!             is signed);
 //!             a direct invocation by an operator: `{"bootstrap": "platform_admin"}`, `{"recompile": "<tenant>"}`
 //! Reads       tenants, recipients, integrations, tokens; incidents with their plans and deliveries
 //! Writes      tenants, recipients, integrations (with compiled subscriptions and audit), tokens; a failed delivery that is to be
 //!             sent again, with its due work
-//! Emits       nothing
+//! Emits       confirmations, to the queues of e-mail and SMS
 //! On failure  the caller: problem+json that names every wrong field. AWS: 503 with Retry-After
 //! Config      [`config::Config`]
 //!
@@ -19,6 +20,7 @@ mod pages;
 mod patch;
 mod routes;
 
+use aws::sqs::Queues;
 use axum::Router;
 use axum::routing::{delete, get, post, put};
 use config::Config;
@@ -26,7 +28,8 @@ use contracts::http::Operator;
 use domain::policy::Policy;
 use outbound::Exceptions;
 use routes::{
-    audit, catalogue, deliveries, explain, incidents, integrations, lint, recipients, settings, support, tokens,
+    audit, catalogue, confirmation, deliveries, explain, incidents, integrations, lint, recipients, settings, support,
+    tokens,
 };
 use runtime::http::HttpFunction;
 use runtime::{Aws, DirectError, StartError, clock};
@@ -45,6 +48,9 @@ pub struct PreferencesApi {
     operator_email: String,
     email_from: String,
     sms_sender: Option<String>,
+    queues: Queues,
+    email_queue_url: String,
+    sms_queue_url: String,
 }
 
 /// The state of the router.
@@ -67,6 +73,9 @@ impl HttpFunction for PreferencesApi {
             operator_email: config.operator_email,
             email_from: config.email_from,
             sms_sender: config.sms_sender_id,
+            queues: Queues::new(aws.config()),
+            email_queue_url: config.deliver_email_queue_url,
+            sms_queue_url: config.deliver_sms_queue_url,
         })
     }
 
@@ -79,6 +88,8 @@ impl HttpFunction for PreferencesApi {
                 "/v1/tenants/{tenant}/recipients/{id}",
                 get(recipients::read).put(recipients::replace).patch(recipients::patch).delete(recipients::remove),
             )
+            .route("/v1/tenants/{tenant}/recipients/{id}/confirmation", post(confirmation::again))
+            .route("/v1/tenants/{tenant}/recipients/{id}/confirm", post(confirmation::by_code))
             .route("/v1/tenants/{tenant}/integrations", get(integrations::list).post(integrations::create))
             .route(
                 "/v1/tenants/{tenant}/integrations/{id}",
@@ -102,6 +113,7 @@ impl HttpFunction for PreferencesApi {
             .route("/v1/tokens/{id}", delete(tokens::revoke))
             .route("/v1/tokens/{id}/rotate", post(tokens::rotate))
             .route("/unsubscribe", get(pages::unsubscribe::show).post(pages::unsubscribe::act))
+            .route("/confirm", get(pages::confirm::show).post(pages::confirm::act))
             .route("/read", get(pages::read::show))
             .with_state(self)
     }

@@ -28,6 +28,9 @@ fn app() -> App {
         operator_email: "ops@example.com".into(),
         email_from: "alerts@example.com".into(),
         sms_sender: None,
+        queues: Queues::new(&config),
+        email_queue_url: "http://127.0.0.1:9/email".into(),
+        sms_queue_url: "http://127.0.0.1:9/sms".into(),
     })
 }
 
@@ -62,6 +65,8 @@ const OF_A_TENANT: &[(&str, &str)] = &[
     ("PUT", "/recipients/rcp_a"),
     ("PATCH", "/recipients/rcp_a"),
     ("DELETE", "/recipients/rcp_a"),
+    ("POST", "/recipients/rcp_a/confirmation"),
+    ("POST", "/recipients/rcp_a/confirm"),
     ("GET", "/integrations"),
     ("POST", "/integrations"),
     ("GET", "/integrations/int_a"),

@@ -87,7 +87,12 @@ fn switch_on(api: &Api<'_>, tenant: &str, allowed: &[&str]) -> Result<(), Fault>
         let ticks: Vec<&str> = channels.iter().copied().filter(|channel| allowed.contains(channel)).collect();
         categories.insert(category.to_owned(), json!({"enabled": true, "channels": ticks}));
     }
-    api.call("PATCH", &path, Some(json!({"categories": categories})), &[("if-match", &etag)])?;
+    api.call(
+        "PATCH",
+        &path,
+        Some(json!({"categories": categories, "compliance": {"confirmed": ["email", "sms"]}})),
+        &[("if-match", &etag)],
+    )?;
     Ok(())
 }
 

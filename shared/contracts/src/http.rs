@@ -150,6 +150,27 @@ pub struct ComplianceBody {
     /// Alphanumeric sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_id: Option<String>,
+    /// The channels of which an admin confirms that alerting by them complies with local notification rules: `email`, `sms`.
+    /// Absent keeps what was confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<Vec<String>>,
+    /// Read only: who confirmed what, when, in which words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmations: Option<Vec<ComplianceConfirmation>>,
+}
+
+/// Who confirmed that a channel is lawful.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComplianceConfirmation {
+    /// The channel.
+    pub channel: ChannelClass,
+    /// The token's id, or who else said it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// In which words.
+    pub wording: String,
 }
 
 /// The data-processing agreement of the settings.
@@ -214,12 +235,62 @@ pub struct RecipientBody {
     /// Consent to SMS is recorded.
     #[serde(default)]
     pub sms_consent: bool,
+    /// IANA zone in which this person reads times; absent is the tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Several people read this address: its links ask an admin to unsubscribe it.
+    #[serde(default)]
+    pub shared: bool,
+    /// Read only: how its confirmations stand, by channel, where one is not confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<BTreeMap<String, ConfirmationView>>,
     /// Read only: the number in the ETag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
     /// Read only: what these settings cannot do, after a write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lint: Option<serde_json::Value>,
+}
+
+/// How a confirmation stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmationView {
+    /// `sent`, `refused` (the provider did not take it), `too_soon` (asked often already), `withheld` (a setting forbids to write
+    /// there) or `not_sent` (our fault, or never asked).
+    pub state: String,
+    /// What to do.
+    pub mend: String,
+    /// When it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
+    /// When it may be sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<Timestamp>,
+}
+
+/// `POST /v1/tenants/{t}/recipients/{id}/confirmation`: asks again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskConfirmationBody {
+    /// `email` or `sms`.
+    pub channel: String,
+}
+
+/// `POST /v1/tenants/{t}/recipients/{id}/confirm`
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmBody {
+    /// `sms`; an e-mail address is confirmed by its link.
+    pub channel: String,
+    /// The six digits that the number's owner got.
+    pub code: String,
+}
+
+impl fmt::Debug for ConfirmBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConfirmBody(redacted)")
+    }
 }
 
 /// `/v1/tenants/{t}/integrations`

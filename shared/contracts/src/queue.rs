@@ -2,7 +2,7 @@
 
 use domain::alert::{Alert, Why};
 use domain::event::Event;
-use domain::ids::{EventId, IncidentId, IntegrationId, Scope, TenantId};
+use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Incident, Update};
 use domain::reason::Reason;
 use domain::tenant::{Destination, Email, OldSecret, Phone, Sealed, Settings, SmsCompliance};
@@ -161,6 +161,46 @@ pub struct Delivery {
     pub plain: bool,
 }
 
+/// What comes to the functions that write to people: a delivery, or the question whether they want any.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Letter {
+    /// A delivery.
+    Delivery(Box<Delivery>),
+    /// A confirmation.
+    Confirmation(Box<Confirmation>),
+}
+
+/// preferences-api → deliver-email, deliver-sms: ask whether an address or a number is to get a tenant's alerts.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// [`VERSION`].
+    pub v: u32,
+    /// The admin's request.
+    pub correlation_id: String,
+    /// Who asks.
+    pub tenant: TenantId,
+    /// Its name for people.
+    pub tenant_name: String,
+    /// Who is asked.
+    pub recipient: RecipientId,
+    /// What the link or the code confirms, and nothing else: a keyed hash of the address or number.
+    pub identity: String,
+    /// Until when the link is good.
+    pub until: Timestamp,
+    /// The code that an SMS carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Sealed>,
+    /// Where to.
+    pub target: Target,
+}
+
+impl std::fmt::Debug for Confirmation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Confirmation({} {})", self.tenant, self.recipient)
+    }
+}
+
 /// Where a delivery goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "to", rename_all = "snake_case")]
@@ -240,10 +280,15 @@ impl Delivery {
             _ => return None,
         };
         let content = settings.data_processing.content;
+        let own = match destination {
+            Destination::Recipient(recipient) => recipient.zone.as_deref(),
+            Destination::Integration(_) => None,
+        };
+        let zone = own.unwrap_or(&settings.zone);
         Some(Self {
             v: VERSION,
             correlation_id: update.correlation_id.clone(),
-            alert: Alert::new(&settings.tenant, &settings.zone, content, incident, update),
+            alert: Alert::new(&settings.tenant, zone, content, incident, update),
             why: Why { role },
             destination: destination.id().to_owned(),
             channel,
@@ -311,3 +356,12 @@ macro_rules! correlated {
 }
 
 correlated!(IncidentReceived, RoutingJob, Delivery);
+
+impl Correlated for Letter {
+    fn correlation_id(&self) -> &str {
+        match self {
+            Self::Delivery(delivery) => &delivery.correlation_id,
+            Self::Confirmation(confirmation) => &confirmation.correlation_id,
+        }
+    }
+}

@@ -7,14 +7,14 @@
 pub mod outbound_link;
 
 use aws::sqs::{Outgoing, Queues};
-use contracts::queue::{Body, Delivery, IncidentReceived, VERSION};
+use contracts::queue::{Body, Confirmation, Delivery, IncidentReceived, VERSION};
 use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, after_test, next};
 use domain::delivery::Refusal;
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IntegrationId, Scope};
 use domain::incident::UNDELIVERED;
 use domain::tenant::Disabled;
-use domain::vocabulary::Severity;
+use domain::vocabulary::{Channel, Severity};
 use jiff::{SignedDuration, Timestamp};
 use runtime::queue::{Failure, Lane, Meta};
 use runtime::{clock, ids, metrics};
@@ -199,6 +199,33 @@ impl Deliverer {
                 self.table.release_claim(slot, &token).await.map_err(runtime::queue::table)?;
                 Err(Failure::retry("provider_unavailable", &code))
             }
+        }
+    }
+
+    /// What follows the sending of a confirmation. It has no row and no attempts: whoever was not asked is asked again by the
+    /// admin, who sees what became of it.
+    ///
+    /// # Errors
+    /// [`Failure`] where the message is to stay on its queue.
+    pub async fn asked(&self, confirmation: &Confirmation, channel: Channel, sent: Sent) -> Result<(), Failure> {
+        let (tenant, recipient) = (&confirmation.tenant, &confirmation.recipient);
+        match sent {
+            Sent::Accepted { .. } => {
+                metrics::count_by("ConfirmationSent", "channel", channel.as_str(), 1);
+                Ok(())
+            }
+            Sent::Failed { failed, .. } => {
+                let whose = (tenant, recipient, channel);
+                let noted = self.table.confirmation_refused(whose, &confirmation.identity, &failed.cause).await;
+                noted.map_err(runtime::queue::table)?;
+                metrics::count_by("ConfirmationRefused", "channel", channel.as_str(), 1);
+                tracing::warn!(%tenant, %recipient, cause = failed.cause, "a confirmation was refused");
+                Ok(())
+            }
+            Sent::Throttled => Err(Failure::later(Duration::from_secs_f64(THROTTLE_PAUSE), "throttled")),
+            Sent::QuotaExhausted => Err(Failure::retry("provider_quota", "a quota of the provider is used up")),
+            Sent::Unavailable { code } => Err(Failure::retry("provider_unavailable", &code)),
+            Sent::Plain => Err(Failure::poison("a confirmation has no plain form")),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Where a message's "read on" leads.
 
+use contracts::queue::Confirmation;
 use domain::alert::Alert;
 use vault::{Keyring, VaultError};
 
@@ -26,6 +27,17 @@ impl ReadOn {
         }
         let token = keyring.link("read", &[alert.tenant.as_str(), alert.incident_id.as_str()])?;
         Ok(format!("{}/read?t={token}", self.base))
+    }
+
+    /// The link that confirms an address, once and for 24 hours.
+    ///
+    /// # Errors
+    /// [`VaultError`] where there is no key to sign with.
+    pub fn confirm(&self, keyring: &Keyring, confirmation: &Confirmation) -> Result<String, VaultError> {
+        let until = confirmation.until.as_second().to_string();
+        let (tenant, recipient) = (confirmation.tenant.as_str(), confirmation.recipient.as_str());
+        let token = keyring.link("confirm", &[tenant, recipient, &confirmation.identity, &until])?;
+        Ok(format!("{}/confirm?t={token}", self.base))
     }
 
     /// The link by which a recipient unsubscribes from `what` (a category, or `warnings`). It never expires.

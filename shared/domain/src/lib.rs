@@ -15,6 +15,7 @@
 //! | [`plan`] | who is told on which channel, and why the others are not |
 //! | [`reason`] | the closed list of reasons, each with its sentence and its setting |
 //! | [`lint`] | what a tenant's settings cannot do although they look as if they could |
+//! | [`contact`] | how an address or a number is confirmed, and how often it is asked |
 //! | [`alert`] | what a recipient is told, in neutral form |
 //! | [`attempt`] | what follows an attempt: done, again at, given up |
 //! | [`delivery`] | what a delivery row says, and who may send now |
@@ -23,6 +24,7 @@
 pub mod alert;
 pub mod attempt;
 pub mod classification;
+pub mod contact;
 pub mod delivery;
 pub mod event;
 pub mod ids;

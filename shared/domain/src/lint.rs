@@ -168,7 +168,7 @@ fn setting(reason: Reason, category: Category) -> String {
 
 /// What stops one destination on one channel whatever the category, and destinations that nothing ever reaches.
 fn of_destinations(destinations: &[Destination], decided: &[Decision]) -> Vec<Finding> {
-    const OWN: [Reason; 9] = [
+    const OWN: [Reason; 8] = [
         Reason::ContactUnconfirmed,
         Reason::DomainNotAllowed,
         Reason::Dnd,
@@ -177,7 +177,6 @@ fn of_destinations(destinations: &[Destination], decided: &[Decision]) -> Vec<Fi
         Reason::PlanLimit,
         Reason::SuppressedBounce,
         Reason::SuppressedComplaint,
-        Reason::ComplianceUnconfirmed,
     ];
     let mut findings = Vec::new();
     for destination in destinations {
@@ -203,6 +202,10 @@ fn of_destinations(destinations: &[Destination], decided: &[Decision]) -> Vec<Fi
         }
         if stopped.is_empty() && !own.iter().any(|decision| is_told(decision)) {
             let why = usual(&own).unwrap_or(Reason::RoleNotInMatrix);
+            if why == Reason::ComplianceUnconfirmed {
+                // Said once, of the channel; it is nobody's own.
+                continue;
+            }
             findings.push(Finding {
                 code: "destination_silent",
                 sentence: "Nothing that is switched on ever reaches this destination.".to_owned(),

@@ -4,7 +4,7 @@
 use crate::incident::{Change, Incident, UNDELIVERED, Update};
 use crate::policy::{Allowance, Policy};
 use crate::reason::Reason;
-use crate::tenant::{Destination, OptIn, Recipient, Settings};
+use crate::tenant::{Destination, OptIn, Recipient, Settings, compliance_wording};
 use crate::vocabulary::{Channel, Role};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -274,6 +274,10 @@ fn switched_off(asked: &Asked<'_>, case: &Case<'_>) -> Option<Reason> {
         if chosen.muted_until.is_some_and(|until| asked.now < until) {
             return Some(Reason::Muted);
         }
+    }
+    let lawful = compliance_wording(class).is_none() || asked.settings.compliance_confirmed.contains_key(&class);
+    if !lawful {
+        return Some(Reason::ComplianceUnconfirmed);
     }
     case.limited.then_some(Reason::PlanLimit)
 }

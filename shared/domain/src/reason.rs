@@ -99,7 +99,7 @@ reasons! {
     ContactUnconfirmed = "contact_unconfirmed", "The address or number was never confirmed.", "recipients.<id>: confirm the contact",
         "Have the address or number confirmed; until then nothing is sent to it.";
     /// Nobody confirmed that alerting by this channel is lawful here.
-    ComplianceUnconfirmed = "compliance_unconfirmed", "Nobody has confirmed yet that this channel complies with local notification rules.", "settings.compliance",
+    ComplianceUnconfirmed = "compliance_unconfirmed", "Nobody has confirmed yet that this channel complies with local notification rules.", "settings.compliance.confirmed",
         "Confirm in the settings that alerting by this channel complies with local notification rules.";
     /// Do-not-disturb registry.
     Dnd = "dnd", "The number is registered as do-not-disturb and no consent is recorded.", "recipients.<id>.sms_consent",

@@ -1,10 +1,12 @@
 //! The words of a message, and the limits they obey. Every message says what happened, to what, since when, where, why this
 //! recipient gets it, and where to read on.
 
+mod confirmation;
 mod email;
 pub mod gsm7;
 mod sms;
 
+pub use confirmation::{confirmation_email, confirmation_sms};
 pub use email::{Email, email, mime};
 pub use sms::{Encoding, Sms, sms};
 

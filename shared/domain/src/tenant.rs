@@ -157,6 +157,30 @@ pub struct SmsCompliance {
     pub sender_id: Option<String>,
 }
 
+/// Somebody's word that alerting by a channel complies with the notification rules that apply to its recipients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComplianceConfirmed {
+    /// The token's id, or who else said it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// In which words.
+    pub wording: String,
+}
+
+/// The words by which an admin confirms that alerting by a channel is lawful; `None` for channels whose receivers are machines
+/// or the tenant's own rooms.
+#[must_use]
+pub fn compliance_wording(class: ChannelClass) -> Option<String> {
+    match class {
+        ChannelClass::Email | ChannelClass::Sms => Some(format!(
+            "I confirm that alerting these recipients by {} complies with the notification rules that apply to them.",
+            class.title()
+        )),
+        ChannelClass::Chat | ChannelClass::Webhook => None,
+    }
+}
+
 /// A tenant's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -178,6 +202,9 @@ pub struct Settings {
     /// SMS rules.
     #[serde(default)]
     pub compliance: SmsCompliance,
+    /// For which channels somebody confirmed that alerting complies with local notification rules.
+    #[serde(default)]
+    pub compliance_confirmed: BTreeMap<ChannelClass, ComplianceConfirmed>,
     /// The data-processing agreement.
     #[serde(default)]
     pub data_processing: DataProcessing,
@@ -250,6 +277,12 @@ pub struct Recipient {
     /// Consent to SMS is recorded, which overrides `dnd`.
     #[serde(default)]
     pub sms_consent: bool,
+    /// IANA zone in which this person reads times; `None` is the tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Several people read this address: no single one of them may unsubscribe it.
+    #[serde(default)]
+    pub shared: bool,
     /// Goes up by one with each write; the ETag.
     pub version: u64,
 }

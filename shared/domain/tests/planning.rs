@@ -2,14 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use domain::event::TestOf;
 use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Change, Incident, Update};
-use domain::plan::{Asked, Decision, Outcome, Told, plan};
+use domain::plan::{Asked, Decision, Outcome, Told, afresh, plan};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::tenant::{
-    CategorySettings, DataProcessing, Destination, Disabled, Email, Filters, Integration, OptIn, Phone, Recipient,
-    Sealed, Settings,
+    CategorySettings, ComplianceConfirmed, DataProcessing, Destination, Disabled, Email, Filters, Integration, OptIn,
+    Phone, Recipient, Sealed, Settings, compliance_wording,
 };
 use domain::vocabulary::{Category, Channel, ChannelClass, Kind, Role, Severity, Status};
 use jiff::Timestamp;
@@ -40,6 +41,7 @@ fn settings() -> Settings {
         allowed_email_domains: vec![],
         compliance: Default::default(),
         data_processing: DataProcessing::default(),
+        compliance_confirmed: confirmed(),
         version: 1,
     }
 }
@@ -115,6 +117,8 @@ fn person(name: &str, role: Role) -> Recipient {
         unsubscribed_warnings: false,
         dnd: false,
         sms_consent: false,
+        zone: None,
+        shared: false,
         version: 1,
     }
 }
@@ -568,4 +572,46 @@ fn what_is_on_and_reaches_nobody_is_found_with_its_mend() {
     off.categories.values_mut().for_each(|chosen| chosen.enabled = false);
     let findings = domain::lint::lint(&off, &[], &POLICY, now());
     assert_eq!(findings.iter().map(|finding| finding.code).collect::<Vec<_>>(), ["nothing_is_on"]);
+}
+
+#[test]
+fn a_test_for_some_decides_on_nobody_else_and_reaches_a_disabled_endpoint() {
+    let disabled = Some(Disabled { at: now(), cause: "http_410".into() });
+    let hook = Integration { disabled, ..endpoint("hook", Channel::Webhook, Role::OrgAdmin) };
+    let hook_id = hook.id.to_string();
+    let everybody = [to(person("ops", Role::OrgAdmin)), at(hook)];
+    let update = [update(1, Change::Opened, Severity::Critical)];
+    let decide = |incident: &Incident| afresh((incident, &update[0]), &settings(), &everybody, &POLICY, now());
+    let hooks =
+        |decisions: &[Decision]| decisions.iter().find(|made| made.destination == hook_id).unwrap().outcome.clone();
+    let mut incident = incident(Category::Infrastructure);
+    assert!(matches!(hooks(&decide(&incident)), Outcome::Skip { reason: Reason::EndpointDisabled, .. }));
+    incident.test = true;
+    assert!(matches!(hooks(&decide(&incident)), Outcome::Deliver { .. }));
+    incident.test_of = Some(TestOf { channels: vec![Channel::Sms], destination: None });
+    let sms = decide(&incident);
+    assert!(sms.len() == 1 && sms.iter().all(|decision| decision.channel == Channel::Sms), "{sms:?}");
+    incident.test_of = Some(TestOf { channels: vec![], destination: Some(hook_id.clone()) });
+    let one = decide(&incident);
+    assert!(one.len() == 1 && one.iter().all(|decision| decision.destination == hook_id), "{one:?}");
+}
+
+#[test]
+fn no_person_is_told_on_a_channel_that_nobody_called_lawful() {
+    let settings = Settings { compliance_confirmed: BTreeMap::new(), ..settings() };
+    let everybody = [to(person("ops", Role::OrgAdmin)), at(endpoint("hook", Channel::Webhook, Role::OrgAdmin))];
+    let update = update(1, Change::Opened, Severity::Critical);
+    for decision in afresh((&incident(Category::Infrastructure), &update), &settings, &everybody, &POLICY, now()) {
+        let stopped = matches!(decision.outcome, Outcome::Skip { reason: Reason::ComplianceUnconfirmed, .. });
+        assert_eq!(stopped, decision.channel != Channel::Webhook, "{decision:?}");
+    }
+}
+
+/// Everything is confirmed to be lawful.
+fn confirmed() -> BTreeMap<ChannelClass, ComplianceConfirmed> {
+    let said = |class: &ChannelClass| {
+        let wording = compliance_wording(*class)?;
+        Some((*class, ComplianceConfirmed { by: "tok_a".into(), at: Timestamp::UNIX_EPOCH, wording }))
+    };
+    ChannelClass::ALL.iter().filter_map(said).collect()
 }

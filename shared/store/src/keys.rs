@@ -1,7 +1,7 @@
 //! How keys are spelled. Nobody else spells one.
 
 use domain::ids::{EventId, IncidentId, Scope, TenantId};
-use domain::vocabulary::Category;
+use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 
 pub(crate) fn tenant(tenant: &TenantId) -> String {
@@ -23,6 +23,16 @@ pub(crate) fn integration(id: &str) -> String {
 /// What keeps one address, number or URL from being saved twice in a tenant.
 pub(crate) fn address(identity: &str) -> String {
     format!("ADDRESS#{}", domain::ids::digest(&[identity]))
+}
+
+/// When an address or number was asked, by whichever tenant.
+pub(crate) fn asked(identity: &str) -> String {
+    format!("CONFIRM#{identity}")
+}
+
+/// What is pending of one recipient on one channel.
+pub(crate) fn pending(tenant: &TenantId, recipient: &str, channel: Channel) -> String {
+    format!("CONFIRM#{tenant}#{recipient}#{channel}")
 }
 
 pub(crate) fn audit(at: Timestamp, nonce: &str) -> String {

@@ -3,6 +3,7 @@
 //! Writes that can race are conditional. There is no Scan. TTL (`expires_at`) is a broom, never a timer.
 
 pub mod aliases;
+pub mod contacts;
 pub mod credentials;
 pub mod dead;
 pub mod deliveries;

@@ -9,6 +9,7 @@ use contracts::problem::FieldError;
 use domain::event::{LIST_MAX, NAME_MAX};
 use domain::tenant::Filters;
 use domain::vocabulary::{Category, ChannelClass, Role, Severity};
+use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
@@ -43,6 +44,13 @@ impl Faults {
             self.add(pointer, format_args!("must have 1 to {TITLE_MAX} characters on one line"));
         }
         text.to_owned()
+    }
+
+    /// An IANA zone.
+    fn zone(&mut self, zone: &str) {
+        if TimeZone::get(zone).is_err() {
+            self.add("/zone", "is not an IANA time zone; write for example Asia/Kolkata, Europe/Berlin or UTC");
+        }
     }
 
     /// Words of a closed list.

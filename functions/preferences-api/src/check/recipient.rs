@@ -34,6 +34,11 @@ pub(crate) fn recipient(
     let parse = |text: &str| OPT_INS.iter().find(|(word, _)| *word == text).map(|(_, opt_in)| *opt_in);
     let opt_ins = faults.words("/opt_ins", &body.opt_ins, parse, &words);
 
+    let zone = body.zone.clone().filter(|zone| !zone.is_empty());
+    if let Some(zone) = &zone {
+        faults.zone(zone);
+    }
+
     // Whoever reads the new address never confirmed anything, and never unsubscribed from anything.
     let same_mailbox = before.is_some_and(|before| identity(before.email.as_ref()) == identity(email.as_ref()));
     let same_phone = before.is_some_and(|before| before.phone == phone);
@@ -56,6 +61,8 @@ pub(crate) fn recipient(
         unsubscribed_warnings: kept(same_mailbox, |before| before.unsubscribed_warnings),
         dnd: body.dnd,
         sms_consent: body.sms_consent,
+        zone,
+        shared: body.shared,
         version: before.map_or(0, |before| before.version),
     })
 }
@@ -99,6 +106,9 @@ pub(crate) fn body_of(recipient: &Recipient) -> RecipientBody {
         unsubscribed_warnings: recipient.unsubscribed_warnings,
         dnd: recipient.dnd,
         sms_consent: recipient.sms_consent,
+        zone: recipient.zone.clone(),
+        shared: recipient.shared,
+        confirmation: None,
         version: Some(recipient.version),
         lint: None,
     }

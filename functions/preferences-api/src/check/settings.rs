@@ -1,14 +1,17 @@
 //! A tenant's settings.
 
 use super::Faults;
-use contracts::http::{CategoryBody, ComplianceBody, DataProcessingBody, SettingsBody, TenantBody};
+use contracts::http::{
+    CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody, SettingsBody, TenantBody,
+};
 use contracts::problem::FieldError;
 use domain::ids::TenantId;
 use domain::policy::Policy;
-use domain::tenant::{CategorySettings, Content, DataProcessing, Email, Settings, SmsCompliance};
+use domain::tenant::{
+    CategorySettings, ComplianceConfirmed, Content, DataProcessing, Email, Settings, SmsCompliance, compliance_wording,
+};
 use domain::vocabulary::{Category, ChannelClass};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most entries of the list of allowed domains.
@@ -32,6 +35,7 @@ pub(crate) fn create(tenant: &TenantId, body: &TenantBody, policy: &Policy) -> R
         categories: Category::ALL.iter().copied().map(preset).collect(),
         allowed_email_domains: Vec::new(),
         compliance: SmsCompliance::default(),
+        compliance_confirmed: BTreeMap::new(),
         data_processing: DataProcessing::default(),
         version: 1,
     })
@@ -48,7 +52,7 @@ pub(crate) fn rename(before: &Settings, body: &TenantBody, policy: &Policy) -> R
 fn basics(faults: &mut Faults, body: &TenantBody, policy: &Policy) -> (String, String, String) {
     let name = faults.title("/name", &body.name);
     known_plan(faults, &body.plan, policy);
-    zone(faults, &body.zone);
+    faults.zone(&body.zone);
     (name, body.plan.clone(), body.zone.clone())
 }
 
@@ -58,18 +62,13 @@ fn known_plan(faults: &mut Faults, plan: &str, policy: &Policy) {
     }
 }
 
-fn zone(faults: &mut Faults, zone: &str) {
-    if TimeZone::get(zone).is_err() {
-        faults.add("/zone", "is not an IANA time zone; write for example Asia/Kolkata, Europe/Berlin or UTC");
-    }
-}
-
 /// The settings that `body` asks for. `may_change_plan` is the platform's own right: a tenant does not upgrade itself.
 pub(crate) fn update(
     before: &Settings,
     body: &SettingsBody,
     policy: &Policy,
     may_change_plan: bool,
+    (who, now): (&str, Timestamp),
 ) -> Result<Settings, Vec<FieldError>> {
     let mut faults = Faults::default();
     faults.same("/tenant", body.tenant.as_deref(), before.tenant.as_str());
@@ -82,12 +81,13 @@ pub(crate) fn update(
             faults.add("/plan", "only the platform changes a tenant's plan (a token with the scope platform:admin)");
         }
     }
-    zone(&mut faults, &body.zone);
+    faults.zone(&body.zone);
     if !(10..=86_400).contains(&body.alert_window_seconds) {
         faults.add("/alert_window_seconds", "must be from 10 to 86400");
     }
     let categories = categories(&mut faults, before, &plan, &body.categories, policy);
     let allowed_email_domains = domains(&mut faults, &body.allowed_email_domains);
+    let compliance_confirmed = confirmed(&mut faults, before, body.compliance.confirmed.as_deref(), who, now);
     let compliance = compliance(&mut faults, &body.compliance);
     let data_processing = data_processing(&mut faults, &body.data_processing);
     faults.or(Settings {
@@ -99,6 +99,7 @@ pub(crate) fn update(
         categories,
         allowed_email_domains,
         compliance,
+        compliance_confirmed,
         data_processing,
         version: before.version,
     })
@@ -215,6 +216,29 @@ fn compliance(faults: &mut Faults, given: &ComplianceBody) -> SmsCompliance {
     SmsCompliance { country, dlt_entity_id, dlt_template_id, sender_id }
 }
 
+/// What is confirmed after a write: what was, keeps who said it and when; what is new was said by `who` now; what is left out is
+/// taken back.
+fn confirmed(
+    faults: &mut Faults,
+    before: &Settings,
+    given: Option<&[String]>,
+    who: &str,
+    now: Timestamp,
+) -> BTreeMap<ChannelClass, ComplianceConfirmed> {
+    let Some(given) = given else { return before.compliance_confirmed.clone() };
+    let mut confirmed = BTreeMap::new();
+    for (index, word) in given.iter().enumerate() {
+        let class = ChannelClass::parse(word);
+        let Some((class, wording)) = class.and_then(|class| Some((class, compliance_wording(class)?))) else {
+            faults.add(format!("/compliance/confirmed/{index}"), "is not one of email, sms");
+            continue;
+        };
+        let fresh = || ComplianceConfirmed { by: who.to_owned(), at: now, wording };
+        confirmed.insert(class, before.compliance_confirmed.get(&class).cloned().unwrap_or_else(fresh));
+    }
+    confirmed
+}
+
 fn data_processing(faults: &mut Faults, given: &DataProcessingBody) -> DataProcessing {
     let channels = given.channels.as_ref().map(|given| faults.classes("/data_processing/channels", given));
     let content = match given.content.as_deref() {
@@ -226,6 +250,10 @@ fn data_processing(faults: &mut Faults, given: &DataProcessingBody) -> DataProce
         }
     };
     DataProcessing { channels, content }
+}
+
+fn confirmation((channel, said): (&ChannelClass, &ComplianceConfirmed)) -> ComplianceConfirmation {
+    ComplianceConfirmation { channel: *channel, by: said.by.clone(), at: said.at, wording: said.wording.clone() }
 }
 
 /// The settings as they are read and written.
@@ -256,6 +284,8 @@ pub(crate) fn body_of(settings: &Settings) -> SettingsBody {
             dlt_entity_id: settings.compliance.dlt_entity_id.clone(),
             dlt_template_id: settings.compliance.dlt_template_id.clone(),
             sender_id: settings.compliance.sender_id.clone(),
+            confirmed: Some(settings.compliance_confirmed.keys().map(|class| class.as_str().to_owned()).collect()),
+            confirmations: Some(settings.compliance_confirmed.iter().map(confirmation).collect()),
         },
         data_processing: DataProcessingBody {
             channels: settings.data_processing.channels.as_ref().map(words),
@@ -269,6 +299,28 @@ pub(crate) fn body_of(settings: &Settings) -> SettingsBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WHO: (&str, Timestamp) = ("tok_a", Timestamp::UNIX_EPOCH);
+
+    #[test]
+    fn who_confirmed_what_stays_until_it_is_taken_back() {
+        let before = tenant("enterprise");
+        let write = |before: &Settings, confirmed: Option<&[&str]>, who: &str| {
+            let mut body = body_of(before);
+            body.compliance.confirmed = confirmed.map(|words| words.iter().map(|word| (*word).to_owned()).collect());
+            update(before, &body, &policy(), false, (who, Timestamp::UNIX_EPOCH))
+        };
+        let first = write(&before, Some(&["sms"]), "tok_a").unwrap();
+        assert_eq!(first.compliance_confirmed[&ChannelClass::Sms].by, "tok_a");
+        assert!(first.compliance_confirmed[&ChannelClass::Sms].wording.contains("notification rules"));
+        let second = write(&first, Some(&["email", "sms"]), "tok_b").unwrap();
+        let by: Vec<&str> = second.compliance_confirmed.values().map(|said| said.by.as_str()).collect();
+        assert_eq!(by, ["tok_b", "tok_a"], "what was said stays as it was said");
+        assert_eq!(write(&second, None, "tok_c").unwrap(), second);
+        assert!(write(&second, Some(&[]), "tok_c").unwrap().compliance_confirmed.is_empty());
+        let wrong = write(&second, Some(&["chat"]), "tok_c").unwrap_err();
+        assert_eq!(wrong[0].pointer, "/compliance/confirmed/0");
+    }
 
     fn policy() -> Policy {
         Policy::embedded().unwrap()
@@ -303,7 +355,7 @@ mod tests {
     fn what_is_read_can_be_written_back_and_changes_nothing() {
         for plan in policy().plans.names() {
             let settings = tenant(plan);
-            assert_eq!(update(&settings, &body_of(&settings), &policy(), false).unwrap(), settings);
+            assert_eq!(update(&settings, &body_of(&settings), &policy(), false, WHO).unwrap(), settings);
         }
     }
 
@@ -324,7 +376,7 @@ mod tests {
         body.categories.insert("a/b".into(), body.categories["infrastructure"].clone());
         body.categories.get_mut("configurable").unwrap().muted_until = Some("tomorrow".into());
         assert_eq!(
-            pointers(update(&settings, &body, &policy(), false).unwrap_err()),
+            pointers(update(&settings, &body, &policy(), false, WHO).unwrap_err()),
             [
                 "/tenant",
                 "/name",
@@ -351,7 +403,7 @@ mod tests {
         let mut body = body_of(&settings);
         body.categories.get_mut("infrastructure").unwrap().channels = vec!["email".into(), "sms".into()];
         body.categories.get_mut("billing").unwrap().channels = vec!["webhook".into()];
-        let faults = update(&settings, &body, &policy, false).unwrap_err();
+        let faults = update(&settings, &body, &policy, false, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap_err();
         assert_eq!(faults[0].pointer, "/categories/infrastructure/channels/1");
         let with_sms = &policy.plans.first_with(ChannelClass::Sms).unwrap().id;
         assert!(
@@ -373,10 +425,10 @@ mod tests {
         assert_eq!(small.categories, large.categories);
         let mut same = body_of(&small);
         same.zone = "Europe/Berlin".into();
-        assert!(update(&small, &same, &policy, false).is_ok());
+        assert!(update(&small, &same, &policy, false, ("tok_a", Timestamp::UNIX_EPOCH)).is_ok());
         same.categories.get_mut("infrastructure").unwrap().channels = vec!["email".into()];
-        let without = update(&small, &same, &policy, false).unwrap();
-        assert_eq!(pointers(update(&without, &body_of(&small), &policy, false).unwrap_err()).len(), 3);
+        let without = update(&small, &same, &policy, false, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap();
+        assert_eq!(pointers(update(&without, &body_of(&small), &policy, false, WHO).unwrap_err()).len(), 3);
     }
 
     #[test]
@@ -385,13 +437,22 @@ mod tests {
         let settings = tenant(policy.plans.names()[0]);
         let mut body = body_of(&settings);
         body.plan = Some(policy.plans.top().unwrap().id.clone());
-        assert_eq!(pointers(update(&settings, &body, &policy, false).unwrap_err()), ["/plan"]);
-        assert_eq!(Some(update(&settings, &body, &policy, true).unwrap().plan), body.plan);
+        assert_eq!(
+            pointers(update(&settings, &body, &policy, false, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap_err()),
+            ["/plan"]
+        );
+        assert_eq!(
+            Some(update(&settings, &body, &policy, true, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap().plan),
+            body.plan
+        );
         body.plan = Some("galactic".into());
-        let faults = update(&settings, &body, &policy, true).unwrap_err();
+        let faults = update(&settings, &body, &policy, true, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap_err();
         assert!(faults[0].detail.contains(policy.plans.names()[0]), "{}", faults[0].detail);
         body.plan = None;
-        assert_eq!(update(&settings, &body, &policy, false).unwrap().plan, settings.plan);
+        assert_eq!(
+            update(&settings, &body, &policy, false, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap().plan,
+            settings.plan
+        );
     }
 
     #[test]
@@ -400,7 +461,7 @@ mod tests {
         let mut body = body_of(&settings);
         body.allowed_email_domains = vec![" Example.COM ".into(), "example.com".into()];
         body.compliance.country = Some("in".into());
-        let updated = update(&settings, &body, &policy(), false).unwrap();
+        let updated = update(&settings, &body, &policy(), false, WHO).unwrap();
         assert_eq!(updated.allowed_email_domains, ["example.com"]);
         assert_eq!(updated.compliance.country.as_deref(), Some("IN"));
     }

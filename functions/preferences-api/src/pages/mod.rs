@@ -1,5 +1,6 @@
 //! The pages that a link in a message leads to. The link is signed, so there is no token; what it may do, it says.
 
+pub(crate) mod confirm;
 pub(crate) mod read;
 pub(crate) mod unsubscribe;
 

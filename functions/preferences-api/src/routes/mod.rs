@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod catalogue;
+pub(crate) mod confirmation;
 pub(crate) mod deliveries;
 pub(crate) mod explain;
 pub(crate) mod incidents;

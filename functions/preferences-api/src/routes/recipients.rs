@@ -1,6 +1,6 @@
 //! The people of a tenant.
 
-use super::{lint, save, settings_of};
+use super::{confirmation, lint, save, settings_of};
 use crate::App;
 use crate::access::{self, Limited, MANAGE, READ, answer, based_on, created, tagged};
 use crate::check::recipient as check;
@@ -12,7 +12,7 @@ use contracts::http::scopes::PLATFORM_ADMIN;
 use contracts::problem::FieldError;
 use domain::ids::{RecipientId, TenantId};
 use domain::tenant::{Destination, Recipient};
-use runtime::http::{Caller, Problem};
+use runtime::http::{Caller, Correlation, Problem};
 use runtime::ids;
 use serde_json::json;
 use store::tenants::Setting;
@@ -34,6 +34,7 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
+    correlation: Correlation,
     Path(path): Path<String>,
     body: Limited,
 ) -> Result<Response, Problem> {
@@ -47,8 +48,9 @@ pub(crate) async fn create(
     within_plan(known, most, &settings.plan, "recipients")?;
     let recipient = Recipient { version: 1, ..recipient };
     store(&app, &caller, &tenant, &recipient, "recipient.created").await?;
+    let confirmation = confirmation::after_write(&app, &settings, None, &recipient, &correlation).await;
     let lint = lint::after_write(&app, &tenant).await;
-    Ok(created("recipients", id.as_str(), 1, &RecipientBody { lint, ..check::body_of(&recipient) }))
+    Ok(created("recipients", id.as_str(), 1, &RecipientBody { confirmation, lint, ..check::body_of(&recipient) }))
 }
 
 /// 422 `plan_limit` where the plan has no room for another.
@@ -68,34 +70,37 @@ pub(crate) async fn read(
 ) -> Result<Response, Problem> {
     let tenant = caller.speaking_for(&path, READ)?;
     let recipient = find(&app, &tenant, &id).await?;
-    Ok(tagged(StatusCode::OK, recipient.version, &check::body_of(&recipient)))
+    let confirmation = confirmation::standing(&app, &tenant, &recipient).await?;
+    Ok(tagged(StatusCode::OK, recipient.version, &RecipientBody { confirmation, ..check::body_of(&recipient) }))
 }
 
 /// `PUT /v1/tenants/{tenant}/recipients/{id}`
 pub(crate) async fn replace(
     State(app): State<App>,
     caller: Caller,
+    correlation: Correlation,
     Path(path): Path<(String, String)>,
     headers: HeaderMap,
     body: Limited,
 ) -> Result<Response, Problem> {
-    write(&app, &caller, path, &headers, |_| body.parse()).await
+    write(&app, (&caller, &correlation), path, &headers, |_| body.parse()).await
 }
 
 /// `PATCH /v1/tenants/{tenant}/recipients/{id}`: a JSON merge patch.
 pub(crate) async fn patch(
     State(app): State<App>,
     caller: Caller,
+    correlation: Correlation,
     Path(path): Path<(String, String)>,
     headers: HeaderMap,
     body: Limited,
 ) -> Result<Response, Problem> {
-    write(&app, &caller, path, &headers, |before| body.patched(&check::body_of(before))).await
+    write(&app, (&caller, &correlation), path, &headers, |before| body.patched(&check::body_of(before))).await
 }
 
 async fn write(
     app: &App,
-    caller: &Caller,
+    (caller, correlation): (&Caller, &Correlation),
     (path, id): (String, String),
     headers: &HeaderMap,
     asked: impl FnOnce(&Recipient) -> Result<RecipientBody, Problem>,
@@ -107,8 +112,10 @@ async fn write(
     let next = check::recipient(Some(&before), &before.id, &body, caller.has(PLATFORM_ADMIN));
     let next = Recipient { version: before.version + 1, ..next.map_err(Problem::fields)? };
     store(app, caller, &tenant, &next, "recipient.updated").await?;
+    let settings = settings_of(app, &tenant).await?;
+    let confirmation = confirmation::after_write(app, &settings, Some(&before), &next, correlation).await;
     let lint = lint::after_write(app, &tenant).await;
-    Ok(tagged(StatusCode::OK, next.version, &RecipientBody { lint, ..check::body_of(&next) }))
+    Ok(tagged(StatusCode::OK, next.version, &RecipientBody { confirmation, lint, ..check::body_of(&next) }))
 }
 
 /// `DELETE /v1/tenants/{tenant}/recipients/{id}`
@@ -126,7 +133,7 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn find(app: &App, tenant: &TenantId, id: &str) -> Result<Recipient, Problem> {
+pub(super) async fn find(app: &App, tenant: &TenantId, id: &str) -> Result<Recipient, Problem> {
     let found = match RecipientId::parse(id) {
         Some(id) => app.table.recipient(tenant, &id).await.map_err(access::table)?,
         None => None,
@@ -134,7 +141,7 @@ async fn find(app: &App, tenant: &TenantId, id: &str) -> Result<Recipient, Probl
     found.ok_or_else(|| Problem::not_found("this tenant has no such recipient"))
 }
 
-async fn store(
+pub(super) async fn store(
     app: &App,
     caller: &Caller,
     tenant: &TenantId,

@@ -13,7 +13,7 @@ use contracts::problem::FieldError;
 use domain::ids::TenantId;
 use domain::tenant::Settings;
 use runtime::http::{Caller, Problem};
-use runtime::ids;
+use runtime::{clock, ids};
 use store::tenants::{Saved, Setting};
 
 /// How often a tenant is read again when somebody else writes it at the same time.
@@ -111,10 +111,14 @@ async fn write(
     let before = settings_of(app, &tenant).await?;
     based_on(headers, before.version)?;
     let body = asked(&before)?;
-    let next = check::update(&before, &body, &app.policy, caller.has(PLATFORM_ADMIN)).map_err(Problem::fields)?;
+    let said = (caller.token_id.as_str(), clock::now());
+    let next = check::update(&before, &body, &app.policy, caller.has(PLATFORM_ADMIN), said).map_err(Problem::fields)?;
+    // Who confirmed that a channel is lawful is found in the trail by its own name.
+    let confirms = next.compliance_confirmed.keys().any(|class| !before.compliance_confirmed.contains_key(class));
+    let what = if confirms { "settings.compliance_confirmed" } else { "settings.updated" };
     let next = Settings { version: before.version + 1, ..next };
     let setting = Setting::Settings(Box::new(next.clone()));
-    save(app, caller, &tenant, setting, "settings.updated", tenant.as_str()).await?;
+    save(app, caller, &tenant, setting, what, tenant.as_str()).await?;
     let lint = lint::after_write(app, &tenant).await;
     Ok(tagged(StatusCode::OK, next.version, &SettingsBody { lint, ..check::body_of(&next) }))
 }

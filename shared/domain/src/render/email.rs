@@ -21,7 +21,7 @@ pub struct Email {
     pub html: String,
     /// The thread: the same for every update of the incident (SES replaces Message-ID, so a thread needs a value of its own).
     pub references: String,
-    /// The incident, for filters.
+    /// The incident, for filters; empty where it is about none.
     pub incident: String,
 }
 
@@ -175,8 +175,10 @@ pub fn mime(from: &str, to: &str, email: &Email, unsubscribe: Option<&str>) -> R
         .subject(email.subject.as_str())
         .header("References", Raw::new(email.references.as_str()))
         .header("In-Reply-To", Raw::new(email.references.as_str()))
-        .header("Auto-Submitted", Raw::new("auto-generated"))
-        .header("X-Tocsin-Incident", Raw::new(email.incident.as_str()));
+        .header("Auto-Submitted", Raw::new("auto-generated"));
+    if !email.incident.is_empty() {
+        message = message.header("X-Tocsin-Incident", Raw::new(email.incident.as_str()));
+    }
     if let Some(url) = unsubscribe {
         // RFC 8058: the mail client posts `List-Unsubscribe=One-Click` to the address.
         message = message
@@ -190,11 +192,11 @@ pub fn mime(from: &str, to: &str, email: &Email, unsubscribe: Option<&str>) -> R
         .map_err(|_| "the message cannot be written")
 }
 
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

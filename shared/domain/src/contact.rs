@@ -1,0 +1,113 @@
+//! Confirming that an address or a number is whose the tenant says it is, and wants the alerts. Nobody is written to often:
+//! whoever is put on many lists at once (subscribe bombing) gets a few messages a day, and no alert.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Least pause between two confirmations to one address or number, from whichever tenant.
+pub const PAUSE: SignedDuration = SignedDuration::from_secs(60);
+/// Most confirmations to one address or number in a day, from whichever tenant.
+pub const A_DAY: usize = 5;
+/// How long a link or a code is good.
+pub const LIFE: SignedDuration = SignedDuration::from_hours(24);
+/// Most wrong codes before a new one is needed.
+pub const TRIES: u32 = 5;
+
+/// When the next confirmation may be sent; `None` is now.
+#[must_use]
+pub fn next_at(sent: &[Timestamp], now: Timestamp) -> Option<Timestamp> {
+    let recent = recent(sent, now);
+    let pause = recent.last().and_then(|last| last.checked_add(PAUSE).ok()).filter(|at| *at > now);
+    let day = recent.len().checked_sub(A_DAY).and_then(|place| recent.get(place)?.checked_add(LIFE).ok());
+    pause.max(day)
+}
+
+/// What is remembered once another is sent.
+#[must_use]
+pub fn sent_now(sent: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
+    let mut sent = recent(sent, now);
+    sent.push(now);
+    sent
+}
+
+fn recent(sent: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
+    let since = now.saturating_sub(LIFE).unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut recent: Vec<Timestamp> = sent.iter().copied().filter(|at| *at > since).collect();
+    recent.sort_unstable();
+    recent
+}
+
+/// A confirmation that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// A keyed hash of the address or number: another one was never asked.
+    pub identity: String,
+    /// A keyed hash of the code; empty where a link confirms.
+    #[serde(default)]
+    pub code: String,
+    /// When it was sent.
+    pub sent_at: Timestamp,
+    /// Wrong codes so far.
+    #[serde(default)]
+    pub tries: u32,
+    /// Why the provider did not take the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// What a code is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// It is the one.
+    Right,
+    /// It is not; so many tries are left.
+    Wrong {
+        /// Tries left.
+        left: u32,
+    },
+    /// It is too old, there was none, the number is another by now, or too many were wrong: ask for a new one.
+    Over,
+}
+
+impl Pending {
+    /// Judges a code, given by its keyed hash, for a number, given by its.
+    #[must_use]
+    pub fn judge(&self, identity: &str, code: &str, now: Timestamp) -> Code {
+        let fresh = self.sent_at.checked_add(LIFE).is_ok_and(|until| now < until);
+        if self.code.is_empty() || self.identity != identity || !fresh || self.tries >= TRIES {
+            return Code::Over;
+        }
+        if self.code == code { Code::Right } else { Code::Wrong { left: TRIES - self.tries - 1 } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_minute_lies_between_two_and_five_are_a_day() {
+        assert_eq!(next_at(&[], at(0)), None);
+        assert_eq!(next_at(&[at(100)], at(130)), Some(at(160)));
+        assert_eq!(next_at(&[at(100)], at(160)), None);
+        let five = [at(0), at(100), at(200), at(300), at(400)];
+        assert_eq!(next_at(&five, at(500)), Some(at(86_400)));
+        assert_eq!(next_at(&five, at(86_400)), None, "the first is a day old");
+        assert_eq!(sent_now(&five, at(86_450)), [at(100), at(200), at(300), at(400), at(86_450)]);
+    }
+
+    #[test]
+    fn a_code_is_good_for_its_number_for_a_day_and_five_tries() {
+        let pending = Pending { identity: "n".into(), code: "c".into(), sent_at: at(0), tries: 0, refused: None };
+        assert_eq!(pending.judge("n", "c", at(10)), Code::Right);
+        assert_eq!(pending.judge("n", "x", at(10)), Code::Wrong { left: 4 });
+        assert_eq!(pending.judge("other", "c", at(10)), Code::Over);
+        assert_eq!(pending.judge("n", "c", at(86_400)), Code::Over);
+        assert_eq!(Pending { tries: 5, ..pending.clone() }.judge("n", "c", at(10)), Code::Over);
+        assert_eq!(Pending { code: String::new(), ..pending }.judge("n", "", at(10)), Code::Over, "a link has no code");
+    }
+}
