@@ -37,16 +37,18 @@ const WILDCARDS: [(&str, &str, &str); 5] = [
 ];
 
 /// Routes that ask no authorizer.
-const OPEN_ROUTES: [(&str, &str); 13] = [
+const OPEN_ROUTES: [(&str, &str); 15] = [
     ("GET", "/confirm"),
     ("GET", "/read"),
     ("GET", "/status"),
     ("GET", "/status/{proxy+}"),
+    ("GET", "/stop"),
     ("GET", "/unsubscribe"),
     // Intake looks the key up itself: these clients read their own product's refusals only.
     ("GET", "/v2/alerts/requests/{id}"),
     ("OPTIONS", "/v1/intake/{format}"),
     ("POST", "/confirm"),
+    ("POST", "/stop"),
     ("POST", "/unsubscribe"),
     ("POST", "/v2/alerts"),
     ("POST", "/v2/alerts/{identifier}/{action}"),

@@ -99,7 +99,7 @@ impl Sender for Chat {
         let Ok(link) = self.read_on.link(keyring, &delivery.alert) else {
             return Sent::Unavailable { code: "link_key".to_owned() };
         };
-        let read = Read { incident_url: link, unsubscribe_url: None };
+        let read = Read { incident_url: link, unsubscribe_url: None, stop_url: None };
         let slack = delivery.channel == Channel::Slack;
         let body = match (slack, delivery.plain) {
             (true, false) => slack::message(&delivery.alert, &delivery.why, &read),

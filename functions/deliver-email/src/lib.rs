@@ -78,7 +78,7 @@ impl QueueFunction for DeliverEmail {
 impl Mail {
     /// Asks whether an address is to get a tenant's alerts.
     async fn ask(&self, confirmation: &Confirmation) -> Sent {
-        let Target::Email { address } = &confirmation.target else {
+        let Target::Email { address, .. } = &confirmation.target else {
             return delivery::refused("not_an_email_target");
         };
         let keyring = match delivery::keyring(&self.keyring).await {
@@ -115,7 +115,7 @@ impl Sender for Mail {
     }
 
     async fn send(&self, delivery: &Delivery, _time_limit: Duration) -> Sent {
-        let Target::Email { address } = &delivery.target else {
+        let Target::Email { address, shared } = &delivery.target else {
             return delivery::refused("not_an_email_target");
         };
         let keyring = match delivery::keyring(&self.keyring).await {
@@ -124,10 +124,13 @@ impl Sender for Mail {
         };
         let read = self.links.link(keyring, &delivery.alert);
         let unsubscribe = self.links.unsubscribe(keyring, &delivery.alert, &delivery.destination);
-        let (Ok(read), Ok(unsubscribe)) = (read, unsubscribe) else {
+        let stop = self.links.stop(keyring, &delivery.alert, &delivery.destination);
+        let (Ok(read), Ok(unsubscribe), Ok(stop)) = (read, unsubscribe, stop) else {
             return Sent::Unavailable { code: "link_key".to_owned() };
         };
-        let read = render::Read { incident_url: read, unsubscribe_url: Some(unsubscribe.clone()) };
+        // Of an address that several read, no single one may stop an incident for the others.
+        let stop_url = (!shared).then_some(stop);
+        let read = render::Read { incident_url: read, unsubscribe_url: Some(unsubscribe.clone()), stop_url };
         let email = render::email(&delivery.alert, &delivery.why, &read);
         self.post(address.expose(), &email, Some(&unsubscribe)).await
     }

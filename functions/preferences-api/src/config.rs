@@ -13,6 +13,8 @@ runtime::config! {
         pub email_from: String = "EMAIL_FROM",
         /// The alphanumeric sender of SMS where the tenant registered none.
         pub sms_sender_id: Option<String> = "SMS_SENDER_ID",
+        /// Where notices to org admins go, as every event does.
+        pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
         /// E-mails that ask for a confirmation.
         pub deliver_email_queue_url: String = "DELIVER_EMAIL_QUEUE_URL",
         /// SMS that ask for a confirmation.

@@ -1,10 +1,10 @@
-//! Trigger     `/v1/tenants/…`, `/v1/tokens…` (authorizer); `/unsubscribe`, `/confirm`, `/read` (open: the link
-//!             is signed);
+//! Trigger     `/v1/tenants/…`, `/v1/tokens…` (authorizer); `/unsubscribe`, `/stop`, `/confirm`, `/read` (open:
+//!             the link is signed);
 //!             a direct invocation by an operator: `{"bootstrap": "platform_admin"}`, `{"recompile": "<tenant>"}`
 //! Reads       tenants, recipients, integrations, tokens; incidents with their plans and deliveries
 //! Writes      tenants, recipients, integrations (with compiled subscriptions and audit), tokens; a failed delivery that is to be
 //!             sent again, with its due work
-//! Emits       confirmations, to the queues of e-mail and SMS
+//! Emits       confirmations, to the queues of e-mail and SMS; notices to org admins, on the queue of every event
 //! On failure  the caller: problem+json that names every wrong field. AWS: 503 with Retry-After
 //! Config      [`config::Config`]
 //!
@@ -16,6 +16,7 @@ pub mod config;
 mod access;
 mod bootstrap;
 mod check;
+mod notices;
 mod pages;
 mod patch;
 mod routes;
@@ -49,6 +50,7 @@ pub struct PreferencesApi {
     email_from: String,
     sms_sender: Option<String>,
     queues: Queues,
+    classify_queue_url: String,
     email_queue_url: String,
     sms_queue_url: String,
 }
@@ -74,6 +76,7 @@ impl HttpFunction for PreferencesApi {
             email_from: config.email_from,
             sms_sender: config.sms_sender_id,
             queues: Queues::new(aws.config()),
+            classify_queue_url: config.classify_queue_url,
             email_queue_url: config.deliver_email_queue_url,
             sms_queue_url: config.deliver_sms_queue_url,
         })
@@ -114,6 +117,7 @@ impl HttpFunction for PreferencesApi {
             .route("/v1/tokens/{id}/rotate", post(tokens::rotate))
             .route("/unsubscribe", get(pages::unsubscribe::show).post(pages::unsubscribe::act))
             .route("/confirm", get(pages::confirm::show).post(pages::confirm::act))
+            .route("/stop", get(pages::stop::show).post(pages::stop::act))
             .route("/read", get(pages::read::show))
             .with_state(self)
     }

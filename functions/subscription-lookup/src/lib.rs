@@ -27,7 +27,7 @@ use runtime::{Aws, StartError, metrics};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use store::Table;
-use store::plans::StoredPlan;
+use store::plans::{Known, StoredPlan};
 use store::subscriptions::Subscriber;
 
 /// Plans that are stored at once: enough to hide the table's latency, few enough not to be throttled.
@@ -131,7 +131,7 @@ impl SubscriptionLookup {
             if !page.subscribers.is_empty() {
                 let plans = self.table.plans_of_shard(&subject.incident.id, cursor.shard);
                 let plans = plans.await.map_err(runtime::queue::table)?;
-                let none = Vec::new();
+                let none = Known::default();
                 let mut planning = Vec::with_capacity(page.subscribers.len());
                 for subscriber in &page.subscribers {
                     let earlier = plans.get(&subscriber.settings.tenant).unwrap_or(&none);
@@ -151,17 +151,18 @@ impl SubscriptionLookup {
         &self,
         subject: &Subject,
         subscriber: &Subscriber,
-        earlier: &[StoredPlan],
+        earlier: &Known,
     ) -> Result<Vec<Delivery>, Failure> {
         if subscriber.destinations.is_empty() {
             return Ok(Vec::new());
         }
         let chunks = subscriber.destinations.iter().map(|(chunk, _)| *chunk);
-        let lower = pages::last_planned(chunks, earlier, subject.update);
-        let mut stored: Vec<Decision> = earlier.iter().flat_map(|plan| plan.decisions.clone()).collect();
+        let lower = pages::last_planned(chunks, &earlier.plans, subject.update);
+        let mut stored: Vec<Decision> = earlier.plans.iter().flat_map(|plan| plan.decisions.clone()).collect();
         let mut fresh = Vec::new();
         if lower < subject.update {
             let told = Told::from_decisions(stored.iter().filter(|decision| decision.update <= lower));
+            let told = told.but_not(&earlier.stopped);
             fresh = self.store(subject, subscriber, lower, &told).await?;
             stored.retain(|decision| decision.update <= lower);
         }

@@ -209,6 +209,9 @@ pub enum Target {
     Email {
         /// The address.
         address: Email,
+        /// Several people read it: no single one of them may unsubscribe it or stop an incident.
+        #[serde(default)]
+        shared: bool,
     },
     /// A phone.
     Sms {
@@ -265,7 +268,9 @@ impl Delivery {
         role: Option<Role>,
     ) -> Option<Self> {
         let target = match (destination, channel) {
-            (Destination::Recipient(recipient), Channel::Email) => Target::Email { address: recipient.email.clone()? },
+            (Destination::Recipient(recipient), Channel::Email) => {
+                Target::Email { address: recipient.email.clone()?, shared: recipient.shared }
+            }
             (Destination::Recipient(recipient), Channel::Sms) => {
                 Target::Sms { phone: recipient.phone.clone()?, compliance: settings.compliance.clone() }
             }

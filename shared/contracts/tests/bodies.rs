@@ -77,7 +77,11 @@ fn why() -> Why {
 }
 
 fn read() -> Read {
-    Read { incident_url: "https://status.example.com/status/incidents/inc_a".into(), unsubscribe_url: None }
+    Read {
+        incident_url: "https://status.example.com/status/incidents/inc_a".into(),
+        unsubscribe_url: None,
+        stop_url: None,
+    }
 }
 
 #[test]

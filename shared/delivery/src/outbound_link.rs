@@ -29,6 +29,15 @@ impl ReadOn {
         Ok(format!("{}/read?t={token}", self.base))
     }
 
+    /// The link by which a recipient hears no more of one incident.
+    ///
+    /// # Errors
+    /// [`VaultError`] where there is no key to sign with.
+    pub fn stop(&self, keyring: &Keyring, alert: &Alert, recipient: &str) -> Result<String, VaultError> {
+        let token = keyring.link("stop", &[alert.tenant.as_str(), recipient, alert.incident_id.as_str()])?;
+        Ok(format!("{}/stop?t={token}", self.base))
+    }
+
     /// The link that confirms an address, once and for 24 hours.
     ///
     /// # Errors

@@ -11,6 +11,10 @@ use std::collections::BTreeMap;
 
 /// The type of the notice that a critical alert could not be delivered: only org admins are told, on another channel.
 pub const UNDELIVERED: &str = "tocsin.delivery_failed";
+/// The type of the notice that a recipient unsubscribed, or that somebody at a shared address asked for it.
+pub const UNSUBSCRIBED: &str = "tocsin.unsubscribed";
+/// The types of which only org admins are told.
+pub const NOTICES: [&str; 2] = [UNDELIVERED, UNSUBSCRIBED];
 
 /// How much older than what is known an event may be and still count.
 const OLD: SignedDuration = SignedDuration::from_secs(60);

@@ -1,7 +1,7 @@
 //! Who is told on which channel, and why the others are not. One pure function decides; routing, explain and every dry run
 //! use it, so that none of them can say what another does not do.
 
-use crate::incident::{Change, Incident, UNDELIVERED, Update};
+use crate::incident::{Change, Incident, NOTICES, UNDELIVERED, Update};
 use crate::policy::{Allowance, Policy};
 use crate::reason::Reason;
 use crate::tenant::{Destination, OptIn, Recipient, Settings, compliance_wording};
@@ -56,6 +56,7 @@ pub enum Outcome {
 pub struct Told {
     by: BTreeSet<(String, Channel)>,
     planned: u32,
+    stopped: BTreeSet<String>,
 }
 
 impl Told {
@@ -65,6 +66,12 @@ impl Told {
         let mut told = Self::default();
         told.absorb(decisions);
         told
+    }
+
+    /// The same, where these recipients want to hear no more of the incident.
+    #[must_use]
+    pub fn but_not(self, stopped: &BTreeSet<String>) -> Self {
+        Self { stopped: stopped.clone(), ..self }
     }
 
     fn absorb<'a>(&mut self, decisions: impl IntoIterator<Item = &'a Decision>) {
@@ -223,6 +230,10 @@ struct Case<'a> {
 
 fn decide(asked: &Asked<'_>, case: &Case<'_>) -> Outcome {
     let skip = |reason| Outcome::Skip { reason, by: None };
+    if asked.told.stopped.contains(case.destination.id()) {
+        // Its owner's own word, so not even the end is told.
+        return skip(Reason::IncidentStopped);
+    }
     let allowed = allowance(asked, case);
     let resolves = case.update.change == Change::Resolved;
     if resolves && case.told {
@@ -298,7 +309,7 @@ fn allowance(asked: &Asked<'_>, case: &Case<'_>) -> Result<Option<Role>, Reason>
         return if opted { Ok(None) } else { Err(Reason::OptInMissing) };
     };
     let mut refusal = Reason::RoleNotInMatrix;
-    let notice = asked.incident.event_type == UNDELIVERED;
+    let notice = NOTICES.contains(&asked.incident.event_type.as_str());
     for &role in case.destination.roles().iter().filter(|role| !notice || **role == Role::OrgAdmin) {
         match asked.policy.matrix.allows(role, category, case.channel.class()) {
             Allowance::Yes => return Ok(Some(role)),

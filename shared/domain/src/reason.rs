@@ -107,6 +107,9 @@ reasons! {
     /// The recipient unsubscribed.
     OptedOut = "opted_out", "The recipient unsubscribed from this.", "only the recipient can subscribe again",
         "Ask the recipient to subscribe again by the link in an earlier message; nobody else can.";
+    /// The recipient wants to hear no more of this one incident.
+    IncidentStopped = "incident_stopped", "The recipient asked not to hear of this incident any more.", "only the recipient could ask for it",
+        "Nothing: other incidents reach the recipient.";
     /// The address's domain is not on the allow list.
     DomainNotAllowed = "domain_not_allowed", "The address's domain is not on the tenant's list of allowed domains.", "settings.allowed_email_domains",
         "Put the domain on the list, or use an address of a domain that is on it.";

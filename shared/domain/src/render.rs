@@ -23,6 +23,8 @@ pub struct Read {
     pub incident_url: String,
     /// Where to unsubscribe; e-mail only.
     pub unsubscribe_url: Option<String>,
+    /// Where to stop hearing of this one incident; e-mail to one person only.
+    pub stop_url: Option<String>,
 }
 
 /// The word at the head of a message: what sort of news this is.

@@ -41,8 +41,9 @@ impl Ledger {
     /// # Errors
     /// [`StoreError`] of a call.
     pub async fn read(table: &Table, incident: &Incident, tenant: &TenantId) -> Result<Self, StoreError> {
-        let (plans, deliveries) =
+        let (known, deliveries) =
             futures::try_join!(table.plans_of(&incident.id, tenant), table.deliveries(&incident.id, tenant))?;
+        let plans = known.plans;
         let test_of = incident.test_of.clone();
         let (category, updates, last_seen) = (incident.category, incident.updates, incident.last_seen);
         Ok(Self { plans, deliveries, category, updates, last_seen, test_of })

@@ -121,6 +121,13 @@ pub(crate) fn plan_of(tenant: &TenantId, chunk: u32, update: u32) -> String {
     format!("{tenant}#{chunk:04}#{update:06}")
 }
 
+/// What tells a recipient's stop from the plans that it stands beside.
+pub(crate) const STOP: &str = "#STOP#";
+
+pub(crate) fn stop(tenant: &TenantId, recipient: &str) -> String {
+    format!("{tenant}{STOP}{recipient}")
+}
+
 pub(crate) fn deliveries(id: &IncidentId, tenant: &TenantId) -> String {
     format!("INC#{id}#{tenant}")
 }

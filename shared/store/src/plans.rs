@@ -6,7 +6,7 @@ use domain::ids::{IncidentId, TenantId};
 use domain::plan::Decision;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The decisions about one chunk of a tenant's destinations for one update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,33 @@ pub struct StoredPlan {
     pub decisions: Vec<Decision>,
 }
 
+/// What is known of one tenant before the next update of an incident is planned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Known {
+    /// Its plans.
+    pub plans: Vec<StoredPlan>,
+    /// The recipients who want to hear no more of the incident.
+    pub stopped: BTreeSet<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stop {
+    tenant: TenantId,
+    recipient: String,
+    at: Timestamp,
+}
+
+impl Known {
+    fn add(&mut self, found: crate::Item) -> Result<(), StoreError> {
+        if crate::sort_key(&found).contains(keys::STOP) {
+            self.stopped.insert(read::<Stop>(found, "a stop")?.recipient);
+        } else {
+            self.plans.push(read(found, "a plan")?);
+        }
+        Ok(())
+    }
+}
+
 impl Table {
     /// Every plan of an incident in a shard, by tenant.
     ///
@@ -34,23 +61,47 @@ impl Table {
         &self,
         incident: &IncidentId,
         shard: u16,
-    ) -> Result<BTreeMap<TenantId, Vec<StoredPlan>>, StoreError> {
+    ) -> Result<BTreeMap<TenantId, Known>, StoreError> {
         let items = self.query_prefix(&keys::plan(incident, shard), "").await?;
-        let mut plans: BTreeMap<TenantId, Vec<StoredPlan>> = BTreeMap::new();
+        let mut known: BTreeMap<TenantId, Known> = BTreeMap::new();
         for found in items {
-            let plan: StoredPlan = read(found, "a plan")?;
-            plans.entry(plan.tenant.clone()).or_default().push(plan);
+            let tenant = crate::sort_key(&found).split('#').next().and_then(|tenant| TenantId::parse(tenant).ok());
+            let tenant =
+                tenant.ok_or_else(|| StoreError::Corrupt { kind: "a plan", detail: "names no tenant".to_owned() })?;
+            known.entry(tenant).or_default().add(found)?;
         }
-        Ok(plans)
+        Ok(known)
     }
 
     /// Every plan of an incident for one tenant.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn plans_of(&self, incident: &IncidentId, tenant: &TenantId) -> Result<Vec<StoredPlan>, StoreError> {
-        let items = self.query_prefix(&keys::plan(incident, tenant.shard()), &format!("{tenant}#")).await?;
-        items.into_iter().map(|found| read(found, "a plan")).collect()
+    pub async fn plans_of(&self, incident: &IncidentId, tenant: &TenantId) -> Result<Known, StoreError> {
+        let mut known = Known::default();
+        for found in self.query_prefix(&keys::plan(incident, tenant.shard()), &format!("{tenant}#")).await? {
+            known.add(found)?;
+        }
+        Ok(known)
+    }
+
+    /// Notes that a recipient wants to hear no more of an incident. It stands beside the plans, so that planning the next update
+    /// reads nothing more for it.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn stop_incident(
+        &self,
+        incident: &IncidentId,
+        tenant: &TenantId,
+        recipient: &str,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let stop = Stop { tenant: tenant.clone(), recipient: recipient.to_owned(), at };
+        let (pk, sk) = (keys::plan(incident, tenant.shard()), keys::stop(tenant, recipient));
+        self.transact(vec![self.put_action(item(&pk, &sk, &stop, Some(self.expiry(at)))?, None, vec![])?])
+            .await
+            .map(|_| ())
     }
 
     /// Stores a plan unless one is stored; gives back the one that counts.

@@ -94,3 +94,94 @@ fn a_text_message_leads_to_the_tenants_own_incident_too() {
     assert_eq!(page.status, 200, "{}", page.body);
     assert!(page.body.contains(&mark), "{}", page.body);
 }
+
+#[test]
+fn an_unsubscribe_is_told_to_the_org_admins_and_ended_by_the_way_back() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("tech_devops", &[]);
+    let hook = tenant.endpoint("webhook", "org_admin");
+    drop(tenant.endpoint("slack", "tech_devops"));
+    let mark = unique();
+    drop(opened(&stack, &tenant, "api.outage", &mark));
+    let url = link(&stack, &tenant, &mark, "/unsubscribe?t=");
+    stack.secret(url.split("t=").nth(1).unwrap());
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(stack.raw("POST", &url, "", &form, Some(b"List-Unsubscribe=One-Click")).status, 200);
+    let told = |words: &str| {
+        let what = format!("a notice with {words:?}");
+        tests::wait(&what, std::time::Duration::from_secs(60), || {
+            let inbox = stack.inbox(&hook.path);
+            inbox.iter().map(|request| request["body"].to_string()).find(|body| body.contains(words))
+        })
+    };
+    let notice = told("unsubscribed from Infrastructure alerts by e-mail");
+    assert!(notice.contains(&person.id) && !notice.contains(&person.email), "{notice}");
+    assert_eq!(stack.raw("POST", &url, "", &form, Some(b"action=resubscribe")).status, 200);
+    assert!(told("alerts by e-mail again").contains("resolved"));
+    let slack = &tenant.endpoints[1];
+    assert!(
+        stack.inbox(&slack.path).iter().all(|request| !request["body"].to_string().contains("by e-mail")),
+        "org admins only"
+    );
+}
+
+#[test]
+fn of_an_address_that_several_read_the_admins_are_asked() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let team = tenant.person_with("tech_devops", json!({"shared": true}));
+    let hook = tenant.endpoint("webhook", "org_admin");
+    let mark = unique();
+    drop(opened(&stack, &tenant, "api.outage", &mark));
+    let mail = stack.mails(&mark).into_iter().find(|mail| mail.to == team.email).unwrap();
+    assert!(!mail.text.contains("/stop?t="), "nobody stops an incident for the others");
+    let url = link(&stack, &tenant, &mark, "/unsubscribe?t=");
+    stack.secret(url.split("t=").nth(1).unwrap());
+    assert!(stack.call("GET", &url, "", None).body.contains("Ask the admins"));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(stack.raw("POST", &url, "", &form, Some(b"action=ask")).status, 202);
+    tests::wait("the notice", std::time::Duration::from_secs(60), || {
+        let inbox = stack.inbox(&hook.path);
+        inbox.iter().any(|request| request["body"].to_string().contains("asked to unsubscribe")).then_some(())
+    });
+    let known = tenant.get(&format!("/recipients/{}", team.id));
+    assert_eq!(known["unsubscribed"], json!([]));
+}
+
+#[test]
+fn one_person_stops_one_incident_and_the_others_hear_on() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("org_admin", &[]);
+    let other = tenant.person("tech_devops", &[]);
+    let mark = unique();
+    let key = unique();
+    let post = |status: Option<&str>| {
+        let mut event = json!({"type": "api.outage", "severity": "critical", "title": format!("{mark} open"),
+            "tenant_ids": [tenant.id], "dedup_key": key});
+        if let Some(status) = status {
+            event["status"] = json!(status);
+        }
+        stack.post(event)
+    };
+    let incident = stack.incident_of(&post(None));
+    drop(tenant.settled(&incident, 1));
+    let url = link(&stack, &tenant, &mark, "/stop?t=");
+    stack.secret(url.split("t=").nth(1).unwrap());
+    let page = stack.call("GET", &url, "", None);
+    assert!(page.status == 200 && page.body.contains("Hear no more") && page.body.contains(&mark), "{}", page.body);
+    assert_eq!(stack.raw("POST", &format!("{url}x"), "", &[], None).status, 404);
+    assert_eq!(stack.raw("POST", &url, "", &[], None).status, 200);
+    assert_eq!(stack.incident_of(&post(Some("resolved"))), incident);
+    let known = tenant.settled(&incident, 2);
+    let decisions = tenant.decisions(&known, 2);
+    assert_eq!(decisions["org_admin email"], "incident_stopped");
+    assert_eq!(decisions["org_admin sms"], "incident_stopped");
+    assert_eq!(decisions["tech_devops email"], "deliver");
+    let mails = |to: &str| stack.mails(&mark).iter().filter(|mail| mail.to == to).count();
+    assert_eq!((mails(&person.email), mails(&other.email)), (1, 2));
+    let second = unique();
+    drop(opened(&stack, &tenant, "api.outage", &second));
+    assert!(stack.mails(&second).iter().any(|mail| mail.to == person.email), "other incidents still reach");
+}

@@ -2,6 +2,7 @@
 
 pub(crate) mod confirm;
 pub(crate) mod read;
+pub(crate) mod stop;
 pub(crate) mod unsubscribe;
 
 use crate::App;

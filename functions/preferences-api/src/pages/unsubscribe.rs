@@ -3,6 +3,7 @@
 use super::{Link, come_back, not_ours, notice, page};
 use crate::App;
 use crate::access::Limited;
+use crate::notices::{self, Did};
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -29,6 +30,13 @@ impl Topic {
         match text {
             "warnings" => Some(Self::Warnings),
             _ => Category::parse(text).map(Self::Category),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Category(category) => category.as_str(),
+            Self::Warnings => "warnings",
         }
     }
 
@@ -109,6 +117,14 @@ pub(crate) async fn show(State(app): State<App>, Query(link): Query<Link>) -> Re
         Err(response) => return response,
     };
     let what = meant.topic.title();
+    if recipient.shared {
+        let text = format!(
+            "Several people read this address, so no single one of them can unsubscribe it from {what} alerts of {name}. The \
+             admins of {name} can: ask them here."
+        );
+        let form = Form { heading: "Ask to unsubscribe?", text, action: "ask", button: "Ask the admins" };
+        return page(StatusCode::OK, &form);
+    }
     if meant.topic.is_off(&recipient) {
         let text = format!("You get no {what} alerts of {name} by e-mail. You can have them again.");
         form(true, "You are unsubscribed", text)
@@ -128,6 +144,9 @@ pub(crate) async fn act(State(app): State<App>, Query(link): Query<Link>, body: 
             Ok(None) => return gone(),
             Err(response) => return response,
         };
+        if recipient.shared {
+            return asked(&app, &meant, &recipient, &name).await;
+        }
         if !meant.topic.switch(&mut recipient, off) {
             return done(off, meant.topic, &name);
         }
@@ -139,10 +158,12 @@ pub(crate) async fn act(State(app): State<App>, Query(link): Query<Link>, body: 
             what: what.to_owned(),
             object: meant.recipient.to_string(),
         };
-        let setting = Setting::Destination(Destination::Recipient(Box::new(recipient)));
+        let setting = Setting::Destination(Destination::Recipient(Box::new(recipient.clone())));
         match app.table.save(&meant.tenant, &setting, &audit, &ids::suffix()).await {
             Ok(Saved::Done) => {
                 tracing::info!(tenant = %meant.tenant, recipient = %meant.recipient, what, "a recipient's own choice");
+                let did = if off { Did::Unsubscribed } else { Did::Resubscribed };
+                notices::tell(&app, &meant.tenant, &recipient, meant.topic.word(), did).await;
                 return done(off, meant.topic, &name);
             }
             Ok(Saved::Outdated) => {}
@@ -151,6 +172,22 @@ pub(crate) async fn act(State(app): State<App>, Query(link): Query<Link>, body: 
         }
     }
     come_back()
+}
+
+/// Of an address that several read: the admins decide, and hear of it.
+async fn asked(app: &App, meant: &Meant, recipient: &Recipient, name: &str) -> Response {
+    let audit = Audit {
+        at: clock::now(),
+        who: "recipient".to_owned(),
+        what: "recipient.unsubscribe_asked".to_owned(),
+        object: meant.recipient.to_string(),
+    };
+    if let Err(error) = app.table.note(&meant.tenant, &audit, &ids::suffix()).await {
+        return unavailable(&error);
+    }
+    notices::tell(app, &meant.tenant, recipient, meant.topic.word(), Did::Asked).await;
+    let text = format!("The admins of {name} were asked. Until they change something, alerts go on coming.");
+    notice(StatusCode::ACCEPTED, "The admins were asked", &text)
 }
 
 /// Only the page's own button asks for it; whatever else is posted is an unsubscribe, in whichever form a mail client

@@ -189,7 +189,8 @@ async fn ask(
     let code = (channel == Channel::Sms).then(six_digits);
     let (target, url) = match channel {
         Channel::Email => {
-            (Target::Email { address: recipient.email.clone().ok_or(Unasked::Fault)? }, &app.email_queue_url)
+            let (address, shared) = (recipient.email.clone().ok_or(Unasked::Fault)?, recipient.shared);
+            (Target::Email { address, shared }, &app.email_queue_url)
         }
         _ => {
             let (phone, compliance) = (recipient.phone.clone().ok_or(Unasked::Fault)?, settings.compliance.clone());

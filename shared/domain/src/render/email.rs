@@ -56,6 +56,9 @@ fn text(alert: &Alert, reason: &str, read: &Read) -> String {
         out.push_str(&format!("{}: {}\n", if link.text.is_empty() { "Link" } else { &link.text }, link.href));
     }
     out.push_str(&format!("\nSent now because {}.\n{reason}\n", alert.change.because()));
+    if let Some(url) = &read.stop_url {
+        out.push_str(&format!("Stop telling me about this incident: {url}\n"));
+    }
     if let Some(url) = &read.unsubscribe_url {
         out.push_str(&format!("Stop e-mail alerts of this category: {url}\n"));
     }
@@ -107,12 +110,13 @@ fn html(alert: &Alert, reason: &str, read: &Read) -> String {
     if !links.is_empty() {
         inner.push_str(&format!("<p style=\"margin:0 0 20px\">{}</p>", links.join(" · ")));
     }
-    let unsubscribe = read.unsubscribe_url.as_ref().map_or_else(String::new, |url| {
-        format!(
-            "<br><a href=\"{}\" style=\"color:#5b6470\" class=\"quiet\">Stop e-mail alerts of this category</a>",
-            escape(url)
-        )
-    });
+    let quiet = |url: &Option<String>, words: &str| {
+        url.as_ref().map_or_else(String::new, |url| {
+            format!("<br><a href=\"{}\" style=\"color:#5b6470\" class=\"quiet\">{words}</a>", escape(url))
+        })
+    };
+    let stop = quiet(&read.stop_url, "Stop telling me about this incident");
+    let unsubscribe = stop + &quiet(&read.unsubscribe_url, "Stop e-mail alerts of this category");
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
@@ -222,6 +226,7 @@ mod tests {
         Read {
             incident_url: "https://status.example.com/status/incidents/inc_a".into(),
             unsubscribe_url: Some("https://status.example.com/unsubscribe?t=1.x".into()),
+            stop_url: Some("https://status.example.com/stop?t=1.y".into()),
         }
     }
 

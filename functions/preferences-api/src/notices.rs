@@ -1,0 +1,118 @@
+//! What org admins are told because a recipient used a link. It goes the way of every event.
+
+use crate::PreferencesApi;
+use aws::sqs::Outgoing;
+use contracts::queue::{Body, IncidentReceived, VERSION};
+use domain::event::{Event, Format};
+use domain::ids::{EventId, IntegrationId, Scope, TenantId};
+use domain::incident::UNSUBSCRIBED;
+use domain::tenant::Recipient;
+use domain::vocabulary::{Category, Severity, Status};
+use jiff::Timestamp;
+use runtime::{clock, ids};
+
+/// What a recipient did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Did {
+    /// Unsubscribed.
+    Unsubscribed,
+    /// Subscribed again.
+    Resubscribed,
+    /// Asked for it, at an address that several people read.
+    Asked,
+}
+
+/// Tells the org admins. What the recipient did is done and in the audit trail: a queue that does not answer takes nothing back.
+pub(crate) async fn tell(app: &PreferencesApi, tenant: &TenantId, recipient: &Recipient, topic: &str, did: Did) {
+    let received = notice(tenant, recipient, topic, did, clock::now());
+    let Ok(body) = serde_json::to_string(&received) else { return };
+    let (group, dedup) = (Some(received.group()), Some(received.deduplication_id()));
+    let outgoing = Outgoing { body, group, dedup, ..Outgoing::default() };
+    if let Err(error) = app.queues.send(&app.classify_queue_url, &outgoing).await {
+        tracing::error!(%error, %tenant, recipient = %recipient.id, "the org admins are not told of a recipient's choice");
+    }
+}
+
+fn notice(tenant: &TenantId, recipient: &Recipient, topic: &str, did: Did, now: Timestamp) -> IncidentReceived {
+    // User-level warnings belong to no category; what is about one tenant's settings is configurable.
+    let category = Category::parse(topic).unwrap_or(Category::Configurable);
+    let what = Category::parse(topic).map_or("user-level warning", Category::title);
+    let name = &recipient.name;
+    let (title, message) = match did {
+        Did::Unsubscribed => (
+            format!("{name} unsubscribed from {what} alerts by e-mail"),
+            format!(
+                "{name} ({}) gets no more {what} alerts by e-mail. Only the recipient can subscribe again, by the link of an earlier \
+                 message. If somebody else should hear of them, add a recipient.",
+                recipient.id
+            ),
+        ),
+        Did::Resubscribed => (format!("{name} subscribed to {what} alerts by e-mail again"), String::new()),
+        Did::Asked => (
+            format!("Somebody asked to unsubscribe {name} from {what} alerts by e-mail"),
+            format!(
+                "{name} ({}) is an address that several people read, so nothing was changed. Remove the recipient, change its roles, or \
+                 leave it as it is.",
+                recipient.id
+            ),
+        ),
+    };
+    let event = Event {
+        event_type: UNSUBSCRIBED.to_owned(),
+        dedup_key: format!("{}:{topic}", recipient.id),
+        severity: Severity::Warning,
+        title,
+        message,
+        status: (did == Did::Resubscribed).then_some(Status::Resolved),
+        tenant_ids: vec![tenant.clone()],
+        labels: [
+            ("category".to_owned(), category.as_str().to_owned()),
+            ("recipient".to_owned(), recipient.id.to_string()),
+        ]
+        .into(),
+        public: Some(false),
+        ..Event::blank(Format::Native, "tocsin")
+    };
+    IncidentReceived {
+        v: VERSION,
+        event_id: EventId::new(&ids::suffix()),
+        correlation_id: ids::suffix(),
+        accepted_at: now,
+        integration_id: IntegrationId::new("tocsin"),
+        scope: Some(Scope::Tenant(tenant.clone())),
+        trouble: None,
+        body: Body::Event(Box::new(event.capped())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contracts::http::{Private, RecipientBody};
+    use domain::ids::RecipientId;
+
+    #[test]
+    fn a_notice_has_a_rule_names_nobodys_address_and_is_ended_by_the_way_back() {
+        let body = RecipientBody {
+            name: "Ops".into(),
+            email: Some(Private::new("ops@example.com")),
+            roles: vec!["org_admin".into()],
+            ..RecipientBody::default()
+        };
+        let recipient = crate::check::recipient::recipient(None, &RecipientId::new("a"), &body, false).unwrap();
+        let policy = domain::policy::Policy::embedded().unwrap();
+        let tenant = TenantId::parse("acme").unwrap();
+        let mut keys = Vec::new();
+        for (topic, did) in
+            [("infrastructure", Did::Unsubscribed), ("infrastructure", Did::Resubscribed), ("warnings", Did::Asked)]
+        {
+            let received = notice(&tenant, &recipient, topic, did, Timestamp::UNIX_EPOCH);
+            let Body::Event(event) = &received.body else { panic!("{received:?}") };
+            assert!(matches!(policy.classify(event), domain::classification::Verdict::Included(_)), "{topic}");
+            assert!(!serde_json::to_string(&received).unwrap().contains("ops@example.com"));
+            assert_eq!(event.status == Some(Status::Resolved), did == Did::Resubscribed);
+            keys.push(received.group());
+        }
+        assert!(keys[0] == keys[1] && keys[0] != keys[2]);
+    }
+}
