@@ -38,5 +38,7 @@ mod security;
 mod serial;
 #[path = "e2e/test_alert.rs"]
 mod test_alert;
+#[path = "e2e/troubleshooting.rs"]
+mod troubleshooting;
 #[path = "e2e/webhooks.rs"]
 mod webhooks;

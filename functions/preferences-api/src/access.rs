@@ -10,8 +10,8 @@ use contracts::problem::FieldError;
 
 use domain::vocabulary::Channel;
 use runtime::http::Problem;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::StoreError;
 use store::incidents::SeenCursor;
@@ -21,6 +21,9 @@ use store::tenants::Saved;
 pub(crate) const READ: &[&str] = &[ALERTS_READ, ALERTS_MANAGE, SUPPORT_READ, PLATFORM_ADMIN];
 /// Scopes that change it.
 pub(crate) const MANAGE: &[&str] = &[ALERTS_MANAGE, PLATFORM_ADMIN];
+/// How many things a list has on a page unless the query says otherwise, and at most.
+const PAGE: usize = 100;
+const PAGE_MAX: usize = 500;
 /// The largest body of this API, in bytes; a tenant's settings are far below.
 pub(crate) const BODY_MAX: usize = 64 * 1024;
 
@@ -120,6 +123,26 @@ pub(crate) fn limit(text: Option<&str>, usual: usize, most: usize, errors: &mut 
         errors.push(FieldError::new("query:limit", format!("must be from 1 to {most}")));
         usual
     })
+}
+
+/// The query of a list that is read in the order of ids: `limit`, and as `cursor` the id that the page before ended with.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Paged {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+impl Paged {
+    /// Limit and cursor, checked. `is_id` says whether a text is an id of the list's things.
+    pub(crate) fn read(&self, is_id: fn(&str) -> bool) -> Result<(usize, Option<&str>), Problem> {
+        let mut errors = Vec::new();
+        let limit = limit(self.limit.as_deref(), PAGE, PAGE_MAX, &mut errors);
+        let cursor = self.cursor.as_deref().filter(|text| !text.is_empty());
+        if cursor.is_some_and(|text| !is_id(text)) {
+            errors.push(FieldError::new("query:cursor", "is not the `next` of an earlier answer"));
+        }
+        if errors.is_empty() { Ok((limit, cursor)) } else { Err(Problem::fields(errors)) }
+    }
 }
 
 /// The `cursor` of a query over what a tenant saw.

@@ -183,7 +183,8 @@ fn try_create(name: &str, place: &Path, what: build::For) -> Result<Stack, Fault
         format!("OperatorEmail={OPERATOR}"),
         format!("EmailFrom={SENDER}"),
         format!("EmulatorUrl={emulator_url}"),
-        format!("OutboundExceptions=127.0.0.1:{receivers}"),
+        // The second one speaks no TLS: what a tenant with a broken certificate sees can be tried there.
+        format!("OutboundExceptions=127.0.0.1:{receivers},127.0.0.1:{control}"),
         format!("OutboundExtraRoot={}", base64(root_certificate.replace("\\n", "\n").as_bytes())),
         "EmailSendRate=none".to_owned(),
         "SmsSendRate=none".to_owned(),

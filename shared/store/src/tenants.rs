@@ -111,6 +111,52 @@ impl Table {
         items.into_iter().map(|found| Ok(read::<Stored<Recipient>>(found, "a recipient")?.value)).collect()
     }
 
+    /// A page of a tenant's recipients, by id, after `after`; with whether more follow.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn recipients_page(
+        &self,
+        tenant: &TenantId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Recipient>, bool), StoreError> {
+        let (items, more) = self.page(tenant, keys::recipient, after, limit).await?;
+        let read = |found| Ok(read::<Stored<Recipient>>(found, "a recipient")?.value);
+        Ok((items.into_iter().map(read).collect::<Result<_, StoreError>>()?, more))
+    }
+
+    /// A page of a tenant's integrations, as [`Table::recipients_page`].
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn integrations_page(
+        &self,
+        tenant: &TenantId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Integration>, bool), StoreError> {
+        let (items, more) = self.page(tenant, keys::integration, after, limit).await?;
+        let read = |found| Ok(read::<Stored<Integration>>(found, "an integration")?.value);
+        Ok((items.into_iter().map(read).collect::<Result<_, StoreError>>()?, more))
+    }
+
+    async fn page(
+        &self,
+        tenant: &TenantId,
+        key: fn(&str) -> String,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<crate::Item>, bool), StoreError> {
+        // Ids have one length, so what begins right behind the last one's key is the next one.
+        let from = after.map_or_else(|| key(""), |after| format!("{}\u{1}", key(after)));
+        let to = key("\u{10ffff}");
+        let mut items = self.query(&keys::tenant(tenant), &from, &to, limit.saturating_add(1)).await?;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Ok((items, more))
+    }
+
     /// One recipient.
     ///
     /// # Errors

@@ -106,3 +106,30 @@ fn the_delivery_log_has_pages_and_no_other_tenants_lines() {
     assert_eq!(catalogue["senders"]["email_from"], "alerts@tocsin.test");
     assert_eq!(catalogue["matrix"]["org_admin"]["configurable"]["email"], "opt_in");
 }
+
+#[test]
+fn people_and_endpoints_are_listed_in_pages() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("business");
+    for _ in 0..5 {
+        drop(tenant.person("org_admin", &[]));
+        drop(tenant.endpoint("webhook", "org_admin"));
+    }
+    for list in ["recipients", "integrations"] {
+        let (mut ids, mut cursor) = (Vec::new(), String::new());
+        for page in 0.. {
+            let answer = tenant.get(&format!("/{list}?limit=2{cursor}"));
+            let of_page = answer[list].as_array().unwrap();
+            assert!(of_page.len() <= 2 && page < 3, "{answer:#}");
+            ids.extend(of_page.iter().map(|entry| entry["id"].as_str().unwrap().to_owned()));
+            match answer["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        let once: std::collections::BTreeSet<&String> = ids.iter().collect();
+        assert_eq!((ids.len(), once.len()), (5, 5), "{ids:?}");
+    }
+    let wrong = stack.call("GET", &tenant.path("/recipients?limit=0&cursor=x"), &tenant.token, None).json();
+    assert_eq!(wrong["errors"].as_array().unwrap().len(), 2, "{wrong}");
+}

@@ -3,9 +3,9 @@
 use super::recipients::within_plan;
 use super::{lint, save, settings_of};
 use crate::App;
-use crate::access::{self, Limited, MANAGE, READ, answer, based_on, created, tagged};
+use crate::access::{self, Limited, MANAGE, Paged, READ, answer, based_on, created, tagged};
 use crate::check::integration as check;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use contracts::http::{IntegrationBody, Private, RotateSecretBody};
@@ -30,13 +30,16 @@ pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
     Path(path): Path<String>,
+    Query(paged): Query<Paged>,
 ) -> Result<Response, Problem> {
     let tenant = caller.speaking_for(&path, READ)?;
+    let (limit, after) = paged.read(|text| IntegrationId::parse(text).is_some())?;
     settings_of(&app, &tenant).await?;
     let now = clock::now();
-    let integrations = app.table.integrations(&tenant).await.map_err(access::table)?;
+    let (integrations, more) = app.table.integrations_page(&tenant, after, limit).await.map_err(access::table)?;
+    let next = integrations.last().filter(|_| more).map(|last| last.id.to_string());
     let integrations: Vec<IntegrationBody> = integrations.iter().map(|known| check::body_of(known, now)).collect();
-    Ok(answer(StatusCode::OK, &json!({"integrations": integrations})))
+    Ok(answer(StatusCode::OK, &json!({"integrations": integrations, "next": next})))
 }
 
 /// `POST /v1/tenants/{tenant}/integrations`

@@ -2,9 +2,9 @@
 
 use super::{confirmation, lint, save, settings_of};
 use crate::App;
-use crate::access::{self, Limited, MANAGE, READ, answer, based_on, created, tagged};
+use crate::access::{self, Limited, MANAGE, Paged, READ, answer, based_on, created, tagged};
 use crate::check::recipient as check;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use contracts::http::RecipientBody;
@@ -22,12 +22,15 @@ pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
     Path(path): Path<String>,
+    Query(paged): Query<Paged>,
 ) -> Result<Response, Problem> {
     let tenant = caller.speaking_for(&path, READ)?;
+    let (limit, after) = paged.read(|text| RecipientId::parse(text).is_some())?;
     settings_of(&app, &tenant).await?;
-    let recipients = app.table.recipients(&tenant).await.map_err(access::table)?;
+    let (recipients, more) = app.table.recipients_page(&tenant, after, limit).await.map_err(access::table)?;
+    let next = recipients.last().filter(|_| more).map(|last| last.id.to_string());
     let recipients: Vec<RecipientBody> = recipients.iter().map(check::body_of).collect();
-    Ok(answer(StatusCode::OK, &json!({"recipients": recipients})))
+    Ok(answer(StatusCode::OK, &json!({"recipients": recipients, "next": next})))
 }
 
 /// `POST /v1/tenants/{tenant}/recipients`
