@@ -50,6 +50,7 @@ fn dependencies_point_one_way() {
         ("aws", &[]),
         ("outbound", &[]),
         ("vault", &["aws", "store"]),
+        ("webhook-verify", &[]),
         ("ledger", &["contracts", "domain", "store"]),
         ("runtime", &["aws", "contracts", "domain", "store"]),
         ("delivery", &["aws", "contracts", "domain", "outbound", "runtime", "store", "vault"]),

@@ -1,0 +1,251 @@
+//! Says whether a webhook of Tocsin's is genuine, or exactly why a receiver's check refuses it. Pure: told the time.
+//!
+//! Webhooks are signed by Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`, base64, as `v1,…` (standardwebhooks.com). What
+//! goes wrong with them is nearly always the same: the body was parsed and written again before it was checked.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use standardwebhooks::Webhook;
+use std::fmt;
+
+/// How far, in seconds, a webhook's time may be from the receiver's.
+pub const TOLERANCE: i64 = 300;
+/// The header that names the message.
+pub const ID: &str = "webhook-id";
+/// The header with the Unix second of the attempt.
+pub const TIMESTAMP: &str = "webhook-timestamp";
+/// The header with one signature for each secret.
+pub const SIGNATURE: &str = "webhook-signature";
+
+/// A delivery as a receiver got it.
+#[derive(Clone, Debug, Default)]
+pub struct Received {
+    /// Names in any case, and values.
+    pub headers: Vec<(String, String)>,
+    /// The body, byte for byte.
+    pub body: Vec<u8>,
+}
+
+/// The secrets that may have signed it.
+#[derive(Clone)]
+pub struct Secrets {
+    /// The secret that the receiver has.
+    pub now: String,
+    /// Another one that it once had, or will have.
+    pub other: Option<String>,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secrets(redacted)")
+    }
+}
+
+/// What is so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Genuine.
+    Valid,
+    /// A header is missing.
+    MissingHeader(&'static str),
+    /// A header is there and cannot be read.
+    MalformedHeader(&'static str),
+    /// No signature has a version that we know.
+    UnknownVersion,
+    /// The secret is none.
+    NotASecret,
+    /// The secret fits once it is written as a secret is.
+    SecretWrittenWrong(&'static str),
+    /// The other secret signed it.
+    OtherSecret,
+    /// Genuine, but of another time: so many seconds after it was sent, or before.
+    Skew(i64),
+    /// The body fits without this.
+    BodyChanged(&'static str),
+    /// The body is the same JSON in another spelling.
+    Reserialised,
+    /// Nothing fits.
+    WrongSecretOrBody,
+}
+
+impl Verdict {
+    /// Whether a receiver should take it.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        *self == Self::Valid
+    }
+
+    /// What is so and what to do, as two sentences or more.
+    #[must_use]
+    pub fn sentences(&self) -> (String, &'static str) {
+        let raw = "Check the raw bytes of the request, before any framework parses, decodes or trims them.";
+        match self {
+            Self::Valid => ("The signature is valid.".to_owned(), "Nothing is to be done."),
+            Self::MissingHeader(name) => (
+                format!("The header {name} is missing."),
+                "Look at what a proxy or framework in front of the receiver drops; all three webhook- headers are needed.",
+            ),
+            Self::MalformedHeader(name) => (
+                format!("The header {name} cannot be read."),
+                "Pass the header on as it came; the time is a Unix second, a signature is `v1,` and base64.",
+            ),
+            Self::UnknownVersion => (
+                "No signature of the header has the version v1.".to_owned(),
+                "Pass the header on as it came; it may hold several signatures with a space between them.",
+            ),
+            Self::NotASecret => (
+                "The secret is not a signing secret.".to_owned(),
+                "It is whsec_ and the base64 of 24 to 64 bytes, as the integration showed it once; rotate it to get a new one.",
+            ),
+            Self::SecretWrittenWrong(how) => (
+                format!("The signature is valid for this secret, but the secret is written with {how}."),
+                "Store it exactly as it was shown.",
+            ),
+            Self::OtherSecret => (
+                "The other secret signed this, and not the first one.".to_owned(),
+                "The receiver has a secret from before or after a rotation: give it the newest one. For 24 hours both sign.",
+            ),
+            Self::Skew(seconds) => (
+                format!(
+                    "The signature is valid, but it was made {} seconds {} the time given: more than {TOLERANCE}.",
+                    seconds.unsigned_abs(),
+                    if *seconds > 0 { "before" } else { "after" }
+                ),
+                "Set the receiver's clock by NTP. For an old delivery give its own time with --at.",
+            ),
+            Self::BodyChanged(what) => (format!("The signature is valid for the body without {what}."), raw),
+            Self::Reserialised => {
+                ("The body was parsed and written again: it is the same JSON in another spelling.".to_owned(), raw)
+            }
+            Self::WrongSecretOrBody => (
+                "The signature fits neither this secret with this body nor any usual mistake.".to_owned(),
+                "Compare the secret with the integration's (another integration's is the usual one), then the body byte for byte.",
+            ),
+        }
+    }
+}
+
+/// Judges a delivery.
+#[must_use]
+pub fn judge(received: &Received, secrets: &Secrets, now: Timestamp) -> Verdict {
+    let header = |name: &'static str| {
+        let found = received.headers.iter().find(|(known, _)| known.trim().eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim()).filter(|value| !value.is_empty()).ok_or(Verdict::MissingHeader(name))
+    };
+    let parts = (|| Ok((header(ID)?, header(TIMESTAMP)?, header(SIGNATURE)?)))();
+    let (id, at, given) = match parts {
+        Ok(parts) => parts,
+        Err(verdict) => return verdict,
+    };
+    let Ok(at) = at.parse::<i64>() else { return Verdict::MalformedHeader(TIMESTAMP) };
+    let signatures: Vec<&str> = given.split_whitespace().filter(|entry| entry.starts_with("v1,")).collect();
+    if signatures.is_empty() {
+        return if given.contains(',') { Verdict::UnknownVersion } else { Verdict::MalformedHeader(SIGNATURE) };
+    }
+    let fits = |secret: &str, body: &[u8]| {
+        let made = Webhook::new(secret).ok().and_then(|key| key.sign(id, at, body).ok());
+        made.is_some_and(|made| signatures.contains(&made.as_str()))
+    };
+    let body = received.body.as_slice();
+    let is_secret = secrets.now.starts_with("whsec_") && Webhook::new(&secrets.now).is_ok();
+    if is_secret && fits(&secrets.now, body) {
+        let age = now.as_second().saturating_sub(at);
+        return if age.abs() > TOLERANCE { Verdict::Skew(age) } else { Verdict::Valid };
+    }
+    let bare = secrets.now.trim().trim_matches(['"', '\'']);
+    let prefixed = format!("whsec_{}", bare.trim_start_matches("whsec_"));
+    if prefixed != secrets.now && fits(&prefixed, body) {
+        let how = if bare == secrets.now { "its whsec_ missing or doubled" } else { "white space or quotes around it" };
+        return Verdict::SecretWrittenWrong(how);
+    }
+    if !is_secret {
+        return Verdict::NotASecret;
+    }
+    if secrets.other.as_deref().is_some_and(|other| fits(other.trim(), body)) {
+        return Verdict::OtherSecret;
+    }
+    for (what, changed) in usual_changes(body) {
+        if fits(&secrets.now, &changed) {
+            return Verdict::BodyChanged(what);
+        }
+    }
+    let text = String::from_utf8_lossy(body);
+    let respelled = [compact(&text), unescaped(&compact(&text))];
+    if respelled.iter().any(|spelling| fits(&secrets.now, spelling.as_bytes())) || looks_respelled(&text) {
+        return Verdict::Reserialised;
+    }
+    Verdict::WrongSecretOrBody
+}
+
+/// The body without what is usually added on the way.
+fn usual_changes(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut changes = Vec::new();
+    for (what, ending) in [("its trailing line break", &b"\r\n"[..]), ("its trailing line break", b"\n")] {
+        changes.extend(body.strip_suffix(ending).map(|rest| (what, rest.to_vec())));
+    }
+    changes.extend(body.strip_prefix(b"\xef\xbb\xbf").map(|rest| ("its byte order mark", rest.to_vec())));
+    let text = String::from_utf8_lossy(body);
+    if text.contains("\r\n") {
+        changes.push(("the carriage returns before its line breaks", text.replace("\r\n", "\n").into_bytes()));
+    }
+    if text.trim().len() != text.len() {
+        changes.push(("the white space around it", text.trim().as_bytes().to_vec()));
+    }
+    changes
+}
+
+/// JSON without the white space between its tokens, in the order in which it stands.
+fn compact(text: &str) -> String {
+    let (mut out, mut in_string, mut escaped) = (String::with_capacity(text.len()), false, false);
+    for character in text.chars() {
+        if in_string {
+            out.push(character);
+            (in_string, escaped) = (escaped || character != '"', !escaped && character == '\\');
+        } else if !character.is_ascii_whitespace() {
+            out.push(character);
+            in_string = character == '"';
+        }
+    }
+    out
+}
+
+/// JSON whose `\uXXXX` escapes are characters again, where the wire has characters: Python escapes them by default.
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut units: Vec<u16> = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("\\u") {
+        let (before, tail) = rest.split_at(at);
+        // Between two halves of a pair stands nothing.
+        if !before.is_empty() {
+            flush(&mut units, &mut out);
+        }
+        out.push_str(before);
+        match tail.get(2..6).and_then(|digits| u16::from_str_radix(digits, 16).ok()) {
+            Some(unit) if unit >= 0x80 => units.push(unit),
+            _ => {
+                flush(&mut units, &mut out);
+                out.push_str(tail.get(..2).unwrap_or_default());
+                rest = tail.get(2..).unwrap_or_default();
+                continue;
+            }
+        }
+        rest = tail.get(6..).unwrap_or_default();
+    }
+    flush(&mut units, &mut out);
+    out.push_str(rest);
+    out
+}
+
+fn flush(units: &mut Vec<u16>, out: &mut String) {
+    out.push_str(&String::from_utf16_lossy(units));
+    units.clear();
+}
+
+/// Tocsin writes `type`, `timestamp`, `data` in this order and nothing between the tokens. What is the same three in another
+/// order was written by somebody else.
+fn looks_respelled(text: &str) -> bool {
+    let Ok(Value::Object(body)) = serde_json::from_str::<Value>(text) else { return false };
+    let ours = ["type", "timestamp", "data"].iter().all(|name| body.contains_key(*name));
+    ours && !text.starts_with("{\"type\":")
+}
