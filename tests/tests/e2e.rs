@@ -16,6 +16,8 @@ mod alertmanager;
 mod categories;
 #[path = "e2e/confirmations.rs"]
 mod confirmations;
+#[path = "e2e/console.rs"]
+mod console;
 #[path = "e2e/decisions.rs"]
 mod decisions;
 #[path = "e2e/drop_in.rs"]

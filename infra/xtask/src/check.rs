@@ -15,7 +15,13 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
     let begun = Instant::now();
     say("Tocsin: all tests from nothing, on a stack of their own with IAM enforced (about 20 minutes the first time).");
     python::prerequisites()?;
-    python::debian("prometheus-alertmanager", "prometheus-alertmanager")?;
+    for (program, package) in [
+        ("prometheus-alertmanager", "prometheus-alertmanager"),
+        ("chromium", "chromium"),
+        ("chromedriver", "chromium-driver"),
+    ] {
+        python::debian(program, package)?;
+    }
     python::environment("clients")?;
     let nextest = tool("cargo-nextest")?;
     // The stack ends with this value, so also when this process is told to end.

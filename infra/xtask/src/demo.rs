@@ -148,6 +148,11 @@ pub(crate) fn explain(name: &str, outputs: &Value) -> Result<(), Fault> {
     say(&format!("  API          {}", get("/api_url")));
     say(&format!("  status page  {}/status", get("/api_url")));
     say(&format!(
+        "  console      {}/console   (tenant acme, token {})",
+        get("/api_url"),
+        get("/tokens/tenant_admin/acme")
+    ));
+    say(&format!(
         "  emulator     {}   (mail: /_ministack/ses/messages, SMS: /_ministack/sns/sms-messages)",
         get("/emulator_url")
     ));

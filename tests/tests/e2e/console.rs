@@ -1,0 +1,355 @@
+//! The console in a real browser: everything that an admin does there, by mouse and keyboard, on the deployed stack. What it
+//! looked like is kept under `target/screens`.
+
+use fantoccini::wd::Capabilities;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tests::{Stack, stack, unique, wait};
+
+/// Finds what people with assistive technology would stumble over (Deque's axe-core).
+const AXE: &str = "axe-core@4.10.2";
+/// What an element must be found within.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// chromedriver, ended with this value.
+struct Driver(Child);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn driver() -> (Driver, u16) {
+    // A port that was free a moment ago; whoever takes it in between makes the next try.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new("chromedriver");
+    command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().expect("chromedriver is on the path; apt-get install -y chromium chromium-driver");
+    wait("chromedriver", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    (Driver(child), port)
+}
+
+/// A browser with an empty profile.
+struct Browser {
+    client: Client,
+    stack: Stack,
+    axe: String,
+}
+
+impl Browser {
+    async fn open(stack: &Stack, port: u16, dark: bool) -> Self {
+        let mut arguments = vec![
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-quic",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1280,1100",
+        ];
+        if dark {
+            arguments.push("--force-dark-mode");
+            arguments.push("--blink-settings=preferredColorScheme=0");
+        }
+        let mut capabilities = Capabilities::new();
+        capabilities.insert("goog:chromeOptions".to_owned(), json!({"args": arguments}));
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        let client = builder.capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await.unwrap();
+        Self { client, stack: stack.clone(), axe: axe(stack) }
+    }
+
+    /// Runs in the page; `return` gives back.
+    async fn script(&self, script: &str, arguments: Vec<Value>) -> Value {
+        self.client.execute(script, arguments).await.unwrap()
+    }
+
+    async fn find(&self, css: &str) -> fantoccini::elements::Element {
+        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        found.unwrap_or_else(|error| panic!("{css}: {error}"))
+    }
+
+    async fn xpath(&self, path: &str) -> fantoccini::elements::Element {
+        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::XPath(path)).await;
+        found.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Clicks the button with these words, in the dialog if one is open.
+    async fn press(&self, words: &str) {
+        let open = !self.client.find_all(Locator::Css("dialog[open]")).await.unwrap().is_empty();
+        let root = if open { "//dialog" } else { "//body" };
+        let button = self.xpath(&format!("{root}//button[normalize-space()='{words}']")).await;
+        self.script("arguments[0].scrollIntoView({block: 'center'})", vec![serde_json::to_value(&button).unwrap()])
+            .await;
+        button.click().await.unwrap_or_else(|error| panic!("{words}: {error}"));
+    }
+
+    /// Types into the field with this label.
+    async fn fill(&self, label: &str, text: &str) {
+        let open = !self.client.find_all(Locator::Css("dialog[open]")).await.unwrap().is_empty();
+        let root = if open { "//dialog" } else { "//main" };
+        let field = self.xpath(&format!("{root}//*[@id=//label[normalize-space()='{label}']/@for]")).await;
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    /// Ticks or unticks the box with this label, or this accessible name.
+    async fn tick(&self, label: &str, on: bool) {
+        let path = format!(
+            "//input[@type='checkbox'][@id=//label[normalize-space()='{label}']/@for or @aria-label='{label}']"
+        );
+        let found = self.client.find_all(Locator::XPath(&path)).await.unwrap();
+        let open = !self.client.find_all(Locator::Css("dialog[open]")).await.unwrap().is_empty();
+        let boxed = if open { found.last() } else { found.first() };
+        let boxed = boxed.unwrap_or_else(|| panic!("there is no box {label}")).clone();
+        self.script("arguments[0].scrollIntoView({block: 'center'})", vec![serde_json::to_value(&boxed).unwrap()])
+            .await;
+        if boxed.is_selected().await.unwrap() != on {
+            boxed.click().await.unwrap();
+        }
+    }
+
+    async fn status(&self, part: &str) {
+        let path = format!("//*[@id='status'][contains(., \"{part}\")]");
+        let found = self.client.wait().at_most(Duration::from_secs(100)).for_element(Locator::XPath(&path)).await;
+        if found.is_err() {
+            let now = self.find("#status").await.text().await.unwrap();
+            panic!("the status is not {part:?} but {now:?}");
+        }
+    }
+
+    async fn text(&self) -> String {
+        self.find("main").await.text().await.unwrap()
+    }
+
+    /// Keeps what it looks like, and asks axe about it.
+    async fn look(&self, name: &str) {
+        let picture = self.client.screenshot().await.unwrap();
+        let folder = self.stack.target().join("screens");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
+        // Through the driver, not the page: the page's policy lets nothing in.
+        self.script(&self.axe, vec![]).await;
+        let run = "const done = arguments[arguments.length - 1]; axe.run(document, {resultTypes: ['violations']}).then((r) => \
+                   done(r.violations.filter((v) => ['serious', 'critical'].includes(v.impact)).map((v) => [v.id, \
+                   v.nodes.map((n) => n.html + ' :: ' + n.failureSummary)])), (e) => done(String(e)))";
+        let found = self.client.execute_async(run, vec![]).await.unwrap();
+        assert_eq!(found, json!([]), "{name}: {found:#}");
+        let wide = self
+            .script("return document.documentElement.scrollWidth - document.documentElement.clientWidth", vec![])
+            .await;
+        assert!(wide.as_i64().unwrap() <= 1, "{name} is wider than its window by {wide}");
+    }
+
+    async fn section(&self, name: &str) {
+        self.press(name).await;
+        self.xpath(&format!("//nav//button[@aria-current and normalize-space()='{name}']")).await;
+        self.client.wait().at_most(PATIENCE).for_element(Locator::Css("#view > *:not(.quiet)")).await.unwrap();
+    }
+}
+
+/// axe-core's script, from npm once.
+fn axe(stack: &Stack) -> String {
+    let folder = stack.target().join("tools/axe");
+    let script = folder.join("node_modules/axe-core/axe.min.js");
+    if !script.exists() {
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--prefix"])
+            .arg(&folder)
+            .arg(AXE);
+        let done = npm.status().expect("npm is on the path; apt-get install -y npm");
+        assert!(done.success(), "npm could not install {AXE}");
+    }
+    std::fs::read_to_string(script).unwrap()
+}
+
+fn console(stack: &Stack) -> String {
+    format!("{}/console", stack.text("/api_url"))
+}
+
+async fn sign_in(browser: &Browser, tenant: &str, token: &str) {
+    browser.client.goto(&console(&browser.stack)).await.unwrap();
+    browser.fill("Tenant", tenant).await;
+    browser.fill("Token", token).await;
+    browser.press("Sign in").await;
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
+    let stack = stack!();
+    // As a platform admin makes it: everything off, nothing confirmed.
+    let id = unique();
+    let made = stack.call(
+        "PUT",
+        &format!("/v1/tenants/{id}"),
+        &stack.admin(),
+        Some(&json!({"name": "Acme Voice", "plan": "enterprise", "zone": "UTC"})),
+    );
+    assert_eq!(made.status, 201, "{}", made.body);
+    let token = stack
+        .token(json!({"name": "console", "tenants": [id], "scopes": ["alerts:read", "alerts:manage", "alerts:test"]}));
+    let token = token["token"].as_str().unwrap().to_owned();
+    let (_driver, port) = driver();
+    runtime().block_on(async {
+        let browser = Browser::open(&stack, port, false).await;
+        sign_in(&browser, &id, "not-a-token-not-a-token-not-a-to").await;
+        browser.status("not valid").await;
+        browser.look("console-sign-in").await;
+        sign_in(&browser, &id, &token).await;
+        browser.find("#app:not([hidden]) #view form").await;
+        let kept = browser.script("return [location.href, JSON.stringify({...window.name && {n: window.name}})]", vec![]).await;
+        assert!(!kept.to_string().contains(&token), "no token in the address");
+
+        // Turn alerts on: toggle, tick, confirm that it is lawful, save.
+        assert!(browser.text().await.contains("No category is switched on"), "the lint says so");
+        browser.tick("Infrastructure", true).await;
+        browser.tick("Infrastructure by SMS", false).await;
+        browser.tick("I confirm that alerting these recipients by e-mail complies with the notification rules that apply to them.", true).await;
+        browser.press("Save").await;
+        browser.status("Saved.").await;
+        assert!(browser.text().await.contains("Infrastructure is on, but nobody can receive it."), "{}", browser.text().await);
+        browser.look("console-settings").await;
+
+        // A field that does not fit is said at the field.
+        browser.fill("Time zone", "Mars/Olympus").await;
+        browser.press("Save").await;
+        browser.xpath("//*[@data-pointer='/zone'][@aria-invalid='true']/following-sibling::*[contains(@class,'error')]").await;
+        browser.look("console-settings-error").await;
+        browser.fill("Time zone", "Asia/Kolkata").await;
+        browser.press("Save").await;
+        browser.status("Saved.").await;
+
+        // A recipient, confirmed by its own link.
+        browser.section("Recipients").await;
+        browser.press("Add recipient").await;
+        browser.fill("Name", "Ops").await;
+        let email = format!("{}@{id}.test", unique());
+        stack.secret(&email);
+        browser.fill("E-mail", &email).await;
+        browser.tick("Org Admin", true).await;
+        browser.look("console-recipient").await;
+        browser.press("Save").await;
+        browser.status("Email: sent").await;
+        browser.look("console-recipients").await;
+        let link = wait("the link", Duration::from_secs(60), || {
+            let mail = stack.mails("Confirm alerts").into_iter().find(|mail| mail.to == email)?;
+            let from = mail.text.find("http")?;
+            Some(mail.text[from..].split(['\n', '\r', ' ', '"']).next()?.to_owned())
+        });
+        stack.secret(link.split("t=").nth(1).unwrap());
+        assert_eq!(stack.raw("POST", &link, "", &[], Some(b"")).status, 200);
+
+        // A webhook, whose secret is shown once.
+        browser.section("Integrations").await;
+        browser.press("Add integration").await;
+        let path = format!("/hook/{id}/{}", unique());
+        stack.secret(&path);
+        browser.fill("Name", "Our endpoint").await;
+        browser.fill("URL", &format!("{}{path}", stack.text("/receivers_url"))).await;
+        browser.tick("Org Admin", true).await;
+        browser.press("Save").await;
+        let secret = browser.find("#secret").await.text().await.unwrap();
+        assert!(secret.starts_with("whsec_"), "the secret is shown once");
+        stack.secret(&secret);
+        browser.look("console-secret").await;
+        browser.press("Done").await;
+        browser.xpath("//td[contains(., 'Our endpoint')]").await;
+        assert!(!browser.text().await.contains(&secret));
+        browser.look("console-integrations").await;
+
+        // Test, break the receiver, see why, mend it, send again.
+        browser.section("Test alert").await;
+        browser.press("Send test alert").await;
+        browser.status("2 told, 1 not meant to be, 0 failed").await;
+        browser.look("console-test").await;
+        stack.behave(&path, json!({"status": 404, "body": "no such hook"}));
+        browser.press("Send test alert").await;
+        browser.status("1 failed").await;
+        let told = browser.text().await;
+        assert!(told.contains("There is nothing at that URL.") && told.contains("no such hook") && told.contains("HTTP 404"), "{told}");
+        browser.look("console-test-failed").await;
+        stack.behave(&path, json!({"status": 200}));
+        browser.press("Send again").await;
+        browser.status("2 told, 1 not meant to be, 0 failed").await;
+        browser.look("console-test-mended").await;
+
+        browser.section("Delivery log").await;
+        browser.look("console-deliveries").await;
+        browser.section("Incidents").await;
+        browser.look("console-incidents").await;
+        browser.press("Who was told, and why not the others").await;
+        browser.xpath("//table[contains(., 'This channel is not ticked for the category.')]").await;
+        browser.look("console-explain").await;
+        browser.client.clone().close().await.unwrap();
+    });
+}
+
+#[test]
+fn two_admins_who_save_at_once_lose_nothing() {
+    let stack = stack!();
+    let tenant = stack.tenant("business");
+    let (_driver, port) = driver();
+    runtime().block_on(async {
+        let browser = Browser::open(&stack, port, true).await;
+        sign_in(&browser, &tenant.id, &tenant.token).await;
+        browser.find("#app:not([hidden]) #view form").await;
+        browser.tick("Billing by Email", false).await;
+        tenant.set(json!({"zone": "Europe/Berlin", "categories": {"configurable": {"enabled": false}}}));
+        browser.press("Save").await;
+        browser.status("Nothing of yours is lost").await;
+        let shown = browser.text().await;
+        assert!(shown.contains("Europe/Berlin") && shown.contains("They changed"), "{shown}");
+        browser.look("console-conflict-dark").await;
+        browser.press("Put mine on top").await;
+        browser.status("theirs, and yours on top").await;
+        let now = tenant.get("/settings");
+        assert_eq!(now["categories"]["billing"]["channels"], json!(["chat"]));
+        assert_eq!(
+            (&now["zone"], &now["categories"]["configurable"]["enabled"]),
+            (&json!("Europe/Berlin"), &json!(false))
+        );
+        browser.look("console-settings-dark").await;
+
+        // On a phone, and with nothing but the keyboard.
+        browser.client.set_window_size(360, 740).await.unwrap();
+        for section in
+            ["Categories and channels", "Recipients", "Integrations", "Test alert", "Delivery log", "Incidents"]
+        {
+            browser.section(section).await;
+            browser.look(&format!("console-phone-{}", section.to_lowercase().replace(' ', "-"))).await;
+        }
+        browser.section("Recipients").await;
+        let add = browser.xpath("//button[normalize-space()='Add recipient']").await;
+        add.send_keys("\u{e007}").await.unwrap();
+        browser.find("dialog[open]").await;
+        browser.client.active_element().await.unwrap().send_keys("\u{e00c}").await.unwrap();
+        let back = browser.client.active_element().await.unwrap().text().await.unwrap();
+        assert_eq!(back, "Add recipient", "the focus goes back to where it came from");
+        browser.client.clone().close().await.unwrap();
+    });
+}
+
+#[test]
+fn the_console_is_framed_by_nobody_and_runs_nothing_of_others() {
+    let stack = stack!();
+    for file in ["", "/app.js", "/style.css"] {
+        let answer = stack.call("GET", &format!("{}{file}", console(&stack)), "", None);
+        assert_eq!(answer.status, 200, "{file}");
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+    }
+    assert_eq!(stack.call("GET", &format!("{}/other", console(&stack)), "", None).status, 404);
+}
