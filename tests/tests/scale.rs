@@ -87,6 +87,7 @@ fn recipient(id: &str, address: &str) -> Recipient {
         sms_consent: false,
         zone: None,
         shared: false,
+        created_at: Timestamp::UNIX_EPOCH,
         version: 1,
     }
 }
@@ -108,6 +109,7 @@ fn integration(keyring: &Keyring, tenant: &TenantId, id: &str, url: &str) -> Int
         filters: Filters::default(),
         paused: false,
         disabled: None,
+        created_at: Timestamp::UNIX_EPOCH,
         version: 1,
         id,
     }

@@ -128,6 +128,7 @@ fn operator(email: Email) -> Recipient {
         sms_consent: false,
         zone: None,
         shared: false,
+        created_at: clock::now(),
         version: 1,
     }
 }

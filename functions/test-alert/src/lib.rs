@@ -247,7 +247,7 @@ impl TestAlert {
             None => None,
         };
         let entries = match ledger.filter(|ledger| !ledger.plans.is_empty()) {
-            Some(ledger) => ledger.entries(&people, clock::now()),
+            Some(ledger) => ledger.entries(&people),
             None => rows::pending(ledger::imagined(planned, Some(category), &people.names())),
         };
         let rows: Vec<_> = entries.iter().map(|entry| rows::row(entry, &people, &self.config.email_from)).collect();

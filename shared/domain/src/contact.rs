@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const PAUSE: SignedDuration = SignedDuration::from_secs(60);
 /// Most confirmations to one address or number in a day, from whichever tenant.
 pub const A_DAY: usize = 5;
+/// Most confirmations that one tenant sends in a day (UTC): its name stands in them, and their readers never asked for mail.
+pub const A_TENANTS_DAY: u32 = 500;
 /// How long a link or a code is good.
 pub const LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// Most wrong codes before a new one is needed.
@@ -20,6 +22,13 @@ pub fn next_at(sent: &[Timestamp], now: Timestamp) -> Option<Timestamp> {
     let pause = recent.last().and_then(|last| last.checked_add(PAUSE).ok()).filter(|at| *at > now);
     let day = recent.len().checked_sub(A_DAY).and_then(|place| recent.get(place)?.checked_add(LIFE).ok());
     pause.max(day)
+}
+
+/// The day that a tenant's confirmations are counted in, and when the next one begins.
+#[must_use]
+pub fn day(now: Timestamp) -> (i64, Timestamp) {
+    let day = now.as_second().div_euclid(86_400);
+    (day, Timestamp::from_second((day + 1) * 86_400).unwrap_or(now))
 }
 
 /// What is remembered once another is sent.
@@ -98,6 +107,12 @@ mod tests {
         assert_eq!(next_at(&five, at(500)), Some(at(86_400)));
         assert_eq!(next_at(&five, at(86_400)), None, "the first is a day old");
         assert_eq!(sent_now(&five, at(86_450)), [at(100), at(200), at(300), at(400), at(86_450)]);
+    }
+
+    #[test]
+    fn a_tenants_day_is_utcs() {
+        assert_eq!(day(at(86_399)), (0, at(86_400)));
+        assert_eq!(day(at(86_400)), (1, at(172_800)));
     }
 
     #[test]

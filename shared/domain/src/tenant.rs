@@ -283,6 +283,9 @@ pub struct Recipient {
     /// Several people read this address: no single one of them may unsubscribe it.
     #[serde(default)]
     pub shared: bool,
+    /// When it was added: what was planned before did not know it.
+    #[serde(default)]
+    pub created_at: Timestamp,
     /// Goes up by one with each write; the ETag.
     pub version: u64,
 }
@@ -340,6 +343,9 @@ pub struct Integration {
     /// The endpoint refused for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<Disabled>,
+    /// When it was added: what was planned before did not know it.
+    #[serde(default)]
+    pub created_at: Timestamp,
     /// Goes up by one with each write; the ETag.
     pub version: u64,
 }
@@ -361,6 +367,15 @@ impl Destination {
         match self {
             Self::Recipient(recipient) => recipient.id.as_str(),
             Self::Integration(integration) => integration.id.as_str(),
+        }
+    }
+
+    /// When it was added.
+    #[must_use]
+    pub fn created_at(&self) -> Timestamp {
+        match self {
+            Self::Recipient(recipient) => recipient.created_at,
+            Self::Integration(integration) => integration.created_at,
         }
     }
 

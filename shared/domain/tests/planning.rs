@@ -119,6 +119,7 @@ fn person(name: &str, role: Role) -> Recipient {
         sms_consent: false,
         zone: None,
         shared: false,
+        created_at: Timestamp::UNIX_EPOCH,
         version: 1,
     }
 }
@@ -138,6 +139,7 @@ fn endpoint(name: &str, kind: Channel, role: Role) -> Integration {
         filters: Filters::default(),
         paused: false,
         disabled: None,
+        created_at: Timestamp::UNIX_EPOCH,
         version: 1,
     }
 }

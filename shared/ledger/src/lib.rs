@@ -13,14 +13,11 @@ use domain::plan::{Decision, Outcome};
 use domain::reason::Reason;
 use domain::tenant::{Destination, Integration, Recipient};
 use domain::vocabulary::{Category, Channel};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use store::deliveries::{Attempt, Listed};
 use store::plans::StoredPlan;
 use store::{StoreError, Table};
-
-/// How long routing may take on its worst day. Nobody who was not planned by then will be.
-const ROUTED_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// Everything that is known of what one tenant was told of one incident.
 #[derive(Debug)]
@@ -52,15 +49,16 @@ impl Ledger {
     /// One entry for every update, recipient or integration, and channel of the tenant, told or not, in the order of the
     /// updates. Who was added after the planning has an entry that says so.
     #[must_use]
-    pub fn entries(&self, people: &People, now: Timestamp) -> Vec<ExplainEntry> {
+    pub fn entries(&self, people: &People) -> Vec<ExplainEntry> {
         let names = people.names();
         let (story, decisions) = self.story(&names);
         let mut entries: Vec<ExplainEntry> = decisions.iter().map(|decision| story.entry(decision)).collect();
         let wanted = |id: &str, channel| self.test_of.as_ref().is_none_or(|test| test.takes(id, channel));
-        // A tenant that had nobody has no plan; nor has one that came after the incident.
-        let soon = self.plans.is_empty() && now.duration_since(self.last_seen) < ROUTED_WITHIN;
-        let planned = (!soon).then(|| decisions.iter().map(|decision| decision.update).max().unwrap_or(self.updates));
-        entries.extend(story.added_later(&decisions, people, planned, self.updates, &wanted));
+        let newest = decisions.iter().map(|decision| decision.update).max().unwrap_or_default();
+        // Where routing is done, whoever it left out was not there. Where it is not, only who came after the last event was not:
+        // the others wait, however long it takes.
+        let later = |created_at| newest >= self.updates || created_at > self.last_seen;
+        entries.extend(story.unplanned(&decisions, people, self.updates, &wanted, &later));
         entries.sort_by_key(|entry| entry.update);
         entries
     }
@@ -218,28 +216,25 @@ impl Story<'_> {
         }
     }
 
-    /// Whoever is there now and was not when the last planned update was planned.
-    fn added_later(
+    /// Whoever is there now and in no plan. `later` says of a moment whether who came then was too late for the newest update.
+    fn unplanned(
         &self,
         decisions: &[&Decision],
         people: &People,
-        planned: Option<u32>,
-        updates: u32,
+        update: u32,
         wanted: &dyn Fn(&str, Channel) -> bool,
+        later: &dyn Fn(Timestamp) -> bool,
     ) -> Vec<ExplainEntry> {
         let there: BTreeSet<&str> = decisions.iter().map(|decision| decision.destination.as_str()).collect();
         let endpoints = people.integrations.iter().cloned().map(|one| Destination::Integration(Box::new(one)));
         let people = people.recipients.iter().cloned().map(|one| Destination::Recipient(Box::new(one)));
         let mut entries = Vec::new();
         for destination in people.chain(endpoints).filter(|destination| !there.contains(destination.id())) {
+            let later = later(destination.created_at());
             for channel in destination.channels().iter().filter(|channel| wanted(destination.id(), **channel)) {
-                let blank = self.blank(planned.unwrap_or(updates), destination.id(), *channel);
-                let reason = explained(Reason::AddedLater, self.category, destination.id());
-                entries.push(match planned {
-                    Some(_) => ExplainEntry { outcome: "skipped".to_owned(), reason: Some(reason), ..blank },
-                    // Nobody was planned yet: the next second tells.
-                    None => ExplainEntry { outcome: "pending".to_owned(), ..blank },
-                });
+                let reason = later.then(|| explained(Reason::AddedLater, self.category, destination.id()));
+                let outcome = if later { "skipped" } else { "pending" }.to_owned();
+                entries.push(ExplainEntry { outcome, reason, ..self.blank(update, destination.id(), *channel) });
             }
         }
         entries
@@ -351,6 +346,41 @@ mod tests {
             Listed { row: "int_1#000002".into(), ..listed(DeliveryState::Accepted, 2, vec![ended(2, "accepted")]) };
         let hook = entry(Some(&row), &hook);
         assert_eq!((hook.outcome.as_str(), hook.integration_id.as_deref()), ("delivered", Some("int_1")));
+    }
+
+    #[test]
+    fn who_is_in_no_plan_waits_unless_routing_is_done_or_it_came_later() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let recipient = |created_at: Timestamp| -> Recipient {
+            let recipient = serde_json::json!({"id": "rcp_2", "name": "Late", "roles": ["org_admin"], "version": 1,
+                "created_at": created_at});
+            serde_json::from_value(recipient).unwrap()
+        };
+        let told = |planned: Option<u32>, created_at| {
+            let plan = |update| StoredPlan {
+                tenant: TenantId::parse("acme").unwrap(),
+                chunk: 0,
+                update,
+                at: at(10),
+                settings_version: 1,
+                decisions: vec![decision(Channel::Email, update, DELIVER)],
+            };
+            let ledger = Ledger {
+                plans: planned.map(plan).into_iter().collect(),
+                deliveries: vec![],
+                category: None,
+                updates: 2,
+                last_seen: at(100),
+                test_of: None,
+            };
+            let people = People { recipients: vec![recipient(created_at)], integrations: vec![] };
+            let entries = ledger.entries(&people);
+            entries.into_iter().find(|entry| entry.recipient_id.as_deref() == Some("rcp_2")).unwrap().outcome
+        };
+        assert_eq!(told(None, at(50)), "pending", "an outage of routing is no reason");
+        assert_eq!(told(Some(1), at(50)), "pending", "the second update is on its way");
+        assert_eq!(told(None, at(150)), "skipped");
+        assert_eq!(told(Some(2), at(50)), "skipped", "repeats plan nothing");
     }
 
     #[test]

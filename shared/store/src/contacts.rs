@@ -54,6 +54,34 @@ impl Table {
         Ok(self.transact(vec![first, self.put_action(pending, None, vec![])?]).await?.is_none())
     }
 
+    /// Counts one confirmation of a tenant on a day. `false`: it has sent `most` already.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn count_asked(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        most: u32,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let expires = now.saturating_add(KEPT).unwrap_or(now).as_second();
+        let request = self.client.update_item().table_name(&self.name);
+        let request = request.key("pk", text(&keys::asked_on(tenant, day))).key("sk", text("COUNT"));
+        // A counter, because a list would make two admins who add people at once conflict.
+        let request = request.update_expression("ADD asked :one SET expires_at = :expires");
+        let request = request.condition_expression("attribute_not_exists(asked) OR asked < :most");
+        let request = request.expression_attribute_values(":one", number(1));
+        let request = request.expression_attribute_values(":most", number(most));
+        match request.expression_attribute_values(":expires", number(expires)).send().await {
+            Ok(_) => Ok(true),
+            Err(error) => match failed("UpdateItem", &error) {
+                StoreError::Conflict { .. } => Ok(false),
+                other => Err(other),
+            },
+        }
+    }
+
     /// What is pending of a recipient on a channel.
     ///
     /// # Errors

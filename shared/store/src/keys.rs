@@ -30,6 +30,11 @@ pub(crate) fn asked(identity: &str) -> String {
     format!("CONFIRM#{identity}")
 }
 
+/// How many a tenant asked on a day.
+pub(crate) fn asked_on(tenant: &TenantId, day: i64) -> String {
+    format!("CONFIRM#{tenant}#{day}")
+}
+
 /// What is pending of one recipient on one channel.
 pub(crate) fn pending(tenant: &TenantId, recipient: &str, channel: Channel) -> String {
     format!("CONFIRM#{tenant}#{recipient}#{channel}")

@@ -172,6 +172,7 @@ pub(crate) mod tests {
             filters: Filters::default(),
             paused: false,
             disabled: None,
+            created_at: jiff::Timestamp::UNIX_EPOCH,
             version: 3,
         }
     }

@@ -5,6 +5,7 @@ use contracts::http::{Private, RecipientBody};
 use contracts::problem::FieldError;
 use domain::ids::RecipientId;
 use domain::tenant::{Email, OptIn, Phone, Recipient};
+use jiff::Timestamp;
 
 const OPT_INS: &[(&str, OptIn)] = &[
     ("configurable_email", OptIn::ConfigurableEmail),
@@ -63,6 +64,7 @@ pub(crate) fn recipient(
         sms_consent: body.sms_consent,
         zone,
         shared: body.shared,
+        created_at: before.map_or(Timestamp::UNIX_EPOCH, |before| before.created_at),
         version: before.map_or(0, |before| before.version),
     })
 }

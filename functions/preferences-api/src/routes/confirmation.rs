@@ -13,7 +13,7 @@ use axum::response::Response;
 use contracts::http::{AskConfirmationBody, ConfirmBody, ConfirmationView};
 use contracts::problem::FieldError;
 use contracts::queue::{Confirmation, Target, VERSION};
-use domain::contact::{Code, LIFE, Pending, next_at, sent_now};
+use domain::contact::{A_TENANTS_DAY, Code, LIFE, Pending, day, next_at, sent_now};
 use domain::ids::TenantId;
 use domain::reason::Reason;
 use domain::tenant::{Recipient, Sealed, Settings};
@@ -186,6 +186,10 @@ async fn ask(
         return Err(Unasked::TooSoon(at));
     }
     let tenant = &settings.tenant;
+    let (day, tomorrow) = day(now);
+    if !app.table.count_asked(tenant, day, A_TENANTS_DAY, now).await.map_err(fault)? {
+        return Err(Unasked::TooSoon(tomorrow));
+    }
     let code = (channel == Channel::Sms).then(six_digits);
     let (target, url) = match channel {
         Channel::Email => {

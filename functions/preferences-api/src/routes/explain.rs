@@ -39,7 +39,7 @@ pub(crate) async fn incident(
             rule: Some(incident.rule.clone()),
             reason: None,
         },
-        decisions: ledger.entries(&people, clock::now()),
+        decisions: ledger.entries(&people),
     };
     Ok(answer(StatusCode::OK, &body))
 }

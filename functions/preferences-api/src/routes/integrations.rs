@@ -73,6 +73,7 @@ pub(crate) async fn create(
         filters: draft.filters,
         paused: draft.paused,
         disabled: None,
+        created_at: clock::now(),
         version: 1,
         id,
     };

@@ -13,7 +13,7 @@ use contracts::problem::FieldError;
 use domain::ids::{RecipientId, TenantId};
 use domain::tenant::{Destination, Recipient};
 use runtime::http::{Caller, Correlation, Problem};
-use runtime::ids;
+use runtime::{clock, ids};
 use serde_json::json;
 use store::tenants::Setting;
 
@@ -49,7 +49,7 @@ pub(crate) async fn create(
     let most = app.policy.plans.get(&settings.plan).map_or(0, |plan| plan.recipients);
     let known = app.table.recipients(&tenant).await.map_err(access::table)?.len();
     within_plan(known, most, &settings.plan, "recipients")?;
-    let recipient = Recipient { version: 1, ..recipient };
+    let recipient = Recipient { version: 1, created_at: clock::now(), ..recipient };
     store(&app, &caller, &tenant, &recipient, "recipient.created").await?;
     let confirmation = confirmation::after_write(&app, &settings, None, &recipient, &correlation).await;
     let lint = lint::after_write(&app, &tenant).await;
@@ -109,13 +109,14 @@ async fn write(
     asked: impl FnOnce(&Recipient) -> Result<RecipientBody, Problem>,
 ) -> Result<Response, Problem> {
     let tenant = caller.speaking_for(&path, MANAGE)?;
+    // Read before the write: what fails after it must not look as if nothing had been saved.
+    let settings = settings_of(app, &tenant).await?;
     let before = find(app, &tenant, &id).await?;
     based_on(headers, before.version)?;
     let body = asked(&before)?;
     let next = check::recipient(Some(&before), &before.id, &body, caller.has(PLATFORM_ADMIN));
     let next = Recipient { version: before.version + 1, ..next.map_err(Problem::fields)? };
     store(app, caller, &tenant, &next, "recipient.updated").await?;
-    let settings = settings_of(app, &tenant).await?;
     let confirmation = confirmation::after_write(app, &settings, Some(&before), &next, correlation).await;
     let lint = lint::after_write(app, &tenant).await;
     Ok(tagged(StatusCode::OK, next.version, &RecipientBody { confirmation, lint, ..check::body_of(&next) }))

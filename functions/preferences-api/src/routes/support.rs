@@ -42,7 +42,7 @@ pub(crate) async fn read(
     let (timeline, ledger, people) =
         futures::try_join!(app.table.updates(&incident.id, 1), ledger, People::read(&app.table, &tenant))
             .map_err(access::table)?;
-    let mut decisions = ledger.entries(&people, clock::now());
+    let mut decisions = ledger.entries(&people);
     for attempt in decisions.iter_mut().flat_map(|decision| &mut decision.attempts) {
         attempt.response = redacted(&attempt.response);
     }
