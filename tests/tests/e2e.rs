@@ -24,12 +24,16 @@ mod decisions;
 mod drop_in;
 #[path = "e2e/explain.rs"]
 mod explain;
+#[path = "e2e/identity.rs"]
+mod identity;
 #[path = "e2e/ledger.rs"]
 mod ledger;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
 #[path = "e2e/links.rs"]
 mod links;
+#[path = "e2e/openapi.rs"]
+mod openapi;
 #[path = "e2e/pipeline.rs"]
 mod pipeline;
 #[path = "e2e/poison.rs"]

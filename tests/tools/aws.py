@@ -8,11 +8,20 @@ depth QUEUE_URL...               messages waiting, in flight or delayed; {"messa
 alarm NAME DESCRIPTION TOPIC     makes a CloudWatch alarm whose every action is the topic; {"arn"}
 alarm-state NAME STATE REASON    sets its state, as CloudWatch does when a threshold is crossed
 rule STACK LOGICAL_ID EVENT      whether a rule takes an event, and where to; {"matches", "state", "targets"}
+user POOL CLIENT TENANTS GROUP...  makes a user of the pool in these groups and signs in; {"id_token", "access_token"}
+short-lived POOL CLIENT TENANTS GROUP...  as user, with tokens that live for a second
+pool                             another user pool with an app client; {"pool_id", "client_id"}
+app-client POOL                  another app client; {"client_id"}
+forge TOKEN HOW                  what an attacker makes of a JWT: `none`, `confused`, `tampered` or `unknown-key`; {"token"}
 publish TOPIC MESSAGE            publishes to a topic; {"message_id"} or {"error"}
 """
 
+import base64
+import hashlib
+import hmac
 import json
 import os
+import urllib.request
 import sys
 import uuid
 
@@ -83,6 +92,73 @@ def rule(stack, logical_id, text):
     matches = api.test_event_pattern(EventPattern=found["EventPattern"], Event=text)["Result"]
     targets = [target["Arn"] for target in api.list_targets_by_rule(Rule=found["Name"])["Targets"]]
     return {"matches": matches, "state": found["State"], "targets": targets}
+
+
+def user(pool, client_id, tenants, *groups):
+    api, name, password = client("cognito-idp"), uuid.uuid4().hex, "Aa1!" + uuid.uuid4().hex
+    attributes = [{"Name": "custom:tenants", "Value": tenants}] if tenants else []
+    api.admin_create_user(UserPoolId=pool, Username=name, UserAttributes=attributes, MessageAction="SUPPRESS")
+    api.admin_set_user_password(UserPoolId=pool, Username=name, Password=password, Permanent=True)
+    for group in groups:
+        try:
+            api.create_group(UserPoolId=pool, GroupName=group)
+        except api.exceptions.GroupExistsException:
+            pass
+        api.admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName=group)
+    signed_in = api.admin_initiate_auth(
+        UserPoolId=pool, ClientId=client_id, AuthFlow="ADMIN_USER_PASSWORD_AUTH",
+        AuthParameters={"USERNAME": name, "PASSWORD": password})["AuthenticationResult"]
+    return {"id_token": signed_in["IdToken"], "access_token": signed_in["AccessToken"]}
+
+
+def short_lived(pool_id, client_id, *more):
+    def live(value, unit):
+        client("cognito-idp").update_user_pool_client(
+            UserPoolId=pool_id, ClientId=client_id, ExplicitAuthFlows=["ALLOW_ADMIN_USER_PASSWORD_AUTH"],
+            IdTokenValidity=value, TokenValidityUnits={"IdToken": unit})
+
+    live(1, "seconds")
+    try:
+        return user(pool_id, client_id, *more)
+    finally:
+        live(1, "hours")
+
+
+def pool():
+    made = client("cognito-idp").create_user_pool(
+        PoolName="other", Schema=[{"Name": "tenants", "AttributeDataType": "String", "Mutable": True}])
+    pool_id = made["UserPool"]["Id"]
+    return {"pool_id": pool_id, **app_client(pool_id)}
+
+
+def app_client(pool_id):
+    made = client("cognito-idp").create_user_pool_client(
+        UserPoolId=pool_id, ClientName="e2e", ExplicitAuthFlows=["ALLOW_ADMIN_USER_PASSWORD_AUTH"])
+    return {"client_id": made["UserPoolClient"]["ClientId"]}
+
+
+def forge(token, how):
+    def read(part):
+        return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+    def write(value):
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    header, claims, signature = token.split(".")
+    header, claims = read(header), read(claims)
+    if how == "none":
+        return {"token": f"{write({**header, 'alg': 'none'})}.{write(claims)}."}
+    if how == "tampered":
+        return {"token": f"{write(header)}.{write({**claims, 'custom:tenants': 'platform'})}.{signature}"}
+    if how == "unknown-key":
+        return {"token": f"{write({**header, 'kid': 'nobody'})}.{write(claims)}.{signature}"}
+    # The public key as everybody has it, taken as the secret of an HMAC.
+    place = f"{os.environ['AWS_ENDPOINT_URL']}/{claims['iss'].rsplit('/', 1)[-1]}/.well-known/jwks.json"
+    keys = json.load(urllib.request.urlopen(place))["keys"]
+    key = next(key for key in keys if key["kid"] == header["kid"])
+    text = f"{write({**header, 'alg': 'HS256'})}.{write(claims)}"
+    return {"token": f"{text}.{write(hmac.new(json.dumps(key).encode(), text.encode(), hashlib.sha256).digest())}"}
 
 
 def publish(topic, message):

@@ -1,20 +1,27 @@
 //! Trigger     API Gateway asks before every request of a route that is not open (TOKEN or REQUEST authorizer)
-//! Reads       the token's record, by the token's hash
+//! Reads       the token's record, by the token's hash; the identity provider's keys, where one is configured
 //! Writes      nothing
 //! Emits       nothing
-//! On failure  a token that is not valid: the word `Unauthorized`, which API Gateway turns into a 401. The table: a 500
+//! On failure  a token that is not valid: the word `Unauthorized`, which API Gateway turns into a 401. The table, or a provider
+//!             whose keys were never read: a 500
 //! Config      [`config::Config`]
 //!
 //! It says who is calling. What a caller may do, the function behind the route decides: it gets scopes and tenants as the
 //! request's context.
 
 pub mod config;
+mod identity;
+mod keys;
 
 use config::Config;
+use domain::ids::TenantId;
+use identity::{Identity, Trust, is_jwt};
+use keys::{Closed, Provider};
+use outbound::{Client, Options};
 use runtime::queue::Deadline;
 use runtime::{Aws, DirectError, EventFunction, StartError, clock};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::Table;
 use store::credentials::{Tenants, TokenRecord, is_token};
 
@@ -29,16 +36,29 @@ pub struct Asked {
     headers: Option<BTreeMap<String, Option<String>>>,
 }
 
+/// What a request shows.
+#[derive(Debug, PartialEq)]
+enum Shown<'a> {
+    /// A token of ours.
+    Token(&'a str),
+    /// A JWT of the identity provider.
+    Jwt(&'a str),
+}
+
 impl Asked {
-    /// The token, if the request carries something that can be one.
-    fn token(&self) -> Option<&str> {
+    /// What the request shows, if it can be a token; which kind tells its form.
+    fn shown(&self) -> Option<Shown<'_>> {
         let of_header = || {
             let headers = self.headers.as_ref()?;
             headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?.1.as_deref()
         };
         let (scheme, token) = self.authorization_token.as_deref().or_else(of_header)?.trim().split_once(' ')?;
         let token = token.trim();
-        (scheme.eq_ignore_ascii_case("bearer") && is_token(token)).then_some(token)
+        match scheme.eq_ignore_ascii_case("bearer") {
+            true if is_token(token) => Some(Shown::Token(token)),
+            true if is_jwt(token) => Some(Shown::Jwt(token)),
+            _ => None,
+        }
     }
 
     /// Everything in the stage. A narrower policy would be right for the first route only where API Gateway caches it.
@@ -87,6 +107,7 @@ struct Context {
 #[derive(Debug)]
 pub struct Authorizer {
     table: Table,
+    provider: Option<Provider>,
 }
 
 impl EventFunction for Authorizer {
@@ -96,11 +117,43 @@ impl EventFunction for Authorizer {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        Ok(Self { table: Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS) })
+        let table = Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS);
+        Ok(Self { table, provider: provider(config)? })
     }
 
     async fn handle(&self, asked: Asked, _deadline: Deadline) -> Result<Allowed, DirectError> {
-        let Some(token) = asked.token() else { return Err(refused("no_token")) };
+        let stage = asked.stage().ok_or_else(|| DirectError::new("BadRequest", "methodArn is not an ARN of an API"))?;
+        match asked.shown() {
+            Some(Shown::Token(token)) => self.known(token, stage).await,
+            Some(Shown::Jwt(token)) => self.identified(token, stage).await,
+            None => Err(refused("no_token")),
+        }
+    }
+}
+
+/// The identity provider that the stack was given, if it was.
+fn provider(config: Config) -> Result<Option<Provider>, StartError> {
+    let Some(issuer) = config.oidc_issuer else { return Ok(None) };
+    let audience = config.oidc_audience.ok_or_else(|| StartError::new(NoAudience))?;
+    let exceptions = config.outbound_exceptions.unwrap_or_default();
+    let options = Options::parse(&exceptions, &config.outbound_extra_root.unwrap_or_default());
+    let client = Client::new(&options.map_err(StartError::new)?).map_err(StartError::new)?;
+    let usual = || format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+    let discovery = config.oidc_discovery_url.unwrap_or_else(usual);
+    let discovery = outbound::check_url(&discovery, client.exceptions()).map_err(StartError::new)?;
+    let trust =
+        Trust { issuer, audience, tenants_claim: config.oidc_tenants_claim, scopes_claim: config.oidc_scopes_claim };
+    Ok(Some(Provider::new(trust, discovery, client)))
+}
+
+/// Without an audience a token that was issued for any other application would open this one.
+#[derive(Debug, thiserror::Error)]
+#[error("OIDC_ISSUER is set and OIDC_AUDIENCE is not; name the application that its tokens must be for")]
+struct NoAudience;
+
+impl Authorizer {
+    /// Who shows a token of ours.
+    async fn known(&self, token: &str, stage: String) -> Result<Allowed, DirectError> {
         let record = self.table.token(token).await.map_err(|error| {
             tracing::error!(%error, "the table did not answer");
             DirectError::new("Unavailable", "the tokens cannot be read; send the same request again")
@@ -110,9 +163,24 @@ impl EventFunction for Authorizer {
             tracing::info!(token_id = %record.token_id, "a token that is over");
             return Err(refused(why));
         }
-        let stage = asked.stage().ok_or_else(|| DirectError::new("BadRequest", "methodArn is not an ARN of an API"))?;
         tracing::info!(token_id = %record.token_id, "let in");
         Ok(allowed(&record, stage))
+    }
+
+    /// Who shows a JWT.
+    async fn identified(&self, token: &str, stage: String) -> Result<Allowed, DirectError> {
+        let Some(provider) = &self.provider else { return Err(refused("no_identity_provider")) };
+        match provider.identify(token, clock::now()).await {
+            Ok(identity) => {
+                tracing::info!(token_id = identity.token_id, "let in");
+                Ok(welcome(identity, stage))
+            }
+            Err(Closed::Refused(refusal)) => Err(refused(refusal.as_str())),
+            Err(Closed::NoKeys) => {
+                let detail = "the identity provider's keys cannot be read; send the same request again";
+                Err(DirectError::new("Unavailable", detail))
+            }
+        }
     }
 }
 
@@ -124,30 +192,54 @@ fn refused(why: &'static str) -> DirectError {
 
 fn allowed(record: &TokenRecord, stage: String) -> Allowed {
     let tenants = match &record.tenants {
-        Tenants::All(_) => "*".to_owned(),
-        Tenants::Some(tenants) => tenants.iter().map(|tenant| tenant.as_str()).collect::<Vec<_>>().join(","),
+        Tenants::All(_) => None,
+        Tenants::Some(tenants) => Some(tenants),
     };
-    let scopes: Vec<&str> = record.scopes.iter().map(String::as_str).collect();
+    let context = Context {
+        token_id: record.token_id.to_string(),
+        integration_id: record.integration_id.to_string(),
+        scopes: joined(&record.scopes),
+        tenants: listed(tenants),
+        defaults: record.defaults.to_string(),
+    };
+    let_in(context, stage)
+}
+
+fn welcome(identity: Identity, stage: String) -> Allowed {
+    let context = Context {
+        token_id: identity.token_id,
+        integration_id: identity.integration_id.to_string(),
+        scopes: joined(&identity.scopes),
+        tenants: listed(identity.tenants.as_ref()),
+        defaults: "{}".to_owned(),
+    };
+    let_in(context, stage)
+}
+
+fn joined(scopes: &BTreeSet<String>) -> String {
+    scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn listed(tenants: Option<&BTreeSet<TenantId>>) -> String {
+    let list = |tenants: &BTreeSet<TenantId>| tenants.iter().map(TenantId::as_str).collect::<Vec<_>>().join(",");
+    tenants.map_or_else(|| "*".to_owned(), list)
+}
+
+fn let_in(context: Context, stage: String) -> Allowed {
     Allowed {
-        principal_id: record.token_id.to_string(),
+        principal_id: context.token_id.clone(),
         policy_document: PolicyDocument {
             version: "2012-10-17",
             statement: [Statement { action: "execute-api:Invoke", effect: "Allow", resource: [stage] }],
         },
-        context: Context {
-            token_id: record.token_id.to_string(),
-            integration_id: record.integration_id.to_string(),
-            scopes: scopes.join(" "),
-            tenants,
-            defaults: record.defaults.to_string(),
-        },
+        context,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::ids::{IntegrationId, TenantId, TokenId};
+    use domain::ids::{IntegrationId, TokenId};
     use jiff::Timestamp;
     use serde_json::json;
     use store::credentials::Star;
@@ -175,12 +267,32 @@ mod tests {
     #[test]
     fn both_shapes_of_api_gateway_are_read() {
         let request: Asked = serde_json::from_str(include_str!("../event.json")).unwrap();
-        assert_eq!(request.token(), Some("AbCdEfGhIjKlMnOpQrStUvWxYz012345"));
+        assert_eq!(request.shown(), Some(Shown::Token("AbCdEfGhIjKlMnOpQrStUvWxYz012345")));
         assert_eq!(request.stage().unwrap(), "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/api/*/*");
         let token = asked(json!({"type": "TOKEN", "methodArn": "arn:aws-cn:execute-api:cn-north-1:1:x/live/GET/a/b",
             "authorizationToken": "bearer  AbCdEfGhIjKlMnOpQrStUvWxYz012345 "}));
-        assert_eq!(token.token(), Some("AbCdEfGhIjKlMnOpQrStUvWxYz012345"));
+        assert_eq!(token.shown(), Some(Shown::Token("AbCdEfGhIjKlMnOpQrStUvWxYz012345")));
         assert_eq!(token.stage().unwrap(), "arn:aws-cn:execute-api:cn-north-1:1:x/live/*/*");
+    }
+
+    #[test]
+    fn a_jwt_is_told_from_a_token_by_its_form() {
+        let shown = |header: &str| {
+            let asked = asked(json!({"methodArn": "arn:aws:execute-api:r:1:x/s/GET/", "authorizationToken": header}));
+            asked.shown().map(|shown| matches!(shown, Shown::Jwt(_)))
+        };
+        for (header, is_jwt) in [
+            ("Bearer eyJh.eyJz.c2ln", Some(true)),
+            ("Bearer eyJh.eyJz.", Some(true)),
+            ("Bearer AbCdEfGhIjKlMnOpQrStUvWxYz012345", Some(false)),
+            ("Bearer eyJh.eyJz", None),
+            ("Bearer eyJh.eyJz.c2ln.x", None),
+            ("Bearer .eyJz.c2ln", None),
+            ("Bearer eyJh.ey Jz.c2ln", None),
+        ] {
+            assert_eq!(shown(header), is_jwt, "{header}");
+        }
+        assert_eq!(shown(&format!("Bearer a.{}.c", "b".repeat(9_000))), None);
     }
 
     #[test]
@@ -196,9 +308,9 @@ mod tests {
             "Bearer AbCdEfGhIjKlMnOpQrStUvWxYz012345 x",
         ] {
             let asked = asked(json!({"methodArn": "arn:aws:execute-api:r:1:x/s/GET/", "authorizationToken": header}));
-            assert_eq!(asked.token(), None, "{header}");
+            assert_eq!(asked.shown(), None, "{header}");
         }
-        assert_eq!(asked(json!({"methodArn": "", "headers": {"Authorization": null}})).token(), None);
+        assert_eq!(asked(json!({"methodArn": "", "headers": {"Authorization": null}})).shown(), None);
         assert_eq!(asked(json!({"methodArn": "nonsense", "headers": null})).stage(), None);
     }
 

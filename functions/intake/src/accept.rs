@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use contracts::intake::Defaults;
+use contracts::native::{Accepted, UpdateAccepted};
 use contracts::problem::FieldError;
 use contracts::queue::{Body, IncidentReceived, VERSION};
 use domain::classification::Verdict;
@@ -18,7 +19,7 @@ use jiff::Timestamp;
 use runtime::http::{Caller, Correlation, Problem};
 use runtime::{clock, ids, metrics};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::events::Idempotency;
 
 /// The scope that posting needs.
@@ -63,7 +64,7 @@ pub(crate) async fn native(
     let messages = scopes.into_iter().map(|scope| stamp.message(&caller, Some(scope), None, body.clone()));
     send(&app, messages.collect()).await?;
     metrics::count_by("IncidentAccepted", "format", "native", 1);
-    let answer = json!({"event_id": stamp.event_id, "dedup_key": dedup_key});
+    let answer = Accepted { event_id: stamp.event_id, dedup_key };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
@@ -103,7 +104,7 @@ pub(crate) async fn update(
     let message = stamp.message(&caller, Some(incident.scope), None, body);
     send(&app, vec![message]).await?;
     metrics::count_by("IncidentAccepted", "format", "update", 1);
-    let answer = json!({"event_id": stamp.event_id, "incident_id": incident.id});
+    let answer = UpdateAccepted { event_id: stamp.event_id, incident_id: incident.id };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 

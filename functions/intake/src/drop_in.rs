@@ -8,6 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use contracts::intake::{Addressed, Content, DropIn, EVENTS_MAX, FORMATS, Mapped, Request};
+use contracts::native::{Accepted, AllAccepted};
 use contracts::problem::FieldError;
 use contracts::queue::Body;
 use contracts::{cloudevents, grafana};
@@ -18,19 +19,12 @@ use domain::reason::Reason;
 use domain::vocabulary::Status;
 use runtime::http::{Caller, Correlation, Problem};
 use runtime::{clock, ids, metrics};
-use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Who asks, before it sends its first event (`http-webhook.md` of CloudEvents, 4.1).
 const ORIGIN: &str = "webhook-request-origin";
 /// Events a minute that one sender may post: the API's own limit of requests a second is reached first.
 const RATE: &str = "12000";
-
-/// One accepted event or note.
-pub(crate) struct Taken {
-    pub(crate) event_id: EventId,
-    pub(crate) dedup_key: String,
-}
 
 /// `POST /v1/intake/{format}`
 pub(crate) async fn post(
@@ -51,9 +45,7 @@ pub(crate) async fn post(
     }
     let mapped = read(&app, format, &body, &headers, &caller).map_err(refused)?;
     let taken = take(&app, &caller, &correlation.0, format.name, mapped).await?;
-    let events: Vec<_> =
-        taken.iter().map(|one| json!({"event_id": one.event_id, "dedup_key": one.dedup_key})).collect();
-    Ok((StatusCode::ACCEPTED, Json(json!({"events": events}))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(AllAccepted { events: taken })).into_response())
 }
 
 /// `OPTIONS /v1/intake/cloudevents`: whether a sender may send. It may, for each event shows its token.
@@ -112,7 +104,7 @@ pub(crate) async fn take(
     correlation_id: &str,
     format: &str,
     mapped: Vec<Mapped>,
-) -> Result<Vec<Taken>, Problem> {
+) -> Result<Vec<Accepted>, Problem> {
     let (at, integration_id) = (clock::now(), integration(caller));
     let (mut messages, mut taken) = (Vec::new(), Vec::new());
     for entry in mapped {
@@ -132,7 +124,7 @@ pub(crate) async fn take(
             app.table.remember_alias(&integration_id, source, key, &opened, at).await.map_err(unavailable)?;
         }
         let stamp = Stamp { event_id: event_id(caller, format, &entry), at, correlation_id: correlation_id.to_owned() };
-        taken.push(Taken { event_id: stamp.event_id.clone(), dedup_key: key.to_owned() });
+        taken.push(Accepted { event_id: stamp.event_id.clone(), dedup_key: key.to_owned() });
         let body = match entry.content {
             Content::Event(event) => Body::Event(event),
             Content::Note(note) => Body::Note(Box::new(note)),

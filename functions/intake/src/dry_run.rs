@@ -4,6 +4,7 @@ use crate::App;
 use crate::accept::unavailable;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use contracts::native::DryRunAnswer;
 use domain::classification::Verdict;
 use domain::event::Event;
 use domain::ids::{SHARDS, Scope};
@@ -13,7 +14,6 @@ use domain::tenant::Destination;
 use domain::vocabulary::Category;
 use runtime::clock;
 use runtime::http::Problem;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use store::subscriptions::Subscriber;
 
@@ -21,8 +21,8 @@ use store::subscriptions::Subscriber;
 pub(crate) async fn answer(app: &App, event: &Event, scopes: &[Scope]) -> Result<Response, Problem> {
     let included = match app.policy.classify(event) {
         Verdict::Included(included) => included,
-        Verdict::Excluded { rule } => return Ok(said("excluded", Some(&rule), &BTreeMap::new(), 0)),
-        Verdict::Unclassified => return Ok(said("unclassified", None, &BTreeMap::new(), 0)),
+        Verdict::Excluded { rule } => return Ok(said("excluded", Some(rule), BTreeMap::new(), 0)),
+        Verdict::Unclassified => return Ok(said("unclassified", None, BTreeMap::new(), 0)),
     };
     let (mut told, mut tenants) = (BTreeMap::new(), 0_usize);
     for scope in scopes {
@@ -54,7 +54,7 @@ pub(crate) async fn answer(app: &App, event: &Event, scopes: &[Scope]) -> Result
             }
         }
     }
-    Ok(said("included", Some(&included.rule), &told, tenants))
+    Ok(said("included", Some(included.rule), told, tenants))
 }
 
 fn count(
@@ -72,13 +72,11 @@ fn count(
     }
 }
 
-fn said(classification: &str, rule: Option<&str>, told: &BTreeMap<&'static str, u64>, tenants: usize) -> Response {
-    let answer: Value = json!({
-        "dry_run": true,
-        "classification": classification,
-        "rule": rule,
-        "tenants": tenants,
-        "would_tell": told,
-    });
-    Json(answer).into_response()
+fn said(
+    classification: &'static str,
+    rule: Option<String>,
+    would_tell: BTreeMap<&'static str, u64>,
+    tenants: usize,
+) -> Response {
+    Json(DryRunAnswer { dry_run: true, classification, rule, tenants, would_tell }).into_response()
 }

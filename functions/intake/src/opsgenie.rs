@@ -4,6 +4,7 @@ use crate::accept::{defaults, integration, may_speak};
 use crate::{App, access, drop_in};
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -113,7 +114,7 @@ pub(crate) async fn act(
     State(app): State<App>,
     correlation: Correlation,
     Path((identifier, path)): Path<(String, String)>,
-    Query(by): Query<Identified>,
+    by: Result<Query<Identified>, QueryRejection>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Response> {
@@ -123,10 +124,10 @@ pub(crate) async fn act(
         let message = "There is no such action here; there are close, acknowledge and notes";
         return Err(asked.say(StatusCode::NOT_FOUND, message));
     };
-    let alias = match by.identifier_type.as_deref() {
-        Some("alias") => identifier,
-        None | Some("id") => alias_of(&app, &caller, &identifier, &asked).await?,
-        Some(_) => {
+    let alias = match by.as_ref().map(|by| by.identifier_type.as_deref()) {
+        Ok(Some("alias")) => identifier,
+        Ok(None | Some("id")) => alias_of(&app, &caller, &identifier, &asked).await?,
+        Ok(Some(_)) | Err(_) => {
             let errors = [("identifierType".to_owned(), "must be id or alias".to_owned())];
             return Err(asked.refuse(Refusal::Fields(errors.into())));
         }

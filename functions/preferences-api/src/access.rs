@@ -94,7 +94,7 @@ impl<S: Send + Sync> FromRequest<S> for Limited {
 impl Limited {
     /// The body as JSON of a shape.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        contracts::problem::parse(&self.0).map_err(|error| Problem::fields(vec![error]))
+        contracts::problem::parse_object(&self.0).map_err(|error| Problem::fields(vec![error]))
     }
 
     /// As [`Limited::parse`]; no body at all is the default.

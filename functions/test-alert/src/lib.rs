@@ -90,7 +90,7 @@ impl HttpFunction for TestAlert {
     }
 
     async fn direct(&self, event: Value) -> Result<Value, DirectError> {
-        let body: TestAlertBody = contracts::problem::parse(event.to_string().as_bytes())
+        let body: TestAlertBody = contracts::problem::parse_object(event.to_string().as_bytes())
             .map_err(|error| DirectError::new("BadRequest", format!("{}: {}", error.pointer, error.detail)))?;
         let named = body.tenant_id.as_deref().and_then(|id| TenantId::parse(id).ok());
         let tenant = named.ok_or_else(|| DirectError::new("BadRequest", "/tenant_id: name the tenant"))?;
@@ -114,7 +114,7 @@ async fn send(
     }
     let body: TestAlertBody = match body.is_empty() {
         true => TestAlertBody::default(),
-        false => contracts::problem::parse(&body).map_err(|error| Problem::fields(vec![error]))?,
+        false => contracts::problem::parse_object(&body).map_err(|error| Problem::fields(vec![error]))?,
     };
     if body.tenant_id.as_deref().is_some_and(|named| named != tenant.as_str()) {
         return Err(one("/tenant_id", "must be the tenant of the path, or be left out"));

@@ -5,6 +5,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -18,6 +19,8 @@ use tokio_rustls::rustls::ServerConfig;
 
 /// The API's paths at the emulator: clients that insist on HTTPS, as AWS's API has it, reach them here.
 const API: &str = "/_aws/execute-api/";
+/// An identity provider's documents, which are https as well. The emulator writes into them the scheme and host that were asked.
+const WELL_KNOWN: &str = "/.well-known/";
 
 /// One request as it arrived.
 #[derive(Clone, Debug, Serialize)]
@@ -105,10 +108,11 @@ pub(crate) async fn serve(
 }
 
 async fn receive(inbox: Arc<Inbox>, wire: Arc<Wire>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let path = parts.uri.path().to_owned();
-    if path.starts_with(API) {
+    if path.starts_with(API) || path.contains(WELL_KNOWN) {
+        parts.headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
         return wire.pass(parts, body).await;
     }
     let headers = parts.headers.iter();

@@ -9,6 +9,7 @@
 //! | `/slack/…` | 200 `ok` |
 //! | `/teams/…` | 202 |
 //! | `/_aws/execute-api/…` | the API's own, for clients that speak HTTPS only |
+//! | `/…/.well-known/…` | an identity provider's documents |
 //! | anything else | 204 |
 //!
 //! | control (HTTP) | does |

@@ -162,6 +162,14 @@ fn try_create(name: &str, place: &Path, what: build::For) -> Result<Stack, Fault
             && place.join("ca.pem").exists()
     })?;
 
+    say("▸ identity provider (Cognito)");
+    let log = place.join("logs/identity.log");
+    let mut command = Command::new(sam_bin.join("python"));
+    aws(&mut command, &emulator_url).arg(root().join("infra/local/identity.py"));
+    run(&mut command, "making the identity provider", &log, &again)?;
+    let identity = last_line(&log)?;
+    let of_identity = |name: &str| identity.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+
     say("▸ sam deploy (the real SAM CLI, the same template.yaml)");
     let template = local_template(place, &binaries)?;
     let stack = format!("tocsin-{name}");
@@ -183,6 +191,14 @@ fn try_create(name: &str, place: &Path, what: build::For) -> Result<Stack, Fault
         format!("OperatorEmail={OPERATOR}"),
         format!("EmailFrom={SENDER}"),
         format!("EmulatorUrl={emulator_url}"),
+        format!("OidcIssuer={}", of_identity("issuer")),
+        format!("OidcAudience={}", of_identity("client_id")),
+        // Cognito's users have groups rather than scopes.
+        "OidcScopesClaim=cognito:groups".to_owned(),
+        format!(
+            "OidcDiscoveryUrl=https://127.0.0.1:{receivers}/{}/.well-known/openid-configuration",
+            of_identity("pool_id")
+        ),
         // The second one speaks no TLS: what a tenant with a broken certificate sees can be tried there.
         format!("OutboundExceptions=127.0.0.1:{receivers},127.0.0.1:{control}"),
         format!("OutboundExtraRoot={}", base64(root_certificate.replace("\\n", "\n").as_bytes())),
@@ -199,8 +215,7 @@ fn try_create(name: &str, place: &Path, what: build::For) -> Result<Stack, Fault
     let mut command = Command::new(sam_bin.join("python"));
     aws(&mut command, &emulator_url).arg(root().join("infra/local/prepare.py")).args([&stack, SENDER]);
     run(&mut command, "making the first admin token", &log, &again)?;
-    let text = std::fs::read_to_string(&log)?;
-    let prepared: Value = text.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    let prepared = last_line(&log)?;
     let text = |pointer: &str| prepared.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let all = prepared.get("outputs").and_then(Value::as_object).cloned().unwrap_or_default();
     let pick = |ending: &str, keep: &str| -> Value {
@@ -220,6 +235,7 @@ fn try_create(name: &str, place: &Path, what: build::For) -> Result<Stack, Fault
         "control_url": format!("http://127.0.0.1:{control}"),
         "proxy_url": format!("http://127.0.0.1:{proxy}"),
         "ca_certificate": place.join("ca.pem"),
+        "identity": identity,
         "python": sam_bin.join("python"),
         "sam": sam_bin.join("sam"),
         "outputs": all,
@@ -229,6 +245,12 @@ fn try_create(name: &str, place: &Path, what: build::For) -> Result<Stack, Fault
     let outputs = seed::seed(base, &text("/token"))?;
     std::fs::write(place.join("outputs.json"), format!("{outputs:#}"))?;
     Ok(Stack { outputs, keeper })
+}
+
+/// What a tool printed last, as JSON.
+fn last_line(log: &Path) -> Result<Value, Fault> {
+    let text = std::fs::read_to_string(log)?;
+    Ok(text.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default())
 }
 
 /// `cargo xtask down`

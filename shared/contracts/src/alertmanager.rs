@@ -70,7 +70,7 @@ pub(crate) fn notification(
     version: &str,
     first: &dyn Fn(&Map<String, Value>) -> Event,
 ) -> Result<Vec<Mapped>, Vec<FieldError>> {
-    let payload: Payload = crate::problem::parse(request.body).map_err(|error| vec![error])?;
+    let payload: Payload = crate::problem::parse_object(request.body).map_err(|error| vec![error])?;
     if payload.version != version {
         let detail = format!("must be \"{version}\" here; Alertmanager sends \"4\", Grafana \"1\": check the path");
         return Err(vec![FieldError::new("/version", detail)]);

@@ -8,8 +8,11 @@
 use crate::intake::Defaults;
 use domain::event::Link;
 use domain::incident::Change;
+use domain::lint::Finding;
+use domain::schema::Instant;
 use domain::vocabulary::{Category, Channel, ChannelClass, Kind, Role, Severity, Status};
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -41,8 +44,9 @@ pub mod scopes {
 }
 
 /// Text that no log may hold: an address, a number, a URL, a secret, a token.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct Private(String);
 
 impl Private {
@@ -70,10 +74,11 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// `PUT /v1/tenants/{t}`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantBody {
     /// The tenant's name for people.
+    #[schemars(length(min = 1, max = 100))]
     pub name: String,
     /// The plan's id in `plans.yaml`.
     pub plan: String,
@@ -82,13 +87,15 @@ pub struct TenantBody {
 }
 
 /// `/v1/tenants/{t}/settings`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SettingsBody {
     /// Read only.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// The tenant's name for people.
+    #[schemars(length(min = 1, max = 100))]
     pub name: String,
     /// The plan; `None` keeps it. Only the platform changes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,11 +104,14 @@ pub struct SettingsBody {
     pub zone: String,
     /// 10 to 86,400.
     #[serde(default = "default_window")]
+    #[schemars(range(min = 10, max = 86_400))]
     pub alert_window_seconds: u64,
     /// All three categories, by name.
+    #[schemars(with = "Categories")]
     pub categories: BTreeMap<String, CategoryBody>,
     /// Empty allows all.
     #[serde(default)]
+    #[schemars(length(max = 50))]
     pub allowed_email_domains: Vec<String>,
     /// SMS rules.
     #[serde(default)]
@@ -110,11 +120,65 @@ pub struct SettingsBody {
     #[serde(default)]
     pub data_processing: DataProcessingBody,
     /// Read only: the number in the ETag.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
     /// Read only: what these settings cannot do, after a write.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Finding>>")]
     pub lint: Option<serde_json::Value>,
+}
+
+/// Words of a closed list that are plain text here, as a schema has them.
+macro_rules! words {
+    ($name:ident, $words:expr) => {
+        struct $name;
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "enum": $words})
+            }
+        }
+    };
+}
+words!(ScopeWord, scopes::ALL);
+words!(OptInWord, ["configurable_email", "warnings_email", "warnings_sms"]);
+
+/// All three categories, by name.
+struct Categories;
+
+impl JsonSchema for Categories {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Categories".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let names: Vec<&str> = Category::ALL.iter().map(|category| category.as_str()).collect();
+        let body = generator.subschema_for::<CategoryBody>();
+        let properties: BTreeMap<&str, &Schema> = names.iter().map(|name| (*name, &body)).collect();
+        json_schema!({
+            "type": "object", "properties": properties, "required": names, "additionalProperties": false
+        })
+    }
+}
+
+/// Tenants of a token, in a schema.
+fn tenants(generator: &mut SchemaGenerator) -> Schema {
+    let tenant = generator.subschema_for::<domain::ids::TenantId>();
+    json_schema!({"oneOf": [{"const": "*"}, {"type": "array", "items": tenant, "minItems": 1}]})
 }
 
 fn default_window() -> u64 {
@@ -122,45 +186,53 @@ fn default_window() -> u64 {
 }
 
 /// One category of the settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CategoryBody {
     /// Switched on.
     pub enabled: bool,
     /// Ticked channels: `email`, `sms`, `chat`, `webhook`.
+    #[schemars(with = "Vec<ChannelClass>")]
     pub channels: Vec<String>,
     /// RFC 3339; nobody is told before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub muted_until: Option<String>,
 }
 
 /// SMS rules of the settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComplianceBody {
     /// ISO 3166 code of the country whose rules apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(equal = 2))]
     pub country: Option<String>,
     /// India: the registered entity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 50))]
     pub dlt_entity_id: Option<String>,
     /// India: the registered template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 50))]
     pub dlt_template_id: Option<String>,
     /// Alphanumeric sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 11))]
     pub sender_id: Option<String>,
     /// The channels of which an admin confirms that alerting by them complies with local notification rules: `email`, `sms`.
     /// Absent keeps what was confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<ChannelClass>>")]
     pub confirmed: Option<Vec<String>>,
     /// Read only: who confirmed what, when, in which words.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmations: Option<Vec<ComplianceConfirmation>>,
 }
 
 /// Who confirmed that a channel is lawful.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComplianceConfirmation {
     /// The channel.
@@ -168,65 +240,83 @@ pub struct ComplianceConfirmation {
     /// The token's id, or who else said it.
     pub by: String,
     /// When.
+    #[schemars(with = "Instant")]
     pub at: Timestamp,
     /// In which words.
     pub wording: String,
 }
 
 /// The data-processing agreement of the settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataProcessingBody {
     /// The channels it allows; absent allows all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<ChannelClass>>")]
     pub channels: Option<Vec<String>>,
     /// `full` (the default) or `minimal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["full", "minimal", null]))]
     pub content: Option<String>,
 }
 
 /// `/v1/tenants/{t}/recipients`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecipientBody {
     /// Read only.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Its name for people.
+    #[schemars(length(min = 1, max = 100))]
     pub name: String,
     /// E-mail address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "email"))]
     pub email: Option<Private>,
     /// Read only.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_confirmed: Option<bool>,
     /// Phone number in international form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^\+"))]
     pub phone: Option<Private>,
     /// Read only.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone_confirmed: Option<bool>,
     /// Write only: the platform vouches for address and number. From any other caller it changes nothing.
+    #[schemars(extend("writeOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<bool>,
     /// 1 to 4 roles.
+    #[schemars(with = "Vec<Role>", length(min = 1))]
     pub roles: Vec<String>,
     /// Regions; empty takes all.
     #[serde(default)]
+    #[schemars(length(max = 50))]
     pub regions: Vec<String>,
     /// Components; empty takes all.
     #[serde(default)]
+    #[schemars(length(max = 50))]
     pub components: Vec<String>,
     /// The least severity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Severity>")]
     pub min_severity: Option<String>,
     /// `configurable_email`, `warnings_email`, `warnings_sms`.
     #[serde(default)]
+    #[schemars(with = "Vec<OptInWord>")]
     pub opt_ins: Vec<String>,
     /// Read only: only the recipient subscribes again.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default)]
+    #[schemars(with = "Vec<Category>")]
     pub unsubscribed: Vec<String>,
     /// Read only.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "is_false")]
     pub unsubscribed_warnings: bool,
     /// The number is in a do-not-disturb registry.
@@ -242,46 +332,64 @@ pub struct RecipientBody {
     #[serde(default)]
     pub shared: bool,
     /// Read only: how its confirmations stand, by channel, where one is not confirmed.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<BTreeMap<String, ConfirmationView>>,
     /// Read only: the number in the ETag.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
     /// Read only: what these settings cannot do, after a write.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Finding>>")]
     pub lint: Option<serde_json::Value>,
 }
 
+/// `GET /v1/tenants/{t}/recipients`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RecipientList {
+    /// In the order of their ids.
+    pub recipients: Vec<RecipientBody>,
+    /// Pass it as `cursor` for what comes after; `None` at the end.
+    pub next: Option<String>,
+}
+
 /// How a confirmation stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmationView {
     /// `sent`, `refused` (the provider did not take it), `too_soon` (asked often already), `withheld` (a setting forbids to write
     /// there) or `not_sent` (our fault, or never asked).
+    #[schemars(extend("enum" = ["sent", "refused", "too_soon", "withheld", "not_sent"]))]
     pub state: String,
     /// What to do.
     pub mend: String,
     /// When it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub sent_at: Option<Timestamp>,
     /// When it may be sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub next_at: Option<Timestamp>,
 }
 
 /// `POST /v1/tenants/{t}/recipients/{id}/confirmation`: asks again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AskConfirmationBody {
     /// `email` or `sms`.
+    #[schemars(extend("enum" = ["email", "sms"]))]
     pub channel: String,
 }
 
 /// `POST /v1/tenants/{t}/recipients/{id}/confirm`
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmBody {
     /// `sms`; an e-mail address is confirmed by its link.
+    #[schemars(extend("enum" = ["sms"]))]
     pub channel: String,
     /// The six digits that the number's owner got.
     pub code: String,
@@ -294,41 +402,53 @@ impl fmt::Debug for ConfirmBody {
 }
 
 /// `/v1/tenants/{t}/integrations`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IntegrationBody {
     /// Read only.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Its name for people.
+    #[schemars(length(min = 1, max = 100))]
     pub name: String,
     /// `slack`, `teams` or `webhook`; for life.
+    #[schemars(extend("enum" = ["slack", "teams", "webhook"]))]
     pub kind: String,
     /// Write only; absent keeps the saved one.
+    #[schemars(extend("writeOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Private>,
     /// Read only: what of the URL may be shown.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// A webhook's signing secret. Given or made when it is created, and then shown exactly once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Private>,
     /// Read only: until when the secret before the last rotation signs too.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub old_secret_valid_until: Option<Timestamp>,
     /// Categories it takes; empty takes all.
     #[serde(default)]
+    #[schemars(with = "Vec<Category>")]
     pub categories: Vec<String>,
     /// 1 to 4 roles it stands for.
+    #[schemars(with = "Vec<Role>", length(min = 1))]
     pub audiences: Vec<String>,
     /// Regions; empty takes all.
     #[serde(default)]
+    #[schemars(length(max = 50))]
     pub regions: Vec<String>,
     /// Components; empty takes all.
     #[serde(default)]
+    #[schemars(length(max = 50))]
     pub components: Vec<String>,
     /// The least severity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Severity>")]
     pub min_severity: Option<String>,
     /// The tenant paused it.
     #[serde(default)]
@@ -337,28 +457,42 @@ pub struct IntegrationBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// Read only: why it is not enabled.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<DisabledBody>,
     /// Read only: the number in the ETag.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
     /// Read only: what these settings cannot do, after a write.
+    #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Finding>>")]
     pub lint: Option<serde_json::Value>,
 }
 
+/// `GET /v1/tenants/{t}/integrations`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IntegrationList {
+    /// In the order of their ids.
+    pub integrations: Vec<IntegrationBody>,
+    /// Pass it as `cursor` for what comes after; `None` at the end.
+    pub next: Option<String>,
+}
+
 /// Why an integration is disabled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DisabledBody {
     /// When.
+    #[schemars(with = "Instant")]
     pub at: Timestamp,
     /// What its endpoint said.
     pub cause: String,
 }
 
 /// `POST /v1/tenants/{t}/integrations/{id}/secret`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateSecretBody {
     /// The new secret; absent has one made.
@@ -367,34 +501,39 @@ pub struct RotateSecretBody {
 }
 
 /// `POST /v1/tokens`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenBody {
     /// What it is called.
+    #[schemars(length(min = 1, max = 100))]
     pub name: String,
     /// What it may do.
+    #[schemars(with = "Vec<ScopeWord>", length(min = 1))]
     pub scopes: Vec<String>,
     /// A list of tenants, or `"*"`.
+    #[schemars(schema_with = "tenants")]
     pub tenants: Value,
     /// What it says for events that are silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<Defaults>,
     /// When it ends; absent is never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub expires_at: Option<Timestamp>,
 }
 
 /// `POST /v1/tokens/{id}/rotate`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateTokenBody {
     /// How long the old token stays valid beside the new one: 0 (the default) to 86,400 seconds.
     #[serde(default)]
+    #[schemars(range(max = 86_400))]
     pub old_valid_seconds: u32,
 }
 
 /// A token as it is listed; the token itself only in the answer that issues it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     /// Its public name.
     pub token_id: String,
@@ -403,32 +542,54 @@ pub struct TokenView {
     /// What it is called.
     pub name: String,
     /// What it may do.
+    #[schemars(with = "Vec<ScopeWord>")]
     pub scopes: Vec<String>,
     /// A list of tenants, or `"*"`.
+    #[schemars(schema_with = "tenants")]
     pub tenants: Value,
     /// What it says for events that are silent.
+    #[schemars(with = "Defaults")]
     pub defaults: Value,
     /// The tenant whose list it stands in.
     pub owner: String,
     /// When it was issued.
+    #[schemars(with = "Instant")]
     pub created_at: Timestamp,
     /// When it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub revoked_at: Option<Timestamp>,
     /// The token, shown exactly once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Private>,
 }
 
+/// `GET /v1/tokens`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenList {
+    /// Without the tokens themselves.
+    pub tokens: Vec<TokenView>,
+}
+
+/// `GET /v1/tenants/{t}/lint`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LintAnswer {
+    /// What these settings cannot do; empty where everything that is on can reach somebody.
+    pub lint: Vec<Finding>,
+}
+
 /// `GET /v1/tenants/{t}/incidents`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IncidentList {
     /// The beginning of what was asked.
+    #[schemars(with = "Instant")]
     pub from: Timestamp,
     /// Its end.
+    #[schemars(with = "Instant")]
     pub to: Timestamp,
     /// Newest first.
     pub incidents: Vec<IncidentView>,
@@ -440,7 +601,7 @@ pub struct IncidentList {
 }
 
 /// An incident as a tenant sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IncidentView {
     /// The incident.
     pub incident_id: String,
@@ -476,10 +637,13 @@ pub struct IncidentView {
     /// Whether the public sees it.
     pub public: bool,
     /// Since when.
+    #[schemars(with = "Instant")]
     pub started_at: Timestamp,
     /// When its last event came.
+    #[schemars(with = "Instant")]
     pub last_seen: Timestamp,
     /// When it was resolved.
+    #[schemars(with = "Option<Instant>")]
     pub resolved_at: Option<Timestamp>,
     /// Its updates.
     pub updates: u32,
@@ -490,11 +654,12 @@ pub struct IncidentView {
 }
 
 /// An event that made no incident.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExcludedView {
     /// The event.
     pub event_id: String,
     /// When it was accepted.
+    #[schemars(with = "Instant")]
     pub at: Timestamp,
     /// The event type.
     #[serde(rename = "type")]
@@ -513,9 +678,10 @@ pub struct ExcludedView {
 }
 
 /// A reason with its sentence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReasonView {
     /// The word.
+    #[schemars(with = "domain::reason::Reason")]
     pub reason: String,
     /// What a tenant admin reads.
     pub sentence: String,
@@ -526,7 +692,7 @@ pub struct ReasonView {
 }
 
 /// `GET /v1/tenants/{t}/incidents/{id}`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IncidentAnswer {
     /// What is true of it now.
     pub incident: IncidentView,
@@ -539,13 +705,14 @@ pub struct IncidentAnswer {
 }
 
 /// One update.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelineEntry {
     /// Its number.
     pub update: u32,
     /// The event that made it.
     pub event_id: String,
     /// When it was accepted.
+    #[schemars(with = "Instant")]
     pub at: Timestamp,
     /// Why it was sent.
     pub change: Change,
@@ -579,7 +746,7 @@ pub struct TimelineEntry {
 }
 
 /// What was decided for one update, destination and channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DecisionView {
     /// The update.
     pub update: u32,
@@ -590,12 +757,14 @@ pub struct DecisionView {
     /// The channel.
     pub channel: Channel,
     /// `deliver`, `hold` or `skip`.
+    #[schemars(extend("enum" = ["deliver", "hold", "skip"]))]
     pub outcome: String,
     /// The role that the matrix gives it to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
     /// Until when it is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub until: Option<Timestamp>,
     /// Why it is held or skipped.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
@@ -606,7 +775,7 @@ pub struct DecisionView {
 }
 
 /// What became of a delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryView {
     /// The newest update of it.
     pub update: u32,
@@ -630,9 +799,11 @@ pub struct DeliveryView {
     pub reason: Option<ReasonView>,
     /// When the next attempt is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub next_at: Option<Timestamp>,
     /// When it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub at: Option<Timestamp>,
     /// Milliseconds from our acceptance to the provider's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -647,26 +818,28 @@ pub struct DeliveryView {
 }
 
 /// One end of a delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EndView {
     /// The update.
     pub update: u32,
     /// `accepted`, or the reason.
     pub outcome: String,
     /// When.
+    #[schemars(with = "Instant")]
     pub at: Timestamp,
     /// Attempts it took.
     pub attempts: u32,
 }
 
 /// An attempt that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptView {
     /// The update.
     pub update: u32,
     /// The attempt, from 1.
     pub attempt: u32,
     /// When.
+    #[schemars(with = "Instant")]
     pub at: Timestamp,
     /// What it met, as a word.
     pub cause: String,
@@ -685,7 +858,7 @@ pub struct AttemptView {
 }
 
 /// `GET /v1/tenants/{t}/incidents/{id}/explain` and `POST /v1/tenants/{t}/explain`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainAnswer {
     /// The incident; `None` for an event that was only asked about.
     pub incident_id: Option<String>,
@@ -696,9 +869,10 @@ pub struct ExplainAnswer {
 }
 
 /// What an event is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassificationView {
     /// `included`, `excluded` or `unclassified`.
+    #[schemars(extend("enum" = ["included", "excluded", "unclassified"]))]
     pub classification: String,
     /// The category; `None` for user-level warnings and for what is not alerted on.
     pub category: Option<Category>,
@@ -710,7 +884,7 @@ pub struct ClassificationView {
 }
 
 /// What happened, or would, to one update on one channel of one destination.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainEntry {
     /// The update.
     pub update: u32,
@@ -726,6 +900,7 @@ pub struct ExplainEntry {
     pub channel: Channel,
     /// `delivered` (the receiver answered), `accepted` (SES or SNS took it), `pending`, `held`, `skipped` or `failed`; of an event
     /// that was only asked about `deliver`.
+    #[schemars(extend("enum" = ["deliver", "delivered", "accepted", "pending", "held", "skipped", "failed"]))]
     pub outcome: String,
     /// The role that the matrix gives it to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -738,9 +913,11 @@ pub struct ExplainEntry {
     pub by: Option<String>,
     /// Until when it is held, or when the next attempt is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub until: Option<Timestamp>,
     /// When it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub at: Option<Timestamp>,
     /// Milliseconds from our acceptance to the receiver's; of the newest update that it was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -750,7 +927,7 @@ pub struct ExplainEntry {
 }
 
 /// `GET /v1/tenants/{t}/catalogue`: what a tenant can choose from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Catalogue {
     /// Its plan; `None` where the deployer no longer has that plan.
     pub plan: Option<PlanView>,
@@ -761,7 +938,7 @@ pub struct Catalogue {
 }
 
 /// A plan of `plans.yaml`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanView {
     /// Its id.
     pub id: String,
@@ -780,7 +957,7 @@ pub struct PlanView {
 }
 
 /// Whom alerts come from: what a mail admin or a phone is to let through.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Senders {
     /// The From address of e-mails.
     pub email_from: String,
@@ -791,7 +968,7 @@ pub struct Senders {
 }
 
 /// `GET /v1/tenants/{t}/audit`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditList {
     /// Newest first.
     pub audit: Vec<AuditEntry>,
@@ -800,9 +977,10 @@ pub struct AuditList {
 }
 
 /// Who changed what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditEntry {
     /// When.
+    #[schemars(with = "Instant")]
     pub at: Timestamp,
     /// A token's id, `recipient` for somebody who used a link, or a function.
     pub who: String,
@@ -813,11 +991,13 @@ pub struct AuditEntry {
 }
 
 /// `GET /v1/tenants/{t}/deliveries`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryLog {
     /// The beginning of what was asked.
+    #[schemars(with = "Instant")]
     pub from: Timestamp,
     /// Its end.
+    #[schemars(with = "Instant")]
     pub to: Timestamp,
     /// Newest incident first.
     pub deliveries: Vec<LoggedDelivery>,
@@ -826,7 +1006,7 @@ pub struct DeliveryLog {
 }
 
 /// One line of the delivery log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LoggedDelivery {
     /// The incident.
     pub incident_id: String,
@@ -837,6 +1017,7 @@ pub struct LoggedDelivery {
     /// True for a test alert's.
     pub test: bool,
     /// Since when it is open.
+    #[schemars(with = "Instant")]
     pub started_at: Timestamp,
     /// What happened, as the explanation tells it.
     #[serde(flatten)]
@@ -844,7 +1025,7 @@ pub struct LoggedDelivery {
 }
 
 /// `POST /v1/tenants/{t}/incidents/{id}/resend`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResendBody {
     /// The recipient.
@@ -854,24 +1035,27 @@ pub struct ResendBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub integration_id: Option<String>,
     /// The channel.
+    #[schemars(with = "Channel")]
     pub channel: String,
 }
 
 /// What will be sent again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResendAnswer {
     /// The incident.
     pub incident_id: String,
     /// The update that is sent again.
     pub update: u32,
     /// From when on it is handed out: within a minute.
+    #[schemars(with = "Instant")]
     pub due_at: Timestamp,
 }
 
 /// `GET /v1/tenants/{t}/incidents/{id}/support`: everything that Support asks for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SupportBundle {
     /// When it was put together.
+    #[schemars(with = "Instant")]
     pub generated_at: Timestamp,
     /// The version of Tocsin.
     pub version: String,
@@ -900,7 +1084,7 @@ pub struct SupportBundle {
 }
 
 /// `POST /v1/tenants/{t}/test-alert`, and the payload of a direct invocation of `test-alert`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestAlertBody {
     /// The tenant; by the API it is the path's.
@@ -908,9 +1092,11 @@ pub struct TestAlertBody {
     pub tenant_id: Option<String>,
     /// The category; absent is the first that is switched on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Category>")]
     pub category: Option<String>,
     /// Only this channel: `email`, `sms`, `chat`, `slack`, `teams` or `webhook`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["email", "sms", "chat", "slack", "teams", "webhook", null]))]
     pub channel: Option<String>,
     /// Only this recipient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -920,6 +1106,7 @@ pub struct TestAlertBody {
     pub integration_id: Option<String>,
     /// How long the answer waits for outcomes: 15 unless it is said; at most 25 by the API, 60 by invocation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 60))]
     pub wait_seconds: Option<u32>,
     /// Needed where more than ten recipients and integrations would be reached.
     #[serde(default)]
@@ -927,7 +1114,7 @@ pub struct TestAlertBody {
 }
 
 /// What came of a test alert so far.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TestAlertAnswer {
     /// By which it is read again.
     pub test_id: String,
@@ -942,7 +1129,7 @@ pub struct TestAlertAnswer {
 }
 
 /// What came of a test on one channel of one destination.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TestRow {
     /// The recipient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -955,8 +1142,10 @@ pub struct TestRow {
     /// The channel.
     pub channel: Channel,
     /// `delivered` (the receiver answered), `accepted` (SES or SNS took it), `held`, `skipped`, `failed` or `pending`.
+    #[schemars(extend("enum" = ["delivered", "accepted", "held", "skipped", "failed", "pending"]))]
     pub outcome: String,
     /// The rule that stopped it.
+    #[schemars(with = "Option<domain::reason::Reason>")]
     pub reason: Option<String>,
     /// What a failed attempt met: `http_404`, `tls`, `dns`, Slack's code.
     pub cause: Option<String>,

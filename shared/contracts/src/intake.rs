@@ -4,6 +4,7 @@ use crate::problem::FieldError;
 use crate::queue::Note;
 use domain::event::{DEDUP_KEY_MAX, Event, Link};
 use domain::ids::TenantId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ pub const EVENTS_MAX: usize = 2_000;
 pub const TENANT: &str = "tenant";
 
 /// What a token says for events that are silent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Defaults {
     /// The event type.

@@ -12,6 +12,7 @@ pub mod grafana;
 pub mod http;
 pub mod intake;
 pub mod native;
+pub mod openapi;
 pub mod opsgenie;
 pub mod pagerduty;
 pub mod problem;

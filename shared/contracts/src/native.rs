@@ -3,45 +3,74 @@
 use crate::intake::Defaults;
 use crate::problem::FieldError;
 use domain::event::{DEDUP_KEY_MAX, Event, Format, Link, NAME_MAX, TENANTS_MAX};
-use domain::ids::TenantId;
-use domain::vocabulary::{Severity, Status};
+use domain::ids::{EventId, IncidentId, TenantId};
+use domain::incident::{Incident, Update};
+use domain::reason::Reason;
+use domain::schema::Instant;
+use domain::vocabulary::{Category, Severity, Status};
 use jiff::Timestamp;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The body as posted. Unknown fields are refused: a misspelt `tenant_ids` must not alert nobody in silence.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NativeEvent")]
 pub struct Body {
+    /// The system that says so.
+    #[schemars(length(min = 1, max = 255))]
     source: String,
+    /// What kind of thing happened, such as `api.outage`; may be left to the token's defaults.
     #[serde(rename = "type")]
     event_type: Option<String>,
+    /// What makes two events the same incident; absent, each event is an incident of its own.
+    #[schemars(length(min = 1, max = 512))]
     dedup_key: Option<String>,
+    /// `critical`, `error`, `warning` or `info`; any other word counts as `error` and is kept.
     severity: Option<String>,
+    /// One line; cut after 255 characters.
+    #[schemars(length(min = 1))]
     title: String,
+    /// The text; cut after 15,000 characters.
     #[serde(default)]
     message: String,
+    /// The line for the public.
     public_title: Option<String>,
+    /// The text for the public.
     public_message: Option<String>,
+    /// The status; absent, it is firing.
     status: Option<Status>,
+    /// The tenants it is about. An incident is made for each.
     #[serde(default)]
+    #[schemars(with = "Vec<TenantId>", length(max = 100))]
     tenant_ids: Vec<String>,
+    /// True when it is about everybody; needs the scope `incidents:platform`.
     #[serde(default)]
     platform: bool,
+    /// What is affected.
     #[serde(default)]
     components: Vec<String>,
+    /// Where.
     #[serde(default)]
     regions: Vec<String>,
+    /// When it began, by the source's clock.
+    #[schemars(with = "Option<Instant>")]
     starts_at: Option<Timestamp>,
+    /// Numbers that rules compare, such as `delay_minutes`.
     #[serde(default)]
     measurements: BTreeMap<String, f64>,
+    /// Words for whoever reads the alert.
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    /// Where to look further.
     #[serde(default)]
     links: Vec<Link>,
+    /// Anything else; cut after 32 KiB.
     #[serde(default)]
     details: Map<String, Value>,
+    /// Whether the public sees it; absent, the rule decides.
     public: Option<bool>,
 }
 
@@ -50,7 +79,7 @@ pub struct Body {
 /// # Errors
 /// Every field that does not fit, with its mend.
 pub fn parse(body: &[u8], defaults: &Defaults, new_key: &str) -> Result<Event, Vec<FieldError>> {
-    let body: Body = crate::problem::parse(body).map_err(|error| vec![error])?;
+    let body: Body = crate::problem::parse_object(body).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
     let mut tenant_ids = Vec::new();
     for (index, text) in body.tenant_ids.iter().enumerate() {
@@ -154,7 +183,7 @@ pub fn or_default(list: Vec<String>, default: &[String]) -> Vec<String> {
 }
 
 /// The body of an update.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateBody {
     /// The new status; missing keeps it.
@@ -164,12 +193,104 @@ pub struct UpdateBody {
     pub message: String,
 }
 
+/// 202: the event is durably queued.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Accepted {
+    /// By which `GET /v1/events/{id}` tells what became of it.
+    pub event_id: EventId,
+    /// What later events name to mean the same incident.
+    pub dedup_key: String,
+}
+
+/// 202: the update is durably queued.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct UpdateAccepted {
+    /// By which `GET /v1/events/{id}` tells what became of it.
+    pub event_id: EventId,
+    /// The incident.
+    pub incident_id: IncidentId,
+}
+
+/// 202 of a drop-in format: every event of the request is durably queued.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AllAccepted {
+    /// In the order of the request.
+    pub events: Vec<Accepted>,
+}
+
+/// What a dry run says.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DryRunAnswer {
+    /// Always true.
+    pub dry_run: bool,
+    /// `included`, `excluded` or `unclassified`.
+    pub classification: &'static str,
+    /// The rule that matched.
+    pub rule: Option<String>,
+    /// How many tenants would be asked.
+    pub tenants: usize,
+    /// How many deliveries there would be, by channel.
+    pub would_tell: BTreeMap<&'static str, u64>,
+}
+
+/// `GET /v1/events/{id}`: what became of an event.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct EventAnswer {
+    /// The event.
+    pub event_id: EventId,
+    /// `included`, `excluded` or `unclassified`.
+    pub classification: String,
+    /// The category, if it has one.
+    pub category: Option<Category>,
+    /// The rule that matched.
+    pub rule: Option<String>,
+    /// The incidents that it opened, updated or repeated.
+    pub incidents: Vec<Made>,
+    /// For whom it told nobody, and why.
+    pub not_told: Vec<NotTold>,
+    /// What went wrong while it was classified.
+    pub warnings: Vec<String>,
+}
+
+/// An incident that an event opened, updated or repeated.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Made {
+    /// The incident.
+    pub incident_id: String,
+    /// Whose; `None` when it is everybody's.
+    pub tenant_id: Option<TenantId>,
+    /// The update that the event made; `None` where it changed nothing.
+    pub update: Option<u32>,
+}
+
+/// Why an event told nobody of a tenant.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct NotTold {
+    /// Whose; `None` when it is everybody's or nobody's.
+    pub tenant_id: Option<TenantId>,
+    /// The word.
+    pub reason: Reason,
+    /// What it means.
+    pub sentence: &'static str,
+    /// Where it would be changed.
+    pub setting: &'static str,
+}
+
+/// `GET /v1/incidents/{id}`: an incident as its source sees it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct IncidentAnswer {
+    /// What is true of it now.
+    pub incident: Incident,
+    /// How it came there.
+    pub timeline: Vec<Update>,
+}
+
 /// Parses an update.
 ///
 /// # Errors
 /// What does not fit, with its mend.
 pub fn parse_update(body: &[u8]) -> Result<UpdateBody, Vec<FieldError>> {
-    let mut update: UpdateBody = crate::problem::parse(body).map_err(|error| vec![error])?;
+    let mut update: UpdateBody = crate::problem::parse_object(body).map_err(|error| vec![error])?;
     if update.status.is_none() && update.message.trim().is_empty() {
         return Err(vec![FieldError::new("/message", "say what is new, or give a new `status`")]);
     }

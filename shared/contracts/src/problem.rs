@@ -1,10 +1,11 @@
 //! Errors of the HTTP API: RFC 9457 problem details that name the field and the mend.
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// What is wrong with one field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldError {
     /// A JSON pointer (RFC 6901) to the field, such as `/tenant_ids/0`; `header:If-Match` for a header and `query:from` for
     /// a query parameter.
@@ -48,6 +49,18 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, FieldError> {
     Ok(value)
 }
 
+/// As [`parse`], for a body that is an object. serde would take a list of the members' values as well, in an order that nobody
+/// promised.
+///
+/// # Errors
+/// As [`parse`], and for anything but an object.
+pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, FieldError> {
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(FieldError::new("", "must be a JSON object, not a list"));
+    }
+    parse(body)
+}
+
 /// serde quotes what it met (`invalid type: string "…"`, "unknown variant `…`"); an address or a token must not come back
 /// that way. An unknown field is named: it is the sender's own spelling that has to be mended.
 fn without_values(message: &str) -> String {
@@ -85,5 +98,7 @@ mod tests {
         assert!(parse::<Body>(br#"{"numbrs":[]}"#).unwrap_err().detail.contains("unknown field"));
         assert_eq!(parse::<Body>(br#"{"numbers":["#).unwrap_err().pointer, "", "what is no JSON has no fields");
         assert!(parse::<Body>(br#"{"numbers":[]} x"#).is_err());
+        assert!(parse::<Body>(b" [[1]]").is_ok(), "what serde takes");
+        assert!(parse_object::<Body>(b" [[1]]").unwrap_err().detail.contains("object"));
     }
 }

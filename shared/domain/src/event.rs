@@ -3,6 +3,7 @@
 use crate::ids::TenantId;
 use crate::vocabulary::{Channel, Severity, Status};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ pub const NAME_MAX: usize = 255;
 pub const TEST: &str = "test.alert";
 
 /// Whom a test alert is for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TestOf {
     /// Only these channels; empty is all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -50,7 +51,7 @@ impl TestOf {
 }
 
 /// A link that the source gave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
     /// An https address.
     pub href: String,

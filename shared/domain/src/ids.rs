@@ -1,5 +1,6 @@
 //! Names of things. Each id has a printed prefix, so that a log line tells what kind of id it holds.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -14,8 +15,9 @@ pub const SHARDS: u16 = 64;
 pub const DUE_SHARDS: u16 = 8;
 
 /// A tenant's name: `[a-z0-9-]{1,63}`, so that it fits a DNS label, a key and a URL path as it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[a-z0-9-]{1,63}$"))]
 pub struct TenantId(String);
 
 /// Why a tenant id was refused.
@@ -73,7 +75,7 @@ impl fmt::Display for TenantId {
 }
 
 /// Whom an incident belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// The platform: every tenant is asked.
@@ -96,8 +98,9 @@ impl Scope {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
+        #[schemars(extend("pattern" = concat!("^", $prefix, "[0-9A-Za-z]{1,64}$")))]
         pub struct $name(String);
 
         impl $name {

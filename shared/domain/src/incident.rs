@@ -3,8 +3,10 @@
 use crate::classification::Included;
 use crate::event::{Event, Format, Link, TEST, TestOf};
 use crate::ids::{EventId, IncidentId, IntegrationId, Scope, sha256};
+use crate::schema::Instant;
 use crate::vocabulary::{Category, Kind, Severity, Status};
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -20,7 +22,7 @@ pub const NOTICES: [&str; 2] = [UNDELIVERED, UNSUBSCRIBED];
 const OLD: SignedDuration = SignedDuration::from_secs(60);
 
 /// The head of an incident: what is true of it now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Incident {
     /// Its name.
     pub id: IncidentId,
@@ -61,17 +63,22 @@ pub struct Incident {
     #[serde(default)]
     pub public_title: String,
     /// When it began: the source's `starts_at`, else the time of acceptance.
+    #[schemars(with = "Instant")]
     pub started_at: Timestamp,
     /// The source's `starts_at` as given; what makes a late repeat of a closed incident stale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub source_started_at: Option<Timestamp>,
     /// The newest change of state that its source told of, where the source says when it saw them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub as_of: Option<Timestamp>,
     /// When the last event on it was accepted.
+    #[schemars(with = "Instant")]
     pub last_seen: Timestamp,
     /// When it was resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
     pub resolved_at: Option<Timestamp>,
     /// The number of its newest update, from 1.
     pub updates: u32,
@@ -89,7 +96,7 @@ pub struct Incident {
 }
 
 /// Why an update is sent; printed in every message (Alertmanager's `notification_reason`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// The first one.
@@ -125,7 +132,7 @@ impl Change {
 }
 
 /// One entry of an incident's timeline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Update {
     /// From 1, without gaps.
     pub number: u32,
@@ -134,6 +141,7 @@ pub struct Update {
     /// The upstream request, end to end.
     pub correlation_id: String,
     /// When we accepted it; the alert window counts from here.
+    #[schemars(with = "Instant")]
     pub accepted_at: Timestamp,
     /// Why it is sent.
     pub change: Change,

@@ -34,5 +34,6 @@ pub mod plan;
 pub mod policy;
 pub mod reason;
 pub mod render;
+pub mod schema;
 pub mod tenant;
 pub mod vocabulary;

@@ -13,11 +13,12 @@ use crate::reason::Reason;
 use crate::tenant::{Destination, Settings};
 use crate::vocabulary::{Category, Channel, ChannelClass, Kind, Severity};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One thing that does not work.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// `nothing_is_on`, `category_unreachable`, `channel_unreachable`, `destination_silent`, or the reason that stops one
     /// destination on one channel.

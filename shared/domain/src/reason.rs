@@ -3,13 +3,14 @@
 
 use crate::ids::RecipientId;
 use crate::vocabulary::Category;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $sentence:literal, $setting:literal, $mend:literal;)+) => {
         /// A reason. Its JSON spelling is what tenants and support read.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         pub enum Reason { $($(#[$doc])* #[serde(rename = $text)] $variant),+ }
 
         impl Reason {

@@ -82,7 +82,7 @@ pub struct Response {
     pub status: StatusCode,
     /// How long the other side asked us to wait, from now on.
     pub retry_after: Option<Duration>,
-    /// At most [`LONGEST_RESPONSE`] bytes of the body.
+    /// The body, at most [`LONGEST_RESPONSE`] bytes of it where it answers a post.
     pub body: Vec<u8>,
     /// Whether the body was longer than we read, or broke off after the status had arrived.
     pub truncated: bool,
@@ -183,20 +183,47 @@ impl Client {
         timeout: Duration,
         now: Timestamp,
     ) -> Result<Response, SendError> {
+        let request = self.client(url)?.post(url.url().clone()).headers(headers).body(body);
+        call(request.timeout(timeout.min(MAX_TIMEOUT)), LONGEST_RESPONSE, now).await
+    }
+
+    /// Gets once, under the same guards as [`Client::post`]; of the answer at most `longest` bytes.
+    ///
+    /// # Errors
+    /// As [`Client::post`].
+    pub async fn get(
+        &self,
+        url: &SecretUrl,
+        timeout: Duration,
+        longest: usize,
+        now: Timestamp,
+    ) -> Result<Response, SendError> {
+        let request = self.client(url)?.get(url.url().clone());
+        call(request.timeout(timeout.min(MAX_TIMEOUT)), longest, now).await
+    }
+
+    /// The exceptions, for [`check_url`](crate::check_url).
+    pub fn exceptions(&self) -> &Exceptions {
+        &self.exceptions
+    }
+
+    /// The client that may call a URL.
+    fn client(&self, url: &SecretUrl) -> Result<&reqwest::Client, SendError> {
         callable(url.url(), &self.exceptions).map_err(SendError::Forbidden)?;
-        let client = match &self.excepted {
+        Ok(match &self.excepted {
             Some(excepted) if self.exceptions.covers(url.url()) => excepted,
             _ => &self.guarded,
-        };
-        let started = Instant::now();
-        let request = client.post(url.url().clone()).headers(headers).body(body).timeout(timeout.min(MAX_TIMEOUT));
-        let mut answer = request.send().await.map_err(|error| named(&error.without_url()))?;
-
-        let status = answer.status();
-        let retry_after = retry_after(answer.headers(), now, started.elapsed());
-        let (body, truncated) = read(&mut answer).await;
-        Ok(Response { status, retry_after, body, truncated, elapsed: started.elapsed() })
+        })
     }
+}
+
+async fn call(request: reqwest::RequestBuilder, longest: usize, now: Timestamp) -> Result<Response, SendError> {
+    let started = Instant::now();
+    let mut answer = request.send().await.map_err(|error| named(&error.without_url()))?;
+    let status = answer.status();
+    let retry_after = retry_after(answer.headers(), now, started.elapsed());
+    let (body, truncated) = read(&mut answer, longest).await;
+    Ok(Response { status, retry_after, body, truncated, elapsed: started.elapsed() })
 }
 
 // The only place that may: the lint forbids it everywhere else, so that no request passes the guard by.
@@ -226,13 +253,13 @@ fn certificates() -> Result<Vec<Certificate>, BuildError> {
 }
 
 /// Reads no more than we keep; dropping the answer closes what is left of it.
-async fn read(answer: &mut reqwest::Response) -> (Vec<u8>, bool) {
+async fn read(answer: &mut reqwest::Response, longest: usize) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
         match answer.chunk().await {
             Ok(None) => return (body, false),
             Ok(Some(chunk)) => {
-                let room = LONGEST_RESPONSE - body.len();
+                let room = longest - body.len();
                 body.extend(chunk.iter().take(room));
                 if chunk.len() > room {
                     return (body, true);

@@ -1,4 +1,5 @@
-//! The one HTTP client with which Tocsin calls what tenants configured: Slack, Teams and webhook endpoints.
+//! The one HTTP client with which Tocsin calls what tenants configured (Slack, Teams and webhook endpoints) and
+//! reads the identity provider's keys.
 //!
 //! Three walls keep a tenant's URL from reaching our own network. [`check_url`] refuses at save time what can be
 //! refused without a name server. [`Client::post`] checks the same again and refuses address literals. The resolver

@@ -8,7 +8,7 @@ use crate::check::integration as check;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use contracts::http::{IntegrationBody, Private, RotateSecretBody};
+use contracts::http::{IntegrationBody, IntegrationList, Private, RotateSecretBody};
 use contracts::problem::FieldError;
 use domain::ids::{IntegrationId, TenantId};
 use domain::tenant::{Destination, Integration, OldSecret, Sealed};
@@ -17,7 +17,6 @@ use jiff::SignedDuration;
 use outbound::SecretUrl;
 use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
-use serde_json::json;
 use store::tenants::Setting;
 
 /// What URLs are fingerprinted for: two integrations of a tenant must not have the same one.
@@ -38,8 +37,8 @@ pub(crate) async fn list(
     let now = clock::now();
     let (integrations, more) = app.table.integrations_page(&tenant, after, limit).await.map_err(access::table)?;
     let next = integrations.last().filter(|_| more).map(|last| last.id.to_string());
-    let integrations: Vec<IntegrationBody> = integrations.iter().map(|known| check::body_of(known, now)).collect();
-    Ok(answer(StatusCode::OK, &json!({"integrations": integrations, "next": next})))
+    let integrations = integrations.iter().map(|known| check::body_of(known, now)).collect();
+    Ok(answer(StatusCode::OK, &IntegrationList { integrations, next }))
 }
 
 /// `POST /v1/tenants/{tenant}/integrations`

@@ -6,13 +6,14 @@ use crate::access::{self, READ, answer};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use contracts::http::LintAnswer;
 use domain::ids::TenantId;
 use domain::lint::Finding;
 use domain::tenant::Destination;
 use domain::vocabulary::Category;
 use runtime::clock;
 use runtime::http::{Caller, Problem};
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::StoreError;
 
 /// `GET /v1/tenants/{tenant}/lint`
@@ -24,7 +25,7 @@ pub(crate) async fn read(
     let tenant = caller.speaking_for(&path, READ)?;
     settings_of(&app, &tenant).await?;
     let findings = findings(&app, &tenant).await.map_err(access::table)?;
-    Ok(answer(StatusCode::OK, &json!({"lint": findings})))
+    Ok(answer(StatusCode::OK, &LintAnswer { lint: findings }))
 }
 
 /// The findings for the answer of a write. The write is done: a table that does not answer now takes nothing back.

@@ -7,14 +7,13 @@ use crate::check::recipient as check;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use contracts::http::RecipientBody;
 use contracts::http::scopes::PLATFORM_ADMIN;
+use contracts::http::{RecipientBody, RecipientList};
 use contracts::problem::FieldError;
 use domain::ids::{RecipientId, TenantId};
 use domain::tenant::{Destination, Recipient};
 use runtime::http::{Caller, Correlation, Problem};
 use runtime::{clock, ids};
-use serde_json::json;
 use store::tenants::Setting;
 
 /// `GET /v1/tenants/{tenant}/recipients`
@@ -29,8 +28,8 @@ pub(crate) async fn list(
     settings_of(&app, &tenant).await?;
     let (recipients, more) = app.table.recipients_page(&tenant, after, limit).await.map_err(access::table)?;
     let next = recipients.last().filter(|_| more).map(|last| last.id.to_string());
-    let recipients: Vec<RecipientBody> = recipients.iter().map(check::body_of).collect();
-    Ok(answer(StatusCode::OK, &json!({"recipients": recipients, "next": next})))
+    let recipients = recipients.iter().map(check::body_of).collect();
+    Ok(answer(StatusCode::OK, &RecipientList { recipients, next }))
 }
 
 /// `POST /v1/tenants/{tenant}/recipients`

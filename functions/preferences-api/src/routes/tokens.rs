@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use contracts::http::scopes::PLATFORM_ADMIN;
-use contracts::http::{Private, RotateTokenBody, TokenBody, TokenView};
+use contracts::http::{Private, RotateTokenBody, TokenBody, TokenList, TokenView};
 use contracts::problem::FieldError;
 use domain::ids::{IntegrationId, TenantId, TokenId};
 use jiff::SignedDuration;
@@ -49,8 +49,8 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let owner = whose.owner(&caller)?;
     let records = app.table.tokens_of(&owner).await.map_err(access::table)?;
-    let tokens: Vec<TokenView> = records.iter().map(|record| view(record, None)).collect();
-    Ok(answer(StatusCode::OK, &json!({"tokens": tokens})))
+    let tokens = records.iter().map(|record| view(record, None)).collect();
+    Ok(answer(StatusCode::OK, &TokenList { tokens }))
 }
 
 /// `POST /v1/tokens`

@@ -1,0 +1,232 @@
+//! What a JWT of the identity provider proves. Pure: it is told the keys and the time.
+
+use contracts::http::scopes::{ALL, PLATFORM_ADMIN};
+use domain::ids::{IntegrationId, TenantId};
+use jiff::Timestamp;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// How far the provider's clock and ours may be apart, in seconds (RFC 7519, 4.1.4: "usually no more than a few minutes").
+const SKEW: f64 = 60.0;
+/// The longest JWT that is read, in bytes: API Gateway takes 10,240 bytes of headers in all.
+const LONGEST: usize = 8 * 1024;
+/// Most characters of a subject in the audit trail.
+const SUBJECT_MAX: usize = 64;
+
+/// Whose tokens count, and where they say what.
+#[derive(Clone, Debug)]
+pub(crate) struct Trust {
+    /// `iss`, exactly.
+    pub(crate) issuer: String,
+    /// What `aud` must name; in an access token of Cognito, which has no `aud`, `client_id`.
+    pub(crate) audience: String,
+    /// The claim that lists tenants.
+    pub(crate) tenants_claim: String,
+    /// The claim that lists scopes.
+    pub(crate) scopes_claim: String,
+}
+
+/// Who a JWT is of.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Identity {
+    /// What the audit trail says.
+    pub(crate) token_id: String,
+    /// What incidents that it posts are keyed by.
+    pub(crate) integration_id: IntegrationId,
+    pub(crate) scopes: BTreeSet<String>,
+    /// `None` is all.
+    pub(crate) tenants: Option<BTreeSet<TenantId>>,
+}
+
+/// Why a JWT is not taken; the word stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Unreadable,
+    Algorithm,
+    NoKeyId,
+    UnknownKey,
+    KeyUnfit,
+    Signature,
+    Issuer,
+    Audience,
+    Expired,
+    NotYet,
+    TokenUse,
+    NoSubject,
+    NoTenants,
+    NoScopes,
+}
+
+impl Refusal {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreadable => "jwt_unreadable",
+            Self::Algorithm => "jwt_algorithm",
+            Self::NoKeyId => "jwt_no_key_id",
+            Self::UnknownKey => "jwt_unknown_key",
+            Self::KeyUnfit => "jwt_key_unfit",
+            Self::Signature => "jwt_signature",
+            Self::Issuer => "jwt_issuer",
+            Self::Audience => "jwt_audience",
+            Self::Expired => "jwt_expired",
+            Self::NotYet => "jwt_not_yet",
+            Self::TokenUse => "jwt_token_use",
+            Self::NoSubject => "jwt_no_subject",
+            Self::NoTenants => "jwt_no_tenants",
+            Self::NoScopes => "jwt_no_scopes",
+        }
+    }
+}
+
+/// Whether a text has the form of a signed JWT: three parts of base64url.
+pub(crate) fn is_jwt(text: &str) -> bool {
+    let part =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    // `alg: none` has an empty third part; it is read so that its refusal has the right name.
+    let mut parts = text.splitn(3, '.');
+    text.len() <= LONGEST
+        && parts.next().is_some_and(part)
+        && parts.next().is_some_and(part)
+        && parts.next().is_some_and(|last| last.is_empty() || part(last))
+}
+
+/// Algorithm and key id of a token's header. Only asymmetric algorithms are known: what is signed with our own public keys as a
+/// secret (key confusion), or with nothing, has no algorithm here.
+pub(crate) fn header(token: &str) -> Result<(Algorithm, String), Refusal> {
+    let bytes = token.split('.').next().and_then(decoded).ok_or(Refusal::Unreadable)?;
+    let header: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|_| Refusal::Unreadable)?;
+    // RFC 7515, 4.1.11: what is critical and not understood refuses the token.
+    if header.contains_key("crit") {
+        return Err(Refusal::Unreadable);
+    }
+    let algorithm = match header.get("alg").and_then(Value::as_str) {
+        Some("RS256") => Algorithm::RS256,
+        Some("ES256") => Algorithm::ES256,
+        _ => return Err(Refusal::Algorithm),
+    };
+    let kid = header.get("kid").and_then(Value::as_str).filter(|kid| !kid.is_empty()).ok_or(Refusal::NoKeyId)?;
+    Ok((algorithm, kid.to_owned()))
+}
+
+fn decoded(part: &str) -> Option<Vec<u8>> {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).ok()
+}
+
+/// Whether a key is for this algorithm: its own words on that count, never the token's alone.
+fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
+    let named = match key.common.key_algorithm {
+        None => true,
+        Some(KeyAlgorithm::RS256) => algorithm == Algorithm::RS256,
+        Some(KeyAlgorithm::ES256) => algorithm == Algorithm::ES256,
+        Some(_) => false,
+    };
+    let shape = match &key.algorithm {
+        AlgorithmParameters::RSA(_) => algorithm == Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(curve) => {
+            algorithm == Algorithm::ES256 && curve.curve == EllipticCurve::P256
+        }
+        _ => false,
+    };
+    named && shape && matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature))
+}
+
+/// Reads a token.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub(crate) fn identify(token: &str, keys: &JwkSet, trust: &Trust, now: Timestamp) -> Result<Identity, Refusal> {
+    let (algorithm, kid) = header(token)?;
+    let key = keys.find(&kid).ok_or(Refusal::UnknownKey)?;
+    if !fits(key, algorithm) {
+        return Err(Refusal::KeyUnfit);
+    }
+    let key = DecodingKey::from_jwk(key).map_err(|_| Refusal::KeyUnfit)?;
+    let mut validation = Validation::new(algorithm);
+    // The signature only: the claims are judged here, by the time that we are told.
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation);
+    let claims = claims.map_err(|_| Refusal::Signature)?.claims;
+    judge(&claims, trust, now)
+}
+
+/// What the claims of a token prove whose signature is right.
+fn judge(claims: &Map<String, Value>, trust: &Trust, now: Timestamp) -> Result<Identity, Refusal> {
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    if text("iss") != Some(trust.issuer.as_str()) {
+        return Err(Refusal::Issuer);
+    }
+    // Cognito says what a token is for; one that renews others opens nothing.
+    let is_access = match text("token_use") {
+        None | Some("id") => false,
+        Some("access") => true,
+        Some(_) => return Err(Refusal::TokenUse),
+    };
+    let named = match claims.get("aud") {
+        Some(Value::String(one)) => *one == trust.audience,
+        Some(Value::Array(several)) => several.iter().any(|one| one.as_str() == Some(trust.audience.as_str())),
+        // Only where there is no audience at all does the client stand for it.
+        None => is_access && text("client_id") == Some(trust.audience.as_str()),
+        Some(_) => false,
+    };
+    if !named {
+        return Err(Refusal::Audience);
+    }
+    let time = |name: &str| claims.get(name).map(|value| value.as_f64().unwrap_or(f64::NAN));
+    let now = now.as_duration().as_secs_f64();
+    // A time that is no number compares as false, so it is asked what must be true.
+    if !time("exp").is_some_and(|end| now < end + SKEW) {
+        return Err(Refusal::Expired);
+    }
+    if !["nbf", "iat"].into_iter().filter_map(time).all(|begin| begin - SKEW <= now) {
+        return Err(Refusal::NotYet);
+    }
+    let subject = text("sub").filter(|subject| !subject.is_empty()).ok_or(Refusal::NoSubject)?;
+    let scopes: BTreeSet<String> = words(claims.get(&trust.scopes_claim))
+        // A resource server's scopes have its name before them (Cognito: `tocsin/alerts:read`).
+        .filter_map(|word| word.rsplit('/').next().filter(|word| ALL.contains(word)).map(str::to_owned))
+        .collect();
+    if scopes.is_empty() {
+        return Err(Refusal::NoScopes);
+    }
+    let named: Vec<&str> = words(claims.get(&trust.tenants_claim)).collect();
+    let tenants = if named.contains(&"*") && scopes.contains(PLATFORM_ADMIN) {
+        None
+    } else {
+        let tenants: BTreeSet<TenantId> = named.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
+        if tenants.is_empty() {
+            return Err(Refusal::NoTenants);
+        }
+        Some(tenants)
+    };
+    Ok(Identity {
+        token_id: format!("jwt_{}", printable(subject)),
+        integration_id: IntegrationId::derived(&["oidc", &trust.issuer, subject]),
+        scopes,
+        tenants,
+    })
+}
+
+/// The words of a claim: a list, or a text with spaces or commas.
+fn words(claim: Option<&Value>) -> impl Iterator<Item = &str> {
+    let texts: Vec<&str> = match claim {
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    texts.into_iter().flat_map(|text| text.split([' ', ','])).filter(|word| !word.is_empty())
+}
+
+/// A subject as the audit trail and the logs may have it. Some providers make it an address, which neither may hold.
+fn printable(subject: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.' || b == b'|';
+    let is_plain = subject.len() <= SUBJECT_MAX && subject.bytes().all(plain);
+    if is_plain { subject.to_owned() } else { domain::ids::digest(&[subject]) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+use super::*;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize, PublicKeyComponents};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use proptest::prelude::*;
+use serde_json::json;
+
+const NOW: i64 = 1_790_000_000;
+
+struct Signer {
+    rsa: RsaKeyPair,
+    other: RsaKeyPair,
+    ec: EcdsaKeyPair,
+}
+
+fn signer() -> Signer {
+    Signer {
+        rsa: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
+        other: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
+        ec: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap(),
+    }
+}
+
+fn numbers(pair: &RsaKeyPair) -> (String, String) {
+    let parts: PublicKeyComponents<Vec<u8>> = pair.public_key().into();
+    (BASE64.encode(parts.n), BASE64.encode(parts.e))
+}
+
+impl Signer {
+    fn keys(&self) -> JwkSet {
+        let (n, e) = numbers(&self.rsa);
+        let point = self.ec.public_key().as_ref();
+        let (x, y) = (BASE64.encode(&point[1..33]), BASE64.encode(&point[33..]));
+        serde_json::from_value(json!({"keys": [
+            {"kid": "rsa", "kty": "RSA", "alg": "RS256", "use": "sig", "n": n, "e": e},
+            {"kid": "rsa-bare", "kty": "RSA", "n": n, "e": e},
+            {"kid": "rsa-512", "kty": "RSA", "alg": "RS512", "use": "sig", "n": n, "e": e},
+            {"kid": "rsa-enc", "kty": "RSA", "alg": "RS256", "use": "enc", "n": n, "e": e},
+            {"kid": "ec", "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "x": x, "y": y},
+            {"kid": "secret", "kty": "oct", "k": "c2VjcmV0", "alg": "HS256"},
+        ]}))
+        .unwrap()
+    }
+
+    fn rs256(&self, header: Value, claims: &Value) -> String {
+        with(header, claims, |text| {
+            let mut signature = vec![0; self.rsa.public_modulus_len()];
+            self.rsa.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text, &mut signature).unwrap();
+            signature
+        })
+    }
+
+    fn es256(&self, header: Value, claims: &Value) -> String {
+        with(header, claims, |text| self.ec.sign(&SystemRandom::new(), text).unwrap().as_ref().to_vec())
+    }
+}
+
+fn with(header: Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
+    let text = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
+    let signature = BASE64.encode(sign(text.as_bytes()));
+    format!("{text}.{signature}")
+}
+
+fn trust() -> Trust {
+    Trust {
+        issuer: "https://id.example.com/pool".into(),
+        audience: "tocsin".into(),
+        tenants_claim: "custom:tenants".into(),
+        scopes_claim: "scope".into(),
+    }
+}
+
+fn claims() -> Value {
+    json!({"iss": "https://id.example.com/pool", "aud": "tocsin", "sub": "8f2c", "exp": NOW + 300, "iat": NOW,
+        "custom:tenants": "acme globex", "scope": "openid tocsin/alerts:read alerts:manage nonsense"})
+}
+
+fn changed(name: &str, value: Value) -> Map<String, Value> {
+    let mut claims = claims();
+    match value {
+        Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
+        value => claims[name] = value,
+    }
+    claims.as_object().unwrap().clone()
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(NOW).unwrap()
+}
+
+#[test]
+fn a_token_says_who_for_whom_and_what() {
+    let signer = signer();
+    let keys = signer.keys();
+    let rsa = signer.rs256(json!({"alg": "RS256", "kid": "rsa"}), &claims());
+    let who = identify(&rsa, &keys, &trust(), now()).unwrap();
+    assert_eq!(who.token_id, "jwt_8f2c");
+    assert_eq!(who.scopes, ["alerts:manage", "alerts:read"].map(str::to_owned).into());
+    assert_eq!(who.tenants, Some(["acme", "globex"].map(|id| TenantId::parse(id).unwrap()).into()));
+    let ec = signer.es256(json!({"alg": "ES256", "kid": "ec"}), &claims());
+    assert_eq!(identify(&ec, &keys, &trust(), now()).unwrap(), who);
+    let bare = signer.rs256(json!({"alg": "RS256", "kid": "rsa-bare"}), &claims());
+    assert!(identify(&bare, &keys, &trust(), now()).is_ok());
+}
+
+#[test]
+fn what_was_not_signed_by_the_provider_for_us_is_refused() {
+    let signer = signer();
+    let keys = signer.keys();
+    let refused = |token: &str| identify(token, &keys, &trust(), now()).unwrap_err();
+    let rs256 = |kid: &str| signer.rs256(json!({"alg": "RS256", "kid": kid}), &claims());
+    assert_eq!(refused(&rs256("gone")), Refusal::UnknownKey);
+    assert_eq!(refused(&rs256("ec")), Refusal::KeyUnfit);
+    assert_eq!(refused(&rs256("rsa-512")), Refusal::KeyUnfit);
+    assert_eq!(refused(&rs256("rsa-enc")), Refusal::KeyUnfit);
+    assert_eq!(refused(&rs256("secret")), Refusal::KeyUnfit);
+    assert_eq!(refused(&signer.rs256(json!({"alg": "RS256"}), &claims())), Refusal::NoKeyId);
+    assert_eq!(refused(&signer.rs256(json!({"alg": "RS256", "kid": ""}), &claims())), Refusal::NoKeyId);
+    assert_eq!(
+        refused(&signer.rs256(json!({"alg": "RS256", "kid": "rsa", "crit": ["b64"]}), &claims())),
+        Refusal::Unreadable
+    );
+    // Nothing signed it.
+    for alg in ["none", "None", "nOnE", ""] {
+        let unsigned = with(json!({"alg": alg, "kid": "rsa"}), &claims(), |_| Vec::new());
+        assert_eq!(refused(&unsigned), Refusal::Algorithm, "{alg}");
+    }
+    // Key confusion: the public key, as every reader of the JWKS has it, is the secret of an HMAC.
+    let (n, _) = numbers(&signer.rsa);
+    let confused = with(json!({"alg": "HS256", "kid": "rsa"}), &claims(), |text| {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, n.as_bytes());
+        aws_lc_rs::hmac::sign(&key, text).as_ref().to_vec()
+    });
+    assert_eq!(refused(&confused), Refusal::Algorithm);
+    // Somebody else's key under a known name, and words that were changed after the signature.
+    let forged = with(json!({"alg": "RS256", "kid": "rsa"}), &claims(), |text| {
+        let mut signature = vec![0; signer.other.public_modulus_len()];
+        signer.other.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text, &mut signature).unwrap();
+        signature
+    });
+    assert_eq!(refused(&forged), Refusal::Signature);
+    let good = rs256("rsa");
+    let parts: Vec<&str> = good.split('.').collect();
+    let mut more = claims();
+    more["custom:tenants"] = json!("acme globex initech");
+    let tampered = format!("{}.{}.{}", parts[0], BASE64.encode(more.to_string()), parts[2]);
+    assert_eq!(refused(&tampered), Refusal::Signature);
+    assert_eq!(refused("x.y.z"), Refusal::Unreadable);
+}
+
+#[test]
+fn each_claim_is_judged() {
+    let judged = |name: &str, value: Value| judge(&changed(name, value), &trust(), now()).map(|_| ());
+    for (name, value, expected) in [
+        ("iss", json!("https://id.example.com/pool/"), Err(Refusal::Issuer)),
+        ("iss", json!(null), Err(Refusal::Issuer)),
+        ("aud", json!("other"), Err(Refusal::Audience)),
+        ("aud", json!(["other", "tocsin"]), Ok(())),
+        ("aud", json!([]), Err(Refusal::Audience)),
+        ("aud", json!(null), Err(Refusal::Audience)),
+        ("exp", json!(NOW - 59), Ok(())),
+        ("exp", json!(NOW - 60), Err(Refusal::Expired)),
+        ("exp", json!(null), Err(Refusal::Expired)),
+        ("exp", json!("tomorrow"), Err(Refusal::Expired)),
+        ("nbf", json!(NOW + 60), Ok(())),
+        ("nbf", json!(NOW + 61), Err(Refusal::NotYet)),
+        ("nbf", json!("x"), Err(Refusal::NotYet)),
+        ("iat", json!(NOW + 61), Err(Refusal::NotYet)),
+        ("token_use", json!("id"), Ok(())),
+        ("token_use", json!("refresh"), Err(Refusal::TokenUse)),
+        ("sub", json!(""), Err(Refusal::NoSubject)),
+        ("scope", json!("openid profile"), Err(Refusal::NoScopes)),
+        ("scope", json!(["alerts:read"]), Ok(())),
+        ("custom:tenants", json!(""), Err(Refusal::NoTenants)),
+        ("custom:tenants", json!("*"), Err(Refusal::NoTenants)),
+        ("custom:tenants", json!("ACME"), Err(Refusal::NoTenants)),
+        ("custom:tenants", json!(["acme"]), Ok(())),
+        ("custom:tenants", json!("acme,globex"), Ok(())),
+    ] {
+        assert_eq!(judged(name, value.clone()), expected, "{name} {value}");
+    }
+}
+
+#[test]
+fn cognitos_access_token_names_its_client_and_nothing_else_does() {
+    let mut access = changed("aud", Value::Null);
+    access.insert("client_id".into(), json!("tocsin"));
+    assert_eq!(judge(&access, &trust(), now()).unwrap_err(), Refusal::Audience);
+    access.insert("token_use".into(), json!("access"));
+    assert!(judge(&access, &trust(), now()).is_ok());
+    access.insert("aud".into(), json!("other"));
+    assert_eq!(judge(&access, &trust(), now()).unwrap_err(), Refusal::Audience);
+}
+
+#[test]
+fn everybody_is_only_for_who_administers_the_platform() {
+    let mut all = changed("custom:tenants", json!("*"));
+    all.insert("scope".into(), json!("platform:admin"));
+    assert_eq!(judge(&all, &trust(), now()).unwrap().tenants, None);
+}
+
+#[test]
+fn an_address_as_a_subject_does_not_reach_the_trail() {
+    let who = judge(&changed("sub", json!("ada@example.com")), &trust(), now()).unwrap();
+    assert!(!who.token_id.contains('@') && who.token_id.len() > 20, "{}", who.token_id);
+    assert_eq!(who.token_id, judge(&changed("sub", json!("ada@example.com")), &trust(), now()).unwrap().token_id);
+    assert_eq!(judge(&changed("sub", json!("auth0|5f7c")), &trust(), now()).unwrap().token_id, "jwt_auth0|5f7c");
+}
+
+proptest! {
+    /// Whatever arrives, it is refused or it was signed: a changed byte anywhere opens nothing.
+    #[test]
+    fn no_changed_byte_opens_anything(at in 0usize..400, byte in proptest::sample::select(&b"AZaz09-_."[..])) {
+        static SIGNED: std::sync::OnceLock<(JwkSet, String)> = std::sync::OnceLock::new();
+        let (keys, token) = SIGNED.get_or_init(|| {
+            let signer = signer();
+            (signer.keys(), signer.rs256(json!({"alg": "RS256", "kid": "rsa"}), &claims()))
+        });
+        let mut changed = token.clone().into_bytes();
+        let at = at % changed.len();
+        // The last letter of a part holds bits that no byte has: another letter may be the same bytes.
+        prop_assume!(changed[at] != byte && at + 1 < changed.len() && changed[at + 1] != b'.');
+        changed[at] = byte;
+        let changed = String::from_utf8(changed).unwrap();
+        prop_assert!(identify(&changed, keys, &trust(), now()).is_err());
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in ".{0,200}") {
+        let keys = JwkSet { keys: Vec::new() };
+        prop_assert!(identify(&text, &keys, &trust(), now()).is_err());
+        let _ = is_jwt(&text);
+    }
+}

@@ -1,0 +1,127 @@
+//! `infra/openapi.yaml` is true: schemathesis asks every operation that it names, with what fits and what does not, and each one
+//! is closed to the wrong caller.
+
+use serde_json::{Value, json};
+use std::process::{Command, Stdio};
+use tests::receive::text;
+use tests::{stack, unique};
+
+fn document() -> Value {
+    contracts::openapi::document()
+}
+
+/// Every operation: method, path, scopes.
+fn operations(document: &Value) -> Vec<(String, String, Vec<String>)> {
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let scopes = operation["x-scopes"].as_array().cloned().unwrap_or_default();
+            let scopes = scopes.iter().filter_map(|scope| scope.as_str().map(str::to_owned)).collect();
+            operations.push((method.to_uppercase(), path.clone(), scopes));
+        }
+    }
+    operations
+}
+
+#[test]
+fn every_operation_answers_as_the_document_says() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let other = stack.tenant("starter");
+    let (kept, lost) = (tenant.person("org_admin", &[]), tenant.person("tech_devops", &[]));
+    let (hook, gone) = (tenant.endpoint("webhook", "org_admin"), tenant.endpoint("webhook", "tech_devops"));
+    let event = stack.post(json!({"type": "api.outage", "title": "asked about", "tenant_ids": [tenant.id]}));
+    let incident = stack.incident_of(&event);
+    drop(tenant.settled(&incident, 1));
+    // Of two tenants, so that it stands in a list that it does not reach: it cannot end itself.
+    let token = text(
+        &stack.token(json!({"name": "schemathesis", "tenants": [tenant.id, other.id], "scopes": ["alerts:manage",
+            "alerts:read", "alerts:test", "incidents:write", "support:read", "platform:admin"]})),
+        "/token",
+    );
+    let folder = stack.folder(&format!("openapi-{}", unique()));
+    let operation = |filter: &str, name: &str, id: &str| {
+        format!("[[operations]]\n{filter}\n[operations.parameters]\n\"path.{name}\" = \"{id}\"\n")
+    };
+    let config = [
+        // Without the 412 of a version that is gone, as it has them.
+        "[checks.negative_data_rejection]\nexpected-statuses = [400, 401, 403, 404, 409, 412, 413, 415, 422, 428, 429]\n".to_owned(),
+        format!("[parameters]\n\"path.tenant\" = \"{0}\"\n\"query.tenant\" = \"{0}\"\n", tenant.id),
+        operation("include-name = \"DELETE /v1/tenants/{tenant}/recipients/{id}\"", "id", &lost.id),
+        operation("include-path-regex = \"/recipients/\"", "id", &kept.id),
+        operation("include-name = \"DELETE /v1/tenants/{tenant}/integrations/{id}\"", "id", &gone.id),
+        operation("include-path-regex = \"/integrations/\"", "id", &hook.id),
+        operation("include-path-regex = \"/incidents/\"", "id", &incident),
+        operation("include-path-regex = \"/events/\"", "id", &event),
+        format!(
+            "[[operations]]\ninclude-path-regex = \"/v2/alerts\"\nheaders = {{ Authorization = \"GenieKey {token}\" }}\n"
+        ),
+    ];
+    std::fs::write(folder.join("schemathesis.toml"), config.concat()).unwrap();
+    std::fs::write(folder.join("openapi.json"), document().to_string()).unwrap();
+    let mut command = Command::new(stack.clients().with_file_name("schemathesis"));
+    command.current_dir(&folder).args(["--config-file", "schemathesis.toml", "run", "openapi.json"]);
+    command.args(["--url", &stack.text("/api_url"), "--header", &format!("Authorization: Bearer {token}")]);
+    // The last one: what the schemas do not take, the API does not take either.
+    command.args([
+        "--checks",
+        "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
+         response_headers_conformance,negative_data_rejection",
+    ]);
+    command.args(["--phases", "coverage,fuzzing", "--max-examples", "5", "--seed", "20261123", "--workers", "2"]);
+    command.args(["--continue-on-failure", "--no-color"]).stdin(Stdio::null());
+    let output = command.output().expect("schemathesis can be started");
+    let said = String::from_utf8_lossy(&output.stdout);
+    std::fs::write(folder.join("said.txt"), said.as_bytes()).unwrap();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    // It did ask: a run that met nothing but refusals would pass as well.
+    let asked = said.lines().find_map(|line| line.trim().split_once(" generated").and_then(|(n, _)| n.parse().ok()));
+    assert!(asked.is_some_and(|asked: u32| asked > 1_000), "{said}");
+    assert!(!said.contains("returned only 401/403"), "{said}");
+    // It may well have ended the tenant's own token, which it found in the list.
+    let described = stack.call("GET", &tenant.path("/settings"), &stack.admin(), None);
+    assert_eq!(described.json()["tenant"], json!(tenant.id), "the tenant outlives it");
+}
+
+#[test]
+fn every_operation_is_closed_to_the_wrong_caller() {
+    let stack = stack!();
+    let (mine, theirs) = (stack.tenant("enterprise"), stack.tenant("enterprise"));
+    let all = ["alerts:manage", "alerts:read", "alerts:test", "incidents:write", "platform:admin"];
+    let token =
+        |scopes: &[&str]| text(&stack.token(json!({"name": "n", "tenants": [mine.id], "scopes": scopes})), "/token");
+    let (everything, poster, reader) = (token(&all), token(&["incidents:write"]), token(&["alerts:read"]));
+    let document = document();
+    let mut asked = 0;
+    for (method, path, scopes) in operations(&document) {
+        if scopes.is_empty() {
+            continue;
+        }
+        asked += 1;
+        let place = |tenant: &str| {
+            let path =
+                path.replace("{tenant}", tenant).replace("{id}", "rcp_nobody").replace("{format}", "alertmanager");
+            if path.starts_with("/v1/tokens") { format!("{path}?tenant={tenant}") } else { path }
+        };
+        let body = json!({});
+        let body = (method != "GET" && method != "DELETE").then_some(&body);
+        let ask = |path: &str, token: &str| {
+            let answer = stack.call_with(&method, path, token, &[("if-match", "\"1\"")], body);
+            let kind = answer.header("content-type").unwrap_or_default();
+            assert!(kind.starts_with("application/problem+json"), "{method} {path}: {kind} {}", answer.body);
+            answer.status
+        };
+        let what = format!("{method} {path}");
+        assert_eq!(ask(&place(&mine.id), ""), 401, "{what} without a token");
+        assert_eq!(ask(&place(&mine.id), &"A".repeat(32)), 401, "{what} with an unknown one");
+        let poor = if scopes.iter().any(|scope| scope == "incidents:write") { &reader } else { &poster };
+        if !scopes.contains(&"alerts:read".to_owned()) || !scopes.contains(&"incidents:write".to_owned()) {
+            assert_eq!(ask(&place(&mine.id), poor), 403, "{what} without the scope");
+        }
+        if path.contains("{tenant}") || path.starts_with("/v1/tokens") && method != "POST" || path.ends_with("/rotate")
+        {
+            assert_eq!(ask(&place(&theirs.id), &everything), 404, "{what} of another tenant");
+        }
+    }
+    assert!(asked > 35, "only {asked} operations were tried");
+}
