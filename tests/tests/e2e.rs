@@ -38,6 +38,8 @@ mod openapi;
 mod pipeline;
 #[path = "e2e/poison.rs"]
 mod poison;
+#[path = "e2e/quiet_hours.rs"]
+mod quiet_hours;
 #[path = "e2e/security.rs"]
 mod security;
 #[path = "e2e/serial.rs"]

@@ -65,6 +65,7 @@ fn settings(tenant: &TenantId) -> Settings {
         allowed_email_domains: Vec::new(),
         compliance: domain::tenant::SmsCompliance::default(),
         data_processing: domain::tenant::DataProcessing::default(),
+        quiet_hours: None,
         compliance_confirmed: confirmed(),
         version: 1,
     }
@@ -86,6 +87,7 @@ fn recipient(id: &str, address: &str) -> Recipient {
         dnd: false,
         sms_consent: false,
         zone: None,
+        quiet_hours: None,
         shared: false,
         created_at: Timestamp::UNIX_EPOCH,
         version: 1,

@@ -1,12 +1,17 @@
 //! What becomes of something due, now that everything about it was read anew.
 
 use contracts::queue::Delivery;
+use domain::alert::{Held, Why};
 use domain::incident::{Incident, Update};
-use domain::plan;
+use domain::plan::{self, Asked, Decision, Outcome, Told};
+use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::tenant::{Destination, Settings};
+use domain::vocabulary::Channel;
 use jiff::Timestamp;
-use store::due::Due;
+use store::due::{Due, Hold};
+use store::plans::Known;
+use store::subscriptions::Subscriber;
 
 /// The facts as they are now; `None` for what is gone.
 #[derive(Clone, Copy, Debug)]
@@ -17,11 +22,24 @@ pub(crate) struct Facts<'a> {
     pub(crate) destination: Option<&'a Destination>,
 }
 
+/// What is read besides of something that was held: it passes the plan again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Again<'a> {
+    /// The tenant as routing sees it; `None` where it is gone.
+    pub(crate) subscriber: Option<&'a Subscriber>,
+    /// The tenant's plans of the incident.
+    pub(crate) known: &'a Known,
+    pub(crate) policy: &'a Policy,
+    pub(crate) now: Timestamp,
+}
+
 /// What becomes of it.
 #[derive(Debug)]
 pub(crate) enum Decided {
     /// It is sent.
     Send(Box<Delivery>),
+    /// It waits until then, for another reason or for longer.
+    Wait(Box<Due>),
     /// It ends unsent.
     End(Reason),
 }
@@ -43,6 +61,73 @@ pub(crate) fn decide(due: &Due, facts: Facts<'_>) -> Decided {
         Some(delivery) => Decided::Send(Box::new(Delivery { attempt: due.attempt, plain: due.plain, ..delivery })),
         None => Decided::End(Reason::NoDestination),
     }
+}
+
+/// What becomes of something that was held. Settings, filters and hours may have changed while it waited, and a newer update may
+/// have taken its place.
+pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<'_>) -> Decided {
+    let (Some(incident), Some(update)) = (facts.incident, facts.update) else { return Decided::End(Reason::Expired) };
+    let Some(subscriber) = again.subscriber else { return Decided::End(Reason::NoDestination) };
+    let plans = || again.known.plans.iter().flat_map(|plan| &plan.decisions);
+    let mine = |decision: &&Decision| {
+        (decision.destination.as_str(), decision.channel) == (due.destination.as_str(), due.channel)
+    };
+    // To people the newest update is enough, whether it was sent or waits as well.
+    let newer = plans()
+        .filter(mine)
+        .any(|decision| decision.update > due.update && !matches!(decision.outcome, Outcome::Skip { .. }));
+    if newer && due.channel != Channel::Webhook {
+        return Decided::End(Reason::SupersededBy);
+    }
+    let told =
+        Told::from_decisions(plans().filter(|decision| decision.update < due.update)).but_not(&again.known.stopped);
+    let destinations: Vec<Destination> =
+        subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
+    let decisions = plan::plan(&Asked {
+        incident,
+        updates: std::slice::from_ref(update),
+        settings: &subscriber.settings,
+        destinations: &destinations,
+        told: &told,
+        policy: again.policy,
+        now: again.now,
+    });
+    match decisions.iter().find(mine).map(|decision| &decision.outcome) {
+        None => Decided::End(Reason::NoDestination),
+        Some(Outcome::Skip { reason, .. }) => Decided::End(*reason),
+        Some(Outcome::Hold { until, reason, role }) => {
+            let held = Some(Hold { reason: *reason, ..hold });
+            Decided::Wait(Box::new(Due { at: *until, role: *role, held, ..due.clone() }))
+        }
+        Some(Outcome::Deliver { role }) => {
+            let held = Held { since: since(due, hold, again.known), until: due.at, reason: hold.reason };
+            match decide(&Due { role: *role, ..due.clone() }, facts) {
+                Decided::Send(delivery) => {
+                    let why = Why { held: Some(held), ..delivery.why.clone() };
+                    Decided::Send(Box::new(Delivery { why, ..*delivery }))
+                }
+                other => other,
+            }
+        }
+    }
+}
+
+/// Since when this destination would have heard of the incident: the first of the updates that were all held.
+fn since(due: &Due, hold: Hold, known: &Known) -> Timestamp {
+    let mut since = hold.since;
+    let mut plans: Vec<_> = known.plans.iter().filter(|plan| plan.update < due.update).collect();
+    plans.sort_by_key(|plan| std::cmp::Reverse(plan.update));
+    for plan in plans {
+        let mine = |decision: &&Decision| {
+            (decision.destination.as_str(), decision.channel) == (due.destination.as_str(), due.channel)
+        };
+        match plan.decisions.iter().find(mine).map(|decision| &decision.outcome) {
+            Some(Outcome::Hold { .. }) => since = since.min(plan.at),
+            Some(Outcome::Deliver { .. }) => break,
+            _ => {}
+        }
+    }
+    since
 }
 
 /// How long the queue is to hold it, in seconds, rounded up: a slot is a minute, and nothing comes before its time.
@@ -137,7 +222,7 @@ mod tests {
         ] {
             match decided(channel, Some(&destination)) {
                 Decided::End(got) => assert_eq!(got, reason, "{channel}"),
-                Decided::Send(_) => panic!("{reason} was sent"),
+                Decided::Send(_) | Decided::Wait(_) => panic!("{reason} was not the end"),
             }
         }
         assert!(matches!(decided("webhook", None), Decided::End(Reason::NoDestination)));
@@ -162,5 +247,81 @@ mod tests {
         assert_eq!(delay("2026-11-24T12:00:00Z"), 0);
         assert_eq!(delay("2026-11-23T11:59:59.999Z"), 1);
         assert_eq!(delay("2026-11-23T11:59:01Z"), 59);
+    }
+
+    /// Infrastructure by e-mail is on; quiet from 17:00 to 18:00 in India, which is until half an hour after `AT`.
+    fn asleep(change: Value) -> Subscriber {
+        let mut value = json!({"tenant": "acme", "name": "Acme", "plan": "enterprise", "zone": "Asia/Kolkata",
+            "alert_window_seconds": 60, "version": 1,
+            "categories": {"infrastructure": {"enabled": true, "channels": ["email"]}},
+            "compliance_confirmed": {"email": {"by": "tok_a", "at": AT, "wording": "w"}},
+            "quiet_hours": {"from": "17:00:00", "to": "18:00:00", "critical_passes": true}});
+        for (name, to) in change.as_object().unwrap() {
+            value[name] = to.clone();
+        }
+        Subscriber { settings: serde_json::from_value(value).unwrap(), destinations: vec![(0, recipient(json!({})))] }
+    }
+
+    fn planned(decisions: Value) -> Known {
+        let plans = decisions.as_array().unwrap().iter().map(|decision| {
+            serde_json::from_value(json!({"tenant": "acme", "chunk": 0, "update": decision["update"], "at": AT,
+                "settings_version": 1, "decisions": [decision]}))
+            .unwrap()
+        });
+        Known { plans: plans.collect(), ..Known::default() }
+    }
+
+    fn held(update: u32, until: &str) -> Value {
+        json!({"update": update, "destination": "rcp_a", "channel": "email", "outcome": "hold", "until": until,
+            "reason": "quiet_hours", "role": "org_admin"})
+    }
+
+    fn held_at(now: &str, subscriber: &Subscriber, known: &Known) -> Decided {
+        let (incident, update, destination) = (incident(), update(), recipient(json!({})));
+        let facts = Facts {
+            settings: Some(&subscriber.settings),
+            incident: Some(&incident),
+            update: Some(&update),
+            destination: Some(&destination),
+        };
+        let hold = Hold { since: AT.parse().unwrap(), reason: Reason::QuietHours };
+        let due = Due { destination: "rcp_a".into(), attempt: 1, plain: false, held: Some(hold), ..due("email") };
+        let policy = Policy::embedded().unwrap();
+        let again = Again { subscriber: Some(subscriber), known, policy: &policy, now: now.parse().unwrap() };
+        decide_held(&due, hold, facts, again)
+    }
+
+    const AWAKE: &str = "2026-11-23T12:30:00Z";
+
+    #[test]
+    fn what_was_held_is_sent_when_its_time_has_come_and_says_so() {
+        let known = planned(json!([held(1, AWAKE)]));
+        let Decided::Send(delivery) = held_at(AWAKE, &asleep(json!({})), &known) else { panic!("not sent") };
+        let held = delivery.why.held.unwrap();
+        assert_eq!((held.since.to_string().as_str(), held.reason), (AT, Reason::QuietHours));
+        assert_eq!(delivery.why.role, Some(domain::vocabulary::Role::OrgAdmin));
+    }
+
+    #[test]
+    fn what_changed_while_it_waited_counts() {
+        let known = planned(json!([held(1, AWAKE)]));
+        // The hours were made longer: it waits on, since when it did.
+        let longer = asleep(json!({"quiet_hours": {"from": "17:00:00", "to": "20:00:00", "critical_passes": true}}));
+        let Decided::Wait(later) = held_at(AWAKE, &longer, &known) else { panic!("does not wait") };
+        assert_eq!(later.at.to_string(), "2026-11-23T14:30:00Z");
+        assert_eq!(later.held.unwrap().since.to_string(), AT);
+        // The category was switched off.
+        let off = asleep(json!({"categories": {"infrastructure": {"enabled": false, "channels": ["email"]}}}));
+        assert!(matches!(held_at(AWAKE, &off, &known), Decided::End(Reason::CategoryDisabled)));
+        // The recipient wants to hear no more of it.
+        let stopped = Known { stopped: ["rcp_a".to_owned()].into(), ..known.clone() };
+        assert!(matches!(held_at(AWAKE, &asleep(json!({})), &stopped), Decided::End(Reason::IncidentStopped)));
+        // A newer update waits, or was sent, in its place.
+        for newer in
+            [held(2, AWAKE), json!({"update": 2, "destination": "rcp_a", "channel": "email", "outcome": "deliver"})]
+        {
+            let known = planned(json!([held(1, AWAKE), newer]));
+            assert!(matches!(held_at(AWAKE, &asleep(json!({})), &known), Decided::End(Reason::SupersededBy)));
+        }
     }
 }

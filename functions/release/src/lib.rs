@@ -1,6 +1,6 @@
 //! Trigger  every minute, once for each of the eight due shards: `{"shard": n}`
-//! Reads    due work; the incident, the update, the settings and the destination anew
-//! Writes   the end of what nobody can be reached with any more, with its reason
+//! Reads    due work; the incident, the update, the settings and the destination anew; for what was held, subscriptions and plans
+//! Writes   the end of what nobody can be reached with any more, with its reason; a later time for what must still wait
 //! Emits    deliveries, on the bulk lane of their channel
 //! Fails    what was not sent stays due and is tried again in the next minute
 //! Config   [`config::Config`]
@@ -13,12 +13,13 @@ mod decide;
 use aws::sqs::{Outgoing, Queues};
 use config::Config;
 use contracts::queue::row_name;
-use decide::{Decided, Facts, decide, delay_seconds};
+use decide::{Again, Decided, Facts, decide, decide_held, delay_seconds};
 use domain::ids::{DUE_SHARDS, IncidentId, IntegrationId, RecipientId, TenantId};
 use domain::incident::{Incident, Update};
+use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::tenant::{Destination, Settings};
-use domain::vocabulary::ChannelClass;
+use domain::vocabulary::{Category, ChannelClass};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
@@ -29,6 +30,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use store::deliveries::Slot;
 use store::due::{Due, DueItem};
+use store::plans::Known;
+use store::subscriptions::Subscriber;
 use store::{StoreError, Table};
 
 /// Items of one page: ten full batches of a queue.
@@ -42,6 +45,7 @@ const RESERVE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Release {
     config: Config,
+    policy: Policy,
     table: Table,
     queues: Queues,
 }
@@ -72,7 +76,8 @@ impl EventFunction for Release {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        Ok(Self { table, queues: Queues::new(aws.config()), config })
+        let policy = Policy::embedded().map_err(StartError::new)?;
+        Ok(Self { policy, table, queues: Queues::new(aws.config()), config })
     }
 
     async fn handle(&self, tick: Tick, deadline: Deadline) -> Result<Released, DirectError> {
@@ -114,8 +119,10 @@ impl Release {
         let mut lanes: BTreeMap<ChannelClass, Vec<(DueItem, Outgoing)>> = BTreeMap::new();
         let mut ends: Vec<(DueItem, Reason)> = Vec::new();
         let mut done = Released::default();
+        let mut waits: Vec<(DueItem, Due)> = Vec::new();
         for item in items {
-            match facts.of(&item.due).map(|facts| decide(&item.due, facts)) {
+            match facts.decide(&item.due, &self.policy, now) {
+                Some(Decided::Wait(later)) => waits.push((item, *later)),
                 Some(Decided::Send(delivery)) => match serde_json::to_string(&delivery) {
                     Ok(body) => {
                         let outgoing = Outgoing {
@@ -132,6 +139,12 @@ impl Release {
                 None => done.left += 1,
             }
         }
+        let waited: Vec<bool> = stream::iter(waits)
+            .map(|(item, later)| self.wait(item, later).boxed())
+            .buffer_unordered(IN_FLIGHT)
+            .collect()
+            .await;
+        done.left += waited.iter().filter(|waits| !**waits).count();
         let sent: Vec<(usize, usize)> =
             stream::iter(lanes).map(|(class, lane)| self.send(class, lane).boxed()).buffer_unordered(4).collect().await;
         for (released, left) in sent {
@@ -205,6 +218,20 @@ impl Release {
         }
     }
 
+    /// Notes the later time, then takes the earlier one off. `false`: it stays due.
+    async fn wait(&self, item: DueItem, later: Due) -> bool {
+        match self.table.put_due(&later).await {
+            Ok(()) => {
+                self.take_off(item).await;
+                true
+            }
+            Err(error) => {
+                tracing::error!(incident = %later.incident_id, destination = later.destination, %error, "cannot be put off");
+                false
+            }
+        }
+    }
+
     async fn take_off(&self, item: DueItem) {
         if let Err(error) = self.table.due_done(&item).await {
             tracing::warn!(incident = %item.due.incident_id, %error, "stays on the index and comes once more");
@@ -219,14 +246,31 @@ impl Release {
             wanted.incidents.insert(due.incident_id.clone());
             wanted.updates.insert((due.incident_id.clone(), due.update));
             wanted.destinations.insert((due.tenant.clone(), due.destination.clone()));
+            if due.held.is_some() {
+                wanted.held.insert((due.incident_id.clone(), due.tenant.clone()));
+            }
         }
+        let incidents = gather(wanted.incidents, |id| async { self.table.incident(&id).await.map(|f| (id, f)) }).await;
+        let subscribed: BTreeSet<(TenantId, Category)> = wanted
+            .held
+            .iter()
+            .filter_map(|(id, tenant)| Some((tenant.clone(), subscription(incidents.get(id)?.as_ref()?))))
+            .collect();
         // One after the other: each is as wide as the table should be asked at once.
         Read {
             settings: gather(wanted.tenants, |tenant| async {
                 self.table.settings(&tenant).await.map(|f| (tenant, f))
             })
             .await,
-            incidents: gather(wanted.incidents, |id| async { self.table.incident(&id).await.map(|f| (id, f)) }).await,
+            incidents,
+            subscribers: gather(subscribed, |(tenant, category)| async move {
+                self.table.subscriber(&tenant, category).await.map(|found| ((tenant, category), found))
+            })
+            .await,
+            plans: gather(wanted.held, |(id, tenant)| async move {
+                self.table.plans_of(&id, &tenant).await.map(|known| ((id, tenant), known))
+            })
+            .await,
             updates: gather(wanted.updates, |(id, number)| async move {
                 self.table.update(&id, number).await.map(|found| ((id, number), found))
             })
@@ -255,6 +299,12 @@ struct Wanted {
     incidents: BTreeSet<IncidentId>,
     updates: BTreeSet<(IncidentId, u32)>,
     destinations: BTreeSet<(TenantId, String)>,
+    held: BTreeSet<(IncidentId, TenantId)>,
+}
+
+/// User-level warnings belong to no category; their subscribers are in every one, so one is as good as another.
+fn subscription(incident: &Incident) -> Category {
+    incident.category.unwrap_or(Category::Configurable)
 }
 
 /// What was read: a missing entry could not be read, an entry of `None` is not there.
@@ -263,9 +313,20 @@ struct Read {
     incidents: BTreeMap<IncidentId, Option<Incident>>,
     updates: BTreeMap<(IncidentId, u32), Option<Update>>,
     destinations: BTreeMap<(TenantId, String), Option<Destination>>,
+    subscribers: BTreeMap<(TenantId, Category), Option<Subscriber>>,
+    plans: BTreeMap<(IncidentId, TenantId), Known>,
 }
 
 impl Read {
+    /// What becomes of one item; `None` where something about it could not be read.
+    fn decide(&self, due: &Due, policy: &Policy, now: Timestamp) -> Option<Decided> {
+        let facts = self.of(due)?;
+        let (Some(hold), Some(incident)) = (due.held, facts.incident) else { return Some(decide(due, facts)) };
+        let subscriber = self.subscribers.get(&(due.tenant.clone(), subscription(incident)))?.as_ref();
+        let known = self.plans.get(&(due.incident_id.clone(), due.tenant.clone()))?;
+        Some(decide_held(due, hold, facts, Again { subscriber, known, policy, now }))
+    }
+
     /// The facts about one item; `None` where one of them could not be read, so that nothing ends by a fault of ours.
     fn of(&self, due: &Due) -> Option<Facts<'_>> {
         Some(Facts {

@@ -1,6 +1,6 @@
 //! Trigger  `SubscriptionLookupQueue` (FIFO, one group an incident and group of shards)
 //! Reads    the incident, its timeline, compiled subscriptions, earlier plans
-//! Writes   plans
+//! Writes   plans; due work for what they hold
 //! Emits    deliveries, two lanes a channel; the next page of a platform-wide job
 //! Fails    AWS fault: retried in order. Poison: dead letter
 //! Config   [`config::Config`]
@@ -27,6 +27,7 @@ use runtime::{Aws, StartError, metrics};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use store::Table;
+use store::due::{Due, Hold};
 use store::plans::{Known, StoredPlan};
 use store::subscriptions::Subscriber;
 
@@ -42,6 +43,21 @@ pub struct SubscriptionLookup {
     policy: Policy,
     table: Table,
     queues: Queues,
+}
+
+/// What plans give out.
+#[derive(Default)]
+struct Planned {
+    now: Vec<Delivery>,
+    held: Vec<Due>,
+}
+
+impl Planned {
+    fn and(mut self, other: Self) -> Self {
+        self.now.extend(other.now);
+        self.held.extend(other.held);
+        self
+    }
 }
 
 /// The incident and the updates that a job is about.
@@ -82,8 +98,8 @@ impl QueueFunction for SubscriptionLookup {
                 let found = self.table.subscriber(tenant, category).await.map_err(runtime::queue::table)?;
                 let subscriber = found.ok_or_else(|| Failure::poison("the tenant has no compiled subscription"))?;
                 let plans = self.table.plans_of(&job.incident_id, tenant).await.map_err(runtime::queue::table)?;
-                let deliveries = self.plan(&subject, &subscriber, &plans).await?;
-                self.enqueue(&subject, deliveries).await
+                let planned = self.plan(&subject, &subscriber, &plans).await?;
+                self.give_out(&subject, planned).await
             }
             Route::Shards { first, next, end, after } => {
                 let cursor = pages::Cursor { shard: *next, after: after.clone() };
@@ -137,24 +153,19 @@ impl SubscriptionLookup {
                     let earlier = plans.get(&subscriber.settings.tenant).unwrap_or(&none);
                     planning.push(self.plan(subject, subscriber, earlier).boxed());
                 }
-                let planned: Vec<Vec<Delivery>> =
-                    stream::iter(planning).buffered(PLANS_IN_FLIGHT).try_collect().await?;
-                self.enqueue(subject, planned.into_iter().flatten().collect()).await?;
+                let planned: Vec<Planned> = stream::iter(planning).buffered(PLANS_IN_FLIGHT).try_collect().await?;
+                let together = planned.into_iter().fold(Planned::default(), Planned::and);
+                self.give_out(subject, together).await?;
             }
             cursor = pages::advance(cursor, page.next);
         }
         Ok(None)
     }
 
-    /// One tenant's deliveries: every update after its last plan is planned and stored, then what is due is given back.
-    async fn plan(
-        &self,
-        subject: &Subject,
-        subscriber: &Subscriber,
-        earlier: &Known,
-    ) -> Result<Vec<Delivery>, Failure> {
+    /// One tenant's part: every update after its last plan is planned and stored, then what is due now or later is given back.
+    async fn plan(&self, subject: &Subject, subscriber: &Subscriber, earlier: &Known) -> Result<Planned, Failure> {
         if subscriber.destinations.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Planned::default());
         }
         let chunks = subscriber.destinations.iter().map(|(chunk, _)| *chunk);
         let lower = pages::last_planned(chunks, &earlier.plans, subject.update);
@@ -169,14 +180,33 @@ impl SubscriptionLookup {
         let counted = pages::given_out(stored, fresh, subject.redelivered);
         let by_id: BTreeMap<&str, &Destination> =
             subscriber.destinations.iter().map(|(_, destination)| (destination.id(), destination)).collect();
-        let mut deliveries = Vec::new();
+        let mut planned = Planned::default();
         for decision in counted {
-            let Outcome::Deliver { role } = decision.outcome else { continue };
+            let role = match decision.outcome {
+                Outcome::Deliver { role } => role,
+                Outcome::Hold { until, reason, role } => {
+                    let update = subject.updates.iter().find(|update| update.number == decision.update);
+                    planned.held.extend(update.map(|update| Due {
+                        at: until,
+                        tenant: subscriber.settings.tenant.clone(),
+                        destination: decision.destination,
+                        channel: decision.channel,
+                        incident_id: subject.incident.id.clone(),
+                        update: update.number,
+                        attempt: 1,
+                        plain: false,
+                        role,
+                        held: Some(Hold { since: update.accepted_at, reason }),
+                    }));
+                    continue;
+                }
+                Outcome::Skip { .. } => continue,
+            };
             let update = subject.updates.iter().find(|update| update.number == decision.update);
             let destination = by_id.get(decision.destination.as_str());
             // A destination that was deleted since it was planned is told nothing more; the plan keeps what was decided.
             if let (Some(update), Some(destination)) = (update, destination) {
-                deliveries.extend(Delivery::build(
+                planned.now.extend(Delivery::build(
                     &subscriber.settings,
                     &subject.incident,
                     update,
@@ -186,7 +216,7 @@ impl SubscriptionLookup {
                 ));
             }
         }
-        Ok(deliveries)
+        Ok(planned)
     }
 
     /// Plans the updates after `lower` and stores them, chunk by chunk; gives back what counts.
@@ -233,6 +263,18 @@ impl SubscriptionLookup {
             counted.extend(stored.decisions);
         }
         Ok(counted)
+    }
+
+    /// Puts what is due now on the queues, and what is due later on the index. Doing it twice changes nothing: a claim drops what
+    /// was sent, and the same item of the index is one item.
+    async fn give_out(&self, subject: &Subject, planned: Planned) -> Result<(), Failure> {
+        let mut putting = Vec::with_capacity(planned.held.len());
+        for due in &planned.held {
+            putting.push(self.table.put_due(due).boxed());
+        }
+        let put = stream::iter(putting).buffer_unordered(PLANS_IN_FLIGHT).try_collect::<()>();
+        put.await.map_err(runtime::queue::table)?;
+        self.enqueue(subject, planned.now).await
     }
 
     async fn enqueue(&self, subject: &Subject, deliveries: Vec<Delivery>) -> Result<(), Failure> {

@@ -250,7 +250,9 @@ impl TestAlert {
             Some(ledger) => ledger.entries(&people),
             None => rows::pending(ledger::imagined(planned, Some(category), &people.names())),
         };
-        let rows: Vec<_> = entries.iter().map(|entry| rows::row(entry, &people, &self.config.email_from)).collect();
+        let held = rows::held(&people, settings, &self.policy, clock::now());
+        let rows: Vec<_> =
+            entries.iter().map(|entry| rows::row(entry, &people, &self.config.email_from, &held)).collect();
         Ok(TestAlertAnswer {
             test_id: event.to_string(),
             incident_id: incident_id.to_string(),

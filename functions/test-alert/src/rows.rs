@@ -1,7 +1,14 @@
 //! What came of a test, a row for each destination and channel: outcome, reason, and what to do about it. Pure.
 
 use contracts::http::{ExplainEntry, TestRow};
+use domain::plan::quiet_until;
+use domain::policy::Policy;
+use domain::render::when;
+use domain::tenant::{Destination, Settings};
+use domain::vocabulary::{Channel, Severity};
+use jiff::Timestamp;
 use ledger::People;
+use std::collections::BTreeMap;
 
 /// Most characters of a receiver's answer that a row shows; the explanation has the rest.
 const EXCERPT: usize = 500;
@@ -15,8 +22,30 @@ pub(crate) fn pending(entries: Vec<ExplainEntry>) -> Vec<ExplainEntry> {
     entries.into_iter().map(pending).collect()
 }
 
+/// What quiet hours would do to a real alert now, of each destination and channel; a test passes them.
+pub(crate) fn held(people: &People, settings: &Settings, policy: &Policy, now: Timestamp) -> HeldNow {
+    let destinations = people.recipients.iter().cloned().map(|one| Destination::Recipient(Box::new(one)));
+    let endpoints = people.integrations.iter().cloned().map(|one| Destination::Integration(Box::new(one)));
+    let mut held = HeldNow::new();
+    for destination in destinations.chain(endpoints) {
+        for &channel in destination.channels() {
+            let until = |severity| quiet_until(settings, &destination, channel, severity, policy, now);
+            if let Some(end) = until(Severity::Error) {
+                let passes = if until(Severity::Critical).is_none() { "; a critical one would pass" } else { "" };
+                let sentence =
+                    format!("A real alert now would be held until {}: quiet hours{passes}.", when(end, &settings.zone));
+                held.insert((destination.id().to_owned(), channel), sentence);
+            }
+        }
+    }
+    held
+}
+
+/// The sentence of [`held`], by destination and channel.
+pub(crate) type HeldNow = BTreeMap<(String, Channel), String>;
+
 /// One row.
-pub(crate) fn row(entry: &ExplainEntry, people: &People, from: &str) -> TestRow {
+pub(crate) fn row(entry: &ExplainEntry, people: &People, from: &str, held: &HeldNow) -> TestRow {
     let last = entry.attempts.last().filter(|_| entry.outcome == "failed");
     let why = entry.reason.as_ref();
     let (detail, mend) = match (entry.outcome.as_str(), last) {
@@ -24,6 +53,13 @@ pub(crate) fn row(entry: &ExplainEntry, people: &People, from: &str) -> TestRow 
         ("accepted", _) => accepted(entry, from),
         ("delivered", _) => delivered(entry, people),
         _ => (why.map(|why| why.sentence.clone()), why.map(|why| why.mend.clone())),
+    };
+    let id = entry.recipient_id.as_ref().or(entry.integration_id.as_ref()).cloned().unwrap_or_default();
+    // What is skipped is skipped at any hour.
+    let held = held.get(&(id, entry.channel)).filter(|_| entry.outcome != "skipped");
+    let detail = match (detail, held) {
+        (Some(detail), Some(held)) => Some(format!("{detail} {held}")),
+        (detail, held) => detail.or_else(|| held.cloned()),
     };
     TestRow {
         recipient_id: entry.recipient_id.clone(),
@@ -45,7 +81,7 @@ pub(crate) fn row(entry: &ExplainEntry, people: &People, from: &str) -> TestRow 
 /// Taken by SES or SNS: whether it arrives is another matter, and where it does not the next step is the receiver's side.
 fn accepted(entry: &ExplainEntry, from: &str) -> (Option<String>, Option<String>) {
     let (detail, mend) = match entry.channel {
-        domain::vocabulary::Channel::Sms => (
+        Channel::Sms => (
             "The SMS service took it and hands it to the carrier.",
             "If it does not arrive, check the number, and ask the carrier whether it blocks or opted out of such messages.".to_owned(),
         ),

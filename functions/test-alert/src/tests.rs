@@ -68,7 +68,7 @@ fn the_policy_has_a_rule_for_each_category_and_nothing_of_a_test_is_public() {
 #[test]
 fn a_row_says_what_came_of_it_and_what_to_do() {
     let people = People::default();
-    let row = |entry: &ExplainEntry| rows::row(entry, &people, "alerts@example.com");
+    let row = |entry: &ExplainEntry| rows::row(entry, &people, "alerts@example.com", &rows::HeldNow::new());
     let mail = row(&entry(Channel::Email, "accepted"));
     assert!(mail.mend.unwrap().contains("allow-list alerts@example.com"));
     let attempt = AttemptView {

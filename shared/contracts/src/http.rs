@@ -10,7 +10,7 @@ use domain::event::Link;
 use domain::incident::Change;
 use domain::lint::Finding;
 use domain::schema::Instant;
-use domain::vocabulary::{Category, Channel, ChannelClass, Kind, Role, Severity, Status};
+use domain::vocabulary::{Category, Channel, ChannelClass, Day, Kind, Role, Severity, Status};
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -119,6 +119,9 @@ pub struct SettingsBody {
     /// The data-processing agreement.
     #[serde(default)]
     pub data_processing: DataProcessingBody,
+    /// When people and rooms are not disturbed; absent is never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_hours: Option<QuietHoursBody>,
     /// Read only: the number in the ETag.
     #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,6 +186,32 @@ fn tenants(generator: &mut SchemaGenerator) -> Schema {
 
 fn default_window() -> u64 {
     60
+}
+
+/// Hours in which people and rooms are not disturbed: what would be sent in them waits for their end. Webhooks have none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuietHoursBody {
+    /// Local time of their beginning, such as `22:00`.
+    #[schemars(regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
+    pub from: String,
+    /// Local time of their end; at or before `from` it is the next day's.
+    #[schemars(regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
+    pub to: String,
+    /// The days on which they begin, such as `monday`; empty is every day.
+    #[serde(default)]
+    #[schemars(with = "Vec<Day>")]
+    pub days: Vec<String>,
+    /// IANA zone; absent is the tenant's, or the recipient's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Whether critical alerts are sent all the same.
+    #[serde(default = "yes")]
+    pub critical_passes: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// One category of the settings.
@@ -328,6 +357,16 @@ pub struct RecipientBody {
     /// IANA zone in which this person reads times; absent is the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// The language of the messages, a tag of BCP 47. Tocsin speaks `en` and no other yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["en", null]))]
+    pub language: Option<String>,
+    /// This person's own quiet hours, instead of the tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_hours: Option<QuietHoursBody>,
+    /// The tenant's quiet hours do not count for this person.
+    #[serde(default)]
+    pub no_quiet_hours: bool,
     /// Several people read this address: its links ask an admin to unsubscribe it.
     #[serde(default)]
     pub shared: bool,

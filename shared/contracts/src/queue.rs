@@ -294,7 +294,7 @@ impl Delivery {
             v: VERSION,
             correlation_id: update.correlation_id.clone(),
             alert: Alert::new(&settings.tenant, zone, content, incident, update),
-            why: Why { role },
+            why: Why { role, held: None },
             destination: destination.id().to_owned(),
             channel,
             target,

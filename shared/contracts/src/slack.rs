@@ -3,7 +3,7 @@
 //! Limits (docs.slack.dev): 50 blocks, a header of 150 characters, a section of 3,000, 10 fields of 2,000. `&`, `<` and `>`
 //! are escaped, so that no source can write `<!channel>`.
 
-use domain::alert::{Alert, Why, why_sentence};
+use domain::alert::{Alert, Why, because, why_sentence};
 use domain::attempt::{self, Failed};
 use domain::event::cut_chars;
 use domain::render::{Read, facts, headline, notes};
@@ -46,7 +46,7 @@ pub fn message(alert: &Alert, why: &Why, read: &Read) -> Value {
     let reason = why_sentence(alert, why, Channel::Slack.title());
     let small = format!(
         "Sent now because {}. {} Incident {} · update {}",
-        alert.change.because(),
+        escape(&because(alert, why)),
         escape(&reason),
         alert.incident_id,
         alert.update
@@ -65,7 +65,7 @@ pub fn plain(alert: &Alert, why: &Why, read: &Read) -> Value {
     }
     lines.extend(facts(alert).iter().map(|(name, value)| format!("{name}: {}", escape_cut(value, FIELD_MAX))));
     lines.push(format!("Read on: {}", escape_url(&read.incident_url)));
-    lines.push(format!("Sent now because {}.", alert.change.because()));
+    lines.push(format!("Sent now because {}.", escape(&because(alert, why))));
     lines.push(escape(&why_sentence(alert, why, Channel::Slack.title())));
     json!({"text": lines.join("\n")})
 }

@@ -3,7 +3,7 @@
 //! A flow answers 202 and fails later, unseen, when the card is over 28 KB once expanded (MicrosoftDocs/msteams-docs#11274), so
 //! a card here stays under 20 KB.
 
-use domain::alert::{Alert, Why, why_sentence};
+use domain::alert::{Alert, Why, because, why_sentence};
 use domain::attempt::{Failed, Verdict};
 use domain::event::cut_chars;
 use domain::render::{Read, facts, headline, notes};
@@ -53,7 +53,7 @@ fn sized(alert: &Alert, why: &Why, read: &Read, room: usize) -> Value {
     let reason = why_sentence(alert, why, Channel::Teams.title());
     let small = format!(
         "Sent now because {}. {reason} Incident {} · update {}",
-        alert.change.because(),
+        because(alert, why),
         alert.incident_id,
         alert.update
     );

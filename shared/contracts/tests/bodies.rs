@@ -73,7 +73,7 @@ fn variants() -> Vec<(&'static str, Alert)> {
 }
 
 fn why() -> Why {
-    Why { role: Some(Role::OrgAdmin) }
+    Why { role: Some(Role::OrgAdmin), held: None }
 }
 
 fn read() -> Read {

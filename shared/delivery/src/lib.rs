@@ -153,7 +153,10 @@ impl Deliverer {
         let now = clock::now();
         match sent {
             Sent::Accepted { provider_id } => {
-                let latency_ms = (now.as_millisecond() - delivery.alert.at.as_millisecond()).max(0);
+                // What was held is late only if it comes late after its time.
+                let from =
+                    delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.until.max(delivery.alert.at));
+                let latency_ms = (now.as_millisecond() - from.as_millisecond()).max(0);
                 let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms };
                 self.note_acceptance(slot, &token, now, &end, meta).await?;
                 // A test says nothing about how the alerts fare.
@@ -190,7 +193,7 @@ impl Deliverer {
                 metrics::count_by("ProviderQuotaExhausted", "channel", delivery.channel.as_str(), 1);
                 let at = now.saturating_add(QUOTA_PAUSE).unwrap_or(now);
                 // The due item first: if the claim's release is lost, the lease ends by itself.
-                self.table.postpone(&due(&delivery, at)).await.map_err(runtime::queue::table)?;
+                self.table.put_due(&due(&delivery, at)).await.map_err(runtime::queue::table)?;
                 self.table.release_claim(slot, &token).await.map_err(runtime::queue::table)
             }
             // A second refusal of the plain form never comes here: a sender answers `Plain` to the rich form only.
@@ -468,6 +471,7 @@ fn due(delivery: &Delivery, at: Timestamp) -> Due {
         attempt: delivery.attempt,
         plain: delivery.plain,
         role: delivery.why.role,
+        held: None,
     }
 }
 

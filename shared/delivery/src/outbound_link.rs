@@ -2,6 +2,7 @@
 
 use contracts::queue::Confirmation;
 use domain::alert::Alert;
+use domain::ids::short_recipient;
 use vault::{Keyring, VaultError};
 
 /// Links to incidents: the public page of a public one, a signed page of a tenant's own.
@@ -26,6 +27,17 @@ impl ReadOn {
             return Ok(format!("{}/status/incidents/{}", self.base, alert.incident_id));
         }
         let token = keyring.link("read", &[alert.tenant.as_str(), alert.incident_id.as_str()])?;
+        Ok(format!("{}/read?t={token}", self.base))
+    }
+
+    /// The link of a text message: the tenant's page of the incident, on which this recipient may stop hearing of it. A text
+    /// message has no room for two links, nor for a whole id.
+    ///
+    /// # Errors
+    /// [`VaultError`] where there is no key to sign with.
+    pub fn text(&self, keyring: &Keyring, alert: &Alert, recipient: &str) -> Result<String, VaultError> {
+        let short = short_recipient(recipient);
+        let token = keyring.link("read", &[alert.tenant.as_str(), alert.incident_id.as_str(), short])?;
         Ok(format!("{}/read?t={token}", self.base))
     }
 

@@ -3,6 +3,8 @@
 use crate::event::Link;
 use crate::ids::{EventId, IncidentId, Scope, TenantId};
 use crate::incident::{Change, Incident, Update};
+use crate::reason::Reason;
+use crate::render::when;
 use crate::tenant::Content;
 use crate::vocabulary::{Category, Kind, Role, Severity, Status};
 use jiff::Timestamp;
@@ -85,6 +87,36 @@ pub struct Alert {
 pub struct Why {
     /// The role that the matrix gives this category on this channel; `None` where only an opt-in counts.
     pub role: Option<Role>,
+    /// Since when and why it was held, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+}
+
+/// What was held before it was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Since when this recipient would have been told.
+    pub since: Timestamp,
+    /// Until when it was held; the alert window counts from here.
+    pub until: Timestamp,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why an alert is sent now, as a clause: "sent now because …".
+#[must_use]
+pub fn because(alert: &Alert, why: &Why) -> String {
+    match &why.held {
+        Some(held) => format!(
+            "it waited since {} for {} to end",
+            when(held.since, &alert.zone),
+            match held.reason {
+                Reason::QuietHours => "quiet hours",
+                _ => "its time",
+            }
+        ),
+        None => alert.change.because().to_owned(),
+    }
 }
 
 impl Alert {

@@ -13,6 +13,7 @@
 //! | [`policy`] | the deployer's files of `infra/policy`, parsed and checked |
 //! | [`tenant`] | settings, recipients, integrations and the facts compiled from them |
 //! | [`plan`] | who is told on which channel, and why the others are not |
+//! | [`quiet`] | hours in which people are not disturbed |
 //! | [`reason`] | the closed list of reasons, each with its sentence and its setting |
 //! | [`lint`] | what a tenant's settings cannot do although they look as if they could |
 //! | [`contact`] | how an address or a number is confirmed, and how often it is asked |
@@ -32,6 +33,7 @@ pub mod incident;
 pub mod lint;
 pub mod plan;
 pub mod policy;
+pub mod quiet;
 pub mod reason;
 pub mod render;
 pub mod schema;

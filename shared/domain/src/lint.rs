@@ -9,6 +9,7 @@ use crate::ids::Scope;
 use crate::incident::imagined;
 use crate::plan::{Decision, Outcome, afresh};
 use crate::policy::Policy;
+use crate::quiet::OwnQuietHours;
 use crate::reason::Reason;
 use crate::tenant::{Destination, Settings};
 use crate::vocabulary::{Category, Channel, ChannelClass, Kind, Severity};
@@ -20,8 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// One thing that does not work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
-    /// `nothing_is_on`, `category_unreachable`, `channel_unreachable`, `destination_silent`, or the reason that stops one
-    /// destination on one channel.
+    /// `nothing_is_on`, `category_unreachable`, `channel_unreachable`, `destination_silent`, `quiet_hours_all_day`,
+    /// `quiet_hours_hold_critical`, `quiet_hours_not_in_plan`, or the reason that stops one destination on one channel.
     pub code: &'static str,
     /// What is so.
     pub sentence: String,
@@ -63,6 +64,54 @@ pub fn lint(settings: &Settings, destinations: &[Destination], policy: &Policy, 
         decided.extend(decisions);
     }
     findings.extend(of_destinations(destinations, &decided));
+    findings.extend(of_quiet_hours(settings, destinations, policy));
+    findings
+}
+
+/// Quiet hours that leave no time to tell anything in, that hold even what is critical, or that the plan does not have.
+fn of_quiet_hours(settings: &Settings, destinations: &[Destination], policy: &Policy) -> Vec<Finding> {
+    /// Shorter than this, what is left of a day is no time to be told anything in; in minutes.
+    const LEAST_AWAKE: i64 = 60;
+    let in_plan = policy.plans.get(&settings.plan).is_some_and(|plan| plan.quiet_hours);
+    let own = destinations.iter().filter_map(|destination| match destination {
+        Destination::Recipient(recipient) => match &recipient.quiet_hours {
+            Some(OwnQuietHours::Hours(hours)) => Some((hours, Some(recipient.id.as_str()))),
+            _ => None,
+        },
+        Destination::Integration(_) => None,
+    });
+    let all = settings.quiet_hours.iter().map(|hours| (hours, None)).chain(own);
+    let finding = |code, sentence: &str, mend: &str, whose: Option<&str>| Finding {
+        code,
+        sentence: sentence.to_owned(),
+        mend: mend.to_owned(),
+        setting: whose.map_or("settings.quiet_hours".to_owned(), |id| format!("recipients.{id}.quiet_hours")),
+        category: None,
+        channel: None,
+        destination: whose.map(str::to_owned),
+    };
+    let mut findings = Vec::new();
+    for (hours, whose) in all {
+        if !in_plan {
+            let mend = "Ask for a larger plan, or take the quiet hours out.";
+            let sentence = "The plan has no quiet hours: alerts are sent at any time.";
+            findings.push(finding("quiet_hours_not_in_plan", sentence, mend, whose));
+            continue;
+        }
+        if hours.days.is_empty() && hours.minutes() > 24 * 60 - LEAST_AWAKE {
+            let sentence = "Quiet hours cover the whole day: what is not critical comes once a day.";
+            findings.push(finding(
+                "quiet_hours_all_day",
+                sentence,
+                "Shorten them, or raise the least severity that the destination hears of.",
+                whose,
+            ));
+        }
+        if !hours.critical_passes {
+            let sentence = "Quiet hours hold critical alerts as well: somebody may sleep through an outage.";
+            findings.push(finding("quiet_hours_hold_critical", sentence, "Let critical alerts pass.", whose));
+        }
+    }
     findings
 }
 

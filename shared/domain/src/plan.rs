@@ -3,9 +3,10 @@
 
 use crate::incident::{Change, Incident, NOTICES, UNDELIVERED, Update};
 use crate::policy::{Allowance, Policy};
+use crate::quiet::OwnQuietHours;
 use crate::reason::Reason;
 use crate::tenant::{Destination, OptIn, Recipient, Settings, compliance_wording};
-use crate::vocabulary::{Channel, Role};
+use crate::vocabulary::{Channel, Role, Severity};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -40,6 +41,9 @@ pub enum Outcome {
         until: Timestamp,
         /// Why it waits.
         reason: Reason,
+        /// The role that the matrix gives it to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<Role>,
     },
     /// Never.
     Skip {
@@ -55,6 +59,8 @@ pub enum Outcome {
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     by: BTreeSet<(String, Channel)>,
+    /// Until when what they were to be told is held.
+    held: HashMap<(String, Channel), Timestamp>,
     planned: u32,
     stopped: BTreeSet<String>,
 }
@@ -79,8 +85,14 @@ impl Told {
             self.planned = self.planned.max(decision.update);
             // Who was to get an update that a newer one superseded was to get the newer one.
             let told = !matches!(&decision.outcome, Outcome::Skip { reason, .. } if *reason != Reason::SupersededBy);
+            let whom = (decision.destination.clone(), decision.channel);
+            match &decision.outcome {
+                Outcome::Hold { until, .. } => drop(self.held.insert(whom.clone(), *until)),
+                Outcome::Deliver { .. } => drop(self.held.remove(&whom)),
+                Outcome::Skip { .. } => {}
+            }
             if told {
-                self.by.insert((decision.destination.clone(), decision.channel));
+                self.by.insert(whom);
             }
         }
     }
@@ -93,6 +105,11 @@ impl Told {
 
     fn contains(&self, destination: &str, channel: Channel) -> bool {
         self.by.contains(&(destination.to_owned(), channel))
+    }
+
+    /// Whether all that this destination was to be told on this channel still waits.
+    fn waits(&self, destination: &str, channel: Channel, now: Timestamp) -> bool {
+        self.held.get(&(destination.to_owned(), channel)).is_some_and(|until| now < *until)
     }
 }
 
@@ -154,8 +171,14 @@ pub fn plan(asked: &Asked<'_>) -> Vec<Decision> {
                 if was_told != told_first {
                     continue;
                 }
-                let case =
-                    Case { update, destination, channel, told: was_told, limited: !within.contains(destination.id()) };
+                let case = Case {
+                    update,
+                    destination,
+                    channel,
+                    told: was_told,
+                    waits: told.waits(destination.id(), channel, asked.now),
+                    limited: !within.contains(destination.id()),
+                };
                 let mut outcome = decide(asked, &case);
                 if matches!(outcome, Outcome::Deliver { .. } | Outcome::Hold { .. })
                     && let Some(identity) = destination.identity(channel)
@@ -225,6 +248,8 @@ struct Case<'a> {
     destination: &'a Destination,
     channel: Channel,
     told: bool,
+    /// Whether all that it was to be told still waits.
+    waits: bool,
     limited: bool,
 }
 
@@ -239,9 +264,12 @@ fn decide(asked: &Asked<'_>, case: &Case<'_>) -> Outcome {
     if resolves && case.told {
         // Whoever got "open" gets "resolved", whatever toggles, filters, roles and plan say by now; only what makes the
         // destination unreachable, or its owner's own no, still counts.
+        let role = allowed.ok().flatten().or(case.destination.roles().first().copied());
         return match unreachable(asked.incident, asked.settings, case.destination, case.channel) {
             Some(reason) => skip(reason),
-            None => Outcome::Deliver { role: allowed.ok().flatten().or(case.destination.roles().first().copied()) },
+            // Whoever has the open waits for the end of nothing. Where the open still waits, both become one message.
+            None if case.waits => held_or(asked, case, role),
+            None => Outcome::Deliver { role },
         };
     }
     if let Some(reason) = switched_off(asked, case) {
@@ -262,7 +290,42 @@ fn decide(asked: &Asked<'_>, case: &Case<'_>) -> Outcome {
     if case.channel == Channel::Sms && !matches!(case.update.change, Change::Opened | Change::SeverityRaised) {
         return skip(Reason::SmsNotForThisChange);
     }
-    Outcome::Deliver { role }
+    held_or(asked, case, role)
+}
+
+/// Now, or when the hours end in which this destination is not disturbed. A test alert waits for nothing.
+fn held_or(asked: &Asked<'_>, case: &Case<'_>, role: Option<Role>) -> Outcome {
+    let severity = case.update.severity;
+    match quiet_until(asked.settings, case.destination, case.channel, severity, asked.policy, asked.now) {
+        Some(until) if !asked.incident.test => Outcome::Hold { until, reason: Reason::QuietHours, role },
+        _ => Outcome::Deliver { role },
+    }
+}
+
+/// Until when quiet hours hold an alert of `severity` for a destination; `None` where they do not. Webhooks are machines and
+/// have none; a person's own count instead of the tenant's.
+#[must_use]
+pub fn quiet_until(
+    settings: &Settings,
+    destination: &Destination,
+    channel: Channel,
+    severity: Severity,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    if channel == Channel::Webhook || !policy.plans.get(&settings.plan)?.quiet_hours {
+        return None;
+    }
+    let of_tenant = || Some((settings.quiet_hours.as_ref()?, settings.zone.as_str()));
+    let (hours, zone) = match destination {
+        Destination::Recipient(recipient) => match &recipient.quiet_hours {
+            Some(OwnQuietHours::Off) => None,
+            Some(OwnQuietHours::Hours(hours)) => Some((hours, recipient.zone.as_deref().unwrap_or(&settings.zone))),
+            None => of_tenant(),
+        },
+        Destination::Integration(_) => of_tenant(),
+    }?;
+    if severity == Severity::Critical && hours.critical_passes { None } else { hours.until(zone, now) }
 }
 
 /// What the tenant or its contract switched off. A user-level warning belongs to no category, so no toggle concerns it.

@@ -1,6 +1,7 @@
 //! A tenant's settings, its recipients and integrations, and the facts that routing reads of them.
 
 use crate::ids::{IntegrationId, RecipientId, TenantId};
+use crate::quiet::{OwnQuietHours, QuietHours};
 use crate::vocabulary::{Category, Channel, ChannelClass, Role, Severity};
 use email_address::EmailAddress;
 use jiff::Timestamp;
@@ -208,6 +209,9 @@ pub struct Settings {
     /// The data-processing agreement.
     #[serde(default)]
     pub data_processing: DataProcessing,
+    /// When people and rooms are not disturbed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_hours: Option<QuietHours>,
     /// Goes up by one with each write; the ETag.
     pub version: u64,
 }
@@ -280,6 +284,9 @@ pub struct Recipient {
     /// IANA zone in which this person reads times; `None` is the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// Its own word on quiet hours; `None` leaves it to the tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_hours: Option<OwnQuietHours>,
     /// Several people read this address: no single one of them may unsubscribe it.
     #[serde(default)]
     pub shared: bool,

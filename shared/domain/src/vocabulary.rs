@@ -105,6 +105,26 @@ words!(
     }
 );
 
+words!(
+    /// A day of the week.
+    Day {
+        /// Monday.
+        Monday = "monday",
+        /// Tuesday.
+        Tuesday = "tuesday",
+        /// Wednesday.
+        Wednesday = "wednesday",
+        /// Thursday.
+        Thursday = "thursday",
+        /// Friday.
+        Friday = "friday",
+        /// Saturday.
+        Saturday = "saturday",
+        /// Sunday.
+        Sunday = "sunday",
+    }
+);
+
 impl ChannelClass {
     /// The class's name in a sentence.
     #[must_use]

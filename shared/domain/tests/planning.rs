@@ -7,6 +7,7 @@ use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, Tenant
 use domain::incident::{Change, Incident, Update};
 use domain::plan::{Asked, Decision, Outcome, Told, afresh, plan};
 use domain::policy::Policy;
+use domain::quiet::{OwnQuietHours, QuietHours};
 use domain::reason::Reason;
 use domain::tenant::{
     CategorySettings, ComplianceConfirmed, DataProcessing, Destination, Disabled, Email, Filters, Integration, OptIn,
@@ -41,6 +42,7 @@ fn settings() -> Settings {
         allowed_email_domains: vec![],
         compliance: Default::default(),
         data_processing: DataProcessing::default(),
+        quiet_hours: None,
         compliance_confirmed: confirmed(),
         version: 1,
     }
@@ -118,6 +120,7 @@ fn person(name: &str, role: Role) -> Recipient {
         dnd: false,
         sms_consent: false,
         zone: None,
+        quiet_hours: None,
         shared: false,
         created_at: Timestamp::UNIX_EPOCH,
         version: 1,
@@ -616,4 +619,110 @@ fn confirmed() -> BTreeMap<ChannelClass, ComplianceConfirmed> {
         Some((*class, ComplianceConfirmed { by: "tok_a".into(), at: Timestamp::UNIX_EPOCH, wording }))
     };
     ChannelClass::ALL.iter().filter_map(said).collect()
+}
+
+/// 15:00 to 16:00 in India: `now` is in the middle.
+fn quiet(critical_passes: bool) -> QuietHours {
+    let time = |text: &str| text.parse().unwrap();
+    QuietHours { from: time("15:00"), to: time("16:00"), days: BTreeSet::new(), zone: None, critical_passes }
+}
+
+fn held_until(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Hold { until, reason: Reason::QuietHours, .. } => Some(until.to_string()),
+        _ => None,
+    }
+}
+
+#[test]
+fn quiet_hours_hold_people_and_rooms_and_never_webhooks_or_tests() {
+    let asleep = Settings { quiet_hours: Some(quiet(true)), ..settings() };
+    let all = [
+        to(person("p", OrgAdmin)),
+        at(endpoint("s", Channel::Slack, OrgAdmin)),
+        at(endpoint("w", Channel::Webhook, OrgAdmin)),
+    ];
+    let outcomes = |settings: &Settings, incident: &Incident, severity| {
+        let decisions = run(incident, &[update(1, Change::Opened, severity)], settings, &all, &Told::default());
+        decisions.iter().map(|decision| held_until(&decision.outcome)).collect::<Vec<_>>()
+    };
+    let end = Some("2026-11-23T10:30:00Z".to_owned());
+    let usual = incident(Infrastructure);
+    assert_eq!(outcomes(&asleep, &usual, Severity::Error), [end.clone(), end.clone(), end.clone(), None]);
+    assert_eq!(outcomes(&asleep, &usual, Severity::Critical), [None, None, None, None]);
+    let strict = Settings { quiet_hours: Some(quiet(false)), ..settings() };
+    assert_eq!(outcomes(&strict, &usual, Severity::Critical), [end.clone(), end.clone(), end, None]);
+    assert_eq!(outcomes(&strict, &Incident { test: true, ..usual.clone() }, Severity::Error), [None, None, None, None]);
+    // A plan without quiet hours holds nothing that it cannot show in its settings.
+    let business = Settings { plan: "starter".into(), ..asleep };
+    assert_eq!(outcomes(&business, &usual, Severity::Error), [None, None, None, None]);
+}
+
+#[test]
+fn a_persons_own_quiet_hours_count_instead_of_the_tenants() {
+    let asleep = Settings { quiet_hours: Some(quiet(true)), ..settings() };
+    let held = |settings: &Settings, own: Option<OwnQuietHours>, zone: Option<&str>| {
+        let person = Recipient { quiet_hours: own, zone: zone.map(str::to_owned), ..person("p", OrgAdmin) };
+        check(Infrastructure, settings, to(person), Channel::Email) == Err(Reason::QuietHours)
+    };
+    let hours = || Some(OwnQuietHours::Hours(quiet(true)));
+    assert!(held(&asleep, None, None));
+    assert!(held(&asleep, None, Some("America/New_York")), "the tenant's hours are the tenant's");
+    assert!(!held(&asleep, Some(OwnQuietHours::Off), None));
+    assert!(held(&settings(), hours(), None));
+    assert!(!held(&settings(), hours(), Some("America/New_York")), "a person's hours are where the person is");
+}
+
+#[test]
+fn what_waits_becomes_one_message_and_what_was_told_is_told_to_its_end() {
+    let asleep = Settings { quiet_hours: Some(quiet(true)), ..settings() };
+    let who = [to(person("p", SupportManager))];
+    let incident = incident(Infrastructure);
+    let next = |settings: &Settings, told: &[Decision], change, severity| {
+        let told = Told::from_decisions(told);
+        run(&incident, &[update(2, change, severity)], settings, &who, &told).remove(0).outcome
+    };
+    let opened = |settings: &Settings| {
+        run(&incident, &[update(1, Change::Opened, Severity::Error)], settings, &who, &Told::default())
+    };
+    let (waits, told) = (opened(&asleep), opened(&settings()));
+    assert!(held_until(&waits[0].outcome).is_some() && held_until(&told[0].outcome).is_none());
+    // Resolved while the open waits: one message, when the hours end.
+    assert!(held_until(&next(&asleep, &waits, Change::Resolved, Severity::Error)).is_some());
+    // Whoever has the open hears of the end at once.
+    assert!(matches!(next(&asleep, &told, Change::Resolved, Severity::Error), Outcome::Deliver { .. }));
+    // It gets critical: now.
+    assert!(matches!(next(&asleep, &waits, Change::SeverityRaised, Severity::Critical), Outcome::Deliver { .. }));
+    // The hours were taken away meanwhile.
+    assert!(matches!(next(&settings(), &waits, Change::Resolved, Severity::Error), Outcome::Deliver { .. }));
+    // Both planned at once, after an outage: the newer one takes the older one's place, and waits.
+    let both = [update(1, Change::Opened, Severity::Error), update(2, Change::Resolved, Severity::Error)];
+    let outcomes = run(&incident, &both, &asleep, &who, &Told::default());
+    let by_mail: Vec<&Outcome> = outcomes
+        .iter()
+        .filter(|decision| decision.channel == Channel::Email)
+        .map(|decision| &decision.outcome)
+        .collect();
+    assert!(matches!(by_mail[0], Outcome::Skip { reason: Reason::SupersededBy, .. }), "{by_mail:?}");
+    assert!(held_until(by_mail[1]).is_some(), "{by_mail:?}");
+}
+
+#[test]
+fn quiet_hours_that_hold_too_much_are_found() {
+    let with = |from: &str, to: &str, critical_passes| {
+        let hours = QuietHours { from: from.parse().unwrap(), to: to.parse().unwrap(), ..quiet(critical_passes) };
+        Settings { quiet_hours: Some(hours), ..only(Infrastructure, &[ChannelClass::Email]) }
+    };
+    let codes = |settings: &Settings, who: Recipient| -> Vec<&'static str> {
+        let found = domain::lint::lint(settings, &[to(who)], &POLICY, now());
+        found.iter().map(|finding| finding.code).collect()
+    };
+    let admin = || person("p", OrgAdmin);
+    assert!(codes(&with("22:00", "07:00", true), admin()).is_empty());
+    assert_eq!(codes(&with("07:00", "06:30", true), admin()), ["quiet_hours_all_day"]);
+    assert_eq!(codes(&with("22:00", "07:00", false), admin()), ["quiet_hours_hold_critical"]);
+    let own = Recipient { quiet_hours: Some(OwnQuietHours::Hours(quiet(false))), ..admin() };
+    assert_eq!(codes(&with("22:00", "07:00", true), own.clone()), ["quiet_hours_hold_critical"]);
+    let starter = Settings { plan: "starter".into(), quiet_hours: None, ..with("22:00", "07:00", true) };
+    assert_eq!(codes(&starter, own), ["quiet_hours_not_in_plan"]);
 }

@@ -197,9 +197,13 @@ impl Story<'_> {
             Outcome::Skip { reason, by } => {
                 (None, Stands { outcome: "skipped", reason: Some(*reason), by: by.clone(), ..Stands::default() })
             }
-            Outcome::Hold { until, reason } => {
-                (None, Stands { outcome: "held", reason: Some(*reason), until: Some(*until), ..Stands::default() })
-            }
+            // Once its time has come, it is a delivery like any other.
+            Outcome::Hold { until, reason, role } => match row.filter(|row| row.delivery.latest >= decision.update) {
+                Some(row) => (*role, stands(row, decision)),
+                None => {
+                    (*role, Stands { outcome: "held", reason: Some(*reason), until: Some(*until), ..Stands::default() })
+                }
+            },
             Outcome::Deliver { role } => (*role, row.map_or_else(pending, |row| stands(row, decision))),
         };
         let attempts = row.map(|row| row.attempts.as_slice()).unwrap_or_default().iter();
@@ -257,6 +261,10 @@ fn stands(listed: &Listed, decision: &Decision) -> Stands {
     if let Some(end) = listed.history.iter().rfind(|end| end.update == decision.update && !again) {
         let at = Some(end.at);
         return match Reason::parse(&end.outcome) {
+            // Nobody tried: while it waited, something else took its place or forbade it.
+            Some(reason) if end.attempts == 0 => {
+                Stands { outcome: "skipped", reason: Some(reason), at, ..Stands::default() }
+            }
             Some(reason) => Stands { outcome: "failed", reason: Some(reason), at, ..Stands::default() },
             // The row keeps the latency of its newest update.
             None => {

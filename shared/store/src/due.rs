@@ -1,7 +1,9 @@
-//! Due work: retries beyond the longest queue delay. Written in one transaction with the mark that caused it.
+//! Due work: retries beyond the longest queue delay, written in one transaction with the mark that caused it; and what is held,
+//! written after the plan that says so, and again by whoever comes after a crash.
 
 use crate::{StoreError, Table, item, keys, read, sort_key};
 use domain::ids::{DUE_SHARDS, IncidentId, TenantId, shard_of};
+use domain::reason::Reason;
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,18 @@ pub struct Due {
     /// The role that the recipient was told as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<domain::vocabulary::Role>,
+    /// Since when and why it is held, where it is not a retry: then it is planned again before it is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Hold>,
+}
+
+/// Why something waits that was never tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// Something due, with its place.
@@ -108,11 +122,11 @@ impl Table {
         self.delete(&keys::due(item.shard), &item.sort_key).await
     }
 
-    /// Puts off what is due: a later moment in place of the earlier one.
+    /// Notes what is due. The same item again changes nothing.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn postpone(&self, due: &Due) -> Result<(), StoreError> {
+    pub async fn put_due(&self, due: &Due) -> Result<(), StoreError> {
         self.put(self.due_item(due)?).await
     }
 }

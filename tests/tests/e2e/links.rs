@@ -85,7 +85,7 @@ fn a_text_message_leads_to_the_tenants_own_incident_too() {
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("org_admin", &[]);
     let mark = unique();
-    drop(opened(&stack, &tenant, "api.outage", &mark));
+    let incident = opened(&stack, &tenant, "api.outage", &mark);
     let texts = stack.texts(&person.phone);
     let words = &texts.iter().find(|sms| sms.text.contains(&mark)).expect("a text message came").text;
     let url = words.split_whitespace().find(|word| word.contains("/read?t=")).expect("it has a link");
@@ -93,6 +93,17 @@ fn a_text_message_leads_to_the_tenants_own_incident_too() {
     let page = stack.call("GET", url, "", None);
     assert_eq!(page.status, 200, "{}", page.body);
     assert!(page.body.contains(&mark), "{}", page.body);
+    // It knows whose phone it is: the same page stops this incident for its reader.
+    let action = page.body.split("action=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("it has a form");
+    let stop = format!("{}/{action}", url.rsplit_once('/').unwrap().0);
+    stack.secret(stop.split("t=").nth(1).unwrap());
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(stack.raw("POST", &stop, "", &form, None).status, 200);
+    let worse = json!({"status": "resolved", "message": "over"});
+    let path = format!("/v1/incidents/{incident}/updates");
+    assert_eq!(stack.call("POST", &path, &stack.monitor(), Some(&worse)).status, 202);
+    let told = tenant.settled(&incident, 2);
+    assert_eq!(tenant.decisions(&told, 2)["org_admin sms"], "incident_stopped");
 }
 
 #[test]

@@ -5,16 +5,33 @@ pub(crate) mod recipient;
 pub(crate) mod settings;
 pub(crate) mod token;
 
+use contracts::http::QuietHoursBody;
 use contracts::problem::FieldError;
 use domain::event::{LIST_MAX, NAME_MAX};
+use domain::quiet::QuietHours;
 use domain::tenant::Filters;
-use domain::vocabulary::{Category, ChannelClass, Role, Severity};
+use domain::vocabulary::{Category, ChannelClass, Day, Role, Severity};
+use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
 /// Most characters of a name for people.
 const TITLE_MAX: usize = 100;
+
+const NO_ZONE: &str = "is not an IANA time zone; write for example Asia/Kolkata, Europe/Berlin or UTC";
+
+/// Quiet hours as they are read and written.
+fn quiet_hours_body(hours: &QuietHours) -> QuietHoursBody {
+    let text = |time: Time| time.strftime("%H:%M").to_string();
+    QuietHoursBody {
+        from: text(hours.from),
+        to: text(hours.to),
+        days: hours.days.iter().map(|day| day.as_str().to_owned()).collect(),
+        zone: hours.zone.clone(),
+        critical_passes: hours.critical_passes,
+    }
+}
 
 /// The wrong fields of one body.
 #[derive(Debug, Default)]
@@ -49,8 +66,33 @@ impl Faults {
     /// An IANA zone.
     fn zone(&mut self, zone: &str) {
         if TimeZone::get(zone).is_err() {
-            self.add("/zone", "is not an IANA time zone; write for example Asia/Kolkata, Europe/Berlin or UTC");
+            self.add("/zone", NO_ZONE);
         }
+    }
+
+    /// Quiet hours.
+    fn quiet_hours(&mut self, given: Option<&QuietHoursBody>) -> Option<QuietHours> {
+        let given = given?;
+        let mut time = |name: &str, text: &str| {
+            // Whole minutes: a slot of the due index is one.
+            let fits = text.len() == 5 && text.as_bytes().get(2) == Some(&b':');
+            let time = text.parse::<Time>().ok().filter(|_| fits);
+            if time.is_none() {
+                self.add(format!("/quiet_hours/{name}"), "is not a local time such as 22:00");
+            }
+            time
+        };
+        let (from, to) = (time("from", &given.from), time("to", &given.to));
+        if from.is_some() && from == to {
+            self.add("/quiet_hours/to", "is where they begin; to send nothing at all, pause or mute instead");
+        }
+        let all = Day::ALL.iter().map(|day| day.as_str()).collect::<Vec<_>>();
+        let days = self.words("/quiet_hours/days", &given.days, Day::parse, &all);
+        let zone = given.zone.clone().filter(|zone| !zone.is_empty());
+        if zone.as_deref().is_some_and(|zone| TimeZone::get(zone).is_err()) {
+            self.add("/quiet_hours/zone", NO_ZONE);
+        }
+        Some(QuietHours { from: from?, to: to?, days, zone, critical_passes: given.critical_passes })
     }
 
     /// Words of a closed list.

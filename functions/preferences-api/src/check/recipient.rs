@@ -1,11 +1,15 @@
 //! A person who may be told.
 
-use super::Faults;
+use super::{Faults, quiet_hours_body};
 use contracts::http::{Private, RecipientBody};
 use contracts::problem::FieldError;
 use domain::ids::RecipientId;
+use domain::quiet::OwnQuietHours;
 use domain::tenant::{Email, OptIn, Phone, Recipient};
 use jiff::Timestamp;
+
+/// The one language that messages are written in.
+const LANGUAGE: &str = "en";
 
 const OPT_INS: &[(&str, OptIn)] = &[
     ("configurable_email", OptIn::ConfigurableEmail),
@@ -40,6 +44,15 @@ pub(crate) fn recipient(
         faults.zone(zone);
     }
 
+    if body.language.as_deref().is_some_and(|tag| tag != LANGUAGE) {
+        faults.add("/language", "messages are written in English so far; write en, or leave it out");
+    }
+    let hours = faults.quiet_hours(body.quiet_hours.as_ref());
+    if body.no_quiet_hours && body.quiet_hours.is_some() {
+        faults.add("/no_quiet_hours", "contradicts the quiet hours beside it; leave one of them out");
+    }
+    let quiet_hours = if body.no_quiet_hours { Some(OwnQuietHours::Off) } else { hours.map(OwnQuietHours::Hours) };
+
     // Whoever reads the new address never confirmed anything, and never unsubscribed from anything.
     let same_mailbox = before.is_some_and(|before| identity(before.email.as_ref()) == identity(email.as_ref()));
     let same_phone = before.is_some_and(|before| before.phone == phone);
@@ -63,6 +76,7 @@ pub(crate) fn recipient(
         dnd: body.dnd,
         sms_consent: body.sms_consent,
         zone,
+        quiet_hours,
         shared: body.shared,
         created_at: before.map_or(Timestamp::UNIX_EPOCH, |before| before.created_at),
         version: before.map_or(0, |before| before.version),
@@ -109,6 +123,12 @@ pub(crate) fn body_of(recipient: &Recipient) -> RecipientBody {
         dnd: recipient.dnd,
         sms_consent: recipient.sms_consent,
         zone: recipient.zone.clone(),
+        quiet_hours: match &recipient.quiet_hours {
+            Some(OwnQuietHours::Hours(hours)) => Some(quiet_hours_body(hours)),
+            Some(OwnQuietHours::Off) | None => None,
+        },
+        language: Some(LANGUAGE.to_owned()),
+        no_quiet_hours: recipient.quiet_hours == Some(OwnQuietHours::Off),
         shared: recipient.shared,
         confirmation: None,
         version: Some(recipient.version),

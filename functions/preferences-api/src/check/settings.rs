@@ -1,6 +1,6 @@
 //! A tenant's settings.
 
-use super::Faults;
+use super::{Faults, quiet_hours_body};
 use contracts::http::{
     CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody, SettingsBody, TenantBody,
 };
@@ -37,6 +37,7 @@ pub(crate) fn create(tenant: &TenantId, body: &TenantBody, policy: &Policy) -> R
         compliance: SmsCompliance::default(),
         compliance_confirmed: BTreeMap::new(),
         data_processing: DataProcessing::default(),
+        quiet_hours: None,
         version: 1,
     })
 }
@@ -90,6 +91,14 @@ pub(crate) fn update(
     let compliance_confirmed = confirmed(&mut faults, before, body.compliance.confirmed.as_deref(), who, now);
     let compliance = compliance(&mut faults, &body.compliance);
     let data_processing = data_processing(&mut faults, &body.data_processing);
+    let quiet_hours = faults.quiet_hours(body.quiet_hours.as_ref());
+    // What a smaller plan leaves out stays where it was, and is back with the larger one.
+    if quiet_hours.is_some()
+        && quiet_hours != before.quiet_hours
+        && !policy.plans.get(&plan).is_some_and(|plan| plan.quiet_hours)
+    {
+        faults.add("/quiet_hours", format_args!("the plan {plan} does not include quiet hours; ask for a larger one"));
+    }
     faults.or(Settings {
         tenant: before.tenant.clone(),
         name,
@@ -101,6 +110,7 @@ pub(crate) fn update(
         compliance,
         compliance_confirmed,
         data_processing,
+        quiet_hours,
         version: before.version,
     })
 }
@@ -291,6 +301,7 @@ pub(crate) fn body_of(settings: &Settings) -> SettingsBody {
             channels: settings.data_processing.channels.as_ref().map(words),
             content: Some(content.to_owned()),
         },
+        quiet_hours: settings.quiet_hours.as_ref().map(quiet_hours_body),
         version: Some(settings.version),
         lint: None,
     }
@@ -299,6 +310,7 @@ pub(crate) fn body_of(settings: &Settings) -> SettingsBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contracts::http::QuietHoursBody;
 
     const WHO: (&str, Timestamp) = ("tok_a", Timestamp::UNIX_EPOCH);
 
@@ -372,6 +384,13 @@ mod tests {
         body.compliance.sender_id = Some("123".into());
         body.data_processing.channels = Some(vec!["fax".into()]);
         body.data_processing.content = Some("some".into());
+        body.quiet_hours = Some(QuietHoursBody {
+            from: "25:00".into(),
+            to: "7".into(),
+            days: vec!["someday".into()],
+            zone: Some("Mars/Olympus".into()),
+            critical_passes: true,
+        });
         body.categories.remove("billing");
         body.categories.insert("a/b".into(), body.categories["infrastructure"].clone());
         body.categories.get_mut("configurable").unwrap().muted_until = Some("tomorrow".into());
@@ -391,6 +410,10 @@ mod tests {
                 "/compliance/sender_id",
                 "/data_processing/channels/0",
                 "/data_processing/content",
+                "/quiet_hours/from",
+                "/quiet_hours/to",
+                "/quiet_hours/days/0",
+                "/quiet_hours/zone",
             ]
         );
     }
@@ -429,6 +452,34 @@ mod tests {
         same.categories.get_mut("infrastructure").unwrap().channels = vec!["email".into()];
         let without = update(&small, &same, &policy, false, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap();
         assert_eq!(pointers(update(&without, &body_of(&small), &policy, false, WHO).unwrap_err()).len(), 3);
+    }
+
+    #[test]
+    fn quiet_hours_need_a_plan_that_has_them_and_are_read_as_they_were_written() {
+        let policy = policy();
+        let hours = |from: &str, to: &str| QuietHoursBody {
+            from: from.into(),
+            to: to.into(),
+            days: vec!["monday".into()],
+            zone: None,
+            critical_passes: false,
+        };
+        let write = |before: &Settings, hours| {
+            let body = SettingsBody { quiet_hours: Some(hours), ..body_of(before) };
+            update(before, &body, &policy, false, WHO)
+        };
+        let small = tenant(policy.plans.names()[0]);
+        assert_eq!(pointers(write(&small, hours("22:00", "07:00")).unwrap_err()), ["/quiet_hours"]);
+        let large = tenant(&policy.plans.top().unwrap().id);
+        let saved = write(&large, hours("22:00", "07:00")).unwrap();
+        assert_eq!(body_of(&saved).quiet_hours, Some(hours("22:00", "07:00")));
+        assert_eq!(pointers(write(&large, hours("22:00", "22:00")).unwrap_err()), ["/quiet_hours/to"]);
+        assert_eq!(pointers(write(&large, hours("22:00:30", "07:00")).unwrap_err()), ["/quiet_hours/from"]);
+        // A smaller plan takes none away, and a write that says nothing of them ends them.
+        let smaller = Settings { plan: small.plan.clone(), ..saved.clone() };
+        assert!(update(&smaller, &body_of(&smaller), &policy, false, WHO).unwrap().quiet_hours.is_some());
+        let none = SettingsBody { quiet_hours: None, ..body_of(&saved) };
+        assert_eq!(update(&saved, &none, &policy, false, WHO).unwrap().quiet_hours, None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `/read`: where a message about an incident that is on no public page leads to. The link is signed for tenant and
-//! incident and shows what that tenant's messages say, whoever opens it.
+//! incident and shows what that tenant's messages say, whoever opens it. The link of a text message names its reader as well, who
+//! may stop hearing of the incident there.
 
 use super::{Link, come_back, not_ours, notice, page};
 use crate::App;
@@ -9,7 +10,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::alert::Alert;
-use domain::ids::TenantId;
+use domain::ids::{TenantId, short_recipient};
 use domain::incident::{Incident, Update};
 use domain::render::{status, when};
 use domain::tenant::Settings;
@@ -29,7 +30,7 @@ struct Entry {
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{ title }}</title>
 <style>body{font:1rem/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem}
-dt{font-weight:600}dd{margin:0 0 .5rem}li{margin:0 0 1rem}.message{white-space:pre-wrap;overflow-wrap:anywhere}</style></head>
+button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}dt{font-weight:600}dd{margin:0 0 .5rem}li{margin:0 0 1rem}.message{white-space:pre-wrap;overflow-wrap:anywhere}</style></head>
 <body><main><h1>{{ title }}</h1>
 <dl>
 <dt>Tenant</dt><dd>{{ tenant }}</dd>
@@ -47,6 +48,9 @@ dt{font-weight:600}dd{margin:0 0 .5rem}li{margin:0 0 1rem}.message{white-space:p
 {% for entry in entries %}<li><strong>{{ entry.status }}</strong> · {{ entry.severity }} · {{ entry.at }}
 {% if !entry.message.is_empty() %}<div class="message">{{ entry.message }}</div>{% endif %}</li>
 {% endfor %}</ol>
+{% if let Some(stop) = stop %}<form method="post" action="stop?t={{ stop }}">
+<p>You will hear no more of this incident, not even that it is resolved. Other incidents still reach you.</p>
+<button type="submit">Stop telling me about this incident</button></form>{% endif %}
 </main></body>
 </html>
 "#
@@ -63,11 +67,13 @@ struct Page {
     regions: String,
     id: String,
     entries: Vec<Entry>,
+    /// What proves to `/stop` whose link this is.
+    stop: Option<String>,
 }
 
 impl Page {
     /// Newest update first, each cut to what the tenant's data-processing agreement lets out.
-    fn new(settings: &Settings, incident: &Incident, updates: &[Update]) -> Option<Self> {
+    fn new(settings: &Settings, incident: &Incident, updates: &[Update], stop: Option<String>) -> Option<Self> {
         let alert = |update: &Update| {
             Alert::new(&settings.tenant, &settings.zone, settings.data_processing.content, incident, update)
         };
@@ -90,13 +96,18 @@ impl Page {
             tenant: settings.name.clone(),
             id: incident.id.to_string(),
             entries: entries.collect(),
+            stop,
         })
     }
 }
 
 /// `GET /read?t=`
 pub(crate) async fn show(State(app): State<App>, Query(link): Query<Link>) -> Response {
-    let Some([tenant, incident]) = link.parts(&app, "read") else { return not_ours() };
+    let (tenant, incident, reader) = match (link.parts(&app, "read"), link.parts(&app, "read")) {
+        (Some([tenant, incident]), _) => (tenant, incident, None),
+        (_, Some([tenant, incident, reader])) => (tenant, incident, Some(reader)),
+        _ => return not_ours(),
+    };
     let Ok(tenant) = TenantId::parse(&tenant) else { return not_ours() };
     let incident = match find(&app, &tenant, &incident).await {
         Ok(incident) => incident,
@@ -111,10 +122,26 @@ pub(crate) async fn show(State(app): State<App>, Query(link): Query<Link>) -> Re
             return come_back();
         }
     };
-    match settings.and_then(|settings| Page::new(&settings, &incident, &updates)) {
+    let stop = match &reader {
+        Some(reader) if incident.resolved_at.is_none() => stop_of(&app, &tenant, &incident, reader).await,
+        _ => None,
+    };
+    match settings.and_then(|settings| Page::new(&settings, &incident, &updates, stop)) {
         Some(read) => page(StatusCode::OK, &read),
         None => over(),
     }
+}
+
+/// The token with which `/stop` takes the reader's word. Where two recipients begin alike neither has one; the page is shown in
+/// any case.
+async fn stop_of(app: &App, tenant: &TenantId, incident: &Incident, reader: &str) -> Option<String> {
+    let recipients = app.table.recipients(tenant).await.inspect_err(|error| {
+        tracing::warn!(%error, "the recipients cannot be read; the page offers no stop");
+    });
+    let recipients = recipients.ok()?;
+    let mut alike = recipients.iter().filter(|recipient| short_recipient(recipient.id.as_str()) == reader);
+    let only = alike.next().filter(|_| alike.next().is_none())?;
+    app.keyring.link("stop", &[tenant.as_str(), only.id.as_str(), incident.id.as_str()]).ok()
 }
 
 fn over() -> Response {

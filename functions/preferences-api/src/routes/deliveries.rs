@@ -186,6 +186,7 @@ pub(crate) async fn resend(
         attempt: failed.delivery.attempts + 1,
         plain: false,
         role: role.flatten(),
+        held: None,
     };
     let slot =
         Slot { incident: &incident.id, tenant: &tenant, row: &failed.row, channel, update, attempt: due.attempt };

@@ -241,7 +241,7 @@ pub(crate) fn entry(settings: &Settings, incident: &Incident, update: &Update) -
 fn told(decision: &Decision, category: Option<Category>, names: &Names<'_>) -> DecisionView {
     let (outcome, role, until, reason, by) = match &decision.outcome {
         Outcome::Deliver { role } => ("deliver", *role, None, None, None),
-        Outcome::Hold { until, reason } => ("hold", None, Some(*until), Some(*reason), None),
+        Outcome::Hold { until, reason, role } => ("hold", *role, Some(*until), Some(*reason), None),
         Outcome::Skip { reason, by } => ("skip", None, None, Some(*reason), by.clone()),
     };
     DecisionView {

@@ -1,7 +1,7 @@
 //! E-mail: text and HTML of the same facts, one recipient a message, one thread an incident.
 
 use super::{Read, facts, headline, notes};
-use crate::alert::{Alert, Why, why_sentence};
+use crate::alert::{Alert, Why, because, why_sentence};
 use crate::event::cut_chars;
 use crate::vocabulary::{Channel, Severity, Status};
 use mail_builder::MessageBuilder;
@@ -30,17 +30,17 @@ pub struct Email {
 pub fn email(alert: &Alert, why: &Why, read: &Read) -> Email {
     let mut subject = format!("[{}] {}", headline(alert), one_line(&alert.title));
     cut_chars(&mut subject, SUBJECT_MAX);
-    let reason = why_sentence(alert, why, Channel::Email.title());
+    let reasons = (because(alert, why), why_sentence(alert, why, Channel::Email.title()));
     Email {
         subject,
-        text: text(alert, &reason, read),
-        html: html(alert, &reason, read),
+        text: text(alert, &reasons, read),
+        html: html(alert, &reasons, read),
         references: format!("<{}.{}@tocsin.invalid>", alert.incident_id, alert.tenant),
         incident: alert.incident_id.to_string(),
     }
 }
 
-fn text(alert: &Alert, reason: &str, read: &Read) -> String {
+fn text(alert: &Alert, (because, reason): &(String, String), read: &Read) -> String {
     let mut out = format!("{}: {}\n\n", headline(alert), one_line(&alert.title));
     for note in notes(alert) {
         out.push_str(&format!("{note}\n\n"));
@@ -55,7 +55,7 @@ fn text(alert: &Alert, reason: &str, read: &Read) -> String {
     for link in alert.links.iter().filter(|link| link.href.starts_with("https://")) {
         out.push_str(&format!("{}: {}\n", if link.text.is_empty() { "Link" } else { &link.text }, link.href));
     }
-    out.push_str(&format!("\nSent now because {}.\n{reason}\n", alert.change.because()));
+    out.push_str(&format!("\nSent now because {because}.\n{reason}\n"));
     if let Some(url) = &read.stop_url {
         out.push_str(&format!("Stop telling me about this incident: {url}\n"));
     }
@@ -66,7 +66,7 @@ fn text(alert: &Alert, reason: &str, read: &Read) -> String {
     out
 }
 
-fn html(alert: &Alert, reason: &str, read: &Read) -> String {
+fn html(alert: &Alert, (because, reason): &(String, String), read: &Read) -> String {
     let colour = colour(alert);
     let mut rows = String::new();
     for (name, value) in facts(alert) {
@@ -134,7 +134,7 @@ fn html(alert: &Alert, reason: &str, read: &Read) -> String {
          Incident {id} · update {update}</p></div></div></body></html>",
         title = escape(&one_line(&alert.title)),
         headline = escape(&headline(alert)),
-        because = escape(alert.change.because()),
+        because = escape(because),
         reason = escape(reason),
         id = escape(alert.incident_id.as_str()),
         update = alert.update,
@@ -179,7 +179,8 @@ pub fn mime(from: &str, to: &str, email: &Email, unsubscribe: Option<&str>) -> R
         .subject(email.subject.as_str())
         .header("References", Raw::new(email.references.as_str()))
         .header("In-Reply-To", Raw::new(email.references.as_str()))
-        .header("Auto-Submitted", Raw::new("auto-generated"));
+        .header("Auto-Submitted", Raw::new("auto-generated"))
+        .header("Content-Language", Raw::new("en"));
     if !email.incident.is_empty() {
         message = message.header("X-Tocsin-Incident", Raw::new(email.incident.as_str()));
     }
@@ -231,7 +232,7 @@ mod tests {
     }
 
     fn admin() -> Why {
-        Why { role: Some(Role::OrgAdmin) }
+        Why { role: Some(Role::OrgAdmin), held: None }
     }
 
     #[test]

@@ -93,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn admin() -> Why {
-        Why { role: Some(Role::OrgAdmin) }
+        Why { role: Some(Role::OrgAdmin), held: None }
     }
 
     #[test]
