@@ -20,6 +20,8 @@ mod confirmations;
 mod console;
 #[path = "e2e/decisions.rs"]
 mod decisions;
+#[path = "e2e/digests.rs"]
+mod digests;
 #[path = "e2e/drop_in.rs"]
 mod drop_in;
 #[path = "e2e/explain.rs"]
@@ -40,6 +42,8 @@ mod pipeline;
 mod poison;
 #[path = "e2e/quiet_hours.rs"]
 mod quiet_hours;
+#[path = "e2e/reasons.rs"]
+mod reasons;
 #[path = "e2e/security.rs"]
 mod security;
 #[path = "e2e/serial.rs"]

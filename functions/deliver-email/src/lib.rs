@@ -18,6 +18,7 @@ use domain::vocabulary::Channel;
 use jiff::Timestamp;
 use runtime::queue::{Failure, Meta, QueueFunction, Setup};
 use runtime::{Aws, Pace, StartError, clock};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use store::{StoreError, Table};
 use vault::LazyKeyring;
@@ -71,6 +72,9 @@ impl QueueFunction for DeliverEmail {
             Letter::Confirmation(asked) => {
                 self.deliverer.asked(&asked, Channel::Email, self.mail.ask(&asked).await).await
             }
+            Letter::Digest(digest) => {
+                self.deliverer.digest(*digest, meta, |members, _| self.mail.digest(members)).await
+            }
         }
     }
 }
@@ -90,6 +94,37 @@ impl Mail {
         };
         let email = render::confirmation_email(&confirmation.tenant_name, confirmation.tenant.as_str(), &link);
         self.post(address.expose(), &email, None).await
+    }
+
+    /// Sends several deliveries to one recipient in one message.
+    async fn digest(&self, members: Vec<Delivery>) -> Sent {
+        let Some(Delivery { target: Target::Email { address, .. }, destination, alert: first, .. }) = members.first()
+        else {
+            return delivery::refused("not_an_email_target");
+        };
+        let keyring = match delivery::keyring(&self.keyring).await {
+            Ok(keyring) => keyring,
+            Err(sent) => return sent,
+        };
+        let mut links = Vec::with_capacity(members.len());
+        let mut unsubscribe: BTreeMap<&'static str, String> = BTreeMap::new();
+        for member in &members {
+            let read = self.links.link(keyring, &member.alert);
+            let stop = self.links.unsubscribe(keyring, &member.alert, destination);
+            let (Ok(read), Ok(stop)) = (read, stop) else {
+                return Sent::Unavailable { code: "link_key".to_owned() };
+            };
+            links.push(read);
+            unsubscribe.insert(member.alert.category_title(), stop);
+        }
+        let all: Vec<render::Collected<'_>> =
+            members.iter().zip(&links).map(|(member, url)| render::Collected { alert: &member.alert, url }).collect();
+        let since = members.iter().filter_map(|member| Some(member.why.held.as_ref()?.since)).min();
+        let stops: Vec<(String, String)> = unsubscribe.into_iter().map(|(what, url)| (what.to_owned(), url)).collect();
+        let email = render::digest_email((&first.tenant, &first.zone), &all, since.unwrap_or(first.at), &stops);
+        // One click stops one category: where there are several, the reader chooses.
+        let one = stops.first().filter(|_| stops.len() == 1).map(|(_, url)| url.as_str());
+        self.post(address.expose(), &email, one).await
     }
 
     async fn post(&self, to: &str, email: &render::Email, unsubscribe: Option<&str>) -> Sent {

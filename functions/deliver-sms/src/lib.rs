@@ -77,6 +77,7 @@ impl QueueFunction for DeliverSms {
             Letter::Confirmation(asked) => {
                 self.deliverer.asked(&asked, Channel::Sms, self.texts.ask(&asked).await).await
             }
+            Letter::Digest(_) => Err(Failure::poison("a digest is an e-mail")),
         }
     }
 }

@@ -91,6 +91,7 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
         told: &told,
         policy: again.policy,
         now: again.now,
+        collected: hold.reason == Reason::Digest,
     });
     match decisions.iter().find(mine).map(|decision| &decision.outcome) {
         None => Decided::End(Reason::NoDestination),

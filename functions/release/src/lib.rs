@@ -1,7 +1,7 @@
 //! Trigger  every minute, once for each of the eight due shards: `{"shard": n}`
 //! Reads    due work; the incident, the update, the settings and the destination anew; for what was held, subscriptions and plans
 //! Writes   the end of what nobody can be reached with any more, with its reason; a later time for what must still wait
-//! Emits    deliveries, on the bulk lane of their channel
+//! Emits    deliveries, on the bulk lane of their channel; what was collected for a digest in one message
 //! Fails    what was not sent stays due and is tried again in the next minute
 //! Config   [`config::Config`]
 //!
@@ -12,7 +12,7 @@ mod decide;
 
 use aws::sqs::{Outgoing, Queues};
 use config::Config;
-use contracts::queue::row_name;
+use contracts::queue::{Delivery, Digest, row_name};
 use decide::{Again, Decided, Facts, decide, decide_held, delay_seconds};
 use domain::ids::{DUE_SHARDS, IncidentId, IntegrationId, RecipientId, TenantId};
 use domain::incident::{Incident, Update};
@@ -91,12 +91,13 @@ impl EventFunction for Release {
             let now = clock::now();
             let page = self.table.due(tick.shard, now, after.as_deref(), PAGE).await.map_err(unavailable)?;
             total.left += page.unreadable;
+            let (items, next) = whole_digests(page.items, page.next);
             // Boxed: the types of the streams within are deeper than the compiler computes layouts.
-            let done = self.page(page.items, now).boxed().await;
+            let done = self.page(items, now).boxed().await;
             total.released += done.released;
             total.ended += done.ended;
             total.left += done.left;
-            after = page.next;
+            after = next;
             if after.is_none() {
                 break;
             }
@@ -116,13 +117,17 @@ impl EventFunction for Release {
 impl Release {
     async fn page(&self, items: Vec<DueItem>, now: Timestamp) -> Released {
         let facts = self.read(&items).boxed().await;
-        let mut lanes: BTreeMap<ChannelClass, Vec<(DueItem, Outgoing)>> = BTreeMap::new();
+        let mut lanes: BTreeMap<ChannelClass, Vec<(Vec<DueItem>, Outgoing)>> = BTreeMap::new();
+        let mut digests: BTreeMap<String, Vec<(DueItem, Delivery)>> = BTreeMap::new();
         let mut ends: Vec<(DueItem, Reason)> = Vec::new();
         let mut done = Released::default();
         let mut waits: Vec<(DueItem, Due)> = Vec::new();
         for item in items {
             match facts.decide(&item.due, &self.policy, now) {
                 Some(Decided::Wait(later)) => waits.push((item, *later)),
+                Some(Decided::Send(delivery)) if is_collected(&item) => {
+                    digests.entry(item.group().to_owned()).or_default().push((item, *delivery));
+                }
                 Some(Decided::Send(delivery)) => match serde_json::to_string(&delivery) {
                     Ok(body) => {
                         let outgoing = Outgoing {
@@ -131,12 +136,18 @@ impl Release {
                             delay_seconds: delay_seconds(&item.due, now),
                             ..Outgoing::default()
                         };
-                        lanes.entry(item.due.channel.class()).or_default().push((item, outgoing));
+                        lanes.entry(item.due.channel.class()).or_default().push((vec![item], outgoing));
                     }
                     Err(_) => done.left += 1,
                 },
                 Some(Decided::End(reason)) => ends.push((item, reason)),
                 None => done.left += 1,
+            }
+        }
+        for group in digests.into_values() {
+            match digest(group, now) {
+                Ok(digests) => lanes.entry(ChannelClass::Email).or_default().extend(digests),
+                Err(left) => done.left += left,
             }
         }
         let waited: Vec<bool> = stream::iter(waits)
@@ -163,8 +174,8 @@ impl Release {
     }
 
     /// Sends one lane's messages and takes those that are on the queue off the index. Gives back how many went and stayed.
-    async fn send(&self, class: ChannelClass, lane: Vec<(DueItem, Outgoing)>) -> (usize, usize) {
-        let (items, messages): (Vec<DueItem>, Vec<Outgoing>) = lane.into_iter().unzip();
+    async fn send(&self, class: ChannelClass, lane: Vec<(Vec<DueItem>, Outgoing)>) -> (usize, usize) {
+        let (items, messages): (Vec<Vec<DueItem>>, Vec<Outgoing>) = lane.into_iter().unzip();
         let unsent: BTreeSet<usize> = match self.queues.send_all(self.config.queue(class), messages).await {
             Ok(()) => BTreeSet::new(),
             Err(unsent) => {
@@ -172,11 +183,14 @@ impl Release {
                 unsent.indices.into_iter().collect()
             }
         };
-        let all = items.len();
-        let gone = items.into_iter().enumerate().filter(|(place, _)| !unsent.contains(place)).map(|(_, item)| item);
+        let all: usize = items.iter().map(Vec::len).sum();
+        let (stay, gone): (Vec<_>, Vec<_>) =
+            items.into_iter().enumerate().partition(|(place, _)| unsent.contains(place));
+        let left: usize = stay.iter().map(|(_, items)| items.len()).sum();
+        let gone = gone.into_iter().flat_map(|(_, items)| items);
         // What cannot be taken off is sent again in a minute, and its claim is refused.
         stream::iter(gone).for_each_concurrent(IN_FLIGHT, |item| self.take_off(item)).await;
-        (all - unsent.len(), unsent.len())
+        (all - left, left)
     }
 
     /// Ends a delivery unsent. `false`: it stays due.
@@ -293,6 +307,41 @@ impl Release {
     }
 }
 
+/// Whether something waited for a digest.
+fn is_collected(item: &DueItem) -> bool {
+    item.due.held.is_some_and(|hold| hold.reason == Reason::Digest)
+}
+
+/// A page without the beginning of a digest that goes on in the next one: that page then begins with it, so that one digest does
+/// not become two. A page that is one digest, and no end of it, is as large as a digest may be.
+fn whole_digests(mut items: Vec<DueItem>, next: Option<String>) -> (Vec<DueItem>, Option<String>) {
+    let Some(last) = items.last().filter(|last| next.is_some() && is_collected(last)) else { return (items, next) };
+    let begin = items.iter().position(|item| item.group() == last.group()).unwrap_or(0);
+    match begin.checked_sub(1).and_then(|before| items.get(before)).map(|item| item.place().to_owned()) {
+        Some(before) => {
+            items.truncate(begin);
+            (items, Some(before))
+        }
+        None => (items, next),
+    }
+}
+
+/// The messages of one recipient's digest, mostly one, each with what is in it. `Err`: how many stay for the next minute.
+fn digest(group: Vec<(DueItem, Delivery)>, now: Timestamp) -> Result<Vec<(Vec<DueItem>, Outgoing)>, usize> {
+    let all = group.len();
+    let mut messages = Vec::new();
+    let mut group = group.into_iter().peekable();
+    while group.peek().is_some() {
+        let (items, members): (Vec<DueItem>, Vec<Delivery>) = group.by_ref().take(Digest::MEMBERS_MAX).unzip();
+        let Some(first) = items.first() else { break };
+        let (destination, delay) = (first.due.destination.clone(), delay_seconds(&first.due, now));
+        let body = serde_json::to_string(&Digest::new(members)).map_err(|_| all)?;
+        messages
+            .push((items, Outgoing { body, group: Some(destination), delay_seconds: delay, ..Outgoing::default() }));
+    }
+    Ok(messages)
+}
+
 #[derive(Default)]
 struct Wanted {
     tenants: BTreeSet<TenantId>,
@@ -359,4 +408,53 @@ fn unavailable(error: StoreError) -> DirectError {
 
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::due::Hold;
+
+    fn items(destinations: &[(&str, bool)]) -> Vec<DueItem> {
+        let item = |(number, (destination, collected)): (usize, &(&str, bool))| {
+            let hold = Hold { since: Timestamp::UNIX_EPOCH, reason: Reason::Digest };
+            DueItem::at_place(
+                Due {
+                    at: Timestamp::UNIX_EPOCH,
+                    tenant: TenantId::parse("acme").unwrap(),
+                    destination: (*destination).to_owned(),
+                    channel: domain::vocabulary::Channel::Email,
+                    incident_id: IncidentId::new("a"),
+                    update: 1,
+                    attempt: 1,
+                    plain: false,
+                    role: None,
+                    held: collected.then_some(hold),
+                },
+                &format!("202611231200#acme#{destination}#email#inc_{number}#000001"),
+            )
+        };
+        destinations.iter().enumerate().map(item).collect()
+    }
+
+    fn cut(destinations: &[(&str, bool)], more: bool) -> (usize, Option<String>) {
+        let all = items(destinations);
+        let next = more.then(|| all.last().unwrap().place().to_owned());
+        let (items, next) = whole_digests(all, next);
+        (items.len(), next)
+    }
+
+    #[test]
+    fn a_digest_is_not_cut_where_a_page_ends() {
+        let two = [("rcp_a", true), ("rcp_a", true), ("rcp_b", true), ("rcp_b", true)];
+        assert_eq!(cut(&two, false), (4, None), "the last page is whole");
+        let (taken, next) = cut(&two, true);
+        assert_eq!((taken, next.unwrap().contains("rcp_a#email#inc_1#")), (2, true), "the second may go on");
+        assert_eq!(cut(&[("rcp_a", true), ("rcp_b", false)], true).0, 2, "what is sent by itself is not");
+        assert_eq!(
+            cut(&[("rcp_a", true), ("rcp_a", true)], true).0,
+            2,
+            "one that fills a page is as large as it may be"
+        );
+    }
 }

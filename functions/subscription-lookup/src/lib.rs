@@ -239,6 +239,7 @@ impl SubscriptionLookup {
             told,
             policy: &self.policy,
             now,
+            collected: false,
         });
         let chunk_of: BTreeMap<&str, u32> =
             subscriber.destinations.iter().map(|(chunk, destination)| (destination.id(), *chunk)).collect();

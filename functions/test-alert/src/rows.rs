@@ -1,7 +1,7 @@
 //! What came of a test, a row for each destination and channel: outcome, reason, and what to do about it. Pure.
 
 use contracts::http::{ExplainEntry, TestRow};
-use domain::plan::quiet_until;
+use domain::plan::{digest_at, quiet_until};
 use domain::policy::Policy;
 use domain::render::when;
 use domain::tenant::{Destination, Settings};
@@ -22,19 +22,32 @@ pub(crate) fn pending(entries: Vec<ExplainEntry>) -> Vec<ExplainEntry> {
     entries.into_iter().map(pending).collect()
 }
 
-/// What quiet hours would do to a real alert now, of each destination and channel; a test passes them.
+/// What quiet hours and digests would do to a real alert now, of each destination and channel; a test passes them.
 pub(crate) fn held(people: &People, settings: &Settings, policy: &Policy, now: Timestamp) -> HeldNow {
     let destinations = people.recipients.iter().cloned().map(|one| Destination::Recipient(Box::new(one)));
     let endpoints = people.integrations.iter().cloned().map(|one| Destination::Integration(Box::new(one)));
     let mut held = HeldNow::new();
     for destination in destinations.chain(endpoints) {
         for &channel in destination.channels() {
+            if let Some(at) = digest_at(settings, &destination, channel, Severity::Info, policy, now) {
+                let below = match &destination {
+                    Destination::Recipient(recipient) => recipient.digest.as_ref().map(|digest| digest.below),
+                    Destination::Integration(_) => None,
+                };
+                let sentence = format!(
+                    "A real alert now that is less severe than {} would come with the digest of {}.",
+                    below.map_or("", Severity::as_str),
+                    when(at, &settings.zone)
+                );
+                held.insert((destination.id().to_owned(), channel), sentence);
+            }
             let until = |severity| quiet_until(settings, &destination, channel, severity, policy, now);
             if let Some(end) = until(Severity::Error) {
                 let passes = if until(Severity::Critical).is_none() { "; a critical one would pass" } else { "" };
                 let sentence =
                     format!("A real alert now would be held until {}: quiet hours{passes}.", when(end, &settings.zone));
-                held.insert((destination.id().to_owned(), channel), sentence);
+                let known = held.entry((destination.id().to_owned(), channel)).or_default();
+                *known = format!("{known} {sentence}").trim().to_owned();
             }
         }
     }

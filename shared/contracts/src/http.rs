@@ -214,6 +214,27 @@ fn yes() -> bool {
     true
 }
 
+/// What of a recipient's e-mails is collected, and when it comes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DigestBody {
+    /// `hourly` (at the full hour) or `daily`.
+    #[schemars(extend("enum" = ["hourly", "daily"]))]
+    pub every: String,
+    /// The local time of a daily one, such as `08:00`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
+    pub at: Option<String>,
+    /// Alerts below this severity are collected, the others come at once.
+    #[serde(default = "error")]
+    #[schemars(with = "Severity")]
+    pub below: String,
+}
+
+fn error() -> String {
+    "error".to_owned()
+}
+
 /// One category of the settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -361,6 +382,9 @@ pub struct RecipientBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["en", null]))]
     pub language: Option<String>,
+    /// What of this person's e-mails is collected; absent is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<DigestBody>,
     /// This person's own quiet hours, instead of the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<QuietHoursBody>,

@@ -169,6 +169,39 @@ pub enum Letter {
     Delivery(Box<Delivery>),
     /// A confirmation.
     Confirmation(Box<Confirmation>),
+    /// A digest.
+    Digest(Box<Digest>),
+}
+
+/// release → deliver-email: several deliveries to one recipient that come in one message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Digest {
+    /// [`VERSION`].
+    pub v: u32,
+    /// What is in it, each with its own row; of the texts only what a digest shows.
+    pub members: Vec<Delivery>,
+}
+
+impl Digest {
+    /// Most deliveries of one digest: what fits a message of a queue (256 KiB) with room to spare.
+    pub const MEMBERS_MAX: usize = 100;
+
+    /// A digest of these, without what it does not show.
+    #[must_use]
+    pub fn new(members: Vec<Delivery>) -> Self {
+        let shown = |mut delivery: Delivery| {
+            let alert = &mut delivery.alert;
+            alert.message.clear();
+            alert.links.clear();
+            alert.measurements.clear();
+            alert.labels.clear();
+            alert.details.clear();
+            alert.components.truncate(3);
+            alert.regions.truncate(3);
+            delivery
+        };
+        Self { v: VERSION, members: members.into_iter().map(shown).collect() }
+    }
 }
 
 /// preferences-api → deliver-email, deliver-sms: ask whether an address or a number is to get a tenant's alerts.
@@ -367,6 +400,8 @@ impl Correlated for Letter {
         match self {
             Self::Delivery(delivery) => &delivery.correlation_id,
             Self::Confirmation(confirmation) => &confirmation.correlation_id,
+            // Of many requests; the first stands for them in the log.
+            Self::Digest(digest) => digest.members.first().map_or("", |first| &first.correlation_id),
         }
     }
 }

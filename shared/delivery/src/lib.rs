@@ -4,6 +4,7 @@
 //! what follows a failure, and whose fault it was. The receiver's failure is our success: it is recorded, the next attempt is
 //! scheduled and the message is deleted. An AWS fault is nobody's attempt: the message goes back to its queue.
 
+mod digest;
 pub mod outbound_link;
 
 use aws::sqs::{Outgoing, Queues};

@@ -13,6 +13,7 @@
 //! | [`policy`] | the deployer's files of `infra/policy`, parsed and checked |
 //! | [`tenant`] | settings, recipients, integrations and the facts compiled from them |
 //! | [`plan`] | who is told on which channel, and why the others are not |
+//! | [`digest`] | when what is not urgent comes together |
 //! | [`quiet`] | hours in which people are not disturbed |
 //! | [`reason`] | the closed list of reasons, each with its sentence and its setting |
 //! | [`lint`] | what a tenant's settings cannot do although they look as if they could |
@@ -27,6 +28,7 @@ pub mod attempt;
 pub mod classification;
 pub mod contact;
 pub mod delivery;
+pub mod digest;
 pub mod event;
 pub mod ids;
 pub mod incident;

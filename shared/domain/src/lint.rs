@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// `nothing_is_on`, `category_unreachable`, `channel_unreachable`, `destination_silent`, `quiet_hours_all_day`,
-    /// `quiet_hours_hold_critical`, `quiet_hours_not_in_plan`, or the reason that stops one destination on one channel.
+    /// `quiet_hours_hold_critical`, `quiet_hours_not_in_plan`, `digest_not_in_plan`, or the reason that stops one destination on one channel.
     pub code: &'static str,
     /// What is so.
     pub sentence: String,
@@ -91,6 +91,18 @@ fn of_quiet_hours(settings: &Settings, destinations: &[Destination], policy: &Po
         destination: whose.map(str::to_owned),
     };
     let mut findings = Vec::new();
+    let collects =
+        |destination: &&Destination| matches!(destination, Destination::Recipient(one) if one.digest.is_some());
+    if !policy.plans.get(&settings.plan).is_some_and(|plan| plan.digest) {
+        for destination in destinations.iter().filter(collects) {
+            let (sentence, mend) = (
+                "The plan has no digests: every alert is sent by itself.",
+                "Ask for a larger plan, or take the digest out.",
+            );
+            let finding = finding("digest_not_in_plan", sentence, mend, Some(destination.id()));
+            findings.push(Finding { setting: format!("recipients.{}.digest", destination.id()), ..finding });
+        }
+    }
     for (hours, whose) in all {
         if !in_plan {
             let mend = "Ask for a larger plan, or take the quiet hours out.";

@@ -130,6 +130,8 @@ pub struct Asked<'a> {
     pub policy: &'a Policy,
     /// Now.
     pub now: Timestamp,
+    /// True where all this was collected for a digest whose time has come.
+    pub collected: bool,
 }
 
 /// What would be decided on an incident that nobody was told of yet: what dry runs and the lint ask.
@@ -142,7 +144,7 @@ pub fn afresh(
     now: Timestamp,
 ) -> Vec<Decision> {
     let (updates, told) = (std::slice::from_ref(update), &Told::default());
-    plan(&Asked { incident, updates, settings, destinations, told, policy, now })
+    plan(&Asked { incident, updates, settings, destinations, told, policy, now, collected: false })
 }
 
 /// The decisions: one for every update, destination and channel of it, in that order. A test alert for some only decides on
@@ -267,9 +269,8 @@ fn decide(asked: &Asked<'_>, case: &Case<'_>) -> Outcome {
         let role = allowed.ok().flatten().or(case.destination.roles().first().copied());
         return match unreachable(asked.incident, asked.settings, case.destination, case.channel) {
             Some(reason) => skip(reason),
-            // Whoever has the open waits for the end of nothing. Where the open still waits, both become one message.
-            None if case.waits => held_or(asked, case, role),
-            None => Outcome::Deliver { role },
+            // Where the open still waits, both become one message.
+            None => held_or(asked, case, role),
         };
     }
     if let Some(reason) = switched_off(asked, case) {
@@ -293,13 +294,38 @@ fn decide(asked: &Asked<'_>, case: &Case<'_>) -> Outcome {
     held_or(asked, case, role)
 }
 
-/// Now, or when the hours end in which this destination is not disturbed. A test alert waits for nothing.
+/// Now, or when it is time for this destination. A test alert waits for nothing.
 fn held_or(asked: &Asked<'_>, case: &Case<'_>, role: Option<Role>) -> Outcome {
-    let severity = case.update.severity;
-    match quiet_until(asked.settings, case.destination, case.channel, severity, asked.policy, asked.now) {
-        Some(until) if !asked.incident.test => Outcome::Hold { until, reason: Reason::QuietHours, role },
+    let (settings, policy, severity) = (asked.settings, asked.policy, case.update.severity);
+    let digest = || digest_at(settings, case.destination, case.channel, severity, policy, asked.now);
+    let quiet = |at| quiet_until(settings, case.destination, case.channel, severity, policy, at);
+    let held = match digest().filter(|_| !asked.collected) {
+        // A digest disturbs nobody either.
+        Some(at) => Some((quiet(at).unwrap_or(at), Reason::Digest)),
+        // Whoever has the open is told of the end at any hour.
+        None if case.told && !case.waits && case.update.change == Change::Resolved => None,
+        None => quiet(asked.now).map(|until| (until, Reason::QuietHours)),
+    };
+    match held {
+        Some((until, reason)) if !asked.incident.test => Outcome::Hold { until, reason, role },
         _ => Outcome::Deliver { role },
     }
+}
+
+/// When the digest comes that an alert of `severity` is collected for; `None` where it is not. E-mails to people only.
+#[must_use]
+pub fn digest_at(
+    settings: &Settings,
+    destination: &Destination,
+    channel: Channel,
+    severity: Severity,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let Destination::Recipient(recipient) = destination else { return None };
+    let digest = recipient.digest.as_ref().filter(|_| channel == Channel::Email)?;
+    let collected = severity < digest.below && policy.plans.get(&settings.plan)?.digest;
+    collected.then(|| digest.next(recipient.zone.as_deref().unwrap_or(&settings.zone), now))
 }
 
 /// Until when quiet hours hold an alert of `severity` for a destination; `None` where they do not. Webhooks are machines and

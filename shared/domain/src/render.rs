@@ -2,11 +2,13 @@
 //! recipient gets it, and where to read on.
 
 mod confirmation;
+mod digest;
 mod email;
 pub mod gsm7;
 mod sms;
 
 pub use confirmation::{confirmation_email, confirmation_sms};
+pub use digest::{Collected, digest_email};
 pub use email::{Email, email, mime};
 pub use sms::{Encoding, Sms, sms};
 

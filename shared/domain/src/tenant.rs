@@ -1,5 +1,6 @@
 //! A tenant's settings, its recipients and integrations, and the facts that routing reads of them.
 
+use crate::digest::Digest;
 use crate::ids::{IntegrationId, RecipientId, TenantId};
 use crate::quiet::{OwnQuietHours, QuietHours};
 use crate::vocabulary::{Category, Channel, ChannelClass, Role, Severity};
@@ -284,6 +285,9 @@ pub struct Recipient {
     /// IANA zone in which this person reads times; `None` is the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// What of its e-mails is collected; `None` is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// Its own word on quiet hours; `None` leaves it to the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<OwnQuietHours>,

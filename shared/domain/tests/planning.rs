@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use domain::digest::{Digest, Every};
 use domain::event::TestOf;
 use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Change, Incident, Update};
@@ -120,6 +121,7 @@ fn person(name: &str, role: Role) -> Recipient {
         dnd: false,
         sms_consent: false,
         zone: None,
+        digest: None,
         quiet_hours: None,
         shared: false,
         created_at: Timestamp::UNIX_EPOCH,
@@ -156,7 +158,7 @@ fn at(integration: Integration) -> Destination {
 }
 
 fn run(incident: &Incident, updates: &[Update], settings: &Settings, to: &[Destination], told: &Told) -> Vec<Decision> {
-    plan(&Asked { incident, updates, settings, destinations: to, told, policy: &POLICY, now: now() })
+    plan(&Asked { incident, updates, settings, destinations: to, told, policy: &POLICY, now: now(), collected: false })
 }
 
 /// The outcome on one channel of the only destination, for an opening incident of `category`.
@@ -725,4 +727,48 @@ fn quiet_hours_that_hold_too_much_are_found() {
     assert_eq!(codes(&with("22:00", "07:00", true), own.clone()), ["quiet_hours_hold_critical"]);
     let starter = Settings { plan: "starter".into(), quiet_hours: None, ..with("22:00", "07:00", true) };
     assert_eq!(codes(&starter, own), ["quiet_hours_not_in_plan"]);
+}
+
+fn collects(below: Severity) -> Recipient {
+    let digest = Some(Digest { every: Every::Daily { at: "18:00".parse().unwrap() }, below });
+    Recipient { digest, ..person("p", SupportManager) }
+}
+
+#[test]
+fn a_digest_collects_what_is_less_severe_and_its_end_too() {
+    let incident = incident(Infrastructure);
+    let decided = |settings: &Settings, who: Recipient, told: &[Decision], update: Update| {
+        let told = Told::from_decisions(told);
+        run(&incident, &[update], settings, &[to(who)], &told)
+    };
+    let by_mail = |decisions: &[Decision]| decisions[0].outcome.clone();
+    let opened = |severity| update(1, Change::Opened, severity);
+    let six = "2026-11-23T12:30:00Z".parse().unwrap();
+    let held =
+        |outcome: &Outcome| matches!(outcome, Outcome::Hold { until, reason: Reason::Digest, .. } if *until == six);
+    let warning = decided(&settings(), collects(Severity::Error), &[], opened(Severity::Warning));
+    assert!(held(&by_mail(&warning)), "{warning:?}");
+    let error = decided(&settings(), collects(Severity::Error), &[], opened(Severity::Error));
+    assert!(matches!(by_mail(&error), Outcome::Deliver { .. }), "{error:?}");
+    // Its resolve is collected as well, whether the open waits or came with an earlier digest.
+    let resolved = || update(2, Change::Resolved, Severity::Warning);
+    assert!(held(&by_mail(&decided(&settings(), collects(Severity::Error), &warning, resolved()))));
+    let told = decided(&settings(), person("p", SupportManager), &[], opened(Severity::Warning));
+    assert!(held(&by_mail(&decided(&settings(), collects(Severity::Error), &told, resolved()))));
+    // It gets worse: now.
+    let worse =
+        decided(&settings(), collects(Severity::Error), &warning, update(2, Change::SeverityRaised, Severity::Error));
+    assert!(matches!(by_mail(&worse), Outcome::Deliver { .. }), "{worse:?}");
+    // A digest that falls into quiet hours comes at their end.
+    let hours = QuietHours { from: "17:00".parse().unwrap(), to: "19:00".parse().unwrap(), ..quiet(true) };
+    let asleep = Settings { quiet_hours: Some(hours), ..settings() };
+    let later = by_mail(&decided(&asleep, collects(Severity::Error), &[], opened(Severity::Warning)));
+    let seven = "2026-11-23T13:30:00Z".parse().unwrap();
+    assert!(matches!(later, Outcome::Hold { until, .. } if until == seven), "{later:?}");
+    // Plans without digests send each alert; the lint says so.
+    let starter = Settings { plan: "starter".into(), ..settings() };
+    let each = decided(&starter, collects(Severity::Error), &[], opened(Severity::Warning));
+    assert!(matches!(by_mail(&each), Outcome::Deliver { .. }), "{each:?}");
+    let found = domain::lint::lint(&starter, &[to(collects(Severity::Error))], &POLICY, now());
+    assert!(found.iter().any(|finding| finding.code == "digest_not_in_plan"), "{found:?}");
 }

@@ -54,6 +54,27 @@ pub struct DueItem {
     sort_key: String,
 }
 
+impl DueItem {
+    /// The place of everything that is due at the same minute for the same destination on the same channel.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        let end = self.sort_key.match_indices('#').nth(3).map_or(self.sort_key.len(), |(at, _)| at);
+        self.sort_key.get(..end).unwrap_or(&self.sort_key)
+    }
+
+    /// Something due at a place; what a page of a test holds.
+    #[must_use]
+    pub fn at_place(due: Due, place: &str) -> Self {
+        Self { due, shard: 0, sort_key: place.to_owned() }
+    }
+
+    /// Its place, after which a next page may begin.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.sort_key
+    }
+}
+
 /// A page of due work.
 #[derive(Clone, Debug)]
 pub struct DuePage {

@@ -100,6 +100,14 @@ impl Browser {
         field.send_keys(text).await.unwrap();
     }
 
+    /// Chooses in the list with this label.
+    async fn choose(&self, label: &str, value: &str) {
+        let open = !self.client.find_all(Locator::Css("dialog[open]")).await.unwrap().is_empty();
+        let root = if open { "//dialog" } else { "//main" };
+        let list = self.xpath(&format!("{root}//select[@id=//label[normalize-space()='{label}']/@for]")).await;
+        list.select_by_value(value).await.unwrap();
+    }
+
     /// Ticks or unticks the box with this label, or this accessible name.
     async fn tick(&self, label: &str, on: bool) {
         let path = format!(
@@ -231,6 +239,24 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         browser.press("Save").await;
         browser.status("Saved.").await;
 
+        // Quiet hours, as they stand in the fields.
+        browser.choose("Quiet hours", "own").await;
+        browser.tick("Saturday", true).await;
+        browser.press("Save").await;
+        browser.status("Saved.").await;
+        let settings = || stack.call("GET", &format!("/v1/tenants/{id}/settings"), &token, None).json();
+        let hours = json!({"from": "22:00", "to": "07:00", "days": ["saturday"], "critical_passes": true});
+        assert_eq!(settings()["quiet_hours"], hours);
+        browser.tick("Critical alerts are sent all the same", false).await;
+        browser.press("Save").await;
+        browser.status("Saved.").await;
+        assert!(browser.text().await.contains("Quiet hours hold critical alerts as well"), "the lint says so, there");
+        browser.look("console-quiet-hours").await;
+        browser.choose("Quiet hours", "").await;
+        browser.press("Save").await;
+        browser.status("Saved.").await;
+        assert_eq!(settings().get("quiet_hours"), None);
+
         // A recipient, confirmed by its own link.
         browser.section("Recipients").await;
         browser.press("Add recipient").await;
@@ -239,9 +265,15 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         stack.secret(&email);
         browser.fill("E-mail", &email).await;
         browser.tick("Org Admin", true).await;
+        browser.find("dialog details:last-of-type > summary").await.click().await.unwrap();
+        browser.choose("Quiet hours", "none").await;
+        browser.choose("Digest of e-mails", "daily").await;
         browser.look("console-recipient").await;
         browser.press("Save").await;
         browser.status("Email: sent").await;
+        let people = stack.call("GET", &format!("/v1/tenants/{id}/recipients"), &token, None).json();
+        let digest = json!({"every": "daily", "at": "08:00", "below": "error"});
+        assert_eq!((&people["recipients"][0]["digest"], &people["recipients"][0]["no_quiet_hours"]), (&digest, &json!(true)));
         browser.look("console-recipients").await;
         let link = wait("the link", Duration::from_secs(60), || {
             let mail = stack.mails("Confirm alerts").into_iter().find(|mail| mail.to == email)?;

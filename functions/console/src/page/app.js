@@ -229,7 +229,7 @@ async function show(section) {
 
 /** What concerns no single place of a section stands above all of them. */
 function lintAbove() {
-  const general = known.lint.filter((finding) => !finding.category && !finding.destination);
+  const general = known.lint.filter((finding) => !finding.category && !finding.destination && finding.setting !== "settings.quiet_hours");
   $("lint").replaceChildren(...general.map(finding));
 }
 
@@ -318,10 +318,14 @@ function settingsView() {
       say("Somebody else saved in between. Nothing of yours is lost: choose below.", "bad");
     }
   }));
+  const quiet = quietHours(settings.quiet_hours, { "": "none", own: "these hours" }, settings.quiet_hours ? "own" : "", () => { edited.quiet_hours = quiet.hours() ?? undefined; });
+  const quietLocked = plan && !plan.quiet_hours && !settings.quiet_hours;
   form.append(
     h("h2", {}, "Incident Categories"), ...toggles,
     h("div", { class: "card" }, h("h2", {}, "Channels"), table("Which channels carry which category", ["Category", ...Object.values(CHANNELS)], rows), compliance),
     h("div", { class: "card" }, h("h2", {}, "General"), h("div", { class: "grid" }, text("name", "Name"), text("zone", "Time zone", "Such as Asia/Kolkata"), windowField, domains)),
+    h("div", { class: "card" }, h("h2", {}, "Quiet hours"), h("p", { class: "hint" }, "What people and rooms would be told in them waits until they end, and comes as one message. Webhooks are never held. Recipients can have hours of their own, or none."),
+      quietLocked ? h("p", { class: "locked" }, `Not in the plan ${plan.name}`) : quiet.fields, lintOf("setting", "settings.quiet_hours")),
     conflict, save);
   const senders = catalogue.senders;
   return [form, h("div", { class: "card" }, h("h2", {}, "Let these through"),
@@ -362,6 +366,10 @@ function changes(before, after) {
   }
   const [was, is] = [before, after].map((one) => [...one.compliance.confirmed].sort());
   if (was.join() !== is.join()) patch.compliance = { confirmed: is };
+  // A merge patch: what is not named stays, so the zone is named even where there is none.
+  const hours = (one) => (one.quiet_hours ? { zone: null, ...one.quiet_hours } : null);
+  const text = (one) => JSON.stringify(Object.entries(one ?? {}).sort());
+  if (text(hours(before)) !== text(hours(after))) patch.quiet_hours = hours(after);
   return patch;
 }
 
@@ -402,6 +410,47 @@ function rolesField(chosen) {
     const [, row] = tick(title, chosen.has(role), { onchange: (event) => { event.target.checked ? chosen.add(role) : chosen.delete(role); } });
     return row;
   }));
+}
+
+// ---- quiet hours and digests
+
+const DAYS = { monday: "Monday", tuesday: "Tuesday", wednesday: "Wednesday", thursday: "Thursday", friday: "Friday", saturday: "Saturday", sunday: "Sunday" };
+
+/** Fields for quiet hours; `modes` are the words of the choice, of which `own` shows the hours. Gives back what the API takes. */
+function quietHours(hours, modes, mode, onchange = () => {}) {
+  const value = { from: "22:00", to: "07:00", days: [], zone: null, critical_passes: true, ...hours };
+  const kind = choice(modes, mode);
+  kind.dataset.pointer = "/quiet_hours";
+  const control = (name, type) => h("input", { type, value: value[name] ?? "", "data-pointer": `/quiet_hours/${name}`,
+    oninput: (event) => { value[name] = event.target.value || null; onchange(); } });
+  const [, passes] = tick("Critical alerts are sent all the same", value.critical_passes, { onchange: (event) => { value.critical_passes = event.target.checked; onchange(); } });
+  const days = h("fieldset", { "data-pointer": "/quiet_hours/days" }, h("legend", {}, "Beginning on (none ticked is every day)"), h("div", { class: "row" }, Object.entries(DAYS).map(([day, title]) =>
+    tick(title, value.days.includes(day), { onchange: (event) => {
+      value.days = Object.keys(DAYS).filter((one) => (one === day ? event.target.checked : value.days.includes(one)));
+      onchange();
+    } })[1])));
+  const details = h("div", {}, h("div", { class: "grid" }, field("From", control("from", "time")), field("To", control("to", "time"), "At or before the beginning, it is the next day's"),
+    field("Time zone of the hours", control("zone", "text"), "Empty is the usual one")), days, passes);
+  const draw = () => { details.hidden = kind.value !== "own"; };
+  kind.addEventListener("change", () => { draw(); onchange(); });
+  draw();
+  return { mode: () => kind.value, hours: () => (kind.value === "own" ? { ...value } : null), fields: [field("Quiet hours", kind), details] };
+}
+
+/** Fields for a digest. */
+function digestFields(digest) {
+  const every = choice({ "": "none: each alert by itself", hourly: "hourly", daily: "daily" }, digest?.every ?? "");
+  const at = h("input", { type: "time", value: digest?.at ?? "08:00", "data-pointer": "/digest/at" });
+  const { "": _, info: __, ...severities } = SEVERITIES;
+  const below = choice(Object.fromEntries(Object.keys(severities).map((key) => [key, `less severe than ${key}`])), digest?.below ?? "error");
+  every.dataset.pointer = "/digest";
+  below.dataset.pointer = "/digest/below";
+  const [when, what] = [field("At, local time", at), field("Collected is what is", below)];
+  const draw = () => { when.hidden = every.value !== "daily"; what.hidden = !every.value; };
+  every.addEventListener("change", draw);
+  draw();
+  return { value: () => (every.value ? { every: every.value, at: every.value === "daily" ? at.value : null, below: below.value } : null),
+    fields: h("div", { class: "grid" }, field("Digest of e-mails", every), when, what) };
 }
 
 // ---- recipients
@@ -450,6 +499,8 @@ async function editRecipient(id) {
   };
   const roles = new Set(one.roles);
   const optIns = new Set(one.opt_ins);
+  const quiet = quietHours(one.quiet_hours, { "": "the tenant's", none: "none for this person", own: "these hours" }, one.no_quiet_hours ? "none" : one.quiet_hours ? "own" : "");
+  const digest = digestFields(one.digest);
   const flags = Object.entries({ dnd: "The number is in a do-not-disturb registry", sms_consent: "Consent to SMS is recorded", shared: "Several people read this address" })
     .map(([name, label]) => [name, ...tick(label, Boolean(one[name]))]);
   ask(id ? `Edit ${one.name}` : "Add a recipient", [
@@ -460,11 +511,13 @@ async function editRecipient(id) {
     h("fieldset", {}, h("legend", {}, "Opt-ins"), Object.entries(OPT_INS).map(([name, label]) =>
       tick(label, optIns.has(name), { onchange: (event) => { event.target.checked ? optIns.add(name) : optIns.delete(name); } })[1])),
     flags.map(([, , row]) => row)),
+    h("details", { open: Boolean(one.quiet_hours || one.no_quiet_hours || one.digest) }, h("summary", {}, "Quiet hours and digest"), quiet.fields, digest.fields),
     h("p", { class: "hint" }, "A new address or number is asked first: nothing is sent to it before its owner confirms."),
   ], async () => {
     const body = { ...Object.fromEntries(flags.map(([name, box]) => [name, box.checked])), name: controls.name.value, roles: [...roles], opt_ins: [...optIns],
       email: controls.email.value.trim() || null, phone: controls.phone.value.trim() || null, zone: controls.zone.value.trim() || null,
-      regions: list(controls.regions.value), components: list(controls.components.value), min_severity: controls.min_severity.value || null };
+      regions: list(controls.regions.value), components: list(controls.components.value), min_severity: controls.min_severity.value || null,
+      quiet_hours: quiet.hours(), no_quiet_hours: quiet.mode() === "none", digest: digest.value() };
     const answer = id ? await api("PATCH", `/recipients/${id}`, { body, etag: now.etag }) : await api("POST", "/recipients", { body });
     learn(answer);
     $("dialog").close();
@@ -613,7 +666,7 @@ function outcomes(answer, place) {
 
 async function deliveriesView() {
   const channel = choice({ "": "all channels", ...{ email: "Email", sms: "SMS", chat: "Slack/Teams", webhook: "Webhook" } }, "");
-  const outcome = choice({ "": "all outcomes", failed: "failed", pending: "pending", skipped: "skipped", accepted: "accepted", delivered: "delivered" }, "");
+  const outcome = choice({ "": "all outcomes", failed: "failed", pending: "pending", held: "held", skipped: "skipped", accepted: "accepted", delivered: "delivered" }, "");
   const from = h("input", { type: "datetime-local" });
   const body = h("div", {});
   const more = h("div", { class: "row" });
@@ -638,7 +691,7 @@ async function deliveriesView() {
 }
 
 function why(line) {
-  return [line.reason && h("div", {}, line.sentence, " ", h("em", {}, line.mend ?? "")), line.setting && h("div", { class: "quiet" }, line.setting),
+  return [line.reason && h("div", {}, line.sentence, line.until && ` Until ${when(line.until)}.`, " ", h("em", {}, line.mend ?? "")), line.setting && h("div", { class: "quiet" }, line.setting),
     ...(line.attempts ?? []).map((one) => h("div", {}, `Attempt ${one.attempt}, ${when(one.at)}: ${one.sentence}${one.status ? ` HTTP ${one.status}.` : ""} `, h("em", {}, one.mend), one.response && h("pre", {}, one.response.slice(0, 1000))))];
 }
 

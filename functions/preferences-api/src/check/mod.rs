@@ -5,8 +5,9 @@ pub(crate) mod recipient;
 pub(crate) mod settings;
 pub(crate) mod token;
 
-use contracts::http::QuietHoursBody;
+use contracts::http::{DigestBody, QuietHoursBody};
 use contracts::problem::FieldError;
+use domain::digest::{Digest, Every};
 use domain::event::{LIST_MAX, NAME_MAX};
 use domain::quiet::QuietHours;
 use domain::tenant::Filters;
@@ -31,6 +32,15 @@ fn quiet_hours_body(hours: &QuietHours) -> QuietHoursBody {
         zone: hours.zone.clone(),
         critical_passes: hours.critical_passes,
     }
+}
+
+/// A digest as it is read and written.
+fn digest_body(digest: &Digest) -> DigestBody {
+    let (every, at) = match digest.every {
+        Every::Hourly => ("hourly", None),
+        Every::Daily { at } => ("daily", Some(at.strftime("%H:%M").to_string())),
+    };
+    DigestBody { every: every.to_owned(), at, below: digest.below.as_str().to_owned() }
 }
 
 /// The wrong fields of one body.
@@ -73,16 +83,7 @@ impl Faults {
     /// Quiet hours.
     fn quiet_hours(&mut self, given: Option<&QuietHoursBody>) -> Option<QuietHours> {
         let given = given?;
-        let mut time = |name: &str, text: &str| {
-            // Whole minutes: a slot of the due index is one.
-            let fits = text.len() == 5 && text.as_bytes().get(2) == Some(&b':');
-            let time = text.parse::<Time>().ok().filter(|_| fits);
-            if time.is_none() {
-                self.add(format!("/quiet_hours/{name}"), "is not a local time such as 22:00");
-            }
-            time
-        };
-        let (from, to) = (time("from", &given.from), time("to", &given.to));
+        let (from, to) = (self.time("/quiet_hours/from", &given.from), self.time("/quiet_hours/to", &given.to));
         if from.is_some() && from == to {
             self.add("/quiet_hours/to", "is where they begin; to send nothing at all, pause or mute instead");
         }
@@ -93,6 +94,42 @@ impl Faults {
             self.add("/quiet_hours/zone", NO_ZONE);
         }
         Some(QuietHours { from: from?, to: to?, days, zone, critical_passes: given.critical_passes })
+    }
+
+    /// A local time in whole minutes: a slot of the due index is one.
+    fn time(&mut self, pointer: &str, text: &str) -> Option<Time> {
+        let fits = text.len() == 5 && text.as_bytes().get(2) == Some(&b':');
+        let time = text.parse::<Time>().ok().filter(|_| fits);
+        if time.is_none() {
+            self.add(pointer, "is not a local time such as 22:00");
+        }
+        time
+    }
+
+    /// A digest.
+    fn digest(&mut self, given: Option<&DigestBody>) -> Option<Digest> {
+        let given = given?;
+        let every = match (given.every.as_str(), &given.at) {
+            ("hourly", None) => Some(Every::Hourly),
+            ("hourly", Some(_)) => {
+                self.add("/digest/at", "is for a daily one; an hourly one comes at the full hour");
+                None
+            }
+            ("daily", Some(at)) => self.time("/digest/at", at).map(|at| Every::Daily { at }),
+            ("daily", None) => {
+                self.add("/digest/at", "is missing; say when the daily one comes, such as 08:00");
+                None
+            }
+            _ => {
+                self.add("/digest/every", "is not one of hourly, daily");
+                None
+            }
+        };
+        let below = Severity::parse(&given.below);
+        if below.is_none() {
+            self.add("/digest/below", "is not one of critical, error, warning, info");
+        }
+        Some(Digest { every: every?, below: below? })
     }
 
     /// Words of a closed list.

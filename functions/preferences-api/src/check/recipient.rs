@@ -1,6 +1,6 @@
 //! A person who may be told.
 
-use super::{Faults, quiet_hours_body};
+use super::{Faults, digest_body, quiet_hours_body};
 use contracts::http::{Private, RecipientBody};
 use contracts::problem::FieldError;
 use domain::ids::RecipientId;
@@ -47,6 +47,7 @@ pub(crate) fn recipient(
     if body.language.as_deref().is_some_and(|tag| tag != LANGUAGE) {
         faults.add("/language", "messages are written in English so far; write en, or leave it out");
     }
+    let digest = faults.digest(body.digest.as_ref());
     let hours = faults.quiet_hours(body.quiet_hours.as_ref());
     if body.no_quiet_hours && body.quiet_hours.is_some() {
         faults.add("/no_quiet_hours", "contradicts the quiet hours beside it; leave one of them out");
@@ -76,6 +77,7 @@ pub(crate) fn recipient(
         dnd: body.dnd,
         sms_consent: body.sms_consent,
         zone,
+        digest,
         quiet_hours,
         shared: body.shared,
         created_at: before.map_or(Timestamp::UNIX_EPOCH, |before| before.created_at),
@@ -128,6 +130,7 @@ pub(crate) fn body_of(recipient: &Recipient) -> RecipientBody {
             Some(OwnQuietHours::Off) | None => None,
         },
         language: Some(LANGUAGE.to_owned()),
+        digest: recipient.digest.as_ref().map(digest_body),
         no_quiet_hours: recipient.quiet_hours == Some(OwnQuietHours::Off),
         shared: recipient.shared,
         confirmation: None,
@@ -233,5 +236,31 @@ mod tests {
         let pointers: Vec<String> =
             recipient(None, &id(), &nothing, false).unwrap_err().into_iter().map(|fault| fault.pointer).collect();
         assert_eq!(pointers, ["/email", "/roles"]);
+    }
+
+    #[test]
+    fn hours_and_digests_are_read_as_they_were_written_and_each_wrong_word_is_named() {
+        let with = |more: serde_json::Value| {
+            let mut value = serde_json::to_value(body()).unwrap();
+            value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            recipient(None, &id(), &serde_json::from_value(value).unwrap(), false)
+        };
+        let hours = serde_json::json!({"from": "22:00", "to": "07:00", "days": ["friday"], "critical_passes": false});
+        let digest = serde_json::json!({"every": "daily", "at": "08:00", "below": "critical"});
+        let saved = with(serde_json::json!({"quiet_hours": hours, "digest": digest, "language": "en"})).unwrap();
+        let read = serde_json::to_value(body_of(&saved)).unwrap();
+        assert_eq!((&read["quiet_hours"], &read["digest"]), (&hours, &digest));
+        let none = with(serde_json::json!({"no_quiet_hours": true})).unwrap();
+        assert!(body_of(&none).no_quiet_hours);
+        let pointers = |more: serde_json::Value| -> Vec<String> {
+            with(more).unwrap_err().into_iter().map(|fault| fault.pointer).collect()
+        };
+        assert_eq!(
+            pointers(serde_json::json!({"language": "de", "digest": {"every": "weekly", "below": "dire"},
+                "quiet_hours": hours, "no_quiet_hours": true})),
+            ["/language", "/digest/every", "/digest/below", "/no_quiet_hours"]
+        );
+        assert_eq!(pointers(serde_json::json!({"digest": {"every": "daily"}})), ["/digest/at"]);
+        assert_eq!(pointers(serde_json::json!({"digest": {"every": "hourly", "at": "08:00"}})), ["/digest/at"]);
     }
 }

@@ -158,7 +158,7 @@ fn steps(now: Status) -> String {
 }
 
 /// White text on it has a contrast of at least 4.5.
-fn colour(alert: &Alert) -> &'static str {
+pub(super) fn colour(alert: &Alert) -> &'static str {
     match (alert.status, alert.severity) {
         (Status::Resolved, _) => "#1a7f4b",
         (_, Severity::Critical) => "#b3202e",

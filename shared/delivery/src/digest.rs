@@ -1,0 +1,168 @@
+//! Claim → send → mark for many at once: a digest is one message about several deliveries, each with its own row.
+//!
+//! Every row is claimed before the one send, so what was in another digest, or is over, drops out; and marked after it. A crash
+//! in between has the same message come again, with what is not marked yet.
+
+use crate::{Deliverer, LEASE_MARGIN, QUOTA_PAUSE, Sent, THROTTLE_PAUSE, due};
+use contracts::queue::{Delivery, Digest};
+use domain::attempt::{Failed, Next, next};
+use domain::delivery::Refusal;
+use domain::ids::{IncidentId, TenantId};
+use domain::reason::Reason;
+use jiff::{SignedDuration, Timestamp};
+use runtime::queue::{Failure, Meta};
+use runtime::{clock, ids, metrics};
+use std::time::Duration;
+use store::deliveries::{Attempt, End, Slot};
+use store::due::{Due, Hold};
+
+/// What a claim needs, owned.
+struct Member {
+    delivery: Delivery,
+    row: String,
+    incident: IncidentId,
+    tenant: TenantId,
+}
+
+impl Member {
+    fn new(delivery: Delivery) -> Self {
+        let (row, incident, tenant) =
+            (delivery.row(), delivery.alert.incident_id.clone(), delivery.alert.tenant.clone());
+        Self { delivery, row, incident, tenant }
+    }
+
+    fn slot(&self) -> Slot<'_> {
+        Slot {
+            incident: &self.incident,
+            tenant: &self.tenant,
+            row: &self.row,
+            channel: self.delivery.channel,
+            update: self.delivery.alert.update,
+            attempt: self.delivery.attempt,
+        }
+    }
+
+    /// The same once more, collected again.
+    fn again(&self, at: Timestamp, attempt: u32) -> Due {
+        let since = self.delivery.why.held.as_ref().map_or(self.delivery.alert.at, |held| held.since);
+        let held = Some(Hold { since, reason: Reason::Digest });
+        Due { attempt, held, ..due(&self.delivery, at) }
+    }
+}
+
+impl Deliverer {
+    /// Takes a digest through claim, send and mark. `send` gets what is in it, which is at least one.
+    ///
+    /// # Errors
+    /// [`Failure`] where the message is to stay on its queue.
+    pub async fn digest<F: Future<Output = Sent>>(
+        &self,
+        digest: Digest,
+        meta: &Meta,
+        send: impl FnOnce(Vec<Delivery>, Duration) -> F,
+    ) -> Result<(), Failure> {
+        let (token, now) = (ids::suffix(), clock::now());
+        let remaining = SignedDuration::try_from(meta.deadline.remaining()).unwrap_or_default();
+        let lease_ms = now.saturating_add(remaining + LEASE_MARGIN).unwrap_or(now).as_millisecond();
+        let mut mine = Vec::with_capacity(digest.members.len());
+        let mut leased = None;
+        for member in digest.members.into_iter().map(Member::new) {
+            match self.table.claim(member.slot(), &token, now, lease_ms).await.map_err(runtime::queue::table)? {
+                Ok(()) => mine.push(member),
+                Err(Refusal::Leased { until_ms }) => leased = leased.max(Some(until_ms)),
+                Err(Refusal::Done | Refusal::Superseded { .. } | Refusal::AttemptOver { .. }) => {
+                    metrics::count("DuplicateSuppressed", 1);
+                }
+            }
+        }
+        if let Some(until_ms) = leased {
+            // Somebody sends a part of it: then this would be a second digest.
+            self.give_back(&mine, &token).await?;
+            let wait = u64::try_from(until_ms - now.as_millisecond()).unwrap_or(0);
+            return Err(Failure::later(Duration::from_millis(wait), "leased"));
+        }
+        if mine.is_empty() {
+            return Ok(());
+        }
+        let started = clock::now();
+        let deliveries = mine.iter().map(|member| member.delivery.clone()).collect();
+        let sent = send(deliveries, meta.deadline.remaining()).await;
+        let now = clock::now();
+        match sent {
+            Sent::Accepted { provider_id } => {
+                metrics::count("DigestDelivered", 1);
+                for member in &mine {
+                    let from = member.delivery.why.held.as_ref().map_or(member.delivery.alert.at, |held| held.until);
+                    let latency_ms = (now.as_millisecond() - from.as_millisecond()).max(0);
+                    let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms };
+                    self.note_acceptance(member.slot(), &token, now, &end, meta).await?;
+                }
+                Ok(())
+            }
+            Sent::Failed { failed, status, response } => {
+                let attempt = |member: &Member| Attempt {
+                    update: member.delivery.alert.update,
+                    attempt: member.delivery.attempt,
+                    at: now,
+                    cause: failed.cause.clone(),
+                    status,
+                    response: response.clone(),
+                    took_ms: now.as_millisecond() - started.as_millisecond(),
+                };
+                self.digest_failed(&mine, &token, now, &failed, attempt).await
+            }
+            Sent::Throttled => {
+                self.give_back(&mine, &token).await?;
+                Err(Failure::later(Duration::from_secs_f64(THROTTLE_PAUSE), "throttled"))
+            }
+            Sent::QuotaExhausted => {
+                let at = now.saturating_add(QUOTA_PAUSE).unwrap_or(now);
+                for member in &mine {
+                    let due = member.again(at, member.delivery.attempt);
+                    self.table.put_due(&due).await.map_err(runtime::queue::table)?;
+                }
+                self.give_back(&mine, &token).await
+            }
+            Sent::Unavailable { code } => {
+                self.give_back(&mine, &token).await?;
+                Err(Failure::retry("provider_unavailable", &code))
+            }
+            Sent::Plain => Err(Failure::poison("a digest has no plain form")),
+        }
+    }
+
+    /// The whole digest is tried again, at one moment for all, so that it stays one.
+    async fn digest_failed(
+        &self,
+        mine: &[Member],
+        token: &str,
+        now: Timestamp,
+        failed: &Failed,
+        attempt: impl Fn(&Member) -> Attempt,
+    ) -> Result<(), Failure> {
+        let jitter = ids::fraction();
+        for member in mine {
+            let (slot, attempt) = (member.slot(), attempt(member));
+            metrics::count_by("AttemptFailed", "channel", member.delivery.channel.as_str(), 1);
+            let marked = match next(member.delivery.channel, slot.attempt, failed, now, jitter) {
+                Next::Again { at } => {
+                    let due = member.again(at, slot.attempt + 1);
+                    self.table.mark_retrying(slot, token, now, at, &attempt, Some(&due)).await
+                }
+                Next::GiveUp { reason, .. } => {
+                    metrics::count_by("DeliveryGivenUp", "channel", member.delivery.channel.as_str(), 1);
+                    self.table.mark_ended(slot, token, now, &End::Failed { reason }, Some(&attempt)).await
+                }
+            };
+            self.warn_if_lost(marked.map_err(runtime::queue::table)?, slot);
+        }
+        Ok(())
+    }
+
+    async fn give_back(&self, mine: &[Member], token: &str) -> Result<(), Failure> {
+        for member in mine {
+            self.table.release_claim(member.slot(), token).await.map_err(runtime::queue::table)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! Reasons that no other test makes happen, each with its sentence and its setting. With the others' every reason is here whose
+//! behaviour there is, but one: `same_destination_as` guards what saving an address twice already refuses.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use tests::tenant::Tenant;
+use tests::{stack, unique, wait};
+
+/// The reason of the newest entry for a destination on a channel, with its sentence and setting.
+fn reason(tenant: &Tenant, incident: &str, id: &str, channel: &str) -> String {
+    let known = tenant.get(&format!("/incidents/{incident}/explain"));
+    let entry =
+        known["decisions"].as_array().unwrap().iter().rfind(|entry| {
+            (entry["recipient_id"] == id || entry["integration_id"] == id) && entry["channel"] == channel
+        });
+    let entry = entry.unwrap_or_else(|| panic!("{id} {channel}: {known:#}"));
+    for said in ["sentence", "setting", "mend"] {
+        assert!(entry[said].as_str().is_some_and(|text| text.len() > 3), "{said}: {entry}");
+    }
+    entry["reason"].as_str().unwrap().to_owned()
+}
+
+fn post(tenant: &Tenant, key: &str, more: &Value) -> String {
+    let mut event = json!({"type": "api.outage", "severity": "error", "title": unique(), "dedup_key": key,
+        "tenant_ids": [tenant.id]});
+    event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    tenant.stack.post(event)
+}
+
+fn opened(tenant: &Tenant, more: &Value) -> (String, String) {
+    let key = unique();
+    let incident = tenant.stack.incident_of(&post(tenant, &key, more));
+    drop(tenant.settled(&incident, 1));
+    (key, incident)
+}
+
+#[test]
+fn what_agreement_plan_and_contact_leave_out() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let first = tenant.person("org_admin", &[]);
+    tenant.set(json!({"data_processing": {"channels": ["email"]}}));
+    let (_, incident) = opened(&tenant, &json!({}));
+    assert_eq!(reason(&tenant, &incident, &first.id, "sms"), "agreement_excludes_channel");
+
+    tenant.set(json!({"data_processing": {"channels": null}}));
+    let without = tenant.person_with("org_admin", json!({"phone": null}));
+    let (_, incident) = opened(&tenant, &json!({}));
+    assert_eq!(reason(&tenant, &incident, &without.id, "sms"), "no_destination");
+
+    // The starter plan has ten recipients; whoever was there before a larger plan ended stays, and is beyond it.
+    let others: Vec<String> = (0..9).map(|_| tenant.person("support_manager", &[]).id).collect();
+    tenant.set(json!({"plan": "starter"}));
+    let (_, incident) = opened(&tenant, &json!({}));
+    let beyond = others.iter().filter(|id| {
+        let known = tenant.get(&format!("/incidents/{incident}/explain"));
+        known["decisions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|entry| entry["recipient_id"] == id.as_str() && entry["reason"] == "plan_limit")
+    });
+    let beyond: Vec<&String> = beyond.collect();
+    assert_eq!(beyond.len(), 1, "eleven people, ten in the plan");
+    assert_eq!(reason(&tenant, &incident, beyond[0], "email"), "plan_limit");
+}
+
+#[test]
+fn what_an_update_is_not_for() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("org_admin", &[]);
+    let (key, incident) = opened(&tenant, &json!({}));
+    drop(post(&tenant, &key, &json!({"status": "identified"})));
+    drop(tenant.settled(&incident, 2));
+    assert_eq!(reason(&tenant, &incident, &person.id, "sms"), "sms_not_for_this_change");
+
+    tenant.set(json!({"categories": {"infrastructure": {"enabled": false}}}));
+    let starts_at = "2026-11-01T10:00:00Z";
+    let (key, quiet) = opened(&tenant, &json!({"starts_at": starts_at}));
+    assert_eq!(reason(&tenant, &quiet, &person.id, "email"), "category_disabled");
+    tenant.set(json!({"categories": {"infrastructure": {"enabled": true}}}));
+    drop(post(&tenant, &key, &json!({"status": "resolved", "starts_at": starts_at})));
+    drop(tenant.settled(&quiet, 2));
+    assert_eq!(reason(&tenant, &quiet, &person.id, "email"), "open_not_told");
+
+    // The same thing once more, after it was over.
+    let late = stack.event(&post(&tenant, &key, &json!({"starts_at": starts_at})));
+    assert_eq!(late["not_told"][0]["reason"], "stale", "{late}");
+    assert!(late["not_told"][0]["sentence"].as_str().unwrap().len() > 10);
+}
+
+#[test]
+fn a_channel_that_fails_does_not_carry_the_news_of_it() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("org_admin", &[]);
+    let (broken, well) = (tenant.endpoint("slack", "org_admin"), tenant.endpoint("slack", "org_admin"));
+    stack.behave(&broken.path, json!({"status": 404, "body": "no_service"}));
+    drop(opened(&tenant, &json!({"severity": "critical"})));
+    let notice = wait("the notice", Duration::from_secs(90), || {
+        tenant.own_incidents().into_iter().find(|incident| incident["type"] == "tocsin.delivery_failed")
+    });
+    let notice = notice["incident_id"].as_str().unwrap().to_owned();
+    drop(tenant.settled(&notice, 1));
+    assert_eq!(reason(&tenant, &notice, &well.id, "slack"), "endpoint_is_subject");
+    let told = stack.mails("could not be delivered").into_iter().any(|mail| mail.to == person.email);
+    assert!(told, "it is told by e-mail");
+}
