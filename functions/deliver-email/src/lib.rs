@@ -98,7 +98,8 @@ impl Mail {
 
     /// Sends several deliveries to one recipient in one message.
     async fn digest(&self, members: Vec<Delivery>) -> Sent {
-        let Some(Delivery { target: Target::Email { address, .. }, destination, alert: first, .. }) = members.first()
+        let Some(Delivery { target: Target::Email { address, shared }, destination, alert: first, .. }) =
+            members.first()
         else {
             return delivery::refused("not_an_email_target");
         };
@@ -109,7 +110,11 @@ impl Mail {
         let mut links = Vec::with_capacity(members.len());
         let mut unsubscribe: BTreeMap<&'static str, String> = BTreeMap::new();
         for member in &members {
-            let read = self.links.link(keyring, &member.alert);
+            // It names its reader, who may stop that one incident there; of an address that several read nobody may.
+            let read = match shared {
+                true => self.links.link(keyring, &member.alert),
+                false => self.links.reader(keyring, &member.alert, destination),
+            };
             let stop = self.links.unsubscribe(keyring, &member.alert, destination);
             let (Ok(read), Ok(stop)) = (read, stop) else {
                 return Sent::Unavailable { code: "link_key".to_owned() };

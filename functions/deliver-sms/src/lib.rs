@@ -143,7 +143,7 @@ impl Sender for Texts {
             Ok(keyring) => keyring,
             Err(sent) => return sent,
         };
-        let Ok(link) = self.links.text(keyring, alert, &delivery.destination) else {
+        let Ok(link) = self.links.reader(keyring, alert, &delivery.destination) else {
             return Sent::Unavailable { code: "link_key".to_owned() };
         };
         let text = render::sms(alert, &delivery.why, &link);

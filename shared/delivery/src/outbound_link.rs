@@ -30,12 +30,12 @@ impl ReadOn {
         Ok(format!("{}/read?t={token}", self.base))
     }
 
-    /// The link of a text message: the tenant's page of the incident, on which this recipient may stop hearing of it. A text
-    /// message has no room for two links, nor for a whole id.
+    /// The link of a text message, or of one alert in a digest: the tenant's page of the incident, on which this recipient may stop
+    /// hearing of it. A text message has no room for two links, nor for a whole id.
     ///
     /// # Errors
     /// [`VaultError`] where there is no key to sign with.
-    pub fn text(&self, keyring: &Keyring, alert: &Alert, recipient: &str) -> Result<String, VaultError> {
+    pub fn reader(&self, keyring: &Keyring, alert: &Alert, recipient: &str) -> Result<String, VaultError> {
         let short = short_recipient(recipient);
         let token = keyring.link("read", &[alert.tenant.as_str(), alert.incident_id.as_str(), short])?;
         Ok(format!("{}/read?t={token}", self.base))

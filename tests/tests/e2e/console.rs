@@ -108,6 +108,13 @@ impl Browser {
         list.select_by_value(value).await.unwrap();
     }
 
+    /// Saves, and waits for this save's own words: those of the one before still stand there.
+    async fn save(&self) {
+        self.script("document.getElementById('status').textContent = ''", vec![]).await;
+        self.press("Save").await;
+        self.status("Saved.").await;
+    }
+
     /// Ticks or unticks the box with this label, or this accessible name.
     async fn tick(&self, label: &str, on: bool) {
         let path = format!(
@@ -225,8 +232,7 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         browser.tick("Infrastructure", true).await;
         browser.tick("Infrastructure by SMS", false).await;
         browser.tick("I confirm that alerting these recipients by e-mail complies with the notification rules that apply to them.", true).await;
-        browser.press("Save").await;
-        browser.status("Saved.").await;
+        browser.save().await;
         assert!(browser.text().await.contains("Infrastructure is on, but nobody can receive it."), "{}", browser.text().await);
         browser.look("console-settings").await;
 
@@ -236,25 +242,21 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         browser.xpath("//*[@data-pointer='/zone'][@aria-invalid='true']/following-sibling::*[contains(@class,'error')]").await;
         browser.look("console-settings-error").await;
         browser.fill("Time zone", "Asia/Kolkata").await;
-        browser.press("Save").await;
-        browser.status("Saved.").await;
+        browser.save().await;
 
         // Quiet hours, as they stand in the fields.
         browser.choose("Quiet hours", "own").await;
         browser.tick("Saturday", true).await;
-        browser.press("Save").await;
-        browser.status("Saved.").await;
+        browser.save().await;
         let settings = || stack.call("GET", &format!("/v1/tenants/{id}/settings"), &token, None).json();
         let hours = json!({"from": "22:00", "to": "07:00", "days": ["saturday"], "critical_passes": true});
         assert_eq!(settings()["quiet_hours"], hours);
         browser.tick("Critical alerts are sent all the same", false).await;
-        browser.press("Save").await;
-        browser.status("Saved.").await;
+        browser.save().await;
         assert!(browser.text().await.contains("Quiet hours hold critical alerts as well"), "the lint says so, there");
         browser.look("console-quiet-hours").await;
         browser.choose("Quiet hours", "").await;
-        browser.press("Save").await;
-        browser.status("Saved.").await;
+        browser.save().await;
         assert_eq!(settings().get("quiet_hours"), None);
 
         // A recipient, confirmed by its own link.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tests::tenant::Tenant;
-use tests::{Stack, random, stack, unique, wait};
+use tests::{Stack, in_seconds, random, stack, unique, wait};
 
 /// Destination and channel, with what is said of them.
 type Said = BTreeMap<(String, String), (String, String)>;
@@ -75,10 +75,12 @@ const TYPES: &[&str] = &[
 /// A tenant with settings, people and endpoints as the dice fall.
 fn any_tenant(stack: &Stack) -> Tenant {
     let mut tenant = stack.tenant(one(&["starter", "business", "enterprise"]));
+    let digest = &in_seconds(10_800)[11..16];
     for _ in 0..3 {
         let more = json!({"roles": some(ROLES, 1), "min_severity": one(SEVERITIES), "regions": some(REGIONS, 0),
             "components": some(COMPONENTS, 0), "opt_ins": some(&["configurable_email", "warnings_email", "warnings_sms"], 0),
-            "dnd": one(&["y", "n"]) == "y"});
+            "dnd": one(&["y", "n"]) == "y", "no_quiet_hours": one(&["y", "n", "n"]) == "y",
+            "digest": if one(&["y", "n"]) == "y" { json!({"every": "daily", "at": digest, "below": one(SEVERITIES)}) } else { json!(null) }});
         drop(tenant.person_with("org_admin", more));
     }
     if tenant.get("/settings")["plan"] != "starter" {
@@ -89,6 +91,12 @@ fn any_tenant(stack: &Stack) -> Tenant {
     }
     let category = one(&["infrastructure", "billing", "configurable"]);
     tenant.set(json!({"categories": {category: {"enabled": one(&["y", "n"]) == "y"}}}));
+    if tenant.get("/settings")["plan"] != "starter" && one(&["y", "n"]) == "y" {
+        // Far from both ends, so that it is quiet, or not, when it is asked and when it is posted.
+        let (from, to) = (in_seconds(one(&["-7200", "7200"]).parse().unwrap()), in_seconds(14_400));
+        let critical = one(&["y", "n"]) == "y";
+        tenant.set(json!({"quiet_hours": {"from": from[11..16], "to": to[11..16], "zone": "UTC", "critical_passes": critical}}));
+    }
     tenant
 }
 
