@@ -13,9 +13,13 @@ stack_name, sender = sys.argv[1], sys.argv[2]
 # botocore's SQS and SNS clients have ignored AWS_ENDPOINT_URL in places, so every client is told.
 endpoint = {"endpoint_url": os.environ["AWS_ENDPOINT_URL"]} if "AWS_ENDPOINT_URL" in os.environ else {}
 
-boto3.client("ses", **endpoint).verify_email_identity(EmailAddress=sender)
+ses = boto3.client("ses", **endpoint)
+ses.verify_email_identity(EmailAddress=sender)
 stack = boto3.client("cloudformation", **endpoint).describe_stacks(StackName=stack_name)["Stacks"][0]
 outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+# As README tells a deployer. Deliveries are left out: a message for each e-mail would only slow the emulator down.
+for kind in ("Bounce", "Complaint"):
+    ses.set_identity_notification_topic(Identity=sender, NotificationType=kind, SnsTopic=outputs["FeedbackTopicArn"])
 answer = boto3.client("lambda", **endpoint).invoke(
     FunctionName=outputs["PreferencesApiFunctionName"], Payload=json.dumps({"bootstrap": "platform_admin"})
 )

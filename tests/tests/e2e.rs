@@ -26,6 +26,8 @@ mod digests;
 mod drop_in;
 #[path = "e2e/explain.rs"]
 mod explain;
+#[path = "e2e/feedback.rs"]
+mod feedback;
 #[path = "e2e/identity.rs"]
 mod identity;
 #[path = "e2e/ledger.rs"]

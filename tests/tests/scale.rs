@@ -87,6 +87,7 @@ fn recipient(id: &str, address: &str) -> Recipient {
         dnd: false,
         sms_consent: false,
         zone: None,
+        suppressed: None,
         digest: None,
         quiet_hours: None,
         shared: false,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Functions in the order in which an incident runs through them, which is the order of the template.
-const PIPELINE: [&str; 14] = [
+const PIPELINE: [&str; 15] = [
     "authorizer",
     "intake",
     "classify",
@@ -17,6 +17,7 @@ const PIPELINE: [&str; 14] = [
     "deliver-chat",
     "deliver-webhook",
     "release",
+    "feedback",
     "dead-letter",
     "preferences-api",
     "test-alert",
@@ -468,8 +469,12 @@ fn rights_follow_from_what_a_function_is_told() {
             told.iter().map(|(name, value)| (name, value["Ref"].as_str())).collect();
         let queues = told.iter().filter(|(name, _)| name.ends_with("_QUEUE_URL"));
         let queues: BTreeSet<String> = queues.map(|(_, queue)| queue.unwrap().to_owned()).collect();
-        // What services of AWS feed, nobody of ours does: intake is told its queue to hand a message back.
-        let fed_by_aws = if folder == "intake" { Some("IntakeQueue".to_owned()) } else { None };
+        // What services of AWS feed, nobody of ours does: a function is told its queue to hand a message back.
+        let fed_by_aws = match folder.as_str() {
+            "intake" => Some("IntakeQueue".to_owned()),
+            "feedback" => Some("FeedbackQueue".to_owned()),
+            _ => None,
+        };
         let sends: BTreeSet<String> = queues.into_iter().filter(|queue| Some(queue) != fed_by_aws.as_ref()).collect();
         assert_eq!(over("sqs:SendMessage*"), sends, "{folder} may send to left and knows right");
 

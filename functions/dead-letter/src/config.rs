@@ -31,6 +31,8 @@ runtime::config! {
         pub webhook_queue_url: String = "DELIVER_WEBHOOK_QUEUE_URL",
         /// deliver-webhook's bulk lane.
         pub webhook_bulk_queue_url: String = "DELIVER_WEBHOOK_BULK_QUEUE_URL",
+        /// feedback's queue.
+        pub feedback_queue_url: String = "FEEDBACK_QUEUE_URL",
         /// Days that rows of incidents are kept.
         pub retention_days: u32 = "RETENTION_DAYS",
     }
@@ -51,6 +53,7 @@ impl Config {
             ("deliver-chat", &self.chat_bulk_queue_url),
             ("deliver-webhook", &self.webhook_queue_url),
             ("deliver-webhook", &self.webhook_bulk_queue_url),
+            ("feedback", &self.feedback_queue_url),
         ]
         .into_iter()
         .map(|(function, url)| Source { function, url: url.clone() })

@@ -1,4 +1,4 @@
-//! Trigger  the seven dead-letter queues; direct invocation for an operator
+//! Trigger  the eight dead-letter queues; direct invocation for an operator
 //! Reads    the data keys; the letters that are to be sent again
 //! Writes   a letter with its sealed body and its reason
 //! Emits    on redrive, the message to the queue that it died on; metric `DeadLetter`, which alarms

@@ -127,6 +127,7 @@ fn operator(email: Email) -> Recipient {
         dnd: false,
         sms_consent: false,
         zone: None,
+        suppressed: None,
         digest: None,
         quiet_hours: None,
         shared: false,

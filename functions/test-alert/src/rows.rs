@@ -59,9 +59,13 @@ pub(crate) type HeldNow = BTreeMap<(String, Channel), String>;
 
 /// One row.
 pub(crate) fn row(entry: &ExplainEntry, people: &People, from: &str, held: &HeldNow) -> TestRow {
-    let last = entry.attempts.last().filter(|_| entry.outcome == "failed");
+    // What the recipient's mail server said after the mail service had taken it counts, however it stands.
+    let last = entry.attempts.last().filter(|last| entry.outcome == "failed" || last.attempt == 0);
     let why = entry.reason.as_ref();
     let (detail, mend) = match (entry.outcome.as_str(), last) {
+        (_, Some(attempt)) if attempt.attempt == 0 => {
+            (Some(attempt.sentence.clone()), Some(format!("{} Our sender is {from}.", attempt.mend)))
+        }
         (_, Some(attempt)) => (Some(attempt.sentence.clone()), Some(attempt.mend.clone())),
         ("accepted", _) => accepted(entry, from),
         ("delivered", _) => delivered(entry, people),

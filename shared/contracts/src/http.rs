@@ -394,6 +394,10 @@ pub struct RecipientBody {
     /// Several people read this address: its links ask an admin to unsubscribe it.
     #[serde(default)]
     pub shared: bool,
+    /// Read only: why the address gets nothing more; a new confirmation by its owner lifts it.
+    #[schemars(extend("readOnly" = true))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppressed: Option<SuppressedBody>,
     /// Read only: how its confirmations stand, by channel, where one is not confirmed.
     #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -416,6 +420,17 @@ pub struct RecipientList {
     pub recipients: Vec<RecipientBody>,
     /// Pass it as `cursor` for what comes after; `None` at the end.
     pub next: Option<String>,
+}
+
+/// Why an address gets nothing more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuppressedBody {
+    /// `suppressed_bounce` or `suppressed_complaint`.
+    pub reason: String,
+    /// Since when.
+    #[schemars(with = "Instant")]
+    pub at: Timestamp,
 }
 
 /// How a confirmation stands.
@@ -894,7 +909,7 @@ pub struct EndView {
     pub attempts: u32,
 }
 
-/// An attempt that failed.
+/// An attempt that failed; with the number 0, what a mail server said after the mail service had taken the message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptView {
     /// The update.

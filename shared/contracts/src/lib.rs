@@ -17,6 +17,7 @@ pub mod opsgenie;
 pub mod pagerduty;
 pub mod problem;
 pub mod queue;
+pub mod ses;
 pub mod slack;
 pub mod teams;
 pub mod webhook;

@@ -25,6 +25,7 @@ use store::StoreError;
 use store::Table;
 use store::deliveries::{Attempt, End, Slot};
 use store::due::Due;
+use store::messages::Message;
 use vault::{Keyring, LazyKeyring, VaultError};
 
 /// How long a claim outlives its invocation's time for work, which ends a second before the invocation: the clocks of two
@@ -158,7 +159,9 @@ impl Deliverer {
                 let from =
                     delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.until.max(delivery.alert.at));
                 let latency_ms = (now.as_millisecond() - from.as_millisecond()).max(0);
-                let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms };
+                let message = message_of(&delivery, &row);
+                let message = provider_id.as_deref().zip(message.as_ref());
+                let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms, message };
                 self.note_acceptance(slot, &token, now, &end, meta).await?;
                 // A test says nothing about how the alerts fare.
                 if delivery.alert.test {
@@ -474,6 +477,18 @@ fn due(delivery: &Delivery, at: Timestamp) -> Due {
         role: delivery.why.role,
         held: None,
     }
+}
+
+/// By what a provider's later word finds the row; SES alone has one.
+fn message_of(delivery: &Delivery, row: &str) -> Option<Message> {
+    (delivery.channel == Channel::Email).then(|| Message {
+        tenant: delivery.alert.tenant.clone(),
+        incident_id: delivery.alert.incident_id.clone(),
+        row: row.to_owned(),
+        destination: delivery.destination.clone(),
+        update: delivery.alert.update,
+        category: delivery.alert.category,
+    })
 }
 
 /// The keyring of a process, loaded now if it was not yet.

@@ -148,6 +148,19 @@ pub fn meaning(cause: &str) -> (&'static str, &'static str) {
             "The SES account may only write to verified addresses yet.",
             "The operators must ask AWS to lift the SES sandbox.",
         ),
+        "bounced" => (
+            "The recipient's mail server refused it for good.",
+            "Correct the address, or ask the recipient's mail admin to allow-list our sender; then have the address confirmed again.",
+        ),
+        "deferred" => (
+            "The recipient's mail server has not taken it yet; the mail service tries again for hours.",
+            "Ask the recipient's mail admin to allow-list our sender, and see that the mailbox is not full.",
+        ),
+        "rejected" => ("The mail service did not send it after all.", "Tell support: this is ours to mend."),
+        "complained" => (
+            "The recipient reported it as spam.",
+            "Have the address confirmed again: only its owner, by the link, lifts this.",
+        ),
         "opted_out" => ("The number has opted out of SMS.", "Have its owner text START, or use another number."),
         "dlt_registration_missing" => (
             "SMS to this country need a registered entity and template.",

@@ -22,6 +22,71 @@ pub enum State {
     Failed,
 }
 
+/// What a provider says of a message after it took it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedbackKind {
+    /// The recipient's mail server did not take it yet.
+    Deferred,
+    /// The recipient's mail server took it.
+    Delivered,
+    /// The provider did not send it after all.
+    Rejected,
+    /// The recipient's mail server will never take it.
+    Bounced,
+    /// The recipient reported it as spam.
+    Complained,
+}
+
+impl FeedbackKind {
+    /// The word in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deferred => "deferred",
+            Self::Delivered => "delivered",
+            Self::Rejected => "rejected",
+            Self::Bounced => "bounced",
+            Self::Complained => "complained",
+        }
+    }
+
+    /// Which of two counts: notifications come in any order.
+    #[must_use]
+    pub const fn weight(self) -> u8 {
+        match self {
+            Self::Deferred => 1,
+            Self::Delivered => 2,
+            Self::Rejected => 3,
+            Self::Bounced => 4,
+            Self::Complained => 5,
+        }
+    }
+
+    /// Why nothing more is sent to the address, where that follows.
+    #[must_use]
+    pub const fn suppresses(self) -> Option<Reason> {
+        match self {
+            Self::Bounced => Some(Reason::SuppressedBounce),
+            Self::Complained => Some(Reason::SuppressedComplaint),
+            Self::Deferred | Self::Delivered | Self::Rejected => None,
+        }
+    }
+}
+
+/// What a provider said of an update's message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feedback {
+    /// The update.
+    pub update: u32,
+    /// What it said.
+    pub kind: FeedbackKind,
+    /// When.
+    pub at: Timestamp,
+    /// In the words of the recipient's mail server.
+    pub text: String,
+}
+
 /// A delivery row as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
@@ -43,6 +108,9 @@ pub struct Row {
     pub token: String,
     /// The channel.
     pub channel: Channel,
+    /// What the provider said later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<Feedback>,
     /// When the next attempt is due, in epoch milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at_ms: Option<i64>,
@@ -119,6 +187,7 @@ mod tests {
             lease_until_ms: lease,
             token: "t".into(),
             channel: Channel::Email,
+            feedback: None,
             next_at_ms: Some(500),
             cause: None,
             reason: None,

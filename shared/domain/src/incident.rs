@@ -15,8 +15,10 @@ use std::collections::BTreeMap;
 pub const UNDELIVERED: &str = "tocsin.delivery_failed";
 /// The type of the notice that a recipient unsubscribed, or that somebody at a shared address asked for it.
 pub const UNSUBSCRIBED: &str = "tocsin.unsubscribed";
+/// The type of the notice that an address bounced for good or complained, and gets no more e-mails.
+pub const SUPPRESSED: &str = "tocsin.suppressed";
 /// The types of which only org admins are told.
-pub const NOTICES: [&str; 2] = [UNDELIVERED, UNSUBSCRIBED];
+pub const NOTICES: [&str; 3] = [UNDELIVERED, UNSUBSCRIBED, SUPPRESSED];
 
 /// How much older than what is known an event may be and still count.
 const OLD: SignedDuration = SignedDuration::from_secs(60);

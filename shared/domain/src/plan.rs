@@ -453,6 +453,9 @@ fn unreachable_by_email(incident: &Incident, settings: &Settings, recipient: &Re
     if unsubscribed {
         return Some(Reason::OptedOut);
     }
+    if let Some(suppressed) = recipient.suppressed {
+        return Some(suppressed.reason);
+    }
     let allowed = &settings.allowed_email_domains;
     if !allowed.is_empty() && !allowed.iter().any(|domain| domain == email.domain()) {
         return Some(Reason::DomainNotAllowed);

@@ -116,10 +116,10 @@ reasons! {
         "Put the domain on the list, or use an address of a domain that is on it.";
     /// The address bounced.
     SuppressedBounce = "suppressed_bounce", "Mail to this address bounced for good.", "recipients.<id>.email",
-        "Correct the address, or use another one.";
+        "Correct the address, or have it confirmed again: the link lifts this.";
     /// The recipient complained.
     SuppressedComplaint = "suppressed_complaint", "The recipient reported an earlier message as spam.", "only the recipient can lift this",
-        "Ask the recipient to lift it; nobody else can.";
+        "Have the address confirmed again: only its owner, by the link, lifts this.";
     /// Somebody else has the same address, number or URL.
     SameDestinationAs = "same_destination_as", "Another destination of this tenant has the same address, number or URL and is told there.", "recipients or integrations: remove the double",
         "Nothing: it is told there. Remove the double if it is not wanted.";

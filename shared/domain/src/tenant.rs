@@ -3,6 +3,7 @@
 use crate::digest::Digest;
 use crate::ids::{IntegrationId, RecipientId, TenantId};
 use crate::quiet::{OwnQuietHours, QuietHours};
+use crate::reason::Reason;
 use crate::vocabulary::{Category, Channel, ChannelClass, Role, Severity};
 use email_address::EmailAddress;
 use jiff::Timestamp;
@@ -243,6 +244,15 @@ pub struct Filters {
     pub min_severity: Option<Severity>,
 }
 
+/// Why and since when an address gets nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppressed {
+    /// `suppressed_bounce` or `suppressed_complaint`.
+    pub reason: Reason,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A person who may be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
@@ -285,6 +295,9 @@ pub struct Recipient {
     /// IANA zone in which this person reads times; `None` is the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// Why nothing more is sent to the address, until its owner confirms it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppressed: Option<Suppressed>,
     /// What of its e-mails is collected; `None` is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,

@@ -121,6 +121,7 @@ fn person(name: &str, role: Role) -> Recipient {
         dnd: false,
         sms_consent: false,
         zone: None,
+        suppressed: None,
         digest: None,
         quiet_hours: None,
         shared: false,

@@ -6,7 +6,7 @@
 use contracts::http::{AttemptView, ExplainEntry, ReasonView};
 use contracts::queue::row_name;
 use domain::attempt::meaning;
-use domain::delivery::State as DeliveryState;
+use domain::delivery::{Feedback, FeedbackKind, State as DeliveryState};
 use domain::ids::{RecipientId, TenantId};
 use domain::incident::Incident;
 use domain::plan::{Decision, Outcome};
@@ -207,6 +207,11 @@ impl Story<'_> {
             Outcome::Deliver { role } => (*role, row.map_or_else(pending, |row| stands(row, decision))),
         };
         let attempts = row.map(|row| row.attempts.as_slice()).unwrap_or_default().iter();
+        let said = row.and_then(|row| row.delivery.feedback.as_ref()).filter(|said| said.update == decision.update);
+        let stands = match said {
+            Some(said) => Stands { outcome: after(said.kind), reason: said.kind.suppresses(), ..stands },
+            None => stands,
+        };
         ExplainEntry {
             outcome: stands.outcome.to_owned(),
             role,
@@ -215,7 +220,11 @@ impl Story<'_> {
             until: stands.until,
             at: stands.at,
             latency_ms: stands.latency_ms,
-            attempts: attempts.filter(|failed| failed.update == decision.update).map(attempt).collect(),
+            attempts: attempts
+                .filter(|failed| failed.update == decision.update)
+                .map(attempt)
+                .chain(said.and_then(later))
+                .collect(),
             ..self.blank(decision.update, &decision.destination, decision.channel)
         }
     }
@@ -243,6 +252,35 @@ impl Story<'_> {
         }
         entries
     }
+}
+
+/// What a delivery is after its provider's later word.
+fn after(kind: FeedbackKind) -> &'static str {
+    match kind {
+        FeedbackKind::Deferred => "accepted",
+        // It was read, or who would have complained?
+        FeedbackKind::Delivered | FeedbackKind::Complained => "delivered",
+        FeedbackKind::Rejected | FeedbackKind::Bounced => "failed",
+    }
+}
+
+/// What a provider said later and what to do about it, as the attempts are told; nothing where all is well.
+fn later(said: &Feedback) -> Option<AttemptView> {
+    if said.kind == FeedbackKind::Delivered {
+        return None;
+    }
+    let (sentence, mend) = meaning(said.kind.as_str());
+    Some(AttemptView {
+        update: said.update,
+        attempt: 0,
+        at: said.at,
+        cause: said.kind.as_str().to_owned(),
+        sentence: sentence.to_owned(),
+        mend: mend.to_owned(),
+        status: None,
+        response: said.text.clone(),
+        took_ms: 0,
+    })
 }
 
 fn pending() -> Stands {
@@ -301,6 +339,7 @@ mod tests {
             lease_until_ms: 0,
             token: String::new(),
             channel: Channel::Email,
+            feedback: None,
             next_at_ms: Some(9_000),
             cause: None,
             reason: None,

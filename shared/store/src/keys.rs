@@ -150,6 +150,11 @@ pub(crate) fn slot(at: Timestamp) -> String {
     format!("{:010}", at.as_second().max(0) / 60)
 }
 
+/// The deliveries that SES's message was.
+pub(crate) fn message(id: &str) -> String {
+    format!("MSG#ses#{id}")
+}
+
 pub(crate) fn gate(hash: &str) -> String {
     format!("GATE#{hash}")
 }

@@ -6,7 +6,7 @@
 use crate::{StoreError, Table, item, keys, number, read, text};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use domain::ids::{IntegrationId, RecipientId, TenantId};
-use domain::tenant::{CHUNK_MAX, Chunk, Destination, Disabled, Integration, Recipient, Settings};
+use domain::tenant::{CHUNK_MAX, Chunk, Destination, Disabled, Integration, Recipient, Settings, Suppressed};
 use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -242,6 +242,40 @@ impl Table {
             }
         }
         Err(StoreError::Conflict { operation: "disable_integration" })
+    }
+
+    /// Sends nothing more to a recipient's address. The recipient, if it was not so already.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where the recipient kept changing; else that of the calls.
+    pub async fn suppress(
+        &self,
+        tenant: &TenantId,
+        id: &RecipientId,
+        suppressed: &Suppressed,
+        who: &str,
+        nonce: &str,
+    ) -> Result<Option<Recipient>, StoreError> {
+        for _ in 0..6 {
+            let Some(mut recipient) = self.recipient(tenant, id).await? else { return Ok(None) };
+            if recipient.suppressed.is_some() || recipient.email.is_none() {
+                return Ok(None);
+            }
+            recipient.suppressed = Some(*suppressed);
+            recipient.version += 1;
+            let audit = Audit {
+                at: suppressed.at,
+                who: who.to_owned(),
+                what: format!("recipient.{}", suppressed.reason),
+                object: id.to_string(),
+            };
+            let setting = Setting::Destination(Destination::Recipient(Box::new(recipient.clone())));
+            match self.save(tenant, &setting, &audit, nonce).await? {
+                Saved::Outdated => {}
+                _ => return Ok(Some(recipient)),
+            }
+        }
+        Err(StoreError::Conflict { operation: "suppress" })
     }
 
     /// Writes a tenant's compiled subscriptions anew from its settings, recipients and integrations: the repair for chunks

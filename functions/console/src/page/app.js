@@ -460,11 +460,12 @@ async function recipientsView() {
   const rows = recipients.map((one) => {
     const state = (confirmed) => (confirmed ? tag("confirmed", "good") : tag("not confirmed", "warn"));
     const contact = [one.email && h("div", {}, one.email, " ", state(one.email_confirmed)), one.phone && h("div", {}, one.phone, " ", state(one.phone_confirmed)),
+      one.suppressed && h("div", {}, tag(one.suppressed.reason === "suppressed_bounce" ? "its mail bounces" : "reported as spam", "bad")),
       one.dnd && tag(one.sms_consent ? "DND, with consent" : "DND", one.sms_consent ? "" : "warn"), one.shared && tag("shared"),
       ...one.unsubscribed.map((category) => tag(`unsubscribed: ${category}`, "warn"))];
     return [[h("strong", {}, one.name), lintOf("destination", one.id)], contact, one.roles.map((role) => h("div", {}, ROLES[role])),
       h("div", { class: "row" }, button("Edit", () => editRecipient(one.id)),
-        one.email && !one.email_confirmed && button("Send link again", doing(() => confirmation(one.id, "email"))),
+        one.email && (!one.email_confirmed || one.suppressed) && button("Send link again", doing(() => confirmation(one.id, "email"))),
         one.phone && !one.phone_confirmed && button("Enter code", () => enterCode(one)),
         button("Remove", () => sure(`Remove ${one.name}?`, "Remove", () => remove("/recipients", one.id)), "danger"))];
   });

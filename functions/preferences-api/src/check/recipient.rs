@@ -1,7 +1,7 @@
 //! A person who may be told.
 
 use super::{Faults, digest_body, quiet_hours_body};
-use contracts::http::{Private, RecipientBody};
+use contracts::http::{Private, RecipientBody, SuppressedBody};
 use contracts::problem::FieldError;
 use domain::ids::RecipientId;
 use domain::quiet::OwnQuietHours;
@@ -77,6 +77,7 @@ pub(crate) fn recipient(
         dnd: body.dnd,
         sms_consent: body.sms_consent,
         zone,
+        suppressed: before.filter(|_| same_mailbox).and_then(|before| before.suppressed),
         digest,
         quiet_hours,
         shared: body.shared,
@@ -133,6 +134,9 @@ pub(crate) fn body_of(recipient: &Recipient) -> RecipientBody {
         digest: recipient.digest.as_ref().map(digest_body),
         no_quiet_hours: recipient.quiet_hours == Some(OwnQuietHours::Off),
         shared: recipient.shared,
+        suppressed: recipient
+            .suppressed
+            .map(|suppressed| SuppressedBody { reason: suppressed.reason.to_string(), at: suppressed.at }),
         confirmation: None,
         version: Some(recipient.version),
         lint: None,

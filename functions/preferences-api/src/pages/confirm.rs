@@ -60,7 +60,7 @@ struct Form<'a> {
 pub(crate) async fn show(State(app): State<App>, Query(link): Query<Link>) -> Response {
     let Some(meant) = meant(&app, &link) else { return not_ours() };
     match found(&app, &meant).await {
-        Ok(Ok((name, recipient))) if recipient.email_confirmed => done(&name),
+        Ok(Ok((name, recipient))) if is_done(&recipient) => done(&name),
         Ok(Ok((name, _))) => page(StatusCode::OK, &Form { name: &name, tenant: meant.tenant.as_str() }),
         Ok(Err(why)) | Err(why) => why,
     }
@@ -74,10 +74,11 @@ pub(crate) async fn act(State(app): State<App>, Query(link): Query<Link>) -> Res
             Ok(Ok(found)) => found,
             Ok(Err(why)) | Err(why) => return why,
         };
-        if recipient.email_confirmed {
+        if is_done(&recipient) {
             return done(&name);
         }
         recipient.email_confirmed = true;
+        recipient.suppressed = None;
         recipient.version += 1;
         let audit = Audit {
             at: clock::now(),
@@ -94,6 +95,10 @@ pub(crate) async fn act(State(app): State<App>, Query(link): Query<Link>) -> Res
         }
     }
     come_back()
+}
+
+fn is_done(recipient: &Recipient) -> bool {
+    recipient.email_confirmed && recipient.suppressed.is_none()
 }
 
 fn done(name: &str) -> Response {
@@ -120,7 +125,7 @@ async fn found(app: &App, meant: &Meant) -> Result<Result<(String, Recipient), R
     if identity(app, &recipient, Channel::Email).as_ref() != Some(&meant.identity) {
         return Ok(Err(gone()));
     }
-    if clock::now().as_second() >= meant.until_second && !recipient.email_confirmed {
+    if clock::now().as_second() >= meant.until_second && !is_done(&recipient) {
         return Ok(Err(over()));
     }
     Ok(Ok((settings.name, recipient)))

@@ -41,7 +41,9 @@ enum Unasked {
 
 /// The channels on which a recipient has something that is not confirmed.
 fn unconfirmed(recipient: &Recipient) -> Vec<Channel> {
-    let email = (recipient.email.is_some() && !recipient.email_confirmed).then_some(Channel::Email);
+    // An address that bounced or complained is asked anew.
+    let asked = !recipient.email_confirmed || recipient.suppressed.is_some();
+    let email = (recipient.email.is_some() && asked).then_some(Channel::Email);
     let sms = (recipient.phone.is_some() && !recipient.phone_confirmed).then_some(Channel::Sms);
     email.into_iter().chain(sms).collect()
 }

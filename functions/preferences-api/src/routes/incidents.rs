@@ -368,6 +368,7 @@ mod tests {
             lease_until_ms: 0,
             token: "SECRET".into(),
             channel: Channel::Webhook,
+            feedback: None,
             next_at_ms: Some(5_000),
             cause: Some("http_500".into()),
             reason: None,

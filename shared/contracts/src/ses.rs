@@ -1,0 +1,191 @@
+//! What SES publishes of a message after it took it: identity notifications (`notificationType`) and the events of a configuration
+//! set (`eventType`), which have the same shape.
+//!
+//! <https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html>
+
+use crate::problem::FieldError;
+use domain::delivery::FeedbackKind;
+use serde::Deserialize;
+
+/// Most characters that are kept of a mail server's words.
+const TEXT_MAX: usize = 500;
+
+/// What SES said.
+#[derive(Debug, PartialEq)]
+pub struct Notification {
+    /// SES's id of the message.
+    pub message_id: String,
+    meaning: Option<(FeedbackKind, String)>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    #[serde(alias = "eventType")]
+    notification_type: String,
+    mail: Mail,
+    bounce: Option<Bounce>,
+    complaint: Option<Complaint>,
+    delivery: Option<Delivery>,
+    delivery_delay: Option<Delay>,
+    reject: Option<Reject>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Mail {
+    message_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Bounce {
+    bounce_type: String,
+    #[serde(default)]
+    bounce_sub_type: String,
+    #[serde(default)]
+    bounced_recipients: Vec<Diagnosed>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Diagnosed {
+    #[serde(default)]
+    diagnostic_code: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Complaint {
+    #[serde(default)]
+    complaint_feedback_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Delivery {
+    #[serde(default)]
+    smtp_response: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Delay {
+    #[serde(default)]
+    delay_type: String,
+    #[serde(default)]
+    delayed_recipients: Vec<Diagnosed>,
+}
+
+#[derive(Deserialize)]
+struct Reject {
+    #[serde(default)]
+    reason: String,
+}
+
+/// Reads what a topic delivered, raw.
+///
+/// # Errors
+/// Where it is nothing that SES says of a message.
+pub fn parse(body: &[u8]) -> Result<Notification, FieldError> {
+    let written: Written = crate::problem::parse_object(body)?;
+    let first = |all: &[Diagnosed], other: &str| {
+        let said = all.iter().map(|one| one.diagnostic_code.as_str()).find(|text| !text.is_empty());
+        said.unwrap_or(other).to_owned()
+    };
+    let meaning = match written.notification_type.as_str() {
+        "Bounce" => written.bounce.map(|bounce| {
+            // Undetermined is no reason to send nothing more.
+            let permanent = bounce.bounce_type == "Permanent";
+            let kind = if permanent { FeedbackKind::Bounced } else { FeedbackKind::Deferred };
+            (kind, first(&bounce.bounced_recipients, &bounce.bounce_sub_type))
+        }),
+        "Complaint" => written
+            .complaint
+            .map(|complaint| (FeedbackKind::Complained, complaint.complaint_feedback_type.unwrap_or_default())),
+        "Delivery" => written.delivery.map(|delivery| (FeedbackKind::Delivered, delivery.smtp_response)),
+        "DeliveryDelay" => written
+            .delivery_delay
+            .map(|delay| (FeedbackKind::Deferred, first(&delay.delayed_recipients, &delay.delay_type))),
+        "Reject" => written.reject.map(|reject| (FeedbackKind::Rejected, reject.reason)),
+        _ => None,
+    };
+    let meaning = meaning.map(|(kind, mut text)| {
+        domain::event::cut_chars(&mut text, TEXT_MAX);
+        (kind, without_addresses(&text))
+    });
+    Ok(Notification { message_id: written.mail.message_id, meaning })
+}
+
+/// A mail server likes to repeat the address that it refuses; the row does not need it, and a support bundle must not have it.
+fn without_addresses(text: &str) -> String {
+    let word = |word: &str| if word.contains('@') { "[address]".to_owned() } else { word.to_owned() };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+impl Notification {
+    /// What it says of the message, with the mail server's words; `None` where it is nothing that we ask.
+    #[must_use]
+    pub fn meaning(&self) -> Option<(FeedbackKind, String)> {
+        self.meaning.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn said(body: &Value) -> Option<(FeedbackKind, String)> {
+        parse(body.to_string().as_bytes()).unwrap().meaning()
+    }
+
+    #[test]
+    fn every_kind_is_read_with_the_servers_words_and_without_addresses() {
+        let mail = json!({"messageId": "0000-1", "destination": ["ops@example.com"]});
+        for (body, kind, text) in [
+            (
+                json!({"notificationType": "Bounce", "mail": mail, "bounce": {"bounceType": "Permanent", "bounceSubType": "General",
+                    "bouncedRecipients": [{"emailAddress": "ops@example.com", "diagnosticCode": "smtp; 550 5.1.1 <ops@example.com>: unknown"}]}}),
+                FeedbackKind::Bounced,
+                "smtp; 550 5.1.1 [address] unknown",
+            ),
+            (
+                json!({"eventType": "Bounce", "mail": mail, "bounce": {"bounceType": "Permanent", "bounceSubType": "Suppressed",
+                    "bouncedRecipients": [{"emailAddress": "ops@example.com"}]}}),
+                FeedbackKind::Bounced,
+                "Suppressed",
+            ),
+            (
+                json!({"notificationType": "Bounce", "mail": mail, "bounce": {"bounceType": "Transient", "bounceSubType": "MailboxFull"}}),
+                FeedbackKind::Deferred,
+                "MailboxFull",
+            ),
+            (
+                json!({"eventType": "DeliveryDelay", "mail": mail, "deliveryDelay": {"delayType": "TransientCommunicationFailure",
+                    "delayedRecipients": [{"diagnosticCode": "smtp; 421 4.4.1 Unable to connect"}]}}),
+                FeedbackKind::Deferred,
+                "smtp; 421 4.4.1 Unable to connect",
+            ),
+            (
+                json!({"notificationType": "Complaint", "mail": mail, "complaint": {"complaintFeedbackType": "abuse"}}),
+                FeedbackKind::Complained,
+                "abuse",
+            ),
+            (
+                json!({"notificationType": "Delivery", "mail": mail, "delivery": {"smtpResponse": "250 2.6.0 Message received"}}),
+                FeedbackKind::Delivered,
+                "250 2.6.0 Message received",
+            ),
+            (
+                json!({"eventType": "Reject", "mail": mail, "reject": {"reason": "Bad content"}}),
+                FeedbackKind::Rejected,
+                "Bad content",
+            ),
+        ] {
+            assert_eq!(said(&body), Some((kind, text.to_owned())), "{body}");
+        }
+        assert_eq!(said(&json!({"eventType": "Open", "mail": mail})), None);
+        assert!(parse(br#"{"notificationType":"AmazonSnsSubscriptionSucceeded"}"#).is_err());
+    }
+}

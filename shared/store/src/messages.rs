@@ -1,0 +1,70 @@
+//! Which deliveries a provider's message was: how what the provider says later finds their rows.
+
+use crate::{Item, StoreError, Table, item, keys, read, text};
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::delivery::Feedback;
+use domain::ids::{IncidentId, TenantId};
+use domain::vocabulary::Category;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A delivery that a message was. A digest is many.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// The delivery's row.
+    pub row: String,
+    /// The recipient.
+    pub destination: String,
+    /// The update.
+    pub update: u32,
+    /// The incident's category.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
+}
+
+impl Table {
+    pub(crate) fn message_item(&self, id: &str, message: &Message, now: Timestamp) -> Result<Item, StoreError> {
+        let sk = format!("{}#{}#{}", message.incident_id, message.tenant, message.row);
+        item(&keys::message(id), &sk, message, Some(self.expiry(now)))
+    }
+
+    /// The deliveries that SES's message was; none where it is not known, or not yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn messages(&self, id: &str) -> Result<Vec<Message>, StoreError> {
+        let found = self.query_prefix(&keys::message(id), "").await?;
+        found.into_iter().map(|found| read(found, "a message")).collect()
+    }
+
+    /// Notes on a delivery what its provider said, unless it said something of more weight before, or a newer update has the row.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn note_feedback(&self, message: &Message, said: &Feedback) -> Result<(), StoreError> {
+        let feedback: AttributeValue = serde_dynamo::to_attribute_value(said)
+            .map_err(|_| StoreError::Corrupt { kind: "feedback", detail: "cannot be written".to_owned() })?;
+        let request = self.client.update_item().table_name(&self.name);
+        let pk = keys::deliveries(&message.incident_id, &message.tenant);
+        let request = request.key("pk", text(&pk)).key("sk", text(&message.row));
+        let request = request
+            .update_expression("SET feedback = :said, feedback_weight = :weight, feedback_update = :n")
+            .condition_expression(
+                "latest = :n AND (attribute_not_exists(feedback_weight) OR feedback_weight < :weight OR feedback_update < :n)",
+            )
+            .expression_attribute_values(":said", feedback)
+            .expression_attribute_values(":weight", crate::number(said.kind.weight()))
+            .expression_attribute_values(":n", crate::number(message.update));
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match crate::failed("UpdateItem", &error) {
+                StoreError::Conflict { .. } => Ok(()),
+                other => Err(other),
+            },
+        }
+    }
+}

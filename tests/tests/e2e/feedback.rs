@@ -1,0 +1,116 @@
+//! What SES says later: a bounce, a complaint and a delivery end on the row, in the explanation and in the test's outcome.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use tests::tenant::Tenant;
+use tests::{Stack, stack, unique, wait};
+
+/// The newest entry for a recipient's e-mail, as soon as it is as wanted.
+fn explained(tenant: &Tenant, incident: &str, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    wait("the mail server's word", Duration::from_secs(90), || {
+        let known = tenant.get(&format!("/incidents/{incident}/explain"));
+        let mine = known["decisions"]
+            .as_array()?
+            .iter()
+            .rfind(|entry| entry["recipient_id"] == id && entry["channel"] == "email")?;
+        wanted(mine).then(|| mine.clone())
+    })
+}
+
+fn opened(stack: &Stack, tenant: &Tenant) -> String {
+    let event = json!({"type": "api.outage", "severity": "error", "title": unique(), "tenant_ids": [tenant.id]});
+    let incident = stack.incident_of(&stack.post(event));
+    drop(tenant.settled(&incident, 1));
+    incident
+}
+
+/// SES's mailbox simulator, an address of its own for each test.
+fn simulator(what: &str) -> String {
+    format!("{what}+{}@simulator.amazonses.com", unique())
+}
+
+#[test]
+fn a_bounce_is_no_delivery_ends_the_mails_and_is_told_to_the_admins() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let admin = tenant.person("org_admin", &[]);
+    let address = simulator("bounce");
+    stack.secret(&address);
+    let gone = tenant.person_with("support_manager", json!({"email": address}));
+    let first = opened(&stack, &tenant);
+    let bounced = explained(&tenant, &first, &gone.id, |entry| entry["outcome"] == "failed");
+    assert_eq!(bounced["reason"], "suppressed_bounce", "{bounced}");
+    let said = bounced["attempts"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&said["cause"], &said["response"]),
+        (&json!("bounced"), &json!("smtp; 550 5.1.1 user unknown")),
+        "{said}"
+    );
+    assert!(said["mend"].as_str().unwrap().contains("allow-list"), "{said}");
+
+    let known = tenant.get(&format!("/recipients/{}", gone.id));
+    assert_eq!(known["suppressed"]["reason"], "suppressed_bounce", "{known}");
+    let second = opened(&stack, &tenant);
+    let skipped = explained(&tenant, &second, &gone.id, |entry| entry["outcome"] == "skipped");
+    assert_eq!(skipped["reason"], "suppressed_bounce");
+    assert!(tenant.get("/lint")["lint"].to_string().contains("suppressed_bounce"));
+    let told = wait("the notice", Duration::from_secs(90), || {
+        stack.mails("bounces").into_iter().find(|mail| mail.to == admin.email && mail.text.contains(&gone.id))
+    });
+    assert!(!told.text.contains(&address), "{}", told.text);
+
+    // The way back: its owner confirms the address anew.
+    let body = json!({"channel": "email"});
+    let path = tenant.path(&format!("/recipients/{}/confirmation", gone.id));
+    assert_eq!(stack.call("POST", &path, &tenant.token, Some(&body)).status, 202);
+    let link = wait("the link", Duration::from_secs(60), || {
+        let mail = stack.mails("Confirm alerts").into_iter().find(|mail| mail.to == address)?;
+        let from = mail.text.find("http")?;
+        Some(mail.text[from..].split(['\n', '\r', ' ', '"']).next()?.to_owned())
+    });
+    stack.secret(link.split("t=").nth(1).unwrap());
+    assert_eq!(stack.raw("POST", &link, "", &[], Some(b"")).status, 200);
+    assert_eq!(tenant.get(&format!("/recipients/{}", gone.id)).get("suppressed"), None);
+}
+
+#[test]
+fn a_complaint_ends_the_mails_and_a_delivery_is_shown_as_one() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let cross = tenant.person_with("support_manager", json!({"email": simulator("complaint")}));
+    let glad = tenant.person("support_manager", &[]);
+    let incident = opened(&stack, &tenant);
+    let complained = explained(&tenant, &incident, &cross.id, |entry| entry["reason"] == "suppressed_complaint");
+    assert_eq!(complained["attempts"].as_array().unwrap().last().unwrap()["cause"], "complained");
+    assert_eq!(tenant.get(&format!("/recipients/{}", cross.id))["suppressed"]["reason"], "suppressed_complaint");
+
+    // SES is not told to publish deliveries here, so its own words are published as it would.
+    let known = tenant.incident(&incident);
+    let row = known["deliveries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["destination"] == glad.id.as_str() && row["channel"] == "email");
+    let message = row.unwrap()["provider_id"].as_str().unwrap().to_owned();
+    let topic = stack.text("/outputs/FeedbackTopicArn");
+    let publish = |body: Value| {
+        let answer = stack.aws(&["publish", &topic, &body.to_string()]);
+        assert!(answer["message_id"].is_string(), "{answer}");
+    };
+    let mail = json!({"messageId": message, "destination": [glad.email]});
+    publish(json!({"eventType": "DeliveryDelay", "mail": mail, "deliveryDelay": {"delayType": "MailboxFull",
+        "delayedRecipients": [{"diagnosticCode": "smtp; 452 4.2.2 mailbox full"}]}}));
+    let deferred = explained(&tenant, &incident, &glad.id, |entry| !entry["attempts"].as_array().unwrap().is_empty());
+    assert_eq!(deferred["outcome"], "accepted", "{deferred}");
+    assert_eq!(deferred["attempts"][0]["response"], "smtp; 452 4.2.2 mailbox full");
+    publish(json!({"notificationType": "Delivery", "mail": mail, "delivery": {"smtpResponse": "250 ok"}}));
+    let delivered = explained(&tenant, &incident, &glad.id, |entry| entry["outcome"] == "delivered");
+    assert_eq!(delivered["attempts"], json!([]), "{delivered}");
+    // A word that comes late counts for nothing.
+    publish(
+        json!({"notificationType": "Bounce", "mail": mail, "bounce": {"bounceType": "Transient", "bounceSubType": "General"}}),
+    );
+    tests::pause(5);
+    let still = explained(&tenant, &incident, &glad.id, |entry| entry["at"].is_string());
+    assert_eq!(still["outcome"], "delivered", "{still}");
+}
