@@ -79,8 +79,8 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
     if newer && due.channel != Channel::Webhook {
         return Decided::End(Reason::SupersededBy);
     }
-    let told =
-        Told::from_decisions(plans().filter(|decision| decision.update < due.update)).but_not(&again.known.stopped);
+    let told = Told::from_decisions(plans().filter(|decision| decision.update < due.update));
+    let told = told.but_not(&again.known.stopped).when_due(due.at);
     let destinations: Vec<Destination> =
         subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
     let decisions = plan::plan(&Asked {
@@ -141,7 +141,9 @@ pub(crate) fn delay_seconds(due: &Due, now: Timestamp) -> u16 {
 mod tests {
     use super::*;
     use contracts::queue::Target;
+    use domain::incident::Change;
     use domain::tenant::Recipient;
+    use domain::vocabulary::Status;
     use serde_json::{Value, json};
 
     const AT: &str = "2026-11-23T12:00:00Z";
@@ -278,15 +280,32 @@ mod tests {
     }
 
     fn held_at(now: &str, subscriber: &Subscriber, known: &Known) -> Decided {
-        let (incident, update, destination) = (incident(), update(), recipient(json!({})));
+        held_of(&update(), now, subscriber, known)
+    }
+
+    fn resolved_at(now: &str, subscriber: &Subscriber, known: &Known) -> Decided {
+        let update = Update { number: 2, change: Change::Resolved, status: Status::Resolved, ..update() };
+        held_of(&update, now, subscriber, known)
+    }
+
+    fn held_of(update: &Update, now: &str, subscriber: &Subscriber, known: &Known) -> Decided {
+        let (incident, destination) = (incident(), recipient(json!({})));
         let facts = Facts {
             settings: Some(&subscriber.settings),
             incident: Some(&incident),
-            update: Some(&update),
+            update: Some(update),
             destination: Some(&destination),
         };
         let hold = Hold { since: AT.parse().unwrap(), reason: Reason::QuietHours };
-        let due = Due { destination: "rcp_a".into(), attempt: 1, plain: false, held: Some(hold), ..due("email") };
+        let due = Due {
+            at: AWAKE.parse().unwrap(),
+            destination: "rcp_a".into(),
+            update: update.number,
+            attempt: 1,
+            plain: false,
+            held: Some(hold),
+            ..due("email")
+        };
         let policy = Policy::embedded().unwrap();
         let again = Again { subscriber: Some(subscriber), known, policy: &policy, now: now.parse().unwrap() };
         decide_held(&due, hold, facts, again)
@@ -314,6 +333,10 @@ mod tests {
         // The category was switched off.
         let off = asleep(json!({"categories": {"infrastructure": {"enabled": false, "channels": ["email"]}}}));
         assert!(matches!(held_at(AWAKE, &off, &known), Decided::End(Reason::CategoryDisabled)));
+        // Also where it is over by now: whoever never heard of it does not hear of its end.
+        let both = planned(json!([held(1, AWAKE), held(2, AWAKE)]));
+        assert!(matches!(resolved_at(AWAKE, &off, &both), Decided::End(Reason::CategoryDisabled)));
+        assert!(matches!(resolved_at(AWAKE, &asleep(json!({})), &both), Decided::Send(_)));
         // The recipient wants to hear no more of it.
         let stopped = Known { stopped: ["rcp_a".to_owned()].into(), ..known.clone() };
         assert!(matches!(held_at(AWAKE, &asleep(json!({})), &stopped), Decided::End(Reason::IncidentStopped)));

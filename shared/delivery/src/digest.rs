@@ -3,7 +3,7 @@
 //! Every row is claimed before the one send, so what was in another digest, or is over, drops out; and marked after it. A crash
 //! in between has the same message come again, with what is not marked yet.
 
-use crate::{Deliverer, LEASE_MARGIN, QUOTA_PAUSE, Sent, THROTTLE_PAUSE, due, message_of};
+use crate::{Deliverer, LEASE_MARGIN, QUOTA_PAUSE, Sent, THROTTLE_PAUSE, due};
 use contracts::queue::{Delivery, Digest};
 use domain::attempt::{Failed, Next, next};
 use domain::delivery::Refusal;
@@ -94,10 +94,9 @@ impl Deliverer {
                 for member in &mine {
                     let from = member.delivery.why.held.as_ref().map_or(member.delivery.alert.at, |held| held.until);
                     let latency_ms = (now.as_millisecond() - from.as_millisecond()).max(0);
-                    let message = message_of(&member.delivery, &member.row);
-                    let message = provider_id.as_deref().zip(message.as_ref());
-                    let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms, message };
+                    let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms };
                     self.note_acceptance(member.slot(), &token, now, &end, meta).await?;
+                    self.name_message(provider_id.as_deref(), &member.delivery, now).await;
                 }
                 Ok(())
             }

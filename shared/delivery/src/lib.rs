@@ -159,10 +159,9 @@ impl Deliverer {
                 let from =
                     delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.until.max(delivery.alert.at));
                 let latency_ms = (now.as_millisecond() - from.as_millisecond()).max(0);
-                let message = message_of(&delivery, &row);
-                let message = provider_id.as_deref().zip(message.as_ref());
-                let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms, message };
+                let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms };
                 self.note_acceptance(slot, &token, now, &end, meta).await?;
+                self.name_message(provider_id.as_deref(), &delivery, now).await;
                 // A test says nothing about how the alerts fare.
                 if delivery.alert.test {
                     return Ok(());
@@ -258,6 +257,24 @@ impl Deliverer {
                 Err(error) => return Err(runtime::queue::table(error)),
             }
             tokio::time::sleep(MARK_PAUSE).await;
+        }
+    }
+
+    /// Notes by what SES's later word finds the row; no other provider has one. After the mark and not with it: a transaction that
+    /// is refused for a conflict would have the message sent a second time, and a bounce that finds nothing is only not shown.
+    async fn name_message(&self, provider_id: Option<&str>, delivery: &Delivery, now: Timestamp) {
+        let Some(id) = provider_id.filter(|_| delivery.channel == Channel::Email) else { return };
+        let message = Message {
+            tenant: delivery.alert.tenant.clone(),
+            incident_id: delivery.alert.incident_id.clone(),
+            row: delivery.row(),
+            destination: delivery.destination.clone(),
+            update: delivery.alert.update,
+            category: delivery.alert.category,
+        };
+        if let Err(error) = self.table.put_message(id, &message, now).await {
+            metrics::count("FeedbackUnnamed", 1);
+            tracing::warn!(%error, "what SES says of this message later will find no delivery");
         }
     }
 
@@ -477,18 +494,6 @@ fn due(delivery: &Delivery, at: Timestamp) -> Due {
         role: delivery.why.role,
         held: None,
     }
-}
-
-/// By what a provider's later word finds the row; SES alone has one.
-fn message_of(delivery: &Delivery, row: &str) -> Option<Message> {
-    (delivery.channel == Channel::Email).then(|| Message {
-        tenant: delivery.alert.tenant.clone(),
-        incident_id: delivery.alert.incident_id.clone(),
-        row: row.to_owned(),
-        destination: delivery.destination.clone(),
-        update: delivery.alert.update,
-        category: delivery.alert.category,
-    })
 }
 
 /// The keyring of a process, loaded now if it was not yet.

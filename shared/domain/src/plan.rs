@@ -61,6 +61,8 @@ pub struct Told {
     by: BTreeSet<(String, Channel)>,
     /// Until when what they were to be told is held.
     held: HashMap<(String, Channel), Timestamp>,
+    /// What was held until then or later was not sent, whatever the time is now.
+    unsent_from: Option<Timestamp>,
     planned: u32,
     stopped: BTreeSet<String>,
 }
@@ -78,6 +80,12 @@ impl Told {
     #[must_use]
     pub fn but_not(self, stopped: &BTreeSet<String>) -> Self {
         Self { stopped: stopped.clone(), ..self }
+    }
+
+    /// The same, asked when something held until `due` is handed out: what was held until then as well waits beside it.
+    #[must_use]
+    pub fn when_due(self, due: Timestamp) -> Self {
+        Self { unsent_from: Some(due), ..self }
     }
 
     fn absorb<'a>(&mut self, decisions: impl IntoIterator<Item = &'a Decision>) {
@@ -109,7 +117,8 @@ impl Told {
 
     /// Whether all that this destination was to be told on this channel still waits.
     fn waits(&self, destination: &str, channel: Channel, now: Timestamp) -> bool {
-        self.held.get(&(destination.to_owned(), channel)).is_some_and(|until| now < *until)
+        let waits = |until: &Timestamp| now < *until || self.unsent_from.is_some_and(|due| due <= *until);
+        self.held.get(&(destination.to_owned(), channel)).is_some_and(waits)
     }
 }
 
@@ -269,8 +278,11 @@ fn decide(asked: &Asked<'_>, case: &Case<'_>) -> Outcome {
         let role = allowed.ok().flatten().or(case.destination.roles().first().copied());
         return match unreachable(asked.incident, asked.settings, case.destination, case.channel) {
             Some(reason) => skip(reason),
-            // Where the open still waits, both become one message.
-            None => held_or(asked, case, role),
+            // Where the open still waits, both become one message; and what was switched off meanwhile was never told.
+            None => match switched_off(asked, case).filter(|_| case.waits) {
+                Some(reason) => skip(reason),
+                None => held_or(asked, case, role),
+            },
         };
     }
     if let Some(reason) = switched_off(asked, case) {

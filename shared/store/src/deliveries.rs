@@ -1,6 +1,5 @@
 //! Delivery rows: claim → send → mark, never mark → send.
 
-use crate::messages::Message;
 use crate::{Item, StoreError, Table, due::Due, failed, item, keys, number, read, sort_key, text};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
@@ -37,8 +36,6 @@ pub enum End<'a> {
         provider_id: Option<&'a str>,
         /// Milliseconds from acceptance by intake.
         latency_ms: i64,
-        /// Where the provider says later what came of it: its id for the message, and what finds the row by it.
-        message: Option<(&'a str, &'a Message)>,
     },
     /// It is over without success.
     Failed {
@@ -222,7 +219,7 @@ impl Table {
             (":token", text(token)),
         ];
         match end {
-            End::Accepted { provider_id, latency_ms, .. } => {
+            End::Accepted { provider_id, latency_ms } => {
                 expression.push_str(", latency_ms = :latency");
                 values.push((":latency", number(latency_ms)));
                 if let Some(id) = provider_id {
@@ -246,9 +243,6 @@ impl Table {
         let mut writes = vec![TransactWriteItem::builder().update(update).build()];
         if let Some(attempt) = attempt {
             writes.push(self.put_action(self.attempt_item(slot, attempt, now)?, None, vec![])?);
-        }
-        if let End::Accepted { message: Some((id, message)), .. } = end {
-            writes.push(self.put_action(self.message_item(id, message, now)?, None, vec![])?);
         }
         self.mark(writes).await
     }

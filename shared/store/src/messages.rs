@@ -1,6 +1,6 @@
 //! Which deliveries a provider's message was: how what the provider says later finds their rows.
 
-use crate::{Item, StoreError, Table, item, keys, read, text};
+use crate::{StoreError, Table, item, keys, read, text};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::delivery::Feedback;
 use domain::ids::{IncidentId, TenantId};
@@ -27,9 +27,13 @@ pub struct Message {
 }
 
 impl Table {
-    pub(crate) fn message_item(&self, id: &str, message: &Message, now: Timestamp) -> Result<Item, StoreError> {
+    /// Notes which delivery a message was.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn put_message(&self, id: &str, message: &Message, now: Timestamp) -> Result<(), StoreError> {
         let sk = format!("{}#{}#{}", message.incident_id, message.tenant, message.row);
-        item(&keys::message(id), &sk, message, Some(self.expiry(now)))
+        self.put(item(&keys::message(id), &sk, message, Some(self.expiry(now)))?).await
     }
 
     /// The deliveries that SES's message was; none where it is not known, or not yet.
