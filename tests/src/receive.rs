@@ -33,6 +33,15 @@ impl Stack {
         found
     }
 
+    /// When SES took each e-mail to an address that holds `mark`, in epoch seconds: what tells a double's age.
+    #[must_use]
+    pub fn mailed_at(&self, mark: &str, address: &str) -> Vec<f64> {
+        let all = self.look(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
+        let messages = records(&all["messages"]).into_iter();
+        let here = messages.filter(|message| text(message, "/To/0") == address && message.to_string().contains(mark));
+        here.filter_map(|message| message["Timestamp"].as_f64()).collect()
+    }
+
     /// Every text message to a number.
     #[must_use]
     pub fn texts(&self, phone: &str) -> Vec<Arrival> {
