@@ -282,6 +282,20 @@ impl Tenant {
         }
     }
 
+    /// Every entry of an incident's explanation for a destination on a channel: update, outcome, reason.
+    #[must_use]
+    pub fn explained(&self, incident: &str, id: &str, channel: &str) -> Vec<(u64, String, String)> {
+        let known = self.get(&format!("/incidents/{incident}/explain"));
+        let mine = known["decisions"].as_array().into_iter().flatten().filter(|entry| {
+            (entry["recipient_id"] == id || entry["integration_id"] == id) && entry["channel"] == channel
+        });
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        mine.map(|entry| {
+            (entry["update"].as_u64().unwrap_or_default(), text(&entry["outcome"]), text(&entry["reason"]))
+        })
+        .collect()
+    }
+
     /// The decisions of an update as `role channel` with `deliver` or the reason.
     #[must_use]
     pub fn decisions(&self, incident: &Value, update: u64) -> BTreeMap<String, String> {
@@ -332,4 +346,10 @@ fn is_settled(incident: &Value, update: u64) -> bool {
                 && (delivery["state"] == "accepted" || delivery["state"] == "failed")
         })
     })
+}
+
+/// An entry as [`Tenant::explained`] gives it.
+#[must_use]
+pub fn outcome(update: u64, outcome: &str, reason: &str) -> (u64, String, String) {
+    (update, outcome.to_owned(), reason.to_owned())
 }

@@ -36,6 +36,8 @@ mod ledger;
 mod lifecycle;
 #[path = "e2e/links.rs"]
 mod links;
+#[path = "e2e/maintenance.rs"]
+mod maintenance;
 #[path = "e2e/openapi.rs"]
 mod openapi;
 #[path = "e2e/pipeline.rs"]

@@ -7,6 +7,7 @@ use domain::ids::{EventId, IntegrationId, SHARDS, Scope, TenantId};
 use domain::incident::{
     Arrival, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_update, ended_before_it_began,
 };
+use domain::maintenance::{Window, covering};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::vocabulary::{Severity, Status};
@@ -29,16 +30,24 @@ pub(crate) struct Decided {
     pub(crate) seen: Option<Seen>,
 }
 
+/// What is known already of an event's key, and of the work that may explain it.
+#[derive(Debug)]
+pub(crate) struct Known<'a> {
+    pub(crate) remembered: Option<KeyState>,
+    pub(crate) open: Option<&'a Incident>,
+    pub(crate) windows: &'a [Window],
+}
+
 /// An event whose scope is known.
 pub(crate) fn event(
     policy: &Policy,
     event: &Event,
     message: &IncidentReceived,
     arrival: &Arrival<'_>,
-    remembered: Option<KeyState>,
-    open: Option<&Incident>,
+    known: Known<'_>,
     shards_per_job: u16,
 ) -> Decided {
+    let Known { remembered, open, windows } = known;
     let resolved = open.filter(|_| event.status == Some(Status::Resolved));
     let included = match (policy.classify(event), resolved) {
         (Verdict::Included(included), _) => included,
@@ -70,13 +79,31 @@ pub(crate) fn event(
     record.category = included.category;
     record.rule = Some(included.rule.clone());
     record.warnings.clone_from(&included.warnings);
-    let step = advance(remembered.as_ref(), open, event, &included, arrival);
+    let step = explained(advance(remembered.as_ref(), open, event, &included, arrival), open, windows, arrival);
     let alone = (step == Step::ResolveWithoutOpen).then(|| ended_before_it_began(event, remembered.as_ref(), arrival));
     let key_before = remembered.clone();
     let decided = stepped(record, step, open, remembered, shards_per_job, arrival);
     match alone.flatten() {
         Some(state) => Decided { key_alone: Some((arrival.key.to_owned(), state)), key_before, ..decided },
         None => decided,
+    }
+}
+
+/// The same step, where announced work explains what opened, and as long as it goes on explaining it. What was told before the work
+/// began stays told.
+fn explained(step: Step, before: Option<&Incident>, windows: &[Window], arrival: &Arrival<'_>) -> Step {
+    let now = arrival.accepted_at;
+    let still = before.and_then(|incident| incident.covered.as_ref()).is_some_and(|cover| now < cover.until);
+    match step {
+        Step::Open(mut pair) => {
+            pair.0.covered = covering(windows, &pair.0, now);
+            Step::Open(pair)
+        }
+        Step::Update(mut pair) if still && pair.0.resolved_at.is_none() => {
+            pair.0.covered = covering(windows, &pair.0, now);
+            Step::Update(pair)
+        }
+        other => other,
     }
 }
 

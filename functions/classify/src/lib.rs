@@ -18,6 +18,7 @@ use domain::ids::{IncidentId, Scope};
 use domain::incident::{Arrival, Incident, KeyState};
 use domain::policy::Policy;
 use domain::reason::Reason;
+use domain::vocabulary::Status;
 use runtime::queue::{Failure, Meta, QueueFunction, Setup};
 use runtime::{Aws, StartError, metrics};
 use store::Table;
@@ -118,7 +119,14 @@ impl Classify {
                 let (remembered, open) = self.remembered(&scope, &key).await?;
                 let arrival = arrival(message, &scope, &key);
                 let shards = self.config.shards_per_job;
-                Ok(decide::event(&self.policy, event, message, &arrival, remembered, open.as_ref(), shards))
+                // Announced work explains what opens; what it once explained may have become worse.
+                let asks = open.as_ref().is_none_or(|incident| incident.covered.is_some());
+                let windows = match asks && event.status != Some(Status::Resolved) {
+                    true => self.table.windows(&scope).await.map_err(runtime::queue::table)?,
+                    false => Vec::new(),
+                };
+                let known = decide::Known { remembered, open: open.as_ref(), windows: &windows };
+                Ok(decide::event(&self.policy, event, message, &arrival, known, shards))
             }
             Body::Note(note) => {
                 let key = domain::incident::key(&scope, &message.integration_id, &note.source, &note.dedup_key);

@@ -90,7 +90,8 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
         destinations: &destinations,
         told: &told,
         policy: again.policy,
-        now: again.now,
+        // A slot is a minute, and a queue holds it for the rest: what counts is what is true when it comes.
+        now: again.now.max(due.at),
         collected: hold.reason == Reason::Digest,
     });
     match decisions.iter().find(mine).map(|decision| &decision.outcome) {
@@ -240,6 +241,12 @@ mod tests {
         let (settings, destination) = (settings(), integration(json!({})));
         let facts = Facts { settings: Some(&settings), incident: None, update: None, destination: Some(&destination) };
         assert!(matches!(decide(&due("webhook"), facts), Decided::End(Reason::Expired)));
+    }
+
+    #[test]
+    fn what_is_due_within_the_minute_is_asked_as_of_its_time() {
+        let known = planned(json!([held(1, AWAKE)]));
+        assert!(matches!(held_at("2026-11-23T12:29:30Z", &asleep(json!({})), &known), Decided::Send(_)));
     }
 
     #[test]

@@ -235,6 +235,8 @@ impl Release {
     /// Notes the later time, then takes the earlier one off. `false`: it stays due.
     async fn wait(&self, item: DueItem, later: Due) -> bool {
         match self.table.put_due(&later).await {
+            // Within the same minute it is the same item, and comes again with the next run.
+            Ok(()) if item.is_place_of(&later) => true,
             Ok(()) => {
                 self.take_off(item).await;
                 true

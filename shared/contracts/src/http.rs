@@ -9,6 +9,7 @@ use crate::intake::Defaults;
 use domain::event::Link;
 use domain::incident::Change;
 use domain::lint::Finding;
+use domain::maintenance::{Covered, Planned};
 use domain::schema::Instant;
 use domain::vocabulary::{Category, Channel, ChannelClass, Day, Kind, Role, Severity, Status};
 use jiff::Timestamp;
@@ -723,6 +724,12 @@ pub struct IncidentView {
     /// When it was resolved.
     #[schemars(with = "Option<Instant>")]
     pub resolved_at: Option<Timestamp>,
+    /// Of announced work, where it stands and its hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Planned>,
+    /// The announced work that explains it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered: Option<Covered>,
     /// Its updates.
     pub updates: u32,
     /// Events that changed nothing.
@@ -792,6 +799,10 @@ pub struct TimelineEntry {
     /// When it was accepted.
     #[schemars(with = "Instant")]
     pub at: Timestamp,
+    /// When it happened, where its source told us more than five minutes later: the alert window counts from `at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
+    pub late_source: Option<Timestamp>,
     /// Why it was sent.
     pub change: Change,
     /// Status after it.
@@ -1000,6 +1011,9 @@ pub struct ExplainEntry {
     /// Milliseconds from our acceptance to the receiver's; of the newest update that it was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<i64>,
+    /// True where that was longer than the tenant's alert window.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
     /// The attempts that failed.
     pub attempts: Vec<AttemptView>,
 }

@@ -5,9 +5,10 @@ use crate::problem::FieldError;
 use domain::event::{DEDUP_KEY_MAX, Event, Format, Link, NAME_MAX, TENANTS_MAX};
 use domain::ids::{EventId, IncidentId, TenantId};
 use domain::incident::{Incident, Update};
+use domain::maintenance;
 use domain::reason::Reason;
 use domain::schema::Instant;
-use domain::vocabulary::{Category, Severity, Status};
+use domain::vocabulary::{Category, Phase, Severity, Status};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,9 @@ pub struct Body {
     /// When it began, by the source's clock.
     #[schemars(with = "Option<Instant>")]
     starts_at: Option<Timestamp>,
+    /// When announced work is to end; of `maintenance.…` only.
+    #[schemars(with = "Option<Instant>")]
+    ends_at: Option<Timestamp>,
     /// Numbers that rules compare, such as `delay_minutes`.
     #[serde(default)]
     measurements: BTreeMap<String, f64>,
@@ -128,7 +132,16 @@ pub fn parse(body: &[u8], defaults: &Defaults, new_key: &str) -> Result<Event, V
             errors.push(FieldError::new(format!("/links/{index}/href"), "must begin with https://"));
         }
     }
-    if body.status == Some(Status::Resolved) && body.dedup_key.is_none() {
+    if let (Some(from), Some(until)) = (body.starts_at, body.ends_at)
+        && until <= from
+    {
+        errors.push(FieldError::new("/ends_at", "must be later than `starts_at`"));
+    }
+    let phase = maintenance::phase(&event_type);
+    if body.ends_at.is_some() && phase.is_none() {
+        errors.push(FieldError::new("/ends_at", "is for `maintenance.…` only: what breaks has no planned end"));
+    }
+    if (body.status == Some(Status::Resolved) || phase == Some(Phase::Completed)) && body.dedup_key.is_none() {
         errors.push(FieldError::new("/dedup_key", "is needed to resolve: it names what is resolved"));
     }
     if !errors.is_empty() {
@@ -152,6 +165,7 @@ pub fn parse(body: &[u8], defaults: &Defaults, new_key: &str) -> Result<Event, V
         components: or_default(body.components, &defaults.components),
         regions: or_default(body.regions, &defaults.regions),
         starts_at: body.starts_at,
+        ends_at: body.ends_at,
         as_of: None,
         measurements: body.measurements,
         labels: body.labels,

@@ -5,6 +5,7 @@ use domain::attempt::{Failed, Verdict};
 use domain::event::Link;
 use domain::ids::{EventId, IncidentId, TenantId, digest};
 use domain::incident::Change;
+use domain::maintenance::Planned;
 use domain::vocabulary::{Category, Kind, Role, Severity, Status};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -63,6 +64,12 @@ pub struct Data {
     pub started_at: Timestamp,
     /// Until when; null while it lasts.
     pub resolved_at: Option<Timestamp>,
+    /// Of announced work, where it stands and its hours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Planned>,
+    /// When it happened, where its source told us more than five minutes later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_source: Option<Timestamp>,
     /// The role that this endpoint is told as.
     pub audience: Option<Role>,
     /// Where to look further.
@@ -114,6 +121,8 @@ pub fn body(alert: &Alert, why: &Why) -> WebhookBody {
             regions: alert.regions.clone(),
             started_at: alert.started_at,
             resolved_at: alert.resolved_at,
+            maintenance: alert.maintenance,
+            late_source: alert.late_source,
             audience: why.role,
             links: alert.links.clone(),
             labels: alert.labels.clone(),

@@ -31,6 +31,8 @@ fn alert() -> Alert {
         started_at: "2026-11-23T08:30:00Z".parse().unwrap(),
         at: "2026-11-23T08:31:00Z".parse().unwrap(),
         resolved_at: None,
+        maintenance: None,
+        late_source: None,
         change: Change::Opened,
         zone: "Asia/Kolkata".into(),
         links: vec![Link { href: "https://grafana.example.com/d/1?a=b&c=d".into(), text: "Dashboard".into() }],

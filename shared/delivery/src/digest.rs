@@ -92,9 +92,8 @@ impl Deliverer {
             Sent::Accepted { provider_id } => {
                 metrics::count("DigestDelivered", 1);
                 for member in &mine {
-                    let from = member.delivery.why.held.as_ref().map_or(member.delivery.alert.at, |held| held.until);
-                    let latency_ms = (now.as_millisecond() - from.as_millisecond()).max(0);
-                    let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms };
+                    let (latency_ms, late) = crate::latency(&member.delivery, now);
+                    let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms, late };
                     self.note_acceptance(member.slot(), &token, now, &end, meta).await?;
                     self.name_message(provider_id.as_deref(), &member.delivery, now).await;
                 }

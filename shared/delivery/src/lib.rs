@@ -88,6 +88,14 @@ pub enum Sent {
     },
 }
 
+/// Milliseconds from the moment from which an alert's window counts until `now`, and whether that is longer than the window. What
+/// was held is late only if it comes late after its time.
+fn latency(delivery: &Delivery, now: Timestamp) -> (i64, bool) {
+    let from = delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.until.max(delivery.alert.at));
+    let latency_ms = (now.as_millisecond() - from.as_millisecond()).max(0);
+    (latency_ms, latency_ms > i64::from(delivery.window_seconds) * 1_000)
+}
+
 /// What every delivery function has.
 #[derive(Debug)]
 pub struct Deliverer {
@@ -155,11 +163,8 @@ impl Deliverer {
         let now = clock::now();
         match sent {
             Sent::Accepted { provider_id } => {
-                // What was held is late only if it comes late after its time.
-                let from =
-                    delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.until.max(delivery.alert.at));
-                let latency_ms = (now.as_millisecond() - from.as_millisecond()).max(0);
-                let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms };
+                let (latency_ms, late) = latency(&delivery, now);
+                let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms, late };
                 self.note_acceptance(slot, &token, now, &end, meta).await?;
                 self.name_message(provider_id.as_deref(), &delivery, now).await;
                 // A test says nothing about how the alerts fare.
@@ -168,7 +173,7 @@ impl Deliverer {
                 }
                 metrics::count_by("DeliveryDelivered", "channel", delivery.channel.as_str(), 1);
                 metrics::observe_ms("AlertLatencyMs", latency_ms);
-                if latency_ms > i64::from(delivery.window_seconds) * 1_000 {
+                if late {
                     metrics::count("DeliveryLate", 1);
                 }
                 Ok(())

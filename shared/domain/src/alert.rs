@@ -3,6 +3,7 @@
 use crate::event::Link;
 use crate::ids::{EventId, IncidentId, Scope, TenantId};
 use crate::incident::{Change, Incident, Update};
+use crate::maintenance::Planned;
 use crate::reason::Reason;
 use crate::render::when;
 use crate::tenant::Content;
@@ -53,6 +54,12 @@ pub struct Alert {
     /// When it was resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Timestamp>,
+    /// Of announced work, its hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Planned>,
+    /// When it happened, where its source told us late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_source: Option<Timestamp>,
     /// Why it is sent now.
     pub change: Change,
     /// The tenant's zone, in which times are printed.
@@ -107,6 +114,9 @@ pub struct Held {
 #[must_use]
 pub fn because(alert: &Alert, why: &Why) -> String {
     match &why.held {
+        Some(Held { reason: Reason::CoveredByMaintenance, .. }) => {
+            "it has outlived the maintenance that explained it".to_owned()
+        }
         Some(held) => format!(
             "it waited since {} for {} to end",
             when(held.since, &alert.zone),
@@ -141,6 +151,8 @@ impl Alert {
             started_at: incident.started_at,
             at: update.accepted_at,
             resolved_at: if update.status == Status::Resolved { incident.resolved_at } else { None },
+            maintenance: incident.maintenance,
+            late_source: update.late_source,
             change: update.change,
             zone: zone.to_owned(),
             links: update.links.clone(),

@@ -129,6 +129,9 @@ pub struct Row {
     /// Milliseconds from acceptance by intake to acceptance by the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<i64>,
+    /// Whether that was longer than the tenant's alert window.
+    #[serde(default)]
+    pub late: bool,
 }
 
 /// Why a claim was not granted, and what its message is worth now.
@@ -194,6 +197,7 @@ mod tests {
             provider_id: None,
             at: None,
             latency_ms: None,
+            late: false,
         }
     }
 

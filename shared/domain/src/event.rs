@@ -131,6 +131,9 @@ pub struct Event {
     /// When it began, by the source's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<Timestamp>,
+    /// When announced work is to end; of a maintenance only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
     /// When its source saw the state change, where the source says so: what it says later may overtake this on the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Timestamp>,
@@ -178,6 +181,7 @@ impl Event {
             components: Vec::new(),
             regions: Vec::new(),
             starts_at: None,
+            ends_at: None,
             as_of: None,
             measurements: BTreeMap::new(),
             labels: BTreeMap::new(),

@@ -3,8 +3,9 @@
 use crate::classification::Included;
 use crate::event::{Event, Format, Link, TEST, TestOf};
 use crate::ids::{EventId, IncidentId, IntegrationId, Scope, sha256};
+use crate::maintenance::{self, Covered, Planned, planned};
 use crate::schema::Instant;
-use crate::vocabulary::{Category, Kind, Severity, Status};
+use crate::vocabulary::{Category, Kind, Phase, Severity, Status};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,10 @@ pub const UNSUBSCRIBED: &str = "tocsin.unsubscribed";
 pub const SUPPRESSED: &str = "tocsin.suppressed";
 /// The types of which only org admins are told.
 pub const NOTICES: [&str; 3] = [UNDELIVERED, UNSUBSCRIBED, SUPPRESSED];
+
+/// How long after its beginning an incident may reach us without the delay being told: a gateway that throttles its callbacks
+/// looks like our own slowness.
+pub const LATE: SignedDuration = SignedDuration::from_mins(5);
 
 /// How much older than what is known an event may be and still count.
 const OLD: SignedDuration = SignedDuration::from_secs(60);
@@ -82,6 +87,12 @@ pub struct Incident {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Instant>")]
     pub resolved_at: Option<Timestamp>,
+    /// Of announced work, where it stands and its hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Planned>,
+    /// The announced work that explains it, if any does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered: Option<Covered>,
     /// The number of its newest update, from 1.
     pub updates: u32,
     /// How many events changed nothing.
@@ -113,6 +124,10 @@ pub enum Change {
     ScopeChanged,
     /// Somebody wrote an update.
     TextAdded,
+    /// Announced work is near.
+    Reminded,
+    /// Announced work has other hours.
+    Rescheduled,
     /// It is over.
     Resolved,
 }
@@ -128,6 +143,8 @@ impl Change {
             Self::SeverityLowered => "its severity went down",
             Self::ScopeChanged => "what it affects changed",
             Self::TextAdded => "there is a new update",
+            Self::Reminded => "it is a reminder",
+            Self::Rescheduled => "its hours changed",
             Self::Resolved => "it is resolved",
         }
     }
@@ -145,6 +162,10 @@ pub struct Update {
     /// When we accepted it; the alert window counts from here.
     #[schemars(with = "Instant")]
     pub accepted_at: Timestamp,
+    /// When it happened, where its source said so late (over [`LATE`] after): our window counts from acceptance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
+    pub late_source: Option<Timestamp>,
     /// Why it is sent.
     pub change: Change,
     /// Status after it.
@@ -249,7 +270,7 @@ pub fn advance(
     class: &Included,
     arrival: &Arrival<'_>,
 ) -> Step {
-    let asked = event.status;
+    let asked = maintenance::asked(event);
     match open {
         // What its source saw later is known already, and so is what came in later: only a redriven letter is that old.
         Some(incident) if event.as_of.is_some() && event.as_of < incident.as_of => Step::Stale,
@@ -274,6 +295,10 @@ pub fn advance(
                 Change::SeverityLowered
             } else if !same_set(&components, &incident.components) || !same_set(&regions, &incident.regions) {
                 Change::ScopeChanged
+            } else if has_other_hours(incident, event) {
+                Change::Rescheduled
+            } else if incident.maintenance.is_some() && event.event_type == maintenance::REMINDER {
+                Change::Reminded
             } else {
                 return Step::Repeat(Box::new(repeated(incident, event.as_of, arrival)));
             };
@@ -282,6 +307,8 @@ pub fn advance(
             next.components.clone_from(&components);
             next.regions.clone_from(&regions);
             next.as_of = incident.as_of.max(event.as_of);
+            next.maintenance =
+                planned(incident.kind, incident.maintenance.as_ref(), status, Some(event), arrival.accepted_at);
             update.components = components;
             update.regions = regions;
             update.public_message = public_text(next.public, event, class).1;
@@ -364,6 +391,14 @@ fn repeated(incident: &Incident, as_of: Option<Timestamp>, arrival: &Arrival<'_>
     repeated
 }
 
+/// Whether an event gives announced work other hours.
+fn has_other_hours(incident: &Incident, event: &Event) -> bool {
+    incident.maintenance.is_some_and(|known| {
+        event.starts_at.is_some_and(|from| from != known.from && known.phase == Phase::Scheduled)
+            || event.ends_at.is_some_and(|until| Some(until) != known.until)
+    })
+}
+
 /// Forward jumps are allowed, monitoring may fall back to identified, nothing else moves backwards.
 #[must_use]
 pub fn next_status(now: Status, asked: Option<Status>) -> Status {
@@ -377,7 +412,7 @@ pub fn next_status(now: Status, asked: Option<Status>) -> Status {
 fn opened(event: &Event, class: &Included, arrival: &Arrival<'_>) -> (Incident, Update) {
     let public = may_be_public(event, class, arrival.scope);
     let (public_title, public_message) = public_text(public, event, class);
-    let status = event.status.unwrap_or(Status::Investigating);
+    let status = maintenance::asked(event).unwrap_or(Status::Investigating);
     let incident = Incident {
         id: IncidentId::derived(&[arrival.event_id.as_str(), arrival.scope.tenant().map_or("P", |t| t.as_str())]),
         scope: arrival.scope.clone(),
@@ -402,6 +437,8 @@ fn opened(event: &Event, class: &Included, arrival: &Arrival<'_>) -> (Incident, 
         as_of: event.as_of,
         last_seen: arrival.accepted_at,
         resolved_at: None,
+        maintenance: planned(class.kind, None, status, Some(event), arrival.accepted_at),
+        covered: None,
         updates: 1,
         repeats: 0,
         test: event.event_type == TEST,
@@ -413,6 +450,7 @@ fn opened(event: &Event, class: &Included, arrival: &Arrival<'_>) -> (Incident, 
         event_id: arrival.event_id.clone(),
         correlation_id: arrival.correlation_id.to_owned(),
         accepted_at: arrival.accepted_at,
+        late_source: late_source(event, class.kind, arrival.accepted_at),
         change: Change::Opened,
         status,
         severity: event.severity,
@@ -432,6 +470,12 @@ fn opened(event: &Event, class: &Included, arrival: &Arrival<'_>) -> (Incident, 
     (incident, update)
 }
 
+/// When it happened, where we heard of it late. What was announced lies in the future, or is no event that could be late.
+fn late_source(event: &Event, kind: Kind, accepted_at: Timestamp) -> Option<Timestamp> {
+    let late = |from: &Timestamp| accepted_at.duration_since(*from) > LATE;
+    event.starts_at.filter(late).filter(|_| kind != Kind::Maintenance)
+}
+
 fn updated(
     incident: &Incident,
     change: Change,
@@ -449,11 +493,13 @@ fn updated(
     if status == Status::Resolved {
         next.resolved_at = Some(arrival.accepted_at);
     }
+    next.maintenance = planned(incident.kind, incident.maintenance.as_ref(), status, None, arrival.accepted_at);
     let update = Update {
         number: next.updates,
         event_id: arrival.event_id.clone(),
         correlation_id: arrival.correlation_id.to_owned(),
         accepted_at: arrival.accepted_at,
+        late_source: None,
         change,
         status,
         severity,

@@ -10,6 +10,7 @@
 //! | [`event`] | the normalised event and its caps |
 //! | [`classification`] | which rule an event meets, and what that means |
 //! | [`incident`] | the state machine: open, update, repeat, stale, resolve |
+//! | [`maintenance`] | announced work, and the incidents that it explains |
 //! | [`policy`] | the deployer's files of `infra/policy`, parsed and checked |
 //! | [`tenant`] | settings, recipients, integrations and the facts compiled from them |
 //! | [`plan`] | who is told on which channel, and why the others are not |
@@ -33,6 +34,7 @@ pub mod event;
 pub mod ids;
 pub mod incident;
 pub mod lint;
+pub mod maintenance;
 pub mod plan;
 pub mod policy;
 pub mod quiet;

@@ -308,6 +308,9 @@ fn decide(asked: &Asked<'_>, case: &Case<'_>) -> Outcome {
 
 /// Now, or when it is time for this destination. A test alert waits for nothing.
 fn held_or(asked: &Asked<'_>, case: &Case<'_>, role: Option<Role>) -> Outcome {
+    if let Some(outcome) = covered(asked, case, role) {
+        return outcome;
+    }
     let (settings, policy, severity) = (asked.settings, asked.policy, case.update.severity);
     let digest = || digest_at(settings, case.destination, case.channel, severity, policy, asked.now);
     let quiet = |at| quiet_until(settings, case.destination, case.channel, severity, policy, at);
@@ -322,6 +325,17 @@ fn held_or(asked: &Asked<'_>, case: &Case<'_>, role: Option<Role>) -> Outcome {
         Some((until, reason)) if !asked.incident.test => Outcome::Hold { until, reason, role },
         _ => Outcome::Deliver { role },
     }
+}
+
+/// What announced work explains is told with it: it waits for the work's end, and ends unsent if it was over before. What is worse
+/// than announced is told at once, and whoever was told hears everything.
+fn covered(asked: &Asked<'_>, case: &Case<'_>, role: Option<Role>) -> Option<Outcome> {
+    let cover = asked.incident.covered.as_ref().filter(|_| !case.told || case.waits)?;
+    if asked.incident.resolved_at.is_some_and(|at| at <= cover.until) {
+        return Some(Outcome::Skip { reason: Reason::CoveredByMaintenance, by: Some(cover.by.to_string()) });
+    }
+    let explained = case.update.severity <= cover.up_to && asked.now < cover.until;
+    explained.then_some(Outcome::Hold { until: cover.until, reason: Reason::CoveredByMaintenance, role })
 }
 
 /// When the digest comes that an alert of `severity` is collected for; `None` where it is not. E-mails to people only.

@@ -33,6 +33,7 @@ pub struct Read {
 #[must_use]
 pub fn headline(alert: &Alert) -> String {
     let word = match (alert.change, alert.kind) {
+        (Change::Resolved, Kind::Maintenance) => "MAINTENANCE COMPLETED".to_owned(),
         (Change::Resolved, _) => "RESOLVED".to_owned(),
         (_, Kind::Maintenance) => "MAINTENANCE".to_owned(),
         (_, Kind::Advisory) => "ADVISORY".to_owned(),
@@ -46,7 +47,7 @@ pub fn headline(alert: &Alert) -> String {
 pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     if !alert.minimal {
-        facts.push(("Status", status(alert.status).to_owned()));
+        facts.push(("Status", status_of(alert.kind, alert.status).to_owned()));
     }
     facts.push(("Severity", alert.severity.as_str().to_owned()));
     if alert.minimal {
@@ -58,7 +59,19 @@ pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
     if !alert.regions.is_empty() {
         facts.push(("Region", alert.regions.join(", ")));
     }
-    facts.push(("Since", when(alert.started_at, &alert.zone)));
+    match (&alert.maintenance, alert.late_source) {
+        (Some(planned), _) => {
+            facts.push(("From", when(planned.from, &alert.zone)));
+            if let Some(until) = planned.until.filter(|_| alert.resolved_at.is_none()) {
+                facts.push(("Until", when(until, &alert.zone)));
+            }
+        }
+        (None, Some(happened)) => {
+            facts.push(("Happened", when(happened, &alert.zone)));
+            facts.push(("Reported to us", when(alert.at, &alert.zone)));
+        }
+        (None, None) => facts.push(("Since", when(alert.started_at, &alert.zone))),
+    }
     if let Some(resolved_at) = alert.resolved_at {
         facts.push(("Until", when(resolved_at, &alert.zone)));
         facts.push(("Lasted", lasted(alert.started_at, resolved_at)));
@@ -71,7 +84,19 @@ pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// A status as people read it.
+/// A status as people read it: announced work has words of its own.
+#[must_use]
+pub const fn status_of(kind: Kind, at: Status) -> &'static str {
+    match (kind, at) {
+        (Kind::Maintenance, Status::Investigating) => "Scheduled",
+        (Kind::Maintenance, Status::Identified) => "In progress",
+        (Kind::Maintenance, Status::Monitoring) => "Verifying",
+        (Kind::Maintenance, Status::Resolved) => "Completed",
+        (_, other) => status(other),
+    }
+}
+
+/// An incident's status as people read it.
 #[must_use]
 pub const fn status(status: Status) -> &'static str {
     match status {
@@ -143,6 +168,8 @@ pub(crate) mod tests {
             started_at: "2026-11-23T08:30:00Z".parse().unwrap(),
             at: "2026-11-23T08:31:00Z".parse().unwrap(),
             resolved_at: None,
+            maintenance: None,
+            late_source: None,
             change: Change::Opened,
             zone: "Asia/Kolkata".into(),
             links: vec![],

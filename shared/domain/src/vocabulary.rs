@@ -76,6 +76,20 @@ words!(
 );
 
 words!(
+    /// Where announced work stands; the words are Statuspage's.
+    Phase {
+        /// Announced.
+        Scheduled = "scheduled",
+        /// Being done.
+        InProgress = "in_progress",
+        /// Done, and watched.
+        Verifying = "verifying",
+        /// Over.
+        Completed = "completed",
+    }
+);
+
+words!(
     /// A way to reach somebody. `Slack` and `Teams` are one channel, `chat`, to matrix, plans and ticks.
     Channel {
         /// E-mail through SES.

@@ -6,6 +6,7 @@ use domain::digest::{Digest, Every};
 use domain::event::TestOf;
 use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Change, Incident, Update};
+use domain::maintenance::Covered;
 use domain::plan::{Asked, Decision, Outcome, Told, afresh, plan};
 use domain::policy::Policy;
 use domain::quiet::{OwnQuietHours, QuietHours};
@@ -73,6 +74,8 @@ fn incident(category: Category) -> Incident {
         source_started_at: None,
         as_of: None,
         last_seen: now(),
+        maintenance: None,
+        covered: None,
         resolved_at: None,
         updates: 1,
         repeats: 0,
@@ -88,6 +91,7 @@ fn update(number: u32, change: Change, severity: Severity) -> Update {
         event_id: EventId::new("1"),
         correlation_id: "c".into(),
         accepted_at: now(),
+        late_source: None,
         change,
         status: if change == Change::Resolved { Status::Resolved } else { Status::Investigating },
         severity,
@@ -772,4 +776,47 @@ fn a_digest_collects_what_is_less_severe_and_its_end_too() {
     assert!(matches!(by_mail(&each), Outcome::Deliver { .. }), "{each:?}");
     let found = domain::lint::lint(&starter, &[to(collects(Severity::Error))], &POLICY, now());
     assert!(found.iter().any(|finding| finding.code == "digest_not_in_plan"), "{found:?}");
+}
+
+#[test]
+fn what_announced_work_explains_waits_for_its_end_and_what_is_worse_does_not() {
+    let until = now() + jiff::SignedDuration::from_hours(1);
+    let covered = Covered { by: IncidentId::new("m"), until, up_to: Severity::Error };
+    let explained = Incident { covered: Some(covered), ..incident(Infrastructure) };
+    let all = [to(person("p", SupportManager)), at(endpoint("w", Channel::Webhook, OrgAdmin))];
+    let said = |incident: &Incident, update: Update, told: &Told, now| {
+        let settings = settings();
+        let updates = [update];
+        let decisions = plan(&Asked {
+            incident,
+            updates: &updates,
+            settings: &settings,
+            destinations: &all,
+            told,
+            policy: &POLICY,
+            now,
+            collected: false,
+        });
+        let mut outcomes = decisions.into_iter().filter(|one| one.channel != Channel::Sms).map(|one| one.outcome);
+        let (first, second) = (outcomes.next().unwrap(), outcomes.next().unwrap());
+        assert_eq!(std::mem::discriminant(&first), std::mem::discriminant(&second), "webhooks wait too");
+        first
+    };
+    let opened = || update(1, Change::Opened, Severity::Error);
+    let none = Told::default();
+    let held = said(&explained, opened(), &none, now());
+    let Outcome::Hold { until: waits, reason, .. } = &held else { panic!("{held:?}") };
+    assert_eq!((*waits, *reason), (until, Reason::CoveredByMaintenance));
+    let deliver = |outcome: Outcome| matches!(outcome, Outcome::Deliver { .. });
+    assert!(deliver(said(&explained, opened(), &none, until)), "it outlived the work");
+    assert!(deliver(said(&explained, update(1, Change::Opened, Severity::Critical), &none, now())), "it is worse");
+    let over = Incident { resolved_at: Some(now()), ..explained.clone() };
+    let skipped = Outcome::Skip { reason: Reason::CoveredByMaintenance, by: Some("inc_m".into()) };
+    let waited = Told::from_decisions(&run(&explained, &[opened()], &settings(), &all, &none));
+    let resolved = || update(2, Change::Resolved, Severity::Error);
+    assert_eq!(said(&over, resolved(), &waited, now()), skipped, "both were part of the work");
+    assert_eq!(said(&over, opened(), &none, until), skipped, "what waited is over by then");
+    let worse = [update(1, Change::Opened, Severity::Critical)];
+    let told = Told::from_decisions(&run(&incident(Infrastructure), &worse, &settings(), &all, &none));
+    assert!(deliver(said(&over, resolved(), &told, now())), "whoever was told hears of the end");
 }

@@ -9,7 +9,8 @@ use domain::incident::{
     Arrival, Change, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_update,
     ended_before_it_began, key,
 };
-use domain::vocabulary::{Category, Kind, Severity, Status};
+use domain::maintenance::Planned;
+use domain::vocabulary::{Category, Kind, Phase, Severity, Status};
 use jiff::Timestamp;
 
 fn at(seconds: i64) -> Timestamp {
@@ -34,6 +35,7 @@ fn event() -> Event {
         components: vec!["voice".into()],
         regions: vec!["ap-south-1".into()],
         starts_at: Some(at(-60)),
+        ends_at: None,
         as_of: None,
         measurements: Default::default(),
         labels: Default::default(),
@@ -306,4 +308,89 @@ fn a_letter_that_was_sent_again_after_its_time_tells_nothing() {
     };
     assert_eq!(step(Some(&key(at(3_600))), None, &fresh, 2, &Scope::Platform), Step::Stale);
     assert!(matches!(step(Some(&key(at(30))), None, &fresh, 2, &Scope::Platform), Step::Open(_)));
+}
+
+/// Takes the types of a maintenance through the machine one after another; what each did, and where the work stands then.
+fn maintained(events: &[(&str, Option<i64>, Option<i64>)]) -> Vec<Option<(Change, Status, Planned)>> {
+    let class = Included { kind: Kind::Maintenance, ..class() };
+    let integration = IntegrationId::new("x");
+    let mut open: Option<Incident> = None;
+    let mut steps = Vec::new();
+    for (n, (event_type, from, until)) in (1..).zip(events) {
+        let event = Event {
+            event_type: format!("maintenance.{event_type}"),
+            starts_at: from.map(at),
+            ends_at: until.map(at),
+            severity: Severity::Warning,
+            ..event()
+        };
+        let id = EventId::new(&n.to_string());
+        let arrival = Arrival {
+            event_id: &id,
+            scope: &Scope::Platform,
+            key: "k",
+            integration_id: &integration,
+            correlation_id: "c",
+            accepted_at: at(n),
+        };
+        let step = advance(None, open.as_ref(), &event, &class, &arrival);
+        steps.push(match step {
+            Step::Open(pair) | Step::Update(pair) => {
+                let (incident, update) = *pair;
+                let done = (update.change, incident.status, incident.maintenance.unwrap());
+                open = Some(incident).filter(|incident| incident.resolved_at.is_none());
+                Some(done)
+            }
+            Step::Repeat(incident) => {
+                open = Some(*incident);
+                None
+            }
+            other => panic!("{other:?}"),
+        });
+    }
+    steps
+}
+
+#[test]
+fn a_maintenance_is_announced_reminded_of_begun_verified_and_completed() {
+    let hours = (Some(3_600), Some(7_200));
+    let steps = maintained(&[
+        ("announced", hours.0, hours.1),
+        ("announced", hours.0, hours.1),
+        ("reminder", None, None),
+        ("announced", Some(4_000), None),
+        ("announced", None, Some(8_000)),
+        ("started", None, None),
+        ("verifying", None, None),
+        ("completed", None, None),
+    ]);
+    let said: Vec<_> = steps.iter().map(|step| step.map(|(change, _, planned)| (change, planned.phase))).collect();
+    assert_eq!(
+        said,
+        [
+            Some((Change::Opened, Phase::Scheduled)),
+            None,
+            Some((Change::Reminded, Phase::Scheduled)),
+            Some((Change::Rescheduled, Phase::Scheduled)),
+            Some((Change::Rescheduled, Phase::Scheduled)),
+            Some((Change::StatusChanged, Phase::InProgress)),
+            Some((Change::StatusChanged, Phase::Verifying)),
+            Some((Change::Resolved, Phase::Completed)),
+        ]
+    );
+    let planned = |place: usize| steps[place].unwrap().2;
+    assert_eq!((planned(0).from, planned(0).until), (at(3_600), Some(at(7_200))));
+    assert_eq!((planned(4).from, planned(4).until), (at(4_000), Some(at(8_000))));
+    assert_eq!(planned(5).from, at(6), "it began before its time");
+    assert_eq!(steps[7].unwrap().1, Status::Resolved);
+}
+
+#[test]
+fn what_its_source_told_late_says_when_it_happened() {
+    for (before, late) in [(299, false), (300, false), (301, true), (86_400, true)] {
+        let event = Event { starts_at: Some(at(1 - before)), ..event() };
+        let (_, update) = opened(&event, &Scope::Platform);
+        assert_eq!(update.late_source, late.then(|| at(1 - before)), "{before} s");
+    }
+    assert_eq!(opened(&Event { starts_at: None, ..event() }, &Scope::Platform).1.late_source, None);
 }

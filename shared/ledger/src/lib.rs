@@ -169,6 +169,7 @@ struct Stands {
     until: Option<Timestamp>,
     at: Option<Timestamp>,
     latency_ms: Option<i64>,
+    late: bool,
 }
 
 impl Story<'_> {
@@ -187,6 +188,7 @@ impl Story<'_> {
             until: None,
             at: None,
             latency_ms: None,
+            late: false,
             attempts: Vec::new(),
         }
     }
@@ -220,6 +222,7 @@ impl Story<'_> {
             until: stands.until,
             at: stands.at,
             latency_ms: stands.latency_ms,
+            late: stands.late,
             attempts: attempts
                 .filter(|failed| failed.update == decision.update)
                 .map(attempt)
@@ -307,7 +310,8 @@ fn stands(listed: &Listed, decision: &Decision) -> Stands {
             // The row keeps the latency of its newest update.
             None => {
                 let latency_ms = row.latency_ms.filter(|_| row.latest == decision.update);
-                Stands { outcome: taken, at, latency_ms, ..Stands::default() }
+                let late = row.late && latency_ms.is_some();
+                Stands { outcome: taken, at, latency_ms, late, ..Stands::default() }
             }
         };
     }
@@ -345,6 +349,7 @@ mod tests {
             reason: None,
             provider_id: None,
             at: None,
+            late: false,
             latency_ms: None,
         };
         let at = Timestamp::UNIX_EPOCH;

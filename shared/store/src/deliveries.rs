@@ -36,6 +36,8 @@ pub enum End<'a> {
         provider_id: Option<&'a str>,
         /// Milliseconds from acceptance by intake.
         latency_ms: i64,
+        /// Whether that is longer than the tenant's alert window.
+        late: bool,
     },
     /// It is over without success.
     Failed {
@@ -219,9 +221,10 @@ impl Table {
             (":token", text(token)),
         ];
         match end {
-            End::Accepted { provider_id, latency_ms } => {
-                expression.push_str(", latency_ms = :latency");
+            End::Accepted { provider_id, latency_ms, late } => {
+                expression.push_str(", latency_ms = :latency, late = :late");
                 values.push((":latency", number(latency_ms)));
+                values.push((":late", AttributeValue::Bool(*late)));
                 if let Some(id) = provider_id {
                     expression.push_str(", provider_id = :provider");
                     values.push((":provider", text(id)));

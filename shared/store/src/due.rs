@@ -68,6 +68,12 @@ impl DueItem {
         Self { due, shard: 0, sort_key: place.to_owned() }
     }
 
+    /// Whether this stands where `due` would: who puts it there must not take it off afterwards.
+    #[must_use]
+    pub fn is_place_of(&self, due: &Due) -> bool {
+        self.sort_key == place_of(due)
+    }
+
     /// Its place, after which a next page may begin.
     #[must_use]
     pub fn place(&self) -> &str {
@@ -86,19 +92,15 @@ pub struct DuePage {
     pub next: Option<String>,
 }
 
+fn place_of(due: &Due) -> String {
+    let (slot, update) = (keys::slot(due.at), due.update);
+    format!("{slot}#{}#{}#{}#{}#{update:06}", due.tenant, due.destination, due.channel, due.incident_id)
+}
+
 impl Table {
     pub(crate) fn due_item(&self, due: &Due) -> Result<crate::Item, StoreError> {
         let shard = shard_of(&format!("{}#{}", due.destination, due.channel), DUE_SHARDS);
-        let sk = format!(
-            "{}#{}#{}#{}#{}#{:06}",
-            keys::slot(due.at),
-            due.tenant,
-            due.destination,
-            due.channel,
-            due.incident_id,
-            due.update
-        );
-        item(&keys::due(shard), &sk, due, Some(self.expiry(due.at)))
+        item(&keys::due(shard), &place_of(due), due, Some(self.expiry(due.at)))
     }
 
     /// What is due in `shard` by the end of the current minute, oldest first, at most `limit`; after the place of `after`,
@@ -149,5 +151,25 @@ impl Table {
     /// [`StoreError`] of the call.
     pub async fn put_due(&self, due: &Due) -> Result<(), StoreError> {
         self.put(self.due_item(due)?).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_off_within_its_minute_has_the_same_place() {
+        let due = |at: &str| -> Due {
+            serde_json::from_value(
+                serde_json::json!({"at": at, "tenant": "acme", "destination": "rcp_a", "channel": "email",
+                "incident_id": "inc_a", "update": 1, "attempt": 1, "plain": false}),
+            )
+            .unwrap()
+        };
+        let first = due("2026-11-23T12:00:00Z");
+        let item = DueItem::at_place(first.clone(), &place_of(&first));
+        assert!(item.is_place_of(&due("2026-11-23T12:00:59Z")), "taking it off would lose it");
+        assert!(!item.is_place_of(&due("2026-11-23T12:01:00Z")));
     }
 }

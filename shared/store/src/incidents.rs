@@ -116,6 +116,9 @@ impl Table {
                 let key = (&incident.scope, incident.key.as_str(), &state);
                 writes.push(self.key_write(key, change.key_before, expiry)?);
             }
+            if let Some(window) = domain::maintenance::window(incident).filter(|_| change.update.is_some()) {
+                writes.push(self.window_write(&incident.scope, &window)?);
+            }
             if let Some(update) = change.update {
                 let sk = keys::update(update.number);
                 let mut entry = item(&keys::incident(&incident.id), &sk, update, Some(self.expiry(now)))?;

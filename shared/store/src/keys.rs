@@ -108,6 +108,14 @@ pub(crate) fn open_key(scope: &Scope, hash: &str) -> String {
     }
 }
 
+/// The windows of announced work.
+pub(crate) fn windows(scope: &Scope) -> String {
+    match scope {
+        Scope::Platform => "MAINT#P".to_owned(),
+        Scope::Tenant(tenant) => format!("MAINT#T#{tenant}"),
+    }
+}
+
 pub(crate) fn incident(id: &IncidentId) -> String {
     format!("INC#{id}")
 }

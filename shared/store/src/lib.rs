@@ -12,6 +12,7 @@ pub mod events;
 pub mod gate;
 pub mod incidents;
 pub mod keys;
+pub mod maintenance;
 pub mod messages;
 pub mod plans;
 pub mod public;

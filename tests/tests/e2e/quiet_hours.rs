@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use tests::tenant::Tenant;
+use tests::tenant::{Tenant, outcome};
 use tests::{stack, unique, wait};
 
 /// Local time in UTC, so many minutes from now.
@@ -20,21 +20,6 @@ fn post(tenant: &Tenant, key: &str, mark: &str, more: Value) -> String {
         event[name] = value.clone();
     }
     tenant.stack.incident_of(&tenant.stack.post(event))
-}
-
-/// Every entry of the explanation for a destination on a channel, by update: outcome and reason.
-fn explained(tenant: &Tenant, incident: &str, id: &str, channel: &str) -> Vec<(u64, String, String)> {
-    let known = tenant.get(&format!("/incidents/{incident}/explain"));
-    let mine =
-        known["decisions"].as_array().unwrap().iter().filter(|entry| {
-            (entry["recipient_id"] == id || entry["integration_id"] == id) && entry["channel"] == channel
-        });
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    mine.map(|entry| (entry["update"].as_u64().unwrap(), text(&entry["outcome"]), text(&entry["reason"]))).collect()
-}
-
-fn outcome(update: u64, outcome: &str, reason: &str) -> (u64, String, String) {
-    (update, outcome.to_owned(), reason.to_owned())
 }
 
 #[test]
@@ -66,12 +51,12 @@ fn what_is_held_comes_once_when_they_end_and_what_is_critical_comes_at_once() {
     // People and rooms wait; machines, those who want none, and what is critical do not.
     let held = [outcome(1, "held", "quiet_hours"), outcome(2, "held", "quiet_hours")];
     for (id, channel) in [(&person.id, "email"), (&room.id, "slack")] {
-        assert_eq!(explained(&tenant, &first, id, channel), held, "{channel}");
-        assert_eq!(explained(&tenant, &second, id, channel), held, "{channel}");
+        assert_eq!(tenant.explained(&first, id, channel), held, "{channel}");
+        assert_eq!(tenant.explained(&second, id, channel), held, "{channel}");
     }
-    assert_eq!(explained(&tenant, &first, &awake.id, "email").last(), Some(&outcome(2, "accepted", "")));
+    assert_eq!(tenant.explained(&first, &awake.id, "email").last(), Some(&outcome(2, "accepted", "")));
     assert_eq!(
-        explained(&tenant, &first, &hook.id, "webhook"),
+        tenant.explained(&first, &hook.id, "webhook"),
         [outcome(1, "delivered", ""), outcome(2, "delivered", "")]
     );
     let mails = |mark: &str, to: &str| -> Vec<String> {
@@ -107,7 +92,7 @@ fn what_is_held_comes_once_when_they_end_and_what_is_critical_comes_at_once() {
     assert!(resolved.contains("[RESOLVED]") && resolved.contains("Lasted"), "{resolved}");
     wait("both incidents to be over", Duration::from_secs(90), || {
         let done = |incident: &str, id: &str, channel: &str, last: &str| {
-            explained(&tenant, incident, id, channel) == [outcome(1, "skipped", "superseded_by"), outcome(2, last, "")]
+            tenant.explained(incident, id, channel) == [outcome(1, "skipped", "superseded_by"), outcome(2, last, "")]
         };
         let all = [&first, &second].into_iter().all(|incident| {
             done(incident, &person.id, "email", "accepted") && done(incident, &room.id, "slack", "delivered")

@@ -192,6 +192,8 @@ pub(super) fn view(incident: &Incident) -> IncidentView {
         started_at: incident.started_at,
         last_seen: incident.last_seen,
         resolved_at: incident.resolved_at,
+        maintenance: incident.maintenance,
+        covered: incident.covered.clone(),
         updates: incident.updates,
         repeats: incident.repeats,
         test: incident.test,
@@ -223,6 +225,7 @@ pub(crate) fn entry(settings: &Settings, incident: &Incident, update: &Update) -
         update: alert.update,
         event_id: alert.event_id.to_string(),
         at: alert.at,
+        late_source: alert.late_source,
         change: alert.change,
         status: alert.status,
         severity: alert.severity,
@@ -375,6 +378,7 @@ mod tests {
             provider_id: None,
             at: None,
             latency_ms: Some(120),
+            late: false,
         };
         let listed = Listed {
             row: "int_1#000002".into(),

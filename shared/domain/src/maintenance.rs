@@ -1,0 +1,231 @@
+//! Announced work: its phases, its hours, and the incidents that it explains.
+//!
+//! A maintenance is an incident of kind [`Kind::Maintenance`]: every event of its key moves it on, and the event's type says to
+//! where. What breaks meanwhile where it was announced is told as part of it, unless it is worse than announced or outlives it.
+
+use crate::event::Event;
+use crate::ids::IncidentId;
+use crate::incident::Incident;
+use crate::schema::Instant;
+use crate::vocabulary::{Category, Kind, Phase, Severity, Status};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The type of the event that reminds of announced work.
+pub const REMINDER: &str = "maintenance.reminder";
+
+/// Where announced work stands, and its hours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Planned {
+    /// Where it stands.
+    pub phase: Phase,
+    /// When it begins: the event's `starts_at`, else when it was announced; when it did begin, if that was earlier.
+    #[schemars(with = "Instant")]
+    pub from: Timestamp,
+    /// When it is to end: the event's `ends_at`. Without it the work explains no incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
+    pub until: Option<Timestamp>,
+}
+
+/// The hours and the reach of one announced work, as incidents are compared with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// The maintenance.
+    pub incident_id: IncidentId,
+    /// What is worked on.
+    pub components: Vec<String>,
+    /// Where; empty is everywhere.
+    pub regions: Vec<String>,
+    /// The worst that it announced.
+    pub severity: Severity,
+    /// Its beginning.
+    pub from: Timestamp,
+    /// Its end.
+    pub until: Timestamp,
+}
+
+/// The work that explains an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Covered {
+    /// The maintenance.
+    pub by: IncidentId,
+    /// Until when: who waits for the incident is told of it then, if it is still open.
+    #[schemars(with = "Instant")]
+    pub until: Timestamp,
+    /// What is worse is told at once.
+    pub up_to: Severity,
+}
+
+/// The phase that an event of this type begins; `None` for what is no maintenance.
+#[must_use]
+pub fn phase(event_type: &str) -> Option<Phase> {
+    match event_type {
+        "maintenance.announced" | REMINDER => Some(Phase::Scheduled),
+        "maintenance.started" => Some(Phase::InProgress),
+        "maintenance.verifying" => Some(Phase::Verifying),
+        "maintenance.completed" => Some(Phase::Completed),
+        _ => None,
+    }
+}
+
+/// The status that an event moves its incident to: what it states, else what its phase amounts to.
+#[must_use]
+pub fn asked(event: &Event) -> Option<Status> {
+    event.status.or_else(|| match phase(&event.event_type)? {
+        Phase::Scheduled => None,
+        Phase::InProgress => Some(Status::Identified),
+        Phase::Verifying => Some(Status::Monitoring),
+        Phase::Completed => Some(Status::Resolved),
+    })
+}
+
+/// What an event makes of announced work that stood at `before`, if it is any; `status` is the incident's afterwards.
+#[must_use]
+pub fn planned(
+    kind: Kind,
+    before: Option<&Planned>,
+    status: Status,
+    event: Option<&Event>,
+    now: Timestamp,
+) -> Option<Planned> {
+    if kind != Kind::Maintenance {
+        return None;
+    }
+    let phase = match status {
+        Status::Investigating => Phase::Scheduled,
+        Status::Identified => Phase::InProgress,
+        Status::Monitoring => Phase::Verifying,
+        Status::Resolved => Phase::Completed,
+    };
+    let stated = event.and_then(|event| event.starts_at);
+    let from = stated.or(before.map(|before| before.from)).unwrap_or(now);
+    let begun = phase != Phase::Scheduled;
+    let until = event.and_then(|event| event.ends_at).or(before.and_then(|before| before.until));
+    Some(Planned { phase, from: if begun { from.min(now) } else { from }, until })
+}
+
+/// The window of a maintenance; `None` for what is none, and for one without an end. One that is completed ends then.
+#[must_use]
+pub fn window(incident: &Incident) -> Option<Window> {
+    let planned = incident.maintenance?;
+    let until = planned.until?;
+    Some(Window {
+        incident_id: incident.id.clone(),
+        components: incident.components.clone(),
+        regions: incident.regions.clone(),
+        severity: incident.severity,
+        from: planned.from,
+        until: incident.resolved_at.map_or(until, |ended| ended.min(until)),
+    })
+}
+
+/// The work that explains an incident now: everything that the incident affects is worked on, where it is worked on, and it is
+/// no worse than announced. Of several the one that lasts longest.
+#[must_use]
+pub fn covering(windows: &[Window], incident: &Incident, now: Timestamp) -> Option<Covered> {
+    let explained = incident.kind == Kind::Incident && incident.category == Some(Category::Infrastructure);
+    if !explained || incident.components.is_empty() {
+        return None;
+    }
+    let within = |all: &[String], some: &[String]| some.iter().all(|name| all.contains(name));
+    let covers = |window: &&Window| {
+        let here =
+            window.regions.is_empty() || (!incident.regions.is_empty() && within(&window.regions, &incident.regions));
+        let now_is_within = window.from <= now && now < window.until;
+        here && now_is_within
+            && within(&window.components, &incident.components)
+            && incident.severity <= window.severity
+    };
+    let longest = windows.iter().filter(covers).max_by_key(|window| window.until)?;
+    Some(Covered { by: longest.incident_id.clone(), until: longest.until, up_to: longest.severity })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn window() -> Window {
+        Window {
+            incident_id: IncidentId::new("m"),
+            components: vec!["voice".into(), "sms".into()],
+            regions: vec!["ap-south-1".into()],
+            severity: Severity::Error,
+            from: at("2026-11-23T20:00:00Z"),
+            until: at("2026-11-23T22:00:00Z"),
+        }
+    }
+
+    fn incident(components: &[&str], regions: &[&str], severity: &str) -> Incident {
+        serde_json::from_value(
+            serde_json::json!({"id": "inc_a", "scope": "platform", "key": "k", "integration_id": "int_s",
+            "source": "monitor", "event_type": "voice.routing_failure", "dedup_key": "d", "category": "infrastructure",
+            "kind": "incident", "rule": "r", "severity": severity, "status": "investigating", "title": "Down",
+            "components": components, "regions": regions, "public": false, "started_at": "2026-11-23T20:30:00Z",
+            "last_seen": "2026-11-23T20:30:00Z", "updates": 1, "version": 1}),
+        )
+        .unwrap()
+    }
+
+    fn covered(incident: &Incident, now: &str) -> bool {
+        covering(&[window()], incident, at(now)).is_some()
+    }
+
+    #[test]
+    fn only_what_was_announced_is_explained() {
+        const NOW: &str = "2026-11-23T20:30:00Z";
+        assert!(covered(&incident(&["voice"], &["ap-south-1"], "error"), NOW));
+        assert!(covered(&incident(&["voice", "sms"], &["ap-south-1"], "info"), NOW));
+        for (components, regions, severity, why) in [
+            (&["voice"][..], &["ap-south-1"][..], "critical", "worse than announced"),
+            (&["voice", "api"], &["ap-south-1"], "error", "something else is down too"),
+            (&["voice"], &["ap-south-1", "eu-central-1"], "error", "elsewhere too"),
+            (&["voice"], &[], "error", "nobody said where"),
+            (&[], &["ap-south-1"], "error", "nobody said what"),
+        ] {
+            assert!(!covered(&incident(components, regions, severity), NOW), "{why}");
+        }
+        let everywhere = Window { regions: Vec::new(), ..window() };
+        assert!(covering(&[everywhere], &incident(&["voice"], &[], "error"), at(NOW)).is_some());
+    }
+
+    #[test]
+    fn its_hours_include_their_beginning_and_not_their_end() {
+        let incident = incident(&["voice"], &["ap-south-1"], "error");
+        for (now, inside) in [
+            ("2026-11-23T19:59:59.999Z", false),
+            ("2026-11-23T20:00:00Z", true),
+            ("2026-11-23T21:59:59.999Z", true),
+            ("2026-11-23T22:00:00Z", false),
+        ] {
+            assert_eq!(covered(&incident, now), inside, "{now}");
+        }
+        let longer = Window { until: at("2026-11-23T23:00:00Z"), incident_id: IncidentId::new("n"), ..window() };
+        let by = covering(&[window(), longer], &incident, at("2026-11-23T21:00:00Z")).unwrap();
+        assert_eq!((by.by.as_str(), by.until), ("inc_n", at("2026-11-23T23:00:00Z")));
+    }
+
+    #[test]
+    fn what_begins_early_or_ends_early_says_so() {
+        let mut event = Event::blank(crate::event::Format::Native, "ops");
+        event.starts_at = Some(at("2026-11-23T20:00:00Z"));
+        event.ends_at = Some(at("2026-11-23T22:00:00Z"));
+        let announced =
+            planned(Kind::Maintenance, None, Status::Investigating, Some(&event), at("2026-11-20T00:00:00Z")).unwrap();
+        assert_eq!((announced.phase, announced.from), (Phase::Scheduled, at("2026-11-23T20:00:00Z")));
+        let early = at("2026-11-23T19:30:00Z");
+        let begun = planned(Kind::Maintenance, Some(&announced), Status::Identified, None, early).unwrap();
+        assert_eq!((begun.phase, begun.from, begun.until), (Phase::InProgress, early, announced.until));
+        let mut over = incident(&["voice"], &[], "error");
+        over.kind = Kind::Maintenance;
+        over.maintenance = Some(begun);
+        over.resolved_at = Some(at("2026-11-23T21:00:00Z"));
+        assert_eq!(super::window(&over).unwrap().until, at("2026-11-23T21:00:00Z"));
+        assert_eq!(planned(Kind::Incident, None, Status::Investigating, Some(&event), early), None);
+    }
+}

@@ -1,0 +1,31 @@
+//! The hours of announced work, as incidents are compared with them.
+
+use crate::{StoreError, Table, item, keys, read};
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use domain::ids::Scope;
+use domain::maintenance::Window;
+
+/// How long a window's item outlives its end, in seconds: nothing asks for it any more.
+const KEPT: i64 = 24 * 3_600;
+
+impl Table {
+    /// The windows of the announced work that may explain an incident of `scope`: a tenant's own and the platform's. Those
+    /// that are over may be among them.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn windows(&self, scope: &Scope) -> Result<Vec<Window>, StoreError> {
+        let mut items = self.query_prefix(&keys::windows(&Scope::Platform), "").await?;
+        if *scope != Scope::Platform {
+            items.extend(self.query_prefix(&keys::windows(scope), "").await?);
+        }
+        items.into_iter().map(|found| read(found, "a maintenance window")).collect()
+    }
+
+    /// One item for each maintenance: other hours take the place of those before.
+    pub(crate) fn window_write(&self, scope: &Scope, window: &Window) -> Result<TransactWriteItem, StoreError> {
+        let expiry = window.until.as_second().saturating_add(KEPT);
+        let entry = item(&keys::windows(scope), window.incident_id.as_str(), window, Some(expiry))?;
+        self.put_action(entry, None, vec![])
+    }
+}

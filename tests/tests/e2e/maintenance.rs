@@ -1,0 +1,138 @@
+//! Announced work on the running stack: its life, and the incidents that it explains.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use tests::tenant::{Tenant, outcome};
+use tests::{in_seconds, stack, wait};
+
+fn post(tenant: &Tenant, key: &str, event_type: &str, more: Value) -> String {
+    let mut event = json!({"type": event_type, "severity": "error", "title": format!("{key} of {}", tenant.id),
+        "dedup_key": key, "tenant_ids": [tenant.id], "components": ["voice"], "regions": ["ap-south-1"]});
+    for (name, value) in more.as_object().unwrap() {
+        event[name] = value.clone();
+    }
+    tenant.stack.incident_of(&tenant.stack.post(event))
+}
+
+#[test]
+fn what_breaks_where_work_was_announced_is_part_of_it_unless_it_is_worse_or_outlives_it() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("support_manager", &[]);
+    let hook = tenant.endpoint("webhook", "tech_devops");
+    let hours = json!({"starts_at": in_seconds(-5), "ends_at": in_seconds(90)});
+    let work = post(&tenant, "work", "maintenance.announced", hours.clone());
+    drop(tenant.settled(&work, 1));
+    let before = post(&tenant, "elsewhere", "voice.routing_failure", json!({"regions": ["eu-central-1"]}));
+    let short = post(&tenant, "short", "voice.routing_failure", json!({}));
+    let long = post(&tenant, "long", "voice.routing_failure", json!({}));
+    let grows = post(&tenant, "grows", "voice.routing_failure", json!({}));
+    for incident in [&before, &short, &long, &grows] {
+        drop(tenant.settled(incident, 1));
+    }
+    assert_eq!(tenant.explained(&before, &person.id, "email"), [outcome(1, "accepted", "")]);
+    for incident in [&short, &long, &grows] {
+        for (id, channel) in [(&person.id, "email"), (&hook.id, "webhook")] {
+            assert_eq!(tenant.explained(incident, id, channel), [outcome(1, "held", "covered_by_maintenance")]);
+        }
+        assert_eq!(tenant.incident(incident)["incident"]["covered"]["by"], work.as_str());
+    }
+    // It gets worse than announced: told at once.
+    drop(post(&tenant, "grows", "voice.routing_failure", json!({"severity": "critical"})));
+    drop(tenant.settled(&grows, 2));
+    assert_eq!(tenant.explained(&grows, &person.id, "email").last(), Some(&outcome(2, "accepted", "")));
+    // It ends with the work: nobody hears of it, and explain says why.
+    drop(post(&tenant, "short", "voice.routing_failure", json!({"status": "resolved"})));
+    drop(tenant.settled(&short, 2));
+    let skipped = tenant.explained(&short, &person.id, "email");
+    assert_eq!(skipped.last(), Some(&outcome(2, "skipped", "covered_by_maintenance")));
+    let known = tenant.get(&format!("/incidents/{short}/explain"));
+    assert!(known["decisions"].as_array().unwrap().iter().any(|entry| entry["by"] == work.as_str()), "{known}");
+
+    // It outlives the work: told when the hours are over, with the reason.
+    let told = wait("what outlived the work", Duration::from_secs(240), || {
+        let words = format!("long of {}", tenant.id);
+        stack.mails(&words).into_iter().find(|mail| mail.to == person.email)
+    });
+    assert!(told.text.contains("it has outlived the maintenance that explained it"), "{}", told.text);
+    wait("every decision to be over", Duration::from_secs(90), || {
+        let hooked = tenant.explained(&long, &hook.id, "webhook") == [outcome(1, "delivered", "")];
+        let ended = tenant.explained(&short, &person.id, "email")
+            == [outcome(1, "skipped", "covered_by_maintenance"), outcome(2, "skipped", "covered_by_maintenance")];
+        (hooked && ended).then_some(())
+    });
+    assert!(stack.mails(&format!("short of {}", tenant.id)).is_empty(), "it was part of the work");
+}
+
+#[test]
+fn work_is_announced_reminded_of_begun_verified_and_completed() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("support_manager", &[]);
+    let hook = tenant.endpoint("webhook", "tech_devops");
+    let hours = json!({"starts_at": in_seconds(3_600), "ends_at": in_seconds(7_200), "severity": "info"});
+    let work = post(&tenant, "work", "maintenance.announced", hours);
+    let info = json!({"severity": "info"});
+    for (update, step) in (2..).zip(["reminder", "started", "verifying", "completed"]) {
+        drop(tenant.settled(&work, update - 1));
+        assert_eq!(post(&tenant, "work", &format!("maintenance.{step}"), info.clone()), work);
+    }
+    drop(tenant.settled(&work, 5));
+    let got = tenant.requests(&hook, 5, Duration::from_secs(30));
+    let said: Vec<(String, String, String)> = got
+        .iter()
+        .map(|request| {
+            let body = tests::receive::body(request);
+            let text = |pointer: &str| tests::receive::text(&body, pointer);
+            (text("/type"), text("/data/change"), text("/data/maintenance/phase"))
+        })
+        .collect();
+    let line = |a: &str, b: &str, c: &str| (format!("maintenance.{a}"), b.to_owned(), c.to_owned());
+    assert_eq!(
+        said,
+        [
+            line("opened", "opened", "scheduled"),
+            line("updated", "reminded", "scheduled"),
+            line("updated", "status_changed", "in_progress"),
+            line("updated", "status_changed", "verifying"),
+            line("resolved", "resolved", "completed"),
+        ]
+    );
+    let mails: Vec<String> = wait("the last e-mail", Duration::from_secs(30), || {
+        let mails = stack.mails(&format!("work of {}", tenant.id)).into_iter().filter(|mail| mail.to == person.email);
+        let mails: Vec<String> = mails.map(|mail| mail.text).collect();
+        mails.iter().any(|text| text.contains("MAINTENANCE COMPLETED")).then_some(mails)
+    });
+    let first = mails.iter().find(|text| text.contains("Scheduled")).unwrap();
+    assert!(first.contains("From ") && first.contains("Until "), "{first}");
+    // A second announcement after its end would be another work, and a `completed` of nothing is recorded.
+    let late = stack.event(&stack.post(json!({"type": "maintenance.completed", "dedup_key": "never", "title": "x",
+        "tenant_ids": [tenant.id], "severity": "info"})));
+    assert_eq!(late["not_told"][0]["reason"], "resolve_without_open", "{late}");
+    let answer = stack.call(
+        "POST",
+        "/v1/incidents",
+        &stack.monitor(),
+        Some(&json!({"source": "x", "type": "maintenance.announced", "title": "x", "tenant_ids": [tenant.id],
+            "starts_at": in_seconds(60), "ends_at": in_seconds(50)})),
+    );
+    assert_eq!((answer.status, &answer.json()["errors"][0]["pointer"]), (422, &json!("/ends_at")), "{}", answer.body);
+}
+
+#[test]
+fn what_a_gateway_told_late_says_when_it_happened() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("billing_admin", &[]);
+    let id = post(&tenant, "card", "payment_gateway.error", json!({"starts_at": in_seconds(-1_800)}));
+    let known = tenant.settled(&id, 1);
+    assert!(known["timeline"][0]["late_source"].is_string(), "{known}");
+    let mail = wait("the e-mail", Duration::from_secs(30), || {
+        stack.mails(&format!("card of {}", tenant.id)).into_iter().find(|mail| mail.to == person.email)
+    });
+    assert!(mail.text.contains("Happened") && mail.text.contains("Reported to us"), "{}", mail.text);
+    let explained = tenant.get(&format!("/incidents/{id}/explain"));
+    let mine =
+        explained["decisions"].as_array().unwrap().iter().find(|entry| entry["recipient_id"] == person.id.as_str());
+    assert!(mine.unwrap()["latency_ms"].as_i64().unwrap() < 60_000, "our window counts from acceptance: {explained}");
+}
