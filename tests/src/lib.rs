@@ -11,6 +11,7 @@
 )]
 
 pub mod http;
+pub mod npm;
 pub mod receive;
 pub mod tenant;
 pub mod wire;

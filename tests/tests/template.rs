@@ -39,13 +39,14 @@ const WILDCARDS: [(&str, &str, &str); 5] = [
 ];
 
 /// Routes that ask no authorizer.
-const OPEN_ROUTES: [(&str, &str); 17] = [
+const OPEN_ROUTES: [(&str, &str); 18] = [
     ("GET", "/confirm"),
     ("GET", "/console"),
     ("GET", "/console/{proxy+}"),
     ("GET", "/read"),
     ("GET", "/status"),
     ("GET", "/status/{proxy+}"),
+    ("GET", "/api/v2/{proxy+}"),
     ("GET", "/stop"),
     ("GET", "/unsubscribe"),
     // Intake looks the key up itself: these clients read their own product's refusals only.

@@ -4,6 +4,8 @@ pagerduty URL KEY CALLS      calls of PagerDuty's client: [[method, arguments]];
 opsgenie URL KEY CALLS       the same of Opsgenie's SDK; a payload is {"payload class": fields}
 signature KEY BODY           the hexadecimal HMAC-SHA256 of a body, as Grafana signs
 cloudevents MODE EVENTS      events as the SDK puts them on the wire; {"headers", "body"}
+atom TEXT                    a feed as feedparser reads it: {"bozo", "feed", "entries"}
+calendar TEXT                a calendar as icalendar reads it: its events, each {"uid", "summary", "start", "end", "errors"}
 """
 
 import json
@@ -55,6 +57,47 @@ def signature(key, body):
     import hmac
 
     return hmac.new(key.encode(), body.encode(), hashlib.sha256).hexdigest()
+
+
+def atom(text):
+    import feedparser
+
+    read = feedparser.parse(text.encode(), response_headers={"content-type": "application/atom+xml; charset=utf-8"})
+    entries = [
+        {
+            "id": entry.id,
+            "title": entry.title,
+            "link": entry.link,
+            "updated": entry.updated,
+            "published": entry.published,
+            "content": entry.content[0].value,
+        }
+        for entry in read.entries
+    ]
+    feed = {name: read.feed.get(name) for name in ("title", "id", "updated", "link")}
+    return {"bozo": bool(read.bozo), "version": read.version, "feed": feed, "entries": entries}
+
+
+def calendar(text):
+    from icalendar import Calendar
+
+    read = Calendar.from_ical(text)
+
+    def moment(event, name):
+        return event[name].dt.isoformat() if name in event else None
+
+    return [
+        {
+            "uid": str(event["uid"]),
+            "summary": str(event["summary"]),
+            "description": str(event["description"]),
+            "url": str(event["url"]),
+            "start": moment(event, "dtstart"),
+            "end": moment(event, "dtend"),
+            "errors": [str(error) for error in event.errors],
+        }
+        for event in read.walk("VEVENT")
+    ]
 
 
 def cloudevents(mode, events):

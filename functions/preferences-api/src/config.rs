@@ -19,6 +19,8 @@ runtime::config! {
         pub deliver_email_queue_url: String = "DELIVER_EMAIL_QUEUE_URL",
         /// SMS that ask for a confirmation.
         pub deliver_sms_queue_url: String = "DELIVER_SMS_QUEUE_URL",
+        /// The API's address, with `{api}` for its id.
+        pub public_base_url: String = "PUBLIC_BASE_URL",
         /// Exact host:port pairs that integrations may name beyond the public internet; empty but in the local stage.
         pub outbound_exceptions: Option<String> = "OUTBOUND_EXCEPTIONS",
     }

@@ -29,8 +29,8 @@ use contracts::http::Operator;
 use domain::policy::Policy;
 use outbound::Exceptions;
 use routes::{
-    audit, catalogue, confirmation, deliveries, explain, incidents, integrations, lint, recipients, settings, support,
-    tokens,
+    audit, catalogue, confirmation, deliveries, explain, impact, incidents, integrations, lint, recipients, settings,
+    status, support, tokens,
 };
 use runtime::http::HttpFunction;
 use runtime::{Aws, DirectError, StartError, clock};
@@ -53,6 +53,7 @@ pub struct PreferencesApi {
     classify_queue_url: String,
     email_queue_url: String,
     sms_queue_url: String,
+    public_base_url: String,
 }
 
 /// The state of the router.
@@ -79,6 +80,7 @@ impl HttpFunction for PreferencesApi {
             classify_queue_url: config.classify_queue_url,
             email_queue_url: config.deliver_email_queue_url,
             sms_queue_url: config.deliver_sms_queue_url,
+            public_base_url: config.public_base_url,
         })
     }
 
@@ -111,6 +113,8 @@ impl HttpFunction for PreferencesApi {
             .route("/v1/tenants/{tenant}/deliveries", get(deliveries::list))
             .route("/v1/tenants/{tenant}/lint", get(lint::read))
             .route("/v1/tenants/{tenant}/catalogue", get(catalogue::read))
+            .route("/v1/tenants/{tenant}/status", get(status::read))
+            .route("/v1/tenants/{tenant}/impact", get(impact::read))
             .route("/v1/tenants/{tenant}/audit", get(audit::list))
             .route("/v1/tokens", get(tokens::list).post(tokens::issue))
             .route("/v1/tokens/{id}", delete(tokens::revoke))

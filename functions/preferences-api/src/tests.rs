@@ -32,6 +32,7 @@ fn app() -> App {
         classify_queue_url: "http://127.0.0.1:9/classify".into(),
         email_queue_url: "http://127.0.0.1:9/email".into(),
         sms_queue_url: "http://127.0.0.1:9/sms".into(),
+        public_base_url: "https://{api}.example.com/live".into(),
     })
 }
 

@@ -1,48 +1,63 @@
-//! Trigger  `GET /status`, `GET /status/incidents/{id}`: open to everybody
+//! Trigger  `GET /status…` (pages, feeds, badge) and `GET /api/v2/….json` (Statuspage's public API): open to everybody
 //! Reads    the public index, and nothing else: what is not public is not there
 //! Writes   nothing
 //! Emits    nothing
-//! Fails    AWS fault: 503, a page that says so and Retry-After
+//! Fails    AWS fault: 503 with Retry-After, a page that says so, or a problem document for programs
 //! Config   [`config::Config`]
 //!
-//! Pages without script. An incident that is not public and one that never was get the same page.
+//! Pages without script. An incident that is not public and one that never was get the same page. No queue and no other
+//! function is needed for any of it: what the table has is told while the pipeline is in trouble.
 
 pub mod config;
+pub mod feed;
 pub mod page;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use config::Config;
+use contracts::statuspage::{INCIDENTS_MAX, OPEN_PHASES, Page};
 use domain::ids::IncidentId;
+use domain::policy::Catalogue;
+use domain::status::{Board, Said, Shown, board};
+use domain::vocabulary::{Kind, Phase};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use page::{ENTRIES_SHOWN, Told};
-use runtime::http::HttpFunction;
+use runtime::http::{ApiId, HttpFunction, Problem};
 use runtime::{Aws, StartError, clock, metrics};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use store::public::PublicIncident;
 use store::{StoreError, Table};
 
-/// The newest incidents that the overview is made of: more than a page can show with sense.
-const NEWEST: usize = 1_000;
+/// The newest incidents that everything here is made of: more than a page can show with sense. A day that older ones may have
+/// touched is drawn as unknown.
+pub const NEWEST: usize = 1_000;
 /// Open incidents that are shown with their timelines; those beyond stand there without.
 const TIMELINES: usize = 50;
 /// Timelines read at once.
 const IN_FLIGHT: usize = 10;
 /// Entries of an incident's own page.
 const ENTRIES_OF_ONE: usize = 500;
-/// How long a browser or a cache before us may keep a page, in seconds.
-const FRESH: &str = "public, max-age=15";
+/// Entries of an incident for programs.
+const ENTRIES_TOLD: usize = 100;
+/// Most text of timelines in an answer for programs, as JSON, in bytes: twice that still fits a Lambda's answer.
+const TEXT_MAX: usize = 2_000_000;
+/// How long a browser or a cache before us may keep an answer, in seconds; and while we cannot be asked, a little longer, for an
+/// old state is better than none.
+const FRESH: &str = "public, max-age=15, stale-if-error=300";
 
 /// The function.
 #[derive(Debug)]
 pub struct StatusPage {
     table: Table,
+    catalogue: Catalogue,
+    base: String,
     policy: HeaderValue,
 }
 
@@ -53,7 +68,12 @@ impl HttpFunction for StatusPage {
         let config = Config::from_env()?;
         // It writes nothing, so how long rows live is no matter here.
         let table = Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS);
-        Ok(Self { table, policy: HeaderValue::try_from(security_policy()).map_err(StartError::new)? })
+        Ok(Self {
+            table,
+            catalogue: Catalogue::embedded().map_err(StartError::new)?,
+            base: config.public_base_url,
+            policy: HeaderValue::try_from(security_policy()).map_err(StartError::new)?,
+        })
     }
 
     fn router(self: Arc<Self>) -> Router {
@@ -61,48 +81,129 @@ impl HttpFunction for StatusPage {
             .route("/status", get(overview))
             .route("/status/", get(overview))
             .route("/status/incidents/{id}", get(incident))
+            .route("/status/feed.atom", get(feed))
+            .route("/status/maintenance.ics", get(calendar))
+            .route("/status/badge.svg", get(badge))
+            .route("/api/v2/summary.json", get(summary))
+            .route("/api/v2/status.json", get(status))
+            .route("/api/v2/components.json", get(components))
+            .route("/api/v2/incidents.json", get(incidents))
+            .route("/api/v2/incidents/unresolved.json", get(unresolved))
+            .route("/api/v2/scheduled-maintenances.json", get(maintenances))
+            .route("/api/v2/scheduled-maintenances/upcoming.json", get(upcoming))
+            .route("/api/v2/scheduled-maintenances/active.json", get(active))
             .fallback(missing)
             .with_state(self)
     }
 }
 
-async fn overview(State(this): State<Arc<StatusPage>>, uri: Uri) -> Response {
+/// What every handler is called with.
+type App = State<Arc<StatusPage>>;
+
+async fn overview(State(this): App, uri: Uri, headers: HeaderMap) -> Response {
     let home = home(&uri);
-    match this.read_overview().await {
-        Ok((open, over)) => this.answer(StatusCode::OK, page::overview(&home, &open, &over, clock::now())),
+    match this.read_overview(clock::now()).await {
+        Ok(overview) => this.page(StatusCode::OK, overview.render(&home), &headers),
         Err(error) => this.unavailable(&home, &error),
     }
 }
 
-async fn incident(State(this): State<Arc<StatusPage>>, Path(id): Path<String>, uri: Uri) -> Response {
+async fn incident(State(this): App, Path(id): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
     let home = home(&uri);
     let Some(id) = IncidentId::parse(&id) else { return this.missing(&home) };
     match this.read_incident(&id).await {
-        Ok(Some(told)) => this.answer(StatusCode::OK, page::incident(&home, &told, clock::now())),
+        Ok(Some(told)) => {
+            let page = page::incident(&home, &told, &this.catalogue, clock::now());
+            this.page(StatusCode::OK, page, &headers)
+        }
         Ok(None) => this.missing(&home),
         Err(error) => this.unavailable(&home, &error),
     }
 }
 
-async fn missing(State(this): State<Arc<StatusPage>>, uri: Uri) -> Response {
+async fn missing(State(this): App, uri: Uri) -> Response {
     this.missing(&home(&uri))
+}
+
+async fn feed(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
+    let base = api.address(&this.base);
+    let told = this.read(|_| true, feed::ENTRIES).await;
+    open_to_all(told.map(|told| answer(feed::ATOM, feed::atom(&base, &told), &headers)))
+}
+
+async fn calendar(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
+    let base = api.address(&this.base);
+    let told = this.read(|shown| shown.maintenance.is_some(), NEWEST).await;
+    open_to_all(told.map(|told| answer(feed::ICALENDAR, feed::calendar(&base, &told), &headers)))
+}
+
+async fn badge(State(this): App, headers: HeaderMap) -> Response {
+    let all = this.table.public_incidents(NEWEST).await;
+    open_to_all(all.map(|all| {
+        let indicator = board(&this.catalogue, &all, clock::now()).indicator;
+        match feed::badge(indicator) {
+            Ok(badge) => answer("image/svg+xml", badge, &headers),
+            Err(_) => Problem::internal().into_response(),
+        }
+    }))
+}
+
+async fn summary(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
+    let open = |shown: &Shown| match shown.kind {
+        Kind::Incident => shown.resolved_at.is_none(),
+        _ => in_phase(shown, OPEN_PHASES),
+    };
+    this.tell(&api, &headers, open, usize::MAX, |page, board, told| json(&page.summary(board, told))).await
+}
+
+async fn status(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
+    this.tell(&api, &headers, |_| false, 0, |page, board, _| json(&page.status(board))).await
+}
+
+async fn components(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
+    this.tell(&api, &headers, |_| false, 0, |page, board, _| json(&page.all_components(board))).await
+}
+
+async fn incidents(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
+    let wanted = |shown: &Shown| shown.kind == Kind::Incident;
+    this.tell(&api, &headers, wanted, INCIDENTS_MAX, |page, board, told| json(&page.all_incidents(board, told, false)))
+        .await
+}
+
+async fn unresolved(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
+    let wanted = |shown: &Shown| shown.kind == Kind::Incident && shown.resolved_at.is_none();
+    this.tell(&api, &headers, wanted, usize::MAX, |page, board, told| json(&page.all_incidents(board, told, true)))
+        .await
+}
+
+async fn maintenances(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
+    this.works(&api, &headers, &[Phase::Scheduled, Phase::InProgress, Phase::Verifying, Phase::Completed]).await
+}
+
+async fn upcoming(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
+    this.works(&api, &headers, &[Phase::Scheduled]).await
+}
+
+async fn active(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
+    this.works(&api, &headers, &[Phase::InProgress, Phase::Verifying]).await
 }
 
 fn home(uri: &Uri) -> String {
     page::home(uri.path().strip_prefix("/status").unwrap_or_default())
 }
 
+fn in_phase(shown: &Shown, phases: &[Phase]) -> bool {
+    shown.maintenance.is_some_and(|planned| phases.contains(&planned.phase))
+}
+
 impl StatusPage {
-    async fn read_overview(&self) -> Result<(Vec<Told>, Vec<PublicIncident>), StoreError> {
-        let (mut open, over) = page::sort(self.table.public_incidents(NEWEST).await?, clock::now());
-        let beyond = open.split_off(open.len().min(TIMELINES));
-        let mut told: Vec<Told> = stream::iter(open)
-            .map(|incident| self.told(incident, ENTRIES_SHOWN))
-            .buffered(IN_FLIGHT)
-            .try_collect()
-            .await?;
-        told.extend(beyond.into_iter().map(|incident| Told { incident, timeline: Vec::new(), more: true }));
-        Ok((told, over))
+    async fn read_overview(&self, now: Timestamp) -> Result<page::Overview<'_>, StoreError> {
+        let all = self.table.public_incidents(NEWEST).await?;
+        let sorted = page::sort(&all, now);
+        let (timelines, beyond) = sorted.shown.split_at(sorted.shown.len().min(TIMELINES));
+        let mut told = self.told_each(timelines, ENTRIES_SHOWN).await?;
+        told.extend(beyond.iter().map(|shown| Told { incident: shown.clone(), timeline: Vec::new(), more: true }));
+        Ok(page::Overview::of(&self.catalogue, &all, told, sorted.over, now))
     }
 
     async fn read_incident(&self, id: &IncidentId) -> Result<Option<Told>, StoreError> {
@@ -112,48 +213,150 @@ impl StatusPage {
         }
     }
 
-    async fn told(&self, incident: PublicIncident, limit: usize) -> Result<Told, StoreError> {
+    /// The newest of some incidents with their timelines, cut to what an answer holds.
+    async fn read(&self, wanted: impl Fn(&Shown) -> bool, most: usize) -> Result<Vec<Told>, StoreError> {
+        let all = self.table.public_incidents(NEWEST).await?;
+        self.cut(&all, wanted, most).await
+    }
+
+    async fn cut(&self, all: &[Shown], wanted: impl Fn(&Shown) -> bool, most: usize) -> Result<Vec<Told>, StoreError> {
+        let chosen: Vec<Shown> = all.iter().filter(|shown| wanted(shown)).take(most).cloned().collect();
+        let mut told = self.told_each(&chosen, ENTRIES_TOLD).await?;
+        page::fit(&mut told, TEXT_MAX);
+        Ok(told)
+    }
+
+    async fn told_each(&self, incidents: &[Shown], limit: usize) -> Result<Vec<Told>, StoreError> {
+        let each = incidents.iter().cloned().map(|incident| self.told(incident, limit));
+        stream::iter(each.collect::<Vec<_>>()).buffered(IN_FLIGHT).try_collect().await
+    }
+
+    async fn told(&self, incident: Shown, limit: usize) -> Result<Told, StoreError> {
         let mut timeline = self.table.public_timeline(&incident.id, limit + 1).await?;
         let more = timeline.len() > limit;
         timeline.truncate(limit);
         Ok(Told { incident, timeline, more })
     }
 
+    async fn works(&self, api: &ApiId, headers: &HeaderMap, phases: &[Phase]) -> Response {
+        let wanted = |shown: &Shown| in_phase(shown, phases);
+        self.tell(api, headers, wanted, INCIDENTS_MAX, |page, board, told| {
+            json(&page.maintenances(board, told, phases))
+        })
+        .await
+    }
+
+    /// An answer in Statuspage's shape about some of the incidents, the newest first.
+    async fn tell(
+        &self,
+        api: &ApiId,
+        headers: &HeaderMap,
+        wanted: impl Fn(&Shown) -> bool,
+        most: usize,
+        write: impl FnOnce(&Page<'_>, &Board, &[(&Shown, &[Said])]) -> Option<String>,
+    ) -> Response {
+        open_to_all(self.try_tell(api, headers, wanted, most, write).await)
+    }
+
+    async fn try_tell(
+        &self,
+        api: &ApiId,
+        headers: &HeaderMap,
+        wanted: impl Fn(&Shown) -> bool,
+        most: usize,
+        write: impl FnOnce(&Page<'_>, &Board, &[(&Shown, &[Said])]) -> Option<String>,
+    ) -> Result<Response, StoreError> {
+        let all = self.table.public_incidents(NEWEST).await?;
+        let told = self.cut(&all, wanted, most).await?;
+        let told: Vec<(&Shown, &[Said])> = told.iter().map(|one| (&one.incident, one.timeline.as_slice())).collect();
+        let base = api.address(&self.base);
+        // Of a page on which nothing ever happened, a moment that does not change with every request.
+        let updated_at = all.iter().map(|shown| shown.updated_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
+        let page = Page {
+            id: "tocsin",
+            name: page::NAME,
+            url: format!("{base}/status"),
+            incidents: format!("{base}/status/incidents/"),
+            updated_at,
+        };
+        let board = board(&self.catalogue, &all, clock::now());
+        Ok(match write(&page, &board, &told) {
+            Some(body) => answer("application/json; charset=utf-8", body, headers),
+            None => Problem::internal().into_response(),
+        })
+    }
+
     fn missing(&self, home: &str) -> Response {
-        self.answer(StatusCode::NOT_FOUND, page::not_found(home))
+        self.page(StatusCode::NOT_FOUND, page::not_found(home), &HeaderMap::new())
     }
 
     fn unavailable(&self, home: &str, error: &StoreError) -> Response {
-        tracing::error!(%error, "the status cannot be read");
-        metrics::count("StatusUnavailable", 1);
-        let mut response = self.answer(StatusCode::SERVICE_UNAVAILABLE, page::unavailable(home));
+        unread(error);
+        let mut response = self.page(StatusCode::SERVICE_UNAVAILABLE, page::unavailable(home), &HeaderMap::new());
         let headers = response.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("15"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.remove(header::ETAG);
         response
     }
 
-    fn answer(&self, status: StatusCode, page: Result<String, askama::Error>) -> Response {
+    fn page(&self, status: StatusCode, page: Result<String, askama::Error>, asked: &HeaderMap) -> Response {
         let Ok(page) = page else {
             tracing::error!("a page cannot be rendered");
-            return runtime::http::Problem::internal().into_response();
+            return Problem::internal().into_response();
         };
-        let mut response = (status, page).into_response();
-        let headers = response.headers_mut();
-        for (name, value) in [
-            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-            (header::CACHE_CONTROL, FRESH),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (header::REFERRER_POLICY, "no-referrer"),
-            (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
-            (header::X_FRAME_OPTIONS, "DENY"),
-            (HeaderName::from_static("permissions-policy"), "interest-cohort=()"),
-        ] {
-            headers.insert(name, HeaderValue::from_static(value));
+        let mut response = answer("text/html; charset=utf-8", page, asked);
+        if status != StatusCode::OK {
+            *response.status_mut() = status;
         }
+        let headers = response.headers_mut();
+        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
         headers.insert(header::CONTENT_SECURITY_POLICY, self.policy.clone());
         response
     }
+}
+
+fn unread(error: &StoreError) {
+    tracing::error!(%error, "the status cannot be read");
+    metrics::count("StatusUnavailable", 1);
+}
+
+fn json<T: Serialize>(value: &T) -> Option<String> {
+    serde_json::to_string(value).ok()
+}
+
+/// What any site's script may read: it is public, and nobody is signed in here.
+fn open_to_all(answer: Result<Response, StoreError>) -> Response {
+    let mut response = answer.unwrap_or_else(|error| {
+        unread(&error);
+        Problem::unavailable().into_response()
+    });
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+/// An answer that a cache may keep for a moment, and that costs no body where it did not change.
+fn answer(kind: &'static str, body: String, asked: &HeaderMap) -> Response {
+    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(body.as_bytes())));
+    let known = asked.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+    let same = known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag));
+    let mut response =
+        if same { StatusCode::NOT_MODIFIED.into_response() } else { (StatusCode::OK, body).into_response() };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, FRESH),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
+        (HeaderName::from_static("permissions-policy"), "interest-cohort=()"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        headers.insert(header::ETAG, tag);
+    }
+    response
 }
 
 /// Nothing but our one style sheet, named by its hash, and the icon that stands in the page.
@@ -188,5 +391,21 @@ mod tests {
             "the hash is of what stands between the tags"
         );
         assert!(!page.contains("<script") && !page.contains(" style="));
+    }
+
+    #[test]
+    fn what_did_not_change_costs_no_body() {
+        let first = answer("application/json", "{}".into(), &HeaderMap::new());
+        assert_eq!(first.status(), StatusCode::OK);
+        assert_eq!(first.headers()[header::CACHE_CONTROL], FRESH);
+        let tag = first.headers()[header::ETAG].clone();
+        let mut asked = HeaderMap::new();
+        asked.insert(
+            header::IF_NONE_MATCH,
+            HeaderValue::try_from(format!("\"x\", W/{}", tag.to_str().unwrap())).unwrap(),
+        );
+        let again = answer("application/json", "{}".into(), &asked);
+        assert_eq!((again.status(), again.headers()[header::ETAG].clone()), (StatusCode::NOT_MODIFIED, tag));
+        assert_eq!(answer("application/json", "[]".into(), &asked).status(), StatusCode::OK);
     }
 }

@@ -1,17 +1,25 @@
 //! The pages: what is shown, and its HTML. Every text goes through the template's escaping; there is no script.
 
 use askama::Template;
+use domain::policy::Catalogue;
 use domain::render;
-use domain::vocabulary::{Severity, Status};
+use domain::status::{Board, DAYS, Said, Shown, board, history};
+use domain::vocabulary::{Health, Indicator, Kind, Phase, Severity, Status};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use store::public::{PublicIncident, PublicUpdate};
+use std::collections::BTreeMap;
 
+/// What the page is called.
+pub const NAME: &str = "Service status";
 /// How long a resolved incident stays on the overview.
 pub const RECENT: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Entries of one timeline on the overview; its own page has the others.
 pub const ENTRIES_SHOWN: usize = 10;
 /// Most text of timelines on one page, escaped, in bytes: with every incident's newest entry it still fits a Lambda's answer.
 const TEXT_MAX: usize = 1_000_000;
+/// The width of a day in a history bar, and of the gap after it.
+const DAY_WIDTH: usize = 4;
 
 /// The style sheet; the content security policy names its hash.
 pub const STYLE: &str = include_str!("../templates/page.css");
@@ -20,30 +28,54 @@ pub const STYLE: &str = include_str!("../templates/page.css");
 #[derive(Clone, Debug)]
 pub struct Told {
     /// The incident.
-    pub incident: PublicIncident,
+    pub incident: Shown,
     /// Its timeline.
-    pub timeline: Vec<PublicUpdate>,
+    pub timeline: Vec<Said>,
     /// True where the timeline goes on beyond what was read.
     pub more: bool,
 }
 
-/// Sorts incidents into what is open, newest first, and what was resolved lately, the last resolved first.
+/// Incidents as the overview has them.
+#[derive(Clone, Debug)]
+pub struct Sorted {
+    /// Incidents that are open, newest first; then work that is being done or announced, the next first; then notices.
+    pub shown: Vec<Shown>,
+    /// What was over lately, the last first.
+    pub over: Vec<Shown>,
+}
+
+/// Sorts incidents for the overview.
 #[must_use]
-pub fn sort(incidents: Vec<PublicIncident>, now: Timestamp) -> (Vec<PublicIncident>, Vec<PublicIncident>) {
-    let (mut open, mut over): (Vec<_>, Vec<_>) = incidents.into_iter().partition(|incident| !is_over(incident));
-    open.sort_by(|left, right| right.started_at.cmp(&left.started_at).then_with(|| left.id.cmp(&right.id)));
+pub fn sort(incidents: &[Shown], now: Timestamp) -> Sorted {
+    let (mut shown, mut over): (Vec<_>, Vec<_>) =
+        incidents.iter().cloned().partition(|incident| !incident.is_over(now));
+    let place = |shown: &Shown| match (shown.kind, shown.maintenance) {
+        (Kind::Maintenance, planned) => (1, planned.map_or(shown.started_at, |planned| planned.from).as_second()),
+        (Kind::Advisory, _) => (2, -shown.started_at.as_second()),
+        _ => (0, -shown.started_at.as_second()),
+    };
+    shown.sort_by(|left, right| place(left).cmp(&place(right)).then_with(|| left.id.cmp(&right.id)));
     let since = now.saturating_sub(RECENT).unwrap_or(Timestamp::MIN);
-    over.retain(|incident| ended_at(incident) >= since);
-    over.sort_by(|left, right| ended_at(right).cmp(&ended_at(left)).then_with(|| left.id.cmp(&right.id)));
-    (open, over)
+    over.retain(|incident| incident.kind != Kind::Advisory && incident.ended_at() >= since);
+    over.sort_by(|left, right| right.ended_at().cmp(&left.ended_at()).then_with(|| left.id.cmp(&right.id)));
+    Sorted { shown, over }
 }
 
-fn is_over(incident: &PublicIncident) -> bool {
-    incident.status == Status::Resolved || incident.resolved_at.is_some()
-}
-
-fn ended_at(incident: &PublicIncident) -> Timestamp {
-    incident.resolved_at.unwrap_or(incident.updated_at)
+/// Cuts the oldest entries of timelines until all their texts fit; the newest entry of each stays.
+pub fn fit(told: &mut [Told], mut room: usize) {
+    for one in told {
+        let mut kept = 0;
+        for said in &one.timeline {
+            let size = serde_json::to_string(&said.message).map_or(said.message.len(), |text| text.len());
+            if kept > 0 && size > room {
+                break;
+            }
+            room = room.saturating_sub(size);
+            kept += 1;
+        }
+        one.more |= kept < one.timeline.len();
+        one.timeline.truncate(kept);
+    }
 }
 
 /// The way from a page back to `/status`, relative to the page: on AWS the stage's name stands before the path, and only
@@ -53,31 +85,113 @@ pub fn home(below: &str) -> String {
     format!("{}status", "../".repeat(below.matches('/').count()))
 }
 
-/// The overview.
-///
-/// # Errors
-/// [`askama::Error`]; none of the values here can cause one.
-pub fn overview(home: &str, open: &[Told], over: &[PublicIncident], now: Timestamp) -> Result<String, askama::Error> {
-    let mut room = TEXT_MAX;
-    let newest = open.iter().map(|told| told.incident.updated_at).max();
-    let page = Overview {
-        home,
-        banner: Banner::of(open.iter().map(|told| told.incident.severity).max(), open.len()),
-        newest: newest.map(Moment::of),
-        open: open.iter().map(|told| Card::of(told, home, &mut room)).collect(),
-        over: over.iter().map(|incident| Line::of(incident, home)).collect(),
-        made: Moment::of(now),
-    };
-    page.render()
+/// Everything that the overview shows.
+#[derive(Clone, Debug)]
+pub struct Overview<'c> {
+    catalogue: &'c Catalogue,
+    board: Board,
+    history: BTreeMap<String, Vec<(Date, Health)>>,
+    known_from: Date,
+    told: Vec<Told>,
+    over: Vec<Shown>,
+    now: Timestamp,
+}
+
+impl<'c> Overview<'c> {
+    /// The overview of all incidents that were read, those that are not over with their timelines.
+    #[must_use]
+    pub fn of(catalogue: &'c Catalogue, all: &[Shown], told: Vec<Told>, over: Vec<Shown>, now: Timestamp) -> Self {
+        let day = |at: Timestamp| at.to_zoned_datetime(TimeZone::UTC).date();
+        // Where more happened than was read, the days before the oldest that was read may have been worse than we know.
+        let oldest = all.iter().map(|shown| shown.started_at).min().filter(|_| all.len() >= crate::NEWEST);
+        Self {
+            catalogue,
+            board: board(catalogue, all, now),
+            history: history(all, now).into_iter().map(|(name, days)| (name.to_owned(), days)).collect(),
+            known_from: oldest.map_or(Date::MIN, day),
+            told,
+            over,
+            now,
+        }
+    }
+
+    /// The page.
+    ///
+    /// # Errors
+    /// [`askama::Error`]; none of the values here can cause one.
+    pub fn render(&self, home: &str) -> Result<String, askama::Error> {
+        let mut room = TEXT_MAX;
+        let mut cards = |wanted: &dyn Fn(&Shown) -> bool| -> Vec<Card<'_>> {
+            let told = self.told.iter().filter(|told| wanted(&told.incident));
+            told.map(|told| Card::of(told, self.catalogue, home, &mut room)).collect()
+        };
+        let of_work = |shown: &Shown| shown.kind == Kind::Maintenance;
+        let notice = |shown: &Shown| shown.kind == Kind::Advisory;
+        let open = cards(&|shown| !of_work(shown) && !notice(shown));
+        let works = cards(&of_work);
+        let notices = cards(&notice);
+        let newest = self.told.iter().map(|told| told.incident.updated_at).max();
+        let (incidents, other) = (open.len(), notices.len());
+        OverviewPage {
+            home,
+            banner: Banner::of(self.board.indicator, incidents, other),
+            newest: newest.map(Moment::of),
+            lines: self.board.components.iter().map(|line| self.component(line)).collect(),
+            width: DAYS * (DAY_WIDTH + 1),
+            open,
+            works,
+            notices,
+            over: self.over.iter().map(|incident| Line::of(incident, self.catalogue, home)).collect(),
+            made: Moment::of(self.now),
+        }
+        .render()
+    }
+
+    fn component<'a>(&'a self, line: &'a domain::status::Line) -> Component<'a> {
+        let days = self.history.get(&line.id).map(Vec::as_slice).unwrap_or_default();
+        let bars = days
+            .iter()
+            .enumerate()
+            .filter(|(_, (date, health))| *date >= self.known_from && !matches!(health, Health::Operational));
+        let bars: Vec<Bar> = bars
+            .map(|(place, (date, health))| Bar {
+                at: place * (DAY_WIDTH + 1),
+                tone: health_tone(*health),
+                said: format!("{}: {}", date.strftime("%-d %b %Y"), health.title().to_lowercase()),
+            })
+            .collect();
+        let today = self.now.to_zoned_datetime(TimeZone::UTC).date();
+        let known =
+            today.since(self.known_from).map_or(DAYS, |span| usize::try_from(span.get_days()).unwrap_or(DAYS) + 1);
+        let said = match bars.as_slice() {
+            [] => "nothing in the last 90 days".to_owned(),
+            [one] => format!("one day with an incident in the last 90: {}", one.said),
+            [.., last] => format!("{} days with incidents in the last 90, the last {}", bars.len(), last.said),
+        };
+        Component {
+            name: &line.name,
+            description: &line.description,
+            tone: health_tone(line.health),
+            state: line.health.title(),
+            regions: line
+                .regions
+                .iter()
+                .map(|(name, health)| format!("{name}: {}", health.title().to_lowercase()))
+                .collect(),
+            unknown: (DAYS - known.min(DAYS)) * (DAY_WIDTH + 1),
+            bars,
+            said,
+        }
+    }
 }
 
 /// One incident's page.
 ///
 /// # Errors
 /// [`askama::Error`]; none of the values here can cause one.
-pub fn incident(home: &str, told: &Told, now: Timestamp) -> Result<String, askama::Error> {
+pub fn incident(home: &str, told: &Told, catalogue: &Catalogue, now: Timestamp) -> Result<String, askama::Error> {
     let mut room = TEXT_MAX;
-    IncidentPage { home, card: Card::of(told, home, &mut room), made: Moment::of(now) }.render()
+    IncidentPage { home, card: Card::of(told, catalogue, home, &mut room), made: Moment::of(now) }.render()
 }
 
 /// The page for everything that is not there, unknown and private alike.
@@ -107,13 +221,14 @@ struct Banner {
 }
 
 impl Banner {
-    fn of(worst: Option<Severity>, open: usize) -> Self {
-        let (tone, title) = match worst {
-            None => ("good", "All systems operational"),
-            Some(Severity::Info) => ("note", "Service notice"),
-            Some(Severity::Warning) => ("warn", "Degraded service"),
-            Some(Severity::Error) => ("warn", "Service disruption"),
-            Some(Severity::Critical) => ("bad", "Major service disruption"),
+    fn of(indicator: Indicator, open: usize, notices: usize) -> Self {
+        let (tone, title) = match indicator {
+            Indicator::None if open + notices > 0 => ("note", "Service notice"),
+            Indicator::None => ("good", "All systems operational"),
+            Indicator::Maintenance => ("note", "Maintenance in progress"),
+            Indicator::Minor => ("warn", "Degraded service"),
+            Indicator::Major => ("warn", "Service disruption"),
+            Indicator::Critical => ("bad", "Major service disruption"),
         };
         let text = match open {
             0 => "No incident is open.".to_owned(),
@@ -121,6 +236,35 @@ impl Banner {
             many => format!("{many} incidents are open."),
         };
         Self { tone, title, text }
+    }
+}
+
+/// A component with its history.
+struct Component<'a> {
+    name: &'a str,
+    description: &'a str,
+    tone: &'static str,
+    state: &'static str,
+    regions: Vec<String>,
+    bars: Vec<Bar>,
+    /// How much of the history, from the left, nobody knows.
+    unknown: usize,
+    said: String,
+}
+
+/// A day on which not all was well.
+struct Bar {
+    at: usize,
+    tone: &'static str,
+    said: String,
+}
+
+const fn health_tone(health: Health) -> &'static str {
+    match health {
+        Health::Operational => "good",
+        Health::UnderMaintenance => "note",
+        Health::DegradedPerformance | Health::PartialOutage => "warn",
+        Health::MajorOutage => "bad",
     }
 }
 
@@ -142,12 +286,16 @@ struct Card<'a> {
     link: String,
     title: &'a str,
     tone: &'static str,
-    severity: &'static str,
+    /// Nothing of work and notices, which break nothing.
+    severity: Option<&'static str>,
     status: &'static str,
     components: String,
     regions: String,
+    began: &'static str,
     started: Moment,
+    until: Option<Moment>,
     ended: Option<Moment>,
+    over: &'static str,
     lasted: String,
     entries: Vec<Entry<'a>>,
     more: bool,
@@ -161,7 +309,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Card<'a> {
-    fn of(told: &'a Told, home: &str, room: &mut usize) -> Self {
+    fn of(told: &'a Told, catalogue: &'a Catalogue, home: &str, room: &mut usize) -> Self {
         let incident = &told.incident;
         let mut more = told.more;
         let mut entries = Vec::with_capacity(told.timeline.len());
@@ -173,25 +321,47 @@ impl<'a> Card<'a> {
                 break;
             }
             *room = room.saturating_sub(size);
-            let (status, tone) = (render::status(update.status), tone_of(update.status));
+            let tone = tone_of(incident.kind, update.status);
+            let status = render::status_of(incident.kind, update.status);
             entries.push(Entry { status, tone, at: Moment::of(update.at), message: update.message.trim() });
         }
-        let over = is_over(incident);
+        let planned = incident.maintenance;
+        let breaks = incident.kind != Kind::Maintenance && incident.kind != Kind::Advisory;
+        let resolved = incident.status == Status::Resolved || incident.resolved_at.is_some();
+        let from = planned.map_or(incident.started_at, |planned| planned.from);
         Self {
             link: link(home, incident),
             title: title(incident),
-            tone: if over { "good" } else { severity_tone(incident.severity) },
-            severity: severity_label(incident.severity),
-            status: render::status(incident.status),
-            components: incident.components.join(", "),
-            regions: incident.regions.join(", "),
-            started: Moment::of(incident.started_at),
-            ended: over.then(|| Moment::of(ended_at(incident))),
-            lasted: render::lasted(incident.started_at, ended_at(incident)),
+            tone: match (resolved, breaks) {
+                (true, _) => "good",
+                (false, true) => severity_tone(incident.severity),
+                (false, false) => "note",
+            },
+            severity: breaks.then(|| severity_label(incident.severity)),
+            status: render::status_of(incident.kind, incident.status),
+            components: names(&incident.components, |id| catalogue.component(id)),
+            regions: names(&incident.regions, |id| catalogue.region(id)),
+            began: match planned.map(|planned| planned.phase) {
+                Some(Phase::Scheduled) => "Begins",
+                _ => "Began",
+            },
+            started: Moment::of(from),
+            until: planned.and_then(|planned| planned.until).filter(|_| !resolved).map(Moment::of),
+            ended: resolved.then(|| Moment::of(incident.ended_at())),
+            over: over(incident),
+            lasted: render::lasted(from, incident.ended_at()),
             entries,
             more,
         }
     }
+}
+
+fn names<'a>(ids: &'a [String], name: impl Fn(&'a str) -> &'a str) -> String {
+    ids.iter().map(|id| name(id)).collect::<Vec<_>>().join(", ")
+}
+
+const fn over(incident: &Shown) -> &'static str {
+    render::status_of(incident.kind, Status::Resolved)
 }
 
 /// What a text takes once it is escaped: each special character becomes five.
@@ -203,6 +373,7 @@ fn escaped_size(text: &str) -> usize {
 struct Line<'a> {
     link: String,
     title: &'a str,
+    over: &'static str,
     ended: Moment,
     lasted: String,
     components: String,
@@ -210,33 +381,42 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(incident: &'a PublicIncident, home: &str) -> Self {
+    fn of(incident: &'a Shown, catalogue: &'a Catalogue, home: &str) -> Self {
+        let from = incident.maintenance.map_or(incident.started_at, |planned| planned.from);
         Self {
             link: link(home, incident),
             title: title(incident),
-            ended: Moment::of(ended_at(incident)),
-            lasted: render::lasted(incident.started_at, ended_at(incident)),
-            components: incident.components.join(", "),
-            regions: incident.regions.join(", "),
+            over: over(incident),
+            ended: Moment::of(incident.ended_at()),
+            lasted: render::lasted(from, incident.ended_at()),
+            components: names(&incident.components, |id| catalogue.component(id)),
+            regions: names(&incident.regions, |id| catalogue.region(id)),
         }
     }
 }
 
-fn link(home: &str, incident: &PublicIncident) -> String {
+fn link(home: &str, incident: &Shown) -> String {
     format!("{home}/incidents/{}", incident.id)
 }
 
-fn title(incident: &PublicIncident) -> &str {
+/// The title of an incident; a word for one whose text is empty.
+#[must_use]
+pub fn title(incident: &Shown) -> &str {
     let title = incident.title.trim();
-    if title.is_empty() { "Incident" } else { title }
+    match (title.is_empty(), incident.kind) {
+        (false, _) => title,
+        (true, Kind::Maintenance) => "Maintenance",
+        (true, Kind::Advisory) => "Notice",
+        (true, _) => "Incident",
+    }
 }
 
-const fn tone_of(status: Status) -> &'static str {
-    match status {
-        Status::Investigating => "bad",
-        Status::Identified => "warn",
-        Status::Monitoring => "note",
-        Status::Resolved => "good",
+const fn tone_of(kind: Kind, status: Status) -> &'static str {
+    match (kind, status) {
+        (_, Status::Resolved) => "good",
+        (Kind::Maintenance | Kind::Advisory, _) | (_, Status::Monitoring) => "note",
+        (_, Status::Investigating) => "bad",
+        (_, Status::Identified) => "warn",
     }
 }
 
@@ -259,11 +439,15 @@ const fn severity_tone(severity: Severity) -> &'static str {
 
 #[derive(Template)]
 #[template(path = "overview.html")]
-struct Overview<'a> {
+struct OverviewPage<'a> {
     home: &'a str,
     banner: Banner,
     newest: Option<Moment>,
+    lines: Vec<Component<'a>>,
+    width: usize,
     open: Vec<Card<'a>>,
+    works: Vec<Card<'a>>,
+    notices: Vec<Card<'a>>,
     over: Vec<Line<'a>>,
     made: Moment,
 }
@@ -293,10 +477,11 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn public(id: &str, status: Status, severity: Severity, began: &str, resolved: Option<&str>) -> PublicIncident {
-        PublicIncident {
+    fn public(id: &str, status: Status, severity: Severity, began: &str, resolved: Option<&str>) -> Shown {
+        Shown {
             id: IncidentId::new(id),
             title: format!("Title of {id}"),
+            kind: Kind::Incident,
             status,
             severity,
             components: vec!["voice".into()],
@@ -304,17 +489,27 @@ mod tests {
             started_at: at(began),
             updated_at: at(resolved.unwrap_or(began)),
             resolved_at: resolved.map(at),
+            maintenance: None,
         }
     }
 
-    fn told(incident: PublicIncident, messages: &[&str]) -> Told {
-        let timeline = messages.iter().zip((1..=9).rev()).map(|(message, number)| PublicUpdate {
+    fn told(incident: Shown, messages: &[&str]) -> Told {
+        let timeline = messages.iter().zip((1..=9).rev()).map(|(message, number)| Said {
             number,
             at: incident.updated_at,
             status: incident.status,
             message: (*message).to_owned(),
         });
         Told { timeline: timeline.collect(), incident, more: false }
+    }
+
+    fn catalogue() -> Catalogue {
+        Catalogue::embedded().unwrap()
+    }
+
+    fn overview(told: &[Told], over: &[Shown]) -> String {
+        let all: Vec<Shown> = told.iter().map(|told| told.incident.clone()).chain(over.iter().cloned()).collect();
+        Overview::of(&catalogue(), &all, told.to_vec(), over.to_vec(), at(NOW)).render("status").unwrap()
     }
 
     const NOW: &str = "2026-11-23T12:00:00Z";
@@ -328,9 +523,9 @@ mod tests {
             public("gone", Status::Resolved, Severity::Info, "2026-11-01T00:00:00Z", Some("2026-11-09T11:59:59Z")),
             public("late", Status::Resolved, Severity::Info, "2026-10-01T00:00:00Z", Some("2026-11-20T00:00:00Z")),
         ];
-        let (open, over) = sort(all, at(NOW));
-        let names = |list: Vec<PublicIncident>| list.into_iter().map(|i| i.id.as_str().to_owned()).collect::<Vec<_>>();
-        assert_eq!(names(open), ["inc_new", "inc_old"]);
+        let Sorted { shown, over } = sort(&all, at(NOW));
+        let names = |list: Vec<Shown>| list.into_iter().map(|i| i.id.as_str().to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(shown), ["inc_new", "inc_old"]);
         assert_eq!(names(over), ["inc_late", "inc_edge"]);
     }
 
@@ -340,11 +535,11 @@ mod tests {
         evil.title = "</title><script>alert(1)</script>".into();
         evil.components = vec!["<b>".into()];
         evil.regions = vec!["\" onmouseover=\"x".into()];
-        let over = PublicIncident { status: Status::Resolved, resolved_at: Some(at(NOW)), ..evil.clone() };
+        let over = Shown { status: Status::Resolved, resolved_at: Some(at(NOW)), ..evil.clone() };
         let evil = told(evil, &["<img src=x onerror=alert(1)>"]);
         for html in [
-            overview("status", std::slice::from_ref(&evil), &[over], at(NOW)).unwrap(),
-            incident("../../status", &evil, at(NOW)).unwrap(),
+            overview(std::slice::from_ref(&evil), &[over]),
+            incident("../../status", &evil, &catalogue(), at(NOW)).unwrap(),
         ] {
             for raw in ["<script", "<img", "<b>", "\" onmouseover"] {
                 assert!(!html.contains(raw), "{raw} in {html}");
@@ -356,28 +551,96 @@ mod tests {
     #[test]
     fn the_worst_open_incident_names_the_state() {
         for (worst, title) in [
-            (None, "All systems operational"),
-            (Some(Severity::Info), "Service notice"),
-            (Some(Severity::Warning), "Degraded service"),
-            (Some(Severity::Error), "Service disruption"),
-            (Some(Severity::Critical), "Major service disruption"),
+            (Indicator::None, "All systems operational"),
+            (Indicator::Maintenance, "Maintenance in progress"),
+            (Indicator::Minor, "Degraded service"),
+            (Indicator::Major, "Service disruption"),
+            (Indicator::Critical, "Major service disruption"),
         ] {
-            assert_eq!(Banner::of(worst, usize::from(worst.is_some())).title, title);
+            assert_eq!(Banner::of(worst, 0, 0).title, title);
         }
+        assert_eq!(Banner::of(Indicator::None, 0, 1).title, "Service notice");
         let open = [
             told(public("a", Status::Monitoring, Severity::Warning, NOW, None), &["a"]),
             told(public("b", Status::Identified, Severity::Error, NOW, None), &["b"]),
         ];
-        let html = overview("status", &open, &[], at(NOW)).unwrap();
+        let html = overview(&open, &[]);
         assert!(html.contains("Service disruption") && html.contains("2 incidents are open."));
-        let calm = overview("status", &[], &[], at(NOW)).unwrap();
+        let calm = overview(&[], &[]);
         assert!(calm.contains("All systems operational") && !calm.contains("Open incidents"));
+    }
+
+    #[test]
+    fn components_have_their_state_their_regions_and_ninety_days() {
+        let now = told(public("a", Status::Identified, Severity::Error, NOW, None), &["a"]);
+        let then =
+            public("b", Status::Resolved, Severity::Critical, "2026-11-01T00:00:00Z", Some("2026-11-02T00:00:00Z"));
+        let html = overview(&[now], &[then]);
+        for part in [
+            "Voice calls",
+            "Partial outage",
+            "Mumbai: partial outage",
+            "3 days with incidents in the last 90, the last 23 Nov 2026: partial outage",
+            "<title>2 Nov 2026: major outage</title>",
+            "class=\"bad\" x=\"335\"",
+            "Billing",
+        ] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
+        assert!(!html.contains("class=\"unknown\""));
+        let many: Vec<Shown> = (0..crate::NEWEST)
+            .map(|n| {
+                public(
+                    &format!("n{n}"),
+                    Status::Resolved,
+                    Severity::Info,
+                    "2026-11-20T00:00:00Z",
+                    Some("2026-11-20T01:00:00Z"),
+                )
+            })
+            .collect();
+        let html = overview(&[], &many);
+        assert!(html.contains("class=\"unknown\" width=\"430\""), "before what was read nobody knows: {html}");
+    }
+
+    #[test]
+    fn work_and_notices_have_their_places() {
+        let planned = |phase| domain::maintenance::Planned {
+            phase,
+            from: at("2026-11-24T22:00:00Z"),
+            until: Some(at("2026-11-25T02:00:00Z")),
+        };
+        let work = |phase, status| Shown {
+            kind: Kind::Maintenance,
+            maintenance: Some(planned(phase)),
+            ..public("work", status, Severity::Warning, NOW, None)
+        };
+        let notice =
+            Shown { kind: Kind::Advisory, ..public("say", Status::Investigating, Severity::Warning, NOW, None) };
+        let html =
+            overview(&[told(work(Phase::Scheduled, Status::Investigating), &["w"]), told(notice.clone(), &["n"])], &[]);
+        for part in [
+            "Service notice",
+            "No incident is open.",
+            "<h2 id=\"work\">Maintenance",
+            "Begins",
+            "Until",
+            "Scheduled",
+            "<h2 id=\"notices\">Notices",
+        ] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
+        assert!(!html.contains("Open incidents") && !html.contains("Severity"), "{html}");
+        let html = overview(&[told(work(Phase::InProgress, Status::Identified), &["w"])], &[]);
+        assert!(html.contains("Maintenance in progress") && html.contains("Under maintenance"), "{html}");
+        let late = at("2026-12-24T00:00:00Z");
+        assert!(sort(&[notice], late).shown.is_empty(), "a notice goes by itself");
     }
 
     #[test]
     fn links_are_relative_and_times_are_for_people_and_machines() {
         let over = public("x", Status::Resolved, Severity::Error, "2026-11-20T08:00:00Z", Some("2026-11-20T09:24:00Z"));
-        let html = overview("status", &[], &[over], at(NOW)).unwrap();
+        let html = overview(&[], &[over]);
         assert!(html.contains("href=\"status/incidents/inc_x\""));
         assert!(
             html.contains("<time datetime=\"2026-11-20T09:24:00Z\">20 Nov 2026, 09:24 UTC</time> after 1 h 24 min")
@@ -392,7 +655,7 @@ mod tests {
         let open: Vec<Told> = (0..50)
             .map(|n| told(public(&format!("n{n}"), Status::Identified, Severity::Error, NOW, None), &messages))
             .collect();
-        let html = overview("status", &open, &[], at(NOW)).unwrap();
+        let html = overview(&open, &[]);
         assert!(html.len() < 5 * 1024 * 1024, "{}", html.len());
         assert!(html.contains("All updates of this incident"), "what is left out is said");
         assert!((0..50).all(|n| html.contains(&format!("inc_n{n}\""))), "every incident is there");

@@ -7,9 +7,11 @@
 
 use crate::intake::Defaults;
 use domain::event::Link;
+use domain::impact::Affected;
 use domain::incident::Change;
 use domain::lint::Finding;
 use domain::maintenance::{Covered, Planned};
+use domain::policy::{Component, Region};
 use domain::schema::Instant;
 use domain::vocabulary::{Category, Channel, ChannelClass, Day, Kind, Role, Severity, Status};
 use jiff::Timestamp;
@@ -1027,6 +1029,25 @@ pub struct Catalogue {
     pub matrix: BTreeMap<Role, BTreeMap<Category, BTreeMap<ChannelClass, String>>>,
     /// Whom alerts come from.
     pub senders: Senders,
+    /// What the product consists of: what a filter by component can name.
+    pub components: Vec<Component>,
+    /// Where it runs: what a filter by region can name.
+    pub regions: Vec<Region>,
+}
+
+/// `GET /v1/tenants/{t}/impact`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImpactAnswer {
+    /// The beginning of the time asked about.
+    #[schemars(with = "Instant")]
+    pub from: Timestamp,
+    /// Its end.
+    #[schemars(with = "Instant")]
+    pub to: Timestamp,
+    /// The times in which something was affected and that touch it.
+    pub affected: Vec<Affected>,
+    /// False where so much happened that not all of it was looked at; ask with an earlier `to`.
+    pub complete: bool,
 }
 
 /// A plan of `plans.yaml`.

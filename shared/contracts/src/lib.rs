@@ -19,5 +19,6 @@ pub mod problem;
 pub mod queue;
 pub mod ses;
 pub mod slack;
+pub mod statuspage;
 pub mod teams;
 pub mod webhook;

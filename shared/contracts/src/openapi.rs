@@ -4,13 +4,16 @@
 
 use crate::http::scopes::{ALERTS_MANAGE, ALERTS_READ, ALERTS_TEST, INCIDENTS_WRITE, PLATFORM_ADMIN, SUPPORT_READ};
 use crate::http::{
-    AskConfirmationBody, AuditList, Catalogue, ConfirmBody, ConfirmationView, DeliveryLog, ExplainAnswer,
+    AskConfirmationBody, AuditList, Catalogue, ConfirmBody, ConfirmationView, DeliveryLog, ExplainAnswer, ImpactAnswer,
     IncidentAnswer, IncidentList, IntegrationBody, IntegrationList, LintAnswer, RecipientBody, RecipientList,
     ResendAnswer, ResendBody, RotateSecretBody, RotateTokenBody, SettingsBody, SupportBundle, TenantBody,
     TestAlertAnswer, TestAlertBody, TokenBody, TokenList, TokenView,
 };
 use crate::native;
 use crate::problem::FieldError;
+use crate::statuspage::{
+    PublicComponentList, PublicIncidentList, PublicMaintenanceList, PublicStatusAnswer, PublicSummary,
+};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
@@ -205,6 +208,7 @@ impl Operation {
 
     fn written(self) -> Value {
         let tag = match self.path {
+            path if path.starts_with("/api/v2/") => "The status page",
             path if path.starts_with("/v2/") => "Other products' clients",
             path if path.starts_with("/v1/tenants") => "A tenant",
             path if path.starts_with("/v1/tokens") => "Tokens",
@@ -252,8 +256,14 @@ pub fn document() -> Value {
     });
     let mut generator = SchemaGenerator::new(settings);
     let mut paths = Map::new();
-    let operations =
-        [incidents(&mut generator), tenant(&mut generator), seen(&mut generator), tokens(&mut generator), foreign()];
+    let operations = [
+        incidents(&mut generator),
+        tenant(&mut generator),
+        seen(&mut generator),
+        tokens(&mut generator),
+        public(&mut generator),
+        foreign(),
+    ];
     for operation in operations.into_iter().flatten() {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
         if let Some(methods) = path.as_object_mut() {
@@ -540,6 +550,25 @@ fn seen(g: &mut SchemaGenerator) -> Vec<Operation> {
         route("get", "/v1/tenants/{tenant}/catalogue", "catalogue", "What a tenant can choose from")
             .scopes(READ)
             .gives::<Catalogue>(g, 200),
+        route(
+            "get",
+            "/v1/tenants/{tenant}/status",
+            "getTenantStatus",
+            "What is open for a tenant, as Statuspage's summary",
+        )
+        .scopes(READ)
+        .gives::<PublicSummary>(g, 200),
+        route(
+            "get",
+            "/v1/tenants/{tenant}/impact",
+            "getImpact",
+            "When a tenant was affected, by component and region only: for call logs and reports",
+        )
+        .scopes(READ)
+        .window()
+        .query("component", &text, "Only this component")
+        .query("region", &text, "Only this region")
+        .gives::<ImpactAnswer>(g, 200),
         route("get", "/v1/tenants/{tenant}/audit", "listAudit", "Who changed what, newest first")
             .scopes(READ)
             .paged(50, 200)
@@ -582,6 +611,27 @@ fn tokens(g: &mut SchemaGenerator) -> Vec<Operation> {
             .may_take::<RotateTokenBody>(g)
             .gives_tagged::<TokenView>(g, 201)
             .refuses(&[409]),
+    ]
+}
+
+/// The status page for programs: Statuspage's public API.
+fn public(g: &mut SchemaGenerator) -> Vec<Operation> {
+    let route = |path, id, summary| route("get", path, id, summary);
+    vec![
+        route("/api/v2/summary.json", "publicSummary", "The state of everything, what is open and what is announced")
+            .gives::<PublicSummary>(g, 200),
+        route("/api/v2/status.json", "publicStatus", "The state of everything").gives::<PublicStatusAnswer>(g, 200),
+        route("/api/v2/components.json", "publicComponents", "The state of each component")
+            .gives::<PublicComponentList>(g, 200),
+        route("/api/v2/incidents.json", "publicIncidents", "The last 50 incidents").gives::<PublicIncidentList>(g, 200),
+        route("/api/v2/incidents/unresolved.json", "publicUnresolved", "What is open")
+            .gives::<PublicIncidentList>(g, 200),
+        route("/api/v2/scheduled-maintenances.json", "publicMaintenances", "The last 50 maintenances")
+            .gives::<PublicMaintenanceList>(g, 200),
+        route("/api/v2/scheduled-maintenances/upcoming.json", "publicUpcoming", "What is announced")
+            .gives::<PublicMaintenanceList>(g, 200),
+        route("/api/v2/scheduled-maintenances/active.json", "publicActive", "What is being done")
+            .gives::<PublicMaintenanceList>(g, 200),
     ]
 }
 

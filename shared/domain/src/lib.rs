@@ -11,7 +11,9 @@
 //! | [`classification`] | which rule an event meets, and what that means |
 //! | [`incident`] | the state machine: open, update, repeat, stale, resolve |
 //! | [`maintenance`] | announced work, and the incidents that it explains |
+//! | [`impact`] | when a tenant was affected, for call logs and reports |
 //! | [`policy`] | the deployer's files of `infra/policy`, parsed and checked |
+//! | [`status`] | the state of everything, from the incidents that are open |
 //! | [`tenant`] | settings, recipients, integrations and the facts compiled from them |
 //! | [`plan`] | who is told on which channel, and why the others are not |
 //! | [`digest`] | when what is not urgent comes together |
@@ -32,6 +34,7 @@ pub mod delivery;
 pub mod digest;
 pub mod event;
 pub mod ids;
+pub mod impact;
 pub mod incident;
 pub mod lint;
 pub mod maintenance;
@@ -41,5 +44,6 @@ pub mod quiet;
 pub mod reason;
 pub mod render;
 pub mod schema;
+pub mod status;
 pub mod tenant;
 pub mod vocabulary;

@@ -5,10 +5,10 @@
 
 use crate::classification::Included;
 use crate::event::{Event, Format};
-use crate::ids::Scope;
+use crate::ids::{RecipientId, Scope};
 use crate::incident::imagined;
 use crate::plan::{Decision, Outcome, afresh};
-use crate::policy::Policy;
+use crate::policy::{Catalogue, Policy};
 use crate::quiet::OwnQuietHours;
 use crate::reason::Reason;
 use crate::tenant::{Destination, Settings};
@@ -22,7 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// `nothing_is_on`, `category_unreachable`, `channel_unreachable`, `destination_silent`, `quiet_hours_all_day`,
-    /// `quiet_hours_hold_critical`, `quiet_hours_not_in_plan`, `digest_not_in_plan`, or the reason that stops one destination on one channel.
+    /// `quiet_hours_hold_critical`, `quiet_hours_not_in_plan`, `digest_not_in_plan`, `unknown_component`,
+    /// `unknown_region`, or the reason that stops one destination on one channel.
     pub code: &'static str,
     /// What is so.
     pub sentence: String,
@@ -65,6 +66,33 @@ pub fn lint(settings: &Settings, destinations: &[Destination], policy: &Policy, 
     }
     findings.extend(of_destinations(destinations, &decided));
     findings.extend(of_quiet_hours(settings, destinations, policy));
+    findings.extend(of_names(destinations, &policy.catalogue));
+    findings
+}
+
+/// Filters by what the catalogue does not have: an event may name it all the same, but a typing error names nothing for ever.
+fn of_names(destinations: &[Destination], catalogue: &Catalogue) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for destination in destinations {
+        let filters = destination.filters();
+        let components = filters.components.iter().filter(|name| !catalogue.has_component(name));
+        let regions = filters.regions.iter().filter(|name| !catalogue.has_region(name));
+        let components = components.map(|name| ("unknown_component", "component", "components", name));
+        for (code, what, field, name) in
+            components.chain(regions.map(|name| ("unknown_region", "region", "regions", name)))
+        {
+            let whose = if destination.id().starts_with(RecipientId::PREFIX) { "recipients" } else { "integrations" };
+            findings.push(Finding {
+                code,
+                sentence: format!("The filter names the {what} `{name}`, which the catalogue does not have."),
+                mend: format!("Take one of the {field} of GET /v1/tenants/{{tenant}}/catalogue, or leave the name if your monitors use it."),
+                setting: format!("{whose}.{}.{field}", destination.id()),
+                category: None,
+                channel: None,
+                destination: Some(destination.id().to_owned()),
+            });
+        }
+    }
     findings
 }
 

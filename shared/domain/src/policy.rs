@@ -3,14 +3,16 @@
 use crate::classification::{Included, Rule, Rules, Verdict};
 use crate::event::Event;
 use crate::vocabulary::{Category, ChannelClass, Kind, Role};
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 const CLASSIFICATION: &str = include_str!("../../../infra/policy/classification.yaml");
 const MATRIX: &str = include_str!("../../../infra/policy/matrix.yaml");
 const PLANS: &str = include_str!("../../../infra/policy/plans.yaml");
 const COMPLIANCE: &str = include_str!("../../../infra/policy/compliance.yaml");
+const CATALOGUE: &str = include_str!("../../../infra/policy/catalogue.yaml");
 
 /// What is wrong with a policy file, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +34,8 @@ pub struct Policy {
     pub plans: Plans,
     /// What SMS needs by law.
     pub compliance: Compliance,
+    /// What the product consists of, and where it runs.
+    pub catalogue: Catalogue,
 }
 
 impl Policy {
@@ -40,14 +44,20 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] that names the file and the place.
     pub fn embedded() -> Result<Self, PolicyError> {
-        Self::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE)
+        Self::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, CATALOGUE)
     }
 
-    /// A policy of four files.
+    /// A policy of five files.
     ///
     /// # Errors
     /// [`PolicyError`] that names the file and the place.
-    pub fn parse(classification: &str, matrix: &str, plans: &str, compliance: &str) -> Result<Self, PolicyError> {
+    pub fn parse(
+        classification: &str,
+        matrix: &str,
+        plans: &str,
+        compliance: &str,
+        catalogue: &str,
+    ) -> Result<Self, PolicyError> {
         let rules =
             Rules::parse(classification).map_err(|problem| PolicyError { file: "classification.yaml", problem })?;
         Ok(Self {
@@ -55,6 +65,7 @@ impl Policy {
             matrix: Matrix(read("matrix.yaml", matrix)?),
             plans: Plans::parse(plans)?,
             compliance: read("compliance.yaml", compliance)?,
+            catalogue: Catalogue::parse(catalogue)?,
         })
     }
 
@@ -219,6 +230,82 @@ impl Compliance {
     }
 }
 
+/// The names that events, filters and the status page use.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalogue {
+    /// In the order in which the status page shows them.
+    pub components: Vec<Component>,
+    /// Where the product runs.
+    pub regions: Vec<Region>,
+}
+
+/// A part of the product.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// What events call it.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// What it is, in a few words.
+    pub description: String,
+}
+
+/// A place where the product runs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// What events call it.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+}
+
+impl Catalogue {
+    /// The catalogue of `infra/policy/catalogue.yaml`, which the status page needs without the other rules.
+    ///
+    /// # Errors
+    /// [`PolicyError`] that names the place.
+    pub fn embedded() -> Result<Self, PolicyError> {
+        Self::parse(CATALOGUE)
+    }
+
+    fn parse(text: &str) -> Result<Self, PolicyError> {
+        let catalogue: Self = read("catalogue.yaml", text)?;
+        let mut seen = BTreeSet::new();
+        let ids = catalogue.components.iter().map(|one| &one.id).chain(catalogue.regions.iter().map(|one| &one.id));
+        match ids.into_iter().find(|id| !seen.insert(id.as_str())) {
+            Some(twice) => Err(PolicyError { file: "catalogue.yaml", problem: format!("`{twice}` is there twice") }),
+            None => Ok(catalogue),
+        }
+    }
+
+    /// Whether it has this component.
+    #[must_use]
+    pub fn has_component(&self, id: &str) -> bool {
+        self.components.iter().any(|known| known.id == id)
+    }
+
+    /// Whether it has this region.
+    #[must_use]
+    pub fn has_region(&self, id: &str) -> bool {
+        self.regions.iter().any(|known| known.id == id)
+    }
+
+    /// The name of a component for people; of what is not here, the id.
+    #[must_use]
+    pub fn component<'a>(&'a self, id: &'a str) -> &'a str {
+        self.components.iter().find(|known| known.id == id).map_or(id, |known| &known.name)
+    }
+
+    /// The name of a region for people; of what is not here, the id.
+    #[must_use]
+    pub fn region<'a>(&'a self, id: &'a str) -> &'a str {
+        self.regions.iter().find(|known| known.id == id).map_or(id, |known| &known.name)
+    }
+}
+
 fn read<T: DeserializeOwned>(file: &'static str, text: &str) -> Result<T, PolicyError> {
     serde_norway::from_str(text).map_err(|error| PolicyError { file, problem: error.to_string() })
 }
@@ -230,7 +317,7 @@ mod tests {
     #[test]
     fn a_bad_file_is_named_with_its_place() {
         let broken = |classification: &str, matrix: &str, plans: &str| {
-            Policy::parse(classification, matrix, plans, COMPLIANCE).unwrap_err().to_string()
+            Policy::parse(classification, matrix, plans, COMPLIANCE, CATALOGUE).unwrap_err().to_string()
         };
         let error = broken(CLASSIFICATION, "org_admin: {weather: {}}", PLANS);
         assert!(error.contains("matrix.yaml") && error.contains("weather"), "{error}");
@@ -238,6 +325,9 @@ mod tests {
         assert!(error.contains("plans.yaml: name at least one plan"), "{error}");
         let twice = CLASSIFICATION.replace("id: cloud-outage", "id: network-outage");
         assert!(broken(&twice, MATRIX, PLANS).contains("network-outage is there twice"));
+        let twice = CATALOGUE.replace("id: eu-central-1", "id: voice");
+        let error = Policy::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, &twice).unwrap_err().to_string();
+        assert_eq!(error, "infra/policy/catalogue.yaml: `voice` is there twice");
         let nonsense = CLASSIFICATION.replace("has(measurements.delay_minutes) &&", "has( &&");
         let error = broken(&nonsense, MATRIX, PLANS);
         assert!(error.contains("analytics-backfill-under-threshold: `when` does not parse"), "{error}");

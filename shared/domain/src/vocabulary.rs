@@ -90,6 +90,82 @@ words!(
 );
 
 words!(
+    /// The state of a component, the worst last; the words are Statuspage's.
+    Health {
+        /// As it should be.
+        Operational = "operational",
+        /// Announced work is being done.
+        UnderMaintenance = "under_maintenance",
+        /// Slow, or in part.
+        DegradedPerformance = "degraded_performance",
+        /// Down for some.
+        PartialOutage = "partial_outage",
+        /// Down.
+        MajorOutage = "major_outage",
+    }
+);
+
+impl Health {
+    /// The state as people read it.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Operational => "Operational",
+            Self::UnderMaintenance => "Under maintenance",
+            Self::DegradedPerformance => "Degraded performance",
+            Self::PartialOutage => "Partial outage",
+            Self::MajorOutage => "Major outage",
+        }
+    }
+}
+
+words!(
+    /// What everything comes to; the words are Statuspage's.
+    Indicator {
+        /// All is well.
+        None = "none",
+        /// Announced work, and nothing worse.
+        Maintenance = "maintenance",
+        /// Something is degraded.
+        Minor = "minor",
+        /// Something is down for some.
+        Major = "major",
+        /// Something is down.
+        Critical = "critical",
+    }
+);
+
+impl Indicator {
+    /// The state of everything as people read it; Statuspage's own sentences, which its clients show.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::None => "All Systems Operational",
+            Self::Maintenance => "Service Under Maintenance",
+            Self::Minor => "Minor Service Outage",
+            Self::Major => "Partial System Outage",
+            Self::Critical => "Major Service Outage",
+        }
+    }
+}
+
+words!(
+    /// How much an incident matters; the words are Statuspage's.
+    Impact {
+        /// It breaks nothing.
+        None = "none",
+        /// It is announced work.
+        Maintenance = "maintenance",
+        /// Something is degraded.
+        Minor = "minor",
+        /// Something is down for some.
+        Major = "major",
+        /// Something is down.
+        Critical = "critical",
+    }
+);
+
+words!(
     /// A way to reach somebody. `Slack` and `Teams` are one channel, `chat`, to matrix, plans and ticks.
     Channel {
         /// E-mail through SES.

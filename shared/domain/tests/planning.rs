@@ -715,6 +715,19 @@ fn what_waits_becomes_one_message_and_what_was_told_is_told_to_its_end() {
 }
 
 #[test]
+fn a_filter_by_a_name_that_nobody_knows_is_found() {
+    let mut who = person("p", OrgAdmin);
+    who.filters.components = vec!["voice".into(), "vioce".into()];
+    who.filters.regions = vec!["mars-1".into(), "ap-south-1".into()];
+    let found = domain::lint::lint(&only(Infrastructure, &[ChannelClass::Email]), &[to(who)], &POLICY, now());
+    let found: Vec<(&str, &str)> = found.iter().map(|one| (one.code, one.setting.as_str())).collect();
+    assert_eq!(
+        found,
+        [("unknown_component", "recipients.rcp_p.components"), ("unknown_region", "recipients.rcp_p.regions")]
+    );
+}
+
+#[test]
 fn quiet_hours_that_hold_too_much_are_found() {
     let with = |from: &str, to: &str, critical_passes| {
         let hours = QuietHours { from: from.parse().unwrap(), to: to.parse().unwrap(), ..quiet(critical_passes) };

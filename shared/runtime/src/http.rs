@@ -152,9 +152,26 @@ impl<S: Sync> FromRequestParts<S> for Correlation {
     }
 }
 
-/// The public base of the request: scheme, host and stage, for links where none is configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicBase(pub String);
+/// The id of the API that the request came by. A function behind the API cannot have its address in its environment (the two
+/// would wait for each other), but all of it except this.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApiId(String);
+
+impl ApiId {
+    /// The API's address, from one that has `{api}` where the id belongs.
+    #[must_use]
+    pub fn address(&self, pattern: &str) -> String {
+        pattern.replace("{api}", &self.0)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for ApiId {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+    }
+}
 
 /// An answer that says what is wrong and how to mend it (RFC 9457).
 #[derive(Clone, Debug, PartialEq)]
@@ -348,11 +365,8 @@ fn request(
     let mut request = request
         .body(Body::from(body))
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the path is not a path of a URL"))?;
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let stage = event.request_context.stage.as_deref().unwrap_or_default();
-    let base = PublicBase(format!("https://{host}/{stage}"));
     let caller = if context.is_object() { Caller::from_context(context) } else { Caller::nobody() };
-    request.extensions_mut().insert(base);
+    request.extensions_mut().insert(ApiId(event.request_context.apiid.unwrap_or_default()));
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(correlation.clone());
     Ok(request)

@@ -4,55 +4,18 @@ use crate::{StoreError, Table, failed, keys, text};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::ids::IncidentId;
 use domain::incident::{Incident, Update};
-use domain::vocabulary::{Severity, Status};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use domain::status::{Said, Shown};
+use serde::Serialize;
 
 /// The name of the index.
 pub const INDEX: &str = "public";
 
-/// A public incident.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PublicIncident {
-    /// Its id.
-    pub id: IncidentId,
-    /// Its public title.
-    pub title: String,
-    /// Where it stands.
-    pub status: Status,
-    /// How bad it is.
-    pub severity: Severity,
-    /// What is affected.
-    pub components: Vec<String>,
-    /// Where.
-    pub regions: Vec<String>,
-    /// Since when.
-    pub started_at: Timestamp,
-    /// When the last update came.
-    pub updated_at: Timestamp,
-    /// Until when.
-    #[serde(default)]
-    pub resolved_at: Option<Timestamp>,
-}
-
-/// A public entry of a timeline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PublicUpdate {
-    /// Its number.
-    pub number: u32,
-    /// When.
-    pub at: Timestamp,
-    /// Where the incident stood after it.
-    pub status: Status,
-    /// The public words.
-    pub message: String,
-}
-
 /// The view as one attribute: the index projects it and nothing else of the item.
 pub(crate) fn view_of(incident: &Incident) -> Result<AttributeValue, StoreError> {
-    to_attribute(&PublicIncident {
+    to_attribute(&Shown {
         id: incident.id.clone(),
         title: incident.public_title.clone(),
+        kind: incident.kind,
         status: incident.status,
         severity: incident.severity,
         components: incident.components.clone(),
@@ -60,11 +23,12 @@ pub(crate) fn view_of(incident: &Incident) -> Result<AttributeValue, StoreError>
         started_at: incident.started_at,
         updated_at: incident.last_seen,
         resolved_at: incident.resolved_at,
+        maintenance: incident.maintenance,
     })
 }
 
 pub(crate) fn update_view(update: &Update) -> Result<AttributeValue, StoreError> {
-    to_attribute(&PublicUpdate {
+    to_attribute(&Said {
         number: update.number,
         at: update.accepted_at,
         status: update.status,
@@ -82,7 +46,7 @@ impl Table {
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn public_incidents(&self, limit: usize) -> Result<Vec<PublicIncident>, StoreError> {
+    pub async fn public_incidents(&self, limit: usize) -> Result<Vec<Shown>, StoreError> {
         self.public(keys::PUBLIC_INCIDENTS, limit).await
     }
 
@@ -90,9 +54,9 @@ impl Table {
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn public_incident(&self, id: &IncidentId) -> Result<Option<PublicIncident>, StoreError> {
+    pub async fn public_incident(&self, id: &IncidentId) -> Result<Option<Shown>, StoreError> {
         // The index knows no incident by its name alone, and the rows of the retention time fit a page or two.
-        let incidents: Vec<PublicIncident> = self.public(keys::PUBLIC_INCIDENTS, usize::MAX).await?;
+        let incidents: Vec<Shown> = self.public(keys::PUBLIC_INCIDENTS, usize::MAX).await?;
         Ok(incidents.into_iter().find(|incident| incident.id == *id))
     }
 
@@ -100,7 +64,7 @@ impl Table {
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn public_timeline(&self, id: &IncidentId, limit: usize) -> Result<Vec<PublicUpdate>, StoreError> {
+    pub async fn public_timeline(&self, id: &IncidentId, limit: usize) -> Result<Vec<Said>, StoreError> {
         self.public(&keys::public_timeline(id), limit).await
     }
 

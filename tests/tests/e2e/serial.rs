@@ -2,6 +2,8 @@
 
 #[path = "kills.rs"]
 mod kills;
+#[path = "status_page.rs"]
+mod status_page;
 
 use serde_json::json;
 use tests::receive::text;

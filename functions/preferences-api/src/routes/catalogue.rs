@@ -36,7 +36,9 @@ pub(crate) async fn read(
         sms_sender: settings.compliance.sender_id.clone().or_else(|| app.sms_sender.clone()),
         email_from,
     };
-    Ok(answer(StatusCode::OK, &Catalogue { plan, matrix: matrix(&app.policy.matrix), senders }))
+    let domain::policy::Catalogue { components, regions } = app.policy.catalogue.clone();
+    let matrix = matrix(&app.policy.matrix);
+    Ok(answer(StatusCode::OK, &Catalogue { plan, matrix, senders, components, regions }))
 }
 
 /// The matrix as words; what a role does not get is left out.

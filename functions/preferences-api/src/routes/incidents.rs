@@ -15,6 +15,7 @@ use domain::delivery::State as DeliveryState;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, Update};
 use domain::plan::{Decision, Outcome};
+use domain::status::Shown;
 use domain::tenant::{Content, Settings};
 use domain::vocabulary::Category;
 use futures::future::try_join_all;
@@ -128,6 +129,45 @@ pub(crate) async fn list(
         next: cursor.map(|cursor| cursor.to_text()),
     };
     Ok(answer(StatusCode::OK, &list))
+}
+
+/// Incidents that a tenant may see and that came up between two times, newest first, without test alerts; and whether that is all
+/// of them.
+pub(super) async fn since(
+    app: &App,
+    tenant: &TenantId,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<(Vec<Incident>, bool), Problem> {
+    let (mut cursor, mut found) = (None, Vec::new());
+    for _ in 0..PAGES_MAX {
+        let page = app.table.seen(tenant, from, to, cursor.as_ref(), LIMIT_MAX).await.map_err(access::table)?;
+        let heads = page.entries.iter().filter_map(|entry| entry.incident_id.as_ref()).map(|id| app.table.incident(id));
+        let heads = try_join_all(heads).await.map_err(access::table)?;
+        found.extend(heads.into_iter().flatten().filter(|head| visible(&head.scope, tenant) && !head.test));
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok((found, true));
+        }
+    }
+    Ok((found, false))
+}
+
+/// An incident as a status page has it, with what its tenant may read.
+pub(super) fn shown(incident: &Incident) -> Shown {
+    Shown {
+        id: incident.id.clone(),
+        title: incident.title.clone(),
+        kind: incident.kind,
+        status: incident.status,
+        severity: incident.severity,
+        components: incident.components.clone(),
+        regions: incident.regions.clone(),
+        started_at: incident.started_at,
+        updated_at: incident.last_seen,
+        resolved_at: incident.resolved_at,
+        maintenance: incident.maintenance,
+    }
 }
 
 /// `GET /v1/tenants/{tenant}/incidents/{id}`

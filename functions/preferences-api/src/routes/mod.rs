@@ -5,11 +5,13 @@ pub(crate) mod catalogue;
 pub(crate) mod confirmation;
 pub(crate) mod deliveries;
 pub(crate) mod explain;
+pub(crate) mod impact;
 pub(crate) mod incidents;
 pub(crate) mod integrations;
 pub(crate) mod lint;
 pub(crate) mod recipients;
 pub(crate) mod settings;
+pub(crate) mod status;
 pub(crate) mod support;
 pub(crate) mod tokens;
 

@@ -1,0 +1,49 @@
+//! When a tenant was affected: what call logs and reports are marked with.
+
+use super::{incidents, settings_of};
+use crate::App;
+use crate::access::{READ, answer};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use contracts::http::ImpactAnswer;
+use domain::impact::affected;
+use domain::status::Shown;
+use jiff::SignedDuration;
+use runtime::clock;
+use runtime::http::{Caller, Problem};
+use serde::Deserialize;
+
+/// The query of `GET /v1/tenants/{tenant}/impact`.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Asked {
+    from: Option<String>,
+    to: Option<String>,
+    component: Option<String>,
+    region: Option<String>,
+}
+
+/// `GET /v1/tenants/{tenant}/impact`
+pub(crate) async fn read(
+    State(app): State<App>,
+    caller: Caller,
+    Path(path): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Problem> {
+    let tenant = caller.speaking_for(&path, READ)?;
+    let mut errors = Vec::new();
+    let (from, to) = incidents::window_of(asked.from.as_deref(), asked.to.as_deref(), clock::now(), &mut errors);
+    if !errors.is_empty() {
+        return Err(Problem::fields(errors));
+    }
+    settings_of(&app, &tenant).await?;
+    // What began long before may have lasted into it: everything that is kept may have.
+    let kept = SignedDuration::from_hours(24 * i64::from(store::RETENTION_DAYS));
+    let since = from.saturating_sub(kept).unwrap_or(from);
+    let (found, complete) = incidents::since(&app, &tenant, since, to).await?;
+    let shown: Vec<Shown> = found.iter().map(incidents::shown).collect();
+    let only = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+    let (component, region) = (only(&asked.component), only(&asked.region));
+    let asked = domain::impact::Asked { from, to, component: component.as_deref(), region: region.as_deref() };
+    Ok(answer(StatusCode::OK, &ImpactAnswer { from, to, affected: affected(&shown, &asked), complete }))
+}

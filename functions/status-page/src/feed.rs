@@ -1,0 +1,243 @@
+//! What programs subscribe to: an Atom feed of incidents, a calendar of maintenance, and a badge.
+
+use crate::page::{NAME, Told, title};
+use askama::Template;
+use atom_syndication::{Category, Content, Entry, Feed, FixedDateTime, Generator, Link, Person, Text};
+use chrono::{DateTime, Utc};
+use domain::render;
+use domain::vocabulary::Indicator;
+use icalendar::{Calendar, Component, Event, EventLike, EventStatus, Property};
+use jiff::Timestamp;
+
+/// Incidents in the feed: as many as Statuspage's have.
+pub const ENTRIES: usize = 25;
+/// The feed's media type.
+pub const ATOM: &str = "application/atom+xml; charset=utf-8";
+/// The calendar's.
+pub const ICALENDAR: &str = "text/calendar; charset=utf-8";
+
+/// The Atom feed (RFC 4287): an entry for each incident, changed whenever it is, with its timeline. `base` is the API's address.
+#[must_use]
+pub fn atom(base: &str, told: &[Told]) -> String {
+    let updated = told.iter().map(|told| told.incident.updated_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
+    let link = |rel: &str, href: String, media: &str| Link {
+        rel: rel.to_owned(),
+        href,
+        mime_type: Some(media.to_owned()),
+        ..Link::default()
+    };
+    let feed = Feed {
+        title: Text::plain(NAME),
+        id: format!("{base}/status"),
+        updated: moment(updated).fixed_offset(),
+        links: vec![
+            link("self", format!("{base}/status/feed.atom"), "application/atom+xml"),
+            link("alternate", format!("{base}/status"), "text/html"),
+        ],
+        // Required where an entry names none (RFC 4287, 4.1.1).
+        authors: vec![Person { name: NAME.to_owned(), ..Person::default() }],
+        generator: Some(Generator { value: "Tocsin".to_owned(), ..Generator::default() }),
+        entries: told.iter().map(|told| entry(base, told)).collect(),
+        ..Feed::default()
+    };
+    feed.to_string()
+}
+
+fn entry(base: &str, told: &Told) -> Entry {
+    let shown = &told.incident;
+    let page = format!("{base}/status/incidents/{}", shown.id);
+    let published: FixedDateTime =
+        moment(told.timeline.last().map_or(shown.started_at, |first| first.at)).fixed_offset();
+    Entry {
+        title: Text::plain(title(shown)),
+        id: page.clone(),
+        updated: moment(shown.updated_at).fixed_offset(),
+        published: Some(published),
+        categories: shown
+            .components
+            .iter()
+            .map(|name| Category { term: name.clone(), ..Category::default() })
+            .collect(),
+        links: vec![Link {
+            rel: "alternate".to_owned(),
+            href: page,
+            mime_type: Some("text/html".to_owned()),
+            ..Link::default()
+        }],
+        content: Some(Content {
+            content_type: Some("html".to_owned()),
+            value: Some(timeline(told)),
+            ..Content::default()
+        }),
+        ..Entry::default()
+    }
+}
+
+/// The timeline as HTML, newest first.
+fn timeline(told: &Told) -> String {
+    Timeline {
+        entries: told
+            .timeline
+            .iter()
+            .map(|said| (stands(told, said.status), people(said.at), said.message.trim()))
+            .collect(),
+    }
+    .render()
+    .unwrap_or_default()
+}
+
+fn stands(told: &Told, status: domain::vocabulary::Status) -> &'static str {
+    render::status_of(told.incident.kind, status)
+}
+
+fn people(at: Timestamp) -> String {
+    at.strftime("%-d %b %Y, %H:%M UTC").to_string()
+}
+
+fn moment(at: Timestamp) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(at.as_millisecond()).unwrap_or_default()
+}
+
+/// The calendar of announced work (RFC 5545). Work without an announced end is a moment in it.
+#[must_use]
+pub fn calendar(base: &str, told: &[Told]) -> String {
+    let mut calendar = Calendar::new();
+    calendar.name(&format!("{NAME}: maintenance"));
+    for told in told {
+        let shown = &told.incident;
+        let Some(planned) = shown.maintenance else { continue };
+        let page = format!("{base}/status/incidents/{}", shown.id);
+        let until = shown.resolved_at.filter(|end| *end > planned.from).or(planned.until);
+        let mut event = Event::new();
+        event
+            .uid(&format!("{}@tocsin", shown.id))
+            .timestamp(moment(shown.updated_at))
+            .last_modified(moment(shown.updated_at))
+            .sequence(told.timeline.first().map_or(0, |newest| newest.number))
+            .summary(title(shown))
+            .description(told.timeline.first().map_or("", |newest| newest.message.trim()))
+            .url(&page)
+            // Somebody's free time is not ours to take.
+            .append_property(Property::new("TRANSP", "TRANSPARENT"))
+            .status(EventStatus::Confirmed)
+            .starts(moment(planned.from));
+        if !shown.regions.is_empty() {
+            event.location(&shown.regions.join(", "));
+        }
+        if let Some(until) = until {
+            event.ends(moment(until));
+        }
+        calendar.push(event.done());
+    }
+    calendar.done().to_string()
+}
+
+/// The state of everything as a small picture.
+///
+/// # Errors
+/// [`askama::Error`]; none of the values here can cause one.
+pub fn badge(indicator: Indicator) -> Result<String, askama::Error> {
+    let (state, colour) = match indicator {
+        Indicator::None => ("operational", "#1a6b3c"),
+        Indicator::Maintenance => ("maintenance", "#245a9c"),
+        Indicator::Minor => ("degraded", "#8a5200"),
+        Indicator::Major => ("partial outage", "#8a5200"),
+        Indicator::Critical => ("major outage", "#b3261e"),
+    };
+    // Verdana's letters are about 6.6 units wide at this size; `textLength` makes it so.
+    let width = state.len() * 13 / 2;
+    Badge { state, colour, width, room: width + 16 }.render()
+}
+
+#[derive(Template)]
+#[template(path = "badge.svg", escape = "html")]
+struct Badge {
+    state: &'static str,
+    colour: &'static str,
+    width: usize,
+    room: usize,
+}
+
+#[derive(Template)]
+#[template(path = "timeline.html")]
+struct Timeline<'a> {
+    entries: Vec<(&'static str, String, &'a str)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::ids::IncidentId;
+    use domain::maintenance::Planned;
+    use domain::status::{Said, Shown};
+    use domain::vocabulary::{Kind, Phase, Severity, Status};
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn work() -> Told {
+        let from = at("2026-11-24T22:00:00Z");
+        let incident = Shown {
+            id: IncidentId::new("m"),
+            title: "New <switches>, 2;3".into(),
+            kind: Kind::Maintenance,
+            status: Status::Investigating,
+            severity: Severity::Warning,
+            components: vec!["network".into()],
+            regions: vec!["ap-south-1".into()],
+            started_at: at("2026-11-20T08:00:00Z"),
+            updated_at: at("2026-11-20T08:00:00Z"),
+            resolved_at: None,
+            maintenance: Some(Planned { phase: Phase::Scheduled, from, until: Some(at("2026-11-25T02:00:00Z")) }),
+        };
+        let said = Said {
+            number: 1,
+            at: incident.updated_at,
+            status: incident.status,
+            message: "Calls <may> drop.\nBriefly.".into(),
+        };
+        Told { incident, timeline: vec![said], more: false }
+    }
+
+    #[test]
+    fn the_feed_has_an_entry_for_each_incident_with_its_words() {
+        let text = atom("https://x.test/live", &[work()]);
+        for part in [
+            "<title>New &lt;switches&gt;, 2;3</title>",
+            "<id>https://x.test/live/status/incidents/inc_m</id>",
+            "<updated>2026-11-20T08:00:00+00:00</updated>",
+            "<link href=\"https://x.test/live/status/feed.atom\" rel=\"self\" type=\"application/atom+xml\"/>",
+            "Scheduled",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        // Escaped as HTML, and once more as XML.
+        assert!(text.contains("Calls &amp;#60;may&amp;#62; drop."), "{text}");
+        assert!(atom("https://x.test", &[]).contains("<updated>1970-01-01T00:00:00+00:00</updated>"));
+    }
+
+    #[test]
+    fn the_calendar_has_the_announced_hours() {
+        let text = calendar("https://x.test/live", &[work()]).replace("\r\n ", "");
+        for line in [
+            "UID:inc_m@tocsin",
+            "DTSTART:20261124T220000Z",
+            "DTEND:20261125T020000Z",
+            "SUMMARY:New <switches>\\, 2\\;3",
+            "DESCRIPTION:Calls <may> drop.\\nBriefly.",
+            "DTSTAMP:20261120T080000Z",
+            "SEQUENCE:1",
+            "LOCATION:ap-south-1",
+        ] {
+            assert!(text.contains(&format!("{line}\r\n")), "{line} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_badge_says_the_state_in_words_and_colour() {
+        let calm = badge(Indicator::None).unwrap();
+        assert!(calm.contains("operational") && calm.contains("#1a6b3c"), "{calm}");
+        assert!(badge(Indicator::Critical).unwrap().contains("aria-label=\"Service status: major outage\""));
+    }
+}
