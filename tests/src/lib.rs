@@ -190,6 +190,13 @@ impl Stack {
         serde_json::from_slice(&output.stdout).expect("aws.py prints JSON")
     }
 
+    /// Sets how far the functions' clock is ahead of the machine's, and waits until each of them knows.
+    pub fn set_clock(&self, ahead: Duration) {
+        let milliseconds = ahead.as_millis().to_string();
+        let _none = self.aws(&["clock", &self.text("/table"), &milliseconds]);
+        pause(1);
+    }
+
     /// The Python of other products' clients, which `cargo xtask test` installs.
     #[must_use]
     pub fn clients(&self) -> PathBuf {

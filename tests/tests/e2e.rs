@@ -54,6 +54,8 @@ mod reasons;
 mod security;
 #[path = "e2e/serial.rs"]
 mod serial;
+#[path = "e2e/storms.rs"]
+mod storms;
 #[path = "e2e/test_alert.rs"]
 mod test_alert;
 #[path = "e2e/troubleshooting.rs"]

@@ -66,6 +66,7 @@ fn settings(tenant: &TenantId) -> Settings {
         compliance: domain::tenant::SmsCompliance::default(),
         data_processing: domain::tenant::DataProcessing::default(),
         quiet_hours: None,
+        storms: domain::vocabulary::Storms::Bundle,
         compliance_confirmed: confirmed(),
         version: 1,
     }
@@ -88,6 +89,7 @@ fn recipient(id: &str, address: &str) -> Recipient {
         sms_consent: false,
         zone: None,
         suppressed: None,
+        sms_opted_out: None,
         digest: None,
         quiet_hours: None,
         shared: false,
@@ -113,6 +115,7 @@ fn integration(keyring: &Keyring, tenant: &TenantId, id: &str, url: &str) -> Int
         filters: Filters::default(),
         paused: false,
         disabled: None,
+        failing: None,
         created_at: Timestamp::UNIX_EPOCH,
         version: 1,
         id,

@@ -340,7 +340,9 @@ fn every_queue_and_function_has_an_alarm_and_every_alarm_a_page_of_the_runbook()
         let function = json!([{"Name": "FunctionName", "Value": {"Ref": format!("{base}Function")}}]);
         assert_eq!((&alarm["MetricName"], &alarm["Dimensions"]), (&json!("Errors"), &function), "{base}");
     }
-    for special in ["DeadLetterAlarm", "ProviderQuotaAlarm", "ReleaseSilentAlarm", "ApiServerErrorsAlarm"] {
+    for special in
+        ["DeadLetterAlarm", "LateDeliveriesAlarm", "ProviderQuotaAlarm", "ReleaseSilentAlarm", "ApiServerErrorsAlarm"]
+    {
         alarm(special.to_owned());
     }
     for (id, alarm) in &alarms {
@@ -384,8 +386,8 @@ fn every_function_has_a_role_of_its_own_and_nothing_beside_it() {
         let trusted = &role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"];
         assert_eq!(*trusted, json!({"Service": "lambda.amazonaws.com"}), "{folder}");
     }
-    // The one more is API Gateway's, for the account's logs; it accepts no smaller one than AWS's own policy.
-    assert_eq!(template.of("AWS::IAM::Role").count(), PIPELINE.len() + 1);
+    // The two more are API Gateway's, for the account's logs (it accepts no smaller one than AWS's own policy), and SNS's for its own.
+    assert_eq!(template.of("AWS::IAM::Role").count(), PIPELINE.len() + 2);
 }
 
 #[test]
@@ -473,7 +475,6 @@ fn rights_follow_from_what_a_function_is_told() {
         // What services of AWS feed, nobody of ours does: a function is told its queue to hand a message back.
         let fed_by_aws = match folder.as_str() {
             "intake" => Some("IntakeQueue".to_owned()),
-            "feedback" => Some("FeedbackQueue".to_owned()),
             _ => None,
         };
         let sends: BTreeSet<String> = queues.into_iter().filter(|queue| Some(queue) != fed_by_aws.as_ref()).collect();
@@ -526,8 +527,15 @@ fn nothing_has_a_pinned_name() {
     for (id, resource) in template.section("Resources") {
         let properties = resource["Properties"].as_object().unwrap();
         for name in NAMES {
-            // A metric filter names the log group that it reads; that is no name of its own.
-            let reads = resource["Type"] == "AWS::Logs::MetricFilter" && name == "LogGroupName";
+            // What these name is what they read or let in; that is no name of their own.
+            let reads = match resource["Type"].as_str().unwrap() {
+                "AWS::Logs::MetricFilter" | "AWS::Logs::SubscriptionFilter" => name == "LogGroupName",
+                "AWS::Lambda::Permission" => name == "FunctionName",
+                _ => false,
+            };
+            // SNS names the log groups of text messages itself, once an account and region; they are made only where that is asked for.
+            let of_sns = resource["Condition"] == "SetsSmsLogs";
+            let reads = reads || (of_sns && name == "LogGroupName");
             assert!(reads || !properties.contains_key(name), "{id} has a {name}: two stacks would not fit one account");
         }
         if let Some(name) = properties.get("Name") {
@@ -570,6 +578,12 @@ fn only_the_local_stage_may_open_the_outbound_guard() {
         let asserted = many(&rule["Assertions"]).into_iter().any(|assertion| assertion["Assert"] == empty);
         assert!(asserted, "{parameter} may be set outside the local stage");
     }
+    assert_eq!(template.0["Parameters"]["TestClock"]["Default"], "false");
+    let off = json!({"Fn::Equals": [{"Ref": "TestClock"}, "false"]});
+    assert!(many(&rule["Assertions"]).into_iter().any(|assertion| assertion["Assert"] == off));
+    assert_eq!(template.resource("TestClockPolicy")["Condition"], "HasTestClock");
+    let told = &template.0["Globals"]["Function"]["Environment"]["Variables"];
+    assert_eq!(*told, json!({"TEST_CLOCK_TABLE": {"Fn::If": ["HasTestClock", {"Ref": "Table"}, ""]}}));
     assert_ne!(template.0["Parameters"]["Stage"]["Default"], "local");
 }
 

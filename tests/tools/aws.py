@@ -13,6 +13,8 @@ short-lived POOL CLIENT TENANTS GROUP...  as user, with tokens that live for a s
 pool                             another user pool with an app client; {"pool_id", "client_id"}
 app-client POOL                  another app client; {"client_id"}
 forge TOKEN HOW                  what an attacker makes of a JWT: `none`, `confused`, `tampered` or `unknown-key`; {"token"}
+clock TABLE MILLISECONDS         sets how far the functions' clock is ahead of the machine's
+sms-log FAILURE LINE             writes a line as SNS does of a text message, into the log of failures or of successes (true, false)
 publish TOPIC MESSAGE            publishes to a topic; {"message_id"} or {"error"}
 """
 
@@ -23,6 +25,7 @@ import json
 import os
 import urllib.request
 import sys
+import time
 import uuid
 
 import boto3
@@ -159,6 +162,21 @@ def forge(token, how):
     key = next(key for key in keys if key["kid"] == header["kid"])
     text = f"{write({**header, 'alg': 'HS256'})}.{write(claims)}"
     return {"token": f"{text}.{write(hmac.new(json.dumps(key).encode(), text.encode(), hashlib.sha256).digest())}"}
+
+
+def clock(table, milliseconds):
+    ahead = {"pk": {"S": "CLOCK#"}, "sk": {"S": "CLOCK"}, "ahead_ms": {"N": milliseconds}}
+    client("dynamodb").put_item(TableName=table, Item=ahead)
+
+
+def sms_log(failure, line):
+    api = client("logs")
+    groups = api.describe_log_groups(logGroupNamePrefix="sns/")["logGroups"]
+    name = next(group["logGroupName"] for group in groups if group["logGroupName"].endswith("/Failure") == (failure == "true"))
+    stream = uuid.uuid4().hex
+    api.create_log_stream(logGroupName=name, logStreamName=stream)
+    events = [{"timestamp": int(time.time() * 1000), "message": line}]
+    api.put_log_events(logGroupName=name, logStreamName=stream, logEvents=events)
 
 
 def publish(topic, message):

@@ -10,6 +10,7 @@ use domain::incident::{
 use domain::maintenance::{Window, covering};
 use domain::policy::Policy;
 use domain::reason::Reason;
+use domain::storm::Openings;
 use domain::vocabulary::{Severity, Status};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -80,6 +81,7 @@ pub(crate) fn event(
     record.rule = Some(included.rule.clone());
     record.warnings.clone_from(&included.warnings);
     let step = explained(advance(remembered.as_ref(), open, event, &included, arrival), open, windows, arrival);
+    let step = counted(step, remembered.as_ref(), policy, arrival);
     let alone = (step == Step::ResolveWithoutOpen).then(|| ended_before_it_began(event, remembered.as_ref(), arrival));
     let key_before = remembered.clone();
     let decided = stepped(record, step, open, remembered, shards_per_job, arrival);
@@ -102,6 +104,18 @@ fn explained(step: Step, before: Option<&Incident>, windows: &[Window], arrival:
         Step::Update(mut pair) if still && pair.0.resolved_at.is_none() => {
             pair.0.covered = covering(windows, &pair.0, now);
             Step::Update(pair)
+        }
+        other => other,
+    }
+}
+
+/// The same step, where what opens knows how often its key opened lately.
+fn counted(step: Step, remembered: Option<&KeyState>, policy: &Policy, arrival: &Arrival<'_>) -> Step {
+    match step {
+        Step::Open(mut pair) => {
+            let before = remembered.and_then(|key| key.openings);
+            pair.0.openings = Some(Openings::again(before, &policy.storms.flapping, arrival.accepted_at));
+            Step::Open(pair)
         }
         other => other,
     }
@@ -163,6 +177,7 @@ fn key_of(incident: &Incident) -> KeyState {
         source_started_at: incident.source_started_at,
         as_of: incident.as_of,
         closed_at: incident.resolved_at,
+        openings: incident.openings,
     }
 }
 

@@ -9,7 +9,7 @@ pub mod config;
 
 use aws::sqs::Queues;
 use config::Config;
-use contracts::queue::{Delivery, Target};
+use contracts::queue::{Delivery, Digest, Letter, Target};
 use contracts::{slack, teams};
 use delivery::outbound_link::ReadOn;
 use delivery::{Deliverer, Sender, Sent};
@@ -47,7 +47,7 @@ struct Chat {
 
 impl QueueFunction for DeliverChat {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
-    type Message = Delivery;
+    type Message = Letter;
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
@@ -73,8 +73,28 @@ impl QueueFunction for DeliverChat {
         Setup::lanes(&config.dead_letter_queue_url, &config.urgent_queue_url, &config.bulk_queue_url)
     }
 
-    async fn handle(&self, delivery: Delivery, meta: &Meta) -> Result<(), Failure> {
-        self.deliverer.deliver(&self.chat, delivery, meta).await
+    async fn handle(&self, letter: Letter, meta: &Meta) -> Result<(), Failure> {
+        match letter {
+            Letter::Delivery(delivery) => self.deliverer.deliver(&self.chat, *delivery, meta).await,
+            Letter::Digest(digest) => {
+                self.deliverer.digest(*digest, meta, |digest, time_limit| self.chat.digest(digest, time_limit)).await
+            }
+            Letter::Confirmation(_) => Err(Failure::poison("a room is asked nothing")),
+        }
+    }
+}
+
+impl Chat {
+    /// Sends what came at once in one message.
+    async fn digest(&self, digest: Digest, time_limit: Duration) -> Sent {
+        let Some(mut delivery) = delivery::bundled(digest) else { return delivery::refused("empty_digest") };
+        match self.send(&delivery, time_limit).await {
+            Sent::Plain => {
+                delivery.plain = true;
+                self.send(&delivery, time_limit).await
+            }
+            sent => sent,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Trigger  `DeliverEmailQueue`, `DeliverEmailBulkQueue`
 //! Reads    nothing: the message carries all
-//! Writes   the delivery row (claim, mark), failed attempts, due work
+//! Writes   the delivery row (claim, mark), failed attempts, due work; what an address was sent lately
 //! Emits    one SES message; retries to its own bulk lane
 //! Fails    the address: recorded and tried again. AWS: back to the queue. Poison: dead letter
 //! Config   [`config::Config`]
@@ -10,9 +10,10 @@ pub mod config;
 use aws::ses::{MailError, Mailer};
 use aws::sqs::Queues;
 use config::Config;
-use contracts::queue::{Confirmation, Delivery, Letter, Target};
+use contracts::queue::{Confirmation, Delivery, Digest, Letter, Target};
 use delivery::outbound_link::ReadOn;
 use delivery::{Deliverer, Sender, Sent};
+use domain::policy::Storms;
 use domain::render;
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
@@ -57,7 +58,8 @@ impl QueueFunction for DeliverEmail {
         };
         let lanes = (config.urgent_queue_url.as_str(), config.bulk_queue_url.as_str());
         let queues = Queues::new(aws.config());
-        let deliverer = Deliverer::new(Self::NAME, queues, table, lanes, &config.classify_queue_url);
+        let deliverer = Deliverer::new(Self::NAME, queues, table, lanes, &config.classify_queue_url)
+            .sparing(Storms::embedded().map_err(StartError::new)?);
         Ok(Self { config, deliverer, mail })
     }
 
@@ -72,9 +74,7 @@ impl QueueFunction for DeliverEmail {
             Letter::Confirmation(asked) => {
                 self.deliverer.asked(&asked, Channel::Email, self.mail.ask(&asked).await).await
             }
-            Letter::Digest(digest) => {
-                self.deliverer.digest(*digest, meta, |members, _| self.mail.digest(members)).await
-            }
+            Letter::Digest(digest) => self.deliverer.digest(*digest, meta, |digest, _| self.mail.digest(digest)).await,
         }
     }
 }
@@ -97,7 +97,8 @@ impl Mail {
     }
 
     /// Sends several deliveries to one recipient in one message.
-    async fn digest(&self, members: Vec<Delivery>) -> Sent {
+    async fn digest(&self, digest: Digest) -> Sent {
+        let Digest { members, more, storm, .. } = digest;
         let Some(Delivery { target: Target::Email { address, shared }, destination, alert: first, .. }) =
             members.first()
         else {
@@ -126,7 +127,8 @@ impl Mail {
             members.iter().zip(&links).map(|(member, url)| render::Collected { alert: &member.alert, url }).collect();
         let since = members.iter().filter_map(|member| Some(member.why.held.as_ref()?.since)).min();
         let stops: Vec<(String, String)> = unsubscribe.into_iter().map(|(what, url)| (what.to_owned(), url)).collect();
-        let email = render::digest_email((&first.tenant, &first.zone), &all, since.unwrap_or(first.at), &stops);
+        let together = render::Together { since: since.unwrap_or(first.at), more, storm };
+        let email = render::digest_email((&first.tenant, &first.zone), &all, together, &stops);
         // One click stops one category: where there are several, the reader chooses.
         let one = stops.first().filter(|_| stops.len() == 1).map(|(_, url)| url.as_str());
         self.post(address.expose(), &email, one).await

@@ -13,6 +13,8 @@ runtime::config! {
         pub dead_letter_queue_url: String = "DELIVER_SMS_DEAD_LETTER_QUEUE_URL",
         /// Where the notice goes that a critical alert could not be delivered.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
+        /// Where it goes that a number's owner wants no more.
+        pub feedback_queue_url: String = "FEEDBACK_QUEUE_URL",
         /// The KMS key that wraps the data keys.
         pub kms_key_id: String = "KMS_KEY_ID",
         /// The alphanumeric sender where the tenant registered none.

@@ -1,7 +1,7 @@
 //! Trigger  `DeliverSmsQueue`, `DeliverSmsBulkQueue`
 //! Reads    nothing: the message carries all
-//! Writes   the delivery row (claim, mark), failed attempts, due work
-//! Emits    one SMS through SNS; retries to its own bulk lane
+//! Writes   the delivery row (claim, mark), failed attempts, due work; what a number was sent lately
+//! Emits    one SMS through SNS; retries to its own bulk lane; to `feedback` that a number's owner wants no more
 //! Fails    the number: recorded and tried again. AWS: back to the queue. Poison: dead letter
 //! Config   [`config::Config`]
 //!
@@ -10,12 +10,14 @@
 pub mod config;
 
 use aws::sns::{Sms, SmsError, Texter};
-use aws::sqs::Queues;
+use aws::sqs::{Outgoing, Queues};
 use config::Config;
-use contracts::queue::{Confirmation, Delivery, Letter, Target};
+use contracts::queue::{Confirmation, Delivery, Digest, Letter, OptedOut, Target, VERSION};
 use delivery::outbound_link::ReadOn;
 use delivery::{Deliverer, Sender, Sent};
-use domain::policy::Policy;
+use domain::attempt::OPTED_OUT;
+use domain::ids::RecipientId;
+use domain::policy::{Policy, Storms};
 use domain::render;
 use domain::tenant::{Phone, SmsCompliance};
 use domain::vocabulary::Channel;
@@ -42,6 +44,8 @@ struct Texts {
     sender_id: Option<String>,
     keyring: LazyKeyring,
     links: ReadOn,
+    queues: Queues,
+    feedback_queue_url: String,
 }
 
 impl QueueFunction for DeliverSms {
@@ -59,10 +63,13 @@ impl QueueFunction for DeliverSms {
             sender_id: config.sender_id.clone(),
             keyring,
             links: ReadOn::new(&config.public_base_url),
+            queues: Queues::new(aws.config()),
+            feedback_queue_url: config.feedback_queue_url.clone(),
         };
         let lanes = (config.urgent_queue_url.as_str(), config.bulk_queue_url.as_str());
         let queues = Queues::new(aws.config());
-        let deliverer = Deliverer::new(Self::NAME, queues, table, lanes, &config.classify_queue_url);
+        let deliverer = Deliverer::new(Self::NAME, queues, table, lanes, &config.classify_queue_url)
+            .sparing(Storms::embedded().map_err(StartError::new)?);
         Ok(Self { config, deliverer, texts })
     }
 
@@ -77,7 +84,9 @@ impl QueueFunction for DeliverSms {
             Letter::Confirmation(asked) => {
                 self.deliverer.asked(&asked, Channel::Sms, self.texts.ask(&asked).await).await
             }
-            Letter::Digest(_) => Err(Failure::poison("a digest is an e-mail")),
+            Letter::Digest(digest) => {
+                self.deliverer.digest(*digest, meta, |digest, time_limit| self.texts.digest(digest, time_limit)).await
+            }
         }
     }
 }
@@ -101,6 +110,32 @@ impl Texts {
         self.text(phone, compliance, text).await
     }
 
+    /// Sends what came at once in one message.
+    async fn digest(&self, digest: Digest, time_limit: Duration) -> Sent {
+        match delivery::bundled(digest) {
+            Some(delivery) => self.send(&delivery, time_limit).await,
+            None => delivery::refused("empty_digest"),
+        }
+    }
+
+    /// Has `feedback` send nothing more to a number whose owner does not want it.
+    async fn opted_out(&self, delivery: &Delivery) -> Sent {
+        let Some(recipient) = RecipientId::parse(&delivery.destination) else { return delivery::refused(OPTED_OUT) };
+        let said = OptedOut {
+            v: VERSION,
+            tenant: delivery.alert.tenant.clone(),
+            recipient,
+            incident_id: delivery.alert.incident_id.clone(),
+            category: delivery.alert.category,
+        };
+        let Ok(body) = serde_json::to_string(&said) else { return delivery::refused(OPTED_OUT) };
+        match self.queues.send(&self.feedback_queue_url, &Outgoing { body, ..Outgoing::default() }).await {
+            Ok(()) => delivery::refused(OPTED_OUT),
+            // SNS will say it again.
+            Err(_) => Sent::Unavailable { code: "feedback_queue".to_owned() },
+        }
+    }
+
     async fn text(&self, phone: &Phone, compliance: &SmsCompliance, text: String) -> Sent {
         // The number's own country decides; where the number does not tell, the tenant's.
         let country = phone.country().or_else(|| compliance.country.clone());
@@ -121,7 +156,7 @@ impl Texts {
             Ok(id) => Sent::Accepted { provider_id: Some(id) },
             Err(SmsError::Throttled) => Sent::Throttled,
             Err(SmsError::QuotaExhausted) => Sent::QuotaExhausted,
-            Err(SmsError::OptedOut) => delivery::refused("opted_out"),
+            Err(SmsError::OptedOut) => delivery::refused(OPTED_OUT),
             Err(SmsError::Refused { code }) => delivery::refused(&code),
             Err(SmsError::Denied { code }) => Sent::Unavailable { code },
             Err(SmsError::Unavailable) => Sent::Unavailable { code: "sns".to_owned() },
@@ -147,6 +182,9 @@ impl Sender for Texts {
             return Sent::Unavailable { code: "link_key".to_owned() };
         };
         let text = render::sms(alert, &delivery.why, &link);
-        self.text(phone, compliance, text.text).await
+        match self.text(phone, compliance, text.text).await {
+            Sent::Failed { failed, .. } if failed.cause == OPTED_OUT => self.opted_out(delivery).await,
+            sent => sent,
+        }
     }
 }

@@ -1,7 +1,8 @@
-//! Trigger  `FeedbackQueue`: what SES says of a message after it took it, by way of a topic
+//! Trigger  `FeedbackQueue`: what SES says of a message after it took it, by way of a topic, and what SNS writes to its log
 //! Reads    the deliveries that the message was, the recipient
-//! Writes   what came of them onto their rows; the recipient whose address bounced for good or complained, with its compiled chunks
-//! Emits    a notice to the org admins that the address gets no more e-mails
+//! Writes   what came of them onto their rows; the recipient whose address bounced for good or complained, or whose phone's owner wants
+//!          no more, with its compiled chunks
+//! Emits    a notice to the org admins that the contact gets nothing more; the lines of SNS's log to its own queue
 //! Fails    AWS fault: retried. A message that is not known yet is asked for again, and then was none of ours
 //! Config   [`config::Config`]
 
@@ -9,19 +10,19 @@ pub mod config;
 
 use aws::sqs::{Outgoing, Queues};
 use config::Config;
-use contracts::queue::{Body, Correlated, IncidentReceived, VERSION};
-use contracts::ses;
-use domain::delivery::Feedback as Said;
-use domain::event::{Event, Format};
-use domain::ids::{EventId, IntegrationId, RecipientId, Scope};
-use domain::incident::SUPPRESSED;
+use contracts::queue::{Correlated, IncidentReceived, OptedOut};
+use contracts::{ses, sns};
+use domain::contact::silenced;
+use domain::delivery::{Feedback as Said, FeedbackKind};
+use domain::ids::{EventId, IncidentId, RecipientId, TenantId};
 use domain::reason::Reason;
-use domain::tenant::{Recipient, Suppressed};
-use domain::vocabulary::{Category, Severity};
+use domain::tenant::Suppressed;
+use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 use runtime::queue::{Failure, Meta, QueueFunction, Setup};
-use runtime::{Aws, StartError, clock, ids, metrics};
+use runtime::{Aws, Direct, DirectError, StartError, clock, ids, logs, metrics};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::time::Duration;
 use store::Table;
 use store::messages::Message;
@@ -72,45 +73,85 @@ impl QueueFunction for Feedback {
     }
 
     async fn handle(&self, notification: Notification, meta: &Meta) -> Result<(), Failure> {
-        let said = ses::parse(notification.body.as_bytes()).map_err(|error| {
-            Failure::poison(&format!("it is nothing that SES says of a message: {}: {}", error.pointer, error.detail))
-        })?;
-        let Some((kind, text)) = said.meaning() else {
+        let at = clock::now();
+        if let Ok(said) = serde_json::from_str::<OptedOut>(&notification.body) {
+            let about = About { tenant: &said.tenant, incident_id: &said.incident_id, category: said.category };
+            metrics::count_by("FeedbackReceived", "kind", FeedbackKind::OptedOut.as_str(), 1);
+            return self.suppress(&said.recipient, about, Reason::OptedOut, at).await;
+        }
+        let Some(word) = read(&notification.body)? else {
             // Opens, clicks and sends, if somebody switched them on: nothing that we ask.
             return Ok(());
         };
-        let messages = self.table.messages(&said.message_id).await.map_err(runtime::queue::table)?;
+        let messages = self.table.messages(word.channel, &word.message_id).await.map_err(runtime::queue::table)?;
+        if word.quota {
+            metrics::count_by("ProviderQuotaExhausted", "channel", word.channel.as_str(), 1);
+        }
         if messages.is_empty() {
             if meta.receive_count < ASKS {
                 return Err(Failure::later(PAUSE, "message_not_known_yet"));
             }
-            // Confirmations have no delivery, and another stack may send from the same address.
+            // Confirmations have no delivery, and another stack may send from the same address or account.
             metrics::count("FeedbackUnknown", 1);
             return Ok(());
         }
-        metrics::count_by("FeedbackReceived", "kind", kind.as_str(), 1);
-        let at = clock::now();
+        metrics::count_by("FeedbackReceived", "kind", word.kind.as_str(), 1);
         for message in &messages {
-            let said = Said { update: message.update, kind, at, text: text.clone() };
+            let said = Said { update: message.update, kind: word.kind, at, text: word.text.clone() };
             self.table.note_feedback(message, &said).await.map_err(runtime::queue::table)?;
         }
-        match (kind.suppresses(), messages.first()) {
-            (Some(reason), Some(message)) => self.suppress(message, reason, at).await,
-            _ => Ok(()),
-        }
+        let Some((reason, message)) = word.kind.suppresses().zip(messages.first()) else { return Ok(()) };
+        let Some(id) = RecipientId::parse(&message.destination) else { return Ok(()) };
+        let Message { tenant, incident_id, category, .. } = message;
+        self.suppress(&id, About { tenant, incident_id, category: *category }, reason, at).await
     }
 }
 
+/// What a provider said of a message.
+struct Word {
+    channel: Channel,
+    message_id: String,
+    kind: FeedbackKind,
+    text: String,
+    /// True where the account may send no more for now.
+    quota: bool,
+}
+
+/// Reads a line of SNS's log, or a notification of SES. `None`: it is nothing that we ask.
+fn read(body: &str) -> Result<Option<Word>, Failure> {
+    if let Ok(said) = sns::parse(body.as_bytes()) {
+        let sns::Outcome { message_id, kind, text, quota } = said;
+        return Ok(Some(Word { channel: Channel::Sms, message_id, kind, text, quota }));
+    }
+    let said = ses::parse(body.as_bytes()).map_err(|error| {
+        let what = "it is nothing that SES or SNS says of a message";
+        Failure::poison(&format!("{what}: {}: {}", error.pointer, error.detail))
+    })?;
+    let meaning = said.meaning();
+    let word = |(kind, text)| Word { channel: Channel::Email, message_id: said.message_id, kind, text, quota: false };
+    Ok(meaning.map(word))
+}
+
+/// What a contact was to be told when it was found that it cannot be.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    tenant: &'a TenantId,
+    incident_id: &'a IncidentId,
+    category: Option<Category>,
+}
+
 impl Feedback {
-    /// Sends nothing more to an address, until its owner confirms it anew or it is another one; and says so.
-    async fn suppress(&self, message: &Message, reason: Reason, at: Timestamp) -> Result<(), Failure> {
-        let Some(id) = RecipientId::parse(&message.destination) else { return Ok(()) };
+    /// Sends nothing more to an address or number, until its owner confirms it anew or it is another one; and says so.
+    async fn suppress(&self, id: &RecipientId, about: About<'_>, reason: Reason, at: Timestamp) -> Result<(), Failure> {
         let suppressed = Suppressed { reason, at };
         let who = (Self::NAME, ids::suffix());
-        let done = self.table.suppress(&message.tenant, &id, &suppressed, who.0, &who.1).await;
+        let done = self.table.suppress(about.tenant, id, &suppressed, who.0, &who.1).await;
         let Some(recipient) = done.map_err(runtime::queue::table)? else { return Ok(()) };
-        tracing::info!(tenant = %message.tenant, recipient = %id, reason = reason.as_str(), "no more e-mails to it");
-        let notice = notice(message, &recipient, reason, at);
+        tracing::info!(tenant = %about.tenant, recipient = %id, reason = reason.as_str(), "nothing more is sent there");
+        let event = silenced(about.tenant, &recipient, reason, about.category, at);
+        let event_id = EventId::derived(&[id.as_str(), about.incident_id.as_str(), reason.as_str()]);
+        let correlation_id = event_id.to_string();
+        let notice = IncidentReceived::own(about.tenant, event, event_id, &correlation_id, at);
         let body = serde_json::to_string(&notice).map_err(|_| Failure::poison("a notice cannot be written"))?;
         let (group, dedup) = (Some(notice.group()), Some(notice.deduplication_id()));
         let outgoing = Outgoing { body, group, dedup, ..Outgoing::default() };
@@ -118,86 +159,35 @@ impl Feedback {
     }
 }
 
-/// What the org admins are told. It names no address.
-fn notice(message: &Message, recipient: &Recipient, reason: Reason, at: Timestamp) -> IncidentReceived {
-    let category = message.category.unwrap_or(Category::Configurable);
-    let name = &recipient.name;
-    let (title, what) = match reason {
-        Reason::SuppressedComplaint => {
-            (format!("{name} reported an alert as spam"), "reported one of our e-mails as spam")
-        }
-        _ => (format!("E-mail to {name} bounces"), "has an address that the mail server refuses for good"),
-    };
-    let event = Event {
-        event_type: SUPPRESSED.to_owned(),
-        dedup_key: format!("{}:{}", recipient.id, at.as_second()),
-        severity: Severity::Warning,
-        title,
-        message: format!(
-            "{name} ({}) {what}, so no more e-mails are sent there. Correct the address, or ask for it to be confirmed again.",
-            recipient.id
-        ),
-        tenant_ids: vec![message.tenant.clone()],
-        labels: [
-            ("category".to_owned(), category.as_str().to_owned()),
-            ("recipient".to_owned(), recipient.id.to_string()),
-        ]
-        .into(),
-        public: Some(false),
-        ..Event::blank(Format::Native, "tocsin")
-    };
-    let event_id = EventId::derived(&[recipient.id.as_str(), message.incident_id.as_str(), "suppressed"]);
-    IncidentReceived {
-        v: VERSION,
-        correlation_id: event_id.to_string(),
-        event_id,
-        accepted_at: at,
-        integration_id: IntegrationId::new("tocsin"),
-        scope: Some(Scope::Tenant(message.tenant.clone())),
-        trouble: None,
-        body: Body::Event(Box::new(event.capped())),
+impl Direct for Feedback {
+    /// Lines of SNS's log, from its subscription: they go to the queue, which keeps them until they find their delivery.
+    async fn direct(&self, event: Value) -> Result<Value, DirectError> {
+        let lines = logs::lines(event).map_err(|error| DirectError::new("BadRequest", error))?;
+        let queued = lines.len();
+        let messages = lines.into_iter().map(|body| Outgoing { body, ..Outgoing::default() }).collect();
+        let sent = self.queues.send_all(&self.config.queue_url, messages).await;
+        sent.map_err(|error| DirectError::new("Unavailable", format!("the log's lines cannot be queued: {error}")))?;
+        Ok(json!({"queued": queued}))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::classification::Verdict;
-    use domain::delivery::FeedbackKind;
-    use domain::ids::{IncidentId, TenantId};
-    use domain::policy::Policy;
-
-    #[test]
-    fn the_notice_has_a_rule_and_names_no_address() {
-        let recipient: Recipient = serde_json::from_value(serde_json::json!({"id": "rcp_a", "name": "Ops",
-            "email": "ops@example.com", "roles": ["org_admin"], "version": 3}))
-        .unwrap();
-        for category in [None, Some(Category::Billing)] {
-            let message = Message {
-                tenant: TenantId::parse("acme").unwrap(),
-                incident_id: IncidentId::new("a"),
-                row: "rcp_a#email".into(),
-                destination: "rcp_a".into(),
-                update: 1,
-                category,
-            };
-            for reason in [Reason::SuppressedBounce, Reason::SuppressedComplaint] {
-                let received = notice(&message, &recipient, reason, Timestamp::UNIX_EPOCH);
-                let Body::Event(event) = &received.body else { panic!("{received:?}") };
-                let verdict = Policy::embedded().unwrap().classify(event);
-                assert!(
-                    matches!(verdict, Verdict::Included(included) if included.category == Some(category.unwrap_or(Category::Configurable)))
-                );
-                assert!(!serde_json::to_string(&received).unwrap().contains("ops@example.com"));
-            }
-        }
-    }
 
     #[test]
     fn the_example_event_is_what_ses_sends() {
-        let event: serde_json::Value = serde_json::from_str(include_str!("../event.json")).unwrap();
-        let said = ses::parse(event["Records"][0]["body"].as_str().unwrap().as_bytes()).unwrap();
-        let (kind, text) = said.meaning().unwrap();
-        assert_eq!((kind, text.as_str()), (FeedbackKind::Bounced, "smtp; 550 5.1.1 user unknown"));
+        let event: Value = serde_json::from_str(include_str!("../event.json")).unwrap();
+        let word = read(event["Records"][0]["body"].as_str().unwrap()).unwrap().unwrap();
+        assert_eq!((word.kind, word.text.as_str()), (FeedbackKind::Bounced, "smtp; 550 5.1.1 user unknown"));
+        assert_eq!(word.channel, Channel::Email);
+    }
+
+    #[test]
+    fn what_is_neither_is_poison() {
+        assert!(read("{}").is_err());
+        let line = r#"{"notification":{"messageId":"m"},"delivery":{"providerResponse":"ok"},"status":"SUCCESS"}"#;
+        let word = read(line).unwrap().unwrap();
+        assert_eq!((word.channel, word.kind), (Channel::Sms, FeedbackKind::Delivered));
     }
 }

@@ -128,6 +128,7 @@ fn operator(email: Email) -> Recipient {
         sms_consent: false,
         zone: None,
         suppressed: None,
+        sms_opted_out: None,
         digest: None,
         quiet_hours: None,
         shared: false,

@@ -2,11 +2,12 @@
 
 use crate::PreferencesApi;
 use aws::sqs::Outgoing;
-use contracts::queue::{Body, IncidentReceived, VERSION};
+use contracts::queue::IncidentReceived;
 use domain::event::{Event, Format};
-use domain::ids::{EventId, IntegrationId, Scope, TenantId};
+use domain::health::{self, OWN_SOURCE};
+use domain::ids::{EventId, TenantId};
 use domain::incident::UNSUBSCRIBED;
-use domain::tenant::Recipient;
+use domain::tenant::{Integration, Recipient};
 use domain::vocabulary::{Category, Severity, Status};
 use jiff::Timestamp;
 use runtime::{clock, ids};
@@ -24,13 +25,28 @@ pub(crate) enum Did {
 
 /// Tells the org admins. What the recipient did is done and in the audit trail: a queue that does not answer takes nothing back.
 pub(crate) async fn tell(app: &PreferencesApi, tenant: &TenantId, recipient: &Recipient, topic: &str, did: Did) {
-    let received = notice(tenant, recipient, topic, did, clock::now());
-    let Ok(body) = serde_json::to_string(&received) else { return };
-    let (group, dedup) = (Some(received.group()), Some(received.deduplication_id()));
-    let outgoing = Outgoing { body, group, dedup, ..Outgoing::default() };
-    if let Err(error) = app.queues.send(&app.classify_queue_url, &outgoing).await {
+    if let Err(error) = queue(app, &notice(tenant, recipient, topic, did, clock::now())).await {
         tracing::error!(%error, %tenant, recipient = %recipient.id, "the org admins are not told of a recipient's choice");
     }
+}
+
+/// Ends the incident about an endpoint that was failing when it was removed: nothing is left to mend.
+pub(crate) async fn removed(app: &PreferencesApi, tenant: &TenantId, integration: &Integration) {
+    if integration.failing.is_none() {
+        return;
+    }
+    let event = health::notice(tenant, integration, health::Word::Removed, "");
+    let received = IncidentReceived::own(tenant, event, EventId::new(&ids::suffix()), &ids::suffix(), clock::now());
+    if let Err(error) = queue(app, &received).await {
+        tracing::error!(%error, %tenant, integration = %integration.id, "the incident about a removed endpoint stays open");
+    }
+}
+
+async fn queue(app: &PreferencesApi, received: &IncidentReceived) -> Result<(), String> {
+    let body = serde_json::to_string(received).map_err(|error| error.to_string())?;
+    let (group, dedup) = (Some(received.group()), Some(received.deduplication_id()));
+    let outgoing = Outgoing { body, group, dedup, ..Outgoing::default() };
+    app.queues.send(&app.classify_queue_url, &outgoing).await.map_err(|error| error.to_string())
 }
 
 fn notice(tenant: &TenantId, recipient: &Recipient, topic: &str, did: Did, now: Timestamp) -> IncidentReceived {
@@ -71,24 +87,16 @@ fn notice(tenant: &TenantId, recipient: &Recipient, topic: &str, did: Did, now: 
         ]
         .into(),
         public: Some(false),
-        ..Event::blank(Format::Native, "tocsin")
+        ..Event::blank(Format::Native, OWN_SOURCE)
     };
-    IncidentReceived {
-        v: VERSION,
-        event_id: EventId::new(&ids::suffix()),
-        correlation_id: ids::suffix(),
-        accepted_at: now,
-        integration_id: IntegrationId::new("tocsin"),
-        scope: Some(Scope::Tenant(tenant.clone())),
-        trouble: None,
-        body: Body::Event(Box::new(event.capped())),
-    }
+    IncidentReceived::own(tenant, event, EventId::new(&ids::suffix()), &ids::suffix(), now)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use contracts::http::{Private, RecipientBody};
+    use contracts::queue::Body;
     use domain::ids::RecipientId;
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) enum Decided {
 
 /// Sends what was put off, unless nobody can be reached there any more. Toggles, filters and plan are not asked again: they
 /// were asked when the update was planned, and a retry is the same delivery.
-pub(crate) fn decide(due: &Due, facts: Facts<'_>) -> Decided {
+pub(crate) fn decide(due: &Due, facts: Facts<'_>, now: Timestamp) -> Decided {
     let (Some(incident), Some(update)) = (facts.incident, facts.update) else {
         // Rows of incidents go after the retention time; what is due longer than that is of no use to anybody.
         return Decided::End(Reason::Expired);
@@ -54,7 +54,7 @@ pub(crate) fn decide(due: &Due, facts: Facts<'_>) -> Decided {
     let (Some(settings), Some(destination)) = (facts.settings, facts.destination) else {
         return Decided::End(Reason::NoDestination);
     };
-    if let Some(reason) = plan::unreachable(incident, settings, destination, due.channel) {
+    if let Some(reason) = plan::unreachable(incident, settings, destination, due.channel, now) {
         return Decided::End(reason);
     }
     match Delivery::build(settings, incident, update, destination, due.channel, due.role) {
@@ -92,7 +92,8 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
         policy: again.policy,
         // A slot is a minute, and a queue holds it for the rest: what counts is what is true when it comes.
         now: again.now.max(due.at),
-        collected: hold.reason == Reason::Digest,
+        due: Some(hold.reason),
+        storm: None,
     });
     match decisions.iter().find(mine).map(|decision| &decision.outcome) {
         None => Decided::End(Reason::NoDestination),
@@ -103,7 +104,7 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
         }
         Some(Outcome::Deliver { role }) => {
             let held = Held { since: since(due, hold, again.known), until: due.at, reason: hold.reason };
-            match decide(&Due { role: *role, ..due.clone() }, facts) {
+            match decide(&Due { role: *role, ..due.clone() }, facts, again.now) {
                 Decided::Send(delivery) => {
                     let why = Why { held: Some(held), ..delivery.why.clone() };
                     Decided::Send(Box::new(Delivery { why, ..*delivery }))
@@ -200,7 +201,7 @@ mod tests {
     fn decided(channel: &str, destination: Option<&Destination>) -> Decided {
         let (settings, incident, update) = (settings(), incident(), update());
         let facts = Facts { settings: Some(&settings), incident: Some(&incident), update: Some(&update), destination };
-        decide(&due(channel), facts)
+        decide(&due(channel), facts, AT.parse().unwrap())
     }
 
     #[test]
@@ -240,7 +241,7 @@ mod tests {
     fn what_it_is_about_may_have_expired() {
         let (settings, destination) = (settings(), integration(json!({})));
         let facts = Facts { settings: Some(&settings), incident: None, update: None, destination: Some(&destination) };
-        assert!(matches!(decide(&due("webhook"), facts), Decided::End(Reason::Expired)));
+        assert!(matches!(decide(&due("webhook"), facts, AT.parse().unwrap()), Decided::End(Reason::Expired)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Trigger  every minute, once for each of the eight due shards: `{"shard": n}`
 //! Reads    due work; the incident, the update, the settings and the destination anew; for what was held, subscriptions and plans
 //! Writes   the end of what nobody can be reached with any more, with its reason; a later time for what must still wait
-//! Emits    deliveries, on the bulk lane of their channel; what was collected for a digest in one message
+//! Emits    deliveries, on the bulk lane of their channel; what came together in one message
 //! Fails    what was not sent stays due and is tried again in the next minute
 //! Config   [`config::Config`]
 //!
@@ -87,13 +87,14 @@ impl EventFunction for Release {
         }
         let mut total = Released::default();
         let mut after: Option<String> = None;
+        let mut bundled = BTreeSet::new();
         while deadline.remaining() > RESERVE {
             let now = clock::now();
             let page = self.table.due(tick.shard, now, after.as_deref(), PAGE).await.map_err(unavailable)?;
             total.left += page.unreadable;
             let (items, next) = whole_digests(page.items, page.next);
             // Boxed: the types of the streams within are deeper than the compiler computes layouts.
-            let done = self.page(items, now).boxed().await;
+            let done = self.page(items, &mut bundled, now).boxed().await;
             total.released += done.released;
             total.ended += done.ended;
             total.left += done.left;
@@ -115,18 +116,22 @@ impl EventFunction for Release {
 }
 
 impl Release {
-    async fn page(&self, items: Vec<DueItem>, now: Timestamp) -> Released {
+    /// `bundled` are the places of what came at once and has its message: what else stands there is counted in it.
+    async fn page(&self, items: Vec<DueItem>, bundled: &mut BTreeSet<String>, now: Timestamp) -> Released {
+        let (collapsed, items): (Vec<_>, Vec<_>) =
+            items.into_iter().partition(|item| is_storm(item) && bundled.contains(item.group()));
         let facts = self.read(&items).boxed().await;
         let mut lanes: BTreeMap<ChannelClass, Vec<(Vec<DueItem>, Outgoing)>> = BTreeMap::new();
-        let mut digests: BTreeMap<String, Vec<(DueItem, Delivery)>> = BTreeMap::new();
-        let mut ends: Vec<(DueItem, Reason)> = Vec::new();
+        let mut digests: BTreeMap<(String, bool), Vec<(DueItem, Delivery)>> = BTreeMap::new();
+        let mut ends: Vec<(DueItem, Reason)> =
+            collapsed.into_iter().map(|item| (item, Reason::StormCollapsed)).collect();
         let mut done = Released::default();
         let mut waits: Vec<(DueItem, Due)> = Vec::new();
         for item in items {
             match facts.decide(&item.due, &self.policy, now) {
                 Some(Decided::Wait(later)) => waits.push((item, *later)),
                 Some(Decided::Send(delivery)) if is_collected(&item) => {
-                    digests.entry(item.group().to_owned()).or_default().push((item, *delivery));
+                    digests.entry((item.group().to_owned(), is_storm(&item))).or_default().push((item, *delivery));
                 }
                 Some(Decided::Send(delivery)) => match serde_json::to_string(&delivery) {
                     Ok(body) => {
@@ -144,11 +149,16 @@ impl Release {
                 None => done.left += 1,
             }
         }
-        for group in digests.into_values() {
-            match digest(group, now) {
-                Ok(digests) => lanes.entry(ChannelClass::Email).or_default().extend(digests),
-                Err(left) => done.left += left,
+        let mut storms: Vec<String> = Vec::new();
+        for ((place, storm), group) in digests {
+            let (all, class) = (group.len(), group.first().map(|(item, _)| item.due.channel.class()));
+            let Some(class) = class else { continue };
+            let messages = if storm { self.bundle(group, now).await } else { digest(group, now) };
+            match messages {
+                Some(messages) => lanes.entry(class).or_default().extend(messages),
+                None => done.left += all,
             }
+            storms.extend(storm.then_some(place));
         }
         let waited: Vec<bool> = stream::iter(waits)
             .map(|(item, later)| self.wait(item, later).boxed())
@@ -160,8 +170,13 @@ impl Release {
             stream::iter(lanes).map(|(class, lane)| self.send(class, lane).boxed()).buffer_unordered(4).collect().await;
         for (released, left) in sent {
             done.released += released;
+            // A bundle that is not on its queue is made again in the next minute, with everything that waits by then.
+            if left > 0 {
+                storms.clear();
+            }
             done.left += left;
         }
+        bundled.extend(storms);
         let ended: Vec<bool> = stream::iter(ends)
             .map(|(item, reason)| self.end(item, reason, now).boxed())
             .buffer_unordered(IN_FLIGHT)
@@ -171,6 +186,28 @@ impl Release {
         done.ended += ended_now;
         done.left += ended.len() - ended_now;
         done
+    }
+
+    /// The one message of what came at once for one contact: as much as a message holds, and the number of what is left behind. What
+    /// is alone is sent as it is. `None`: it stays for the next minute.
+    async fn bundle(&self, group: Vec<(DueItem, Delivery)>, now: Timestamp) -> Option<Vec<(Vec<DueItem>, Outgoing)>> {
+        let (items, members): (Vec<DueItem>, Vec<Delivery>) = group.into_iter().unzip();
+        let last = items.last()?;
+        let more = match self.table.due_behind(last).await {
+            Ok(more) => u32::try_from(more).unwrap_or(u32::MAX),
+            Err(error) => {
+                tracing::error!(%error, "what waits together cannot be counted");
+                return None;
+            }
+        };
+        let (destination, delay_seconds) = (last.due.destination.clone(), delay_seconds(&last.due, now));
+        let body = match <[Delivery; 1]>::try_from(members) {
+            Ok([alone]) if more == 0 => serde_json::to_string(&alone).ok()?,
+            Ok([first]) => serde_json::to_string(&Digest::new(vec![first], more, true)).ok()?,
+            Err(members) => serde_json::to_string(&Digest::new(members, more, true)).ok()?,
+        };
+        let outgoing = Outgoing { body, group: Some(destination), delay_seconds, ..Outgoing::default() };
+        Some(vec![(items, outgoing)])
     }
 
     /// Sends one lane's messages and takes those that are on the queue off the index. Gives back how many went and stayed.
@@ -309,9 +346,14 @@ impl Release {
     }
 }
 
-/// Whether something waited for a digest.
+/// Whether something waited to come together with others.
 fn is_collected(item: &DueItem) -> bool {
-    item.due.held.is_some_and(|hold| hold.reason == Reason::Digest)
+    is_storm(item) || item.due.held.is_some_and(|hold| hold.reason == Reason::Digest)
+}
+
+/// Whether it waited because it was too much at once.
+fn is_storm(item: &DueItem) -> bool {
+    item.due.held.is_some_and(|hold| hold.reason == Reason::Throttled)
 }
 
 /// A page without the beginning of a digest that goes on in the next one: that page then begins with it, so that one digest does
@@ -328,20 +370,19 @@ fn whole_digests(mut items: Vec<DueItem>, next: Option<String>) -> (Vec<DueItem>
     }
 }
 
-/// The messages of one recipient's digest, mostly one, each with what is in it. `Err`: how many stay for the next minute.
-fn digest(group: Vec<(DueItem, Delivery)>, now: Timestamp) -> Result<Vec<(Vec<DueItem>, Outgoing)>, usize> {
-    let all = group.len();
+/// The messages of one recipient's digest, mostly one, each with what is in it. `None`: all of it stays for the next minute.
+fn digest(group: Vec<(DueItem, Delivery)>, now: Timestamp) -> Option<Vec<(Vec<DueItem>, Outgoing)>> {
     let mut messages = Vec::new();
     let mut group = group.into_iter().peekable();
     while group.peek().is_some() {
         let (items, members): (Vec<DueItem>, Vec<Delivery>) = group.by_ref().take(Digest::MEMBERS_MAX).unzip();
         let Some(first) = items.first() else { break };
         let (destination, delay) = (first.due.destination.clone(), delay_seconds(&first.due, now));
-        let body = serde_json::to_string(&Digest::new(members)).map_err(|_| all)?;
+        let body = serde_json::to_string(&Digest::new(members, 0, false)).ok()?;
         messages
             .push((items, Outgoing { body, group: Some(destination), delay_seconds: delay, ..Outgoing::default() }));
     }
-    Ok(messages)
+    Some(messages)
 }
 
 #[derive(Default)]
@@ -372,7 +413,7 @@ impl Read {
     /// What becomes of one item; `None` where something about it could not be read.
     fn decide(&self, due: &Due, policy: &Policy, now: Timestamp) -> Option<Decided> {
         let facts = self.of(due)?;
-        let (Some(hold), Some(incident)) = (due.held, facts.incident) else { return Some(decide(due, facts)) };
+        let (Some(hold), Some(incident)) = (due.held, facts.incident) else { return Some(decide(due, facts, now)) };
         let subscriber = self.subscribers.get(&(due.tenant.clone(), subscription(incident)))?.as_ref();
         let known = self.plans.get(&(due.incident_id.clone(), due.tenant.clone()))?;
         Some(decide_held(due, hold, facts, Again { subscriber, known, policy, now }))

@@ -19,9 +19,10 @@ use domain::incident::{Incident, Update};
 use domain::plan::{Asked, Decision, Outcome, Told, plan};
 use domain::policy::Policy;
 use domain::tenant::Destination;
-use domain::vocabulary::{Category, ChannelClass};
+use domain::vocabulary::{Category, ChannelClass, Severity, Storms};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use runtime::queue::{Failure, Meta, QueueFunction, Setup};
 use runtime::{Aws, StartError, metrics};
 use std::collections::BTreeMap;
@@ -231,6 +232,7 @@ impl SubscriptionLookup {
             subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
         let updates: Vec<Update> = subject.updates.iter().filter(|update| update.number > lower).cloned().collect();
         let now = runtime::clock::now();
+        let storm = if lower == 0 { self.storm(subject, subscriber, now).await? } else { None };
         let decisions = plan(&Asked {
             incident: &subject.incident,
             updates: &updates,
@@ -239,7 +241,8 @@ impl SubscriptionLookup {
             told,
             policy: &self.policy,
             now,
-            collected: false,
+            due: None,
+            storm,
         });
         let chunk_of: BTreeMap<&str, u32> =
             subscriber.destinations.iter().map(|(chunk, destination)| (destination.id(), *chunk)).collect();
@@ -264,6 +267,29 @@ impl SubscriptionLookup {
             counted.extend(stored.decisions);
         }
         Ok(counted)
+    }
+
+    /// Until when a tenant's incidents are collected, because too many opened at once; this one is counted. What is critical is told by
+    /// itself, and what is about everybody is one incident.
+    async fn storm(
+        &self,
+        subject: &Subject,
+        subscriber: &Subscriber,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Failure> {
+        let Scope::Tenant(tenant) = &subject.incident.scope else { return Ok(None) };
+        let collects = subscriber.settings.storms == Storms::Bundle && !subject.incident.test;
+        if !collects || subject.incident.severity == Severity::Critical {
+            return Ok(None);
+        }
+        let ceiling = &self.policy.storms.ceiling;
+        let (window, until) = ceiling.window(now);
+        let opened = self.table.count_opening(tenant, window, until).await.map_err(runtime::queue::table)?;
+        if opened <= ceiling.incidents {
+            return Ok(None);
+        }
+        metrics::count("StormHeld", 1);
+        Ok(Some(until))
     }
 
     /// Puts what is due now on the queues, and what is due later on the index. Doing it twice changes nothing: a claim drops what

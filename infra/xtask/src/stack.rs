@@ -204,9 +204,12 @@ fn try_create(name: &str, place: &Path, what: build::For) -> Result<Stack, Fault
         format!("OutboundExtraRoot={}", base64(root_certificate.replace("\\n", "\n").as_bytes())),
         "EmailSendRate=none".to_owned(),
         "SmsSendRate=none".to_owned(),
+        "SmsDeliveryLogs=create".to_owned(),
         "PointInTimeRecovery=false".to_owned(),
         "DeletionProtection=false".to_owned(),
         "LogRetentionDays=1".to_owned(),
+        // Only tests live through days.
+        format!("TestClock={}", what == build::For::Tests),
     ]);
     run(&mut command, "sam deploy", &place.join("logs/deploy.log"), &again)?;
 

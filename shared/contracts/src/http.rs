@@ -13,7 +13,7 @@ use domain::lint::Finding;
 use domain::maintenance::{Covered, Planned};
 use domain::policy::{Component, Region};
 use domain::schema::Instant;
-use domain::vocabulary::{Category, Channel, ChannelClass, Day, Kind, Role, Severity, Status};
+use domain::vocabulary::{Category, Channel, ChannelClass, Day, Kind, Role, Severity, Status, Storms};
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,10 @@ pub struct SettingsBody {
     /// When people and rooms are not disturbed; absent is never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<QuietHoursBody>,
+    /// What becomes of more than a person can take: `bundle` (one message that counts it) or `each`.
+    #[serde(default = "bundle")]
+    #[schemars(with = "Storms")]
+    pub storms: String,
     /// Read only: the number in the ETag.
     #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -185,6 +189,10 @@ impl JsonSchema for Categories {
 fn tenants(generator: &mut SchemaGenerator) -> Schema {
     let tenant = generator.subschema_for::<domain::ids::TenantId>();
     json_schema!({"oneOf": [{"const": "*"}, {"type": "array", "items": tenant, "minItems": 1}]})
+}
+
+fn bundle() -> String {
+    Storms::Bundle.as_str().to_owned()
 }
 
 fn default_window() -> u64 {
@@ -401,6 +409,10 @@ pub struct RecipientBody {
     #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suppressed: Option<SuppressedBody>,
+    /// Read only: since when the phone's owner wants no text messages; confirming the number anew lifts it.
+    #[schemars(extend("readOnly" = true), with = "Option<Instant>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sms_opted_out_at: Option<Timestamp>,
     /// Read only: how its confirmations stand, by channel, where one is not confirmed.
     #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -541,6 +553,10 @@ pub struct IntegrationBody {
     #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<DisabledBody>,
+    /// Read only: since when its endpoint is known to fail; absent while it does not.
+    #[schemars(extend("readOnly" = true), with = "Option<Instant>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
     /// Read only: the number in the ETag.
     #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -568,8 +584,12 @@ pub struct DisabledBody {
     /// When.
     #[schemars(with = "Instant")]
     pub at: Timestamp,
-    /// What its endpoint said.
+    /// What its endpoint said, or that it only failed for too long.
     pub cause: String,
+    /// From when on an alert tries whether it is back; absent where it said itself that it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
+    pub probe_at: Option<Timestamp>,
 }
 
 /// `POST /v1/tenants/{t}/integrations/{id}/secret`

@@ -19,6 +19,7 @@ pub mod problem;
 pub mod queue;
 pub mod ses;
 pub mod slack;
+pub mod sns;
 pub mod statuspage;
 pub mod teams;
 pub mod webhook;

@@ -2,11 +2,12 @@
 
 use domain::alert::{Alert, Why};
 use domain::event::Event;
+use domain::health::{Endpoint, OWN_SOURCE};
 use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Incident, Update};
 use domain::reason::Reason;
 use domain::tenant::{Destination, Email, OldSecret, Phone, Sealed, Settings, SmsCompliance};
-use domain::vocabulary::{Channel, Role, Status};
+use domain::vocabulary::{Category, Channel, Role, Status, Storms};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +160,12 @@ pub struct Delivery {
     /// True when the receiver refused the rich form and the plain one is to be sent.
     #[serde(default)]
     pub plain: bool,
+    /// Whether it may wait for others where its contact has had enough for now.
+    #[serde(default)]
+    pub bundle: bool,
+    /// What is known of an integration's endpoint.
+    #[serde(default, skip_serializing_if = "Endpoint::is_healthy")]
+    pub endpoint: Endpoint,
 }
 
 /// What comes to the functions that write to people: a delivery, or the question whether they want any.
@@ -173,13 +180,19 @@ pub enum Letter {
     Digest(Box<Digest>),
 }
 
-/// release → deliver-email: several deliveries to one recipient that come in one message.
+/// release → deliver-*: several deliveries to one recipient that come in one message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Digest {
     /// [`VERSION`].
     pub v: u32,
     /// What is in it, each with its own row; of the texts only what a digest shows.
     pub members: Vec<Delivery>,
+    /// How many more there were, which it only counts.
+    #[serde(default)]
+    pub more: u32,
+    /// True where so much came at once; else its recipient has a digest.
+    #[serde(default)]
+    pub storm: bool,
 }
 
 impl Digest {
@@ -188,7 +201,7 @@ impl Digest {
 
     /// A digest of these, without what it does not show.
     #[must_use]
-    pub fn new(members: Vec<Delivery>) -> Self {
+    pub fn new(members: Vec<Delivery>, more: u32, storm: bool) -> Self {
         let shown = |mut delivery: Delivery| {
             let alert = &mut delivery.alert;
             alert.message.clear();
@@ -200,7 +213,7 @@ impl Digest {
             alert.regions.truncate(3);
             delivery
         };
-        Self { v: VERSION, members: members.into_iter().map(shown).collect() }
+        Self { v: VERSION, members: members.into_iter().map(shown).collect(), more, storm }
     }
 }
 
@@ -232,6 +245,22 @@ impl std::fmt::Debug for Confirmation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Confirmation({} {})", self.tenant, self.recipient)
     }
+}
+
+/// deliver-sms → feedback: SNS said at once that the phone's owner wants no text messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptedOut {
+    /// [`VERSION`].
+    pub v: u32,
+    /// Whose recipient it is.
+    pub tenant: TenantId,
+    /// The recipient.
+    pub recipient: RecipientId,
+    /// The incident that was to be told.
+    pub incident_id: IncidentId,
+    /// Its category.
+    pub category: Option<Category>,
 }
 
 /// Where a delivery goes.
@@ -336,6 +365,11 @@ impl Delivery {
             slot_ms: 0,
             slots: 0,
             plain: false,
+            bundle: settings.storms == Storms::Bundle,
+            endpoint: match destination {
+                Destination::Recipient(_) => Endpoint::Healthy,
+                Destination::Integration(integration) => Endpoint::of(integration),
+            },
         })
     }
 }
@@ -351,6 +385,21 @@ pub enum Job {
 }
 
 impl IncidentReceived {
+    /// What Tocsin itself tells a tenant; it goes the way of every event.
+    #[must_use]
+    pub fn own(tenant: &TenantId, event: Event, event_id: EventId, correlation_id: &str, now: Timestamp) -> Self {
+        Self {
+            v: VERSION,
+            event_id,
+            correlation_id: correlation_id.to_owned(),
+            accepted_at: now,
+            integration_id: IntegrationId::new(OWN_SOURCE),
+            scope: Some(Scope::Tenant(tenant.clone())),
+            trouble: None,
+            body: Body::Event(Box::new(event.capped())),
+        }
+    }
+
     /// The FIFO group: one incident's events stay in order.
     #[must_use]
     pub fn group(&self) -> String {

@@ -33,6 +33,7 @@ fn alert() -> Alert {
         resolved_at: None,
         maintenance: None,
         late_source: None,
+        openings: None,
         change: Change::Opened,
         zone: "Asia/Kolkata".into(),
         links: vec![Link { href: "https://grafana.example.com/d/1?a=b&c=d".into(), text: "Dashboard".into() }],

@@ -45,13 +45,14 @@ impl Member {
     /// The same once more, collected again.
     fn again(&self, at: Timestamp, attempt: u32) -> Due {
         let since = self.delivery.why.held.as_ref().map_or(self.delivery.alert.at, |held| held.since);
-        let held = Some(Hold { since, reason: Reason::Digest });
+        let reason = self.delivery.why.held.as_ref().map_or(Reason::Digest, |held| held.reason);
+        let held = Some(Hold { since, reason });
         Due { attempt, held, ..due(&self.delivery, at) }
     }
 }
 
 impl Deliverer {
-    /// Takes a digest through claim, send and mark. `send` gets what is in it, which is at least one.
+    /// Takes a digest through claim, send and mark. `send` gets it with what is left of its members, which is at least one.
     ///
     /// # Errors
     /// [`Failure`] where the message is to stay on its queue.
@@ -59,7 +60,7 @@ impl Deliverer {
         &self,
         digest: Digest,
         meta: &Meta,
-        send: impl FnOnce(Vec<Delivery>, Duration) -> F,
+        send: impl FnOnce(Digest, Duration) -> F,
     ) -> Result<(), Failure> {
         let (token, now) = (ids::suffix(), clock::now());
         let remaining = SignedDuration::try_from(meta.deadline.remaining()).unwrap_or_default();
@@ -85,12 +86,14 @@ impl Deliverer {
             return Ok(());
         }
         let started = clock::now();
-        let deliveries = mine.iter().map(|member| member.delivery.clone()).collect();
-        let sent = send(deliveries, meta.deadline.remaining()).await;
+        let members = mine.iter().map(|member| member.delivery.clone()).collect();
+        let sent =
+            send(Digest { members, v: digest.v, more: digest.more, storm: digest.storm }, meta.deadline.remaining())
+                .await;
         let now = clock::now();
         match sent {
             Sent::Accepted { provider_id } => {
-                metrics::count("DigestDelivered", 1);
+                metrics::count(if digest.storm { "BundleDelivered" } else { "DigestDelivered" }, 1);
                 for member in &mine {
                     let (latency_ms, late) = crate::latency(&member.delivery, now);
                     let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms, late };

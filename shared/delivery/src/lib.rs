@@ -5,16 +5,21 @@
 //! scheduled and the message is deleted. An AWS fault is nobody's attempt: the message goes back to its queue.
 
 mod digest;
+mod health;
 pub mod outbound_link;
 
 use aws::sqs::{Outgoing, Queues};
-use contracts::queue::{Body, Confirmation, Delivery, IncidentReceived, VERSION};
+use contracts::queue::{Confirmation, Delivery, Digest, IncidentReceived, Target};
+use domain::alert::Alert;
 use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, after_test, next};
 use domain::delivery::Refusal;
 use domain::event::{Event, Format};
-use domain::ids::{EventId, IntegrationId, Scope};
+use domain::health::OWN_SOURCE;
+use domain::ids::EventId;
 use domain::incident::UNDELIVERED;
-use domain::tenant::Disabled;
+use domain::policy::Storms;
+use domain::reason::Reason;
+use domain::storm::May;
 use domain::vocabulary::{Channel, Severity};
 use jiff::{SignedDuration, Timestamp};
 use runtime::queue::{Failure, Lane, Meta};
@@ -24,7 +29,7 @@ use std::time::Duration;
 use store::StoreError;
 use store::Table;
 use store::deliveries::{Attempt, End, Slot};
-use store::due::Due;
+use store::due::{Due, Hold};
 use store::messages::Message;
 use vault::{Keyring, LazyKeyring, VaultError};
 
@@ -105,6 +110,7 @@ pub struct Deliverer {
     bulk_url: String,
     classify_url: String,
     function: &'static str,
+    storms: Option<Storms>,
 }
 
 impl Deliverer {
@@ -119,7 +125,13 @@ impl Deliverer {
         classify_url: &str,
     ) -> Self {
         let [urgent_url, bulk_url, classify_url] = [urgent_url, bulk_url, classify_url].map(str::to_owned);
-        Self { table, queues, urgent_url, bulk_url, classify_url, function }
+        Self { table, queues, urgent_url, bulk_url, classify_url, function, storms: None }
+    }
+
+    /// The same, where a contact is written to no more often than it can take.
+    #[must_use]
+    pub fn sparing(self, storms: Storms) -> Self {
+        Self { storms: Some(storms), ..self }
     }
 
     /// Takes one delivery through claim, send and mark.
@@ -152,6 +164,14 @@ impl Deliverer {
             Ok(()) => {}
             Err(refusal) => return self.refused(&delivery, refusal, now, meta).await,
         }
+        match self.put_off(&delivery, slot, &token, now).await {
+            Ok(false) => {}
+            Ok(true) => return Ok(()),
+            Err(error) => {
+                self.table.release_claim(slot, &token).await.map_err(runtime::queue::table)?;
+                return Err(runtime::queue::table(error));
+            }
+        }
         let started = clock::now();
         let sent = match sender.send(&delivery, meta.deadline.remaining()).await {
             Sent::Plain => {
@@ -167,6 +187,7 @@ impl Deliverer {
                 let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms, late };
                 self.note_acceptance(slot, &token, now, &end, meta).await?;
                 self.name_message(provider_id.as_deref(), &delivery, now).await;
+                self.endpoint_took(&delivery, now).await;
                 // A test says nothing about how the alerts fare.
                 if delivery.alert.test {
                     return Ok(());
@@ -211,6 +232,32 @@ impl Deliverer {
                 Err(Failure::retry("provider_unavailable", &code))
             }
         }
+    }
+
+    /// Puts a first attempt off where its contact has had enough for now: it then comes together with what else waits. `true`: done.
+    async fn put_off(
+        &self,
+        delivery: &Delivery,
+        slot: Slot<'_>,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let Some(storms) = &self.storms else { return Ok(false) };
+        let class = delivery.channel.class();
+        let (Some(contact), Some(windows)) = (contact(delivery), storms.contacts.get(&class)) else { return Ok(false) };
+        // What was put off before has its place already.
+        let reserved = delivery.why.held.as_ref().is_some_and(|held| held.reason == Reason::Throttled);
+        if !delivery.bundle || delivery.attempt > 1 || delivery.alert.test || reserved {
+            return Ok(false);
+        }
+        let exempt = delivery.alert.is_exempt().then_some(storms.exempt_per_minute);
+        let May::Then(at) = self.table.ask_contact(&contact, windows, now, exempt).await? else { return Ok(false) };
+        let since = delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.since);
+        let due = Due { held: Some(Hold { since, reason: Reason::Throttled }), ..due(delivery, at) };
+        let marked = self.table.mark_put_off(slot, token, now, Reason::Throttled, &due).await?;
+        self.warn_if_lost(marked, slot);
+        metrics::count_by("DeliveryThrottled", "channel", delivery.channel.as_str(), 1);
+        Ok(true)
     }
 
     /// What follows the sending of a confirmation. It has no row and no attempts: whoever was not asked is asked again by the
@@ -265,21 +312,15 @@ impl Deliverer {
         }
     }
 
-    /// Notes by what SES's later word finds the row; no other provider has one. After the mark and not with it: a transaction that
+    /// Notes by what the later word of SES or SNS finds the row; others have none. After the mark and not with it: a transaction that
     /// is refused for a conflict would have the message sent a second time, and a bounce that finds nothing is only not shown.
     async fn name_message(&self, provider_id: Option<&str>, delivery: &Delivery, now: Timestamp) {
-        let Some(id) = provider_id.filter(|_| delivery.channel == Channel::Email) else { return };
-        let message = Message {
-            tenant: delivery.alert.tenant.clone(),
-            incident_id: delivery.alert.incident_id.clone(),
-            row: delivery.row(),
-            destination: delivery.destination.clone(),
-            update: delivery.alert.update,
-            category: delivery.alert.category,
+        let Some(id) = provider_id.filter(|_| matches!(delivery.channel, Channel::Email | Channel::Sms)) else {
+            return;
         };
-        if let Err(error) = self.table.put_message(id, &message, now).await {
+        if let Err(error) = self.table.put_message(delivery.channel, id, &message_of(delivery), now).await {
             metrics::count("FeedbackUnnamed", 1);
-            tracing::warn!(%error, "what SES says of this message later will find no delivery");
+            tracing::warn!(%error, "what the provider says of this message later will find no delivery");
         }
     }
 
@@ -359,6 +400,10 @@ impl Deliverer {
             true => after_test(failed),
             false => next(delivery.channel, slot.attempt, failed, now, ids::fraction()),
         };
+        let next = match self.endpoint_failed(&delivery, &failed.cause, now).await? {
+            Some(reason) if matches!(next, Next::Again { .. }) => Next::GiveUp { reason, disable: false },
+            _ => next,
+        };
         match next {
             Next::Again { at } => {
                 let again = Delivery { attempt: slot.attempt + 1, slot_ms: 0, slots: 0, ..delivery };
@@ -400,16 +445,6 @@ impl Deliverer {
             ..Outgoing::default()
         };
         self.queues.send(&self.classify_url, &outgoing).await.map_err(runtime::queue::aws)
-    }
-
-    async fn disable(&self, delivery: &Delivery, cause: &str, now: Timestamp) -> Result<(), Failure> {
-        let Some(id) = IntegrationId::parse(&delivery.destination) else { return Ok(()) };
-        let disabled = Disabled { at: now, cause: cause.to_owned() };
-        let tenant = &delivery.alert.tenant;
-        let done = self.table.disable_integration(tenant, &id, disabled, self.function, &ids::suffix()).await;
-        done.map_err(runtime::queue::table)?;
-        metrics::count_by("IntegrationDisabled", "channel", delivery.channel.as_str(), 1);
-        Ok(())
     }
 
     async fn send_later(&self, delivery: &Delivery, at: Timestamp, now: Timestamp, lane: Lane) -> Result<(), Failure> {
@@ -461,24 +496,39 @@ fn undelivered(delivery: &Delivery, cause: &str, now: Timestamp) -> Option<Incid
         tenant_ids: vec![alert.tenant.clone()],
         labels,
         public: Some(false),
-        ..Event::blank(Format::Native, "tocsin")
+        ..Event::blank(Format::Native, OWN_SOURCE)
     };
     let update = alert.update.to_string();
     let parts = [alert.incident_id.as_str(), alert.tenant.as_str(), &update, &delivery.destination, channel.as_str()];
-    Some(IncidentReceived {
-        v: VERSION,
-        event_id: EventId::derived(&parts),
-        correlation_id: delivery.correlation_id.clone(),
-        accepted_at: now,
-        integration_id: IntegrationId::new("tocsin"),
-        scope: Some(Scope::Tenant(alert.tenant.clone())),
-        trouble: None,
-        body: Body::Event(Box::new(event.capped())),
-    })
+    Some(IncidentReceived::own(&alert.tenant, event, EventId::derived(&parts), &delivery.correlation_id, now))
+}
+
+/// The delivery as feedback finds it.
+#[must_use]
+pub fn message_of(delivery: &Delivery) -> Message {
+    Message {
+        tenant: delivery.alert.tenant.clone(),
+        incident_id: delivery.alert.incident_id.clone(),
+        row: delivery.row(),
+        destination: delivery.destination.clone(),
+        update: delivery.alert.update,
+        category: delivery.alert.category,
+    }
 }
 
 fn lane_of(meta: &Meta) -> Lane {
     meta.lane
+}
+
+/// What the throttles of an address or number are kept by; nothing of it can be read there. Each tenant's count by themselves: nobody
+/// uses up what another may send.
+fn contact(delivery: &Delivery) -> Option<String> {
+    let tenant = delivery.alert.tenant.as_str();
+    match &delivery.target {
+        Target::Email { address, .. } => Some(domain::ids::digest(&["contact", tenant, "email", address.expose()])),
+        Target::Sms { phone, .. } => Some(domain::ids::digest(&["contact", tenant, "sms", phone.expose()])),
+        Target::Chat { .. } | Target::Webhook { .. } => None,
+    }
 }
 
 /// Whole seconds from `now` to `at`, rounded up: nothing comes early.
@@ -522,6 +572,15 @@ pub fn opened(keyring: &Keyring, aad: &str, sealed: &domain::tenant::Sealed) -> 
         Err(VaultError::UnknownGeneration(_)) => Err(Sent::Unavailable { code: "unknown_data_key".to_owned() }),
         Err(_) => Err(refused("url_cannot_be_opened")),
     }
+}
+
+/// What came at once as one delivery, for channels that have no list of their own. `None` of nothing.
+#[must_use]
+pub fn bundled(digest: Digest) -> Option<Delivery> {
+    let alerts: Vec<&Alert> = digest.members.iter().map(|member| &member.alert).collect();
+    let alert = domain::render::bundle(&alerts, digest.more)?;
+    let member = digest.members.into_iter().find(|member| member.alert.incident_id == alert.incident_id)?;
+    Some(Delivery { alert, ..member })
 }
 
 /// An attempt that no retry mends.

@@ -6,6 +6,7 @@ use crate::incident::{Change, Incident, Update};
 use crate::maintenance::Planned;
 use crate::reason::Reason;
 use crate::render::when;
+use crate::storm::Openings;
 use crate::tenant::Content;
 use crate::vocabulary::{Category, Kind, Role, Severity, Status};
 use jiff::Timestamp;
@@ -60,6 +61,9 @@ pub struct Alert {
     /// When it happened, where its source told us late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_source: Option<Timestamp>,
+    /// How often its key opened lately, where that is more than once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openings: Option<Openings>,
     /// Why it is sent now.
     pub change: Change,
     /// The tenant's zone, in which times are printed.
@@ -122,6 +126,7 @@ pub fn because(alert: &Alert, why: &Why) -> String {
             when(held.since, &alert.zone),
             match held.reason {
                 Reason::QuietHours => "quiet hours",
+                Reason::Throttled => "too much at once",
                 _ => "its time",
             }
         ),
@@ -130,6 +135,13 @@ pub fn because(alert: &Alert, why: &Why) -> String {
 }
 
 impl Alert {
+    /// Whether it may go to a contact that has had enough for now: the first word of something critical, and every end.
+    #[must_use]
+    pub fn is_exempt(&self) -> bool {
+        let first = matches!(self.change, Change::Opened | Change::SeverityRaised);
+        self.change == Change::Resolved || (first && self.severity == Severity::Critical)
+    }
+
     /// The alert of `update` for `tenant`, cut to what its data-processing agreement allows.
     #[must_use]
     pub fn new(tenant: &TenantId, zone: &str, content: Content, incident: &Incident, update: &Update) -> Self {
@@ -153,6 +165,7 @@ impl Alert {
             resolved_at: if update.status == Status::Resolved { incident.resolved_at } else { None },
             maintenance: incident.maintenance,
             late_source: update.late_source,
+            openings: incident.openings.filter(|openings| openings.count > 1),
             change: update.change,
             zone: zone.to_owned(),
             links: update.links.clone(),

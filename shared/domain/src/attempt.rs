@@ -16,6 +16,9 @@ pub const QUEUE_DELAY_MAX: u32 = 900;
 /// The least pause after a timeout or a 429 (Svix), in seconds.
 pub const SLOW_DOWN: u32 = 60;
 
+/// The cause of a number whose owner wants no text messages.
+pub const OPTED_OUT: &str = "opted_out";
+
 /// How an attempt failed, in the receiver's or the provider's terms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
@@ -69,7 +72,7 @@ pub enum Next {
 pub fn next(channel: Channel, attempt: u32, failed: &Failed, now: Timestamp, jitter: f64) -> Next {
     match failed.verdict {
         Verdict::Gone => return Next::GiveUp { reason: Reason::EndpointDisabled, disable: true },
-        Verdict::Refused => return Next::GiveUp { reason: Reason::RefusedByProvider, disable: false },
+        Verdict::Refused => return Next::GiveUp { reason: refusal(failed), disable: false },
         Verdict::Retry => {}
     }
     let pauses = match channel {
@@ -89,13 +92,18 @@ pub fn next(channel: Channel, attempt: u32, failed: &Failed, now: Timestamp, jit
     Next::Again { at: now.saturating_add(SignedDuration::from_secs_f64(seconds)).unwrap_or(now) }
 }
 
+/// Why a provider will never take it.
+fn refusal(failed: &Failed) -> Reason {
+    if failed.cause == OPTED_OUT { Reason::OptedOut } else { Reason::RefusedByProvider }
+}
+
 /// What follows a test alert's failed attempt: nothing. Whoever tests wants to know now, and a test neither disables an endpoint
 /// nor tries for hours.
 #[must_use]
 pub fn after_test(failed: &Failed) -> Next {
     let reason = match failed.verdict {
         Verdict::Retry => Reason::GaveUp,
-        Verdict::Refused | Verdict::Gone => Reason::RefusedByProvider,
+        Verdict::Refused | Verdict::Gone => refusal(failed),
     };
     Next::GiveUp { reason, disable: false }
 }

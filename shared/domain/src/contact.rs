@@ -1,6 +1,13 @@
 //! Confirming that an address or a number is whose the tenant says it is, and wants the alerts. Nobody is written to often:
 //! whoever is put on many lists at once (subscribe bombing) gets a few messages a day, and no alert.
 
+use crate::event::{Event, Format};
+use crate::health::OWN_SOURCE;
+use crate::ids::TenantId;
+use crate::incident::SUPPRESSED;
+use crate::reason::Reason;
+use crate::tenant::Recipient;
+use crate::vocabulary::{Category, Severity};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +97,51 @@ impl Pending {
     }
 }
 
+/// What the org admins are told when a contact gets nothing more: its address bounced or complained, or its phone's owner stopped text
+/// messages. It names no address and no number.
+#[must_use]
+pub fn silenced(
+    tenant: &TenantId,
+    recipient: &Recipient,
+    reason: Reason,
+    category: Option<Category>,
+    at: Timestamp,
+) -> Event {
+    let category = category.unwrap_or(Category::Configurable);
+    let name = &recipient.name;
+    let (title, what) = match reason {
+        Reason::SuppressedComplaint => (
+            format!("{name} reported an alert as spam"),
+            "reported one of our e-mails as spam, so no more are sent there. Ask for the address to be confirmed again if that was a mistake.",
+        ),
+        Reason::OptedOut => (
+            format!("{name} stopped text messages"),
+            "answered STOP to a text message, so no more are sent there. Whoever wants them again texts START, and then has the number \
+             confirmed again.",
+        ),
+        _ => (
+            format!("E-mail to {name} bounces"),
+            "has an address that the mail server refuses for good, so no more e-mails are sent there. Correct the address, or ask for it to \
+             be confirmed again.",
+        ),
+    };
+    Event {
+        event_type: SUPPRESSED.to_owned(),
+        dedup_key: format!("{}:{}", recipient.id, at.as_second()),
+        severity: Severity::Warning,
+        title,
+        message: format!("{name} ({}) {what}", recipient.id),
+        tenant_ids: vec![tenant.clone()],
+        labels: [
+            ("category".to_owned(), category.as_str().to_owned()),
+            ("recipient".to_owned(), recipient.id.to_string()),
+        ]
+        .into(),
+        public: Some(false),
+        ..Event::blank(Format::Native, OWN_SOURCE)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +176,25 @@ mod tests {
         assert_eq!(pending.judge("n", "c", at(86_400)), Code::Over);
         assert_eq!(Pending { tries: 5, ..pending.clone() }.judge("n", "c", at(10)), Code::Over);
         assert_eq!(Pending { code: String::new(), ..pending }.judge("n", "", at(10)), Code::Over, "a link has no code");
+    }
+
+    #[test]
+    fn the_notice_has_a_rule_and_names_no_address() {
+        use crate::classification::Verdict;
+        use crate::policy::Policy;
+        let recipient: Recipient = serde_json::from_value(serde_json::json!({"id": "rcp_a", "name": "Ops",
+            "email": "ops@example.com", "phone": "+14155550100", "roles": ["org_admin"], "version": 3}))
+        .unwrap();
+        let tenant = TenantId::parse("acme").unwrap();
+        for category in [None, Some(Category::Billing)] {
+            for reason in [Reason::SuppressedBounce, Reason::SuppressedComplaint, Reason::OptedOut] {
+                let event = silenced(&tenant, &recipient, reason, category, Timestamp::UNIX_EPOCH);
+                let verdict = Policy::embedded().unwrap().classify(&event);
+                let expected = Some(category.unwrap_or(Category::Configurable));
+                assert!(matches!(verdict, Verdict::Included(included) if included.category == expected));
+                let text = serde_json::to_string(&event).unwrap();
+                assert!(!text.contains("ops@example.com") && !text.contains("4155550100"), "{text}");
+            }
+        }
     }
 }

@@ -36,6 +36,8 @@ pub enum FeedbackKind {
     Bounced,
     /// The recipient reported it as spam.
     Complained,
+    /// The phone's owner wants no text messages.
+    OptedOut,
 }
 
 impl FeedbackKind {
@@ -48,6 +50,7 @@ impl FeedbackKind {
             Self::Rejected => "rejected",
             Self::Bounced => "bounced",
             Self::Complained => "complained",
+            Self::OptedOut => "opted_out",
         }
     }
 
@@ -60,16 +63,27 @@ impl FeedbackKind {
             Self::Rejected => 3,
             Self::Bounced => 4,
             Self::Complained => 5,
+            Self::OptedOut => 6,
         }
     }
 
-    /// Why nothing more is sent to the address, where that follows.
+    /// Why nothing more is sent to the address or number, where that follows.
     #[must_use]
     pub const fn suppresses(self) -> Option<Reason> {
         match self {
             Self::Bounced => Some(Reason::SuppressedBounce),
             Self::Complained => Some(Reason::SuppressedComplaint),
+            Self::OptedOut => Some(Reason::OptedOut),
             Self::Deferred | Self::Delivered | Self::Rejected => None,
+        }
+    }
+
+    /// Why the delivery failed after all, where it did.
+    #[must_use]
+    pub const fn ends_with(self) -> Option<Reason> {
+        match self {
+            Self::Rejected => Some(Reason::RefusedByProvider),
+            other => other.suppresses(),
         }
     }
 }

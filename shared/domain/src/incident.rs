@@ -5,6 +5,7 @@ use crate::event::{Event, Format, Link, TEST, TestOf};
 use crate::ids::{EventId, IncidentId, IntegrationId, Scope, sha256};
 use crate::maintenance::{self, Covered, Planned, planned};
 use crate::schema::Instant;
+use crate::storm::Openings;
 use crate::vocabulary::{Category, Kind, Phase, Severity, Status};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -93,6 +94,9 @@ pub struct Incident {
     /// The announced work that explains it, if any does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covered: Option<Covered>,
+    /// How often its key opened lately, with this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openings: Option<Openings>,
     /// The number of its newest update, from 1.
     pub updates: u32,
     /// How many events changed nothing.
@@ -219,6 +223,9 @@ pub struct KeyState {
     /// When it was closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Timestamp>,
+    /// How often it opened lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openings: Option<Openings>,
 }
 
 /// Identity and time of the event at hand.
@@ -439,6 +446,7 @@ fn opened(event: &Event, class: &Included, arrival: &Arrival<'_>) -> (Incident, 
         resolved_at: None,
         maintenance: planned(class.kind, None, status, Some(event), arrival.accepted_at),
         covered: None,
+        openings: None,
         updates: 1,
         repeats: 0,
         test: event.event_type == TEST,
@@ -589,6 +597,7 @@ pub fn ended_before_it_began(event: &Event, remembered: Option<&KeyState>, arriv
         source_started_at: None,
         as_of: Some(as_of),
         closed_at: Some(arrival.accepted_at),
+        openings: remembered.and_then(|key| key.openings),
     })
 }
 

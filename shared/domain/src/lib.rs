@@ -13,6 +13,7 @@
 //! | [`maintenance`] | announced work, and the incidents that it explains |
 //! | [`impact`] | when a tenant was affected, for call logs and reports |
 //! | [`policy`] | the deployer's files of `infra/policy`, parsed and checked |
+//! | [`storm`] | what is too much at once: throttles, a ceiling, flapping |
 //! | [`status`] | the state of everything, from the incidents that are open |
 //! | [`tenant`] | settings, recipients, integrations and the facts compiled from them |
 //! | [`plan`] | who is told on which channel, and why the others are not |
@@ -23,6 +24,7 @@
 //! | [`contact`] | how an address or a number is confirmed, and how often it is asked |
 //! | [`alert`] | what a recipient is told, in neutral form |
 //! | [`attempt`] | what follows an attempt: done, again at, given up |
+//! | [`health`] | how an endpoint fares: told, disabled, tried again |
 //! | [`delivery`] | what a delivery row says, and who may send now |
 //! | [`render`] | the words of e-mail and SMS, and the limits they obey |
 
@@ -33,6 +35,7 @@ pub mod contact;
 pub mod delivery;
 pub mod digest;
 pub mod event;
+pub mod health;
 pub mod ids;
 pub mod impact;
 pub mod incident;
@@ -45,5 +48,6 @@ pub mod reason;
 pub mod render;
 pub mod schema;
 pub mod status;
+pub mod storm;
 pub mod tenant;
 pub mod vocabulary;

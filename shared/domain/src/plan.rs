@@ -1,12 +1,13 @@
 //! Who is told on which channel, and why the others are not. One pure function decides; routing, explain and every dry run
 //! use it, so that none of them can say what another does not do.
 
+use crate::health::OWN_SOURCE;
 use crate::incident::{Change, Incident, NOTICES, UNDELIVERED, Update};
 use crate::policy::{Allowance, Policy};
 use crate::quiet::OwnQuietHours;
 use crate::reason::Reason;
 use crate::tenant::{Destination, OptIn, Recipient, Settings, compliance_wording};
-use crate::vocabulary::{Channel, Role, Severity};
+use crate::vocabulary::{Channel, Role, Severity, Storms};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -60,7 +61,7 @@ pub enum Outcome {
 pub struct Told {
     by: BTreeSet<(String, Channel)>,
     /// Until when what they were to be told is held.
-    held: HashMap<(String, Channel), Timestamp>,
+    held: HashMap<(String, Channel), (Timestamp, Reason)>,
     /// What was held until then or later was not sent, whatever the time is now.
     unsent_from: Option<Timestamp>,
     planned: u32,
@@ -95,7 +96,7 @@ impl Told {
             let told = !matches!(&decision.outcome, Outcome::Skip { reason, .. } if *reason != Reason::SupersededBy);
             let whom = (decision.destination.clone(), decision.channel);
             match &decision.outcome {
-                Outcome::Hold { until, .. } => drop(self.held.insert(whom.clone(), *until)),
+                Outcome::Hold { until, reason, .. } => drop(self.held.insert(whom.clone(), (*until, *reason))),
                 Outcome::Deliver { .. } => drop(self.held.remove(&whom)),
                 Outcome::Skip { .. } => {}
             }
@@ -118,7 +119,15 @@ impl Told {
     /// Whether all that this destination was to be told on this channel still waits.
     fn waits(&self, destination: &str, channel: Channel, now: Timestamp) -> bool {
         let waits = |until: &Timestamp| now < *until || self.unsent_from.is_some_and(|due| due <= *until);
-        self.held.get(&(destination.to_owned(), channel)).is_some_and(waits)
+        self.held.get(&(destination.to_owned(), channel)).is_some_and(|(until, _)| waits(until))
+    }
+}
+
+impl Told {
+    /// Until when all that this destination was told last was held to come together with others.
+    fn bundled(&self, destination: &str, channel: Channel) -> Option<Timestamp> {
+        let (until, reason) = self.held.get(&(destination.to_owned(), channel))?;
+        (*reason == Reason::Throttled).then_some(*until)
     }
 }
 
@@ -139,8 +148,10 @@ pub struct Asked<'a> {
     pub policy: &'a Policy,
     /// Now.
     pub now: Timestamp,
-    /// True where all this was collected for a digest whose time has come.
-    pub collected: bool,
+    /// Why all this was held, where its time has come: it is not held for that again.
+    pub due: Option<Reason>,
+    /// Until when incidents of this tenant are collected, because too many opened at once.
+    pub storm: Option<Timestamp>,
 }
 
 /// What would be decided on an incident that nobody was told of yet: what dry runs and the lint ask.
@@ -153,7 +164,7 @@ pub fn afresh(
     now: Timestamp,
 ) -> Vec<Decision> {
     let (updates, told) = (std::slice::from_ref(update), &Told::default());
-    plan(&Asked { incident, updates, settings, destinations, told, policy, now, collected: false })
+    plan(&Asked { incident, updates, settings, destinations, told, policy, now, due: None, storm: None })
 }
 
 /// The decisions: one for every update, destination and channel of it, in that order. A test alert for some only decides on
@@ -276,7 +287,7 @@ fn decide(asked: &Asked<'_>, case: &Case<'_>) -> Outcome {
         // Whoever got "open" gets "resolved", whatever toggles, filters, roles and plan say by now; only what makes the
         // destination unreachable, or its owner's own no, still counts.
         let role = allowed.ok().flatten().or(case.destination.roles().first().copied());
-        return match unreachable(asked.incident, asked.settings, case.destination, case.channel) {
+        return match unreachable(asked.incident, asked.settings, case.destination, case.channel, asked.now) {
             Some(reason) => skip(reason),
             // Where the open still waits, both become one message; and what was switched off meanwhile was never told.
             None => match switched_off(asked, case).filter(|_| case.waits) {
@@ -292,8 +303,8 @@ fn decide(asked: &Asked<'_>, case: &Case<'_>) -> Outcome {
         Ok(role) => role,
         Err(reason) => return skip(reason),
     };
-    if let Some(reason) =
-        unreachable(asked.incident, asked.settings, case.destination, case.channel).or_else(|| filtered(asked, case))
+    if let Some(reason) = unreachable(asked.incident, asked.settings, case.destination, case.channel, asked.now)
+        .or_else(|| filtered(asked, case))
     {
         return skip(reason);
     }
@@ -314,17 +325,32 @@ fn held_or(asked: &Asked<'_>, case: &Case<'_>, role: Option<Role>) -> Outcome {
     let (settings, policy, severity) = (asked.settings, asked.policy, case.update.severity);
     let digest = || digest_at(settings, case.destination, case.channel, severity, policy, asked.now);
     let quiet = |at| quiet_until(settings, case.destination, case.channel, severity, policy, at);
-    let held = match digest().filter(|_| !asked.collected) {
-        // A digest disturbs nobody either.
-        Some(at) => Some((quiet(at).unwrap_or(at), Reason::Digest)),
+    let stormy = || stormy(asked, case).filter(|_| asked.due != Some(Reason::Throttled));
+    // What comes together disturbs nobody either.
+    let together = |at, reason| Some((quiet(at).unwrap_or(at), reason));
+    let lawful = regulated(asked, case).map(|until| (until, Reason::RegulatoryWindow));
+    let held = match digest().filter(|_| asked.due != Some(Reason::Digest)) {
+        Some(at) => together(at, Reason::Digest),
+        None if stormy().is_some() => stormy().and_then(|at| together(at, Reason::Throttled)),
         // Whoever has the open is told of the end at any hour.
         None if case.told && !case.waits && case.update.change == Change::Resolved => None,
         None => quiet(asked.now).map(|until| (until, Reason::QuietHours)),
     };
-    match held {
+    // What is held is planned again when its time has come, so the law is asked again as well.
+    match held.or(lawful) {
         Some((until, reason)) if !asked.incident.test => Outcome::Hold { until, reason, role },
         _ => Outcome::Deliver { role },
     }
+}
+
+/// Until when the law of the number's country forbids this SMS; where the number does not tell its country, of the tenant's.
+fn regulated(asked: &Asked<'_>, case: &Case<'_>) -> Option<Timestamp> {
+    let (compliance, kind) = (&asked.policy.compliance, asked.incident.kind);
+    // Reading a number takes its time, and nearly nothing is limited.
+    let Destination::Recipient(recipient) = case.destination else { return None };
+    let phone = recipient.phone.as_ref().filter(|_| case.channel == Channel::Sms && compliance.limits(kind))?;
+    let country = phone.country().or_else(|| asked.settings.compliance.country.clone())?;
+    compliance.country(&country)?.sms_hours.as_ref()?.closed_until(kind, asked.now)
 }
 
 /// What announced work explains is told with it: it waits for the work's end, and ends unsent if it was over before. What is worse
@@ -336,6 +362,27 @@ fn covered(asked: &Asked<'_>, case: &Case<'_>, role: Option<Role>) -> Option<Out
     }
     let explained = case.update.severity <= cover.up_to && asked.now < cover.until;
     explained.then_some(Outcome::Hold { until: cover.until, reason: Reason::CoveredByMaintenance, role })
+}
+
+/// Until when this comes together with others because it is too much: too many incidents of the tenant at once, a key that flaps, or
+/// the next word on what came together. Never what is critical, and never for machines.
+fn stormy(asked: &Asked<'_>, case: &Case<'_>) -> Option<Timestamp> {
+    let (destination, storms) = (case.destination.id(), &asked.policy.storms);
+    if asked.settings.storms == Storms::Each
+        || case.channel == Channel::Webhook
+        || case.update.severity == Severity::Critical
+    {
+        return None;
+    }
+    let bundled = asked.told.bundled(destination, case.channel);
+    let waiting = bundled.filter(|until| case.waits && asked.now < *until);
+    let flaps = asked.incident.openings.and_then(|openings| openings.held_until(&storms.flapping));
+    let flaps = flaps.filter(|until| asked.now < *until && !case.told);
+    let storm = asked.storm.filter(|_| !case.told);
+    // A thousand ends of what was one message are one message.
+    let ends = bundled.filter(|_| case.told && !case.waits && case.update.change == Change::Resolved);
+    let ends = ends.map(|_| storms.ceiling.window(asked.now).1);
+    waiting.or(flaps.max(storm)).or(ends)
 }
 
 /// When the digest comes that an alert of `severity` is collected for; `None` where it is not. E-mails to people only.
@@ -454,14 +501,17 @@ pub fn unreachable(
     settings: &Settings,
     destination: &Destination,
     channel: Channel,
+    now: Timestamp,
 ) -> Option<Reason> {
     match destination {
         Destination::Integration(integration) => {
             if integration.paused {
                 return Some(Reason::IntegrationPaused);
             }
-            // A test is how one finds out whether the endpoint is mended.
-            (integration.disabled.is_some() && !incident.test).then_some(Reason::EndpointDisabled)
+            // A test is how one finds out whether the endpoint is mended, and so is an alert of its owner's now and then.
+            let shut =
+                integration.disabled.as_ref().is_some_and(|disabled| !disabled.is_half_open(now) || is_own(incident));
+            (shut && !incident.test).then_some(Reason::EndpointDisabled)
         }
         Destination::Recipient(recipient) => match channel {
             Channel::Email => unreachable_by_email(incident, settings, recipient),
@@ -493,6 +543,9 @@ fn unreachable_by_sms(recipient: &Recipient) -> Option<Reason> {
     if recipient.phone.is_none() {
         return Some(Reason::NoDestination);
     }
+    if recipient.sms_opted_out.is_some() {
+        return Some(Reason::OptedOut);
+    }
     if recipient.dnd && !recipient.sms_consent {
         return Some(Reason::Dnd);
     }
@@ -514,6 +567,12 @@ fn filtered(asked: &Asked<'_>, case: &Case<'_>) -> Option<Reason> {
     if is_subject(asked.incident, update, case) {
         return Some(Reason::EndpointIsSubject);
     }
+    if matches!(case.destination, Destination::Integration(integration) if integration.failing.is_some())
+        && is_own(asked.incident)
+        && !asked.incident.test
+    {
+        return Some(Reason::EndpointFailing);
+    }
     // A severity that went down does not unsubscribe whoever was told that it was high.
     if !case.told && filters.min_severity.is_some_and(|least| update.severity < least) {
         return Some(Reason::SeverityBelowFilter);
@@ -524,11 +583,16 @@ fn filtered(asked: &Asked<'_>, case: &Case<'_>) -> Option<Reason> {
     misses(&filters.components, &update.components).then_some(Reason::ComponentMismatch)
 }
 
+/// Whether Tocsin itself has something to say.
+fn is_own(incident: &Incident) -> bool {
+    incident.source.starts_with(OWN_SOURCE)
+}
+
 fn is_subject(incident: &Incident, update: &Update, case: &Case<'_>) -> bool {
     if incident.event_type == UNDELIVERED {
         return update.labels.get("channel").is_some_and(|failed| failed == case.channel.as_str());
     }
-    incident.source.starts_with("tocsin") && incident.dedup_key == case.destination.id()
+    is_own(incident) && incident.dedup_key == case.destination.id()
 }
 
 fn misses(wanted: &[String], affected: &[String]) -> bool {

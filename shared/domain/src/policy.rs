@@ -2,7 +2,10 @@
 
 use crate::classification::{Included, Rule, Rules, Verdict};
 use crate::event::Event;
+use crate::quiet::QuietHours;
 use crate::vocabulary::{Category, ChannelClass, Kind, Role};
+use jiff::Timestamp;
+use jiff::civil::Time;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -12,6 +15,7 @@ const CLASSIFICATION: &str = include_str!("../../../infra/policy/classification.
 const MATRIX: &str = include_str!("../../../infra/policy/matrix.yaml");
 const PLANS: &str = include_str!("../../../infra/policy/plans.yaml");
 const COMPLIANCE: &str = include_str!("../../../infra/policy/compliance.yaml");
+const STORMS: &str = include_str!("../../../infra/policy/storms.yaml");
 const CATALOGUE: &str = include_str!("../../../infra/policy/catalogue.yaml");
 
 /// What is wrong with a policy file, and where.
@@ -36,6 +40,8 @@ pub struct Policy {
     pub compliance: Compliance,
     /// What the product consists of, and where it runs.
     pub catalogue: Catalogue,
+    /// What is too much at once.
+    pub storms: Storms,
 }
 
 impl Policy {
@@ -44,10 +50,10 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] that names the file and the place.
     pub fn embedded() -> Result<Self, PolicyError> {
-        Self::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, CATALOGUE)
+        Self::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, CATALOGUE, STORMS)
     }
 
-    /// A policy of five files.
+    /// A policy of six files.
     ///
     /// # Errors
     /// [`PolicyError`] that names the file and the place.
@@ -57,6 +63,7 @@ impl Policy {
         plans: &str,
         compliance: &str,
         catalogue: &str,
+        storms: &str,
     ) -> Result<Self, PolicyError> {
         let rules =
             Rules::parse(classification).map_err(|problem| PolicyError { file: "classification.yaml", problem })?;
@@ -64,8 +71,9 @@ impl Policy {
             rules,
             matrix: Matrix(read("matrix.yaml", matrix)?),
             plans: Plans::parse(plans)?,
-            compliance: read("compliance.yaml", compliance)?,
+            compliance: Compliance::parse(compliance)?,
             catalogue: Catalogue::parse(catalogue)?,
+            storms: Storms::parse(storms)?,
         })
     }
 
@@ -220,13 +228,141 @@ pub struct Country {
     /// Whether an SMS must name a registered entity and template.
     #[serde(default)]
     pub dlt_required: bool,
+    /// The hours of SMS that are not beyond doubt alerts; absent is any time.
+    #[serde(default)]
+    pub sms_hours: Option<SmsHours>,
+}
+
+/// Hours in which a country lets an SMS of these kinds be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmsHours {
+    /// When they begin.
+    pub from: Time,
+    /// When they end.
+    pub to: Time,
+    /// The IANA zone of both.
+    pub zone: String,
+    /// What they hold for.
+    pub kinds: BTreeSet<Kind>,
+}
+
+impl SmsHours {
+    /// When an SMS of this kind may be sent again; `None` where it may be now.
+    #[must_use]
+    pub fn closed_until(&self, kind: Kind, now: Timestamp) -> Option<Timestamp> {
+        let closed = QuietHours {
+            from: self.to,
+            to: self.from,
+            days: BTreeSet::new(),
+            zone: Some(self.zone.clone()),
+            critical_passes: false,
+        };
+        closed.until(&self.zone, now).filter(|_| self.kinds.contains(&kind))
+    }
 }
 
 impl Compliance {
+    fn parse(text: &str) -> Result<Self, PolicyError> {
+        let compliance: Self = read("compliance.yaml", text)?;
+        for (code, country) in &compliance.countries {
+            let Some(hours) = &country.sms_hours else { continue };
+            let wrong = if hours.from == hours.to { "its hours have no length" } else { "its zone is unknown" };
+            if hours.from == hours.to || jiff::tz::TimeZone::get(&hours.zone).is_err() {
+                return Err(PolicyError { file: "compliance.yaml", problem: format!("{code}: sms_hours: {wrong}") });
+            }
+        }
+        Ok(compliance)
+    }
+
+    /// Whether the hours of SMS of this kind are anywhere limited.
+    #[must_use]
+    pub fn limits(&self, kind: Kind) -> bool {
+        self.countries
+            .values()
+            .filter_map(|country| country.sms_hours.as_ref())
+            .any(|hours| hours.kinds.contains(&kind))
+    }
+
     /// The rules of a country by its ISO 3166 code.
     #[must_use]
     pub fn country(&self, code: &str) -> Option<&Country> {
         self.countries.get(code)
+    }
+}
+
+/// What one person can take, and what is a storm.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storms {
+    /// Messages to one address or number by channel: each window must have room.
+    pub contacts: BTreeMap<ChannelClass, Vec<Window>>,
+    /// How many messages a minute may go to a contact although there is no room: the first word of a critical incident, and the end of
+    /// anything that was told.
+    pub exempt_per_minute: u32,
+    /// How many incidents of one tenant are told one by one.
+    pub ceiling: Ceiling,
+    /// How often a key may open before it flaps.
+    pub flapping: Flapping,
+}
+
+/// So many messages in so many minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Messages.
+    pub messages: u32,
+    /// Minutes.
+    pub minutes: u32,
+}
+
+impl Window {
+    /// Its length in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> i64 {
+        i64::from(self.minutes) * 60
+    }
+}
+
+/// So many incidents in so many minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ceiling {
+    /// Incidents.
+    pub incidents: u32,
+    /// Minutes.
+    pub minutes: u32,
+}
+
+/// So many openings of one key in so many minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flapping {
+    /// Openings that are told.
+    pub openings: u32,
+    /// Minutes.
+    pub minutes: u32,
+}
+
+impl Storms {
+    /// The storms of `infra/policy/storms.yaml`, which senders need without the other rules.
+    ///
+    /// # Errors
+    /// [`PolicyError`] that names the place.
+    pub fn embedded() -> Result<Self, PolicyError> {
+        Self::parse(STORMS)
+    }
+
+    fn parse(text: &str) -> Result<Self, PolicyError> {
+        let storms: Self = read("storms.yaml", text)?;
+        let windows = storms.contacts.values().flatten().map(|window| (window.messages, window.minutes));
+        let others =
+            [(storms.ceiling.incidents, storms.ceiling.minutes), (storms.flapping.openings, storms.flapping.minutes)];
+        // A window without room would hold everything for ever.
+        if windows.chain(others).any(|(number, minutes)| number == 0 || minutes == 0) {
+            return Err(PolicyError { file: "storms.yaml", problem: "a number is 0".to_owned() });
+        }
+        Ok(storms)
     }
 }
 
@@ -317,7 +453,7 @@ mod tests {
     #[test]
     fn a_bad_file_is_named_with_its_place() {
         let broken = |classification: &str, matrix: &str, plans: &str| {
-            Policy::parse(classification, matrix, plans, COMPLIANCE, CATALOGUE).unwrap_err().to_string()
+            Policy::parse(classification, matrix, plans, COMPLIANCE, CATALOGUE, STORMS).unwrap_err().to_string()
         };
         let error = broken(CLASSIFICATION, "org_admin: {weather: {}}", PLANS);
         assert!(error.contains("matrix.yaml") && error.contains("weather"), "{error}");
@@ -326,8 +462,12 @@ mod tests {
         let twice = CLASSIFICATION.replace("id: cloud-outage", "id: network-outage");
         assert!(broken(&twice, MATRIX, PLANS).contains("network-outage is there twice"));
         let twice = CATALOGUE.replace("id: eu-central-1", "id: voice");
-        let error = Policy::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, &twice).unwrap_err().to_string();
+        let error = Policy::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, &twice, STORMS).unwrap_err().to_string();
         assert_eq!(error, "infra/policy/catalogue.yaml: `voice` is there twice");
+        let never = STORMS.replace("messages: 11", "messages: 0");
+        let error =
+            Policy::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, CATALOGUE, &never).unwrap_err().to_string();
+        assert_eq!(error, "infra/policy/storms.yaml: a number is 0");
         let nonsense = CLASSIFICATION.replace("has(measurements.delay_minutes) &&", "has( &&");
         let error = broken(&nonsense, MATRIX, PLANS);
         assert!(error.contains("analytics-backfill-under-threshold: `when` does not parse"), "{error}");

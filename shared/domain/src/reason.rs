@@ -91,11 +91,14 @@ reasons! {
     IntegrationPaused = "integration_paused", "This integration is paused.", "integrations.<id>.paused",
         "Take the pause off.";
     /// The endpoint said that it is gone, or failed for too long.
-    EndpointDisabled = "endpoint_disabled", "This integration was disabled because its endpoint refused for good.", "integrations.<id>: fix the endpoint, then PUT it with \"enabled\": true",
+    EndpointDisabled = "endpoint_disabled", "This integration was disabled because its endpoint refused for good or failed for days.", "integrations.<id>: fix the endpoint, then PUT it with \"enabled\": true",
         "Mend the endpoint, send a test alert to it, then enable the integration again.";
     /// The alert is about this very endpoint.
     EndpointIsSubject = "endpoint_is_subject", "The alert is about this endpoint failing, so it is told elsewhere.", "none: the other channels carry it",
         "Nothing: the other channels carry it.";
+    /// Tocsin itself has something to say, and this endpoint fails.
+    EndpointFailing = "endpoint_failing", "This endpoint fails, so what Tocsin itself has to say is told elsewhere.", "integrations.<id>: mend the endpoint",
+        "Mend the endpoint, then send a test alert to it; the other channels carry this.";
     /// The address or number is not confirmed yet.
     ContactUnconfirmed = "contact_unconfirmed", "The address or number was never confirmed.", "recipients.<id>: confirm the contact",
         "Have the address or number confirmed; until then nothing is sent to it.";
@@ -107,7 +110,7 @@ reasons! {
         "Record the recipient's consent to SMS, or use another number or channel.";
     /// The recipient unsubscribed.
     OptedOut = "opted_out", "The recipient unsubscribed from this.", "only the recipient can subscribe again",
-        "Ask the recipient to subscribe again by the link in an earlier message; nobody else can.";
+        "Ask the recipient to subscribe again: by the link of an earlier e-mail, or by texting START and confirming the number anew.";
     /// The recipient wants to hear no more of this one incident.
     IncidentStopped = "incident_stopped", "The recipient asked not to hear of this incident any more.", "only the recipient could ask for it",
         "Nothing: other incidents reach the recipient.";
@@ -130,8 +133,8 @@ reasons! {
     SupersededBy = "superseded_by", "A newer update of the same incident was sent instead.", "none: the newer message carries it",
         "Nothing: the newer message carries it.";
     /// Collapsed in a storm.
-    StormCollapsed = "storm_collapsed", "Too many alerts at once: it was collapsed into a bundle.", "settings.storms",
-        "Look into the bundle; raise the throttles if it should not have been one.";
+    StormCollapsed = "storm_collapsed", "So much happened at once that this was only counted, in one message with the others.", "settings.storms",
+        "Look at the list of incidents; set storms to \"each\" to be told of every one.";
     /// SMS goes out on open, worse severity and resolved only.
     SmsNotForThisChange = "sms_not_for_this_change", "SMS is sent when an incident opens, gets worse or is resolved, not for other updates.", "fixed: e-mail, chat and webhook carry every update",
         "Nothing: the other channels carry every update.";
@@ -151,8 +154,8 @@ reasons! {
     RegulatoryWindow = "regulatory_window", "Held until the hours in which SMS is allowed here.", "compliance.yaml",
         "Wait; the law of the number's country says when SMS may be sent.";
     /// Held by a throttle.
-    Throttled = "throttled", "Held because this contact had too many messages just now.", "none: it follows in the next free minute",
-        "Wait for the next free minute.";
+    Throttled = "throttled", "Held because so much came at once; it comes together with the others.", "settings.storms",
+        "Wait for the message that holds all of them; critical alerts do not wait for it.";
     /// Every attempt failed.
     GaveUp = "gave_up", "Every attempt failed; the last one says why.", "the destination",
         "Mend what the last attempt met, then send it again.";

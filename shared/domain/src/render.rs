@@ -1,14 +1,16 @@
 //! The words of a message, and the limits they obey. Every message says what happened, to what, since when, where, why this
 //! recipient gets it, and where to read on.
 
+mod bundle;
 mod confirmation;
 mod digest;
 mod email;
 pub mod gsm7;
 mod sms;
 
+pub use bundle::bundle;
 pub use confirmation::{confirmation_email, confirmation_sms};
-pub use digest::{Collected, digest_email};
+pub use digest::{Collected, Together, digest_email};
 pub use email::{Email, email, mime};
 pub use sms::{Encoding, Sms, sms};
 
@@ -17,6 +19,9 @@ use crate::incident::Change;
 use crate::vocabulary::{Kind, Status};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+/// From how many openings of one key on a message says so.
+const FLAPS: u32 = 3;
 
 /// The links of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +76,10 @@ pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
             facts.push(("Reported to us", when(alert.at, &alert.zone)));
         }
         (None, None) => facts.push(("Since", when(alert.started_at, &alert.zone))),
+    }
+    if let Some(openings) = alert.openings.filter(|openings| openings.count >= FLAPS) {
+        let since = when(openings.since, &alert.zone);
+        facts.push(("Flapping", format!("opened {} times since {since}", openings.count)));
     }
     if let Some(resolved_at) = alert.resolved_at {
         facts.push(("Until", when(resolved_at, &alert.zone)));
@@ -170,6 +179,7 @@ pub(crate) mod tests {
             resolved_at: None,
             maintenance: None,
             late_source: None,
+            openings: None,
             change: Change::Opened,
             zone: "Asia/Kolkata".into(),
             links: vec![],

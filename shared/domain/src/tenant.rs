@@ -4,7 +4,7 @@ use crate::digest::Digest;
 use crate::ids::{IntegrationId, RecipientId, TenantId};
 use crate::quiet::{OwnQuietHours, QuietHours};
 use crate::reason::Reason;
-use crate::vocabulary::{Category, Channel, ChannelClass, Role, Severity};
+use crate::vocabulary::{Category, Channel, ChannelClass, Role, Severity, Storms};
 use email_address::EmailAddress;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -214,8 +214,15 @@ pub struct Settings {
     /// When people and rooms are not disturbed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<QuietHours>,
+    /// What becomes of more than a person can take.
+    #[serde(default = "bundle")]
+    pub storms: Storms,
     /// Goes up by one with each write; the ETag.
     pub version: u64,
+}
+
+fn bundle() -> Storms {
+    Storms::Bundle
 }
 
 /// What a recipient asked for beyond the matrix.
@@ -247,7 +254,7 @@ pub struct Filters {
 /// Why and since when an address gets nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suppressed {
-    /// `suppressed_bounce` or `suppressed_complaint`.
+    /// `suppressed_bounce` or `suppressed_complaint`; of a number `opted_out`.
     pub reason: Reason,
     /// When.
     pub at: Timestamp,
@@ -298,6 +305,9 @@ pub struct Recipient {
     /// Why nothing more is sent to the address, until its owner confirms it anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suppressed: Option<Suppressed>,
+    /// Since when the phone's owner wants no text messages, until the number is confirmed anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sms_opted_out: Option<Timestamp>,
     /// What of its e-mails is collected; `None` is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
@@ -314,13 +324,43 @@ pub struct Recipient {
     pub version: u64,
 }
 
+impl Recipient {
+    /// Sends nothing more to the address, or to the number where the phone's owner stopped text messages. `false` where that is so
+    /// already, or there is none.
+    pub fn silence(&mut self, suppressed: &Suppressed) -> bool {
+        match suppressed.reason {
+            Reason::OptedOut if self.phone.is_none() || self.sms_opted_out.is_some() => false,
+            Reason::OptedOut => {
+                self.sms_opted_out = Some(suppressed.at);
+                true
+            }
+            _ if self.email.is_none() || self.suppressed.is_some() => false,
+            _ => {
+                self.suppressed = Some(*suppressed);
+                true
+            }
+        }
+    }
+}
+
 /// Why an integration no longer gets anything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disabled {
     /// When.
     pub at: Timestamp,
-    /// What the receiver said: `http_410`, or Slack's code such as `no_service`.
+    /// What the receiver said: `http_410`, or Slack's code such as `no_service`; or that it only failed for too long.
     pub cause: String,
+    /// From when on an alert tries whether it is back; `None` where it said itself that it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_at: Option<Timestamp>,
+}
+
+impl Disabled {
+    /// Whether an alert may try it now.
+    #[must_use]
+    pub fn is_half_open(&self, now: Timestamp) -> bool {
+        self.probe_at.is_some_and(|at| now >= at)
+    }
 }
 
 /// A secret that a rotation replaced; it signs beside the new one until then.
@@ -367,6 +407,9 @@ pub struct Integration {
     /// The endpoint refused for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<Disabled>,
+    /// Since when its owner knows that it fails; the days until it is disabled count from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Timestamp>,
     /// When it was added: what was planned before did not know it.
     #[serde(default)]
     pub created_at: Timestamp,

@@ -166,6 +166,16 @@ words!(
 );
 
 words!(
+    /// What becomes of more than a person can take.
+    Storms {
+        /// It comes together in one message.
+        Bundle = "bundle",
+        /// Each is told by itself.
+        Each = "each",
+    }
+);
+
+words!(
     /// A way to reach somebody. `Slack` and `Teams` are one channel, `chat`, to matrix, plans and ticks.
     Channel {
         /// E-mail through SES.

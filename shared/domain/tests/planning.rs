@@ -45,6 +45,7 @@ fn settings() -> Settings {
         compliance: Default::default(),
         data_processing: DataProcessing::default(),
         quiet_hours: None,
+        storms: domain::vocabulary::Storms::Bundle,
         compliance_confirmed: confirmed(),
         version: 1,
     }
@@ -76,6 +77,7 @@ fn incident(category: Category) -> Incident {
         last_seen: now(),
         maintenance: None,
         covered: None,
+        openings: None,
         resolved_at: None,
         updates: 1,
         repeats: 0,
@@ -126,6 +128,7 @@ fn person(name: &str, role: Role) -> Recipient {
         sms_consent: false,
         zone: None,
         suppressed: None,
+        sms_opted_out: None,
         digest: None,
         quiet_hours: None,
         shared: false,
@@ -149,6 +152,7 @@ fn endpoint(name: &str, kind: Channel, role: Role) -> Integration {
         filters: Filters::default(),
         paused: false,
         disabled: None,
+        failing: None,
         created_at: Timestamp::UNIX_EPOCH,
         version: 1,
     }
@@ -163,7 +167,17 @@ fn at(integration: Integration) -> Destination {
 }
 
 fn run(incident: &Incident, updates: &[Update], settings: &Settings, to: &[Destination], told: &Told) -> Vec<Decision> {
-    plan(&Asked { incident, updates, settings, destinations: to, told, policy: &POLICY, now: now(), collected: false })
+    plan(&Asked {
+        incident,
+        updates,
+        settings,
+        destinations: to,
+        told,
+        policy: &POLICY,
+        now: now(),
+        due: None,
+        storm: None,
+    })
 }
 
 /// The outcome on one channel of the only destination, for an opening incident of `category`.
@@ -254,7 +268,7 @@ fn every_setting_that_stops_an_alert_says_so() {
     assert_eq!(hook(|_| {}), None);
     assert_eq!(hook(|w| w.paused = true), Some(Reason::IntegrationPaused));
     assert_eq!(
-        hook(|w| w.disabled = Some(Disabled { at: now(), cause: "http_410".into() })),
+        hook(|w| w.disabled = Some(Disabled { at: now(), cause: "http_410".into(), probe_at: None })),
         Some(Reason::EndpointDisabled)
     );
     assert_eq!(hook(|w| w.categories = BTreeSet::from([Billing])), Some(Reason::CategoryNotChosen));
@@ -574,7 +588,7 @@ fn what_is_on_and_reaches_nobody_is_found_with_its_mend() {
 
     let hook = only(Infrastructure, &[ChannelClass::Webhook]);
     let gone = Integration {
-        disabled: Some(Disabled { at: now(), cause: "http_410".into() }),
+        disabled: Some(Disabled { at: now(), cause: "http_410".into(), probe_at: None }),
         ..endpoint("h", Channel::Webhook, TechDevops)
     };
     let expected = [code("category_unreachable", None), code("endpoint_disabled", Some(ChannelClass::Webhook))];
@@ -588,7 +602,7 @@ fn what_is_on_and_reaches_nobody_is_found_with_its_mend() {
 
 #[test]
 fn a_test_for_some_decides_on_nobody_else_and_reaches_a_disabled_endpoint() {
-    let disabled = Some(Disabled { at: now(), cause: "http_410".into() });
+    let disabled = Some(Disabled { at: now(), cause: "http_410".into(), probe_at: None });
     let hook = Integration { disabled, ..endpoint("hook", Channel::Webhook, Role::OrgAdmin) };
     let hook_id = hook.id.to_string();
     let everybody = [to(person("ops", Role::OrgAdmin)), at(hook)];
@@ -808,7 +822,8 @@ fn what_announced_work_explains_waits_for_its_end_and_what_is_worse_does_not() {
             told,
             policy: &POLICY,
             now,
-            collected: false,
+            due: None,
+            storm: None,
         });
         let mut outcomes = decisions.into_iter().filter(|one| one.channel != Channel::Sms).map(|one| one.outcome);
         let (first, second) = (outcomes.next().unwrap(), outcomes.next().unwrap());

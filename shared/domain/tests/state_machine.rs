@@ -157,6 +157,7 @@ fn a_resolve_needs_something_open_and_a_late_repeat_is_stale() {
         source_started_at: Some(at(-60)),
         as_of: None,
         closed_at: None,
+        openings: None,
     };
     assert_eq!(step(Some(&closed), None, &event(), 3, &Scope::Platform), Step::Stale);
     let anew = Event { starts_at: Some(at(5)), ..event() };
@@ -305,6 +306,7 @@ fn a_letter_that_was_sent_again_after_its_time_tells_nothing() {
         source_started_at: None,
         as_of: None,
         closed_at: Some(closed),
+        openings: None,
     };
     assert_eq!(step(Some(&key(at(3_600))), None, &fresh, 2, &Scope::Platform), Step::Stale);
     assert!(matches!(step(Some(&key(at(30))), None, &fresh, 2, &Scope::Platform), Step::Open(_)));

@@ -211,7 +211,7 @@ impl Story<'_> {
         let attempts = row.map(|row| row.attempts.as_slice()).unwrap_or_default().iter();
         let said = row.and_then(|row| row.delivery.feedback.as_ref()).filter(|said| said.update == decision.update);
         let stands = match said {
-            Some(said) => Stands { outcome: after(said.kind), reason: said.kind.suppresses(), ..stands },
+            Some(said) => Stands { outcome: after(said.kind), reason: said.kind.ends_with(), ..stands },
             None => stands,
         };
         ExplainEntry {
@@ -263,7 +263,7 @@ fn after(kind: FeedbackKind) -> &'static str {
         FeedbackKind::Deferred => "accepted",
         // It was read, or who would have complained?
         FeedbackKind::Delivered | FeedbackKind::Complained => "delivered",
-        FeedbackKind::Rejected | FeedbackKind::Bounced => "failed",
+        FeedbackKind::Rejected | FeedbackKind::Bounced | FeedbackKind::OptedOut => "failed",
     }
 }
 
@@ -320,7 +320,12 @@ fn stands(listed: &Listed, decision: &Decision) -> Stands {
         return Stands { outcome: "skipped", reason: Some(Reason::SupersededBy), by, ..Stands::default() };
     }
     let until = row.next_at_ms.filter(|_| row.state == DeliveryState::Retrying);
-    Stands { until: until.and_then(|ms| Timestamp::from_millisecond(ms).ok()), ..pending() }
+    let until = until.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    match row.reason.filter(|_| until.is_some() && row.attempts == 0) {
+        // Its contact has had enough for now: nobody tried yet.
+        Some(reason) => Stands { outcome: "held", reason: Some(reason), until, ..Stands::default() },
+        None => Stands { until, ..pending() },
+    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,14 @@
 //! | [`mod@queue`] | the batch loop: all in flight at once, panic fence, deadline guard, FIFO order, dead letters |
 //! | [`mod@http`] | API Gateway in, axum, problem+json out |
 //! | [`event`](EventFunction) | one JSON in, one JSON out: schedules, authorizers, direct invocations |
+//! | [`logs`] | what a subscription of a log group hands over |
 //! | [`metrics`] | counts in the embedded metric format, one line a kind an invocation |
 
 pub mod clock;
 pub mod config;
 pub mod http;
 pub mod ids;
+pub mod logs;
 pub mod metrics;
 mod pace;
 pub mod queue;

@@ -120,13 +120,13 @@ impl Deadline {
     /// What is left of the invocation for work, without the reserve.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        let left = self.at_ms.saturating_sub(clock::now().as_millisecond());
+        let left = self.at_ms.saturating_sub(clock::machine().as_millisecond());
         Duration::from_millis(u64::try_from(left).unwrap_or(0)).saturating_sub(RESERVE)
     }
 
     /// What is left for parking and handing back.
     fn until_answer(&self) -> Duration {
-        let left = self.at_ms.saturating_sub(clock::now().as_millisecond());
+        let left = self.at_ms.saturating_sub(clock::machine().as_millisecond());
         Duration::from_millis(u64::try_from(left).unwrap_or(0)).saturating_sub(ANSWER)
     }
 }

@@ -1,5 +1,6 @@
 //! What happens before the first event, and around each.
 
+use crate::clock::TestClock;
 use crate::http::HttpFunction;
 use crate::queue::QueueFunction;
 use crate::{clock, config, http, metrics, queue};
@@ -24,6 +25,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 #[derive(Clone, Debug)]
 pub struct Aws {
     config: aws::SdkConfig,
+    clock: Option<TestClock>,
 }
 
 impl Aws {
@@ -111,7 +113,12 @@ async fn prepare(function: &'static str) -> Aws {
         tracing::error!(place, "panic");
     }));
     metrics::start(function);
-    Aws { config: aws::load().await }
+    let config = aws::load().await;
+    let clock = TestClock::of_environment(&config);
+    if let Some(clock) = &clock {
+        clock.follow().await;
+    }
+    Aws { clock, config }
 }
 
 /// Logs to stdout from `info` up. The SDKs' own logs stay out: they print requests.
@@ -144,14 +151,17 @@ fn deadline(context: &lambda_runtime::Context) -> queue::Deadline {
     queue::Deadline::at_epoch_ms(context.deadline)
 }
 
-async fn run<F, Fut>(handler: F) -> Result<(), StartError>
+async fn run<F, Fut>(aws: &Aws, handler: F) -> Result<(), StartError>
 where
     F: Fn(Value, queue::Deadline) -> Fut + Send + Sync,
     Fut: Future<Output = Result<Value, DirectError>> + Send,
 {
-    let handler = &handler;
+    let (handler, clock) = (&handler, aws.clock.as_ref());
     let service = service_fn(move |event: LambdaEvent<Value>| async move {
         let (span, deadline) = (invocation(&event.context), deadline(&event.context));
+        if let Some(clock) = clock {
+            clock.follow().await;
+        }
         // Boxed, or the types of a handler and the SDK within are deeper than the compiler computes layouts.
         let answer = Box::pin(fenced(handler(event.payload, deadline))).instrument(span).await;
         metrics::flush();
@@ -175,7 +185,7 @@ async fn fenced<T>(work: impl Future<Output = Result<T, DirectError>>) -> Result
 pub async fn run_queue<F: QueueFunction>() -> Result<(), StartError> {
     let aws = prepare(F::NAME).await;
     let worker = Arc::new(queue::Worker::new(F::start(&aws).await.inspect_err(report)?, &aws));
-    run(move |event, deadline| {
+    run(&aws, move |event, deadline| {
         let worker = Arc::clone(&worker);
         async move { worker.batch(event, deadline).await }
     })
@@ -189,7 +199,7 @@ pub async fn run_queue<F: QueueFunction>() -> Result<(), StartError> {
 pub async fn run_queue_and_direct<F: QueueFunction + Direct>() -> Result<(), StartError> {
     let aws = prepare(F::NAME).await;
     let worker = Arc::new(queue::Worker::new(F::start(&aws).await.inspect_err(report)?, &aws));
-    run(move |event, deadline| {
+    run(&aws, move |event, deadline| {
         let worker = Arc::clone(&worker);
         async move {
             if event.get("Records").is_some() {
@@ -210,7 +220,7 @@ pub async fn run_http<F: HttpFunction>() -> Result<(), StartError> {
     let aws = prepare(F::NAME).await;
     let function = Arc::new(F::start(&aws).await.inspect_err(report)?);
     let router = Arc::clone(&function).router();
-    run(move |event, deadline| {
+    run(&aws, move |event, deadline| {
         let (function, router) = (Arc::clone(&function), router.clone());
         async move {
             if event.get("httpMethod").is_some() {
@@ -232,7 +242,7 @@ pub async fn run_http_and_queue<F: HttpFunction, Q: QueueFunction>(queue: fn(Arc
     let function = Arc::new(F::start(&aws).await.inspect_err(report)?);
     let router = Arc::clone(&function).router();
     let worker = Arc::new(queue::Worker::new(queue(function), &aws));
-    run(move |event, deadline| {
+    run(&aws, move |event, deadline| {
         let (worker, router) = (Arc::clone(&worker), router.clone());
         async move {
             if event.get("httpMethod").is_some() {
@@ -252,7 +262,7 @@ pub async fn run_http_and_queue<F: HttpFunction, Q: QueueFunction>(queue: fn(Arc
 pub async fn run_event<F: EventFunction>() -> Result<(), StartError> {
     let aws = prepare(F::NAME).await;
     let function = Arc::new(F::start(&aws).await.inspect_err(report)?);
-    run(move |event, deadline| {
+    run(&aws, move |event, deadline| {
         let function = Arc::clone(&function);
         async move {
             let event = serde_json::from_value(event).map_err(|error| {

@@ -310,6 +310,34 @@ impl Table {
         self.mark(writes).await
     }
 
+    /// Marks a claimed delivery as put off: nothing was tried, and it comes again by the due index. `false` if the claim was lost.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn mark_put_off(
+        &self,
+        slot: Slot<'_>,
+        token: &str,
+        now: Timestamp,
+        reason: Reason,
+        due: &Due,
+    ) -> Result<bool, StoreError> {
+        let expression = "SET #state = :state, attempts = :attempts, lease_until_ms = :zero, next_at_ms = :next, \
+                          reason = :reason, #at = :at";
+        let values = vec![
+            (":state", text("retrying")),
+            (":attempts", number(slot.attempt.saturating_sub(1))),
+            (":zero", number(0)),
+            (":next", number(due.at.as_millisecond())),
+            (":reason", text(reason.as_str())),
+            (":at", text(&now.to_string())),
+            (":token", text(token)),
+        ];
+        let update = self.marked(slot, expression, "#token = :token", values)?;
+        let held = self.put_action(self.due_item(due)?, None, vec![])?;
+        self.mark(vec![TransactWriteItem::builder().update(update).build(), held]).await
+    }
+
     fn attempt_item(&self, slot: Slot<'_>, attempt: &Attempt, now: Timestamp) -> Result<Item, StoreError> {
         let pk = keys::deliveries(slot.incident, slot.tenant);
         item(&pk, &keys::attempt(slot.row, slot.update, slot.attempt), attempt, Some(self.expiry(now)))

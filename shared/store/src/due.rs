@@ -137,6 +137,15 @@ impl Table {
         Ok(page)
     }
 
+    /// How many items stand behind `item` for the same minute, destination and channel.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn due_behind(&self, item: &DueItem) -> Result<usize, StoreError> {
+        let (from, to) = (format!("{}#", item.sort_key), format!("{}#\u{10ffff}", item.group()));
+        self.count(&keys::due(item.shard), &from, &to).await
+    }
+
     /// Takes a due item out, once it is on its queue.
     ///
     /// # Errors

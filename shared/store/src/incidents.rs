@@ -112,6 +112,7 @@ impl Table {
                     source_started_at: incident.source_started_at,
                     as_of: incident.as_of,
                     closed_at: incident.resolved_at,
+                    openings: incident.openings,
                 };
                 let key = (&incident.scope, incident.key.as_str(), &state);
                 writes.push(self.key_write(key, change.key_before, expiry)?);

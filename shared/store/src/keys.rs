@@ -20,6 +20,11 @@ pub(crate) fn integration(id: &str) -> String {
     format!("INTEGRATION#{id}")
 }
 
+/// How an integration's endpoint fares.
+pub(crate) fn health(id: &str) -> String {
+    format!("HEALTH#{id}")
+}
+
 /// What keeps one address, number or URL from being saved twice in a tenant.
 pub(crate) fn address(identity: &str) -> String {
     format!("ADDRESS#{}", domain::ids::digest(&[identity]))
@@ -158,14 +163,17 @@ pub(crate) fn slot(at: Timestamp) -> String {
     format!("{:010}", at.as_second().max(0) / 60)
 }
 
-/// The deliveries that SES's message was.
-pub(crate) fn message(id: &str) -> String {
-    format!("MSG#ses#{id}")
+/// The deliveries that a message of SES or SNS was.
+pub(crate) fn message(channel: Channel, id: &str) -> String {
+    format!("MSG#{}#{id}", if channel == Channel::Sms { "sns" } else { "ses" })
 }
 
 pub(crate) fn gate(hash: &str) -> String {
     format!("GATE#{hash}")
 }
+
+/// The time that a test sets.
+pub(crate) const CLOCK: &str = "CLOCK#";
 
 pub(crate) fn token(hash: &str) -> String {
     format!("TOKEN#{hash}")

@@ -3,6 +3,7 @@
 //! Writes that can race are conditional. There is no Scan. TTL (`expires_at`) is a broom, never a timer.
 
 pub mod aliases;
+pub mod clock;
 pub mod contacts;
 pub mod credentials;
 pub mod dead;
@@ -10,6 +11,7 @@ pub mod deliveries;
 pub mod due;
 pub mod events;
 pub mod gate;
+pub mod health;
 pub mod incidents;
 pub mod keys;
 pub mod maintenance;
@@ -21,7 +23,7 @@ pub mod tenants;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -112,10 +114,23 @@ impl Table {
 
     /// Puts an item that must not be there yet; gives back the one that is.
     pub(crate) async fn put_new(&self, item: Item) -> Result<Option<Item>, StoreError> {
+        self.put_if(item, "attribute_not_exists(pk)", vec![]).await
+    }
+
+    /// Puts an item on a condition; gives back the one that is there where the condition does not hold.
+    pub(crate) async fn put_if(
+        &self,
+        item: Item,
+        condition: &str,
+        values: Vec<(&str, AttributeValue)>,
+    ) -> Result<Option<Item>, StoreError> {
         use aws_sdk_dynamodb::operation::put_item::PutItemError;
         use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld;
         let request = self.client.put_item().table_name(&self.name).set_item(Some(item));
-        let request = request.condition_expression("attribute_not_exists(pk)");
+        let mut request = request.condition_expression(condition);
+        for (name, value) in values {
+            request = request.expression_attribute_values(name, value);
+        }
         match request.return_values_on_condition_check_failure(AllOld).send().await {
             Ok(_) => Ok(None),
             Err(error) => match error.as_service_error() {
@@ -135,6 +150,26 @@ impl Table {
     /// Every item of `pk` whose sort key lies in `from..=to`, in order, at most `limit`.
     pub(crate) async fn query(&self, pk: &str, from: &str, to: &str, limit: usize) -> Result<Vec<Item>, StoreError> {
         self.query_in(pk, from, to, limit, true).await
+    }
+
+    /// How many items of `pk` have a sort key in `from..=to`.
+    pub(crate) async fn count(&self, pk: &str, from: &str, to: &str) -> Result<usize, StoreError> {
+        let mut count = 0;
+        let mut start: Option<Item> = None;
+        loop {
+            let request = self.client.query().table_name(&self.name).consistent_read(true).select(Select::Count);
+            let request = request.key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to");
+            let request = request.expression_attribute_values(":pk", text(pk));
+            let request = request.expression_attribute_values(":from", text(from));
+            let request = request.expression_attribute_values(":to", text(to));
+            let page = request.set_exclusive_start_key(start).send().await;
+            let page = page.map_err(|error| failed("Query", &error))?;
+            count += usize::try_from(page.count()).unwrap_or(0);
+            start = page.last_evaluated_key().cloned().filter(|key| !key.is_empty());
+            if start.is_none() {
+                return Ok(count);
+            }
+        }
     }
 
     /// The newest items of `pk` whose sort key lies in `from..=to`, newest first, at most `limit`.

@@ -4,7 +4,7 @@ use crate::{StoreError, Table, item, keys, read, text};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::delivery::Feedback;
 use domain::ids::{IncidentId, TenantId};
-use domain::vocabulary::Category;
+use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -31,17 +31,23 @@ impl Table {
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn put_message(&self, id: &str, message: &Message, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn put_message(
+        &self,
+        channel: Channel,
+        id: &str,
+        message: &Message,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let sk = format!("{}#{}#{}", message.incident_id, message.tenant, message.row);
-        self.put(item(&keys::message(id), &sk, message, Some(self.expiry(now)))?).await
+        self.put(item(&keys::message(channel, id), &sk, message, Some(self.expiry(now)))?).await
     }
 
-    /// The deliveries that SES's message was; none where it is not known, or not yet.
+    /// The deliveries that a message of SES or SNS was; none where it is not known, or not yet.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn messages(&self, id: &str) -> Result<Vec<Message>, StoreError> {
-        let found = self.query_prefix(&keys::message(id), "").await?;
+    pub async fn messages(&self, channel: Channel, id: &str) -> Result<Vec<Message>, StoreError> {
+        let found = self.query_prefix(&keys::message(channel, id), "").await?;
         found.into_iter().map(|found| read(found, "a message")).collect()
     }
 

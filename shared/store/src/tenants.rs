@@ -6,7 +6,7 @@
 use crate::{StoreError, Table, item, keys, number, read, text};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use domain::ids::{IntegrationId, RecipientId, TenantId};
-use domain::tenant::{CHUNK_MAX, Chunk, Destination, Disabled, Integration, Recipient, Settings, Suppressed};
+use domain::tenant::{CHUNK_MAX, Chunk, Destination, Integration, Recipient, Settings, Suppressed};
 use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -210,41 +210,34 @@ impl Table {
         Err(StoreError::Conflict { operation: "save" })
     }
 
-    /// Changes one integration from wherever it stands; what a sender does when an endpoint is gone.
+    /// Changes one integration from wherever it stands: what a sender does when it learns of the endpoint. `change` says what was done,
+    /// for the audit trail, or that nothing is to be done. The integration as it is then, if it was changed.
     ///
     /// # Errors
-    /// [`StoreError`] of the calls.
-    pub async fn disable_integration(
+    /// [`StoreError::Conflict`] where the integration kept changing; else that of the calls.
+    pub async fn change_integration(
         &self,
         tenant: &TenantId,
         id: &IntegrationId,
-        disabled: Disabled,
-        who: &str,
-        nonce: &str,
-    ) -> Result<(), StoreError> {
+        (at, who, nonce): (Timestamp, &str, &str),
+        change: impl Fn(&mut Integration) -> Option<&'static str>,
+    ) -> Result<Option<Integration>, StoreError> {
         for _ in 0..6 {
-            let Some(mut integration) = self.integration(tenant, id).await? else { return Ok(()) };
-            if integration.disabled.is_some() {
-                return Ok(());
-            }
-            integration.disabled = Some(disabled.clone());
+            let Some(mut integration) = self.integration(tenant, id).await? else { return Ok(None) };
+            let Some(what) = change(&mut integration) else { return Ok(None) };
             integration.version += 1;
-            let audit = Audit {
-                at: disabled.at,
-                who: who.to_owned(),
-                what: "integration.disabled".to_owned(),
-                object: id.to_string(),
-            };
-            let setting = Setting::Destination(Destination::Integration(Box::new(integration)));
+            let audit = Audit { at, who: who.to_owned(), what: what.to_owned(), object: id.to_string() };
+            let setting = Setting::Destination(Destination::Integration(Box::new(integration.clone())));
             match self.save(tenant, &setting, &audit, nonce).await? {
                 Saved::Outdated => {}
-                _ => return Ok(()),
+                _ => return Ok(Some(integration)),
             }
         }
-        Err(StoreError::Conflict { operation: "disable_integration" })
+        Err(StoreError::Conflict { operation: "change_integration" })
     }
 
-    /// Sends nothing more to a recipient's address. The recipient, if it was not so already.
+    /// Sends nothing more to a recipient's address, or to its number where the phone's owner said so. The recipient, if it was not so
+    /// already.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] where the recipient kept changing; else that of the calls.
@@ -258,10 +251,9 @@ impl Table {
     ) -> Result<Option<Recipient>, StoreError> {
         for _ in 0..6 {
             let Some(mut recipient) = self.recipient(tenant, id).await? else { return Ok(None) };
-            if recipient.suppressed.is_some() || recipient.email.is_none() {
+            if !recipient.silence(suppressed) {
                 return Ok(None);
             }
-            recipient.suppressed = Some(*suppressed);
             recipient.version += 1;
             let audit = Audit {
                 at: suppressed.at,

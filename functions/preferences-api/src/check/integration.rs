@@ -131,7 +131,12 @@ pub(crate) fn body_of(integration: &Integration, now: Timestamp) -> IntegrationB
         min_severity: integration.filters.min_severity.map(|severity| severity.as_str().to_owned()),
         paused: integration.paused,
         enabled: Some(integration.disabled.is_none()),
-        disabled: integration.disabled.as_ref().map(|why| DisabledBody { at: why.at, cause: why.cause.clone() }),
+        disabled: integration.disabled.as_ref().map(|why| DisabledBody {
+            at: why.at,
+            cause: why.cause.clone(),
+            probe_at: why.probe_at,
+        }),
+        failing_since: integration.failing,
         version: Some(integration.version),
         lint: None,
     }
@@ -172,6 +177,7 @@ pub(crate) mod tests {
             filters: Filters::default(),
             paused: false,
             disabled: None,
+            failing: None,
             created_at: jiff::Timestamp::UNIX_EPOCH,
             version: 3,
         }
@@ -245,7 +251,7 @@ pub(crate) mod tests {
         };
         assert_eq!(pointers(check(Some(&before), &said(false))), ["/enabled"]);
         assert!(!check(Some(&before), &said(true)).unwrap().enable);
-        before.disabled = Some(Disabled { at: Timestamp::UNIX_EPOCH, cause: "http_410".into() });
+        before.disabled = Some(Disabled { at: Timestamp::UNIX_EPOCH, cause: "http_410".into(), probe_at: None });
         assert!(!check(Some(&before), &said(false)).unwrap().enable);
         assert!(check(Some(&before), &said(true)).unwrap().enable);
         assert_eq!(body_of(&before, Timestamp::UNIX_EPOCH).enabled, Some(false));

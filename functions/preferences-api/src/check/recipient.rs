@@ -78,6 +78,7 @@ pub(crate) fn recipient(
         sms_consent: body.sms_consent,
         zone,
         suppressed: before.filter(|_| same_mailbox).and_then(|before| before.suppressed),
+        sms_opted_out: before.filter(|_| same_phone).and_then(|before| before.sms_opted_out),
         digest,
         quiet_hours,
         shared: body.shared,
@@ -137,6 +138,7 @@ pub(crate) fn body_of(recipient: &Recipient) -> RecipientBody {
         suppressed: recipient
             .suppressed
             .map(|suppressed| SuppressedBody { reason: suppressed.reason.to_string(), at: suppressed.at }),
+        sms_opted_out_at: recipient.sms_opted_out,
         confirmation: None,
         version: Some(recipient.version),
         lint: None,

@@ -10,7 +10,7 @@ use domain::policy::Policy;
 use domain::tenant::{
     CategorySettings, ComplianceConfirmed, Content, DataProcessing, Email, Settings, SmsCompliance, compliance_wording,
 };
-use domain::vocabulary::{Category, ChannelClass};
+use domain::vocabulary::{Category, ChannelClass, Storms};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +38,7 @@ pub(crate) fn create(tenant: &TenantId, body: &TenantBody, policy: &Policy) -> R
         compliance_confirmed: BTreeMap::new(),
         data_processing: DataProcessing::default(),
         quiet_hours: None,
+        storms: Storms::Bundle,
         version: 1,
     })
 }
@@ -99,6 +100,10 @@ pub(crate) fn update(
     {
         faults.add("/quiet_hours", format_args!("the plan {plan} does not include quiet hours; ask for a larger one"));
     }
+    let storms = Storms::parse(&body.storms);
+    if storms.is_none() {
+        faults.add("/storms", "must be `bundle` or `each`");
+    }
     faults.or(Settings {
         tenant: before.tenant.clone(),
         name,
@@ -111,6 +116,7 @@ pub(crate) fn update(
         compliance_confirmed,
         data_processing,
         quiet_hours,
+        storms: storms.unwrap_or(before.storms),
         version: before.version,
     })
 }
@@ -302,6 +308,7 @@ pub(crate) fn body_of(settings: &Settings) -> SettingsBody {
             content: Some(content.to_owned()),
         },
         quiet_hours: settings.quiet_hours.as_ref().map(quiet_hours_body),
+        storms: settings.storms.as_str().to_owned(),
         version: Some(settings.version),
         lint: None,
     }

@@ -41,10 +41,11 @@ enum Unasked {
 
 /// The channels on which a recipient has something that is not confirmed.
 fn unconfirmed(recipient: &Recipient) -> Vec<Channel> {
-    // An address that bounced or complained is asked anew.
+    // An address that bounced or complained is asked anew, and so is a number whose owner stopped text messages.
     let asked = !recipient.email_confirmed || recipient.suppressed.is_some();
     let email = (recipient.email.is_some() && asked).then_some(Channel::Email);
-    let sms = (recipient.phone.is_some() && !recipient.phone_confirmed).then_some(Channel::Sms);
+    let asked = !recipient.phone_confirmed || recipient.sms_opted_out.is_some();
+    let sms = (recipient.phone.is_some() && asked).then_some(Channel::Sms);
     email.into_iter().chain(sms).collect()
 }
 
@@ -267,7 +268,7 @@ pub(crate) async fn by_code(
         let detail = "an e-mail address is confirmed by the link that was sent to it";
         return Err(Problem::fields(vec![FieldError::new("/channel", detail)]));
     }
-    if recipient.phone_confirmed || recipient.phone.is_none() {
+    if recipient.phone.is_none() || (recipient.phone_confirmed && recipient.sms_opted_out.is_none()) {
         return Err(Problem::conflict("there is nothing to confirm on this channel: it is confirmed, or empty"));
     }
     let wrong = |detail: String| Problem::fields(vec![FieldError::new("/code", detail)]);
@@ -287,7 +288,8 @@ pub(crate) async fn by_code(
         Code::Over => Err(over()),
         Code::Wrong { left } => Err(wrong(format!("is not the code that was sent; {left} tries are left"))),
         Code::Right => {
-            let next = Recipient { phone_confirmed: true, version: recipient.version + 1, ..recipient };
+            let version = recipient.version + 1;
+            let next = Recipient { phone_confirmed: true, sms_opted_out: None, version, ..recipient };
             store(&app, &caller, &tenant, &next, "recipient.phone_confirmed").await?;
             Ok(tagged(StatusCode::OK, next.version, &check::body_of(&next)))
         }

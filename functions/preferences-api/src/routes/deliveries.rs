@@ -162,7 +162,7 @@ pub(crate) async fn resend(
             "this incident has no failed delivery to it on this channel; see its explanation",
         ));
     };
-    if let Some(reason) = unreachable(&incident, &settings, &destination, channel) {
+    if let Some(reason) = unreachable(&incident, &settings, &destination, channel, clock::now()) {
         return Err(Problem::conflict(&format!("{}: {} {}", reason.as_str(), reason.sentence(), reason.mend())));
     }
     let update = failed.delivery.latest;

@@ -5,6 +5,7 @@ use super::{lint, save, settings_of};
 use crate::App;
 use crate::access::{self, Limited, MANAGE, Paged, READ, answer, based_on, created, tagged};
 use crate::check::integration as check;
+use crate::notices;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +14,7 @@ use contracts::problem::FieldError;
 use domain::ids::{IntegrationId, TenantId};
 use domain::tenant::{Destination, Integration, OldSecret, Sealed};
 use domain::vocabulary::Channel;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use outbound::SecretUrl;
 use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
@@ -72,6 +73,7 @@ pub(crate) async fn create(
         filters: draft.filters,
         paused: draft.paused,
         disabled: None,
+        failing: None,
         created_at: clock::now(),
         version: 1,
         id,
@@ -143,12 +145,12 @@ async fn write(
         let place = place(app, &tenant, &before.id, &url)?;
         // What another endpoint said is not this one's fault.
         if place.fingerprint != before.fingerprint {
-            next.disabled = None;
+            next = enabled(next, now);
         }
         (next.url, next.host, next.fingerprint) = (place.url, place.host, place.fingerprint);
     }
     if draft.enable {
-        next.disabled = None;
+        next = enabled(next, now);
     }
     next.old_secret = next.old_secret.filter(|old| old.until > now);
     store(app, caller, &tenant, &next, "integration.updated").await?;
@@ -207,9 +209,15 @@ pub(crate) async fn remove(
     let tenant = caller.speaking_for(&path, MANAGE)?;
     let integration = find(&app, &tenant, &id).await?;
     based_on(&headers, integration.version)?;
-    let setting = Setting::Removed(Destination::Integration(Box::new(integration)));
+    let setting = Setting::Removed(Destination::Integration(Box::new(integration.clone())));
     save(&app, &caller, &tenant, setting, "integration.deleted", &id).await?;
+    notices::removed(&app, &tenant, &integration).await;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The same, tried again. Whether it is mended the next alert shows, and the days until it is disabled begin anew.
+fn enabled(integration: Integration, now: Timestamp) -> Integration {
+    Integration { disabled: None, failing: integration.failing.map(|_| now), ..integration }
 }
 
 /// A URL as it is stored.

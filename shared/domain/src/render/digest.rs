@@ -22,25 +22,39 @@ pub struct Collected<'a> {
     pub url: &'a str,
 }
 
-/// The digest of what was collected since `since`: the worst and newest first, at most [`SHOWN`], and how many more there are.
-/// `unsubscribe` is what a link stops, and the link, for each category that is in it.
+/// Why and since when alerts come together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// Since when.
+    pub since: Timestamp,
+    /// How many more there were, which are only counted.
+    pub more: u32,
+    /// True where so much came at once; else the recipient has a digest.
+    pub storm: bool,
+}
+
+/// What comes together, in one e-mail: the worst and newest first, at most [`SHOWN`], and how many more there are. `unsubscribe` is what a link stops, and the link, for each category that is in it.
 #[must_use]
 pub fn digest_email(
     (tenant, zone): (&TenantId, &str),
     all: &[Collected<'_>],
-    since: Timestamp,
+    together: Together,
     unsubscribe: &[(String, String)],
 ) -> Email {
     let mut sorted: Vec<&Collected<'_>> = all.iter().collect();
     sorted
         .sort_by_key(|one| (one.alert.status == Status::Resolved, Reverse(one.alert.severity), Reverse(one.alert.at)));
     let over = all.iter().filter(|one| one.alert.status == Status::Resolved).count();
-    let count = match all.len() {
+    let beyond = usize::try_from(together.more).unwrap_or(usize::MAX);
+    let count = match all.len().saturating_add(beyond) {
         1 => "1 alert".to_owned(),
         number => format!("{number} alerts"),
     };
-    let split = format!("{} open, {over} resolved", all.len() - over);
-    let began = format!("Collected for {tenant} since {}.", when(since, zone));
+    let split = match together.more {
+        0 => format!("{} open, {over} resolved", all.len() - over),
+        _ => "too much at once".to_owned(),
+    };
+    let began = format!("Collected for {tenant} since {}.", when(together.since, zone));
     let (mut text, mut rows) = (format!("{count}: {split}\n{began}\n\n"), String::new());
     for Collected { alert, url } in sorted.iter().take(SHOWN) {
         let mut title = one_line(&alert.title);
@@ -58,14 +72,18 @@ pub fn digest_email(
             escape(&stands)
         ));
     }
-    let more = match all.len().saturating_sub(SHOWN) {
+    let more = match all.len().saturating_sub(SHOWN).saturating_add(beyond) {
         0 => String::new(),
         number => format!("And {number} more, in the delivery log of the console."),
     };
     if !more.is_empty() {
         text.push_str(&format!("{more}\n\n"));
     }
-    let why = "You get this together because you have a digest; what is worse comes at once.";
+    let why = match together.storm {
+        true => "You get this together because so much came at once; critical alerts come by themselves.",
+        false => "You get this together because you have a digest; what is worse comes at once.",
+    };
+    let label = if together.storm { "BUNDLE" } else { "DIGEST" };
     text.push_str(&format!("{why}\n"));
     let mut links = String::new();
     for (what, url) in unsubscribe {
@@ -89,7 +107,7 @@ pub fn digest_email(
         escape(&began)
     );
     Email {
-        subject: format!("[DIGEST] {count}: {split}"),
+        subject: format!("[{label}] {count}: {split}"),
         text,
         html,
         references: format!("<digest.{tenant}@tocsin.invalid>"),
@@ -130,7 +148,8 @@ mod tests {
             alerts.iter().map(|alert| Collected { alert, url: "https://t.example/x" }).collect();
         let stop = [("Infrastructure".to_owned(), "https://t.example/u".to_owned())];
         let since = alert().started_at;
-        let mail = digest_email((&alert().tenant, "Asia/Kolkata"), &all, since, &stop);
+        let together = Together { since, more: 0, storm: false };
+        let mail = digest_email((&alert().tenant, "Asia/Kolkata"), &all, together, &stop);
         assert_eq!(mail.subject, "[DIGEST] 13 alerts: 12 open, 1 resolved");
         assert!(
             mail.text.contains("And 3 more") && mail.text.contains("since Mon 23 Nov 2026, 14:00 IST"),
@@ -141,12 +160,16 @@ mod tests {
         assert!(!mail.text.contains("Title 12"), "what is over is last");
         assert_eq!(mail.html.matches("<li").count(), 10);
         assert!(mail.text.contains("Stop e-mail alerts of Infrastructure: https://t.example/u"));
+        let storm = digest_email((&alert().tenant, "UTC"), &all, Together { since, more: 4_887, storm: true }, &stop);
+        assert_eq!(storm.subject, "[BUNDLE] 4900 alerts: too much at once");
+        assert!(storm.text.contains("And 4890 more") && storm.text.contains("so much came at once"), "{}", storm.text);
     }
 
     #[test]
     fn nothing_of_a_source_becomes_markup() {
         let evil = Alert { title: "<script>\r\nBcc: x".into(), regions: vec!["<b>".into()], ..alert() };
-        let mail = digest_email((&evil.tenant, "UTC"), &[Collected { alert: &evil, url: "u" }], evil.at, &[]);
+        let together = Together { since: evil.at, more: 0, storm: false };
+        let mail = digest_email((&evil.tenant, "UTC"), &[Collected { alert: &evil, url: "u" }], together, &[]);
         assert!(!mail.html.contains("<script") && !mail.html.contains("<b>"), "{}", mail.html);
         assert_eq!(mail.subject, "[DIGEST] 1 alert: 1 open, 0 resolved");
     }

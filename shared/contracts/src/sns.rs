@@ -1,0 +1,101 @@
+//! What SNS writes to CloudWatch Logs of a text message after it took it: a line for each, up to three days later.
+//!
+//! <https://docs.aws.amazon.com/sns/latest/dg/sms_stats_cloudwatch.html>
+
+use crate::problem::FieldError;
+use domain::delivery::FeedbackKind;
+use serde::Deserialize;
+
+/// Most characters that are kept of a carrier's words.
+const TEXT_MAX: usize = 500;
+
+/// What SNS said.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// SNS's id of the message.
+    pub message_id: String,
+    /// What became of it.
+    pub kind: FeedbackKind,
+    /// In the carrier's words, or SNS's.
+    pub text: String,
+    /// True where the account's quota or spend limit is used up: then nobody is reached.
+    pub quota: bool,
+}
+
+#[derive(Deserialize)]
+struct Written {
+    notification: Notification,
+    #[serde(default)]
+    delivery: Delivery,
+    status: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Notification {
+    message_id: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Delivery {
+    #[serde(default)]
+    provider_response: String,
+}
+
+/// Reads one line of the log.
+///
+/// # Errors
+/// Where it is nothing that SNS says of a message.
+pub fn parse(line: &[u8]) -> Result<Outcome, FieldError> {
+    let written: Written = crate::problem::parse_object(line)?;
+    let mut text = written.delivery.provider_response;
+    domain::event::cut_chars(&mut text, TEXT_MAX);
+    let says = |words: &str| text.to_ascii_lowercase().contains(words);
+    let quota = says("no quota left") || says("spend limit") || says("spending limit");
+    let kind = match written.status.as_str() {
+        "SUCCESS" => FeedbackKind::Delivered,
+        _ if says("opted out") => FeedbackKind::OptedOut,
+        _ => FeedbackKind::Rejected,
+    };
+    Ok(Outcome { message_id: written.notification.message_id, kind, text: without_numbers(&text), quota })
+}
+
+/// A carrier may repeat the number; the row does not need it, and a support bundle must not have it.
+fn without_numbers(text: &str) -> String {
+    let digits = |word: &str| word.chars().filter(char::is_ascii_digit).count();
+    let word = |word: &str| if digits(word) > 6 { "[number]".to_owned() } else { word.to_owned() };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn said(status: &str, response: &str) -> (FeedbackKind, String, bool) {
+        // The documentation's own example, shortened.
+        let line = json!({"notification": {"messageId": "34d9b400", "timestamp": "2016-06-28 00:40:34.558"},
+            "delivery": {"phoneCarrier": "My Phone Carrier", "numberOfMessageParts": 1, "destination": "+1XXX5550100",
+                "priceInUSD": 0.00645, "smsType": "Transactional", "providerResponse": response, "dwellTimeMs": 599},
+            "status": status});
+        let outcome = parse(line.to_string().as_bytes()).unwrap();
+        assert_eq!(outcome.message_id, "34d9b400");
+        (outcome.kind, outcome.text, outcome.quota)
+    }
+
+    #[test]
+    fn every_outcome_is_read_in_the_carriers_words_and_without_numbers() {
+        for (status, response, kind, quota) in [
+            ("SUCCESS", "Message has been accepted by phone carrier", FeedbackKind::Delivered, false),
+            ("FAILURE", "Phone number is opted out", FeedbackKind::OptedOut, false),
+            ("FAILURE", "No quota left for account", FeedbackKind::Rejected, true),
+            ("FAILURE", "This delivery would exceed max price", FeedbackKind::Rejected, false),
+            ("FAILURE", "Unknown error attempting to reach phone", FeedbackKind::Rejected, false),
+        ] {
+            assert_eq!(said(status, response), (kind, response.to_owned(), quota));
+        }
+        assert_eq!(said("FAILURE", "+14155550100 is invalid").1, "[number] is invalid");
+        assert!(parse(br#"{"status":"SUCCESS"}"#).is_err());
+    }
+}

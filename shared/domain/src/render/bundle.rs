@@ -1,0 +1,70 @@
+//! Many alerts as one, for channels that have no list of their own: SMS and chat.
+
+use super::email::one_line;
+use super::headline;
+use crate::alert::Alert;
+use crate::digest::SHOWN;
+use crate::event::cut_chars;
+use crate::vocabulary::Status;
+use std::cmp::Reverse;
+
+/// Characters of a title in the list.
+const TITLE_MAX: usize = 80;
+
+/// One alert that stands for several and for `more` that are only counted: it names each title, the worst first, and leads to the
+/// worst. `None` for none.
+#[must_use]
+pub fn bundle(alerts: &[&Alert], more: u32) -> Option<Alert> {
+    let mut sorted: Vec<&Alert> = alerts.to_vec();
+    sorted.sort_by_key(|alert| (alert.status == Status::Resolved, Reverse(alert.severity), Reverse(alert.at)));
+    let worst = *sorted.first()?;
+    let all = sorted.len().saturating_add(usize::try_from(more).unwrap_or(usize::MAX));
+    let name = |alert: &Alert| {
+        let mut title = one_line(&alert.title);
+        cut_chars(&mut title, TITLE_MAX);
+        title
+    };
+    let lines = sorted.iter().take(SHOWN).map(|alert| format!("{}: {}", headline(alert), name(alert)));
+    let mut message = lines.collect::<Vec<_>>().join("\n");
+    let beyond = all - sorted.len().min(SHOWN);
+    if beyond > 0 {
+        message.push_str(&format!("\nand {beyond} more"));
+    }
+    let titles = sorted.iter().take(3).map(|alert| name(alert)).collect::<Vec<_>>().join("; ");
+    Some(Alert {
+        title: format!("{all} alerts at once: {titles}"),
+        message,
+        links: Vec::new(),
+        openings: None,
+        ..worst.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::alert;
+    use super::*;
+    use crate::vocabulary::Severity;
+
+    #[test]
+    fn one_alert_names_the_worst_and_counts_the_others() {
+        let alerts: Vec<Alert> = (0..12)
+            .map(|number| Alert {
+                title: format!("Title\n{number}"),
+                severity: if number == 7 { Severity::Error } else { Severity::Info },
+                ..alert()
+            })
+            .collect();
+        let all: Vec<&Alert> = alerts.iter().collect();
+        let one = bundle(&all, 100).unwrap();
+        assert!(one.title.starts_with("112 alerts at once: Title 7; Title 0;"), "{}", one.title);
+        assert_eq!(one.severity, Severity::Error);
+        assert_eq!(one.message.lines().count(), 11);
+        assert!(
+            one.message.starts_with("ERROR: Title 7\nINFO: ") && one.message.ends_with("\nand 102 more"),
+            "{}",
+            one.message
+        );
+        assert_eq!(bundle(&[], 3), None);
+    }
+}

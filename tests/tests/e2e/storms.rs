@@ -1,0 +1,186 @@
+//! Too much at once, on the running stack: what a person cannot take comes together, counted, and what is critical does not wait.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use tests::receive::text;
+use tests::tenant::{Tenant, outcome};
+use tests::{in_seconds, stack, unique, wait};
+
+fn post(tenant: &Tenant, key: &str, more: Value) -> String {
+    let mut event = json!({"type": "voice.routing_failure", "severity": "error", "title": format!("{key} of {}", tenant.id),
+        "dedup_key": key, "tenant_ids": [tenant.id]});
+    for (name, value) in more.as_object().unwrap() {
+        event[name] = value.clone();
+    }
+    tenant.stack.post(event)
+}
+
+fn mails(tenant: &Tenant, to: &str) -> Vec<tests::receive::Arrival> {
+    tenant.stack.mails(&tenant.id).into_iter().filter(|mail| mail.to == to).collect()
+}
+
+#[test]
+fn what_one_person_cannot_take_comes_in_one_message_and_what_is_critical_at_once() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("support_manager", &[]);
+    let events: Vec<String> = (0..16).map(|n| post(&tenant, &format!("n{n}"), json!({}))).collect();
+    let incidents: Vec<String> = events.iter().map(|event| stack.incident_of(event)).collect();
+    let state = |incident: &str| tenant.explained(incident, &person.id, "email").first().cloned();
+    let told = Some(outcome(1, "accepted", ""));
+    let held = wait("what is too much to wait", Duration::from_secs(60), || {
+        let states: Vec<_> = incidents.iter().map(|one| (one, state(one))).collect();
+        let waits = Some(outcome(1, "held", "throttled"));
+        let held: Vec<&String> = states.iter().filter(|(_, state)| *state == waits).map(|(one, _)| *one).collect();
+        let told = states.iter().filter(|(_, state)| *state == told).count();
+        (held.len() + told == 16).then_some(held)
+    });
+    assert!(held.len() >= 6, "ten a minute, and one minute may have ended meanwhile: {}", held.len());
+    let explained = tenant.get(&format!("/incidents/{}/explain", held[0]));
+    let entry =
+        explained["decisions"].as_array().unwrap().iter().find(|one| one["reason"]["reason"] == "throttled").unwrap();
+    assert_eq!(entry["reason"]["setting"], "settings.storms");
+    assert!(entry["until"].is_string(), "{entry}");
+    // Something critical does not stand behind them.
+    let critical = stack.incident_of(&post(&tenant, "worst", json!({"severity": "critical"})));
+    drop(tenant.settled(&critical, 1));
+    wait("the critical one", Duration::from_secs(30), || (state(&critical) == told).then_some(()));
+
+    wait("the others", Duration::from_secs(150), || incidents.iter().all(|one| state(one) == told).then_some(()));
+    let (together, alone): (Vec<_>, Vec<_>) =
+        mails(&tenant, &person.email).into_iter().partition(|mail| mail.text.contains("[BUNDLE]"));
+    assert_eq!((together.len(), alone.len()), (1, 17 - held.len()), "one message for what waited");
+    assert!(together[0].text.contains(&format!("{} alerts", held.len())), "{}", together[0].text);
+    assert!(together[0].text.contains("so much came at once"), "{}", together[0].text);
+    for (n, incident) in incidents.iter().enumerate() {
+        let title = format!("n{n} of {}\n", tenant.id);
+        let count = together.iter().chain(&alone).filter(|mail| mail.text.contains(&title)).count();
+        assert_eq!(count, 1, "n{n} ({incident}) once");
+    }
+}
+
+#[test]
+fn a_tenant_that_wants_each_gets_each() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("support_manager", &[]);
+    tenant.set(json!({"storms": "each"}));
+    for n in 0..14 {
+        drop(post(&tenant, &format!("n{n}"), json!({})));
+    }
+    wait("each by itself", Duration::from_secs(60), || (mails(&tenant, &person.email).len() == 14).then_some(()));
+    assert!(mails(&tenant, &person.email).iter().all(|mail| !mail.text.contains("BUNDLE")));
+    let wrong = tenant.patch("/settings", &json!({"storms": "some"}));
+    assert_eq!((wrong.status, &wrong.json()["errors"][0]["pointer"]), (422, &json!("/storms")));
+}
+
+#[test]
+fn a_second_text_message_within_a_minute_waits_for_the_next() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("org_admin", &[]);
+    let first = stack.incident_of(&post(&tenant, "first", json!({})));
+    drop(tenant.settled(&first, 1));
+    let state = |incident: &str| tenant.explained(incident, &person.id, "sms").first().cloned();
+    let told = Some(outcome(1, "accepted", ""));
+    let others: Vec<String> = ["second", "third"].map(|key| stack.incident_of(&post(&tenant, key, json!({})))).into();
+    for incident in &others {
+        wait("it to be held", Duration::from_secs(30), || {
+            (state(incident) == Some(outcome(1, "held", "throttled"))).then_some(())
+        });
+    }
+    wait("the next minute", Duration::from_secs(150), || others.iter().all(|one| state(one) == told).then_some(()));
+    let texts = tenant.stack.texts(&person.phone);
+    let texts: Vec<&str> = texts.iter().map(|one| one.text.as_str()).filter(|text| text.contains(&tenant.id)).collect();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(texts[1].contains("2 alerts at once"), "{texts:?}");
+}
+
+#[test]
+fn what_flaps_is_held_and_machines_get_all_of_it() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("support_manager", &[]);
+    let hook = tenant.endpoint("webhook", "tech_devops");
+    let key = unique();
+    let mut incidents = Vec::new();
+    for _ in 0..7 {
+        let incident = stack.incident_of(&post(&tenant, &key, json!({})));
+        drop(tenant.settled(&incident, 1));
+        drop(stack.event(&post(&tenant, &key, json!({"status": "resolved"}))));
+        drop(tenant.settled(&incident, 2));
+        incidents.push(incident);
+    }
+    let last = &incidents[6];
+    for incident in [&incidents[5], last] {
+        let states = tenant.explained(incident, &person.id, "email");
+        let both = [outcome(1, "held", "throttled"), outcome(2, "held", "throttled")];
+        assert_eq!(states, both, "one word on both when it stops");
+    }
+    assert!(tenant.explained(&incidents[4], &person.id, "email").iter().all(|one| one.1 == "accepted"));
+    wait("every webhook", Duration::from_secs(60), || {
+        let told = tenant.explained(last, &hook.id, "webhook");
+        (told == [outcome(1, "delivered", ""), outcome(2, "delivered", "")]).then_some(())
+    });
+    let fifth = mails(&tenant, &person.email);
+    assert!(fifth.iter().any(|mail| mail.text.contains("opened 5 times since")), "{}", fifth.len());
+    let entry = tenant.get(&format!("/incidents/{last}/explain"));
+    let until = entry["decisions"].as_array().unwrap().iter().find(|one| one["outcome"] == "held").unwrap();
+    let head = tenant.incident(&incidents[0])["incident"].clone();
+    let minutes = |time: &str| time.parse::<jiff::Timestamp>().unwrap().as_second() / 60;
+    assert_eq!(minutes(&text(until, "/until")) - minutes(&text(&head, "/started_at")), 30);
+}
+
+#[test]
+fn a_storm_of_one_tenant_comes_together_and_beyond_a_hundred_is_only_counted() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("support_manager", &[]);
+    let room = tenant.endpoint("slack", "support_manager");
+    let other = {
+        let mut other = stack.tenant("enterprise");
+        let person = other.person("org_admin", &[]);
+        (other, person)
+    };
+    // All within one of the clock's five minutes, for that is what is counted.
+    wait("a fresh window", Duration::from_secs(310), || {
+        let now: jiff::Timestamp = in_seconds(0).parse().unwrap();
+        (now.as_second() % 300 < 120).then_some(())
+    });
+    let events: Vec<String> = (0..185).map(|n| post(&tenant, &format!("n{n}"), json!({}))).collect();
+    let alarm = stack.post(
+        json!({"type": "voice.routing_failure", "severity": "critical", "title": format!("{} burns", other.0.id),
+        "tenant_ids": [other.0.id]}),
+    );
+    let alarm = stack.incident_of(&alarm);
+    drop(other.0.settled(&alarm, 1));
+    wait("the other tenant's alert", Duration::from_secs(60), || {
+        (other.0.explained(&alarm, &other.1.id, "email") == [outcome(1, "accepted", "")]).then_some(())
+    });
+    let incidents: Vec<String> = events.iter().map(|event| stack.incident_of(event)).collect();
+    drop(tenant.settled_within(incidents.last().unwrap(), 1, Duration::from_secs(180)));
+    let count = |channel: &str, id: &str| {
+        let mut counts = std::collections::BTreeMap::new();
+        for incident in &incidents {
+            for (_, what, reason) in tenant.explained(incident, id, channel) {
+                *counts.entry((what, reason)).or_insert(0) += 1;
+            }
+        }
+        counts
+    };
+    let done = |counts: &std::collections::BTreeMap<(String, String), i32>| {
+        counts.keys().all(|(what, _)| ["accepted", "delivered", "skipped"].contains(&what.as_str()))
+    };
+    for (channel, id, told) in [("email", &person.id, "accepted"), ("slack", &room.id, "delivered")] {
+        let counts = wait("the storm to be over", Duration::from_secs(540), || {
+            let counts = count(channel, id);
+            done(&counts).then_some(counts)
+        });
+        let collapsed = counts[&("skipped".to_owned(), "storm_collapsed".to_owned())];
+        assert_eq!(counts[&(told.to_owned(), String::new())] + collapsed, 185, "{counts:?}");
+        assert!((20..=30).contains(&collapsed), "a hundred of those beyond the ceiling are in the message: {counts:?}");
+    }
+    let bundles = mails(&tenant, &person.email);
+    let bundles: Vec<_> = bundles.iter().filter(|mail| mail.text.contains("[BUNDLE]")).collect();
+    assert!(bundles.iter().any(|mail| mail.text.contains("too much at once")), "{:?}", bundles.len());
+}
