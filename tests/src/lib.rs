@@ -10,6 +10,7 @@
     reason = "this is part of the tests, which fail by a panic"
 )]
 
+pub mod clock;
 pub mod http;
 pub mod npm;
 pub mod receive;
@@ -188,13 +189,6 @@ impl Stack {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "aws.py {arguments:?} failed:\n{error}");
         serde_json::from_slice(&output.stdout).expect("aws.py prints JSON")
-    }
-
-    /// Sets how far the functions' clock is ahead of the machine's, and waits until each of them knows.
-    pub fn set_clock(&self, ahead: Duration) {
-        let milliseconds = ahead.as_millis().to_string();
-        let _none = self.aws(&["clock", &self.text("/table"), &milliseconds]);
-        pause(1);
     }
 
     /// The Python of other products' clients, which `cargo xtask test` installs.

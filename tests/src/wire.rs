@@ -40,8 +40,14 @@ impl Stack {
     /// answer.
     #[must_use]
     pub fn hold(&self, operation: &str, contains: &str, after: bool) -> Hold {
+        self.hold_after(operation, contains, 0, after)
+    }
+
+    /// As [`Stack::hold`], when so many such calls have passed.
+    #[must_use]
+    pub fn hold_after(&self, operation: &str, contains: &str, skip: u32, after: bool) -> Hold {
         let control = self.text("/control_url");
-        let body = json!({"operation": operation, "contains": contains, "after": after}).to_string();
+        let body = json!({"operation": operation, "contains": contains, "skip": skip, "after": after}).to_string();
         let answer = http::send("POST", &format!("{control}/hold"), &[], Some(body.as_bytes())).unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
         Hold { url: format!("{control}/hold/{}", answer.json()["id"]) }

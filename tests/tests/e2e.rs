@@ -30,6 +30,8 @@ mod drop_in;
 mod explain;
 #[path = "e2e/feedback.rs"]
 mod feedback;
+#[path = "e2e/health.rs"]
+mod health;
 #[path = "e2e/identity.rs"]
 mod identity;
 #[path = "e2e/ledger.rs"]

@@ -13,12 +13,14 @@ short-lived POOL CLIENT TENANTS GROUP...  as user, with tokens that live for a s
 pool                             another user pool with an app client; {"pool_id", "client_id"}
 app-client POOL                  another app client; {"client_id"}
 forge TOKEN HOW                  what an attacker makes of a JWT: `none`, `confused`, `tampered` or `unknown-key`; {"token"}
+release FUNCTION                 has every due shard handed out; what each shard did
 clock TABLE MILLISECONDS         sets how far the functions' clock is ahead of the machine's
 sms-log FAILURE LINE             writes a line as SNS does of a text message, into the log of failures or of successes (true, false)
 publish TOPIC MESSAGE            publishes to a topic; {"message_id"} or {"error"}
 """
 
 import base64
+import concurrent.futures
 import hashlib
 import hmac
 import json
@@ -167,6 +169,11 @@ def forge(token, how):
 def clock(table, milliseconds):
     ahead = {"pk": {"S": "CLOCK#"}, "sk": {"S": "CLOCK"}, "ahead_ms": {"N": milliseconds}}
     client("dynamodb").put_item(TableName=table, Item=ahead)
+
+
+def release(function):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda shard: invoke(function, json.dumps({"shard": shard})), range(8)))
 
 
 def sms_log(failure, line):

@@ -100,6 +100,9 @@ impl Deliverer {
                     self.note_acceptance(member.slot(), &token, now, &end, meta).await?;
                     self.name_message(provider_id.as_deref(), &member.delivery, now).await;
                 }
+                if let Some(first) = mine.first() {
+                    self.endpoint_took(&first.delivery, now).await;
+                }
                 Ok(())
             }
             Sent::Failed { failed, status, response } => {
@@ -144,15 +147,27 @@ impl Deliverer {
         attempt: impl Fn(&Member) -> Attempt,
     ) -> Result<(), Failure> {
         let jitter = ids::fraction();
+        // One message failed, whatever is in it.
+        let ended = match mine.first() {
+            Some(first) => self.endpoint_failed(&first.delivery, &failed.cause, now).await?,
+            None => None,
+        };
         for member in mine {
             let (slot, attempt) = (member.slot(), attempt(member));
             metrics::count_by("AttemptFailed", "channel", member.delivery.channel.as_str(), 1);
-            let marked = match next(member.delivery.channel, slot.attempt, failed, now, jitter) {
+            let next = match (next(member.delivery.channel, slot.attempt, failed, now, jitter), ended) {
+                (Next::Again { .. }, Some(reason)) => Next::GiveUp { reason, disable: false },
+                (next, _) => next,
+            };
+            let marked = match next {
                 Next::Again { at } => {
                     let due = member.again(at, slot.attempt + 1);
                     self.table.mark_retrying(slot, token, now, at, &attempt, Some(&due)).await
                 }
-                Next::GiveUp { reason, .. } => {
+                Next::GiveUp { reason, disable } => {
+                    if disable {
+                        self.disable(&member.delivery, &failed.cause, now).await?;
+                    }
                     metrics::count_by("DeliveryGivenUp", "channel", member.delivery.channel.as_str(), 1);
                     self.table.mark_ended(slot, token, now, &End::Failed { reason }, Some(&attempt)).await
                 }

@@ -468,6 +468,9 @@ mod tests {
         let error =
             Policy::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, CATALOGUE, &never).unwrap_err().to_string();
         assert_eq!(error, "infra/policy/storms.yaml: a number is 0");
+        let nowhere = COMPLIANCE.replace("Asia/Kolkata", "Asia/Nowhere");
+        let error = Policy::parse(CLASSIFICATION, MATRIX, PLANS, &nowhere, CATALOGUE, STORMS).unwrap_err().to_string();
+        assert_eq!(error, "infra/policy/compliance.yaml: IN: sms_hours: its zone is unknown");
         let nonsense = CLASSIFICATION.replace("has(measurements.delay_minutes) &&", "has( &&");
         let error = broken(&nonsense, MATRIX, PLANS);
         assert!(error.contains("analytics-backfill-under-threshold: `when` does not parse"), "{error}");

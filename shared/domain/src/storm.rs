@@ -38,7 +38,8 @@ impl Contact {
     pub fn ask(&self, windows: &[Window], now: Timestamp, exempt: Option<u32>) -> (May, Self) {
         let second = now.as_second();
         let longest = windows.iter().map(Window::seconds).max().unwrap_or(0);
-        let mut sent: Vec<i64> = self.sent.iter().copied().filter(|at| *at > second - longest).collect();
+        // A window ends with a minute, so the minute in which it begins counts whole.
+        let mut sent: Vec<i64> = self.sent.iter().copied().filter(|at| *at > second - longest - 60).collect();
         let passed = |sent: &[i64]| sent.iter().filter(|at| (second - 59..=second).contains(*at)).count();
         let exempt = exempt.is_some_and(|most| passed(&sent) < usize::try_from(most).unwrap_or(usize::MAX));
         let waits = self.bundle_at > second;
@@ -58,9 +59,12 @@ impl Contact {
     }
 }
 
+/// Whether each window that ends with the minute of `at` has room. Minutes are the clock's: the next free one is never far.
 fn has_room(windows: &[Window], sent: &[i64], at: i64) -> bool {
+    let minute = |second: i64| second.div_euclid(60);
     windows.iter().all(|window| {
-        let within = sent.iter().filter(|sent| **sent > at - window.seconds() && **sent <= at).count();
+        let (last, first) = (minute(at), minute(at) - i64::from(window.minutes));
+        let within = sent.iter().filter(|sent| (first + 1..=last).contains(&minute(**sent))).count();
         within < usize::try_from(window.messages).unwrap_or(usize::MAX)
     })
 }
@@ -146,6 +150,11 @@ mod tests {
         let one = [Window { messages: 1, minutes: 1 }];
         assert_eq!(told(&one, &[0, 1, 2, 59, 60, 61, 119, 120]), [0, 60, 60, 60, 120, 120, 120, 180]);
         assert_eq!(told(&one, &[0, 70, 200]), [0, 0, 0]);
+        assert_eq!(
+            told(&one, &[50, 55, 61]),
+            [0, 60, 120],
+            "the next minute is free, whenever in this one the first was"
+        );
         let two = [Window { messages: 2, minutes: 1 }, Window { messages: 3, minutes: 15 }];
         // The second window is full until the first of its three is a quarter of an hour old.
         assert_eq!(told(&two, &[0, 1, 2, 61, 62]), [0, 0, 60, 900, 900]);
@@ -212,8 +221,9 @@ mod tests {
                     }
                 }
                 for window in windows {
+                    let first = |end: &i64| end / 60 - i64::from(window.minutes) + 1;
                     for (end, _) in &sent {
-                        let within = sent.iter().filter(|(one, _)| *one > end - window.seconds() && one <= end).count();
+                        let within = sent.iter().filter(|(one, _)| (first(end)..=end / 60).contains(&(one / 60))).count();
                         prop_assert!(within <= usize::try_from(window.messages).unwrap(), "{within} in {window:?}");
                     }
                 }

@@ -848,3 +848,69 @@ fn what_announced_work_explains_waits_for_its_end_and_what_is_worse_does_not() {
     let told = Told::from_decisions(&run(&incident(Infrastructure), &worse, &settings(), &all, &none));
     assert!(deliver(said(&over, resolved(), &told, now())), "whoever was told hears of the end");
 }
+
+#[test]
+fn a_disabled_endpoint_is_tried_when_its_probe_is_due_and_what_tocsin_says_is_told_elsewhere() {
+    let disabled = |probe_at: Option<&str>| {
+        let probe_at = probe_at.map(|at| at.parse().unwrap());
+        let disabled = Some(Disabled { at: now(), cause: "failing_too_long".into(), probe_at });
+        at(Integration { disabled, failing: Some(now()), ..endpoint("w", Channel::Webhook, TechDevops) })
+    };
+    let outcome = |to: Destination| check(Infrastructure, &settings(), to, Channel::Webhook);
+    assert_eq!(outcome(disabled(None)), Err(Reason::EndpointDisabled));
+    assert_eq!(outcome(disabled(Some("2026-11-23T10:00:01Z"))), Err(Reason::EndpointDisabled));
+    assert_eq!(outcome(disabled(Some("2026-11-23T10:00:00Z"))), Ok(Some(TechDevops)), "half open");
+
+    let own = Incident {
+        source: "tocsin".into(),
+        event_type: "tocsin.endpoint_failing".into(),
+        dedup_key: "int_other".into(),
+        ..incident(Configurable)
+    };
+    let opened = [update(1, Change::Opened, Severity::Warning)];
+    let failing = at(Integration { failing: Some(now()), ..endpoint("f", Channel::Webhook, TechDevops) });
+    let half_open = disabled(Some("2026-11-23T10:00:00Z"));
+    let well = at(endpoint("well", Channel::Slack, TechDevops));
+    let decisions = run(&own, &opened, &settings(), &[failing, half_open, well], &Told::default());
+    let outcomes: Vec<_> = decisions.into_iter().map(|decision| decision.outcome).collect();
+    let skip = |reason| Outcome::Skip { reason, by: None };
+    let told = Outcome::Deliver { role: Some(TechDevops) };
+    assert_eq!(outcomes, [skip(Reason::EndpointFailing), skip(Reason::EndpointDisabled), told]);
+    let of_owner = at(Integration { failing: Some(now()), ..endpoint("f", Channel::Webhook, TechDevops) });
+    assert_eq!(outcome(of_owner), Ok(Some(TechDevops)), "its owner's alerts go on");
+}
+
+#[test]
+fn the_law_of_a_numbers_country_holds_what_is_no_alert_at_any_severity() {
+    let texted = |phone: &str, kind: Kind, now: &str, change: Change| {
+        let recipient = Recipient { phone: Some(Phone::parse(phone).unwrap()), ..person("p", OrgAdmin) };
+        let incident = Incident { kind, ..incident(Infrastructure) };
+        let decisions = plan(&Asked {
+            incident: &incident,
+            updates: &[update(1, change, Severity::Critical)],
+            settings: &settings(),
+            destinations: &[to(recipient)],
+            told: &Told::default(),
+            policy: &POLICY,
+            now: now.parse().unwrap(),
+            due: Some(Reason::RegulatoryWindow),
+            storm: None,
+        });
+        decisions.into_iter().find(|one| one.channel == Channel::Sms).unwrap().outcome
+    };
+    let told = Outcome::Deliver { role: Some(OrgAdmin) };
+    let (india, night, morning) = ("+919812345678", "2026-11-23T20:59:00+05:30", "2026-11-23T21:00:00+05:30");
+    let held = Outcome::Hold {
+        until: "2026-11-24T10:00:00+05:30".parse().unwrap(),
+        reason: Reason::RegulatoryWindow,
+        role: Some(OrgAdmin),
+    };
+    assert_eq!(texted(india, Kind::Maintenance, night, Change::Opened), told);
+    assert_eq!(texted(india, Kind::Maintenance, morning, Change::Opened), held);
+    assert_eq!(texted(india, Kind::Maintenance, "2026-11-24T09:59:59+05:30", Change::Opened), held);
+    assert_eq!(texted(india, Kind::Maintenance, "2026-11-24T10:00:00+05:30", Change::Opened), told);
+    assert_eq!(texted(india, Kind::Incident, morning, Change::Opened), told, "alerts go at any hour");
+    assert_eq!(texted("+14155550100", Kind::Maintenance, morning, Change::Opened), told, "other countries");
+    let silenced = Recipient { sms_opted_out: Some(now()), ..person("p", OrgAdmin) };
+    assert_eq!(check(Infrastructure, &settings(), to(silenced), Channel::Sms), Err(Reason::OptedOut));
+}

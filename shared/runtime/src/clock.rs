@@ -10,7 +10,7 @@ use store::Table;
 /// How many milliseconds the functions' clock is ahead of the machine's.
 static AHEAD_MS: AtomicI64 = AtomicI64::new(0);
 /// When that was read last, by the machine's clock in milliseconds.
-static READ_MS: AtomicI64 = AtomicI64::new(i64::MIN);
+static READ_MS: AtomicI64 = AtomicI64::new(0);
 /// How old it may be.
 const FRESH_MS: i64 = 500;
 

@@ -78,11 +78,17 @@ fn a_complaint_ends_the_mails_and_a_delivery_is_shown_as_one() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let cross = tenant.person_with("support_manager", json!({"email": simulator("complaint")}));
+    let known = tenant.person_with("support_manager", json!({"email": simulator("suppressionlist")}));
     let glad = tenant.person("support_manager", &[]);
     let incident = opened(&stack, &tenant);
     let complained = explained(&tenant, &incident, &cross.id, |entry| entry["reason"] == "suppressed_complaint");
     assert_eq!(complained["attempts"].as_array().unwrap().last().unwrap()["cause"], "complained");
     assert_eq!(tenant.get(&format!("/recipients/{}", cross.id))["suppressed"]["reason"], "suppressed_complaint");
+
+    // An address on SES's own list bounces without being tried.
+    let listed = explained(&tenant, &incident, &known.id, |entry| entry["outcome"] == "failed");
+    assert_eq!(listed["reason"], "suppressed_bounce", "{listed}");
+    assert_eq!(tenant.get(&format!("/recipients/{}", known.id))["suppressed"]["reason"], "suppressed_bounce");
 
     // SES is not told to publish deliveries here, so its own words are published as it would.
     let known = tenant.incident(&incident);
@@ -113,4 +119,82 @@ fn a_complaint_ends_the_mails_and_a_delivery_is_shown_as_one() {
     tests::pause(5);
     let still = explained(&tenant, &incident, &glad.id, |entry| entry["at"].is_string());
     assert_eq!(still["outcome"], "delivered", "{still}");
+}
+
+/// The newest entry for a recipient's text message, as soon as it is as wanted.
+fn texted(tenant: &Tenant, incident: &str, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    wait("the carrier's word", Duration::from_secs(120), || {
+        let known = tenant.get(&format!("/incidents/{incident}/explain"));
+        let mine =
+            known["decisions"].as_array()?.iter().rfind(|one| one["recipient_id"] == id && one["channel"] == "sms")?;
+        wanted(mine).then(|| mine.clone())
+    })
+}
+
+#[test]
+fn what_became_of_a_text_message_and_who_stopped_them_is_known() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let people = [(); 4].map(|()| tenant.person("org_admin", &[]));
+    let incident = opened(&stack, &tenant);
+    let known = tenant.incident(&incident);
+    let message = |id: &str| {
+        let rows = known["deliveries"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["destination"] == id && row["channel"] == "sms");
+        row.unwrap()["provider_id"].as_str().unwrap().to_owned()
+    };
+    // The emulator writes no log of text messages; these are the lines that SNS documents, through the log group and its subscription.
+    let log = |id: &str, status: &str, response: &str| {
+        let line = json!({"notification": {"messageId": message(id), "timestamp": "2026-11-25 10:00:00.000"},
+            "delivery": {"phoneCarrier": "Carrier", "destination": "+1XXX", "smsType": "Transactional", "providerResponse": response,
+                "dwellTimeMs": 599},
+            "status": status});
+        let failure = (status == "FAILURE").to_string();
+        let _none = stack.aws(&["sms-log", &failure, &line.to_string()]);
+    };
+    let [well, refused, stopped, at_once] = people.map(|person| person.id);
+    log(&well, "SUCCESS", "Message has been accepted by phone carrier");
+    log(&refused, "FAILURE", "Blocked as spam by phone carrier");
+    log(&stopped, "FAILURE", "Phone number is opted out");
+    let delivered = texted(&tenant, &incident, &well, |entry| entry["outcome"] == "delivered");
+    assert_eq!(delivered["attempts"], json!([]), "{delivered}");
+    let failed = texted(&tenant, &incident, &refused, |entry| entry["outcome"] == "failed");
+    assert_eq!(failed["reason"], "refused_by_provider", "{failed}");
+    assert_eq!(failed["attempts"][0]["response"], "Blocked as spam by phone carrier", "{failed}");
+    let opted = texted(&tenant, &incident, &stopped, |entry| entry["outcome"] == "failed");
+    assert_eq!(opted["reason"], "opted_out", "{opted}");
+
+    // SNS may also say so at once; `deliver-sms` then hands it on.
+    let said = json!({"v": 1, "tenant": tenant.id, "recipient": at_once, "incident_id": incident, "category": "infrastructure"});
+    let _id = stack.aws(&["send", &stack.text("/queues/FeedbackQueue"), &said.to_string()]);
+    wait("it to be noted", Duration::from_secs(60), || {
+        tenant.get(&format!("/recipients/{at_once}"))["sms_opted_out_at"].as_str().map(drop)
+    });
+
+    // Nothing more is sent there, the admins are told by e-mail, and its owner has a way back.
+    wait("the notice", Duration::from_secs(90), || {
+        stack.mails("stopped text messages").into_iter().find(|mail| mail.text.contains(&stopped))
+    });
+    let path = format!("/recipients/{stopped}");
+    assert!(tenant.get(&path)["sms_opted_out_at"].is_string());
+    let second = opened(&stack, &tenant);
+    let skipped = texted(&tenant, &second, &stopped, |entry| entry["outcome"] == "skipped");
+    assert_eq!(skipped["reason"], "opted_out");
+    let asked = stack.call(
+        "POST",
+        &tenant.path(&format!("{path}/confirmation")),
+        &tenant.token,
+        Some(&json!({"channel": "sms"})),
+    );
+    assert_eq!(asked.status, 202, "{}", asked.body);
+    let phone = tenant.people.iter().find(|person| person.id == stopped).unwrap().phone.clone();
+    let code = wait("the code", Duration::from_secs(60), || {
+        let asked = stack.texts(&phone).into_iter().find(|sms| sms.text.contains("is the code"))?;
+        Some(asked.text.chars().take(6).collect::<String>())
+    });
+    stack.secret(&code);
+    let body = json!({"channel": "sms", "code": code});
+    let confirmed = stack.call("POST", &tenant.path(&format!("{path}/confirm")), &tenant.token, Some(&body));
+    assert_eq!(confirmed.status, 200, "{}", confirmed.body);
+    assert_eq!(tenant.get(&path).get("sms_opted_out_at"), None);
 }

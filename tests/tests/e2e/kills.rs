@@ -98,6 +98,7 @@ fn kill(stack: &Stack, mut points: Vec<Point>, mut passing: Vec<Hold>) {
 /// A tenant with one destination on each channel.
 fn tenant(stack: &Stack) -> Tenant {
     let mut tenant = stack.tenant("enterprise");
+    tenant.set(json!({"storms": "bundle"}));
     drop(tenant.person("org_admin", &[]));
     drop(tenant.endpoint("slack", "org_admin"));
     drop(tenant.endpoint("webhook", "org_admin"));

@@ -21,7 +21,9 @@ fn a_failed_delivery_is_found_sent_again_and_told_to_support() {
     assert_eq!(lines.len(), 1, "{log:#}");
     assert_eq!((&lines[0]["incident_id"], &lines[0]["title"]), (&json!(incident), &json!(title)));
     assert_eq!((&lines[0]["reason"], &lines[0]["attempts"][0]["status"]), (&json!("endpoint_disabled"), &json!(410)));
-    let all = tenant.get("/deliveries")["deliveries"].as_array().unwrap().len();
+    let all = tenant.get("/deliveries");
+    let of_incident = |line: &&Value| line["incident_id"] == incident.as_str();
+    let all = all["deliveries"].as_array().unwrap().iter().filter(of_incident).count();
     assert_eq!(all, 3, "e-mail, SMS and the webhook");
 
     let resend = |body: Value| {
@@ -64,10 +66,14 @@ fn a_failed_delivery_is_found_sent_again_and_told_to_support() {
     wait("the delivery that was sent again", Duration::from_secs(100), || (outcome() == "delivered").then_some(()));
     assert_eq!(stack.inbox(&hook.path).len(), 2);
 
-    let trail = tenant.get("/audit?limit=3");
+    // What it took is the end of its trouble.
+    let trail = wait("the endpoint to be noted as well", Duration::from_secs(30), || {
+        let trail = tenant.get("/audit?limit=4");
+        (trail["audit"][0]["what"] == "integration.recovered").then_some(trail)
+    });
     let what: Vec<&str> =
         trail["audit"].as_array().unwrap().iter().map(|entry| entry["what"].as_str().unwrap()).collect();
-    assert_eq!(what, ["delivery.resent", "integration.updated", "integration.disabled"]);
+    assert_eq!(what, ["integration.recovered", "delivery.resent", "integration.updated", "integration.disabled"]);
     let rest = tenant.get(&format!("/audit?cursor={}", trail["next"].as_str().unwrap()));
     assert!(rest["audit"].as_array().unwrap().iter().any(|entry| entry["what"] == "recipient.created"), "{rest:#}");
 }

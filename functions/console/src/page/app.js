@@ -318,6 +318,9 @@ function settingsView() {
       say("Somebody else saved in between. Nothing of yours is lost: choose below.", "bad");
     }
   }));
+  const storms = choice({ bundle: "in one message that counts it", each: "one by one" }, settings.storms);
+  storms.dataset.pointer = "/storms";
+  storms.addEventListener("change", () => { edited.storms = storms.value; });
   const quiet = quietHours(settings.quiet_hours, { "": "none", own: "these hours" }, settings.quiet_hours ? "own" : "", () => { edited.quiet_hours = quiet.hours() ?? undefined; });
   const quietLocked = plan && !plan.quiet_hours && !settings.quiet_hours;
   form.append(
@@ -326,6 +329,7 @@ function settingsView() {
     h("div", { class: "card" }, h("h2", {}, "General"), h("div", { class: "grid" }, text("name", "Name"), text("zone", "Time zone", "Such as Asia/Kolkata"), windowField, domains)),
     h("div", { class: "card" }, h("h2", {}, "Quiet hours"), h("p", { class: "hint" }, "What people and rooms would be told in them waits until they end, and comes as one message. Webhooks are never held. Recipients can have hours of their own, or none."),
       quietLocked ? h("p", { class: "locked" }, `Not in the plan ${plan.name}`) : quiet.fields, lintOf("setting", "settings.quiet_hours")),
+    h("div", { class: "card" }, h("h2", {}, "Too much at once"), field("More than a person can take comes", storms, "Critical alerts come at once, and webhooks get everything.")),
     conflict, save);
   const senders = catalogue.senders;
   return [form, h("div", { class: "card" }, h("h2", {}, "Let these through"),
@@ -354,7 +358,7 @@ function conflictView(before, theirs, patch) {
 /** What is different, as a JSON merge patch. */
 function changes(before, after) {
   const patch = {};
-  for (const key of ["name", "zone", "alert_window_seconds", "allowed_email_domains"]) {
+  for (const key of ["name", "zone", "alert_window_seconds", "allowed_email_domains", "storms"]) {
     if (JSON.stringify(before[key]) !== JSON.stringify(after[key])) patch[key] = after[key];
   }
   for (const category of Object.keys(CATEGORIES)) {
@@ -461,12 +465,13 @@ async function recipientsView() {
     const state = (confirmed) => (confirmed ? tag("confirmed", "good") : tag("not confirmed", "warn"));
     const contact = [one.email && h("div", {}, one.email, " ", state(one.email_confirmed)), one.phone && h("div", {}, one.phone, " ", state(one.phone_confirmed)),
       one.suppressed && h("div", {}, tag(one.suppressed.reason === "suppressed_bounce" ? "its mail bounces" : "reported as spam", "bad")),
+      one.sms_opted_out_at && h("div", {}, tag("stopped text messages", "bad")),
       one.dnd && tag(one.sms_consent ? "DND, with consent" : "DND", one.sms_consent ? "" : "warn"), one.shared && tag("shared"),
       ...one.unsubscribed.map((category) => tag(`unsubscribed: ${category}`, "warn"))];
     return [[h("strong", {}, one.name), lintOf("destination", one.id)], contact, one.roles.map((role) => h("div", {}, ROLES[role])),
       h("div", { class: "row" }, button("Edit", () => editRecipient(one.id)),
         one.email && (!one.email_confirmed || one.suppressed) && button("Send link again", doing(() => confirmation(one.id, "email"))),
-        one.phone && !one.phone_confirmed && button("Enter code", () => enterCode(one)),
+        one.phone && (!one.phone_confirmed || one.sms_opted_out_at) && button("Enter code", () => enterCode(one)),
         button("Remove", () => sure(`Remove ${one.name}?`, "Remove", () => remove("/recipients", one.id)), "danger"))];
   });
   return h("div", { class: "card" }, h("div", { class: "row" }, h("h2", {}, "Recipients"), button("Add recipient", () => editRecipient(null), "primary")),
@@ -541,7 +546,8 @@ async function remove(path, id) {
 async function integrationsView() {
   const integrations = await all("/integrations", "integrations");
   const rows = integrations.map((one) => {
-    const state = one.disabled ? tag(`disabled: ${one.disabled.cause}`, "bad") : one.paused ? tag("paused", "warn") : tag("on", "good");
+    const state = one.disabled ? tag(`disabled: ${one.disabled.cause}`, "bad") : one.paused ? tag("paused", "warn")
+      : one.failing_since ? tag(`failing since ${when(one.failing_since)}`, "bad") : tag("on", "good");
     const change = (body, words) => doing(async () => {
       const { etag } = await api("GET", `/integrations/${one.id}`);
       learn(await api("PATCH", `/integrations/${one.id}`, { body, etag }));

@@ -1,0 +1,154 @@
+//! Quiet hours and digests over a night in which the clock is changed, and the hours of text messages.
+
+use crate::{mails, post, stands, until};
+use serde_json::json;
+use tests::clock::Clock;
+use tests::tenant::outcome;
+use tests::{pause, stack};
+
+/// One night in Berlin: its evening, the moment when it ends, and that an hour before and after it nothing has come.
+fn night(evening: &str, morning: &str, an_hour_early: &str) {
+    let stack = stack!();
+    let mut clock = Clock::at(&stack, evening);
+    let mut tenant = stack.tenant("enterprise");
+    tenant.set(json!({"zone": "Europe/Berlin", "quiet_hours": {"from": "22:00", "to": "07:00"}}));
+    let asleep = tenant.person("support_manager", &[]);
+    let room = tenant.endpoint("slack", "support_manager");
+    let hook = tenant.endpoint("webhook", "tech_devops");
+    let held = post(&tenant, "held", json!({}));
+    let over = post(&tenant, "over", json!({}));
+    let worst = post(&tenant, "worst", json!({"severity": "critical"}));
+    stands(&tenant, &worst, (&asleep.id, "email"), &outcome(1, "accepted", ""));
+    for (id, channel) in [(&asleep.id, "email"), (&room.id, "slack")] {
+        stands(&tenant, &held, (id, channel), &outcome(1, "held", "quiet_hours"));
+        assert_eq!(until(&tenant, &held, id, channel), morning, "seven in the morning, by the clock on the wall");
+    }
+    stands(&tenant, &held, (&hook.id, "webhook"), &outcome(1, "delivered", ""));
+    assert_eq!(post(&tenant, "over", json!({"status": "resolved"})), over);
+    stands(&tenant, &over, (&asleep.id, "email"), &outcome(2, "held", "quiet_hours"));
+
+    clock.to(an_hour_early);
+    pause(3);
+    assert_eq!(mails(&tenant, &asleep.email).len(), 1, "it is still night: only what was critical came");
+    clock.to(morning);
+    stands(&tenant, &held, (&asleep.id, "email"), &outcome(1, "accepted", ""));
+    stands(&tenant, &held, (&room.id, "slack"), &outcome(1, "delivered", ""));
+    stands(&tenant, &over, (&asleep.id, "email"), &outcome(2, "accepted", ""));
+    clock.release();
+    pause(3);
+    let got = mails(&tenant, &asleep.email);
+    let about = |what: &str| got.iter().filter(|mail| mail.contains(&format!("{what} of {}", tenant.id))).count();
+    assert_eq!((got.len(), about("held"), about("over"), about("worst")), (3, 1, 1, 1), "{got:?}");
+    let both = got.iter().find(|mail| mail.contains(&format!("over of {}", tenant.id))).unwrap();
+    assert!(both.contains("[RESOLVED]") && both.contains("for quiet hours to end"), "one message of both: {both}");
+}
+
+#[test]
+fn a_night_that_is_an_hour_shorter() {
+    night("2027-03-27T21:30:00Z", "2027-03-28T05:00:00Z", "2027-03-28T04:00:00Z");
+}
+
+#[test]
+fn a_night_that_is_an_hour_longer() {
+    night("2027-10-30T21:30:00Z", "2027-10-31T06:00:00Z", "2027-10-31T05:00:00Z");
+}
+
+#[test]
+fn digests_come_by_the_hour_and_by_each_readers_own_morning_with_everything_once() {
+    let stack = stack!();
+    // Half past three in the morning in Kathmandu (+5:45), an hour and a half before the change of summer time in New York.
+    let mut clock = Clock::at(&stack, "2027-03-13T21:45:00Z");
+    let mut tenant = stack.tenant("enterprise");
+    let hourly =
+        tenant.person_with("support_manager", json!({"digest": {"every": "hourly"}, "zone": "America/New_York"}));
+    let daily = json!({"digest": {"every": "daily", "at": "08:00", "below": "critical"}, "zone": "Asia/Kathmandu"});
+    let daily = tenant.person_with("support_manager", daily);
+    let warning = |key: &str| post(&tenant, key, json!({"severity": "warning"}));
+    let first: Vec<String> = (0..3).map(|n| warning(&format!("first{n}"))).collect();
+    let error = post(&tenant, "error", json!({}));
+    stands(&tenant, &error, (&hourly.id, "email"), &outcome(1, "accepted", ""));
+    for incident in &first {
+        stands(&tenant, incident, (&hourly.id, "email"), &outcome(1, "held", "digest"));
+    }
+    assert_eq!(until(&tenant, &first[0], &hourly.id, "email"), "2027-03-13T22:00:00Z");
+    assert_eq!(until(&tenant, &error, &daily.id, "email"), "2027-03-14T02:15:00Z", "eight o'clock in Kathmandu");
+    clock.to("2027-03-13T22:00:00Z");
+    for incident in &first {
+        stands(&tenant, incident, (&hourly.id, "email"), &outcome(1, "accepted", ""));
+    }
+    // What opens while the digest goes out is in the next one.
+    let second = warning("second");
+    stands(&tenant, &second, (&hourly.id, "email"), &outcome(1, "held", "digest"));
+    assert_eq!(post(&tenant, "first0", json!({"severity": "warning", "status": "resolved"})), first[0]);
+    stands(&tenant, &first[0], (&hourly.id, "email"), &outcome(2, "held", "digest"));
+    clock.to("2027-03-13T23:00:00Z");
+    stands(&tenant, &second, (&hourly.id, "email"), &outcome(1, "accepted", ""));
+    stands(&tenant, &first[0], (&hourly.id, "email"), &outcome(2, "accepted", ""));
+    let digests: Vec<String> =
+        mails(&tenant, &hourly.email).into_iter().filter(|mail| mail.contains("[DIGEST]")).collect();
+    assert_eq!(digests.len(), 2, "{digests:?}");
+    assert!(digests[0].contains("3 alerts: 3 open, 0 resolved"), "{}", digests[0]);
+    assert!(digests[1].contains("2 alerts: 1 open, 1 resolved"), "{}", digests[1]);
+
+    assert!(mails(&tenant, &daily.email).is_empty());
+    clock.to("2027-03-14T02:15:00Z");
+    for incident in first.iter().chain([&error, &second]) {
+        let last = if incident == &first[0] { 2 } else { 1 };
+        stands(&tenant, incident, (&daily.id, "email"), &outcome(last, "accepted", ""));
+    }
+    // The next hour and the next morning bring nothing: nothing is in two digests.
+    clock.to("2027-03-14T08:00:00Z");
+    clock.to("2027-03-15T02:15:00Z");
+    pause(3);
+    let morning = mails(&tenant, &daily.email);
+    assert_eq!(morning.len(), 1, "{morning:?}");
+    assert!(morning[0].contains("5 alerts: 4 open, 1 resolved"), "{}", morning[0]);
+    assert_eq!(mails(&tenant, &hourly.email).len(), 3);
+}
+
+#[test]
+fn a_zone_that_changes_while_something_waits_counts_when_it_is_due() {
+    let stack = stack!();
+    let mut clock = Clock::at(&stack, "2028-02-28T22:30:00Z");
+    let mut tenant = stack.tenant("enterprise");
+    tenant.set(json!({"zone": "UTC", "quiet_hours": {"from": "22:00", "to": "07:00"}}));
+    let person = tenant.person("support_manager", &[]);
+    let held = post(&tenant, "held", json!({}));
+    stands(&tenant, &held, (&person.id, "email"), &outcome(1, "held", "quiet_hours"));
+    assert_eq!(until(&tenant, &held, &person.id, "email"), "2028-02-29T07:00:00Z", "a leap day");
+    tenant.set(json!({"zone": "America/New_York"}));
+    clock.to("2028-02-29T07:00:00Z");
+    pause(3);
+    assert!(mails(&tenant, &person.email).is_empty(), "two in the morning where its readers are by now");
+    clock.to("2028-02-29T12:00:00Z");
+    stands(&tenant, &held, (&person.id, "email"), &outcome(1, "accepted", ""));
+    assert_eq!(mails(&tenant, &person.email).len(), 1);
+}
+
+#[test]
+fn the_law_of_a_numbers_country_holds_what_is_no_alert() {
+    let stack = stack!();
+    // Half past three in the morning in India.
+    let mut clock = Clock::at(&stack, "2027-06-01T22:00:00Z");
+    let mut tenant = stack.tenant("enterprise");
+    tenant.set(
+        json!({"compliance": {"dlt_entity_id": "1101", "dlt_template_id": "2202", "confirmed": ["email", "sms"]}}),
+    );
+    let [a, b] = tests::random::<2>();
+    let phone = format!("+9198{:03}{:05}", a, u32::from(b) * 257 % 100_000);
+    let person = tenant.person_with("org_admin", json!({"phone": phone, "opt_ins": ["warnings_sms"]}));
+    let warning = post(&tenant, "careful", json!({"type": "user.warning", "severity": "warning"}));
+    stands(&tenant, &warning, (&person.id, "sms"), &outcome(1, "held", "regulatory_window"));
+    assert_eq!(until(&tenant, &warning, &person.id, "sms"), "2027-06-02T04:30:00Z", "ten in the morning in India");
+    let known = tenant.get(&format!("/incidents/{warning}/explain"));
+    let why = known["decisions"].as_array().unwrap().iter().find(|one| one["reason"] == "regulatory_window").unwrap();
+    assert_eq!(why["setting"], "compliance.yaml", "{why}");
+    let alert = post(&tenant, "alert", json!({}));
+    stands(&tenant, &alert, (&person.id, "sms"), &outcome(1, "accepted", ""));
+    clock.to("2027-06-02T04:29:00Z");
+    pause(2);
+    assert_eq!(stack.texts(&phone).len(), 1, "an alert goes at any hour, and nothing else yet");
+    clock.to("2027-06-02T04:30:00Z");
+    stands(&tenant, &warning, (&person.id, "sms"), &outcome(1, "accepted", ""));
+    assert_eq!(stack.texts(&phone).len(), 2);
+}

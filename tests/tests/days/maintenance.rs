@@ -1,0 +1,55 @@
+//! A maintenance from its announcement to its end, with incidents inside.
+
+use crate::{mails, post, stands};
+use jiff::SignedDuration;
+use serde_json::json;
+use tests::clock::Clock;
+use tests::tenant::outcome;
+use tests::{pause, stack};
+
+#[test]
+fn an_incident_inside_is_told_as_part_of_it_and_one_that_outlives_it_when_it_ends() {
+    let stack = stack!();
+    let mut clock = Clock::at(&stack, "2027-05-03T01:00:00Z");
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("support_manager", &[]);
+    let hook = tenant.endpoint("webhook", "tech_devops");
+    let place = json!({"components": ["voice"], "regions": ["ap-south-1"]});
+    let with = |more: serde_json::Value| {
+        let mut all = place.clone();
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    let hours = json!({"type": "maintenance.announced", "starts_at": "2027-05-04T01:00:00Z", "ends_at": "2027-05-04T03:00:00Z"});
+    let work = post(&tenant, "work", with(hours));
+    stands(&tenant, &work, (&person.id, "email"), &outcome(1, "accepted", ""));
+    // The day before, the same place breaks: nothing explains it yet.
+    let before = post(&tenant, "before", with(json!({})));
+    stands(&tenant, &before, (&person.id, "email"), &outcome(1, "accepted", ""));
+    clock.to("2027-05-04T00:00:00Z");
+    assert_eq!(post(&tenant, "work", with(json!({"type": "maintenance.reminder"}))), work);
+    stands(&tenant, &work, (&person.id, "email"), &outcome(2, "accepted", ""));
+    clock.to("2027-05-04T01:00:30Z");
+    assert_eq!(post(&tenant, "work", with(json!({"type": "maintenance.started"}))), work);
+    stands(&tenant, &work, (&person.id, "email"), &outcome(3, "accepted", ""));
+    let (short, long) = (post(&tenant, "short", with(json!({}))), post(&tenant, "long", with(json!({}))));
+    for incident in [&short, &long] {
+        for to in [(person.id.as_str(), "email"), (hook.id.as_str(), "webhook")] {
+            stands(&tenant, incident, to, &outcome(1, "held", "covered_by_maintenance"));
+        }
+    }
+    clock.pass(SignedDuration::from_mins(30));
+    assert_eq!(post(&tenant, "short", with(json!({"status": "resolved"}))), short);
+    stands(&tenant, &short, (&person.id, "email"), &outcome(2, "skipped", "covered_by_maintenance"));
+    assert_eq!(post(&tenant, "work", with(json!({"type": "maintenance.verifying"}))), work);
+    clock.to("2027-05-04T03:00:00Z");
+    stands(&tenant, &long, (&person.id, "email"), &outcome(1, "accepted", ""));
+    stands(&tenant, &long, (&hook.id, "webhook"), &outcome(1, "delivered", ""));
+    assert_eq!(post(&tenant, "work", with(json!({"type": "maintenance.completed"}))), work);
+    stands(&tenant, &work, (&person.id, "email"), &outcome(5, "accepted", ""));
+    pause(2);
+    let got = mails(&tenant, &person.email);
+    let about = |what: &str| got.iter().filter(|mail| mail.contains(&format!("{what} of {}", tenant.id))).count();
+    assert_eq!((about("work"), about("before"), about("short"), about("long")), (5, 1, 0, 1), "{got:?}");
+    assert!(got.iter().any(|mail| mail.contains("it has outlived the maintenance that explained it")));
+}

@@ -1,0 +1,109 @@
+//! A storm of one tenant beside one critical event of another. `TOCSIN_STORM` says how many events (300; 5,000 for an evening).
+
+use crate::{mails, post, stands};
+use jiff::SignedDuration;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tests::clock::Clock;
+use tests::receive::text;
+use tests::tenant::outcome;
+use tests::{stack, wait};
+
+#[test]
+fn a_storm_of_one_tenant_is_a_few_messages_and_starves_nobody() {
+    let stack = stack!();
+    let given = std::env::var_os("TOCSIN_STORM").and_then(|text| text.to_str().and_then(|text| text.parse().ok()));
+    let events: usize = given.unwrap_or(300);
+    let mut clock = Clock::at(&stack, "2027-09-06T10:00:10Z");
+    let mut noisy = stack.tenant("enterprise");
+    noisy.set(json!({"storms": "bundle"}));
+    let reader = noisy.person("support_manager", &[]);
+    let hook = noisy.endpoint("webhook", "tech_devops");
+    let mut quiet = stack.tenant("enterprise");
+    quiet.set(json!({"storms": "bundle"}));
+    let other = quiet.person("org_admin", &[]);
+    let begun = Instant::now();
+    let storm = |part: usize| {
+        for number in (0..events).filter(|number| number % 2 == part) {
+            let event = json!({"type": "voice.routing_failure", "severity": "error", "title": format!("n{number} of {}", noisy.id),
+                "dedup_key": format!("n{number}"), "tenant_ids": [noisy.id]});
+            drop(stack.post(event));
+        }
+    };
+    let told = std::thread::scope(|scope| {
+        let posting = [scope.spawn(move || storm(0)), scope.spawn(move || storm(1))];
+        // In the thick of it.
+        while begun.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let alarm = post(&quiet, "alarm", json!({"severity": "critical"}));
+        // Of its own tenant's quiet kind, too: a critical one is not collected with the others.
+        let own = post(&noisy, "own", json!({"severity": "critical"}));
+        for (tenant, incident, id) in [(&quiet, &alarm, &other.id), (&noisy, &own, &reader.id)] {
+            wait("the critical alert", Duration::from_secs(90), || {
+                (tenant.explained(incident, id, "email").last() == Some(&outcome(1, "accepted", ""))).then_some(())
+            });
+        }
+        for thread in posting {
+            thread.join().unwrap();
+        }
+        alarm
+    });
+    let known = quiet.get(&format!("/incidents/{told}/explain"));
+    for entry in known["decisions"].as_array().unwrap().iter().filter(|one| one["outcome"] == "accepted") {
+        let latency = entry["latency_ms"].as_i64().unwrap();
+        eprintln!(
+            "{events} events in {} s; the critical one beside them by {} after {latency} ms",
+            begun.elapsed().as_secs(),
+            entry["channel"]
+        );
+        assert!(latency < 60_000 && entry["late"] != true, "inside its window: {entry}");
+    }
+    // Every incident is known, machines hear of every one, and the window's end brings one message.
+    let all = wait("all of it to be known", Duration::from_secs(900), || {
+        let mut ids = BTreeMap::new();
+        let mut cursor = String::new();
+        loop {
+            let page = noisy.get(&format!("/incidents?limit=200{cursor}"));
+            for one in page["incidents"].as_array().unwrap() {
+                ids.insert(text(one, "/title"), text(one, "/incident_id"));
+            }
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        ids.retain(|title, _| title.starts_with('n'));
+        (ids.len() == events).then_some(ids)
+    });
+    wait("every webhook", Duration::from_secs(900), || (stack.inbox(&hook.path).len() > events).then_some(()));
+    for _ in 0..3 {
+        clock.pass(SignedDuration::from_mins(6));
+        // What is handed out in bundles goes on while there is something.
+        clock.release();
+    }
+    let asked: Vec<&String> = all.values().step_by((events / 100).max(1)).collect();
+    let counts = wait("everything to be over", Duration::from_secs(600), || {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for incident in &asked {
+            let (_, what, reason) = noisy.explained(incident, &reader.id, "email").pop()?;
+            *counts.entry(format!("{what} {reason}")).or_default() += 1;
+        }
+        let open = counts.keys().any(|what| what.starts_with("held") || what.starts_with("pending"));
+        if open {
+            clock.release();
+        }
+        (!open).then_some(counts)
+    });
+    let got = mails(&noisy, &reader.email);
+    let bundles: Vec<&String> = got.iter().filter(|mail| mail.contains("[BUNDLE]")).collect();
+    eprintln!(
+        "{} e-mails for {events} events, {} of them bundles; every hundredth: {counts:?}",
+        got.len(),
+        bundles.len()
+    );
+    assert!(counts.keys().all(|what| what == "accepted " || what == "skipped storm_collapsed"), "{counts:?}");
+    assert!(!bundles.is_empty() && got.len() < 120, "{}", got.len());
+    stands(&noisy, all.values().next().unwrap(), (&hook.id, "webhook"), &outcome(1, "delivered", ""));
+}
