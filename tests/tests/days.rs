@@ -24,7 +24,22 @@ mod storm;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tests::tenant::Tenant;
-use tests::wait;
+use tests::{stack, wait};
+
+/// One test, for the endpoints wait for a queue while the days of the others pass.
+#[test]
+fn days_in_minutes() {
+    let stack = stack!();
+    let dead = endpoint::two_die(&stack);
+    hours::digests_come_by_the_hour_and_by_each_readers_own_morning_with_everything_once(&stack);
+    hours::a_night_that_is_an_hour_shorter(&stack);
+    maintenance::an_incident_inside_is_told_as_part_of_it_and_one_that_outlives_it_when_it_ends(&stack);
+    hours::the_law_of_a_numbers_country_holds_what_is_no_alert(&stack);
+    endpoint::five_days_of_nothing_but_failures_disable_it_and_an_alert_a_day_later_finds_it_back(&stack);
+    hours::a_night_that_is_an_hour_longer(&stack);
+    hours::a_zone_that_changes_while_something_waits_counts_when_it_is_due(&stack);
+    endpoint::one_comes_back_and_nothing_that_came_since_is_lost(&stack, &dead);
+}
 
 /// Posts an event of a tenant and gives back its incident.
 fn post(tenant: &Tenant, key: &str, more: Value) -> String {

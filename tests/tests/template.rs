@@ -499,6 +499,11 @@ fn rights_follow_from_what_a_function_is_told() {
         assert_eq!(keys, knows_key, "{folder}: the data keys go with the key that wraps them");
         assert_eq!(over("logs:PutLogEvents"), BTreeSet::from([format!("{base}LogGroup")]), "{folder}");
 
+        // SES and SNS speak of messages by their ids later.
+        let names = own.iter().any(|statement| statement["Condition"].to_string().contains("MSG#*"));
+        let speaks_of = ["deliver-email", "deliver-sms", "feedback"].contains(&folder.as_str());
+        assert_eq!(names, speaks_of, "{folder}: who sends a message notes whose it was, and feedback finds it");
+
         let services: BTreeSet<&str> = own
             .iter()
             .flat_map(|statement| texts(&statement["Action"]))

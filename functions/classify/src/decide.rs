@@ -7,10 +7,10 @@ use domain::ids::{EventId, IntegrationId, SHARDS, Scope, TenantId};
 use domain::incident::{
     Arrival, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_update, ended_before_it_began,
 };
-use domain::maintenance::{Window, covering};
+use domain::maintenance::{Window, explained};
 use domain::policy::Policy;
 use domain::reason::Reason;
-use domain::storm::Openings;
+use domain::storm::counted;
 use domain::vocabulary::{Severity, Status};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -80,8 +80,9 @@ pub(crate) fn event(
     record.category = included.category;
     record.rule = Some(included.rule.clone());
     record.warnings.clone_from(&included.warnings);
-    let step = explained(advance(remembered.as_ref(), open, event, &included, arrival), open, windows, arrival);
-    let step = counted(step, remembered.as_ref(), policy, arrival);
+    let now = arrival.accepted_at;
+    let step = explained(advance(remembered.as_ref(), open, event, &included, arrival), open, windows, now);
+    let step = counted(step, remembered.as_ref(), &policy.storms.flapping, now);
     let alone = (step == Step::ResolveWithoutOpen).then(|| ended_before_it_began(event, remembered.as_ref(), arrival));
     let key_before = remembered.clone();
     let decided = stepped(record, step, open, remembered, shards_per_job, arrival);
@@ -91,39 +92,9 @@ pub(crate) fn event(
     }
 }
 
-/// The same step, where announced work explains what opened, and as long as it goes on explaining it. What was told before the work
-/// began stays told.
-fn explained(step: Step, before: Option<&Incident>, windows: &[Window], arrival: &Arrival<'_>) -> Step {
-    let now = arrival.accepted_at;
-    let still = before.and_then(|incident| incident.covered.as_ref()).is_some_and(|cover| now < cover.until);
-    match step {
-        Step::Open(mut pair) => {
-            pair.0.covered = covering(windows, &pair.0, now);
-            Step::Open(pair)
-        }
-        Step::Update(mut pair) if still && pair.0.resolved_at.is_none() => {
-            pair.0.covered = covering(windows, &pair.0, now);
-            Step::Update(pair)
-        }
-        other => other,
-    }
-}
-
-/// The same step, where what opens knows how often its key opened lately.
-fn counted(step: Step, remembered: Option<&KeyState>, policy: &Policy, arrival: &Arrival<'_>) -> Step {
-    match step {
-        Step::Open(mut pair) => {
-            let before = remembered.and_then(|key| key.openings);
-            pair.0.openings = Some(Openings::again(before, &policy.storms.flapping, arrival.accepted_at));
-            Step::Open(pair)
-        }
-        other => other,
-    }
-}
-
 /// Somebody's words on an incident.
 pub(crate) fn update(
-    incident: &Incident,
+    (incident, windows): (&Incident, &[Window]),
     status: Option<Status>,
     words: &str,
     message: &IncidentReceived,
@@ -132,13 +103,14 @@ pub(crate) fn update(
 ) -> Decided {
     let record = record_on(Some(incident), &incident.title, message, arrival.scope);
     let step = advance_by_update(incident, status, words, arrival);
+    let step = explained(step, Some(incident), windows, arrival.accepted_at);
     stepped(record, step, Some(incident), Some(key_of(incident)), shards_per_job, arrival)
 }
 
 /// A drop-in format's words on whatever is open under its key.
 pub(crate) fn note(
     note: &Note,
-    open: Option<&Incident>,
+    (open, windows): (Option<&Incident>, &[Window]),
     message: &IncidentReceived,
     arrival: &Arrival<'_>,
     shards_per_job: u16,
@@ -148,6 +120,7 @@ pub(crate) fn note(
         if note.message.trim().is_empty() { open.map_or("", |incident| &incident.title) } else { &note.message };
     let record = record_on(open, title, message, arrival.scope);
     let step = advance_by_note(open, note.status, &note.message, note.tell, arrival);
+    let step = explained(step, open, windows, arrival.accepted_at);
     stepped(record, step, open, open.map(key_of), shards_per_job, arrival)
 }
 

@@ -16,6 +16,7 @@ use contracts::queue::{Body, IncidentReceived, Job};
 use decide::Decided;
 use domain::ids::{IncidentId, Scope};
 use domain::incident::{Arrival, Incident, KeyState};
+use domain::maintenance::Window;
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::vocabulary::Status;
@@ -91,6 +92,14 @@ impl QueueFunction for Classify {
 }
 
 impl Classify {
+    /// The hours of announced work, where they matter: it explains what opens, and may explain what it explained.
+    async fn windows(&self, scope: &Scope, before: Option<&Incident>, opens: bool) -> Result<Vec<Window>, Failure> {
+        if !opens && before.is_none_or(|incident| incident.covered.is_none()) {
+            return Ok(Vec::new());
+        }
+        self.table.windows(scope).await.map_err(runtime::queue::table)
+    }
+
     async fn recorded(
         &self,
         message: &IncidentReceived,
@@ -120,24 +129,23 @@ impl Classify {
                 let arrival = arrival(message, &scope, &key);
                 let shards = self.config.shards_per_job;
                 // Announced work explains what opens; what it once explained may have become worse.
-                let asks = open.as_ref().is_none_or(|incident| incident.covered.is_some());
-                let windows = match asks && event.status != Some(Status::Resolved) {
-                    true => self.table.windows(&scope).await.map_err(runtime::queue::table)?,
-                    false => Vec::new(),
-                };
+                let opens = open.is_none() && event.status != Some(Status::Resolved);
+                let windows = self.windows(&scope, open.as_ref(), opens).await?;
                 let known = decide::Known { remembered, open: open.as_ref(), windows: &windows };
                 Ok(decide::event(&self.policy, event, message, &arrival, known, shards))
             }
             Body::Note(note) => {
                 let key = domain::incident::key(&scope, &message.integration_id, &note.source, &note.dedup_key);
                 let (_, open) = self.remembered(&scope, &key).await?;
+                let windows = self.windows(&scope, open.as_ref(), false).await?;
                 let arrival = arrival(message, &scope, &key);
-                Ok(decide::note(note, open.as_ref(), message, &arrival, self.config.shards_per_job))
+                Ok(decide::note(note, (open.as_ref(), &windows), message, &arrival, self.config.shards_per_job))
             }
             Body::Update { incident_id, status, message: words, .. } => {
                 let incident = self.head(incident_id).await?;
+                let windows = self.windows(&incident.scope, Some(&incident), false).await?;
                 let arrival = arrival(message, &incident.scope, &incident.key);
-                Ok(decide::update(&incident, *status, words, message, &arrival, self.config.shards_per_job))
+                Ok(decide::update((&incident, &windows), *status, words, message, &arrival, self.config.shards_per_job))
             }
         }
     }

@@ -127,6 +127,7 @@ impl Texts {
             recipient,
             incident_id: delivery.alert.incident_id.clone(),
             category: delivery.alert.category,
+            contact: delivery::contact(delivery).unwrap_or_default(),
         };
         let Ok(body) = serde_json::to_string(&said) else { return delivery::refused(OPTED_OUT) };
         match self.queues.send(&self.feedback_queue_url, &Outgoing { body, ..Outgoing::default() }).await {

@@ -12,7 +12,7 @@ use aws::sqs::{Outgoing, Queues};
 use config::Config;
 use contracts::queue::{Correlated, IncidentReceived, OptedOut};
 use contracts::{ses, sns};
-use domain::contact::silenced;
+use domain::contact::{is_still, silenced};
 use domain::delivery::{Feedback as Said, FeedbackKind};
 use domain::ids::{EventId, IncidentId, RecipientId, TenantId};
 use domain::reason::Reason;
@@ -75,7 +75,8 @@ impl QueueFunction for Feedback {
     async fn handle(&self, notification: Notification, meta: &Meta) -> Result<(), Failure> {
         let at = clock::now();
         if let Ok(said) = serde_json::from_str::<OptedOut>(&notification.body) {
-            let about = About { tenant: &said.tenant, incident_id: &said.incident_id, category: said.category };
+            let OptedOut { tenant, incident_id, category, contact, .. } = &said;
+            let about = About { tenant, incident_id, category: *category, contact: Some(contact) };
             metrics::count_by("FeedbackReceived", "kind", FeedbackKind::OptedOut.as_str(), 1);
             return self.suppress(&said.recipient, about, Reason::OptedOut, at).await;
         }
@@ -102,8 +103,9 @@ impl QueueFunction for Feedback {
         }
         let Some((reason, message)) = word.kind.suppresses().zip(messages.first()) else { return Ok(()) };
         let Some(id) = RecipientId::parse(&message.destination) else { return Ok(()) };
-        let Message { tenant, incident_id, category, .. } = message;
-        self.suppress(&id, About { tenant, incident_id, category: *category }, reason, at).await
+        let Message { tenant, incident_id, category, contact, .. } = message;
+        let about = About { tenant, incident_id, category: *category, contact: contact.as_deref() };
+        self.suppress(&id, about, reason, at).await
     }
 }
 
@@ -138,31 +140,40 @@ struct About<'a> {
     tenant: &'a TenantId,
     incident_id: &'a IncidentId,
     category: Option<Category>,
+    contact: Option<&'a str>,
 }
 
 impl Feedback {
-    /// Sends nothing more to an address or number, until its owner confirms it anew or it is another one; and says so.
+    /// Sends nothing more to an address or number, until its owner confirms it anew or it is another one; and says so. The notice goes
+    /// first: a crash in between repeats it, and it is the same event.
     async fn suppress(&self, id: &RecipientId, about: About<'_>, reason: Reason, at: Timestamp) -> Result<(), Failure> {
         let suppressed = Suppressed { reason, at };
-        let who = (Self::NAME, ids::suffix());
-        let done = self.table.suppress(about.tenant, id, &suppressed, who.0, &who.1).await;
-        let Some(recipient) = done.map_err(runtime::queue::table)? else { return Ok(()) };
-        tracing::info!(tenant = %about.tenant, recipient = %id, reason = reason.as_str(), "nothing more is sent there");
-        let event = silenced(about.tenant, &recipient, reason, about.category, at);
+        let known = self.table.recipient(about.tenant, id).await.map_err(runtime::queue::table)?;
+        let Some(recipient) = known else { return Ok(()) };
+        let silenced_now = recipient.clone().silence(&suppressed);
+        if !silenced_now || !is_still(about.tenant, &recipient, reason, about.contact) {
+            return Ok(());
+        }
+        let event = silenced(about.tenant, &recipient, reason, about.category, about.incident_id);
         let event_id = EventId::derived(&[id.as_str(), about.incident_id.as_str(), reason.as_str()]);
         let correlation_id = event_id.to_string();
         let notice = IncidentReceived::own(about.tenant, event, event_id, &correlation_id, at);
         let body = serde_json::to_string(&notice).map_err(|_| Failure::poison("a notice cannot be written"))?;
         let (group, dedup) = (Some(notice.group()), Some(notice.deduplication_id()));
         let outgoing = Outgoing { body, group, dedup, ..Outgoing::default() };
-        self.queues.send(&self.config.classify_queue_url, &outgoing).await.map_err(runtime::queue::aws)
+        self.queues.send(&self.config.classify_queue_url, &outgoing).await.map_err(runtime::queue::aws)?;
+        let who = (Self::NAME, ids::suffix());
+        let done = self.table.suppress(about.tenant, id, &suppressed, who.0, &who.1).await;
+        done.map_err(runtime::queue::table)?;
+        tracing::info!(tenant = %about.tenant, recipient = %id, reason = reason.as_str(), "nothing more is sent there");
+        Ok(())
     }
 }
 
 impl Direct for Feedback {
     /// Lines of SNS's log, from its subscription: they go to the queue, which keeps them until they find their delivery.
     async fn direct(&self, event: Value) -> Result<Value, DirectError> {
-        let lines = logs::lines(event).map_err(|error| DirectError::new("BadRequest", error))?;
+        let lines = logs::lines(&event).map_err(|error| DirectError::new("BadRequest", error))?;
         let queued = lines.len();
         let messages = lines.into_iter().map(|body| Outgoing { body, ..Outgoing::default() }).collect();
         let sent = self.queues.send_all(&self.config.queue_url, messages).await;

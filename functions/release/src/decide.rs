@@ -3,6 +3,7 @@
 use contracts::queue::Delivery;
 use domain::alert::{Held, Why};
 use domain::incident::{Incident, Update};
+use domain::maintenance::look_again;
 use domain::plan::{self, Asked, Decision, Outcome, Told};
 use domain::policy::Policy;
 use domain::reason::Reason;
@@ -68,19 +69,26 @@ pub(crate) fn decide(due: &Due, facts: Facts<'_>, now: Timestamp) -> Decided {
 pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<'_>) -> Decided {
     let (Some(incident), Some(update)) = (facts.incident, facts.update) else { return Decided::End(Reason::Expired) };
     let Some(subscriber) = again.subscriber else { return Decided::End(Reason::NoDestination) };
-    let plans = || again.known.plans.iter().flat_map(|plan| &plan.decisions);
-    let mine = |decision: &&Decision| {
+    let mine = |decision: &Decision| {
         (decision.destination.as_str(), decision.channel) == (due.destination.as_str(), due.channel)
     };
+    let decisions =
+        || again.known.plans.iter().flat_map(|plan| plan.decisions.iter().map(|decision| (plan.at, decision)));
+    let newer = || decisions().map(|(_, one)| one).filter(|one| mine(one) && one.update > due.update);
     // To people the newest update is enough, whether it was sent or waits as well.
-    let newer = plans()
-        .filter(mine)
-        .any(|decision| decision.update > due.update && !matches!(decision.outcome, Outcome::Skip { .. }));
-    if newer && due.channel != Channel::Webhook {
+    if due.channel != Channel::Webhook && newer().any(|one| !matches!(one.outcome, Outcome::Skip { .. })) {
         return Decided::End(Reason::SupersededBy);
     }
-    let told = Told::from_decisions(plans().filter(|decision| decision.update < due.update));
-    let told = told.but_not(&again.known.stopped).when_due(due.at);
+    // Whose end is told to nobody here is not begun here either.
+    if let Some(reason) = newer().find_map(|one| unended(one, incident)) {
+        return Decided::End(reason);
+    }
+    let planned = decisions().find(|(_, one)| mine(one) && one.update == due.update);
+    let told = Told::from_plans(
+        decisions().filter(|(_, one)| one.update < due.update),
+        planned.map_or(due.at, |(at, _)| at.min(due.at)),
+    );
+    let told = told.but_not(&again.known.stopped);
     let destinations: Vec<Destination> =
         subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
     let decisions = plan::plan(&Asked {
@@ -95,12 +103,13 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
         due: Some(hold.reason),
         storm: None,
     });
-    match decisions.iter().find(mine).map(|decision| &decision.outcome) {
+    match decisions.iter().find(|one| mine(one)).map(|decision| &decision.outcome) {
         None => Decided::End(Reason::NoDestination),
         Some(Outcome::Skip { reason, .. }) => Decided::End(*reason),
         Some(Outcome::Hold { until, reason, role }) => {
             let held = Some(Hold { reason: *reason, ..hold });
-            Decided::Wait(Box::new(Due { at: *until, role: *role, held, ..due.clone() }))
+            let at = look_again(*until, *reason, again.now);
+            Decided::Wait(Box::new(Due { at, role: *role, held, ..due.clone() }))
         }
         Some(Outcome::Deliver { role }) => {
             let held = Held { since: since(due, hold, again.known), until: due.at, reason: hold.reason };
@@ -112,6 +121,15 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
                 other => other,
             }
         }
+    }
+}
+
+/// Why the end of an incident is not told, where that is what was decided.
+fn unended(decision: &Decision, incident: &Incident) -> Option<Reason> {
+    let ends = incident.resolved_at.is_some() && decision.update == incident.updates;
+    match &decision.outcome {
+        Outcome::Skip { reason, .. } if ends => Some(*reason),
+        _ => None,
     }
 }
 
@@ -304,7 +322,7 @@ mod tests {
             update: Some(update),
             destination: Some(&destination),
         };
-        let hold = Hold { since: AT.parse().unwrap(), reason: Reason::QuietHours };
+        let hold = Hold { since: AT.parse().unwrap(), reason: Reason::QuietHours, named: false };
         let due = Due {
             at: AWAKE.parse().unwrap(),
             destination: "rcp_a".into(),
@@ -355,5 +373,30 @@ mod tests {
             let known = planned(json!([held(1, AWAKE), newer]));
             assert!(matches!(held_at(AWAKE, &asleep(json!({})), &known), Decided::End(Reason::SupersededBy)));
         }
+    }
+
+    #[test]
+    fn what_ends_untold_does_not_begin_afterwards() {
+        // Muted when it was over; by the morning the mute has ended.
+        let muted =
+            json!({"update": 2, "destination": "rcp_a", "channel": "email", "outcome": "skip", "reason": "muted"});
+        let known = planned(json!([held(1, AWAKE), muted]));
+        let over = Incident { resolved_at: Some(AT.parse().unwrap()), updates: 2, ..incident() };
+        let decided = |incident: &Incident| {
+            let (subscriber, destination, update) = (asleep(json!({})), recipient(json!({})), update());
+            let facts = Facts {
+                settings: Some(&subscriber.settings),
+                incident: Some(incident),
+                update: Some(&update),
+                destination: Some(&destination),
+            };
+            let hold = Hold { since: AT.parse().unwrap(), reason: Reason::QuietHours, named: false };
+            let (at, destination) = (AWAKE.parse().unwrap(), "rcp_a".into());
+            let due = Due { at, destination, attempt: 1, plain: false, held: Some(hold), ..due("email") };
+            let (policy, now) = (Policy::embedded().unwrap(), AWAKE.parse().unwrap());
+            decide_held(&due, hold, facts, Again { subscriber: Some(&subscriber), known: &known, policy: &policy, now })
+        };
+        assert!(matches!(decided(&over), Decided::End(Reason::Muted)));
+        assert!(matches!(decided(&Incident { updates: 2, ..incident() }), Decided::Send(_)), "it goes on");
     }
 }

@@ -1,5 +1,6 @@
 //! Trigger  every minute, once for each of the eight due shards: `{"shard": n}`
-//! Reads    due work; the incident, the update, the settings and the destination anew; for what was held, subscriptions and plans
+//! Reads    due work; the incident, the update, the settings and the destination anew; for what was held, subscriptions and plans, and
+//!          the hours of announced work
 //! Writes   the end of what nobody can be reached with any more, with its reason; a later time for what must still wait
 //! Emits    deliveries, on the bulk lane of their channel; what came together in one message
 //! Fails    what was not sent stays due and is tried again in the next minute
@@ -9,13 +10,16 @@
 
 pub mod config;
 mod decide;
+#[cfg(test)]
+mod world;
 
 use aws::sqs::{Outgoing, Queues};
 use config::Config;
 use contracts::queue::{Delivery, Digest, row_name};
 use decide::{Again, Decided, Facts, decide, decide_held, delay_seconds};
-use domain::ids::{DUE_SHARDS, IncidentId, IntegrationId, RecipientId, TenantId};
+use domain::ids::{DUE_SHARDS, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Incident, Update};
+use domain::maintenance::Window;
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::tenant::{Destination, Settings};
@@ -29,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use store::deliveries::Slot;
-use store::due::{Due, DueItem};
+use store::due::{Due, DueItem, Hold};
 use store::plans::Known;
 use store::subscriptions::Subscriber;
 use store::{StoreError, Table};
@@ -119,7 +123,7 @@ impl Release {
     /// `bundled` are the places of what came at once and has its message: what else stands there is counted in it.
     async fn page(&self, items: Vec<DueItem>, bundled: &mut BTreeSet<String>, now: Timestamp) -> Released {
         let (collapsed, items): (Vec<_>, Vec<_>) =
-            items.into_iter().partition(|item| is_storm(item) && bundled.contains(item.group()));
+            items.into_iter().partition(|item| is_collapsible(item) && bundled.contains(item.group()));
         let facts = self.read(&items).boxed().await;
         let mut lanes: BTreeMap<ChannelClass, Vec<(Vec<DueItem>, Outgoing)>> = BTreeMap::new();
         let mut digests: BTreeMap<(String, bool), Vec<(DueItem, Delivery)>> = BTreeMap::new();
@@ -193,14 +197,15 @@ impl Release {
     async fn bundle(&self, group: Vec<(DueItem, Delivery)>, now: Timestamp) -> Option<Vec<(Vec<DueItem>, Outgoing)>> {
         let (items, members): (Vec<DueItem>, Vec<Delivery>) = group.into_iter().unzip();
         let last = items.last()?;
-        let more = match self.table.due_behind(last).await {
-            Ok(more) => u32::try_from(more).unwrap_or(u32::MAX),
+        let before: u32 = items.iter().map(|item| item.due.more).max().unwrap_or(0);
+        let more = match self.table.storm_behind(last).await {
+            Ok(more) => u32::try_from(more).unwrap_or(u32::MAX).saturating_add(before),
             Err(error) => {
                 tracing::error!(%error, "what waits together cannot be counted");
                 return None;
             }
         };
-        let (destination, delay_seconds) = (last.due.destination.clone(), delay_seconds(&last.due, now));
+        let (destination, delay_seconds) = (last.due.destination.clone(), delay_of_all(&items, now));
         let body = match <[Delivery; 1]>::try_from(members) {
             Ok([alone]) if more == 0 => serde_json::to_string(&alone).ok()?,
             Ok([first]) => serde_json::to_string(&Digest::new(vec![first], more, true)).ok()?,
@@ -299,8 +304,11 @@ impl Release {
             wanted.incidents.insert(due.incident_id.clone());
             wanted.updates.insert((due.incident_id.clone(), due.update));
             wanted.destinations.insert((due.tenant.clone(), due.destination.clone()));
-            if due.held.is_some() {
+            if let Some(hold) = due.held {
                 wanted.held.insert((due.incident_id.clone(), due.tenant.clone()));
+                if hold.reason == Reason::CoveredByMaintenance {
+                    wanted.covered.insert(due.tenant.clone());
+                }
             }
         }
         let incidents = gather(wanted.incidents, |id| async { self.table.incident(&id).await.map(|f| (id, f)) }).await;
@@ -318,6 +326,10 @@ impl Release {
             incidents,
             subscribers: gather(subscribed, |(tenant, category)| async move {
                 self.table.subscriber(&tenant, category).await.map(|found| ((tenant, category), found))
+            })
+            .await,
+            windows: gather(wanted.covered, |tenant| async move {
+                self.table.windows(&Scope::Tenant(tenant.clone())).await.map(|found| (tenant, found))
             })
             .await,
             plans: gather(wanted.held, |(id, tenant)| async move {
@@ -346,6 +358,13 @@ impl Release {
     }
 }
 
+/// The incident, where announced work explained it with the hours that the work has by now: it may have ended before its time.
+fn standing(incident: &Incident, hold: Hold, windows: &[Window]) -> Incident {
+    let cover = incident.covered.as_ref().filter(|_| hold.reason == Reason::CoveredByMaintenance);
+    let covered = cover.map(|cover| cover.as_it_stands(windows)).or_else(|| incident.covered.clone());
+    Incident { covered, ..incident.clone() }
+}
+
 /// Whether something waited to come together with others.
 fn is_collected(item: &DueItem) -> bool {
     is_storm(item) || item.due.held.is_some_and(|hold| hold.reason == Reason::Digest)
@@ -356,10 +375,24 @@ fn is_storm(item: &DueItem) -> bool {
     item.due.held.is_some_and(|hold| hold.reason == Reason::Throttled)
 }
 
+/// Whether it is only counted where the message of its place is full.
+fn is_collapsible(item: &DueItem) -> bool {
+    is_storm(item) && item.due.held.is_none_or(|hold| !hold.named)
+}
+
+/// How long a queue is to hold what comes together, in seconds: the minute is one, and nothing in it comes before its time.
+fn delay_of_all(items: &[DueItem], now: Timestamp) -> u16 {
+    items.iter().map(|item| delay_seconds(&item.due, now)).max().unwrap_or(0)
+}
+
 /// A page without the beginning of a digest that goes on in the next one: that page then begins with it, so that one digest does
 /// not become two. A page that is one digest, and no end of it, is as large as a digest may be.
 fn whole_digests(mut items: Vec<DueItem>, next: Option<String>) -> (Vec<DueItem>, Option<String>) {
-    let Some(last) = items.last().filter(|last| next.is_some() && is_collected(last)) else { return (items, next) };
+    let Some(last) = items.last().filter(|_| next.is_some()) else { return (items, next) };
+    let mut of_last = items.iter().filter(|item| item.group() == last.group());
+    if !of_last.any(is_collected) {
+        return (items, next);
+    }
     let begin = items.iter().position(|item| item.group() == last.group()).unwrap_or(0);
     match begin.checked_sub(1).and_then(|before| items.get(before)).map(|item| item.place().to_owned()) {
         Some(before) => {
@@ -377,7 +410,7 @@ fn digest(group: Vec<(DueItem, Delivery)>, now: Timestamp) -> Option<Vec<(Vec<Du
     while group.peek().is_some() {
         let (items, members): (Vec<DueItem>, Vec<Delivery>) = group.by_ref().take(Digest::MEMBERS_MAX).unzip();
         let Some(first) = items.first() else { break };
-        let (destination, delay) = (first.due.destination.clone(), delay_seconds(&first.due, now));
+        let (destination, delay) = (first.due.destination.clone(), delay_of_all(&items, now));
         let body = serde_json::to_string(&Digest::new(members, 0, false)).ok()?;
         messages
             .push((items, Outgoing { body, group: Some(destination), delay_seconds: delay, ..Outgoing::default() }));
@@ -392,6 +425,8 @@ struct Wanted {
     updates: BTreeSet<(IncidentId, u32)>,
     destinations: BTreeSet<(TenantId, String)>,
     held: BTreeSet<(IncidentId, TenantId)>,
+    /// Whose incidents announced work explained.
+    covered: BTreeSet<TenantId>,
 }
 
 /// User-level warnings belong to no category; their subscribers are in every one, so one is as good as another.
@@ -407,6 +442,7 @@ struct Read {
     destinations: BTreeMap<(TenantId, String), Option<Destination>>,
     subscribers: BTreeMap<(TenantId, Category), Option<Subscriber>>,
     plans: BTreeMap<(IncidentId, TenantId), Known>,
+    windows: BTreeMap<TenantId, Vec<Window>>,
 }
 
 impl Read {
@@ -416,6 +452,12 @@ impl Read {
         let (Some(hold), Some(incident)) = (due.held, facts.incident) else { return Some(decide(due, facts, now)) };
         let subscriber = self.subscribers.get(&(due.tenant.clone(), subscription(incident)))?.as_ref();
         let known = self.plans.get(&(due.incident_id.clone(), due.tenant.clone()))?;
+        let windows = match hold.reason {
+            Reason::CoveredByMaintenance => self.windows.get(&due.tenant)?.as_slice(),
+            _ => &[],
+        };
+        let incident = standing(incident, hold, windows);
+        let facts = Facts { incident: Some(&incident), ..facts };
         Some(decide_held(due, hold, facts, Again { subscriber, known, policy, now }))
     }
 
@@ -456,11 +498,10 @@ fn count(number: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use store::due::Hold;
 
     fn items(destinations: &[(&str, bool)]) -> Vec<DueItem> {
         let item = |(number, (destination, collected)): (usize, &(&str, bool))| {
-            let hold = Hold { since: Timestamp::UNIX_EPOCH, reason: Reason::Digest };
+            let hold = Hold { since: Timestamp::UNIX_EPOCH, reason: Reason::Digest, named: false };
             DueItem::at_place(
                 Due {
                     at: Timestamp::UNIX_EPOCH,
@@ -473,11 +514,20 @@ mod tests {
                     plain: false,
                     role: None,
                     held: collected.then_some(hold),
+                    more: 0,
                 },
                 &format!("202611231200#acme#{destination}#email#inc_{number}#000001"),
             )
         };
         destinations.iter().enumerate().map(item).collect()
+    }
+
+    #[test]
+    fn what_comes_together_comes_when_the_last_of_it_is_due() {
+        let mut all = items(&[("rcp_a", true), ("rcp_a", true), ("rcp_a", true)]);
+        all[1].due.at = Timestamp::from_second(34).unwrap();
+        assert_eq!(delay_of_all(&all, Timestamp::UNIX_EPOCH), 34);
+        assert_eq!(delay_of_all(&all, Timestamp::from_second(60).unwrap()), 0);
     }
 
     fn cut(destinations: &[(&str, bool)], more: bool) -> (usize, Option<String>) {
@@ -494,6 +544,8 @@ mod tests {
         let (taken, next) = cut(&two, true);
         assert_eq!((taken, next.unwrap().contains("rcp_a#email#inc_1#")), (2, true), "the second may go on");
         assert_eq!(cut(&[("rcp_a", true), ("rcp_b", false)], true).0, 2, "what is sent by itself is not");
+        let mixed = [("rcp_a", true), ("rcp_b", true), ("rcp_b", false)];
+        assert_eq!(cut(&mixed, true).0, 1, "whatever of its place the page ends with");
         assert_eq!(
             cut(&[("rcp_a", true), ("rcp_a", true)], true).0,
             2,

@@ -16,7 +16,8 @@ use config::Config;
 use contracts::queue::{Delivery, Route, RoutingJob};
 use domain::ids::Scope;
 use domain::incident::{Incident, Update};
-use domain::plan::{Asked, Decision, Outcome, Told, plan};
+use domain::maintenance::look_again;
+use domain::plan::{Asked, Decision, Outcome, Told, overtaken, plan};
 use domain::policy::Policy;
 use domain::tenant::Destination;
 use domain::vocabulary::{Category, ChannelClass, Severity, Storms};
@@ -173,12 +174,12 @@ impl SubscriptionLookup {
         let mut stored: Vec<Decision> = earlier.plans.iter().flat_map(|plan| plan.decisions.clone()).collect();
         let mut fresh = Vec::new();
         if lower < subject.update {
-            let told = Told::from_decisions(stored.iter().filter(|decision| decision.update <= lower));
-            let told = told.but_not(&earlier.stopped);
-            fresh = self.store(subject, subscriber, lower, &told).await?;
+            fresh = self.store(subject, subscriber, lower, earlier).await?;
             stored.retain(|decision| decision.update <= lower);
         }
-        let counted = pages::given_out(stored, fresh, subject.redelivered);
+        let all: Vec<Decision> = stored.iter().chain(&fresh).cloned().collect();
+        let mut counted = pages::given_out(stored, fresh, subject.redelivered);
+        counted.splice(..0, overtaken(&all, &counted, runtime::clock::now()));
         let by_id: BTreeMap<&str, &Destination> =
             subscriber.destinations.iter().map(|(_, destination)| (destination.id(), destination)).collect();
         let mut planned = Planned::default();
@@ -188,7 +189,7 @@ impl SubscriptionLookup {
                 Outcome::Hold { until, reason, role } => {
                     let update = subject.updates.iter().find(|update| update.number == decision.update);
                     planned.held.extend(update.map(|update| Due {
-                        at: until,
+                        at: look_again(until, reason, update.accepted_at),
                         tenant: subscriber.settings.tenant.clone(),
                         destination: decision.destination,
                         channel: decision.channel,
@@ -197,7 +198,8 @@ impl SubscriptionLookup {
                         attempt: 1,
                         plain: false,
                         role,
-                        held: Some(Hold { since: update.accepted_at, reason }),
+                        held: Some(Hold { since: update.accepted_at, reason, named: false }),
+                        more: 0,
                     }));
                     continue;
                 }
@@ -226,19 +228,23 @@ impl SubscriptionLookup {
         subject: &Subject,
         subscriber: &Subscriber,
         lower: u32,
-        told: &Told,
+        earlier: &Known,
     ) -> Result<Vec<Decision>, Failure> {
         let destinations: Vec<Destination> =
             subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
         let updates: Vec<Update> = subject.updates.iter().filter(|update| update.number > lower).cloned().collect();
         let now = runtime::clock::now();
+        let stored = earlier.plans.iter().filter(|plan| plan.update <= lower);
+        let stored = stored.flat_map(|plan| plan.decisions.iter().map(|decision| (plan.at, decision)));
+        let told = Told::from_plans(stored, now);
+        let told = told.but_not(&earlier.stopped);
         let storm = if lower == 0 { self.storm(subject, subscriber, now).await? } else { None };
         let decisions = plan(&Asked {
             incident: &subject.incident,
             updates: &updates,
             settings: &subscriber.settings,
             destinations: &destinations,
-            told,
+            told: &told,
             policy: &self.policy,
             now,
             due: None,

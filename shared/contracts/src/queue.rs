@@ -261,6 +261,8 @@ pub struct OptedOut {
     pub incident_id: IncidentId,
     /// Its category.
     pub category: Option<Category>,
+    /// The number, as `domain::contact` hashes it.
+    pub contact: String,
 }
 
 /// Where a delivery goes.

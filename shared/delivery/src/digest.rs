@@ -9,12 +9,17 @@ use domain::attempt::{Failed, Next, next};
 use domain::delivery::Refusal;
 use domain::ids::{IncidentId, TenantId};
 use domain::reason::Reason;
+use futures::FutureExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use runtime::queue::{Failure, Meta};
 use runtime::{clock, ids, metrics};
 use std::time::Duration;
 use store::deliveries::{Attempt, End, Slot};
 use store::due::{Due, Hold};
+
+/// Calls to the table in flight at once.
+const IN_FLIGHT: usize = 16;
 
 /// What a claim needs, owned.
 struct Member {
@@ -42,12 +47,12 @@ impl Member {
         }
     }
 
-    /// The same once more, collected again.
-    fn again(&self, at: Timestamp, attempt: u32) -> Due {
+    /// The same once more, collected again, with what its message only counts.
+    fn again(&self, at: Timestamp, attempt: u32, more: u32) -> Due {
         let since = self.delivery.why.held.as_ref().map_or(self.delivery.alert.at, |held| held.since);
         let reason = self.delivery.why.held.as_ref().map_or(Reason::Digest, |held| held.reason);
-        let held = Some(Hold { since, reason });
-        Due { attempt, held, ..due(&self.delivery, at) }
+        let held = Some(Hold { since, reason, named: self.delivery.alert.is_exempt() });
+        Due { attempt, held, more, ..due(&self.delivery, at) }
     }
 }
 
@@ -65,10 +70,16 @@ impl Deliverer {
         let (token, now) = (ids::suffix(), clock::now());
         let remaining = SignedDuration::try_from(meta.deadline.remaining()).unwrap_or_default();
         let lease_ms = now.saturating_add(remaining + LEASE_MARGIN).unwrap_or(now).as_millisecond();
-        let mut mine = Vec::with_capacity(digest.members.len());
+        let claims = digest.members.into_iter().map(Member::new).map(|member| async {
+            let claimed = self.table.claim(member.slot(), &token, now, lease_ms).await;
+            claimed.map(|claimed| (member, claimed)).map_err(runtime::queue::table)
+        });
+        // Side by side, or a hundred rows would take as long as an invocation has.
+        let claims: Vec<_> = stream::iter(claims).buffered(IN_FLIGHT).try_collect().await?;
+        let mut mine = Vec::with_capacity(claims.len());
         let mut leased = None;
-        for member in digest.members.into_iter().map(Member::new) {
-            match self.table.claim(member.slot(), &token, now, lease_ms).await.map_err(runtime::queue::table)? {
+        for (member, claimed) in claims {
+            match claimed {
                 Ok(()) => mine.push(member),
                 Err(Refusal::Leased { until_ms }) => leased = leased.max(Some(until_ms)),
                 Err(Refusal::Done | Refusal::Superseded { .. } | Refusal::AttemptOver { .. }) => {
@@ -94,12 +105,16 @@ impl Deliverer {
         match sent {
             Sent::Accepted { provider_id } => {
                 metrics::count(if digest.storm { "BundleDelivered" } else { "DigestDelivered" }, 1);
+                // Boxed: the compiler cannot name the lifetimes of what is made in a closure.
+                let (mut marks, mut names) = (Vec::with_capacity(mine.len()), Vec::with_capacity(mine.len()));
                 for member in &mine {
-                    let (latency_ms, late) = crate::latency(&member.delivery, now);
-                    let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms, late };
-                    self.note_acceptance(member.slot(), &token, now, &end, meta).await?;
-                    self.name_message(provider_id.as_deref(), &member.delivery, now).await;
+                    marks.push(self.taken(member, provider_id.as_deref(), &token, now, meta).boxed());
+                    names.push(self.name_message(provider_id.as_deref(), &member.delivery, now).boxed());
                 }
+                // Every mark is tried before one that failed is told: what is not marked is sent once more.
+                let marked: Vec<_> = stream::iter(marks).buffer_unordered(IN_FLIGHT).collect().await;
+                marked.into_iter().collect::<Result<(), Failure>>()?;
+                stream::iter(names).buffer_unordered(IN_FLIGHT).collect::<()>().await;
                 if let Some(first) = mine.first() {
                     self.endpoint_took(&first.delivery, now).await;
                 }
@@ -115,7 +130,7 @@ impl Deliverer {
                     response: response.clone(),
                     took_ms: now.as_millisecond() - started.as_millisecond(),
                 };
-                self.digest_failed(&mine, &token, now, &failed, attempt).await
+                self.digest_failed((&mine, digest.more), &token, now, &failed, attempt).await
             }
             Sent::Throttled => {
                 self.give_back(&mine, &token).await?;
@@ -124,7 +139,7 @@ impl Deliverer {
             Sent::QuotaExhausted => {
                 let at = now.saturating_add(QUOTA_PAUSE).unwrap_or(now);
                 for member in &mine {
-                    let due = member.again(at, member.delivery.attempt);
+                    let due = member.again(at, member.delivery.attempt, digest.more);
                     self.table.put_due(&due).await.map_err(runtime::queue::table)?;
                 }
                 self.give_back(&mine, &token).await
@@ -140,7 +155,7 @@ impl Deliverer {
     /// The whole digest is tried again, at one moment for all, so that it stays one.
     async fn digest_failed(
         &self,
-        mine: &[Member],
+        (mine, more): (&[Member], u32),
         token: &str,
         now: Timestamp,
         failed: &Failed,
@@ -161,18 +176,38 @@ impl Deliverer {
             };
             let marked = match next {
                 Next::Again { at } => {
-                    let due = member.again(at, slot.attempt + 1);
+                    let due = member.again(at, slot.attempt + 1, more);
                     self.table.mark_retrying(slot, token, now, at, &attempt, Some(&due)).await
                 }
                 Next::GiveUp { reason, disable } => {
                     if disable {
                         self.disable(&member.delivery, &failed.cause, now).await?;
                     }
+                    self.tell_org_admins(&member.delivery, &failed.cause, now).await?;
                     metrics::count_by("DeliveryGivenUp", "channel", member.delivery.channel.as_str(), 1);
                     self.table.mark_ended(slot, token, now, &End::Failed { reason }, Some(&attempt)).await
                 }
             };
             self.warn_if_lost(marked.map_err(runtime::queue::table)?, slot);
+        }
+        Ok(())
+    }
+
+    /// Marks one member of what the provider took.
+    async fn taken(
+        &self,
+        member: &Member,
+        provider_id: Option<&str>,
+        token: &str,
+        now: Timestamp,
+        meta: &Meta,
+    ) -> Result<(), Failure> {
+        let (latency_ms, late) = crate::latency(&member.delivery, now);
+        let end = End::Accepted { provider_id, latency_ms, late };
+        self.note_acceptance(member.slot(), token, now, &end, meta).await?;
+        metrics::count_by("DeliveryDelivered", "channel", member.delivery.channel.as_str(), 1);
+        if late {
+            metrics::count("DeliveryLate", 1);
         }
         Ok(())
     }

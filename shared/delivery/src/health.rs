@@ -4,7 +4,7 @@
 use crate::Deliverer;
 use aws::sqs::Outgoing;
 use contracts::queue::{Delivery, IncidentReceived};
-use domain::health::{Endpoint, FAILING, PROBE_AFTER, TOO_LONG, Word, notice};
+use domain::health::{Endpoint, FAILING, OWN_TYPES, PROBE_AFTER, TOO_LONG, Word, notice};
 use domain::ids::{EventId, IntegrationId};
 use domain::reason::Reason;
 use domain::tenant::{Disabled, Integration};
@@ -15,7 +15,7 @@ use runtime::{ids, metrics};
 /// The integration of a delivery whose outcome counts.
 fn counted(delivery: &Delivery) -> Option<IntegrationId> {
     let alert = &delivery.alert;
-    let own = alert.test || alert.event_type.starts_with("tocsin.");
+    let own = alert.test || alert.event_type.starts_with(OWN_TYPES);
     IntegrationId::parse(&delivery.destination).filter(|_| !own)
 }
 
@@ -45,6 +45,11 @@ impl Deliverer {
                 Ok(Some(Reason::EndpointDisabled))
             }
             endpoint if endpoint.failed_for_too_long(now) => {
+                // The message may have waited while the endpoint recovered.
+                let known = self.table.integration(tenant, &id).await.map_err(runtime::queue::table)?;
+                if !known.is_some_and(|known| Endpoint::of(&known).failed_for_too_long(now)) {
+                    return Ok(None);
+                }
                 self.disable(delivery, TOO_LONG, now).await?;
                 Ok(Some(Reason::EndpointDisabled))
             }
@@ -129,14 +134,15 @@ impl Deliverer {
         let tenant = &delivery.alert.tenant;
         self.table.forget_failures(tenant, id, now).await.map_err(runtime::queue::table)?;
         let known = self.table.integration(tenant, id).await.map_err(runtime::queue::table)?;
-        let Some(integration) = known.filter(|known| known.failing.is_some()) else { return Ok(()) };
+        // What said itself that it is gone is enabled by its owner only, and until then not back.
+        let gone = |known: &Integration| known.disabled.as_ref().is_some_and(|disabled| disabled.probe_at.is_none());
+        let known = known.filter(|known| known.failing.is_some() && !gone(known));
+        let Some(integration) = known else { return Ok(()) };
         self.say(delivery, &integration, Word::Recovered, "", now).await?;
         let who = ids::suffix();
         let recovered = self.table.change_integration(tenant, id, (now, self.function, &who), |integration| {
-            integration.failing?;
-            integration.failing = None;
-            // What said itself that it is gone is enabled by its owner only.
-            integration.disabled = integration.disabled.take().filter(|disabled| disabled.probe_at.is_none());
+            integration.failing.filter(|_| !gone(integration))?;
+            (integration.failing, integration.disabled) = (None, None);
             Some("integration.recovered")
         });
         recovered.await.map_err(runtime::queue::table)?;

@@ -12,9 +12,10 @@ use aws::sqs::{Outgoing, Queues};
 use contracts::queue::{Confirmation, Delivery, Digest, IncidentReceived, Target};
 use domain::alert::Alert;
 use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, after_test, next};
+use domain::contact;
 use domain::delivery::Refusal;
 use domain::event::{Event, Format};
-use domain::health::OWN_SOURCE;
+use domain::health::{OWN_SOURCE, OWN_TYPES};
 use domain::ids::EventId;
 use domain::incident::UNDELIVERED;
 use domain::policy::Storms;
@@ -244,7 +245,9 @@ impl Deliverer {
     ) -> Result<bool, StoreError> {
         let Some(storms) = &self.storms else { return Ok(false) };
         let class = delivery.channel.class();
-        let (Some(contact), Some(windows)) = (contact(delivery), storms.contacts.get(&class)) else { return Ok(false) };
+        let (Some(contact), Some(windows)) = (self::contact(delivery), storms.contacts.get(&class)) else {
+            return Ok(false);
+        };
         // What was put off before has its place already.
         let reserved = delivery.why.held.as_ref().is_some_and(|held| held.reason == Reason::Throttled);
         if !delivery.bundle || delivery.attempt > 1 || delivery.alert.test || reserved {
@@ -253,7 +256,8 @@ impl Deliverer {
         let exempt = delivery.alert.is_exempt().then_some(storms.exempt_per_minute);
         let May::Then(at) = self.table.ask_contact(&contact, windows, now, exempt).await? else { return Ok(false) };
         let since = delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.since);
-        let due = Due { held: Some(Hold { since, reason: Reason::Throttled }), ..due(delivery, at) };
+        let hold = Hold { since, reason: Reason::Throttled, named: delivery.alert.is_exempt() };
+        let due = Due { held: Some(hold), ..due(delivery, at) };
         let marked = self.table.mark_put_off(slot, token, now, Reason::Throttled, &due).await?;
         self.warn_if_lost(marked, slot);
         metrics::count_by("DeliveryThrottled", "channel", delivery.channel.as_str(), 1);
@@ -472,7 +476,7 @@ impl Deliverer {
 fn undelivered(delivery: &Delivery, cause: &str, now: Timestamp) -> Option<IncidentReceived> {
     let alert = &delivery.alert;
     let category = alert.category?;
-    if alert.severity != Severity::Critical || alert.event_type.starts_with("tocsin.") || alert.test {
+    if alert.severity != Severity::Critical || alert.event_type.starts_with(OWN_TYPES) || alert.test {
         return None;
     }
     let channel = delivery.channel;
@@ -513,6 +517,7 @@ pub fn message_of(delivery: &Delivery) -> Message {
         destination: delivery.destination.clone(),
         update: delivery.alert.update,
         category: delivery.alert.category,
+        contact: contact(delivery),
     }
 }
 
@@ -520,13 +525,13 @@ fn lane_of(meta: &Meta) -> Lane {
     meta.lane
 }
 
-/// What the throttles of an address or number are kept by; nothing of it can be read there. Each tenant's count by themselves: nobody
-/// uses up what another may send.
-fn contact(delivery: &Delivery) -> Option<String> {
-    let tenant = delivery.alert.tenant.as_str();
+/// What an address or number is remembered by, for its throttles and for what its provider says later.
+#[must_use]
+pub fn contact(delivery: &Delivery) -> Option<String> {
+    let tenant = &delivery.alert.tenant;
     match &delivery.target {
-        Target::Email { address, .. } => Some(domain::ids::digest(&["contact", tenant, "email", address.expose()])),
-        Target::Sms { phone, .. } => Some(domain::ids::digest(&["contact", tenant, "sms", phone.expose()])),
+        Target::Email { address, .. } => Some(contact::of_email(tenant, address)),
+        Target::Sms { phone, .. } => Some(contact::of_phone(tenant, phone)),
         Target::Chat { .. } | Target::Webhook { .. } => None,
     }
 }
@@ -548,6 +553,7 @@ fn due(delivery: &Delivery, at: Timestamp) -> Due {
         plain: delivery.plain,
         role: delivery.why.role,
         held: None,
+        more: 0,
     }
 }
 

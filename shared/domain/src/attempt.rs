@@ -1,5 +1,6 @@
 //! What follows an attempt. Whose fault it was decides: a receiver's failure is scheduled here, an AWS fault never is.
 
+use crate::health::TOO_LONG;
 use crate::reason::Reason;
 use crate::vocabulary::Channel;
 use jiff::{SignedDuration, Timestamp};
@@ -129,6 +130,10 @@ pub fn meaning(cause: &str) -> (&'static str, &'static str) {
         "forbidden_address" => {
             ("The URL leads to an address that is not public.", "Use a public https address; private ones are refused.")
         }
+        TOO_LONG => (
+            "It failed for five days, and took nothing.",
+            "Mend the endpoint; its last failed attempt says what it met.",
+        ),
         "http_400" | "http_422" => (
             "The receiver does not take the body.",
             "See in its log what it expects; Slack and Teams URLs belong to integrations of their own kind.",

@@ -3,10 +3,10 @@
 
 use crate::event::{Event, Format};
 use crate::health::OWN_SOURCE;
-use crate::ids::TenantId;
+use crate::ids::{IncidentId, TenantId, digest};
 use crate::incident::SUPPRESSED;
 use crate::reason::Reason;
-use crate::tenant::Recipient;
+use crate::tenant::{Email, Phone, Recipient};
 use crate::vocabulary::{Category, Severity};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,28 @@ impl Pending {
     }
 }
 
+/// What an address is remembered by; nothing of it can be read there. Each tenant's by itself: nobody uses up what another may send.
+#[must_use]
+pub fn of_email(tenant: &TenantId, email: &Email) -> String {
+    digest(&["contact", tenant.as_str(), "email", &email.identity()])
+}
+
+/// What a number is remembered by.
+#[must_use]
+pub fn of_phone(tenant: &TenantId, phone: &Phone) -> String {
+    digest(&["contact", tenant.as_str(), "sms", phone.expose()])
+}
+
+/// Whether what was said of a contact is said of what the recipient has now; what nobody noted counts.
+#[must_use]
+pub fn is_still(tenant: &TenantId, recipient: &Recipient, reason: Reason, contact: Option<&str>) -> bool {
+    let now = match reason {
+        Reason::OptedOut => recipient.phone.as_ref().map(|phone| of_phone(tenant, phone)),
+        _ => recipient.email.as_ref().map(|email| of_email(tenant, email)),
+    };
+    contact.is_none_or(|contact| now.as_deref() == Some(contact))
+}
+
 /// What the org admins are told when a contact gets nothing more: its address bounced or complained, or its phone's owner stopped text
 /// messages. It names no address and no number.
 #[must_use]
@@ -105,7 +127,7 @@ pub fn silenced(
     recipient: &Recipient,
     reason: Reason,
     category: Option<Category>,
-    at: Timestamp,
+    incident: &IncidentId,
 ) -> Event {
     let category = category.unwrap_or(Category::Configurable);
     let name = &recipient.name;
@@ -127,7 +149,7 @@ pub fn silenced(
     };
     Event {
         event_type: SUPPRESSED.to_owned(),
-        dedup_key: format!("{}:{}", recipient.id, at.as_second()),
+        dedup_key: format!("{}:{reason}:{incident}", recipient.id),
         severity: Severity::Warning,
         title,
         message: format!("{name} ({}) {what}", recipient.id),
@@ -188,7 +210,7 @@ mod tests {
         let tenant = TenantId::parse("acme").unwrap();
         for category in [None, Some(Category::Billing)] {
             for reason in [Reason::SuppressedBounce, Reason::SuppressedComplaint, Reason::OptedOut] {
-                let event = silenced(&tenant, &recipient, reason, category, Timestamp::UNIX_EPOCH);
+                let event = silenced(&tenant, &recipient, reason, category, &IncidentId::new("a"));
                 let verdict = Policy::embedded().unwrap().classify(&event);
                 let expected = Some(category.unwrap_or(Category::Configurable));
                 assert!(matches!(verdict, Verdict::Included(included) if included.category == expected));
@@ -196,5 +218,20 @@ mod tests {
                 assert!(!text.contains("ops@example.com") && !text.contains("4155550100"), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_said_of_an_old_address_is_not_said_of_the_new_one() {
+        let tenant = TenantId::parse("acme").unwrap();
+        let recipient: Recipient = serde_json::from_value(serde_json::json!({"id": "rcp_a", "name": "Ops",
+            "email": "new@example.com", "phone": "+14155550100", "roles": ["org_admin"], "version": 3}))
+        .unwrap();
+        let [old, new] =
+            ["old@example.com", "NEW@example.com"].map(|text| of_email(&tenant, &Email::parse(text).unwrap()));
+        let bounced = |contact| is_still(&tenant, &recipient, Reason::SuppressedBounce, contact);
+        assert!(!bounced(Some(&old)) && bounced(Some(&new)) && bounced(None));
+        let phone = of_phone(&tenant, &Phone::parse("+14155550100").unwrap());
+        assert!(is_still(&tenant, &recipient, Reason::OptedOut, Some(&phone)));
+        assert!(!is_still(&tenant, &recipient, Reason::OptedOut, Some(&new)));
     }
 }

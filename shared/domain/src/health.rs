@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub const FAILING: &str = "tocsin.endpoint_failing";
 /// The source of what Tocsin itself has to say.
 pub const OWN_SOURCE: &str = "tocsin";
+/// What the types of all that begin with.
+pub const OWN_TYPES: &str = "tocsin.";
 /// From how many failures in a row its owner is told (Svix: 4 attempts).
 pub const TOLD_AFTER: u32 = 4;
 /// After how long with nothing but failures, since its owner was told, nothing more is sent (Svix: 5 days).

@@ -5,7 +5,8 @@
 
 use crate::event::Event;
 use crate::ids::IncidentId;
-use crate::incident::Incident;
+use crate::incident::{Incident, Step};
+use crate::reason::Reason;
 use crate::schema::Instant;
 use crate::vocabulary::{Category, Kind, Phase, Severity, Status};
 use jiff::Timestamp;
@@ -56,6 +57,51 @@ pub struct Covered {
     pub until: Timestamp,
     /// What is worse is told at once.
     pub up_to: Severity,
+}
+
+/// How often what announced work explains is looked at, in seconds: work ends before its time, and its hours are changed. By the clock,
+/// so that the updates of one incident are looked at together and go out in their order.
+const LOOK_AGAIN: i64 = 600;
+
+impl Covered {
+    /// The same, with the hours that the work has by now.
+    #[must_use]
+    pub fn as_it_stands(&self, windows: &[Window]) -> Self {
+        let now = windows.iter().find(|window| window.incident_id == self.by);
+        Self { until: now.map_or(self.until, |window| window.until), ..self.clone() }
+    }
+}
+
+/// When something that is held until then is looked at next: what announced work explains before that.
+#[must_use]
+pub fn look_again(until: Timestamp, reason: Reason, now: Timestamp) -> Timestamp {
+    let next = Timestamp::from_second((now.as_second().div_euclid(LOOK_AGAIN) + 1) * LOOK_AGAIN).unwrap_or(until);
+    // A minute is one slot of the due index: within it there is nothing to be looked at before.
+    let sooner = next.as_second().div_euclid(60) < until.as_second().div_euclid(60);
+    if reason == Reason::CoveredByMaintenance && sooner { next } else { until }
+}
+
+/// The same step, where announced work explains what opened, and as long as it goes on explaining it. What was told before the work
+/// began stays told.
+#[must_use]
+pub fn explained(step: Step, before: Option<&Incident>, windows: &[Window], now: Timestamp) -> Step {
+    let still = before.and_then(|incident| incident.covered.as_ref()).is_some_and(|cover| now < cover.until);
+    match step {
+        Step::Open(mut pair) => {
+            pair.0.covered = covering(windows, &pair.0, now);
+            Step::Open(pair)
+        }
+        Step::Update(mut pair) if still && pair.0.resolved_at.is_none() => {
+            pair.0.covered = covering(windows, &pair.0, now);
+            Step::Update(pair)
+        }
+        // Whether it was over before the work was is asked of the work's own end.
+        Step::Update(mut pair) if pair.0.resolved_at.is_some() => {
+            pair.0.covered = pair.0.covered.take().map(|cover| cover.as_it_stands(windows));
+            Step::Update(pair)
+        }
+        other => other,
+    }
 }
 
 /// The phase that an event of this type begins; `None` for what is no maintenance.
@@ -227,5 +273,21 @@ mod tests {
         over.resolved_at = Some(at("2026-11-23T21:00:00Z"));
         assert_eq!(super::window(&over).unwrap().until, at("2026-11-23T21:00:00Z"));
         assert_eq!(planned(Kind::Incident, None, Status::Investigating, Some(&event), early), None);
+    }
+
+    #[test]
+    fn what_work_explained_is_looked_at_before_its_end_and_by_the_hours_that_it_has_by_then() {
+        let (now, until) = (at("2026-11-23T20:00:00Z"), at("2026-11-23T22:00:00Z"));
+        let covered = Reason::CoveredByMaintenance;
+        assert_eq!(look_again(until, covered, now), at("2026-11-23T20:10:00Z"));
+        assert_eq!(look_again(until, covered, at("2026-11-23T20:09:59Z")), at("2026-11-23T20:10:00Z"));
+        let soon = at("2026-11-23T20:10:08Z");
+        assert_eq!(look_again(soon, covered, now), soon);
+        assert_eq!(look_again(until, covered, at("2026-11-23T21:55:00Z")), until);
+        assert_eq!(look_again(until, Reason::QuietHours, now), until);
+        let cover = Covered { by: IncidentId::new("m"), until, up_to: Severity::Error };
+        let shorter = Window { until: now, ..window() };
+        assert_eq!(cover.as_it_stands(&[shorter]).until, now);
+        assert_eq!(cover.as_it_stands(&[]), cover, "what is known no more is as it was");
     }
 }

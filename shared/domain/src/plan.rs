@@ -1,7 +1,7 @@
 //! Who is told on which channel, and why the others are not. One pure function decides; routing, explain and every dry run
 //! use it, so that none of them can say what another does not do.
 
-use crate::health::OWN_SOURCE;
+use crate::health::OWN_TYPES;
 use crate::incident::{Change, Incident, NOTICES, UNDELIVERED, Update};
 use crate::policy::{Allowance, Policy};
 use crate::quiet::OwnQuietHours;
@@ -56,14 +56,19 @@ pub enum Outcome {
     },
 }
 
+/// Most ends of hours that a hold goes on to: two a day for more than a week, within which every day of the week comes.
+const CLOCKS_MAX: usize = 17;
+
 /// What a decision of an earlier update means for the next: was this destination told on this channel?
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     by: BTreeSet<(String, Channel)>,
-    /// Until when what they were to be told is held.
+    /// Until when what they were to be told last is held.
     held: HashMap<(String, Channel), (Timestamp, Reason)>,
-    /// What was held until then or later was not sent, whatever the time is now.
-    unsent_from: Option<Timestamp>,
+    /// Who has something of it already, and not only waits for it.
+    has: BTreeSet<(String, Channel)>,
+    /// Whether all that was held and is not known to have been sent still waits, whatever the time is now.
+    exact: bool,
     planned: u32,
     stopped: BTreeSet<String>,
 }
@@ -77,16 +82,34 @@ impl Told {
         told
     }
 
+    /// Reads earlier decisions of one tenant on one incident, each with the time of its plan, as they stood at `now`. What was held
+    /// was sent when its time came, unless a newer update was planned before and took its place.
+    #[must_use]
+    pub fn from_plans<'a>(decisions: impl IntoIterator<Item = (Timestamp, &'a Decision)>, now: Timestamp) -> Self {
+        let mut decisions: Vec<_> = decisions.into_iter().collect();
+        decisions.sort_by_key(|(_, decision)| decision.update);
+        let mut told = Self { exact: true, ..Self::default() };
+        let mut waiting: HashMap<(String, Channel), Timestamp> = HashMap::new();
+        for (at, decision) in &decisions {
+            let whom = (decision.destination.clone(), decision.channel);
+            let until = match &decision.outcome {
+                Outcome::Hold { until, .. } => *until,
+                Outcome::Deliver { .. } => *at,
+                Outcome::Skip { .. } => continue,
+            };
+            if waiting.insert(whom.clone(), until).is_some_and(|before| before <= *at) {
+                told.has.insert(whom);
+            }
+        }
+        told.has.extend(waiting.into_iter().filter(|(_, until)| *until <= now).map(|(whom, _)| whom));
+        told.absorb(decisions.into_iter().map(|(_, decision)| decision));
+        told
+    }
+
     /// The same, where these recipients want to hear no more of the incident.
     #[must_use]
     pub fn but_not(self, stopped: &BTreeSet<String>) -> Self {
         Self { stopped: stopped.clone(), ..self }
-    }
-
-    /// The same, asked when something held until `due` is handed out: what was held until then as well waits beside it.
-    #[must_use]
-    pub fn when_due(self, due: Timestamp) -> Self {
-        Self { unsent_from: Some(due), ..self }
     }
 
     fn absorb<'a>(&mut self, decisions: impl IntoIterator<Item = &'a Decision>) {
@@ -118,8 +141,9 @@ impl Told {
 
     /// Whether all that this destination was to be told on this channel still waits.
     fn waits(&self, destination: &str, channel: Channel, now: Timestamp) -> bool {
-        let waits = |until: &Timestamp| now < *until || self.unsent_from.is_some_and(|due| due <= *until);
-        self.held.get(&(destination.to_owned(), channel)).is_some_and(|(until, _)| waits(until))
+        let whom = (destination.to_owned(), channel);
+        let waits = |(until, _): &(Timestamp, Reason)| now < *until || self.exact;
+        !self.has.contains(&whom) && self.held.get(&whom).is_some_and(waits)
     }
 }
 
@@ -227,6 +251,34 @@ pub fn plan(asked: &Asked<'_>) -> Vec<Decision> {
     decisions
 }
 
+/// What of all decisions is to be told earlier than it was held for, because what is given out would overtake it: webhooks get every
+/// update, in order.
+#[must_use]
+pub fn overtaken(all: &[Decision], given_out: &[Decision], now: Timestamp) -> Vec<Decision> {
+    let overtakes = |held: &Decision, one: &Decision| {
+        let same = (&one.destination, one.channel) == (&held.destination, held.channel);
+        match one.outcome {
+            _ if !same || one.update <= held.update => None,
+            Outcome::Deliver { .. } => Some(now),
+            Outcome::Hold { until, .. } => Some(until),
+            Outcome::Skip { .. } => None,
+        }
+    };
+    let earlier = |held: &Decision| {
+        let Outcome::Hold { until, reason, role } = held.outcome else { return None };
+        let then = given_out.iter().filter_map(|one| overtakes(held, one)).min()?;
+        // Work may have been given longer hours since; what was handed out all the same, its claim drops.
+        let may_wait_on = reason == Reason::CoveredByMaintenance && then <= now;
+        if then >= until && !may_wait_on {
+            return None;
+        }
+        let outcome = if then <= now { Outcome::Deliver { role } } else { Outcome::Hold { until: then, reason, role } };
+        Some(Decision { outcome, ..held.clone() })
+    };
+    let waiting = all.iter().filter(|decision| decision.channel == Channel::Webhook);
+    waiting.filter_map(earlier).collect()
+}
+
 /// For people a newer update supersedes an undelivered older one of the same plan; webhooks get every update.
 fn supersede(decisions: &mut [Decision]) {
     let mut newest: HashMap<(String, Channel), u32> = HashMap::new();
@@ -323,34 +375,52 @@ fn held_or(asked: &Asked<'_>, case: &Case<'_>, role: Option<Role>) -> Outcome {
         return outcome;
     }
     let (settings, policy, severity) = (asked.settings, asked.policy, case.update.severity);
+    // What came together once is not collected again for another reason: the two would hold it in turn, for ever.
+    let collected = matches!(asked.due, Some(Reason::Digest | Reason::Throttled));
     let digest = || digest_at(settings, case.destination, case.channel, severity, policy, asked.now);
-    let quiet = |at| quiet_until(settings, case.destination, case.channel, severity, policy, at);
-    let stormy = || stormy(asked, case).filter(|_| asked.due != Some(Reason::Throttled));
-    // What comes together disturbs nobody either.
-    let together = |at, reason| Some((quiet(at).unwrap_or(at), reason));
-    let lawful = regulated(asked, case).map(|until| (until, Reason::RegulatoryWindow));
-    let held = match digest().filter(|_| asked.due != Some(Reason::Digest)) {
-        Some(at) => together(at, Reason::Digest),
-        None if stormy().is_some() => stormy().and_then(|at| together(at, Reason::Throttled)),
-        // Whoever has the open is told of the end at any hour.
-        None if case.told && !case.waits && case.update.change == Change::Resolved => None,
-        None => quiet(asked.now).map(|until| (until, Reason::QuietHours)),
+    let held = match digest().filter(|_| !collected) {
+        // What comes together disturbs nobody either.
+        Some(at) => Some((settled(asked, case, at, true), Reason::Digest)),
+        None => match stormy(asked, case).filter(|_| !collected) {
+            Some(at) => Some((settled(asked, case, at, !is_end_of_told(case)), Reason::Throttled)),
+            None => waiting(asked, case, asked.now, !is_end_of_told(case))
+                .map(|(at, reason)| (settled(asked, case, at, !is_end_of_told(case)), reason)),
+        },
     };
-    // What is held is planned again when its time has come, so the law is asked again as well.
-    match held.or(lawful) {
+    match held {
         Some((until, reason)) if !asked.incident.test => Outcome::Hold { until, reason, role },
         _ => Outcome::Deliver { role },
     }
 }
 
+/// Whoever has the open is told of the end at any hour.
+fn is_end_of_told(case: &Case<'_>) -> bool {
+    case.told && !case.waits && case.update.change == Change::Resolved
+}
+
+/// Until when a clock forbids it at that moment, and which: quiet hours, where they count, or the law.
+fn waiting(asked: &Asked<'_>, case: &Case<'_>, at: Timestamp, quiet: bool) -> Option<(Timestamp, Reason)> {
+    let (settings, severity) = (asked.settings, case.update.severity);
+    let quiet = || quiet_until(settings, case.destination, case.channel, severity, asked.policy, at).filter(|_| quiet);
+    let hours = quiet().map(|until| (until, Reason::QuietHours));
+    hours.or_else(|| regulated(asked, case, at).map(|until| (until, Reason::RegulatoryWindow)))
+}
+
+/// The first moment from `at` on that no clock forbids. Whether somebody was told is read off the plan, so the plan must not name a
+/// moment at which it only goes on waiting. Where hours exclude each other, it is a week and more.
+fn settled(asked: &Asked<'_>, case: &Case<'_>, at: Timestamp, quiet: bool) -> Timestamp {
+    let next = |at: &Timestamp| waiting(asked, case, *at, quiet).map(|(until, _)| until);
+    std::iter::successors(Some(at), next).take(CLOCKS_MAX).last().unwrap_or(at)
+}
+
 /// Until when the law of the number's country forbids this SMS; where the number does not tell its country, of the tenant's.
-fn regulated(asked: &Asked<'_>, case: &Case<'_>) -> Option<Timestamp> {
+fn regulated(asked: &Asked<'_>, case: &Case<'_>, at: Timestamp) -> Option<Timestamp> {
     let (compliance, kind) = (&asked.policy.compliance, asked.incident.kind);
     // Reading a number takes its time, and nearly nothing is limited.
     let Destination::Recipient(recipient) = case.destination else { return None };
     let phone = recipient.phone.as_ref().filter(|_| case.channel == Channel::Sms && compliance.limits(kind))?;
     let country = phone.country().or_else(|| asked.settings.compliance.country.clone())?;
-    compliance.country(&country)?.sms_hours.as_ref()?.closed_until(kind, asked.now)
+    compliance.country(&country)?.sms_hours.as_ref()?.closed_until(kind, at)
 }
 
 /// What announced work explains is told with it: it waits for the work's end, and ends unsent if it was over before. What is worse
@@ -361,7 +431,8 @@ fn covered(asked: &Asked<'_>, case: &Case<'_>, role: Option<Role>) -> Option<Out
         return Some(Outcome::Skip { reason: Reason::CoveredByMaintenance, by: Some(cover.by.to_string()) });
     }
     let explained = case.update.severity <= cover.up_to && asked.now < cover.until;
-    explained.then_some(Outcome::Hold { until: cover.until, reason: Reason::CoveredByMaintenance, role })
+    let until = || settled(asked, case, cover.until, true);
+    explained.then(|| Outcome::Hold { until: until(), reason: Reason::CoveredByMaintenance, role })
 }
 
 /// Until when this comes together with others because it is too much: too many incidents of the tenant at once, a key that flaps, or
@@ -585,7 +656,7 @@ fn filtered(asked: &Asked<'_>, case: &Case<'_>) -> Option<Reason> {
 
 /// Whether Tocsin itself has something to say.
 fn is_own(incident: &Incident) -> bool {
-    incident.source.starts_with(OWN_SOURCE)
+    incident.event_type.starts_with(OWN_TYPES)
 }
 
 fn is_subject(incident: &Incident, update: &Update, case: &Case<'_>) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! Nothing is dropped: what is too much is held, and comes in one message that counts it.
 
+use crate::incident::{KeyState, Step};
 use crate::policy::{Ceiling, Flapping, Window};
 use crate::schema::Instant;
 use jiff::{SignedDuration, Timestamp};
@@ -21,6 +22,9 @@ pub struct Contact {
     /// When the message with everything that waits comes.
     #[serde(default)]
     pub bundle_at: i64,
+    /// When messages went although there was no room, within the last minute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exempt: Vec<i64>,
 }
 
 /// When a contact may be written to.
@@ -40,27 +44,30 @@ impl Contact {
         let longest = windows.iter().map(Window::seconds).max().unwrap_or(0);
         // A window ends with a minute, so the minute in which it begins counts whole.
         let mut sent: Vec<i64> = self.sent.iter().copied().filter(|at| *at > second - longest - 60).collect();
-        let passed = |sent: &[i64]| sent.iter().filter(|at| (second - 59..=second).contains(*at)).count();
-        let exempt = exempt.is_some_and(|most| passed(&sent) < usize::try_from(most).unwrap_or(usize::MAX));
+        let mut passed: Vec<i64> = self.exempt.iter().copied().filter(|at| *at > second - 60).collect();
         let waits = self.bundle_at > second;
-        if exempt || (!waits && has_room(windows, &sent, second)) {
+        let has_room = !waits && room(windows, &sent, second);
+        if has_room || exempt.is_some_and(|most| passed.len() < usize::try_from(most).unwrap_or(usize::MAX)) {
             remember(&mut sent, second);
-            return (May::Now, Self { sent, bundle_at: self.bundle_at });
+            if !has_room {
+                passed.push(second);
+            }
+            return (May::Now, Self { sent, exempt: passed, bundle_at: self.bundle_at });
         }
         if waits {
             return (May::Then(moment(self.bundle_at)), self.clone());
         }
         let mut minute = (second.div_euclid(60) + 1) * 60;
-        while !has_room(windows, &sent, minute) {
+        while !room(windows, &sent, minute) {
             minute += 60;
         }
         remember(&mut sent, minute);
-        (May::Then(moment(minute)), Self { sent, bundle_at: minute })
+        (May::Then(moment(minute)), Self { sent, exempt: passed, bundle_at: minute })
     }
 }
 
 /// Whether each window that ends with the minute of `at` has room. Minutes are the clock's: the next free one is never far.
-fn has_room(windows: &[Window], sent: &[i64], at: i64) -> bool {
+fn room(windows: &[Window], sent: &[i64], at: i64) -> bool {
     let minute = |second: i64| second.div_euclid(60);
     windows.iter().all(|window| {
         let (last, first) = (minute(at), minute(at) - i64::from(window.minutes));
@@ -121,6 +128,18 @@ impl Openings {
     }
 }
 
+/// The same step, where what opens knows how often its key opened lately.
+#[must_use]
+pub fn counted(step: Step, remembered: Option<&KeyState>, flapping: &Flapping, now: Timestamp) -> Step {
+    match step {
+        Step::Open(mut pair) => {
+            pair.0.openings = Some(Openings::again(remembered.and_then(|key| key.openings), flapping, now));
+            Step::Open(pair)
+        }
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,10 +191,26 @@ mod tests {
         };
         assert_eq!(ask(0, None), May::Now);
         assert_eq!(ask(1, None), May::Then(at(60)));
-        assert_eq!(ask(2, Some(3)), May::Now);
-        assert_eq!(ask(3, Some(3)), May::Now);
-        assert_eq!(ask(4, Some(3)), May::Then(at(60)), "the fourth within a minute");
-        assert_eq!(ask(62, Some(3)), May::Now);
+        for second in 2..5 {
+            assert_eq!(ask(second, Some(3)), May::Now);
+        }
+        assert_eq!(ask(5, Some(3)), May::Then(at(60)), "the fourth within a minute");
+        assert_eq!(ask(63, Some(3)), May::Now);
+    }
+
+    #[test]
+    fn a_storm_of_others_does_not_keep_back_what_is_critical() {
+        let ten = [Window { messages: 10, minutes: 1 }];
+        let mut contact = Contact::default();
+        let mut ask = |second, exempt| {
+            let (may, after) = contact.ask(&ten, at(second), exempt);
+            contact = after;
+            may
+        };
+        assert!((0..10).all(|second| ask(second, None) == May::Now));
+        assert_eq!(ask(10, None), May::Then(at(60)));
+        assert!((11..14).all(|second| ask(second, Some(3)) == May::Now));
+        assert_eq!(ask(14, Some(3)), May::Then(at(60)));
     }
 
     #[test]

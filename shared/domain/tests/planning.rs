@@ -7,7 +7,7 @@ use domain::event::TestOf;
 use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Change, Incident, Update};
 use domain::maintenance::Covered;
-use domain::plan::{Asked, Decision, Outcome, Told, afresh, plan};
+use domain::plan::{Asked, Decision, Outcome, Told, afresh, overtaken, plan};
 use domain::policy::Policy;
 use domain::quiet::{OwnQuietHours, QuietHours};
 use domain::reason::Reason;
@@ -406,7 +406,8 @@ fn updates_planned_together_supersede_for_people_and_not_for_webhooks() {
 
 #[test]
 fn an_endpoint_is_not_told_by_itself_that_it_fails() {
-    let about = Incident { source: "tocsin".into(), dedup_key: "int_w".into(), ..incident(Configurable) };
+    let own = "tocsin.endpoint_failing".into();
+    let about = Incident { event_type: own, dedup_key: "int_w".into(), ..incident(Configurable) };
     let opened = [update(1, Change::Opened, Severity::Error)];
     let hook = at(endpoint("w", Channel::Webhook, TechDevops));
     let decisions = run(&about, &opened, &settings(), &[hook], &Told::default());
@@ -913,4 +914,118 @@ fn the_law_of_a_numbers_country_holds_what_is_no_alert_at_any_severity() {
     assert_eq!(texted("+14155550100", Kind::Maintenance, morning, Change::Opened), told, "other countries");
     let silenced = Recipient { sms_opted_out: Some(now()), ..person("p", OrgAdmin) };
     assert_eq!(check(Infrastructure, &settings(), to(silenced), Channel::Sms), Err(Reason::OptedOut));
+}
+
+/// A decision on an e-mail to one person: delivered, or held until then for a reason.
+fn decided(update: u32, held: Option<(&str, Reason)>) -> Decision {
+    let outcome = match held {
+        Some((until, reason)) => Outcome::Hold { until: until.parse().unwrap(), reason, role: None },
+        None => Outcome::Deliver { role: None },
+    };
+    Decision { update, destination: person("p", SupportManager).id.to_string(), channel: Channel::Email, outcome }
+}
+
+#[test]
+fn whoever_has_the_open_is_told_of_the_end_at_any_hour_though_a_later_word_waits() {
+    // Quiet until 10:30; the plans are of these times, and it is 10:00.
+    let asleep = Settings { quiet_hours: Some(quiet(true)), ..settings() };
+    let waits = |hour: &str| Some((hour.to_owned(), Reason::QuietHours));
+    let end = |settings: &Settings, plans: &[(&str, Option<(String, Reason)>)]| {
+        let held = |held: &Option<(String, Reason)>| held.clone();
+        let decisions: Vec<(Timestamp, Decision)> = (1..)
+            .zip(plans)
+            .map(|(number, (at, hold))| {
+                let hold = held(hold);
+                let hold = hold.as_ref().map(|(until, reason)| (until.as_str(), *reason));
+                (at.parse().unwrap(), decided(number, hold))
+            })
+            .collect();
+        let told = Told::from_plans(decisions.iter().map(|(at, decision)| (*at, decision)), now());
+        let who = [to(person("p", SupportManager))];
+        run(&incident(Infrastructure), &[update(9, Change::Resolved, Severity::Error)], settings, &who, &told)
+            .remove(0)
+            .outcome
+    };
+    let (nine, half, later) = ("2026-11-23T09:00:00Z", "2026-11-23T09:45:00Z", "2026-11-23T10:30:00Z");
+    let deliver = |outcome: Outcome| matches!(outcome, Outcome::Deliver { .. });
+    // The open was sent at once, or when its time came; the next word waits.
+    assert!(deliver(end(&asleep, &[(nine, None), (half, waits(later))])));
+    assert!(deliver(end(&asleep, &[("2026-11-22T20:00:00Z", waits(nine)), (half, waits(later))])));
+    // Also where it was switched off meanwhile.
+    let mut off = asleep.clone();
+    off.categories.get_mut(&Infrastructure).unwrap().enabled = false;
+    assert!(deliver(end(&off, &[(nine, None), (half, waits(later))])));
+    // A newer word took the open's place before its time came, so nobody has it.
+    let replaced = [(nine, waits("2026-11-23T09:50:00Z")), (half, waits(later))];
+    assert!(held_until(&end(&asleep, &replaced)).is_some());
+    assert!(matches!(end(&off, &replaced), Outcome::Skip { reason: Reason::CategoryDisabled, .. }));
+}
+
+#[test]
+fn what_is_held_is_held_until_no_clock_forbids_it() {
+    // The work ends in the quiet hours, which end half an hour later.
+    let covered = Covered { by: IncidentId::new("m"), until: now(), up_to: Severity::Error };
+    let explained = Incident { covered: Some(covered), ..incident(Infrastructure) };
+    let asleep = Settings { quiet_hours: Some(quiet(true)), ..settings() };
+    let who = [to(person("p", SupportManager)), at(endpoint("w", Channel::Webhook, OrgAdmin))];
+    let opened = [update(1, Change::Opened, Severity::Error)];
+    let asked = |incident, settings, destinations, at: &str| {
+        let (told, now) = (Told::default(), at.parse().unwrap());
+        let (updates, policy) = (&opened[..], &*POLICY);
+        plan(&Asked { incident, updates, settings, destinations, told: &told, policy, now, due: None, storm: None })
+    };
+    let until = |decision: &Decision| match &decision.outcome {
+        Outcome::Hold { until, reason, .. } => (until.to_string(), *reason),
+        other => panic!("{other:?}"),
+    };
+    let decisions = asked(&explained, &asleep, &who, "2026-11-23T08:00:00Z");
+    assert_eq!(until(&decisions[0]), ("2026-11-23T10:30:00Z".into(), Reason::CoveredByMaintenance));
+    let hook = decisions.iter().find(|decision| decision.channel == Channel::Webhook).unwrap();
+    assert_eq!(until(hook), ("2026-11-23T10:00:00Z".into(), Reason::CoveredByMaintenance), "machines do not sleep");
+    // The law lets it go at 10:00 in India; from 09:30 to 11:00 it is quiet.
+    let advisory = Incident { kind: Kind::Advisory, ..incident(Infrastructure) };
+    let indian = Recipient { phone: Some(Phone::parse("+919876543210").unwrap()), ..person("p", OrgAdmin) };
+    let time = |text: &str| text.parse().unwrap();
+    let hours = QuietHours { from: time("09:30"), to: time("11:00"), ..quiet(true) };
+    let asleep = Settings { quiet_hours: Some(hours), ..settings() };
+    let decisions = asked(&advisory, &asleep, &[to(indian)], "2026-11-23T02:00:00Z");
+    assert_eq!(until(&decisions[1]), ("2026-11-23T05:30:00Z".into(), Reason::RegulatoryWindow));
+}
+
+#[test]
+fn what_came_together_is_not_collected_once_more() {
+    // It waited with others, then its recipient chose a digest; each alone would hand it to the other for ever.
+    let incident = incident(Infrastructure);
+    let stormy = decided(1, Some(("2026-11-23T09:00:00Z", Reason::Throttled)));
+    let told = Told::from_plans([("2026-11-23T08:58:00Z".parse().unwrap(), &stormy)], now());
+    let updates = [update(2, Change::Resolved, Severity::Warning)];
+    let (settings, destinations) = (settings(), [to(collects(Severity::Error))]);
+    let due = |due| {
+        let (incident, updates, settings, destinations) = (&incident, &updates[..], &settings, &destinations[..]);
+        let (told, policy, now) = (&told, &*POLICY, now());
+        plan(&Asked { incident, updates, settings, destinations, told, policy, now, due, storm: None })
+            .remove(0)
+            .outcome
+    };
+    assert!(matches!(due(None), Outcome::Hold { reason: Reason::Digest, .. }));
+    assert!(matches!(due(Some(Reason::Digest)), Outcome::Deliver { .. }));
+    assert!(matches!(due(Some(Reason::Throttled)), Outcome::Deliver { .. }));
+}
+
+#[test]
+fn what_waits_for_a_webhook_goes_before_what_would_overtake_it() {
+    let hook = |decision: Decision| Decision { channel: Channel::Webhook, ..decision };
+    let held = |update, until| decided(update, Some((until, Reason::CoveredByMaintenance)));
+    let (half, eleven) = ("2026-11-23T10:30:00Z", "2026-11-23T11:00:00Z");
+    let told = |given_out: &[Decision], now| {
+        let all = [hook(held(1, eleven)), hook(held(2, eleven)), held(1, eleven), hook(held(4, eleven))];
+        overtaken(&all, given_out, now)
+    };
+    let at_once = [hook(decided(1, None)), hook(decided(2, None))];
+    assert_eq!(told(&[hook(decided(3, None)), decided(5, None)], now()), at_once);
+    let later = told(&[hook(decided(3, None))], eleven.parse().unwrap());
+    assert_eq!(later, at_once, "the work may have longer hours by now; a claim drops what was handed out");
+    // The next one waits as well, but for less.
+    assert_eq!(told(&[hook(held(3, half))], now()), [hook(held(1, half)), hook(held(2, half))]);
+    assert!(told(&[hook(held(3, eleven))], now()).is_empty(), "nothing overtakes");
 }

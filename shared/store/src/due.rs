@@ -1,7 +1,7 @@
 //! Due work: retries beyond the longest queue delay, written in one transaction with the mark that caused it; and what is held,
 //! written after the plan that says so, and again by whoever comes after a crash.
 
-use crate::{StoreError, Table, item, keys, read, sort_key};
+use crate::{StoreError, Table, item, keys, read, sort_key, text};
 use domain::ids::{DUE_SHARDS, IncidentId, TenantId, shard_of};
 use domain::reason::Reason;
 use domain::vocabulary::Channel;
@@ -34,6 +34,9 @@ pub struct Due {
     /// Since when and why it is held, where it is not a retry: then it is planned again before it is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Hold>,
+    /// How many others a message that is tried again only counts.
+    #[serde(default)]
+    pub more: u32,
 }
 
 /// Why something waits that was never tried.
@@ -43,6 +46,9 @@ pub struct Hold {
     pub since: Timestamp,
     /// Why.
     pub reason: Reason,
+    /// True for what is named however much waits beside it: the first word of something critical, and the end of what was told.
+    #[serde(default)]
+    pub named: bool,
 }
 
 /// Something due, with its place.
@@ -137,13 +143,14 @@ impl Table {
         Ok(page)
     }
 
-    /// How many items stand behind `item` for the same minute, destination and channel.
+    /// How many items that wait because so much came at once stand behind `item` for the same minute, destination and channel.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn due_behind(&self, item: &DueItem) -> Result<usize, StoreError> {
+    pub async fn storm_behind(&self, item: &DueItem) -> Result<usize, StoreError> {
         let (from, to) = (format!("{}#", item.sort_key), format!("{}#\u{10ffff}", item.group()));
-        self.count(&keys::due(item.shard), &from, &to).await
+        let storm = ("held.#reason = :reason", ("#reason", "reason"), (":reason", text(Reason::Throttled.as_str())));
+        self.count(&keys::due(item.shard), (&from, &to), storm).await
     }
 
     /// Takes a due item out, once it is on its queue.

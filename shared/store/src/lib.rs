@@ -152,13 +152,20 @@ impl Table {
         self.query_in(pk, from, to, limit, true).await
     }
 
-    /// How many items of `pk` have a sort key in `from..=to`.
-    pub(crate) async fn count(&self, pk: &str, from: &str, to: &str) -> Result<usize, StoreError> {
+    /// How many items of `pk` have a sort key in `from..=to` and meet a condition, given with its name and value.
+    pub(crate) async fn count(
+        &self,
+        pk: &str,
+        (from, to): (&str, &str),
+        (condition, (name, field), (place, value)): (&str, (&str, &str), (&str, AttributeValue)),
+    ) -> Result<usize, StoreError> {
         let mut count = 0;
         let mut start: Option<Item> = None;
         loop {
             let request = self.client.query().table_name(&self.name).consistent_read(true).select(Select::Count);
             let request = request.key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to");
+            let request = request.filter_expression(condition).expression_attribute_names(name, field);
+            let request = request.expression_attribute_values(place, value.clone());
             let request = request.expression_attribute_values(":pk", text(pk));
             let request = request.expression_attribute_values(":from", text(from));
             let request = request.expression_attribute_values(":to", text(to));

@@ -24,6 +24,9 @@ pub struct Message {
     /// The incident's category.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<Category>,
+    /// The address or number, as `domain::contact` hashes it: what is said of it is not said of another that the recipient has by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
 }
 
 impl Table {

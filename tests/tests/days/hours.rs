@@ -4,12 +4,11 @@ use crate::{mails, post, stands, until};
 use serde_json::json;
 use tests::clock::Clock;
 use tests::tenant::outcome;
-use tests::{pause, stack};
+use tests::{Stack, pause};
 
 /// One night in Berlin: its evening, the moment when it ends, and that an hour before and after it nothing has come.
-fn night(evening: &str, morning: &str, an_hour_early: &str) {
-    let stack = stack!();
-    let mut clock = Clock::at(&stack, evening);
+fn night(stack: &Stack, evening: &str, morning: &str, an_hour_early: &str) {
+    let mut clock = Clock::at(stack, evening);
     let mut tenant = stack.tenant("enterprise");
     tenant.set(json!({"zone": "Europe/Berlin", "quiet_hours": {"from": "22:00", "to": "07:00"}}));
     let asleep = tenant.person("support_manager", &[]);
@@ -43,21 +42,19 @@ fn night(evening: &str, morning: &str, an_hour_early: &str) {
     assert!(both.contains("[RESOLVED]") && both.contains("for quiet hours to end"), "one message of both: {both}");
 }
 
-#[test]
-fn a_night_that_is_an_hour_shorter() {
-    night("2027-03-27T21:30:00Z", "2027-03-28T05:00:00Z", "2027-03-28T04:00:00Z");
+/// Summer time begins.
+pub(crate) fn a_night_that_is_an_hour_shorter(stack: &Stack) {
+    night(stack, "2027-03-27T21:30:00Z", "2027-03-28T05:00:00Z", "2027-03-28T04:00:00Z");
 }
 
-#[test]
-fn a_night_that_is_an_hour_longer() {
-    night("2027-10-30T21:30:00Z", "2027-10-31T06:00:00Z", "2027-10-31T05:00:00Z");
+/// Summer time ends.
+pub(crate) fn a_night_that_is_an_hour_longer(stack: &Stack) {
+    night(stack, "2027-10-30T21:30:00Z", "2027-10-31T06:00:00Z", "2027-10-31T05:00:00Z");
 }
 
-#[test]
-fn digests_come_by_the_hour_and_by_each_readers_own_morning_with_everything_once() {
-    let stack = stack!();
+pub(crate) fn digests_come_by_the_hour_and_by_each_readers_own_morning_with_everything_once(stack: &Stack) {
     // Half past three in the morning in Kathmandu (+5:45), an hour and a half before the change of summer time in New York.
-    let mut clock = Clock::at(&stack, "2027-03-13T21:45:00Z");
+    let mut clock = Clock::at(stack, "2027-03-13T21:45:00Z");
     let mut tenant = stack.tenant("enterprise");
     let hourly =
         tenant.person_with("support_manager", json!({"digest": {"every": "hourly"}, "zone": "America/New_York"}));
@@ -106,10 +103,8 @@ fn digests_come_by_the_hour_and_by_each_readers_own_morning_with_everything_once
     assert_eq!(mails(&tenant, &hourly.email).len(), 3);
 }
 
-#[test]
-fn a_zone_that_changes_while_something_waits_counts_when_it_is_due() {
-    let stack = stack!();
-    let mut clock = Clock::at(&stack, "2028-02-28T22:30:00Z");
+pub(crate) fn a_zone_that_changes_while_something_waits_counts_when_it_is_due(stack: &Stack) {
+    let mut clock = Clock::at(stack, "2028-02-28T22:30:00Z");
     let mut tenant = stack.tenant("enterprise");
     tenant.set(json!({"zone": "UTC", "quiet_hours": {"from": "22:00", "to": "07:00"}}));
     let person = tenant.person("support_manager", &[]);
@@ -125,11 +120,9 @@ fn a_zone_that_changes_while_something_waits_counts_when_it_is_due() {
     assert_eq!(mails(&tenant, &person.email).len(), 1);
 }
 
-#[test]
-fn the_law_of_a_numbers_country_holds_what_is_no_alert() {
-    let stack = stack!();
+pub(crate) fn the_law_of_a_numbers_country_holds_what_is_no_alert(stack: &Stack) {
     // Half past three in the morning in India.
-    let mut clock = Clock::at(&stack, "2027-06-01T22:00:00Z");
+    let mut clock = Clock::at(stack, "2027-06-01T22:00:00Z");
     let mut tenant = stack.tenant("enterprise");
     tenant.set(
         json!({"compliance": {"dlt_entity_id": "1101", "dlt_template_id": "2202", "confirmed": ["email", "sms"]}}),

@@ -5,12 +5,10 @@ use jiff::SignedDuration;
 use serde_json::json;
 use tests::clock::Clock;
 use tests::tenant::outcome;
-use tests::{pause, stack};
+use tests::{Stack, pause};
 
-#[test]
-fn an_incident_inside_is_told_as_part_of_it_and_one_that_outlives_it_when_it_ends() {
-    let stack = stack!();
-    let mut clock = Clock::at(&stack, "2027-05-03T01:00:00Z");
+pub(crate) fn an_incident_inside_is_told_as_part_of_it_and_one_that_outlives_it_when_it_ends(stack: &Stack) {
+    let mut clock = Clock::at(stack, "2027-05-03T01:00:00Z");
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("support_manager", &[]);
     let hook = tenant.endpoint("webhook", "tech_devops");
@@ -52,4 +50,19 @@ fn an_incident_inside_is_told_as_part_of_it_and_one_that_outlives_it_when_it_end
     let about = |what: &str| got.iter().filter(|mail| mail.contains(&format!("{what} of {}", tenant.id))).count();
     assert_eq!((about("work"), about("before"), about("short"), about("long")), (5, 1, 0, 1), "{got:?}");
     assert!(got.iter().any(|mail| mail.contains("it has outlived the maintenance that explained it")));
+
+    // Work that ends before its time explains nothing any more.
+    let hours = json!({"type": "maintenance.announced", "starts_at": "2027-05-05T01:00:00Z", "ends_at": "2027-05-05T09:00:00Z"});
+    let early = post(&tenant, "early", with(hours));
+    clock.to("2027-05-05T01:00:30Z");
+    let outlives = post(&tenant, "outlives", with(json!({})));
+    stands(&tenant, &outlives, (&hook.id, "webhook"), &outcome(1, "held", "covered_by_maintenance"));
+    clock.to("2027-05-05T02:00:00Z");
+    assert_eq!(post(&tenant, "early", with(json!({"type": "maintenance.completed"}))), early);
+    stands(&tenant, &early, (&person.id, "email"), &outcome(2, "accepted", ""));
+    clock.pass(SignedDuration::from_mins(11));
+    stands(&tenant, &outlives, (&hook.id, "webhook"), &outcome(1, "delivered", ""));
+    stands(&tenant, &outlives, (&person.id, "email"), &outcome(1, "accepted", ""));
+    assert_eq!(post(&tenant, "outlives", with(json!({"status": "resolved"}))), outlives);
+    stands(&tenant, &outlives, (&person.id, "email"), &outcome(2, "accepted", ""));
 }

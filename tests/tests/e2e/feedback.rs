@@ -131,6 +131,13 @@ fn texted(tenant: &Tenant, incident: &str, id: &str, wanted: impl Fn(&Value) -> 
     })
 }
 
+/// A person's number as messages remember it.
+fn number(tenant: &Tenant, id: &str) -> String {
+    let phone = &tenant.people.iter().find(|person| person.id == id).unwrap().phone;
+    let owner = domain::ids::TenantId::parse(&tenant.id).unwrap();
+    domain::contact::of_phone(&owner, &domain::tenant::Phone::parse(phone).unwrap())
+}
+
 #[test]
 fn what_became_of_a_text_message_and_who_stopped_them_is_known() {
     let stack = stack!();
@@ -165,7 +172,8 @@ fn what_became_of_a_text_message_and_who_stopped_them_is_known() {
     assert_eq!(opted["reason"], "opted_out", "{opted}");
 
     // SNS may also say so at once; `deliver-sms` then hands it on.
-    let said = json!({"v": 1, "tenant": tenant.id, "recipient": at_once, "incident_id": incident, "category": "infrastructure"});
+    let said = json!({"v": 1, "tenant": tenant.id, "recipient": at_once, "incident_id": incident, "category": "infrastructure",
+        "contact": number(&tenant, &at_once)});
     let _id = stack.aws(&["send", &stack.text("/queues/FeedbackQueue"), &said.to_string()]);
     wait("it to be noted", Duration::from_secs(60), || {
         tenant.get(&format!("/recipients/{at_once}"))["sms_opted_out_at"].as_str().map(drop)

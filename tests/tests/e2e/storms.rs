@@ -44,8 +44,7 @@ fn what_one_person_cannot_take_comes_in_one_message_and_what_is_critical_at_once
     });
     assert!(held.len() >= 6, "ten a minute, and one minute may have ended meanwhile: {}", held.len());
     let explained = tenant.get(&format!("/incidents/{}/explain", held[0]));
-    let entry =
-        explained["decisions"].as_array().unwrap().iter().find(|one| one["reason"] == "throttled").unwrap();
+    let entry = explained["decisions"].as_array().unwrap().iter().find(|one| one["reason"] == "throttled").unwrap();
     assert_eq!(entry["setting"], "settings.storms");
     assert!(entry["until"].is_string(), "{entry}");
     // Something critical does not stand behind them.
@@ -60,7 +59,7 @@ fn what_one_person_cannot_take_comes_in_one_message_and_what_is_critical_at_once
     assert!(together[0].text.contains(&format!("{} alerts", held.len())), "{}", together[0].text);
     assert!(together[0].text.contains("so much came at once"), "{}", together[0].text);
     for (n, incident) in incidents.iter().enumerate() {
-        let title = format!("n{n} of {}\n", tenant.id);
+        let title = format!("n{n} of {}", tenant.id);
         let count = together.iter().chain(&alone).filter(|mail| mail.text.contains(&title)).count();
         assert_eq!(count, 1, "n{n} ({incident}) once");
     }

@@ -187,6 +187,7 @@ pub(crate) async fn resend(
         plain: false,
         role: role.flatten(),
         held: None,
+        more: 0,
     };
     let slot =
         Slot { incident: &incident.id, tenant: &tenant, row: &failed.row, channel, update, attempt: due.attempt };
