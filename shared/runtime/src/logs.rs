@@ -1,18 +1,40 @@
 //! What CloudWatch Logs hands to a function that subscribed to a log group.
+//!
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html>. `aws_lambda_events` reads it too, with a second
+//! library for time.
 
-use aws_lambda_events::cloudwatch_logs::LogsEvent;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
+use serde::Deserialize;
 use serde_json::Value;
+use std::io::Read;
+
+/// Most bytes of an event once it is unpacked: an asynchronous invocation carries 1 MiB of it packed.
+const UNPACKED_MAX: u64 = 64 << 20;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    message_type: String,
+    log_events: Vec<Line>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    message: String,
+}
 
 /// The lines of an event of a subscription.
 ///
 /// # Errors
 /// Where it is no such event: a sentence that says so.
 pub fn lines(event: &Value) -> Result<Vec<String>, String> {
-    // Its own reader borrows the names of fields, so it reads text and no value.
-    let read: LogsEvent = serde_json::from_str(&event.to_string()).map_err(|_| {
-        "this function takes messages of its queue, and events of a log group's subscription".to_owned()
-    })?;
-    let data = read.aws_logs.data;
+    let other = || "this function takes messages of its queue, and events of a log group's subscription".to_owned();
+    let packed = event.pointer("/awslogs/data").and_then(Value::as_str).ok_or_else(other)?;
+    let packed = STANDARD.decode(packed).map_err(|_| other())?;
+    let unpacked = GzDecoder::new(packed.as_slice()).take(UNPACKED_MAX);
+    let data: Data = serde_json::from_reader(unpacked).map_err(|_| other())?;
     // CloudWatch Logs also asks whether anybody is there.
     let lines = if data.message_type == "DATA_MESSAGE" { data.log_events } else { Vec::new() };
     Ok(lines.into_iter().map(|line| line.message).collect())
