@@ -13,7 +13,9 @@ const TESTS: &str = "test-stack";
 /// `cargo xtask test`
 pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
     let begun = Instant::now();
-    say("Tocsin: all tests from nothing, on a stack of their own with IAM enforced (about 20 minutes the first time).");
+    say(
+        "Tocsin: all tests from nothing, on a stack of their own with IAM enforced (about 40 minutes the first time, most of it waiting).",
+    );
     python::prerequisites()?;
     for (program, package) in [
         ("prometheus-alertmanager", "prometheus-alertmanager"),

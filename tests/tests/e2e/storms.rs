@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tests::receive::text;
 use tests::tenant::{Tenant, outcome};
-use tests::{Stack, in_seconds, stack, unique, wait};
+use tests::{Stack, stack, unique, wait};
 
 /// A tenant as it is made: what is too much comes together.
 fn sparing(stack: &Stack) -> Tenant {
@@ -135,58 +135,4 @@ fn what_flaps_is_held_and_machines_get_all_of_it() {
     let head = tenant.incident(&incidents[0])["incident"].clone();
     let minutes = |time: &str| time.parse::<jiff::Timestamp>().unwrap().as_second() / 60;
     assert_eq!(minutes(&text(until, "/until")) - minutes(&text(&head, "/started_at")), 30);
-}
-
-#[test]
-fn a_storm_of_one_tenant_comes_together_and_beyond_a_hundred_is_only_counted() {
-    let stack = stack!();
-    let mut tenant = sparing(&stack);
-    let person = tenant.person("support_manager", &[]);
-    let room = tenant.endpoint("slack", "support_manager");
-    let other = {
-        let mut other = sparing(&stack);
-        let person = other.person("org_admin", &[]);
-        (other, person)
-    };
-    // All within one of the clock's five minutes, for that is what is counted.
-    wait("a fresh window", Duration::from_secs(310), || {
-        let now: jiff::Timestamp = in_seconds(0).parse().unwrap();
-        (now.as_second() % 300 < 120).then_some(())
-    });
-    let events: Vec<String> = (0..185).map(|n| post(&tenant, &format!("n{n}"), json!({}))).collect();
-    let alarm = stack.post(
-        json!({"type": "voice.routing_failure", "severity": "critical", "title": format!("{} burns", other.0.id),
-        "tenant_ids": [other.0.id]}),
-    );
-    let alarm = stack.incident_of(&alarm);
-    drop(other.0.settled(&alarm, 1));
-    wait("the other tenant's alert", Duration::from_secs(60), || {
-        (other.0.explained(&alarm, &other.1.id, "email") == [outcome(1, "accepted", "")]).then_some(())
-    });
-    let incidents: Vec<String> = events.iter().map(|event| stack.incident_of(event)).collect();
-    drop(tenant.settled_within(incidents.last().unwrap(), 1, Duration::from_secs(180)));
-    let count = |channel: &str, id: &str| {
-        let mut counts = std::collections::BTreeMap::new();
-        for incident in &incidents {
-            for (_, what, reason) in tenant.explained(incident, id, channel) {
-                *counts.entry((what, reason)).or_insert(0) += 1;
-            }
-        }
-        counts
-    };
-    let done = |counts: &std::collections::BTreeMap<(String, String), i32>| {
-        counts.keys().all(|(what, _)| ["accepted", "delivered", "skipped"].contains(&what.as_str()))
-    };
-    for (channel, id, told) in [("email", &person.id, "accepted"), ("slack", &room.id, "delivered")] {
-        let counts = wait("the storm to be over", Duration::from_secs(540), || {
-            let counts = count(channel, id);
-            done(&counts).then_some(counts)
-        });
-        let collapsed = counts[&("skipped".to_owned(), "storm_collapsed".to_owned())];
-        assert_eq!(counts[&(told.to_owned(), String::new())] + collapsed, 185, "{counts:?}");
-        assert!((20..=30).contains(&collapsed), "a hundred of those beyond the ceiling are in the message: {counts:?}");
-    }
-    let bundles = mails(&tenant, &person.email);
-    let bundles: Vec<_> = bundles.iter().filter(|mail| mail.text.contains("[BUNDLE]")).collect();
-    assert!(bundles.iter().any(|mail| mail.text.contains("too much at once")), "{:?}", bundles.len());
 }
