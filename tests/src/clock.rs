@@ -1,7 +1,11 @@
 //! The functions' clock, which the stack of the tests lets a test set: days pass in seconds.
 
-use crate::{Stack, in_seconds, pause};
+use crate::{Stack, in_seconds};
 use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// Whoever read the clock a moment ago reads it again after half a second.
+const READ_AGAIN: Duration = Duration::from_millis(700);
 
 /// The clock, set. It goes on at its usual pace, and is the machine's again when this ends.
 #[derive(Debug)]
@@ -48,11 +52,10 @@ impl<'a> Clock<'a> {
         self.tell();
     }
 
-    /// Whoever read the clock a moment ago reads it again after half a second.
     fn tell(&self) {
         let milliseconds = self.ahead.as_millis().to_string();
         let _none = self.stack.aws(&["clock", &self.stack.text("/table"), &milliseconds]);
-        pause(1);
+        std::thread::sleep(READ_AGAIN);
     }
 }
 

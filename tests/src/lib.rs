@@ -10,6 +10,7 @@
     reason = "this is part of the tests, which fail by a panic"
 )]
 
+mod aws;
 pub mod clock;
 pub mod http;
 pub mod npm;
@@ -35,28 +36,40 @@ pub struct Stack {
     place: PathBuf,
 }
 
-/// The stack, or a return with the reason why the test does nothing.
+/// The stack that most tests share, or a return with the reason why the test does nothing. `stack!(clock)` is the one whose clock may be
+/// set, `stack!(alone)` the one whose functions may be killed: there tests run one at a time.
 #[macro_export]
 macro_rules! stack {
     () => {
-        match $crate::Stack::find() {
+        $crate::stack!(@ "TOCSIN_OUTPUTS")
+    };
+    (clock) => {
+        $crate::stack!(@ "TOCSIN_OUTPUTS_CLOCK")
+    };
+    (alone) => {
+        $crate::stack!(@ "TOCSIN_OUTPUTS_ALONE")
+    };
+    (@ $variable:literal) => {
+        match $crate::Stack::of($variable) {
             Some(stack) => stack,
-            None => return,
+            None => return $crate::skipped(),
         }
     };
 }
 
+/// Says why a test did nothing.
+pub fn skipped() {
+    eprintln!("skipped: needs a stack; run cargo xtask test");
+}
+
 impl Stack {
-    /// The stack of `TOCSIN_OUTPUTS`. Without it a test says so and is over.
+    /// The stack of the `outputs.json` that an environment variable names; `None` without it.
     #[must_use]
-    pub fn find() -> Option<Self> {
-        let Some(file) = std::env::var_os("TOCSIN_OUTPUTS") else {
-            eprintln!("skipped: needs a stack; run cargo xtask test");
-            return None;
-        };
+    pub fn of(variable: &str) -> Option<Self> {
+        let file = std::env::var_os(variable)?;
         let file = PathBuf::from(file);
-        let text = std::fs::read_to_string(&file).expect("TOCSIN_OUTPUTS names a file that cannot be read");
-        let outputs = serde_json::from_str(&text).expect("TOCSIN_OUTPUTS is not JSON");
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{variable}: {error}"));
+        let outputs = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{variable}: {error}"));
         Some(Self { outputs, place: file.parent().expect("a file is in a folder").to_path_buf() })
     }
 
@@ -177,18 +190,10 @@ impl Stack {
         id.unwrap_or_else(|| panic!("the event made no incident: {known}")).to_owned()
     }
 
-    /// Runs a command of `tests/tools/aws.py` and gives back what it printed as JSON.
+    /// Runs a command of `tests/tools/aws.py` and gives back its answer.
     #[must_use]
     pub fn aws(&self, arguments: &[&str]) -> Value {
-        let tool = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools/aws.py");
-        let mut command = Command::new(self.text("/python"));
-        command.arg(tool).args(arguments);
-        command.env("AWS_ENDPOINT_URL", self.text("/emulator_url")).env("AWS_DEFAULT_REGION", self.text("/region"));
-        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").env_remove("AWS_PROFILE");
-        let output = command.stdin(Stdio::null()).output().expect("Python can be started");
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "aws.py {arguments:?} failed:\n{error}");
-        serde_json::from_slice(&output.stdout).expect("aws.py prints JSON")
+        aws::ask(self, arguments)
     }
 
     /// The Python of other products' clients, which `cargo xtask test` installs.

@@ -286,15 +286,7 @@ impl Tenant {
     /// Every entry of an incident's explanation for a destination on a channel: update, outcome, reason.
     #[must_use]
     pub fn explained(&self, incident: &str, id: &str, channel: &str) -> Vec<(u64, String, String)> {
-        let known = self.get(&format!("/incidents/{incident}/explain"));
-        let mine = known["decisions"].as_array().into_iter().flatten().filter(|entry| {
-            (entry["recipient_id"] == id || entry["integration_id"] == id) && entry["channel"] == channel
-        });
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        mine.map(|entry| {
-            (entry["update"].as_u64().unwrap_or_default(), text(&entry["outcome"]), text(&entry["reason"]))
-        })
-        .collect()
+        entries(&self.get(&format!("/incidents/{incident}/explain")), id, channel)
     }
 
     /// The decisions of an update as `role channel` with `deliver` or the reason.
@@ -353,4 +345,16 @@ fn is_settled(incident: &Value, update: u64) -> bool {
 #[must_use]
 pub fn outcome(update: u64, outcome: &str, reason: &str) -> (u64, String, String) {
     (update, outcome.to_owned(), reason.to_owned())
+}
+
+/// Every entry of an explanation for a destination on a channel: update, outcome, reason.
+#[must_use]
+pub fn entries(known: &Value, id: &str, channel: &str) -> Vec<(u64, String, String)> {
+    let mine =
+        known["decisions"].as_array().into_iter().flatten().filter(|entry| {
+            (entry["recipient_id"] == id || entry["integration_id"] == id) && entry["channel"] == channel
+        });
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    mine.map(|entry| (entry["update"].as_u64().unwrap_or_default(), text(&entry["outcome"]), text(&entry["reason"])))
+        .collect()
 }

@@ -1,5 +1,6 @@
 //! Days of the system's life in minutes, on the running stack, by a clock that only its tests may set: hours across the change of
-//! summer time, digests, maintenance, an endpoint that is dead for days, a storm. Nothing runs beside them, for the clock is everybody's.
+//! summer time, digests, maintenance, an endpoint that is dead for days, a storm. They have a stack of their own, and run one at a time on it,
+//! for its clock is everybody's.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,7 +30,7 @@ use tests::{stack, wait};
 /// One test, for the endpoints wait for a queue while the days of the others pass.
 #[test]
 fn days_in_minutes() {
-    let stack = stack!();
+    let stack = stack!(clock);
     let dead = endpoint::two_die(&stack);
     hours::digests_come_by_the_hour_and_by_each_readers_own_morning_with_everything_once(&stack);
     hours::a_night_that_is_an_hour_shorter(&stack);

@@ -1,4 +1,4 @@
-//! The system as its users meet it, on a stack of its own: `cargo xtask test`. Each test makes its own tenants, so they run side
+//! The system as its users meet it, on a stack that `cargo xtask test` brings up. Each test makes its own tenants, so they run side
 //! by side; what needs everybody's quiet is in `serial`.
 
 #![allow(

@@ -195,7 +195,7 @@ async fn trace(stack: &Stack, mark: &str, incident: &IncidentId, address: &str) 
 
 #[test]
 fn every_subscribed_destination_of_two_thousand_tenants_is_told_exactly_once() {
-    let stack = stack!();
+    let stack = stack!(alone);
     let (mark, tenants) = (unique(), number_of_tenants());
     let begun = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,4 +1,5 @@
-"""What a test needs of AWS itself. Prints one JSON value. Talks to AWS_ENDPOINT_URL.
+"""What a test needs of AWS itself. Reads commands from standard input, each a JSON list of words on a line, and answers each with
+a line: {"is": VALUE} or {"error": TEXT}. It stays until its input ends, since importing boto3 takes a second. Talks to AWS_ENDPOINT_URL.
 
 send QUEUE_URL BODY [GROUP]      puts a message on a queue; {"message_id"}
 visibility QUEUE_URL SECONDS     sets the visibility timeout; {"before"}
@@ -15,12 +16,15 @@ app-client POOL                  another app client; {"client_id"}
 forge TOKEN HOW                  what an attacker makes of a JWT: `none`, `confused`, `tampered` or `unknown-key`; {"token"}
 release FUNCTION                 has every due shard handed out; what each shard did
 clock TABLE MILLISECONDS         sets how far the functions' clock is ahead of the machine's
+expire TABLE INCIDENT            does to an incident and its timeline what the table's TTL does; how many items that were
+row TABLE PK SK                  an item of the table as it stands; its texts and numbers
 sms-log FAILURE LINE             writes a line as SNS does of a text message, into the log of failures or of successes (true, false)
 publish TOPIC MESSAGE            publishes to a topic; {"message_id"} or {"error"}
 """
 
 import base64
 import concurrent.futures
+import functools
 import hashlib
 import hmac
 import json
@@ -28,12 +32,14 @@ import os
 import urllib.request
 import sys
 import time
+import traceback
 import uuid
 
 import boto3
 import botocore.exceptions
 
 
+@functools.cache
 def client(name):
     # botocore's SQS client has ignored AWS_ENDPOINT_URL in places, so every client is told.
     return boto3.client(name, endpoint_url=os.environ["AWS_ENDPOINT_URL"])
@@ -171,7 +177,21 @@ def clock(table, milliseconds):
     client("dynamodb").put_item(TableName=table, Item=ahead)
 
 
+def expire(table, incident):
+    found = client("dynamodb").query(
+        TableName=table, KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": {"S": f"INC#{incident}"}})["Items"]
+    for item in found:
+        client("dynamodb").delete_item(TableName=table, Key={"pk": item["pk"], "sk": item["sk"]})
+    return len(found)
+
+
+def row(table, pk, sk):
+    item = client("dynamodb").get_item(TableName=table, Key={"pk": {"S": pk}, "sk": {"S": sk}}).get("Item", {})
+    return {name: next(iter(value.values())) for name, value in item.items() if next(iter(value)) in "SN"}
+
+
 def release(function):
+    client("lambda")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         return list(pool.map(lambda shard: invoke(function, json.dumps({"shard": shard})), range(8)))
 
@@ -193,4 +213,10 @@ def publish(topic, message):
         return {"error": error.response["Error"]["Code"]}
 
 
-print(json.dumps(globals()[sys.argv[1].replace("-", "_")](*sys.argv[2:])))
+for line in sys.stdin:
+    command, *words = json.loads(line)
+    try:
+        answer = {"is": globals()[command.replace("-", "_")](*words)}
+    except Exception:
+        answer = {"error": traceback.format_exc()}
+    print(json.dumps(answer), flush=True)

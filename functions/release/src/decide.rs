@@ -39,8 +39,8 @@ pub(crate) struct Again<'a> {
 pub(crate) enum Decided {
     /// It is sent.
     Send(Box<Delivery>),
-    /// It waits until then, for another reason or for longer.
-    Wait(Box<Due>),
+    /// It waits until then, for another reason or for longer, and what was decided says until when at the longest.
+    Wait(Box<Due>, Outcome),
     /// It ends unsent.
     End(Reason),
 }
@@ -72,8 +72,7 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
     let mine = |decision: &Decision| {
         (decision.destination.as_str(), decision.channel) == (due.destination.as_str(), due.channel)
     };
-    let decisions =
-        || again.known.plans.iter().flat_map(|plan| plan.decisions.iter().map(|decision| (plan.at, decision)));
+    let decisions = || again.known.decisions();
     let newer = || decisions().map(|(_, one)| one).filter(|one| mine(one) && one.update > due.update);
     // To people the newest update is enough, whether it was sent or waits as well.
     if due.channel != Channel::Webhook && newer().any(|one| !matches!(one.outcome, Outcome::Skip { .. })) {
@@ -86,6 +85,7 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
     let planned = decisions().find(|(_, one)| mine(one) && one.update == due.update);
     let told = Told::from_plans(
         decisions().filter(|(_, one)| one.update < due.update),
+        &again.known.revised,
         planned.map_or(due.at, |(at, _)| at.min(due.at)),
     );
     let told = told.but_not(&again.known.stopped);
@@ -103,17 +103,17 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
         due: Some(hold.reason),
         storm: None,
     });
-    match decisions.iter().find(|one| mine(one)).map(|decision| &decision.outcome) {
+    match decisions.into_iter().find(mine).map(|decision| decision.outcome) {
         None => Decided::End(Reason::NoDestination),
-        Some(Outcome::Skip { reason, .. }) => Decided::End(*reason),
+        Some(Outcome::Skip { reason, .. }) => Decided::End(reason),
         Some(Outcome::Hold { until, reason, role }) => {
-            let held = Some(Hold { reason: *reason, ..hold });
-            let at = look_again(*until, *reason, again.now);
-            Decided::Wait(Box::new(Due { at, role: *role, held, ..due.clone() }))
+            let held = Some(Hold { reason, ..hold });
+            let at = look_again(until, reason, again.now);
+            Decided::Wait(Box::new(Due { at, role, held, ..due.clone() }), Outcome::Hold { until, reason, role })
         }
         Some(Outcome::Deliver { role }) => {
             let held = Held { since: since(due, hold, again.known), until: due.at, reason: hold.reason };
-            match decide(&Due { role: *role, ..due.clone() }, facts, again.now) {
+            match decide(&Due { role, ..due.clone() }, facts, again.now) {
                 Decided::Send(delivery) => {
                     let why = Why { held: Some(held), ..delivery.why.clone() };
                     Decided::Send(Box::new(Delivery { why, ..*delivery }))
@@ -122,6 +122,29 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
             }
         }
     }
+}
+
+/// What becomes of the decision, where its plan says otherwise: whether somebody was told is read off the decisions. `known` is `None`
+/// where they were not read. What is only counted in a storm's message counts as told, and what a newer word takes the place of is
+/// seen by that word; and what was tried may have come.
+pub(crate) fn revised(due: &Due, decided: &Decided, known: Option<&Known>, now: Timestamp) -> Option<Decision> {
+    if due.attempt > 1 {
+        return None;
+    }
+    let standing = known.and_then(|known| known.standing(&due.destination, due.channel, due.update));
+    let outcome = match decided {
+        Decided::End(Reason::SupersededBy | Reason::StormCollapsed) => return None,
+        Decided::End(reason) => Outcome::Skip { reason: *reason, by: None },
+        Decided::Wait(_, outcome) => outcome.clone(),
+        Decided::Send(_) => match standing?.outcome {
+            // It comes before its time: work that was to explain it ended early, or a newer word would overtake it.
+            Outcome::Hold { until, reason, role } if until > now.max(due.at) => {
+                Outcome::Hold { until: now.max(due.at), reason, role }
+            }
+            _ => return None,
+        },
+    };
+    (standing.map(|standing| &standing.outcome) != Some(&outcome)).then(|| due.decision(outcome))
 }
 
 /// Why the end of an incident is not told, where that is what was decided.
@@ -245,7 +268,7 @@ mod tests {
         ] {
             match decided(channel, Some(&destination)) {
                 Decided::End(got) => assert_eq!(got, reason, "{channel}"),
-                Decided::Send(_) | Decided::Wait(_) => panic!("{reason} was not the end"),
+                Decided::Send(_) | Decided::Wait(..) => panic!("{reason} was not the end"),
             }
         }
         assert!(matches!(decided("webhook", None), Decided::End(Reason::NoDestination)));
@@ -353,7 +376,7 @@ mod tests {
         let known = planned(json!([held(1, AWAKE)]));
         // The hours were made longer: it waits on, since when it did.
         let longer = asleep(json!({"quiet_hours": {"from": "17:00:00", "to": "20:00:00", "critical_passes": true}}));
-        let Decided::Wait(later) = held_at(AWAKE, &longer, &known) else { panic!("does not wait") };
+        let Decided::Wait(later, _) = held_at(AWAKE, &longer, &known) else { panic!("does not wait") };
         assert_eq!(later.at.to_string(), "2026-11-23T14:30:00Z");
         assert_eq!(later.held.unwrap().since.to_string(), AT);
         // The category was switched off.
@@ -373,6 +396,35 @@ mod tests {
             let known = planned(json!([held(1, AWAKE), newer]));
             assert!(matches!(held_at(AWAKE, &asleep(json!({})), &known), Decided::End(Reason::SupersededBy)));
         }
+    }
+
+    #[test]
+    fn what_comes_otherwise_than_its_plan_says_is_noted_once() {
+        let planned = planned(json!([held(1, AWAKE)]));
+        let due = |attempt| Due { at: AWAKE.parse().unwrap(), destination: "rcp_a".into(), attempt, ..due("email") };
+        let noted = |due: &Due, decided: &Decided, known: &Known, now: &str| {
+            revised(due, decided, Some(known), now.parse().unwrap()).map(|decision| decision.outcome)
+        };
+        // As it was planned.
+        let sent = held_at(AWAKE, &asleep(json!({})), &planned);
+        assert_eq!(noted(&due(1), &sent, &planned, AWAKE), None);
+        // Before its time.
+        let early = "2026-11-23T12:10:00Z";
+        let outcome = noted(&Due { at: early.parse().unwrap(), ..due(1) }, &sent, &planned, early).unwrap();
+        assert!(matches!(outcome, Outcome::Hold { until, .. } if until.to_string() == early), "{outcome:?}");
+        // Later than that, or not at all.
+        let longer = asleep(json!({"quiet_hours": {"from": "17:00:00", "to": "20:00:00", "critical_passes": true}}));
+        let waits = held_at(AWAKE, &longer, &planned);
+        let outcome = noted(&due(1), &waits, &planned, AWAKE).unwrap();
+        assert!(matches!(&outcome, Outcome::Hold { until, .. } if until.to_string() == "2026-11-23T14:30:00Z"));
+        let known = Known { revised: vec![due(1).decision(outcome)], ..planned.clone() };
+        assert_eq!(noted(&due(1), &waits, &known, AWAKE), None, "it is known already");
+        let ended = Decided::End(Reason::CategoryDisabled);
+        let skip = Outcome::Skip { reason: Reason::CategoryDisabled, by: None };
+        assert_eq!(noted(&due(1), &ended, &planned, AWAKE), Some(skip));
+        // What was tried may have come, and a newer word speaks for itself.
+        assert_eq!(noted(&due(2), &ended, &planned, AWAKE), None);
+        assert_eq!(noted(&due(1), &Decided::End(Reason::SupersededBy), &planned, AWAKE), None);
     }
 
     #[test]

@@ -16,10 +16,12 @@ mod world;
 use aws::sqs::{Outgoing, Queues};
 use config::Config;
 use contracts::queue::{Delivery, Digest, row_name};
-use decide::{Again, Decided, Facts, decide, decide_held, delay_seconds};
+use decide::{Again, Decided, Facts, decide, decide_held, delay_seconds, revised};
+use domain::delivery::Refusal;
 use domain::ids::{DUE_SHARDS, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Incident, Update};
 use domain::maintenance::Window;
+use domain::plan::Decision;
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::tenant::{Destination, Settings};
@@ -127,13 +129,21 @@ impl Release {
         let facts = self.read(&items).boxed().await;
         let mut lanes: BTreeMap<ChannelClass, Vec<(Vec<DueItem>, Outgoing)>> = BTreeMap::new();
         let mut digests: BTreeMap<(String, bool), Vec<(DueItem, Delivery)>> = BTreeMap::new();
-        let mut ends: Vec<(DueItem, Reason)> =
-            collapsed.into_iter().map(|item| (item, Reason::StormCollapsed)).collect();
+        let mut ends: Vec<(DueItem, Reason, Option<Decision>)> =
+            collapsed.into_iter().map(|item| (item, Reason::StormCollapsed, None)).collect();
         let mut done = Released::default();
-        let mut waits: Vec<(DueItem, Due)> = Vec::new();
+        let mut waits: Vec<(DueItem, Due, Option<Decision>)> = Vec::new();
         for item in items {
-            match facts.decide(&item.due, &self.policy, now) {
-                Some(Decided::Wait(later)) => waits.push((item, *later)),
+            let decided = facts.decide(&item.due, &self.policy, now);
+            let revised = decided.as_ref().and_then(|decided| revised(&item.due, decided, facts.known(&item.due), now));
+            if let (Some(Decided::Send(_)), Some(revised)) = (&decided, &revised)
+                && !self.revise(&item.due, revised, now).await
+            {
+                done.left += 1;
+                continue;
+            }
+            match decided {
+                Some(Decided::Wait(later, _)) => waits.push((item, *later, revised)),
                 Some(Decided::Send(delivery)) if is_collected(&item) => {
                     digests.entry((item.group().to_owned(), is_storm(&item))).or_default().push((item, *delivery));
                 }
@@ -149,7 +159,7 @@ impl Release {
                     }
                     Err(_) => done.left += 1,
                 },
-                Some(Decided::End(reason)) => ends.push((item, reason)),
+                Some(Decided::End(reason)) => ends.push((item, reason, revised)),
                 None => done.left += 1,
             }
         }
@@ -165,7 +175,7 @@ impl Release {
             storms.extend(storm.then_some(place));
         }
         let waited: Vec<bool> = stream::iter(waits)
-            .map(|(item, later)| self.wait(item, later).boxed())
+            .map(|(item, later, revised)| self.wait(item, later, revised, now).boxed())
             .buffer_unordered(IN_FLIGHT)
             .collect()
             .await;
@@ -182,7 +192,7 @@ impl Release {
         }
         bundled.extend(storms);
         let ended: Vec<bool> = stream::iter(ends)
-            .map(|(item, reason)| self.end(item, reason, now).boxed())
+            .map(|(item, reason, revised)| self.end(item, reason, revised, now).boxed())
             .buffer_unordered(IN_FLIGHT)
             .collect()
             .await;
@@ -236,58 +246,61 @@ impl Release {
     }
 
     /// Ends a delivery unsent. `false`: it stays due.
-    async fn end(&self, item: DueItem, reason: Reason, now: Timestamp) -> bool {
-        use domain::delivery::Refusal;
+    async fn end(&self, item: DueItem, reason: Reason, revised: Option<Decision>, now: Timestamp) -> bool {
         let due = &item.due;
         let row = row_name(&due.destination, due.channel, due.update);
-        let slot = Slot {
-            incident: &due.incident_id,
-            tenant: &due.tenant,
-            row: &row,
-            channel: due.channel,
-            update: due.update,
-            attempt: due.attempt,
+        let ended = self.table.end_unsent(slot(due, &row), &ids::suffix(), now, reason, revised.as_ref()).await;
+        if matches!(ended, Ok(Ok(()))) {
+            metrics::count_by("DeliveryGivenUp", "channel", due.channel.as_str(), 1);
+            tracing::info!(
+                incident = %due.incident_id,
+                destination = due.destination,
+                channel = due.channel.as_str(),
+                reason = reason.as_str(),
+                "due, but not sent"
+            );
+        }
+        self.leave(item, ended).await
+    }
+
+    /// Notes the later time, then takes the earlier one off. `false`: it stays due.
+    async fn wait(&self, item: DueItem, later: Due, revised: Option<Decision>, now: Timestamp) -> bool {
+        let row = row_name(&later.destination, later.channel, later.update);
+        let put = match &revised {
+            Some(revised) => self.table.put_due_revised(slot(&later, &row), &later, revised, now).await,
+            None => self.table.put_due(&later).await.map(Ok),
         };
-        match self.table.end_unsent(slot, &ids::suffix(), now, reason).await {
-            Ok(Ok(())) => {
-                metrics::count_by("DeliveryGivenUp", "channel", due.channel.as_str(), 1);
-                tracing::info!(
-                    incident = %due.incident_id,
-                    destination = due.destination,
-                    channel = due.channel.as_str(),
-                    reason = reason.as_str(),
-                    "due, but not sent"
-                );
-                self.take_off(item).await;
-                true
-            }
+        // Within the same minute it is the same item, and comes again with the next run.
+        if matches!(put, Ok(Ok(()))) && item.is_place_of(&later) {
+            return true;
+        }
+        self.leave(item, put).await
+    }
+
+    /// Takes off what is done, or what somebody else has done. `false`: it stays due.
+    async fn leave(&self, item: DueItem, done: Result<Result<(), Refusal>, StoreError>) -> bool {
+        match done {
             // It is over, a newer update took its place, or this attempt was made after all.
-            Ok(Err(Refusal::Done | Refusal::Superseded { .. } | Refusal::AttemptOver { .. })) => {
+            Ok(Ok(()) | Err(Refusal::Done | Refusal::Superseded { .. } | Refusal::AttemptOver { .. })) => {
                 self.take_off(item).await;
                 true
             }
             Ok(Err(Refusal::Leased { .. })) => false,
             Err(error) => {
-                tracing::error!(incident = %due.incident_id, destination = due.destination, %error, "cannot be ended");
+                let due = &item.due;
+                tracing::error!(incident = %due.incident_id, destination = due.destination, %error, "stays due");
                 false
             }
         }
     }
 
-    /// Notes the later time, then takes the earlier one off. `false`: it stays due.
-    async fn wait(&self, item: DueItem, later: Due) -> bool {
-        match self.table.put_due(&later).await {
-            // Within the same minute it is the same item, and comes again with the next run.
-            Ok(()) if item.is_place_of(&later) => true,
-            Ok(()) => {
-                self.take_off(item).await;
-                true
-            }
-            Err(error) => {
-                tracing::error!(incident = %later.incident_id, destination = later.destination, %error, "cannot be put off");
-                false
-            }
-        }
+    /// Notes that something is sent before the time that its plan says, which happens seldom. `false`: it stays due.
+    async fn revise(&self, due: &Due, revised: &Decision, now: Timestamp) -> bool {
+        let noted = self.table.revise(&due.incident_id, &due.tenant, revised, now).await;
+        let log = |error: &StoreError| {
+            tracing::error!(incident = %due.incident_id, destination = due.destination, %error, "cannot be noted as sent early");
+        };
+        noted.inspect_err(log).is_ok()
     }
 
     async fn take_off(&self, item: DueItem) {
@@ -356,6 +369,11 @@ impl Release {
         let found = self.table.integration(tenant, &id).await?;
         Ok(found.map(|integration| Destination::Integration(Box::new(integration))))
     }
+}
+
+fn slot<'a>(due: &'a Due, row: &'a str) -> Slot<'a> {
+    let Due { incident_id: incident, tenant, channel, update, attempt, .. } = due;
+    Slot { incident, tenant, row, channel: *channel, update: *update, attempt: *attempt }
 }
 
 /// The incident, where announced work explained it with the hours that the work has by now: it may have ended before its time.
@@ -451,7 +469,7 @@ impl Read {
         let facts = self.of(due)?;
         let (Some(hold), Some(incident)) = (due.held, facts.incident) else { return Some(decide(due, facts, now)) };
         let subscriber = self.subscribers.get(&(due.tenant.clone(), subscription(incident)))?.as_ref();
-        let known = self.plans.get(&(due.incident_id.clone(), due.tenant.clone()))?;
+        let known = self.known(due)?;
         let windows = match hold.reason {
             Reason::CoveredByMaintenance => self.windows.get(&due.tenant)?.as_slice(),
             _ => &[],
@@ -459,6 +477,11 @@ impl Read {
         let incident = standing(incident, hold, windows);
         let facts = Facts { incident: Some(&incident), ..facts };
         Some(decide_held(due, hold, facts, Again { subscriber, known, policy, now }))
+    }
+
+    /// The plans that something was held by, if they were read.
+    fn known(&self, due: &Due) -> Option<&Known> {
+        self.plans.get(&(due.incident_id.clone(), due.tenant.clone()))
     }
 
     /// The facts about one item; `None` where one of them could not be read, so that nothing ends by a fault of ours.

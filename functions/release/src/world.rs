@@ -6,12 +6,12 @@
 mod check;
 mod plot;
 
-use crate::decide::{Again, Decided, Facts, decide, decide_held, delay_seconds};
+use crate::decide::{Again, Decided, Facts, decide, decide_held, delay_seconds, revised};
 use crate::{delay_of_all, is_collapsible, is_collected, is_storm, standing, whole_digests};
 use contracts::queue::{Delivery, Digest, Target, row_name};
 use domain::alert::Alert;
 use domain::classification::Included;
-use domain::delivery::{Refusal, Row, State, refusal};
+use domain::delivery::{Refusal, Row, State, put_off_until, refusal};
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IncidentId, IntegrationId, Scope, TenantId};
 use domain::incident::{Arrival, Change, Incident, KeyState, Step, Update, advance, advance_by_update, key};
@@ -110,8 +110,6 @@ struct World {
     now: Timestamp,
     lag: SignedDuration,
     faults: Option<u64>,
-    /// Whether somebody changes settings.
-    restless: bool,
     tenants: Vec<Subscriber>,
     jobs: BTreeMap<(Timestamp, u64), Job>,
     number: u64,
@@ -142,7 +140,6 @@ impl World {
             now: plot.begin,
             lag: SignedDuration::from_secs(plot.lag),
             faults: plot.faults.map(|seed| seed | 1),
-            restless: plot.scenes.iter().any(|(_, scene)| matches!(scene, Scene::Setting { .. })),
             tenants: plot.tenants.clone(),
             jobs: BTreeMap::new(),
             number: 0,
@@ -456,8 +453,7 @@ impl World {
         let stored: Vec<Decision> = known.plans.iter().flat_map(|plan| plan.decisions.clone()).collect();
         let mut counted = if redelivered { stored.clone() } else { Vec::new() };
         if lower < number {
-            let earlier = known.plans.iter().flat_map(|plan| plan.decisions.iter().map(|one| (plan.at, one)));
-            let told = Told::from_plans(earlier, self.now).but_not(&known.stopped);
+            let told = Told::from_plans(known.decisions(), &known.revised, self.now).but_not(&known.stopped);
             let storm = if lower == 0 { self.storm(incident, &subscriber) } else { None };
             let story = &self.stories[incident];
             let fresh: Vec<Update> =
@@ -574,14 +570,30 @@ impl World {
     fn page(&mut self, items: Vec<DueItem>, bundled: &mut BTreeSet<String>, dies: bool) {
         let (collapsed, items): (Vec<_>, Vec<_>) =
             items.into_iter().partition(|item| is_collapsible(item) && bundled.contains(item.group()));
-        let mut ends: Vec<(DueItem, Reason)> =
-            collapsed.into_iter().map(|item| (item, Reason::StormCollapsed)).collect();
+        let mut ends: Vec<(DueItem, Reason, Option<Decision>)> =
+            collapsed.into_iter().map(|item| (item, Reason::StormCollapsed, None)).collect();
         let mut digests: BTreeMap<(String, bool), Vec<(DueItem, Delivery)>> = BTreeMap::new();
         let mut waits: Vec<(DueItem, Due)> = Vec::new();
         let mut gone: Vec<String> = Vec::new();
         for item in items {
-            match self.decide(&item.due) {
-                Decided::Wait(later) => {
+            let decided = self.decide(&item.due);
+            let known = self.known.get(&(item.due.incident_id.clone(), item.due.tenant.clone()));
+            let revised = revised(&item.due, &decided, known, self.now);
+            let name = name_of_due(&item.due);
+            let now_ms = self.now.as_millisecond();
+            match (&decided, &revised) {
+                // Whoever ran before died after it was sent.
+                (Decided::Wait(..), Some(_))
+                    if refusal(self.row(&name).as_deref(), name.4, item.due.attempt, now_ms).is_some() =>
+                {
+                    gone.push(item.place().to_owned());
+                    continue;
+                }
+                (Decided::Send(_) | Decided::Wait(..), Some(revised)) => self.revise(&item.due, revised.clone()),
+                _ => {}
+            }
+            match decided {
+                Decided::Wait(later, _) => {
                     if is_collected(&item) && later.held.is_some_and(|hold| COLLECTING.contains(&hold.reason)) {
                         self.again.push((*later).clone());
                     }
@@ -595,7 +607,7 @@ impl World {
                     self.send(vec![*delivery], false, delay);
                     gone.push(item.place().to_owned());
                 }
-                Decided::End(reason) => ends.push((item, reason)),
+                Decided::End(reason) => ends.push((item, reason, revised)),
             }
         }
         for ((place, storm), group) in digests {
@@ -628,14 +640,24 @@ impl World {
         for place in gone {
             self.due.remove(&place);
         }
-        for (item, reason) in ends {
+        for (item, reason, revised) in ends {
             let due = &item.due;
-            let name = (due.tenant.clone(), due.destination.clone(), due.channel, due.incident_id.clone(), due.update);
+            let name = name_of_due(due);
             if self.end_unsent(&name, due.attempt) {
                 self.ended.push(Ended { name, reason });
+                if let Some(revised) = revised {
+                    self.revise(due, revised);
+                }
             }
             self.due.remove(item.place());
         }
+    }
+
+    fn revise(&mut self, due: &Due, revised: Decision) {
+        let known = self.known.entry((due.incident_id.clone(), due.tenant.clone())).or_default();
+        let whose = |one: &Decision| (one.destination.clone(), one.channel, one.update);
+        known.revised.retain(|one| whose(one) != whose(&revised));
+        known.revised.push(revised);
     }
 
     fn decide(&self, due: &Due) -> Decided {
@@ -669,16 +691,18 @@ impl World {
 
     fn deliver(&mut self, message: &Message) {
         let mut mine = Vec::new();
+        let mut before = None;
         for delivery in &message.members {
-            if self.claim(&name_of(delivery), delivery.attempt).is_ok() {
+            if let Ok(put_off) = self.claim(&name_of(delivery), delivery.attempt) {
                 mine.push(delivery.clone());
+                before = put_off;
             }
         }
         let Some(first) = mine.first().cloned() else { return };
         let counts = if message.together {
             self.takes_place(&first)
         } else {
-            match self.put_off(&first) {
+            match self.put_off(&first, before) {
                 Some(counts) => counts,
                 None => return,
             }
@@ -713,7 +737,7 @@ impl World {
     }
 
     /// `None`: it waits for its contact. Else whether the contact's windows count it.
-    fn put_off(&mut self, delivery: &Delivery) -> Option<bool> {
+    fn put_off(&mut self, delivery: &Delivery, before: Option<Timestamp>) -> Option<bool> {
         let windows = POLICY.storms.contacts.get(&delivery.channel.class());
         let Some((contact, windows)) = contact(delivery).zip(windows) else { return Some(false) };
         let reserved = delivery.why.held.as_ref().is_some_and(|held| held.reason == Reason::Throttled);
@@ -722,10 +746,16 @@ impl World {
         }
         let is_exempt = delivery.alert.is_exempt();
         let exempt = is_exempt.then_some(POLICY.storms.exempt_per_minute);
-        let before = self.contacts.entry(contact.clone()).or_default().clone();
-        let room = before.ask(windows, self.now, None).0 == May::Now;
-        let (may, after) = before.ask(windows, self.now, exempt);
-        self.contacts.insert(contact.clone(), after);
+        let asked = self.contacts.entry(contact.clone()).or_default().clone();
+        let room = asked.ask(windows, self.now, None).0 == May::Now;
+        let may = match before {
+            Some(at) => May::Then(at),
+            None => {
+                let (may, after) = asked.ask(windows, self.now, exempt);
+                self.contacts.insert(contact.clone(), after);
+                may
+            }
+        };
         let exempts = self.exempts.entry(contact.clone()).or_default();
         let since = self.now.saturating_sub(SignedDuration::from_secs(60)).unwrap();
         let exempt_before = exempts.iter().filter(|at| **at > since).count();
@@ -740,7 +770,7 @@ impl World {
                 let name = name_of(delivery);
                 self.places.insert((contact, at));
                 let since = delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.since);
-                self.put_due(Due {
+                let due = Due {
                     at,
                     tenant: name.0.clone(),
                     destination: name.1.clone(),
@@ -752,12 +782,18 @@ impl World {
                     role: delivery.why.role,
                     held: Some(Hold { since, reason: Reason::Throttled, named: is_exempt }),
                     more: 0,
-                });
+                };
+                let outcome = Outcome::Hold { until: at, reason: Reason::Throttled, role: due.role };
+                self.revise(&due, due.decision(outcome));
+                self.put_due(due);
                 if let Some(row) = self.row(&name) {
                     (row.state, row.attempts, row.lease_until_ms) = (State::Retrying, delivery.attempt - 1, 0);
                     row.next_at_ms = Some(at.as_millisecond());
+                    row.reason = Some(Reason::Throttled);
                 }
-                self.put_off.push(PutOff { name, exempt_before, is_exempt });
+                if before.is_none() {
+                    self.put_off.push(PutOff { name, exempt_before, is_exempt });
+                }
                 None
             }
         }
@@ -781,12 +817,13 @@ impl World {
         self.rows.get_mut(&(name.3.clone(), name.0.clone(), row_name(&name.1, name.2, name.4)))
     }
 
-    fn claim(&mut self, name: &Name, attempt: u32) -> Result<(), Refusal> {
+    fn claim(&mut self, name: &Name, attempt: u32) -> Result<Option<Timestamp>, Refusal> {
         let now_ms = self.now.as_millisecond();
         let row = self.row(name);
         if let Some(refusal) = refusal(row.as_deref(), name.4, attempt, now_ms) {
             return Err(refusal);
         }
+        let before = put_off_until(row.as_deref(), name.4, attempt);
         let done = row.map_or(0, |row| row.done);
         let claimed = Row {
             latest: name.4,
@@ -806,7 +843,7 @@ impl World {
             late: false,
         };
         self.rows.insert((name.3.clone(), name.0.clone(), row_name(&name.1, name.2, name.4)), claimed);
-        Ok(())
+        Ok(before)
     }
 
     /// Whether it ended now; else it is over, or a newer update has its row.
@@ -841,6 +878,10 @@ fn begin_of(minute: i64) -> Timestamp {
 fn place_of(due: &Due) -> String {
     let minute = minute(due.at);
     format!("{minute:010}#{}#{}#{}#{}#{:06}", due.tenant, due.destination, due.channel, due.incident_id, due.update)
+}
+
+fn name_of_due(due: &Due) -> Name {
+    (due.tenant.clone(), due.destination.clone(), due.channel, due.incident_id.clone(), due.update)
 }
 
 fn name_of(delivery: &Delivery) -> Name {

@@ -234,9 +234,8 @@ impl SubscriptionLookup {
             subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
         let updates: Vec<Update> = subject.updates.iter().filter(|update| update.number > lower).cloned().collect();
         let now = runtime::clock::now();
-        let stored = earlier.plans.iter().filter(|plan| plan.update <= lower);
-        let stored = stored.flat_map(|plan| plan.decisions.iter().map(|decision| (plan.at, decision)));
-        let told = Told::from_plans(stored, now);
+        let stored = earlier.decisions().filter(|(_, decision)| decision.update <= lower);
+        let told = Told::from_plans(stored, &earlier.revised, now);
         let told = told.but_not(&earlier.stopped);
         let storm = if lower == 0 { self.storm(subject, subscriber, now).await? } else { None };
         let decisions = plan(&Asked {

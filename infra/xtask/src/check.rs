@@ -9,12 +9,16 @@ use std::time::Instant;
 
 /// The stack of the tests.
 const TESTS: &str = "test-stack";
+/// The stack of those tests that set its clock. Nothing else may run on it meanwhile.
+const CLOCK: &str = "test-clock";
+/// The stack of those tests that kill its functions or fill it. Nothing else may run on it meanwhile.
+const ALONE: &str = "test-alone";
 
 /// `cargo xtask test`
 pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
     let begun = Instant::now();
     say(
-        "Tocsin: all tests from nothing, on a stack of their own with IAM enforced (about 40 minutes the first time, most of it waiting).",
+        "Tocsin: all tests from nothing, on stacks of their own with IAM enforced (about 25 minutes the first time, on two cores).",
     );
     python::prerequisites()?;
     for (program, package) in [
@@ -26,22 +30,68 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
     }
     python::environment("clients")?;
     let nextest = tool("cargo-nextest")?;
-    // The stack ends with this value, so also when this process is told to end.
-    let stack = stack::create(TESTS, crate::build::For::Tests)?;
-    let place = stack::place(TESTS);
-    say(&format!("▸ tests ({})", stack.outputs.get("api_url").and_then(|url| url.as_str()).unwrap_or_default()));
+    let parts = stack::prepare(crate::build::For::Tests)?;
+    let needed = needed(&nextest, arguments);
+    // The stacks end with these values, so also when this process is told to end.
+    let create = |name| stack::create(name, &parts, name == CLOCK, "cargo xtask test");
+    let stacks: Result<Vec<stack::Stack>, Fault> = std::thread::scope(|scope| {
+        let coming: Vec<_> = needed.iter().map(|(name, _)| scope.spawn(|| create(name))).collect();
+        coming
+            .into_iter()
+            .map(|one| one.join().unwrap_or_else(|_| Err(Fault::new("a thread panicked", "Again: cargo xtask test"))))
+            .collect()
+    });
+    let down = || needed.iter().try_for_each(|(name, _)| stack::down(name));
+    let stacks = match stacks {
+        Ok(stacks) => stacks,
+        Err(fault) => {
+            down()?;
+            return Err(fault);
+        }
+    };
+    say("▸ tests");
     let mut command = at_home(Command::new(nextest));
     command.args(["nextest", "run", "--workspace"]).args(arguments);
-    command.env("TOCSIN_OUTPUTS", place.join("outputs.json"));
+    for (name, variable) in &needed {
+        command.env(variable, stack::place(name).join("outputs.json"));
+    }
     let passed = command.status().is_ok_and(|status| status.success());
-    let kept = place.join("logs");
-    stack::down(TESTS)?;
+    down()?;
+    drop(stacks);
     if !passed {
-        let mend = format!("The stack's logs: {}\nOne test again: cargo xtask test NAME", kept.display());
-        return Err(Fault::new("tests failed; which ones stands above", mend));
+        let logs: Vec<String> =
+            needed.iter().map(|(name, _)| stack::place(name).join("logs").display().to_string()).collect();
+        let logs = if logs.is_empty() { String::new() } else { format!("The stacks' logs: {}\n", logs.join(", ")) };
+        return Err(Fault::new(
+            "tests failed; which ones stands above",
+            format!("{logs}One test again: cargo xtask test NAME"),
+        ));
     }
     say(&format!("All tests passed in {} s.", begun.elapsed().as_secs()));
     Ok(())
+}
+
+/// The stacks that the chosen tests need, each with the variable that tells them where it is.
+fn needed(nextest: &Path, arguments: &[&str]) -> Vec<(&'static str, &'static str)> {
+    let mut command = at_home(Command::new(nextest));
+    command.args(["nextest", "list", "--workspace", "--message-format", "json"]).args(arguments);
+    // Not everything that can be said to a run can be said to a list: then all are needed.
+    let listed = output(&mut command).and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    let chosen = |binary: &str| {
+        let Some(listed) = &listed else { return true };
+        let suite = listed.get("rust-suites").and_then(|suites| suites.get(format!("tests::{binary}")));
+        let cases = suite.and_then(|suite| suite.get("testcases")).and_then(|cases| cases.as_object());
+        cases.is_some_and(|cases| {
+            cases.values().any(|case| case.pointer("/filter-match/status").is_some_and(|status| status == "matches"))
+        })
+    };
+    let all = [
+        (TESTS, "TOCSIN_OUTPUTS", &["e2e", "zz_logs"][..]),
+        (CLOCK, "TOCSIN_OUTPUTS_CLOCK", &["days"]),
+        (ALONE, "TOCSIN_OUTPUTS_ALONE", &["kills", "scale"]),
+    ];
+    let needed = all.into_iter().filter(|(.., binaries)| binaries.iter().any(|binary| chosen(binary)));
+    needed.map(|(name, variable, _)| (name, variable)).collect()
 }
 
 /// `cargo xtask check`

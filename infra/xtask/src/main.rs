@@ -17,7 +17,7 @@ cargo xtask up [--detach]   run Tocsin on this machine: the real template and bi
 cargo xtask down            end it
 cargo xtask demo            post the sample incidents again
 cargo xtask watch           print each message as it arrives: who, on which channel, why
-cargo xtask test [FILTER]   run all tests from nothing, on a stack of their own
+cargo xtask test [FILTER]   run all tests from nothing, on stacks of their own
 cargo xtask check           format, lints, licences, documentation, the template's rules
 cargo xtask build           build every function for AWS (arm64) with the real `sam build`
 cargo xtask deploy [ARG…]   build, then `sam deploy --guided`

@@ -1,11 +1,13 @@
 //! Processes, their logs, and faults that say what to do next.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 /// What went wrong and what to do next.
 #[derive(Debug)]
@@ -133,14 +135,22 @@ pub(crate) fn processes_of(text: &str) -> Vec<u32> {
         .collect()
 }
 
-/// Free ports on loopback, all different.
+/// Free ports on loopback, all different, and other ones with every call.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], Fault> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut held = Vec::new();
     let mut ports = [0; N];
     for port in &mut ports {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
+        loop {
+            let listener = TcpListener::bind(("127.0.0.1", 0))?;
+            *port = listener.local_addr()?.port();
+            held.push(listener);
+            // Who was given it by an earlier call may not have opened it yet.
+            if given.insert(*port) {
+                break;
+            }
+        }
     }
     Ok(ports)
 }

@@ -60,7 +60,8 @@ pub(crate) fn up(name: &str, detach: bool) -> Result<(), Fault> {
         return demo::explain(name, &outputs(name)?);
     }
     python::prerequisites()?;
-    let mut stack = create(name, build::For::Stack)?;
+    let parts = prepare(build::For::Stack)?;
+    let mut stack = create(name, &parts, false, &format!("cargo xtask up{flag}"))?;
     let shown = demo::show(&stack.outputs).and_then(|()| demo::explain(name, &stack.outputs));
     if shown.is_err() {
         down(name)?;
@@ -92,8 +93,28 @@ pub(crate) fn flag(name: &str) -> String {
     if name == USUAL { String::new() } else { format!(" --name {name}") }
 }
 
-/// Builds, starts, deploys and seeds a stack. A failure leaves no process.
-pub(crate) fn create(name: &str, what: build::For) -> Result<Stack, Fault> {
+/// What every stack is made of.
+pub(crate) struct Parts {
+    binaries: PathBuf,
+    emulator_bin: PathBuf,
+    sam_bin: PathBuf,
+}
+
+/// Makes the environments and builds the binaries.
+pub(crate) fn prepare(what: build::For) -> Result<Parts, Fault> {
+    say("▸ environments (PyPI, about 200 MB the first time) and binaries");
+    // pip waits for the network while cargo works.
+    let environments =
+        std::thread::spawn(|| Ok::<_, Fault>((python::environment("emulator")?, python::environment("sam")?)));
+    let binaries = build::quick(what)?;
+    let made = environments.join().map_err(|_| Fault::new("making the environments panicked", "Try again"))?;
+    let (emulator_bin, sam_bin) = made?;
+    Ok(Parts { binaries, emulator_bin, sam_bin })
+}
+
+/// Starts, deploys and seeds a stack. A failure leaves no process; `again` is the command that tries it once more.
+/// `test_clock`: whether its clock can be set.
+pub(crate) fn create(name: &str, parts: &Parts, test_clock: bool, again: &str) -> Result<Stack, Fault> {
     let place = place(name);
     std::fs::create_dir_all(place.join("logs"))?;
     let lock = File::create(place.join("lock"))?;
@@ -102,27 +123,22 @@ pub(crate) fn create(name: &str, what: build::For) -> Result<Stack, Fault> {
         return Err(Fault::new("another command is bringing this stack up", mend));
     }
     down(name)?;
-    let made = try_create(name, &place, what);
+    let made = try_create(name, &place, parts, test_clock, again);
     if made.is_err() {
         down(name)?;
     }
     made
 }
 
-fn try_create(name: &str, place: &Path, what: build::For) -> Result<Stack, Fault> {
-    let again =
-        if what == build::For::Tests { "cargo xtask test".to_owned() } else { format!("cargo xtask up{}", flag(name)) };
-    say("▸ environments (PyPI, about 200 MB the first time) and binaries");
-    // pip waits for the network while cargo works.
-    let environments =
-        std::thread::spawn(|| Ok::<_, Fault>((python::environment("emulator")?, python::environment("sam")?)));
-    let binaries = build::quick(what)?;
-    let (emulator_bin, sam_bin) =
-        environments.join().map_err(|_| Fault::new("making the environments panicked", again.as_str()))??;
-
+fn try_create(name: &str, place: &Path, parts: &Parts, test_clock: bool, again: &str) -> Result<Stack, Fault> {
+    let Parts { binaries, emulator_bin, sam_bin } = parts;
+    let step = |words: &str| match name {
+        USUAL => say(&format!("▸ {words}")),
+        _ => say(&format!("▸ {words} [{name}]")),
+    };
     let [emulator, receivers, control, proxy] = process::free_ports()?;
     let emulator_url = format!("http://127.0.0.1:{emulator}");
-    say("▸ receivers and emulator");
+    step("receivers and emulator");
     let ports = [emulator, receivers, control, proxy].map(|port| port.to_string());
     drop(std::fs::remove_file(place.join("ca.pem")));
     let mut arguments = vec![binaries.join("receivers").display().to_string(), place.display().to_string()];
@@ -157,21 +173,21 @@ fn try_create(name: &str, place: &Path, what: build::For) -> Result<Stack, Fault
         command.process_group(0);
     }
     let mut keeper = command.spawn()?;
-    wait(&mut keeper, &emulator_log, &again, || {
+    wait(&mut keeper, &emulator_log, again, || {
         send("GET", &format!("{emulator_url}/_ministack/health"), &[], None).is_ok_and(|answer| answer.status < 500)
             && place.join("ca.pem").exists()
     })?;
 
-    say("▸ identity provider (Cognito)");
+    step("identity provider (Cognito)");
     let log = place.join("logs/identity.log");
     let mut command = Command::new(sam_bin.join("python"));
     aws(&mut command, &emulator_url).arg(root().join("infra/local/identity.py"));
-    run(&mut command, "making the identity provider", &log, &again)?;
+    run(&mut command, "making the identity provider", &log, again)?;
     let identity = last_line(&log)?;
     let of_identity = |name: &str| identity.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
 
-    say("▸ sam deploy (the real SAM CLI, the same template.yaml)");
-    let template = local_template(place, &binaries)?;
+    step("sam deploy (the real SAM CLI, the same template.yaml)");
+    let template = local_template(place, binaries)?;
     let stack = format!("tocsin-{name}");
     let root_certificate = std::fs::read_to_string(place.join("ca.pem"))?.replace('\n', "\\n");
     let mut command = Command::new(sam_bin.join("sam"));
@@ -209,15 +225,15 @@ fn try_create(name: &str, place: &Path, what: build::For) -> Result<Stack, Fault
         "DeletionProtection=false".to_owned(),
         "LogRetentionDays=1".to_owned(),
         // Only tests live through days.
-        format!("TestClock={}", what == build::For::Tests),
+        format!("TestClock={test_clock}"),
     ]);
-    run(&mut command, "sam deploy", &place.join("logs/deploy.log"), &again)?;
+    run(&mut command, "sam deploy", &place.join("logs/deploy.log"), again)?;
 
-    say("▸ first admin token, demo tenants");
+    step("first admin token, demo tenants");
     let log = place.join("logs/prepare.log");
     let mut command = Command::new(sam_bin.join("python"));
     aws(&mut command, &emulator_url).arg(root().join("infra/local/prepare.py")).args([&stack, SENDER]);
-    run(&mut command, "making the first admin token", &log, &again)?;
+    run(&mut command, "making the first admin token", &log, again)?;
     let prepared = last_line(&log)?;
     let text = |pointer: &str| prepared.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let all = prepared.get("outputs").and_then(Value::as_object).cloned().unwrap_or_default();

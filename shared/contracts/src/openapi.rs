@@ -12,7 +12,7 @@ use crate::http::{
 use crate::native;
 use crate::problem::FieldError;
 use crate::statuspage::{
-    PublicComponentList, PublicIncidentList, PublicMaintenanceList, PublicStatusAnswer, PublicSummary,
+    OwnSummary, PublicComponentList, PublicIncidentList, PublicMaintenanceList, PublicStatusAnswer, PublicSummary,
 };
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
@@ -557,7 +557,7 @@ fn seen(g: &mut SchemaGenerator) -> Vec<Operation> {
             "What is open for a tenant, as Statuspage's summary",
         )
         .scopes(READ)
-        .gives::<PublicSummary>(g, 200),
+        .gives::<OwnSummary>(g, 200),
         route(
             "get",
             "/v1/tenants/{tenant}/impact",

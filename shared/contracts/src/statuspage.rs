@@ -216,6 +216,16 @@ pub struct PublicSummary {
     pub status: PublicStatus,
 }
 
+/// What a tenant sees of its own: `summary.json`, and its advisories among the incidents.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct OwnSummary {
+    /// The summary.
+    #[serde(flatten)]
+    pub summary: PublicSummary,
+    /// False where so much happened that not all of it stands here: older incidents of a storm. Statuspage has no such field.
+    pub complete: bool,
+}
+
 /// An incident with its timeline, newest first.
 pub type Told<'a> = (&'a Shown, &'a [Said]);
 
@@ -326,11 +336,12 @@ impl Page<'_> {
         }
     }
 
-    /// What a tenant sees of its own: `summary.json`, and its advisories among the incidents. `told` is what is not over.
+    /// What a tenant sees of its own. `told` is what is not over; `complete`, whether that is all of it.
     #[must_use]
-    pub fn own_summary(&self, board: &Board, told: &[Told<'_>]) -> PublicSummary {
+    pub fn own_summary(&self, board: &Board, told: &[Told<'_>], complete: bool) -> OwnSummary {
         let wanted = |shown: &Shown| shown.kind != Kind::Maintenance;
-        PublicSummary { incidents: self.incidents(board, told, wanted), ..self.summary(board, told) }
+        let summary = PublicSummary { incidents: self.incidents(board, told, wanted), ..self.summary(board, told) };
+        OwnSummary { summary, complete }
     }
 
     /// `summary.json`

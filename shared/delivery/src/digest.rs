@@ -80,7 +80,7 @@ impl Deliverer {
         let mut leased = None;
         for (member, claimed) in claims {
             match claimed {
-                Ok(()) => mine.push(member),
+                Ok(_) => mine.push(member),
                 Err(Refusal::Leased { until_ms }) => leased = leased.max(Some(until_ms)),
                 Err(Refusal::Done | Refusal::Superseded { .. } | Refusal::AttemptOver { .. }) => {
                     metrics::count("DuplicateSuppressed", 1);

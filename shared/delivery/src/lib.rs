@@ -161,11 +161,12 @@ impl Deliverer {
         let now = clock::now();
         let remaining = SignedDuration::try_from(meta.deadline.remaining()).unwrap_or_default();
         let lease_until = now.saturating_add(remaining + LEASE_MARGIN).unwrap_or(now);
-        match self.table.claim(slot, &token, now, lease_until.as_millisecond()).await.map_err(runtime::queue::table)? {
-            Ok(()) => {}
+        let claimed = self.table.claim(slot, &token, now, lease_until.as_millisecond()).await;
+        let before = match claimed.map_err(runtime::queue::table)? {
+            Ok(before) => before,
             Err(refusal) => return self.refused(&delivery, refusal, now, meta).await,
-        }
-        match self.put_off(&delivery, slot, &token, now).await {
+        };
+        match self.put_off(&delivery, slot, &token, now, before).await {
             Ok(false) => {}
             Ok(true) => return Ok(()),
             Err(error) => {
@@ -236,12 +237,14 @@ impl Deliverer {
     }
 
     /// Puts a first attempt off where its contact has had enough for now: it then comes together with what else waits. `true`: done.
+    /// `before`: until when it was put off already, by the same message that came a second time.
     async fn put_off(
         &self,
         delivery: &Delivery,
         slot: Slot<'_>,
         token: &str,
         now: Timestamp,
+        before: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
         let Some(storms) = &self.storms else { return Ok(false) };
         let class = delivery.channel.class();
@@ -254,7 +257,11 @@ impl Deliverer {
             return Ok(false);
         }
         let exempt = delivery.alert.is_exempt().then_some(storms.exempt_per_minute);
-        let May::Then(at) = self.table.ask_contact(&contact, windows, now, exempt).await? else { return Ok(false) };
+        let may = match before {
+            Some(at) => May::Then(at),
+            None => self.table.ask_contact(&contact, windows, now, exempt).await?,
+        };
+        let May::Then(at) = may else { return Ok(false) };
         let since = delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.since);
         let hold = Hold { since, reason: Reason::Throttled, named: delivery.alert.is_exempt() };
         let due = Due { held: Some(hold), ..due(delivery, at) };

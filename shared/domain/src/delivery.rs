@@ -191,6 +191,15 @@ pub fn refusal(row: Option<&Row>, update: u32, attempt: u32, now_ms: i64) -> Opt
     None
 }
 
+/// Until when this attempt was put off for its contact, as the row stood before it was claimed. A queue delivers a message twice now and then:
+/// the second one asks for no other place, or what is said of the first would be wrong.
+#[must_use]
+pub fn put_off_until(row: Option<&Row>, update: u32, attempt: u32) -> Option<Timestamp> {
+    let row = row.filter(|row| row.latest == update && row.attempts + 1 == attempt)?;
+    let put_off = row.state == State::Retrying && row.reason == Some(Reason::Throttled);
+    row.next_at_ms.filter(|_| put_off).and_then(|ms| Timestamp::from_millisecond(ms).ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,5 +244,17 @@ mod tests {
             Some(Refusal::AttemptOver { attempts: 1, next_at_ms: 500 })
         );
         assert_eq!(refusal(Some(&row(1, 0, 0, 1)), 1, 2, now), None, "the second attempt");
+    }
+
+    #[test]
+    fn what_was_put_off_is_not_put_off_anew() {
+        let put_off = Row { state: State::Retrying, reason: Some(Reason::Throttled), ..row(1, 0, 0, 0) };
+        let at = Timestamp::from_millisecond(500).ok();
+        assert_eq!(put_off_until(Some(&put_off), 1, 1), at);
+        assert_eq!(put_off_until(Some(&put_off), 2, 1), None, "a newer update asks for itself");
+        assert_eq!(put_off_until(Some(&Row { attempts: 1, ..put_off.clone() }), 1, 2), at);
+        assert_eq!(put_off_until(Some(&Row { attempts: 1, reason: None, ..put_off.clone() }), 1, 2), None, "a retry");
+        assert_eq!(put_off_until(Some(&Row { state: State::Sending, ..put_off }), 1, 1), None);
+        assert_eq!(put_off_until(None, 1, 1), None);
     }
 }

@@ -59,50 +59,62 @@ pub enum Outcome {
 /// Most ends of hours that a hold goes on to: two a day for more than a week, within which every day of the week comes.
 const CLOCKS_MAX: usize = 17;
 
-/// What a decision of an earlier update means for the next: was this destination told on this channel?
+/// What the decisions of earlier updates mean for the next: was this destination told on this channel?
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    by: BTreeSet<(String, Channel)>,
+    by: BTreeSet<Whom>,
     /// Until when what they were to be told last is held.
-    held: HashMap<(String, Channel), (Timestamp, Reason)>,
+    held: HashMap<Whom, (Timestamp, Reason)>,
     /// Who has something of it already, and not only waits for it.
-    has: BTreeSet<(String, Channel)>,
-    /// Whether all that was held and is not known to have been sent still waits, whatever the time is now.
-    exact: bool,
+    has: BTreeSet<Whom>,
+    /// Whose last word was planned to come together with others.
+    collected: BTreeSet<Whom>,
     planned: u32,
     stopped: BTreeSet<String>,
 }
 
-impl Told {
-    /// Reads earlier decisions of one tenant on one incident, in any order.
-    #[must_use]
-    pub fn from_decisions<'a>(decisions: impl IntoIterator<Item = &'a Decision>) -> Self {
-        let mut told = Self::default();
-        told.absorb(decisions);
-        told
-    }
+/// A destination and one of its channels.
+type Whom = (String, Channel);
 
+impl Told {
     /// Reads earlier decisions of one tenant on one incident, each with the time of its plan, as they stood at `now`. What was held
-    /// was sent when its time came, unless a newer update was planned before and took its place.
+    /// was sent when its time came, unless a newer update was planned before and took its place. `revised` has what became of some of
+    /// them otherwise: a later time, an earlier one, or an end.
     #[must_use]
-    pub fn from_plans<'a>(decisions: impl IntoIterator<Item = (Timestamp, &'a Decision)>, now: Timestamp) -> Self {
+    pub fn from_plans<'a>(
+        decisions: impl IntoIterator<Item = (Timestamp, &'a Decision)>,
+        revised: &[Decision],
+        now: Timestamp,
+    ) -> Self {
         let mut decisions: Vec<_> = decisions.into_iter().collect();
         decisions.sort_by_key(|(_, decision)| decision.update);
-        let mut told = Self { exact: true, ..Self::default() };
-        let mut waiting: HashMap<(String, Channel), Timestamp> = HashMap::new();
-        for (at, decision) in &decisions {
+        let revised: HashMap<(&str, Channel, u32), &Outcome> =
+            revised.iter().map(|one| ((one.destination.as_str(), one.channel, one.update), &one.outcome)).collect();
+        let mut told = Self::default();
+        let mut waiting: HashMap<Whom, Timestamp> = HashMap::new();
+        for (at, decision) in decisions {
+            told.absorb(decision);
+            if matches!(decision.outcome, Outcome::Skip { .. }) {
+                continue;
+            }
             let whom = (decision.destination.clone(), decision.channel);
-            let until = match &decision.outcome {
-                Outcome::Hold { until, .. } => *until,
-                Outcome::Deliver { .. } => *at,
-                Outcome::Skip { .. } => continue,
-            };
-            if waiting.insert(whom.clone(), until).is_some_and(|before| before <= *at) {
-                told.has.insert(whom);
+            if waiting.get(&whom).is_some_and(|before| *before <= at) {
+                told.has.insert(whom.clone());
+            }
+            let key = (decision.destination.as_str(), decision.channel, decision.update);
+            match revised.get(&key).copied().unwrap_or(&decision.outcome) {
+                Outcome::Hold { until, reason, .. } => {
+                    told.held.insert(whom.clone(), (*until, *reason));
+                    waiting.insert(whom, *until);
+                }
+                Outcome::Deliver { .. } => drop(waiting.insert(whom, at)),
+                // It had taken the place of what waited before; a webhook's updates do not take each other's.
+                Outcome::Skip { .. } if decision.channel != Channel::Webhook => told.forget(&whom, &mut waiting),
+                Outcome::Skip { .. } if !waiting.contains_key(&whom) => told.forget(&whom, &mut waiting),
+                Outcome::Skip { .. } => {}
             }
         }
         told.has.extend(waiting.into_iter().filter(|(_, until)| *until <= now).map(|(whom, _)| whom));
-        told.absorb(decisions.into_iter().map(|(_, decision)| decision));
         told
     }
 
@@ -112,20 +124,36 @@ impl Told {
         Self { stopped: stopped.clone(), ..self }
     }
 
-    fn absorb<'a>(&mut self, decisions: impl IntoIterator<Item = &'a Decision>) {
-        for decision in decisions {
-            self.planned = self.planned.max(decision.update);
+    fn absorb(&mut self, decision: &Decision) {
+        self.planned = self.planned.max(decision.update);
+        let whom = (decision.destination.clone(), decision.channel);
+        match &decision.outcome {
+            Outcome::Hold { until, reason, .. } => {
+                self.held.insert(whom.clone(), (*until, *reason));
+                if *reason == Reason::Throttled {
+                    self.collected.insert(whom.clone());
+                } else {
+                    self.collected.remove(&whom);
+                }
+            }
+            Outcome::Deliver { .. } => {
+                self.held.remove(&whom);
+                self.collected.remove(&whom);
+            }
             // Who was to get an update that a newer one superseded was to get the newer one.
-            let told = !matches!(&decision.outcome, Outcome::Skip { reason, .. } if *reason != Reason::SupersededBy);
-            let whom = (decision.destination.clone(), decision.channel);
-            match &decision.outcome {
-                Outcome::Hold { until, reason, .. } => drop(self.held.insert(whom.clone(), (*until, *reason))),
-                Outcome::Deliver { .. } => drop(self.held.remove(&whom)),
-                Outcome::Skip { .. } => {}
-            }
-            if told {
-                self.by.insert(whom);
-            }
+            Outcome::Skip { reason: Reason::SupersededBy, .. } => {}
+            Outcome::Skip { .. } => return,
+        }
+        self.by.insert(whom);
+    }
+
+    /// Nothing that was to come comes any more: told is who has something.
+    fn forget(&mut self, whom: &Whom, waiting: &mut HashMap<Whom, Timestamp>) {
+        waiting.remove(whom);
+        self.held.remove(whom);
+        self.collected.remove(whom);
+        if !self.has.contains(whom) {
+            self.by.remove(whom);
         }
     }
 
@@ -139,19 +167,15 @@ impl Told {
         self.by.contains(&(destination.to_owned(), channel))
     }
 
-    /// Whether all that this destination was to be told on this channel still waits.
-    fn waits(&self, destination: &str, channel: Channel, now: Timestamp) -> bool {
+    /// Until when and why all that this destination was to be told on this channel still waits.
+    fn waits(&self, destination: &str, channel: Channel) -> Option<(Timestamp, Reason)> {
         let whom = (destination.to_owned(), channel);
-        let waits = |(until, _): &(Timestamp, Reason)| now < *until || self.exact;
-        !self.has.contains(&whom) && self.held.get(&whom).is_some_and(waits)
+        self.held.get(&whom).filter(|_| !self.has.contains(&whom)).copied()
     }
-}
 
-impl Told {
-    /// Until when all that this destination was told last was held to come together with others.
-    fn bundled(&self, destination: &str, channel: Channel) -> Option<Timestamp> {
-        let (until, reason) = self.held.get(&(destination.to_owned(), channel))?;
-        (*reason == Reason::Throttled).then_some(*until)
+    /// Whether what this destination was told last was planned to come together with others.
+    fn was_collected(&self, destination: &str, channel: Channel) -> bool {
+        self.collected.contains(&(destination.to_owned(), channel))
     }
 }
 
@@ -222,7 +246,7 @@ pub fn plan(asked: &Asked<'_>) -> Vec<Decision> {
                     destination,
                     channel,
                     told: was_told,
-                    waits: told.waits(destination.id(), channel, asked.now),
+                    waits: told.waits(destination.id(), channel),
                     limited: !within.contains(destination.id()),
                 };
                 let mut outcome = decide(asked, &case);
@@ -243,7 +267,7 @@ pub fn plan(asked: &Asked<'_>) -> Vec<Decision> {
                 round.push((place, decision));
             }
         }
-        told.absorb(round.iter().map(|(_, decision)| decision));
+        round.iter().for_each(|(_, decision)| told.absorb(decision));
         round.sort_by(|(left, a), (right, b)| left.cmp(right).then(a.channel.cmp(&b.channel)));
         decisions.extend(round.into_iter().map(|(_, decision)| decision));
     }
@@ -322,8 +346,8 @@ struct Case<'a> {
     destination: &'a Destination,
     channel: Channel,
     told: bool,
-    /// Whether all that it was to be told still waits.
-    waits: bool,
+    /// Until when and why all that it was to be told still waits.
+    waits: Option<(Timestamp, Reason)>,
     limited: bool,
 }
 
@@ -342,7 +366,7 @@ fn decide(asked: &Asked<'_>, case: &Case<'_>) -> Outcome {
         return match unreachable(asked.incident, asked.settings, case.destination, case.channel, asked.now) {
             Some(reason) => skip(reason),
             // Where the open still waits, both become one message; and what was switched off meanwhile was never told.
-            None => match switched_off(asked, case).filter(|_| case.waits) {
+            None => match switched_off(asked, case).filter(|_| case.waits.is_some()) {
                 Some(reason) => skip(reason),
                 None => held_or(asked, case, role),
             },
@@ -395,7 +419,7 @@ fn held_or(asked: &Asked<'_>, case: &Case<'_>, role: Option<Role>) -> Outcome {
 
 /// Whoever has the open is told of the end at any hour.
 fn is_end_of_told(case: &Case<'_>) -> bool {
-    case.told && !case.waits && case.update.change == Change::Resolved
+    case.told && case.waits.is_none() && case.update.change == Change::Resolved
 }
 
 /// Until when a clock forbids it at that moment, and which: quiet hours, where they count, or the law.
@@ -426,7 +450,7 @@ fn regulated(asked: &Asked<'_>, case: &Case<'_>, at: Timestamp) -> Option<Timest
 /// What announced work explains is told with it: it waits for the work's end, and ends unsent if it was over before. What is worse
 /// than announced is told at once, and whoever was told hears everything.
 fn covered(asked: &Asked<'_>, case: &Case<'_>, role: Option<Role>) -> Option<Outcome> {
-    let cover = asked.incident.covered.as_ref().filter(|_| !case.told || case.waits)?;
+    let cover = asked.incident.covered.as_ref().filter(|_| !case.told || case.waits.is_some())?;
     if asked.incident.resolved_at.is_some_and(|at| at <= cover.until) {
         return Some(Outcome::Skip { reason: Reason::CoveredByMaintenance, by: Some(cover.by.to_string()) });
     }
@@ -445,14 +469,14 @@ fn stormy(asked: &Asked<'_>, case: &Case<'_>) -> Option<Timestamp> {
     {
         return None;
     }
-    let bundled = asked.told.bundled(destination, case.channel);
-    let waiting = bundled.filter(|until| case.waits && asked.now < *until);
+    let waiting = case.waits.filter(|(until, reason)| *reason == Reason::Throttled && asked.now < *until);
+    let waiting = waiting.map(|(until, _)| until);
     let flaps = asked.incident.openings.and_then(|openings| openings.held_until(&storms.flapping));
     let flaps = flaps.filter(|until| asked.now < *until && !case.told);
     let storm = asked.storm.filter(|_| !case.told);
     // A thousand ends of what was one message are one message.
-    let ends = bundled.filter(|_| case.told && !case.waits && case.update.change == Change::Resolved);
-    let ends = ends.map(|_| storms.ceiling.window(asked.now).1);
+    let ends = is_end_of_told(case) && asked.told.was_collected(destination, case.channel);
+    let ends = ends.then(|| storms.ceiling.window(asked.now).1);
     waiting.or(flaps.max(storm)).or(ends)
 }
 

@@ -166,6 +166,11 @@ fn at(integration: Integration) -> Destination {
     Destination::Integration(Box::new(integration))
 }
 
+/// What these decisions of now mean for the next.
+fn told_of(decisions: &[Decision]) -> Told {
+    Told::from_plans(decisions.iter().map(|decision| (now(), decision)), &[], now())
+}
+
 fn run(incident: &Incident, updates: &[Update], settings: &Settings, to: &[Destination], told: &Told) -> Vec<Decision> {
     plan(&Asked {
         incident,
@@ -340,7 +345,7 @@ fn one_address_is_told_once() {
 fn whoever_got_open_gets_resolved_and_nobody_else() {
     let told_before = |destinations: &[Destination]| {
         let opened = [update(1, Change::Opened, Severity::Error)];
-        Told::from_decisions(&run(&incident(Infrastructure), &opened, &settings(), destinations, &Told::default()))
+        told_of(&run(&incident(Infrastructure), &opened, &settings(), destinations, &Told::default()))
     };
     let admin = || person("p", OrgAdmin);
     let told = told_before(&[to(admin())]);
@@ -367,7 +372,7 @@ fn whoever_got_open_gets_resolved_and_nobody_else() {
 
 #[test]
 fn sms_speaks_of_open_worse_and_resolved_only() {
-    let told = Told::from_decisions(&[Decision {
+    let told = told_of(&[Decision {
         update: 1,
         destination: "rcp_p".into(),
         channel: Channel::Sms,
@@ -511,7 +516,7 @@ proptest! {
         let mut all: Vec<Decision> = Vec::new();
         for (place, update) in story.iter().enumerate() {
             let settings = if place == 0 { &first } else { &later };
-            let told = Told::from_decisions(&all);
+            let told = told_of(&all);
             let round = run(&incident, std::slice::from_ref(update), settings, &destinations, &told);
             let expected: usize = destinations.iter().map(|destination| destination.channels().len()).sum();
             prop_assert_eq!(round.len(), expected);
@@ -701,7 +706,7 @@ fn what_waits_becomes_one_message_and_what_was_told_is_told_to_its_end() {
     let who = [to(person("p", SupportManager))];
     let incident = incident(Infrastructure);
     let next = |settings: &Settings, told: &[Decision], change, severity| {
-        let told = Told::from_decisions(told);
+        let told = told_of(told);
         run(&incident, &[update(2, change, severity)], settings, &who, &told).remove(0).outcome
     };
     let opened = |settings: &Settings| {
@@ -771,7 +776,7 @@ fn collects(below: Severity) -> Recipient {
 fn a_digest_collects_what_is_less_severe_and_its_end_too() {
     let incident = incident(Infrastructure);
     let decided = |settings: &Settings, who: Recipient, told: &[Decision], update: Update| {
-        let told = Told::from_decisions(told);
+        let told = told_of(told);
         run(&incident, &[update], settings, &[to(who)], &told)
     };
     let by_mail = |decisions: &[Decision]| decisions[0].outcome.clone();
@@ -841,12 +846,12 @@ fn what_announced_work_explains_waits_for_its_end_and_what_is_worse_does_not() {
     assert!(deliver(said(&explained, update(1, Change::Opened, Severity::Critical), &none, now())), "it is worse");
     let over = Incident { resolved_at: Some(now()), ..explained.clone() };
     let skipped = Outcome::Skip { reason: Reason::CoveredByMaintenance, by: Some("inc_m".into()) };
-    let waited = Told::from_decisions(&run(&explained, &[opened()], &settings(), &all, &none));
+    let waited = told_of(&run(&explained, &[opened()], &settings(), &all, &none));
     let resolved = || update(2, Change::Resolved, Severity::Error);
     assert_eq!(said(&over, resolved(), &waited, now()), skipped, "both were part of the work");
     assert_eq!(said(&over, opened(), &none, until), skipped, "what waited is over by then");
     let worse = [update(1, Change::Opened, Severity::Critical)];
-    let told = Told::from_decisions(&run(&incident(Infrastructure), &worse, &settings(), &all, &none));
+    let told = told_of(&run(&incident(Infrastructure), &worse, &settings(), &all, &none));
     assert!(deliver(said(&over, resolved(), &told, now())), "whoever was told hears of the end");
 }
 
@@ -940,7 +945,7 @@ fn whoever_has_the_open_is_told_of_the_end_at_any_hour_though_a_later_word_waits
                 (at.parse().unwrap(), decided(number, hold))
             })
             .collect();
-        let told = Told::from_plans(decisions.iter().map(|(at, decision)| (*at, decision)), now());
+        let told = Told::from_plans(decisions.iter().map(|(at, decision)| (*at, decision)), &[], now());
         let who = [to(person("p", SupportManager))];
         run(&incident(Infrastructure), &[update(9, Change::Resolved, Severity::Error)], settings, &who, &told)
             .remove(0)
@@ -959,6 +964,48 @@ fn whoever_has_the_open_is_told_of_the_end_at_any_hour_though_a_later_word_waits
     let replaced = [(nine, waits("2026-11-23T09:50:00Z")), (half, waits(later))];
     assert!(held_until(&end(&asleep, &replaced)).is_some());
     assert!(matches!(end(&off, &replaced), Outcome::Skip { reason: Reason::CategoryDisabled, .. }));
+}
+
+#[test]
+fn what_became_of_a_decision_counts_and_not_what_its_plan_says() {
+    // Quiet until 10:30; it is 10:00.
+    let asleep = Settings { quiet_hours: Some(quiet(true)), ..settings() };
+    let mut off = asleep.clone();
+    off.categories.get_mut(&Infrastructure).unwrap().enabled = false;
+    let (nine, half, later) = ("2026-11-23T09:00:00Z", "2026-11-23T09:45:00Z", "2026-11-23T10:30:00Z");
+    let end = |settings: &Settings, plans: &[(&str, Decision)], revised: &[Decision]| {
+        let plans = plans.iter().map(|(at, decision)| (at.parse().unwrap(), decision));
+        let told = Told::from_plans(plans, revised, now());
+        let who = [to(person("p", SupportManager))];
+        let updates = [update(9, Change::Resolved, Severity::Error)];
+        run(&incident(Infrastructure), &updates, settings, &who, &told).remove(0).outcome
+    };
+    let held = |update, until| decided(update, Some((until, Reason::QuietHours)));
+    let ended = |update| Decision {
+        outcome: Outcome::Skip { reason: Reason::CategoryDisabled, by: None },
+        ..decided(update, None)
+    };
+    let untold = Outcome::Skip { reason: Reason::OpenNotTold, by: None };
+    // It was to be sent at once, and its reader could take no more: both become one message.
+    let put_off = [decided(1, Some((later, Reason::Throttled)))];
+    let at_once = [(nine, decided(1, None))];
+    let joins = |outcome: Outcome| matches!(outcome, Outcome::Hold { until, reason: Reason::Throttled, .. } if until.to_string() == later);
+    assert!(joins(end(&asleep, &at_once, &put_off)));
+    assert_eq!(end(&off, &at_once, &put_off), Outcome::Skip { reason: Reason::CategoryDisabled, by: None });
+    // It waited on past the time of its plan, or was ended then.
+    let slept = [(nine, held(1, half))];
+    assert!(matches!(end(&asleep, &slept, &[]), Outcome::Deliver { .. }));
+    assert!(held_until(&end(&asleep, &slept, &[held(1, later)])).is_some());
+    assert_eq!(end(&asleep, &slept, &[ended(1)]), untold);
+    // It came before the time of its plan.
+    let early = [(nine, held(1, later))];
+    assert!(held_until(&end(&asleep, &early, &[])).is_some());
+    assert!(matches!(end(&asleep, &early, &[held(1, half)]), Outcome::Deliver { .. }));
+    // What took the place of another and was ended leaves nothing to wait for; what was told before is told.
+    let replaced = [(nine, held(1, later)), (half, held(2, later))];
+    assert_eq!(end(&asleep, &replaced, &[ended(2)]), untold);
+    let told_first = [(nine, decided(1, None)), (half, held(2, later))];
+    assert!(matches!(end(&asleep, &told_first, &[ended(2)]), Outcome::Deliver { .. }));
 }
 
 #[test]
@@ -997,7 +1044,7 @@ fn what_came_together_is_not_collected_once_more() {
     // It waited with others, then its recipient chose a digest; each alone would hand it to the other for ever.
     let incident = incident(Infrastructure);
     let stormy = decided(1, Some(("2026-11-23T09:00:00Z", Reason::Throttled)));
-    let told = Told::from_plans([("2026-11-23T08:58:00Z".parse().unwrap(), &stormy)], now());
+    let told = Told::from_plans([("2026-11-23T08:58:00Z".parse().unwrap(), &stormy)], &[], now());
     let updates = [update(2, Change::Resolved, Severity::Warning)];
     let (settings, destinations) = (settings(), [to(collects(Severity::Error))]);
     let due = |due| {

@@ -2,13 +2,20 @@
 
 use crate::{Item, StoreError, Table, due::Due, failed, item, keys, number, read, sort_key, text};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
-use domain::delivery::{Refusal, Row, refusal};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
+use domain::delivery::{Refusal, Row, put_off_until, refusal};
 use domain::ids::{IncidentId, TenantId};
+use domain::plan::{Decision, Outcome};
 use domain::reason::Reason;
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+/// Where a claim is granted: what [`refusal`] says, as the table checks it.
+const CLAIMABLE: &str = "attribute_not_exists(pk) OR (done < :n AND latest <= :n AND lease_until_ms <= :now \
+                         AND (latest < :n OR attempts < :attempt))";
 
 /// Which row, which update, which attempt.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +101,8 @@ pub struct Ended {
 }
 
 impl Table {
-    /// Claims the right to send until `lease_until_ms`. `Err(refusal)` inside tells why not.
+    /// Claims the right to send until `lease_until_ms`. Inside: until when this attempt had been put off for its contact, if it had; or why
+    /// not.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -104,7 +112,7 @@ impl Table {
         token: &str,
         now: Timestamp,
         lease_until_ms: i64,
-    ) -> Result<Result<(), Refusal>, StoreError> {
+    ) -> Result<Result<Option<Timestamp>, Refusal>, StoreError> {
         let now_ms = now.as_millisecond();
         let request = self.client.update_item().table_name(&self.name);
         let request = request.key("pk", text(&keys::deliveries(slot.incident, slot.tenant))).key("sk", text(slot.row));
@@ -113,11 +121,9 @@ impl Table {
                 "SET latest = :n, #state = :sending, lease_until_ms = :lease, #token = :token, channel = :channel, \
                  attempts = :done_attempts, expires_at = :expires, done = if_not_exists(done, :zero)",
             )
-            .condition_expression(
-                "attribute_not_exists(pk) OR (done < :n AND latest <= :n AND lease_until_ms <= :now \
-                 AND (latest < :n OR attempts < :attempt))",
-            )
+            .condition_expression(CLAIMABLE)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_values(ReturnValue::AllOld)
             .expression_attribute_names("#state", "state")
             .expression_attribute_names("#token", "token")
             .expression_attribute_values(":n", number(slot.update))
@@ -131,7 +137,10 @@ impl Table {
             .expression_attribute_values(":now", number(now_ms))
             .expression_attribute_values(":attempt", number(slot.attempt));
         match request.send().await {
-            Ok(_) => Ok(Ok(())),
+            Ok(claimed) => {
+                let before: Option<Row> = claimed.attributes.and_then(|old| read(old, "a delivery").ok());
+                Ok(Ok(put_off_until(before.as_ref(), slot.update, slot.attempt)))
+            }
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(old)) => {
                     let row: Row = read(old.item().cloned().unwrap_or_default(), "a delivery")?;
@@ -145,7 +154,8 @@ impl Table {
     }
 
     /// Ends a delivery that is not sent any more, under the same rules as a claim: nothing goes without a record and a
-    /// reason. `Err(refusal)` inside: somebody sends, or it is over already.
+    /// reason. `Err(refusal)` inside: somebody sends, or it is over already. `revised`: what so becomes of the decision, for later
+    /// plans to read.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -155,6 +165,7 @@ impl Table {
         token: &str,
         now: Timestamp,
         reason: Reason,
+        revised: Option<&Decision>,
     ) -> Result<Result<(), Refusal>, StoreError> {
         // A lease that is over as soon as it begins: if we die before the mark, the next run need not wait.
         if let Err(refusal) = self.claim(slot, token, now, now.as_millisecond()).await? {
@@ -162,11 +173,46 @@ impl Table {
         }
         // The attempt that was due was never made.
         let slot = Slot { attempt: slot.attempt.saturating_sub(1), ..slot };
-        if self.mark_ended(slot, token, now, &End::Failed { reason }, None).await? {
+        let revised = revised.map(|one| self.revised_action((slot.incident, slot.tenant), one, now)).transpose()?;
+        if self.mark_end(slot, token, now, &End::Failed { reason }, None, revised).await? {
             Ok(Ok(()))
         } else {
             Ok(Err(Refusal::Leased { until_ms: now.as_millisecond() + 1_000 }))
         }
+    }
+
+    /// Notes that a delivery is due at another time than its plan says, and that it is: both or neither, and neither where it was sent.
+    /// `Err(refusal)` inside: somebody sends, or it is over already, since whoever gave it out before died before taking it off.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn put_due_revised(
+        &self,
+        slot: Slot<'_>,
+        due: &Due,
+        revised: &Decision,
+        now: Timestamp,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        let now_ms = now.as_millisecond();
+        let check = ConditionCheck::builder()
+            .table_name(&self.name)
+            .key("pk", text(&keys::deliveries(slot.incident, slot.tenant)))
+            .key("sk", text(slot.row))
+            .condition_expression(CLAIMABLE)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .expression_attribute_values(":n", number(slot.update))
+            .expression_attribute_values(":now", number(now_ms))
+            .expression_attribute_values(":attempt", number(slot.attempt));
+        let check = check.build().map_err(|_| crate::build_error())?;
+        let writes = vec![
+            TransactWriteItem::builder().condition_check(check).build(),
+            self.put_action(self.due_item(due)?, None, vec![])?,
+            self.revised_action((slot.incident, slot.tenant), revised, now)?,
+        ];
+        let Some(failed) = self.transact(writes).await? else { return Ok(Ok(())) };
+        let row: Row = read(failed.into_iter().next().map(|(_, row)| row).unwrap_or_default(), "a delivery")?;
+        let refusal = refusal(Some(&row), slot.update, slot.attempt, now_ms);
+        Ok(Err(refusal.unwrap_or(Refusal::Leased { until_ms: now_ms + 1_000 })))
     }
 
     /// Gives a claim back unused, so that whoever comes next need not wait for the lease.
@@ -199,6 +245,19 @@ impl Table {
         now: Timestamp,
         end: &End<'_>,
         attempt: Option<&Attempt>,
+    ) -> Result<bool, StoreError> {
+        self.mark_end(slot, token, now, end, attempt, None).await
+    }
+
+    /// Marks the end, together with the revision of what was decided where there is one.
+    async fn mark_end(
+        &self,
+        slot: Slot<'_>,
+        token: &str,
+        now: Timestamp,
+        end: &End<'_>,
+        attempt: Option<&Attempt>,
+        revised: Option<TransactWriteItem>,
     ) -> Result<bool, StoreError> {
         let (state, outcome) = match end {
             End::Accepted { .. } => ("accepted", "accepted"),
@@ -247,6 +306,7 @@ impl Table {
         if let Some(attempt) = attempt {
             writes.push(self.put_action(self.attempt_item(slot, attempt, now)?, None, vec![])?);
         }
+        writes.extend(revised);
         self.mark(writes).await
     }
 
@@ -310,7 +370,8 @@ impl Table {
         self.mark(writes).await
     }
 
-    /// Marks a claimed delivery as put off: nothing was tried, and it comes again by the due index. `false` if the claim was lost.
+    /// Marks a claimed delivery as put off: nothing was tried, and it comes again by the due index, which
+    /// later plans are to know. `false` if the claim was lost.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -335,7 +396,9 @@ impl Table {
         ];
         let update = self.marked(slot, expression, "#token = :token", values)?;
         let held = self.put_action(self.due_item(due)?, None, vec![])?;
-        self.mark(vec![TransactWriteItem::builder().update(update).build(), held]).await
+        let outcome = Outcome::Hold { until: due.at, reason, role: due.role };
+        let revised = self.revised_action((slot.incident, slot.tenant), &due.decision(outcome), now)?;
+        self.mark(vec![TransactWriteItem::builder().update(update).build(), held, revised]).await
     }
 
     fn attempt_item(&self, slot: Slot<'_>, attempt: &Attempt, now: Timestamp) -> Result<Item, StoreError> {

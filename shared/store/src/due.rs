@@ -3,6 +3,7 @@
 
 use crate::{StoreError, Table, item, keys, read, sort_key, text};
 use domain::ids::{DUE_SHARDS, IncidentId, TenantId, shard_of};
+use domain::plan::{Decision, Outcome};
 use domain::reason::Reason;
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
@@ -58,6 +59,14 @@ pub struct DueItem {
     pub due: Due,
     shard: u16,
     sort_key: String,
+}
+
+impl Due {
+    /// What comes of the decision that this is due by.
+    #[must_use]
+    pub fn decision(&self, outcome: Outcome) -> Decision {
+        Decision { update: self.update, destination: self.destination.clone(), channel: self.channel, outcome }
+    }
 }
 
 impl DueItem {

@@ -1,6 +1,7 @@
 //! How keys are spelled. Nobody else spells one.
 
 use domain::ids::{EventId, IncidentId, Scope, TenantId};
+use domain::plan::Decision;
 use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 
@@ -141,6 +142,14 @@ pub(crate) fn plan_of(tenant: &TenantId, chunk: u32, update: u32) -> String {
 
 /// What tells a recipient's stop from the plans that it stands beside.
 pub(crate) const STOP: &str = "#STOP#";
+
+/// What tells a revised decision from the plans that it stands beside.
+pub(crate) const REVISED: &str = "#REVISED#";
+
+pub(crate) fn revised(tenant: &TenantId, decision: &Decision) -> String {
+    let Decision { destination, channel, update, .. } = decision;
+    format!("{tenant}{REVISED}{destination}#{channel}#{update:06}")
+}
 
 pub(crate) fn stop(tenant: &TenantId, recipient: &str) -> String {
     format!("{tenant}{STOP}{recipient}")

@@ -4,6 +4,7 @@
 use crate::{StoreError, Table, item, keys, read};
 use domain::ids::{IncidentId, TenantId};
 use domain::plan::Decision;
+use domain::vocabulary::Channel;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,8 @@ pub struct StoredPlan {
 pub struct Known {
     /// Its plans.
     pub plans: Vec<StoredPlan>,
+    /// What became of some of their decisions otherwise than it was decided: what was held came at another time or not at all.
+    pub revised: Vec<Decision>,
     /// The recipients who want to hear no more of the incident.
     pub stopped: BTreeSet<String>,
 }
@@ -42,9 +45,25 @@ struct Stop {
 }
 
 impl Known {
+    /// Every decision, as it was decided and when.
+    pub fn decisions(&self) -> impl Iterator<Item = (Timestamp, &Decision)> {
+        self.plans.iter().flat_map(|plan| plan.decisions.iter().map(|decision| (plan.at, decision)))
+    }
+
+    /// What became of the decision on one update for one destination, as far as it is known; `None` where nothing was decided.
+    #[must_use]
+    pub fn standing(&self, destination: &str, channel: Channel, update: u32) -> Option<&Decision> {
+        let mine =
+            |one: &&Decision| (one.destination.as_str(), one.channel, one.update) == (destination, channel, update);
+        let decided = || self.decisions().map(|(_, decision)| decision).find(mine);
+        self.revised.iter().find(mine).or_else(decided)
+    }
+
     fn add(&mut self, found: crate::Item) -> Result<(), StoreError> {
         if crate::sort_key(&found).contains(keys::STOP) {
             self.stopped.insert(read::<Stop>(found, "a stop")?.recipient);
+        } else if crate::sort_key(&found).contains(keys::REVISED) {
+            self.revised.push(read(found, "a revised decision")?);
         } else {
             self.plans.push(read(found, "a plan")?);
         }
@@ -102,6 +121,31 @@ impl Table {
         self.transact(vec![self.put_action(item(&pk, &sk, &stop, Some(self.expiry(at)))?, None, vec![])?])
             .await
             .map(|_| ())
+    }
+
+    /// What is written where something comes of a decision that its plan does not say. It stands beside the plans, like a stop.
+    pub(crate) fn revised_action(
+        &self,
+        (incident, tenant): (&IncidentId, &TenantId),
+        decision: &Decision,
+        at: Timestamp,
+    ) -> Result<aws_sdk_dynamodb::types::TransactWriteItem, StoreError> {
+        let (pk, sk) = (keys::plan(incident, tenant.shard()), keys::revised(tenant, decision));
+        self.put_action(item(&pk, &sk, decision, Some(self.expiry(at)))?, None, vec![])
+    }
+
+    /// Notes what comes of a decision that its plan does not say.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn revise(
+        &self,
+        incident: &IncidentId,
+        tenant: &TenantId,
+        decision: &Decision,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.transact(vec![self.revised_action((incident, tenant), decision, at)?]).await.map(|_| ())
     }
 
     /// Stores a plan unless one is stored; gives back the one that counts.

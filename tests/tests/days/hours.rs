@@ -2,9 +2,10 @@
 
 use crate::{mails, post, stands, until};
 use serde_json::json;
+use std::time::Duration;
 use tests::clock::Clock;
 use tests::tenant::outcome;
-use tests::{Stack, pause};
+use tests::{Stack, pause, wait};
 
 /// One night in Berlin: its evening, the moment when it ends, and that an hour before and after it nothing has come.
 fn night(stack: &Stack, evening: &str, morning: &str, an_hour_early: &str) {
@@ -111,13 +112,44 @@ pub(crate) fn a_zone_that_changes_while_something_waits_counts_when_it_is_due(st
     let held = post(&tenant, "held", json!({}));
     stands(&tenant, &held, (&person.id, "email"), &outcome(1, "held", "quiet_hours"));
     assert_eq!(until(&tenant, &held, &person.id, "email"), "2028-02-29T07:00:00Z", "a leap day");
+    let over = post(&tenant, "over", json!({}));
+    stands(&tenant, &over, (&person.id, "email"), &outcome(1, "held", "quiet_hours"));
     tenant.set(json!({"zone": "America/New_York"}));
     clock.to("2028-02-29T07:00:00Z");
     pause(3);
     assert!(mails(&tenant, &person.email).is_empty(), "two in the morning where its readers are by now");
+    // Its plan says that the open came at seven, which by now is twelve: both become one message.
+    assert_eq!(post(&tenant, "over", json!({"status": "resolved"})), over);
+    stands(&tenant, &over, (&person.id, "email"), &outcome(2, "held", "quiet_hours"));
     clock.to("2028-02-29T12:00:00Z");
-    stands(&tenant, &held, (&person.id, "email"), &outcome(1, "accepted", ""));
-    assert_eq!(mails(&tenant, &person.email).len(), 1);
+    for (incident, update) in [(&held, 1), (&over, 2)] {
+        stands(&tenant, incident, (&person.id, "email"), &outcome(update, "accepted", ""));
+    }
+    assert_eq!(mails(&tenant, &person.email).len(), 2);
+
+    // What a setting ended while it waited has no end to tell, though the setting is back by then.
+    clock.to("2028-02-29T22:30:00-05:00");
+    let ended = post(&tenant, "ended", json!({}));
+    stands(&tenant, &ended, (&person.id, "email"), &outcome(1, "held", "quiet_hours"));
+    tenant.set(json!({"categories": {"infrastructure": {"enabled": false}}}));
+    clock.to("2028-03-01T07:00:00-05:00");
+    stands(&tenant, &ended, (&person.id, "email"), &outcome(1, "skipped", "category_disabled"));
+    tenant.set(json!({"categories": {"infrastructure": {"enabled": true}}}));
+    // What it is about may be gone by the time that something is due: that ends with its reason, too.
+    clock.to("2028-03-01T22:30:00-05:00");
+    let expired = post(&tenant, "expired", json!({}));
+    stands(&tenant, &expired, (&person.id, "email"), &outcome(1, "held", "quiet_hours"));
+    let table = stack.text("/table");
+    assert_eq!(stack.aws(&["expire", &table, &expired]), 2, "the incident and its first update");
+    clock.to("2028-03-02T07:00:00-05:00");
+    let (pk, sk) = (format!("INC#{expired}#{}", tenant.id), format!("{}#email", person.id));
+    wait("it to end", Duration::from_secs(30), || {
+        let row = stack.aws(&["row", &table, &pk, &sk]);
+        (row["state"] == "failed" && row["reason"] == "expired").then_some(())
+    });
+    assert_eq!(post(&tenant, "ended", json!({"status": "resolved"})), ended);
+    stands(&tenant, &ended, (&person.id, "email"), &outcome(2, "skipped", "open_not_told"));
+    assert_eq!(mails(&tenant, &person.email).len(), 2);
 }
 
 pub(crate) fn the_law_of_a_numbers_country_holds_what_is_no_alert(stack: &Stack) {

@@ -45,7 +45,7 @@ const ALL: [At; 9] = [
 
 #[test]
 fn a_digest_survives_a_kill_at_each_of_its_points() {
-    let stack = stack!();
+    let stack = stack!(clock);
     let before = stack.visibility("DeliverEmailBulkQueue", 15);
     let mut clock = Clock::at(&stack, "2027-12-01T08:30:00Z");
     let mut hit = Vec::new();

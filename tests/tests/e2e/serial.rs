@@ -1,7 +1,5 @@
-//! What needs everybody's quiet: platform-wide incidents, and functions that are killed. nextest runs one of these at a time.
+//! What needs everybody's quiet: platform-wide incidents. nextest runs one of these at a time.
 
-#[path = "kills.rs"]
-mod kills;
 #[path = "status_page.rs"]
 mod status_page;
 

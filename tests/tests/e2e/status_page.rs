@@ -185,6 +185,7 @@ fn a_tenant_also_sees_what_is_only_its_own_and_when_it_was_affected() {
     drop(tenant.settled(&own, 1));
     let status = tenant.get("/status");
     assert!(find(&status["incidents"], &public).is_some() && find(&status["incidents"], &own).is_some(), "{status}");
+    assert_eq!(status["complete"], true, "{status}");
     let mine = find(&status["incidents"], &own).unwrap();
     assert_eq!(mine["name"], format!("{mark} own"));
     // Others' platform-wide incidents count as well.

@@ -15,6 +15,9 @@ use jiff::{SignedDuration, Timestamp};
 use runtime::clock;
 use runtime::http::{ApiId, Caller, Problem};
 
+/// Most incidents in an answer: with long timelines they still fit into what a function may answer.
+const SHOWN_MAX: usize = 100;
+
 /// `GET /v1/tenants/{tenant}/status`
 pub(crate) async fn read(
     State(app): State<App>,
@@ -26,16 +29,18 @@ pub(crate) async fn read(
     let settings = settings_of(&app, &tenant).await?;
     let now = clock::now();
     let days = SignedDuration::from_hours(24 * i64::try_from(DAYS).unwrap_or(i64::MAX));
-    let (found, _) = incidents::since(&app, &tenant, now.saturating_sub(days).unwrap_or(now), now).await?;
+    let (found, complete) = incidents::since(&app, &tenant, now.saturating_sub(days).unwrap_or(now), now).await?;
     let open: Vec<(Shown, &Incident)> = found
         .iter()
         .map(|incident| (incidents::shown(incident), incident))
         .filter(|(shown, _)| !shown.is_over(now))
         .collect();
-    let timelines = try_join_all(open.iter().map(|(_, incident)| timeline(&app, &settings, incident)));
-    let timelines = timelines.await.map_err(access::table)?;
+    // All of it counts for the components; an answer has room for the newest.
     let shown: Vec<Shown> = open.iter().map(|(shown, _)| shown.clone()).collect();
+    let timelines = open.iter().take(SHOWN_MAX).map(|(_, incident)| timeline(&app, &settings, incident));
+    let timelines = try_join_all(timelines).await.map_err(access::table)?;
     let told: Vec<(&Shown, &[Said])> = shown.iter().zip(timelines.iter().map(Vec::as_slice)).collect();
+    let complete = complete && open.len() <= SHOWN_MAX;
     let base = api.address(&app.public_base_url);
     let page = Page {
         id: tenant.as_str(),
@@ -44,7 +49,7 @@ pub(crate) async fn read(
         incidents: format!("{base}/v1/tenants/{tenant}/incidents/"),
         updated_at: found.iter().map(|incident| incident.last_seen).max().unwrap_or(Timestamp::UNIX_EPOCH),
     };
-    Ok(answer(StatusCode::OK, &page.own_summary(&board(&app.policy.catalogue, &shown, now), &told)))
+    Ok(answer(StatusCode::OK, &page.own_summary(&board(&app.policy.catalogue, &shown, now), &told, complete)))
 }
 
 /// What was said of an incident, newest first.

@@ -169,9 +169,8 @@ pub(super) fn whoever_is_told_of_the_open_is_told_of_the_end(world: &World) -> C
                 all.get(name).is_some_and(|decision| !is_skip(decision))
                     && ended.get(name).is_none_or(|ended| ended.reason == Reason::SupersededBy)
             };
-            let taken = world.restless && lower(&name).any(|lower| is_taken_for_told(world, &lower, &name));
             prop_assert!(
-                taken || (name.2 != Channel::Webhook && lower(&name).any(|name| waited(&name))),
+                name.2 != Channel::Webhook && lower(&name).any(|name| waited(&name)),
                 "told of an end without a beginning: {decision:?}"
             );
         }
@@ -183,32 +182,17 @@ pub(super) fn whoever_is_told_of_the_open_is_told_of_the_end(world: &World) -> C
     Ok(())
 }
 
-/// Nothing that does not pass comes in quiet hours but the end of what its reader has. What the plan takes for told and its contact's
-/// throttle put off counts as that: neither plan nor release read who waits behind a throttle.
+/// Nothing that does not pass comes in quiet hours but the end of what its reader has.
 pub(super) fn nobody_is_disturbed(world: &World) -> Checked {
     let (sent, ended) = (sent(world), ended(world));
     for one in world.sent.iter().filter(|one| one.quiet.is_some()) {
         let has = |name: Name| {
             sent.get(&name).is_some_and(|before| before.at < one.at)
                 || ended.get(&name).is_some_and(|ended| ended.reason == Reason::StormCollapsed)
-                || world.put_off.iter().any(|put_off| put_off.name == name)
-                || (world.restless && is_taken_for_told(world, &name, &one.name))
         };
         prop_assert!(one.change == Change::Resolved && lower(&one.name).any(has), "in quiet hours: {one:?}");
     }
     Ok(())
-}
-
-/// Whether `name` was to be sent before the plan of `next`, by the plan that was stored: where settings change while it waits, its
-/// release holds it for longer or ends it, and the next plan does not know.
-fn is_taken_for_told(world: &World, name: &Name, next: &Name) -> bool {
-    let planned = |wanted: &Name| decisions(world).find(|(name, ..)| name == wanted);
-    let Some(((_, _, one), (_, plan, _))) = planned(name).zip(planned(next)) else { return false };
-    match one.outcome {
-        Outcome::Hold { until, .. } => until <= plan.at,
-        Outcome::Deliver { .. } => true,
-        Outcome::Skip { .. } => false,
-    }
 }
 
 /// A machine gets every update that it is due, one after the other.

@@ -4,8 +4,18 @@
 //! `TOCSIN_KILLS` says how many alerts are hit at each point (3), three at a time. The queues' visibility timeouts are shortened meanwhile:
 //! the waiting is, the mechanism is not.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test may fail by a panic"
+)]
+
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 use tests::receive::text;
 use tests::tenant::Tenant;
@@ -51,11 +61,17 @@ impl Drop for Shortened<'_> {
 struct Point {
     function: &'static str,
     hold: Hold,
+    /// Whose delivery it is: the tenant, and the name in [`ALL`].
+    whose: Whose,
 }
 
+type Whose = (String, &'static str);
+
 /// Waits for the calls and kills each call's function while it is held; `passing` are let go as they come. A held call that
-/// was not made yet never is: its connection is cut.
-fn kill(stack: &Stack, mut points: Vec<Point>, mut passing: Vec<Hold>) {
+/// was not made yet never is: its connection is cut. Gives back whose function died at another point than theirs, since it was not there
+/// yet: on a busy machine they do not all come together.
+fn kill(stack: &Stack, mut points: Vec<Point>, mut passing: Vec<Hold>) -> BTreeSet<Whose> {
+    let mut elsewhere = BTreeSet::new();
     let begun = Instant::now();
     let mut first: Option<Instant> = None;
     while !points.is_empty() {
@@ -72,7 +88,7 @@ fn kill(stack: &Stack, mut points: Vec<Point>, mut passing: Vec<Hold>) {
             let since = *first.get_or_insert_with(Instant::now);
             // Those of one batch come together; whoever comes later is killed in a round of its own. A function would be
             // ended by its own timeout after 8 s.
-            if held.contains(&false) && since.elapsed() < Duration::from_millis(2_500) {
+            if held.contains(&false) && since.elapsed() < Duration::from_millis(3_500) {
                 std::thread::sleep(Duration::from_millis(100));
                 continue;
             }
@@ -86,6 +102,8 @@ fn kill(stack: &Stack, mut points: Vec<Point>, mut passing: Vec<Hold>) {
                 let dead = functions.contains(point.function) && point.hold.is_held();
                 if dead {
                     point.hold.cut();
+                } else if functions.contains(point.function) {
+                    elsewhere.insert(point.whose.clone());
                 }
                 !dead
             });
@@ -93,6 +111,7 @@ fn kill(stack: &Stack, mut points: Vec<Point>, mut passing: Vec<Hold>) {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+    elsewhere
 }
 
 /// A tenant with one destination on each channel.
@@ -113,7 +132,7 @@ fn event(tenant: &Tenant, mark: &str) -> serde_json::Value {
 const ALL: [&str; 4] = ["org_admin email", "org_admin sms", "org_admin slack", "org_admin webhook"];
 
 /// Waits until everybody was told, and asserts how often.
-fn told(tenant: &Tenant, mark: &str, counts: impl Fn(&str) -> usize) {
+fn told(tenant: &Tenant, mark: &str, counts: impl Fn(&str) -> RangeInclusive<usize>) {
     let list = tests::wait("the incident", Duration::from_secs(180), || {
         let list = tenant.own_incidents();
         (!list.is_empty()).then_some(list)
@@ -121,8 +140,13 @@ fn told(tenant: &Tenant, mark: &str, counts: impl Fn(&str) -> usize) {
     assert_eq!(list.len(), 1, "{list:?}");
     let incident = text(&list[0], "/incident_id");
     drop(tenant.settled_within(&incident, 1, Duration::from_secs(180)));
-    let expected = ALL.iter().map(|name| ((*name).to_owned(), counts(name))).collect();
-    tenant.expect_counts(mark, &expected, 3);
+    // The ledger is written after the send, but the receivers' log may be a moment behind; and nothing more may come.
+    for seconds in [2, 3] {
+        tests::pause(seconds);
+        let got = tenant.got(mark);
+        let fits = ALL.iter().all(|name| counts(name).contains(&got.get(*name).copied().unwrap_or(0)));
+        assert!(fits, "what arrived with {mark}: {got:?}; expected {:?}", ALL.map(&counts));
+    }
     let hook = tenant.endpoints.iter().find(|endpoint| endpoint.kind == "webhook").unwrap();
     let ids: BTreeSet<String> =
         tenant.stack.inbox(&hook.path).iter().map(|got| text(got, "/headers/webhook-id")).collect();
@@ -131,7 +155,7 @@ fn told(tenant: &Tenant, mark: &str, counts: impl Fn(&str) -> usize) {
 
 #[test]
 fn intake_dies_while_it_queues_and_the_upstream_sends_again() {
-    let stack = stack!();
+    let stack = stack!(alone);
     for after in [false, true] {
         for _ in 0..TOGETHER * rounds() {
             let (tenant, mark) = (tenant(&stack), unique());
@@ -141,7 +165,8 @@ fn intake_dies_while_it_queues_and_the_upstream_sends_again() {
             let hold = stack.hold("sqs.SendMessageBatch", &mark, after);
             let first = std::thread::scope(|scope| {
                 let posting = scope.spawn(post);
-                kill(&stack, vec![Point { function: "IntakeFunction", hold }], vec![]);
+                let whose = (tenant.id.clone(), "");
+                drop(kill(&stack, vec![Point { function: "IntakeFunction", hold, whose }], vec![]));
                 posting.join().unwrap()
             });
             assert!(first.status >= 500, "whoever was not told 202 sends again: {} {}", first.status, first.body);
@@ -150,14 +175,14 @@ fn intake_dies_while_it_queues_and_the_upstream_sends_again() {
                 (answer.status == 202).then_some(answer)
             });
             assert!(again.json()["event_id"].is_string());
-            told(&tenant, &mark, |_| 1);
+            told(&tenant, &mark, |_| 1..=1);
         }
     }
 }
 
 #[test]
 fn classify_dies_around_its_transaction_and_its_send() {
-    let stack = stack!();
+    let stack = stack!(alone);
     let _short = Shortened::new(&stack, &[("ClassifyQueue", 10)]);
     for (operation, after) in in_rounds(&[
         ("dynamodb.TransactWriteItems", false),
@@ -171,22 +196,24 @@ fn classify_dies_around_its_transaction_and_its_send() {
                 "sqs.SendMessage" => format!("route\\\":{{\\\"tenant\\\":\\\"{}", tenant.id),
                 _ => mark.clone(),
             };
-            Point { function: "ClassifyFunction", hold: stack.hold(operation, &contains, after) }
+            let hold = stack.hold(operation, &contains, after);
+            Point { function: "ClassifyFunction", hold, whose: (tenant.id.clone(), "") }
         });
         let points = points.collect();
         for (tenant, mark) in &hit {
             let _id = stack.post(event(tenant, mark));
         }
-        kill(&stack, points, vec![]);
+        // Neither doubles anything, wherever it dies.
+        drop(kill(&stack, points, vec![]));
         for (tenant, mark) in &hit {
-            told(tenant, mark, |_| 1);
+            told(tenant, mark, |_| 1..=1);
         }
     }
 }
 
 #[test]
 fn subscription_lookup_dies_around_its_plan_and_its_send() {
-    let stack = stack!();
+    let stack = stack!(alone);
     let _short = Shortened::new(&stack, &[("SubscriptionLookupQueue", 10)]);
     for (operation, after) in in_rounds(&[
         ("dynamodb.PutItem", false),
@@ -200,16 +227,18 @@ fn subscription_lookup_dies_around_its_plan_and_its_send() {
                 "dynamodb.PutItem" => format!("{}#0000#000001", tenant.id),
                 _ => tenant.people[0].id.clone(),
             };
-            Point { function: "SubscriptionLookupFunction", hold: stack.hold(operation, &contains, after) }
+            let hold = stack.hold(operation, &contains, after);
+            Point { function: "SubscriptionLookupFunction", hold, whose: (tenant.id.clone(), "") }
         });
         let points = points.collect();
         for (tenant, mark) in &hit {
             let _id = stack.post(event(tenant, mark));
         }
-        kill(&stack, points, vec![]);
+        // Neither doubles anything, wherever it dies.
+        drop(kill(&stack, points, vec![]));
         for (tenant, mark) in &hit {
             // A batch that was sent and is sent again is claimed once only.
-            told(tenant, mark, |_| 1);
+            told(tenant, mark, |_| 1..=1);
         }
     }
 }
@@ -234,18 +263,19 @@ enum At {
 fn points(stack: &Stack, tenant: &Tenant, at: At) -> (Vec<Point>, Vec<Hold>) {
     let person = &tenant.people[0];
     let mut rows = vec![
-        ("DeliverEmailFunction", format!("{}#email\"", person.id)),
-        ("DeliverSmsFunction", format!("{}#sms\"", person.id)),
+        ("DeliverEmailFunction", "email", format!("{}#email\"", person.id)),
+        ("DeliverSmsFunction", "sms", format!("{}#sms\"", person.id)),
     ];
     for endpoint in &tenant.endpoints {
         rows.push(match endpoint.kind.as_str() {
-            "webhook" => ("DeliverWebhookFunction", format!("{}#000001\"", endpoint.id)),
-            kind => ("DeliverChatFunction", format!("{}#{kind}\"", endpoint.id)),
+            "webhook" => ("DeliverWebhookFunction", "webhook", format!("{}#000001\"", endpoint.id)),
+            kind => ("DeliverChatFunction", kind, format!("{}#{kind}\"", endpoint.id)),
         });
     }
     let (mut kill_at, mut passing) = (Vec::new(), Vec::new());
-    for (function, row) in rows {
-        let mut point = |hold| kill_at.push(Point { function, hold });
+    for (function, channel, row) in rows {
+        let name = ALL.into_iter().find(|name| name.ends_with(channel)).unwrap();
+        let mut point = |hold| kill_at.push(Point { function, hold, whose: (tenant.id.clone(), name) });
         match at {
             At::BeforeClaim | At::AfterClaim => point(stack.hold("dynamodb.UpdateItem", &row, at == At::AfterClaim)),
             At::BeforeMark | At::AfterMark => {
@@ -271,7 +301,7 @@ fn points(stack: &Stack, tenant: &Tenant, at: At) -> (Vec<Point>, Vec<Hold>) {
 
 #[test]
 fn deliver_dies_around_claim_send_and_mark() {
-    let stack = stack!();
+    let stack = stack!(alone);
     let queues =
         [("DeliverEmailQueue", 15), ("DeliverSmsQueue", 15), ("DeliverChatQueue", 15), ("DeliverWebhookQueue", 28)];
     let _short = Shortened::new(&stack, &queues);
@@ -289,14 +319,19 @@ fn deliver_dies_around_claim_send_and_mark() {
         for (tenant, mark) in &hit {
             let _id = stack.post(event(tenant, mark));
         }
-        kill(&stack, kill_at, passing);
+        let elsewhere = kill(&stack, kill_at, passing);
+        if !elsewhere.is_empty() {
+            eprintln!("{} were not there yet when their function was killed", elsewhere.len());
+        }
         for (tenant, mark) in &hit {
             told(tenant, mark, |name| {
                 let on_the_wire = name.ends_with("email") || name.ends_with("sms");
                 match at {
-                    At::AfterSend if on_the_wire => 2,
-                    At::BeforeMark => 2,
-                    _ => 1,
+                    // Where it died then is not known: perhaps between the send and the mark.
+                    _ if elsewhere.iter().any(|(id, whose)| *id == tenant.id && *whose == name) => 1..=2,
+                    At::AfterSend if on_the_wire => 2..=2,
+                    At::BeforeMark => 2..=2,
+                    _ => 1..=1,
                 }
             });
         }
@@ -305,7 +340,7 @@ fn deliver_dies_around_claim_send_and_mark() {
 
 #[test]
 fn chat_and_webhook_die_while_the_receiver_reads() {
-    let stack = stack!();
+    let stack = stack!(alone);
     let _short = Shortened::new(&stack, &[("DeliverChatQueue", 15), ("DeliverWebhookQueue", 28)]);
     // A few at a time: all of them must be read from while none is done.
     for _ in 0..rounds() {
@@ -331,6 +366,6 @@ fn chat_and_webhook_die(stack: &Stack) {
         assert!(stack.kill(function) > 0, "{function}");
     }
     for (tenant, mark) in &hit {
-        told(tenant, mark, |name| if name.ends_with("slack") || name.ends_with("webhook") { 2 } else { 1 });
+        told(tenant, mark, |name| if name.ends_with("slack") || name.ends_with("webhook") { 2..=2 } else { 1..=1 });
     }
 }

@@ -1,0 +1,54 @@
+//! What speaks to AWS itself for a test: `tests/tools/aws.py`, which stays for as long as its test.
+
+use crate::Stack;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// Those that nobody is using, each with the emulator that it talks to.
+static IDLE: Mutex<Vec<(String, Tool)>> = Mutex::new(Vec::new());
+
+struct Tool {
+    words: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    // Its process ends when its input does.
+    _process: Child,
+}
+
+/// The answer to one command.
+pub(crate) fn ask(stack: &Stack, arguments: &[&str]) -> Value {
+    let emulator = stack.text("/emulator_url");
+    let idle = || {
+        let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = idle.iter().position(|(of, _)| *of == emulator)?;
+        Some(idle.swap_remove(place).1)
+    };
+    let mut tool = idle().unwrap_or_else(|| start(stack, &emulator));
+    writeln!(tool.words, "{}", json!(arguments)).expect("aws.py listens");
+    let mut line = String::new();
+    tool.answers.read_line(&mut line).expect("aws.py answers");
+    let mut answer: Value = serde_json::from_str(&line).expect("aws.py answers with JSON");
+    assert!(
+        answer["error"].is_null(),
+        "aws.py {arguments:?} failed:\n{}",
+        answer["error"].as_str().unwrap_or_default()
+    );
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner).push((emulator, tool));
+    answer["is"].take()
+}
+
+fn start(stack: &Stack, emulator: &str) -> Tool {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools/aws.py");
+    let mut command = Command::new(stack.text("/python"));
+    command.arg(script);
+    command.env("AWS_ENDPOINT_URL", emulator).env("AWS_DEFAULT_REGION", stack.text("/region"));
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").env_remove("AWS_PROFILE");
+    // nextest takes a test for leaky whose process leaves another one that holds its output.
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut process = command.spawn().expect("Python can be started");
+    let words = process.stdin.take().expect("it is piped");
+    let answers = BufReader::new(process.stdout.take().expect("it is piped"));
+    Tool { words, answers, _process: process }
+}
