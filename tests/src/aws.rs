@@ -29,7 +29,8 @@ pub(crate) fn ask(stack: &Stack, arguments: &[&str]) -> Value {
     writeln!(tool.words, "{}", json!(arguments)).expect("aws.py listens");
     let mut line = String::new();
     tool.answers.read_line(&mut line).expect("aws.py answers");
-    let mut answer: Value = serde_json::from_str(&line).expect("aws.py answers with JSON");
+    let mut answer: Value =
+        serde_json::from_str(&line).expect("aws.py answers; if not, see tests/aws/errors.log of the stack");
     assert!(
         answer["error"].is_null(),
         "aws.py {arguments:?} failed:\n{}",
@@ -46,7 +47,9 @@ fn start(stack: &Stack, emulator: &str) -> Tool {
     command.env("AWS_ENDPOINT_URL", emulator).env("AWS_DEFAULT_REGION", stack.text("/region"));
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").env_remove("AWS_PROFILE");
     // nextest takes a test for leaky whose process leaves another one that holds its output.
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let file = stack.folder("aws").join("errors.log");
+    let errors = std::fs::OpenOptions::new().create(true).append(true).open(&file).expect("a log can be made");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
     let mut process = command.spawn().expect("Python can be started");
     let words = process.stdin.take().expect("it is piped");
     let answers = BufReader::new(process.stdout.take().expect("it is piped"));

@@ -1,6 +1,6 @@
 //! Trigger  `DeliverEmailQueue`, `DeliverEmailBulkQueue`
 //! Reads    nothing: the message carries all
-//! Writes   the delivery row (claim, mark), failed attempts, due work; what an address was sent lately
+//! Writes   the delivery row (claim, mark), failed attempts, due work and, beside the plan, that it waits; what an address was sent lately
 //! Emits    one SES message; retries to its own bulk lane
 //! Fails    the address: recorded and tried again. AWS: back to the queue. Poison: dead letter
 //! Config   [`config::Config`]

@@ -1,6 +1,6 @@
 //! Trigger  `DeliverSmsQueue`, `DeliverSmsBulkQueue`
 //! Reads    nothing: the message carries all
-//! Writes   the delivery row (claim, mark), failed attempts, due work; what a number was sent lately
+//! Writes   the delivery row (claim, mark), failed attempts, due work and, beside the plan, that it waits; what a number was sent lately
 //! Emits    one SMS through SNS; retries to its own bulk lane; to `feedback` that a number's owner wants no more
 //! Fails    the number: recorded and tried again. AWS: back to the queue. Poison: dead letter
 //! Config   [`config::Config`]

@@ -1,7 +1,8 @@
 //! Trigger  every minute, once for each of the eight due shards: `{"shard": n}`
 //! Reads    due work; the incident, the update, the settings and the destination anew; for what was held, subscriptions and plans, and
 //!          the hours of announced work
-//! Writes   the end of what nobody can be reached with any more, with its reason; a later time for what must still wait
+//! Writes   the end of what nobody can be reached with any more, with its reason; a later time for what must still wait; beside the plans,
+//!          what so came otherwise than they say
 //! Emits    deliveries, on the bulk lane of their channel; what came together in one message
 //! Fails    what was not sent stays due and is tried again in the next minute
 //! Config   [`config::Config`]
@@ -133,12 +134,18 @@ impl Release {
             collapsed.into_iter().map(|item| (item, Reason::StormCollapsed, None)).collect();
         let mut done = Released::default();
         let mut waits: Vec<(DueItem, Due, Option<Decision>)> = Vec::new();
-        for item in items {
-            let decided = facts.decide(&item.due, &self.policy, now);
-            let revised = decided.as_ref().and_then(|decided| revised(&item.due, decided, facts.known(&item.due), now));
-            if let (Some(Decided::Send(_)), Some(revised)) = (&decided, &revised)
-                && !self.revise(&item.due, revised, now).await
-            {
+        let decided: Vec<(DueItem, Option<Decided>, Option<Decision>)> = items
+            .into_iter()
+            .map(|item| {
+                let decided = facts.decide(&item.due, &self.policy, now);
+                let known = facts.known(&item.due);
+                let revised = decided.as_ref().and_then(|decided| revised(&item.due, decided, known, now));
+                (item, decided, revised)
+            })
+            .collect();
+        let unnoted = self.note_early(&decided, now).await;
+        for (place, (item, decided, revised)) in decided.into_iter().enumerate() {
+            if unnoted.contains(&place) {
                 done.left += 1;
                 continue;
             }
@@ -294,13 +301,30 @@ impl Release {
         }
     }
 
-    /// Notes that something is sent before the time that its plan says, which happens seldom. `false`: it stays due.
-    async fn revise(&self, due: &Due, revised: &Decision, now: Timestamp) -> bool {
-        let noted = self.table.revise(&due.incident_id, &due.tenant, revised, now).await;
-        let log = |error: &StoreError| {
-            tracing::error!(incident = %due.incident_id, destination = due.destination, %error, "cannot be noted as sent early");
-        };
-        noted.inspect_err(log).is_ok()
+    /// Notes what is sent before the time that its plan says: all that work explained, where it ends early. Gives back the places of what could
+    /// not be noted, which stays due.
+    async fn note_early(
+        &self,
+        decided: &[(DueItem, Option<Decided>, Option<Decision>)],
+        now: Timestamp,
+    ) -> BTreeSet<usize> {
+        let early = decided.iter().enumerate().filter_map(|(place, (item, decided, revised))| {
+            matches!(decided, Some(Decided::Send(_))).then_some((place, &item.due, revised.as_ref()?))
+        });
+        let mut noting = Vec::new();
+        for (place, due, revised) in early {
+            noting.push(
+                async move {
+                    let noted = self.table.revise(&due.incident_id, &due.tenant, revised, now).await;
+                    let log = |error: &StoreError| {
+                        tracing::error!(incident = %due.incident_id, %error, "cannot be noted as sent early");
+                    };
+                    noted.inspect_err(log).is_err().then_some(place)
+                }
+                .boxed(),
+            );
+        }
+        stream::iter(noting).buffer_unordered(IN_FLIGHT).filter_map(|place| async move { place }).collect().await
     }
 
     async fn take_off(&self, item: DueItem) {

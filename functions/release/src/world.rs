@@ -11,7 +11,7 @@ use crate::{delay_of_all, is_collapsible, is_collected, is_storm, standing, whol
 use contracts::queue::{Delivery, Digest, Target, row_name};
 use domain::alert::Alert;
 use domain::classification::Included;
-use domain::delivery::{Refusal, Row, State, put_off_until, refusal};
+use domain::delivery::{Before, Refusal, Row, State, before, refusal};
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IncidentId, IntegrationId, Scope, TenantId};
 use domain::incident::{Arrival, Change, Incident, KeyState, Step, Update, advance, advance_by_update, key};
@@ -691,11 +691,11 @@ impl World {
 
     fn deliver(&mut self, message: &Message) {
         let mut mine = Vec::new();
-        let mut before = None;
+        let mut before = Before::default();
         for delivery in &message.members {
-            if let Ok(put_off) = self.claim(&name_of(delivery), delivery.attempt) {
+            if let Ok(was) = self.claim(&name_of(delivery), delivery.attempt) {
                 mine.push(delivery.clone());
-                before = put_off;
+                before = was;
             }
         }
         let Some(first) = mine.first().cloned() else { return };
@@ -737,7 +737,7 @@ impl World {
     }
 
     /// `None`: it waits for its contact. Else whether the contact's windows count it.
-    fn put_off(&mut self, delivery: &Delivery, before: Option<Timestamp>) -> Option<bool> {
+    fn put_off(&mut self, delivery: &Delivery, before: Before) -> Option<bool> {
         let windows = POLICY.storms.contacts.get(&delivery.channel.class());
         let Some((contact, windows)) = contact(delivery).zip(windows) else { return Some(false) };
         let reserved = delivery.why.held.as_ref().is_some_and(|held| held.reason == Reason::Throttled);
@@ -748,7 +748,7 @@ impl World {
         let exempt = is_exempt.then_some(POLICY.storms.exempt_per_minute);
         let asked = self.contacts.entry(contact.clone()).or_default().clone();
         let room = asked.ask(windows, self.now, None).0 == May::Now;
-        let may = match before {
+        let may = match before.put_off {
             Some(at) => May::Then(at),
             None => {
                 let (may, after) = asked.ask(windows, self.now, exempt);
@@ -791,7 +791,7 @@ impl World {
                     row.next_at_ms = Some(at.as_millisecond());
                     row.reason = Some(Reason::Throttled);
                 }
-                if before.is_none() {
+                if before.put_off.is_none() {
                     self.put_off.push(PutOff { name, exempt_before, is_exempt });
                 }
                 None
@@ -817,13 +817,13 @@ impl World {
         self.rows.get_mut(&(name.3.clone(), name.0.clone(), row_name(&name.1, name.2, name.4)))
     }
 
-    fn claim(&mut self, name: &Name, attempt: u32) -> Result<Option<Timestamp>, Refusal> {
+    fn claim(&mut self, name: &Name, attempt: u32) -> Result<Before, Refusal> {
         let now_ms = self.now.as_millisecond();
         let row = self.row(name);
         if let Some(refusal) = refusal(row.as_deref(), name.4, attempt, now_ms) {
             return Err(refusal);
         }
-        let before = put_off_until(row.as_deref(), name.4, attempt);
+        let before = before(row.as_deref(), name.4, attempt);
         let done = row.map_or(0, |row| row.done);
         let claimed = Row {
             latest: name.4,

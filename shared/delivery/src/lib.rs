@@ -13,7 +13,7 @@ use contracts::queue::{Confirmation, Delivery, Digest, IncidentReceived, Target}
 use domain::alert::Alert;
 use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, after_test, next};
 use domain::contact;
-use domain::delivery::Refusal;
+use domain::delivery::{Before, Refusal};
 use domain::event::{Event, Format};
 use domain::health::{OWN_SOURCE, OWN_TYPES};
 use domain::ids::EventId;
@@ -237,14 +237,14 @@ impl Deliverer {
     }
 
     /// Puts a first attempt off where its contact has had enough for now: it then comes together with what else waits. `true`: done.
-    /// `before`: until when it was put off already, by the same message that came a second time.
+    /// `before`: what came of it, by the same message that came a second time.
     async fn put_off(
         &self,
         delivery: &Delivery,
         slot: Slot<'_>,
         token: &str,
         now: Timestamp,
-        before: Option<Timestamp>,
+        before: Before,
     ) -> Result<bool, StoreError> {
         let Some(storms) = &self.storms else { return Ok(false) };
         let class = delivery.channel.class();
@@ -253,11 +253,11 @@ impl Deliverer {
         };
         // What was put off before has its place already.
         let reserved = delivery.why.held.as_ref().is_some_and(|held| held.reason == Reason::Throttled);
-        if !delivery.bundle || delivery.attempt > 1 || delivery.alert.test || reserved {
+        if !delivery.bundle || delivery.attempt > 1 || delivery.alert.test || reserved || before.tried {
             return Ok(false);
         }
         let exempt = delivery.alert.is_exempt().then_some(storms.exempt_per_minute);
-        let may = match before {
+        let may = match before.put_off {
             Some(at) => May::Then(at),
             None => self.table.ask_contact(&contact, windows, now, exempt).await?,
         };

@@ -191,13 +191,28 @@ pub fn refusal(row: Option<&Row>, update: u32, attempt: u32, now_ms: i64) -> Opt
     None
 }
 
-/// Until when this attempt was put off for its contact, as the row stood before it was claimed. A queue delivers a message twice now and then:
-/// the second one asks for no other place, or what is said of the first would be wrong.
+/// What came of an attempt before it was claimed now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Until when it was put off for its contact. A queue delivers a message twice now and then: the second one asks for no other place,
+    /// or what is said of the first would be wrong.
+    pub put_off: Option<Timestamp>,
+    /// Whether somebody had it and died: perhaps it was sent, so nobody may say any more that it waits or never came.
+    pub tried: bool,
+}
+
+/// Reads it off the row as it stood before the claim.
 #[must_use]
-pub fn put_off_until(row: Option<&Row>, update: u32, attempt: u32) -> Option<Timestamp> {
-    let row = row.filter(|row| row.latest == update && row.attempts + 1 == attempt)?;
+pub fn before(row: Option<&Row>, update: u32, attempt: u32) -> Before {
+    let Some(row) = row.filter(|row| row.latest == update && row.attempts + 1 == attempt) else {
+        return Before::default();
+    };
     let put_off = row.state == State::Retrying && row.reason == Some(Reason::Throttled);
-    row.next_at_ms.filter(|_| put_off).and_then(|ms| Timestamp::from_millisecond(ms).ok())
+    Before {
+        put_off: row.next_at_ms.filter(|_| put_off).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        // A claim that was given back unused has no lease.
+        tried: row.state == State::Sending && row.lease_until_ms != 0,
+    }
 }
 
 #[cfg(test)]
@@ -250,11 +265,20 @@ mod tests {
     fn what_was_put_off_is_not_put_off_anew() {
         let put_off = Row { state: State::Retrying, reason: Some(Reason::Throttled), ..row(1, 0, 0, 0) };
         let at = Timestamp::from_millisecond(500).ok();
-        assert_eq!(put_off_until(Some(&put_off), 1, 1), at);
-        assert_eq!(put_off_until(Some(&put_off), 2, 1), None, "a newer update asks for itself");
-        assert_eq!(put_off_until(Some(&Row { attempts: 1, ..put_off.clone() }), 1, 2), at);
-        assert_eq!(put_off_until(Some(&Row { attempts: 1, reason: None, ..put_off.clone() }), 1, 2), None, "a retry");
-        assert_eq!(put_off_until(Some(&Row { state: State::Sending, ..put_off }), 1, 1), None);
-        assert_eq!(put_off_until(None, 1, 1), None);
+        let until = |row: &Row, update, attempt| before(Some(row), update, attempt).put_off;
+        assert_eq!(until(&put_off, 1, 1), at);
+        assert_eq!(until(&put_off, 2, 1), None, "a newer update asks for itself");
+        assert_eq!(until(&Row { attempts: 1, ..put_off.clone() }, 1, 2), at);
+        assert_eq!(until(&Row { attempts: 1, reason: None, ..put_off.clone() }, 1, 2), None, "a retry");
+        assert_eq!(until(&Row { state: State::Sending, ..put_off }, 1, 1), None);
+        assert_eq!(before(None, 1, 1), Before::default());
+    }
+
+    #[test]
+    fn whoever_died_with_it_may_have_sent_it() {
+        assert!(before(Some(&row(1, 0, 90, 0)), 1, 1).tried);
+        assert!(!before(Some(&row(1, 0, 0, 0)), 1, 1).tried, "the claim was given back");
+        assert!(!before(Some(&row(1, 0, 90, 0)), 2, 1).tried, "that was an older update");
+        assert!(!before(Some(&Row { state: State::Retrying, ..row(1, 0, 90, 0) }), 1, 1).tried);
     }
 }

@@ -78,7 +78,7 @@ type Whom = (String, Channel);
 
 impl Told {
     /// Reads earlier decisions of one tenant on one incident, each with the time of its plan, as they stood at `now`. What was held
-    /// was sent when its time came, unless a newer update was planned before and took its place. `revised` has what became of some of
+    /// was sent when its minute came, in which it is handed out, unless a newer update was planned before and took its place. `revised` has what became of some of
     /// them otherwise: a later time, an earlier one, or an end.
     #[must_use]
     pub fn from_plans<'a>(
@@ -105,9 +105,12 @@ impl Told {
             match revised.get(&key).copied().unwrap_or(&decision.outcome) {
                 Outcome::Hold { until, reason, .. } => {
                     told.held.insert(whom.clone(), (*until, *reason));
-                    waiting.insert(whom, *until);
+                    waiting.insert(whom, minute_of(*until));
                 }
-                Outcome::Deliver { .. } => drop(waiting.insert(whom, at)),
+                Outcome::Deliver { .. } => {
+                    told.held.remove(&whom);
+                    waiting.insert(whom, at);
+                }
                 // It had taken the place of what waited before; a webhook's updates do not take each other's.
                 Outcome::Skip { .. } if decision.channel != Channel::Webhook => told.forget(&whom, &mut waiting),
                 Outcome::Skip { .. } if !waiting.contains_key(&whom) => told.forget(&whom, &mut waiting),
@@ -177,6 +180,11 @@ impl Told {
     fn was_collected(&self, destination: &str, channel: Channel) -> bool {
         self.collected.contains(&(destination.to_owned(), channel))
     }
+}
+
+/// The beginning of a moment's minute.
+fn minute_of(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second().div_euclid(60) * 60).unwrap_or(at)
 }
 
 /// Everything a plan depends on.
@@ -469,13 +477,15 @@ fn stormy(asked: &Asked<'_>, case: &Case<'_>) -> Option<Timestamp> {
     {
         return None;
     }
-    let waiting = case.waits.filter(|(until, reason)| *reason == Reason::Throttled && asked.now < *until);
+    // What only one contact could not take is asked for itself: every end goes at once, if it can.
+    let collected = asked.told.was_collected(destination, case.channel);
+    let waiting = case.waits.filter(|(until, reason)| *reason == Reason::Throttled && asked.now < *until && collected);
     let waiting = waiting.map(|(until, _)| until);
     let flaps = asked.incident.openings.and_then(|openings| openings.held_until(&storms.flapping));
     let flaps = flaps.filter(|until| asked.now < *until && !case.told);
     let storm = asked.storm.filter(|_| !case.told);
     // A thousand ends of what was one message are one message.
-    let ends = is_end_of_told(case) && asked.told.was_collected(destination, case.channel);
+    let ends = is_end_of_told(case) && collected;
     let ends = ends.then(|| storms.ceiling.window(asked.now).1);
     waiting.or(flaps.max(storm)).or(ends)
 }

@@ -989,8 +989,7 @@ fn what_became_of_a_decision_counts_and_not_what_its_plan_says() {
     // It was to be sent at once, and its reader could take no more: both become one message.
     let put_off = [decided(1, Some((later, Reason::Throttled)))];
     let at_once = [(nine, decided(1, None))];
-    let joins = |outcome: Outcome| matches!(outcome, Outcome::Hold { until, reason: Reason::Throttled, .. } if until.to_string() == later);
-    assert!(joins(end(&asleep, &at_once, &put_off)));
+    assert_eq!(held_until(&end(&asleep, &at_once, &put_off)).as_deref(), Some(later));
     assert_eq!(end(&off, &at_once, &put_off), Outcome::Skip { reason: Reason::CategoryDisabled, by: None });
     // It waited on past the time of its plan, or was ended then.
     let slept = [(nine, held(1, half))];
@@ -1001,6 +1000,12 @@ fn what_became_of_a_decision_counts_and_not_what_its_plan_says() {
     let early = [(nine, held(1, later))];
     assert!(held_until(&end(&asleep, &early, &[])).is_some());
     assert!(matches!(end(&asleep, &early, &[held(1, half)]), Outcome::Deliver { .. }));
+    // Within its minute it is handed out, and a queue holds it for the rest.
+    let handed_out = [(nine, held(1, "2026-11-23T10:00:30Z")), ("2026-11-23T10:00:10Z", held(2, later))];
+    assert!(matches!(end(&asleep, &handed_out, &[ended(2)]), Outcome::Deliver { .. }));
+    // An admin had it sent after all.
+    let sent = Decision { outcome: Outcome::Deliver { role: None }, ..decided(1, None) };
+    assert!(matches!(end(&asleep, &slept, &[sent]), Outcome::Deliver { .. }));
     // What took the place of another and was ended leaves nothing to wait for; what was told before is told.
     let replaced = [(nine, held(1, later)), (half, held(2, later))];
     assert_eq!(end(&asleep, &replaced, &[ended(2)]), untold);

@@ -24,6 +24,8 @@ use store::{StoreError, Table};
 pub struct Ledger {
     /// Its plans.
     pub plans: Vec<StoredPlan>,
+    /// What came of some of their decisions otherwise.
+    pub revised: Vec<Decision>,
     /// Its delivery rows.
     pub deliveries: Vec<Listed>,
     category: Option<Category>,
@@ -40,10 +42,10 @@ impl Ledger {
     pub async fn read(table: &Table, incident: &Incident, tenant: &TenantId) -> Result<Self, StoreError> {
         let (known, deliveries) =
             futures::try_join!(table.plans_of(&incident.id, tenant), table.deliveries(&incident.id, tenant))?;
-        let plans = known.plans;
+        let (plans, revised) = (known.plans, known.revised);
         let test_of = incident.test_of.clone();
         let (category, updates, last_seen) = (incident.category, incident.updates, incident.last_seen);
-        Ok(Self { plans, deliveries, category, updates, last_seen, test_of })
+        Ok(Self { plans, revised, deliveries, category, updates, last_seen, test_of })
     }
 
     /// One entry for every update, recipient or integration, and channel of the tenant, told or not, in the order of the
@@ -75,7 +77,7 @@ impl Ledger {
         let mut decisions: Vec<&Decision> = self.plans.iter().flat_map(|plan| &plan.decisions).collect();
         decisions.sort_by_key(|decision| decision.update);
         let rows = self.deliveries.iter().map(|listed| (listed.row.as_str(), listed)).collect();
-        (Story { category: self.category, names, rows }, decisions)
+        (Story { category: self.category, names, rows, revised: &self.revised }, decisions)
     }
 }
 
@@ -141,7 +143,7 @@ pub fn explained(reason: Reason, category: Option<Category>, destination: &str) 
 /// What would be decided, as entries: of an event that was only asked about.
 #[must_use]
 pub fn imagined(decisions: &[Decision], category: Option<Category>, names: &Names<'_>) -> Vec<ExplainEntry> {
-    let story = Story { category, names, rows: BTreeMap::new() };
+    let story = Story { category, names, rows: BTreeMap::new(), revised: &[] };
     let entry = |decision: &Decision| {
         let entry = story.entry(decision);
         if matches!(decision.outcome, Outcome::Deliver { .. }) {
@@ -158,6 +160,7 @@ struct Story<'a> {
     category: Option<Category>,
     names: &'a Names<'a>,
     rows: BTreeMap<&'a str, &'a Listed>,
+    revised: &'a [Decision],
 }
 
 /// How a planned delivery stands.
@@ -193,6 +196,15 @@ impl Story<'_> {
         }
     }
 
+    fn waits(&self, decision: &Decision) -> Option<(Timestamp, Reason)> {
+        let whose = |one: &Decision| (one.update, one.channel, one.destination.clone());
+        let revised = self.revised.iter().find(|one| whose(one) == whose(decision))?;
+        match revised.outcome {
+            Outcome::Hold { until, reason, .. } => Some((until, reason)),
+            Outcome::Deliver { .. } | Outcome::Skip { .. } => None,
+        }
+    }
+
     fn entry(&self, decision: &Decision) -> ExplainEntry {
         let row = self.rows.get(row_name(&decision.destination, decision.channel, decision.update).as_str());
         let (role, stands) = match &decision.outcome {
@@ -203,7 +215,9 @@ impl Story<'_> {
             Outcome::Hold { until, reason, role } => match row.filter(|row| row.delivery.latest >= decision.update) {
                 Some(row) => (*role, stands(row, decision)),
                 None => {
-                    (*role, Stands { outcome: "held", reason: Some(*reason), until: Some(*until), ..Stands::default() })
+                    // It may wait for longer by now, or for another reason.
+                    let (until, reason) = self.waits(decision).unwrap_or((*until, *reason));
+                    (*role, Stands { outcome: "held", reason: Some(reason), until: Some(until), ..Stands::default() })
                 }
             },
             Outcome::Deliver { role } => (*role, row.map_or_else(pending, |row| stands(row, decision))),
@@ -373,7 +387,7 @@ mod tests {
     fn entry(listed: Option<&Listed>, decision: &Decision) -> ExplainEntry {
         let names = Names::from([("rcp_1", "Ops")]);
         let rows = listed.map(|listed| (listed.row.as_str(), listed)).into_iter().collect();
-        Story { category: Some(Category::Billing), names: &names, rows }.entry(decision)
+        Story { category: Some(Category::Billing), names: &names, rows, revised: &[] }.entry(decision)
     }
 
     const DELIVER: Outcome = Outcome::Deliver { role: Some(Role::BillingAdmin) };
@@ -423,6 +437,7 @@ mod tests {
                 decisions: vec![decision(Channel::Email, update, DELIVER)],
             };
             let ledger = Ledger {
+                revised: Vec::new(),
                 plans: planned.map(plan).into_iter().collect(),
                 deliveries: vec![],
                 category: None,

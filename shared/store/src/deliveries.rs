@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
-use domain::delivery::{Refusal, Row, put_off_until, refusal};
+use domain::delivery::{Before, Refusal, Row, before, refusal};
 use domain::ids::{IncidentId, TenantId};
 use domain::plan::{Decision, Outcome};
 use domain::reason::Reason;
@@ -101,8 +101,7 @@ pub struct Ended {
 }
 
 impl Table {
-    /// Claims the right to send until `lease_until_ms`. Inside: until when this attempt had been put off for its contact, if it had; or why
-    /// not.
+    /// Claims the right to send until `lease_until_ms`. Inside: what came of this attempt before, or why not.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -112,7 +111,7 @@ impl Table {
         token: &str,
         now: Timestamp,
         lease_until_ms: i64,
-    ) -> Result<Result<Option<Timestamp>, Refusal>, StoreError> {
+    ) -> Result<Result<Before, Refusal>, StoreError> {
         let now_ms = now.as_millisecond();
         let request = self.client.update_item().table_name(&self.name);
         let request = request.key("pk", text(&keys::deliveries(slot.incident, slot.tenant))).key("sk", text(slot.row));
@@ -138,8 +137,10 @@ impl Table {
             .expression_attribute_values(":attempt", number(slot.attempt));
         match request.send().await {
             Ok(claimed) => {
-                let before: Option<Row> = claimed.attributes.and_then(|old| read(old, "a delivery").ok());
-                Ok(Ok(put_off_until(before.as_ref(), slot.update, slot.attempt)))
+                // The claim stands, whatever the row was.
+                let log = |error: &StoreError| tracing::error!(row = slot.row, %error, "what was there cannot be read");
+                let row: Option<Row> = claimed.attributes.and_then(|old| read(old, "a delivery").inspect_err(log).ok());
+                Ok(Ok(before(row.as_ref(), slot.update, slot.attempt)))
             }
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(old)) => {
@@ -167,12 +168,14 @@ impl Table {
         reason: Reason,
         revised: Option<&Decision>,
     ) -> Result<Result<(), Refusal>, StoreError> {
-        // A lease that is over as soon as it begins: if we die before the mark, the next run need not wait.
-        if let Err(refusal) = self.claim(slot, token, now, now.as_millisecond()).await? {
-            return Ok(Err(refusal));
-        }
+        // No lease: if we die before the mark, the next run need not wait, and nobody takes it for sent.
+        let before = match self.claim(slot, token, now, 0).await? {
+            Ok(before) => before,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         // The attempt that was due was never made.
         let slot = Slot { attempt: slot.attempt.saturating_sub(1), ..slot };
+        let revised = revised.filter(|_| !before.tried);
         let revised = revised.map(|one| self.revised_action((slot.incident, slot.tenant), one, now)).transpose()?;
         if self.mark_end(slot, token, now, &End::Failed { reason }, None, revised).await? {
             Ok(Ok(()))
@@ -198,8 +201,14 @@ impl Table {
             .table_name(&self.name)
             .key("pk", text(&keys::deliveries(slot.incident, slot.tenant)))
             .key("sk", text(slot.row))
-            .condition_expression(CLAIMABLE)
+            // Who died with it may have sent it; its message comes once more, and then it is known.
+            .condition_expression(format!(
+                "({CLAIMABLE}) AND (attribute_not_exists(pk) OR #state <> :sending OR lease_until_ms = :zero)"
+            ))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":sending", text("sending"))
+            .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":n", number(slot.update))
             .expression_attribute_values(":now", number(now_ms))
             .expression_attribute_values(":attempt", number(slot.attempt));
@@ -333,6 +342,9 @@ impl Table {
         let update = self.marked(slot, expression, condition, values)?;
         let mut writes = vec![TransactWriteItem::builder().update(update).build()];
         writes.push(self.put_action(self.due_item(due)?, None, vec![])?);
+        // Whatever ended it before: it is told now, and so is its end.
+        let sent = due.decision(Outcome::Deliver { role: due.role });
+        writes.push(self.revised_action((slot.incident, slot.tenant), &sent, now)?);
         self.mark(writes).await
     }
 

@@ -63,7 +63,11 @@ impl Known {
         if crate::sort_key(&found).contains(keys::STOP) {
             self.stopped.insert(read::<Stop>(found, "a stop")?.recipient);
         } else if crate::sort_key(&found).contains(keys::REVISED) {
-            self.revised.push(read(found, "a revised decision")?);
+            // It refines its plan; without it the plan counts.
+            match read(found, "a revised decision") {
+                Ok(revised) => self.revised.push(revised),
+                Err(error) => tracing::error!(%error, "a revised decision is left out"),
+            }
         } else {
             self.plans.push(read(found, "a plan")?);
         }
@@ -126,12 +130,11 @@ impl Table {
     /// What is written where something comes of a decision that its plan does not say. It stands beside the plans, like a stop.
     pub(crate) fn revised_action(
         &self,
-        (incident, tenant): (&IncidentId, &TenantId),
+        whose: (&IncidentId, &TenantId),
         decision: &Decision,
         at: Timestamp,
     ) -> Result<aws_sdk_dynamodb::types::TransactWriteItem, StoreError> {
-        let (pk, sk) = (keys::plan(incident, tenant.shard()), keys::revised(tenant, decision));
-        self.put_action(item(&pk, &sk, decision, Some(self.expiry(at)))?, None, vec![])
+        self.put_action(self.revised_item(whose, decision, at)?, None, vec![])
     }
 
     /// Notes what comes of a decision that its plan does not say.
@@ -145,7 +148,17 @@ impl Table {
         decision: &Decision,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.transact(vec![self.revised_action((incident, tenant), decision, at)?]).await.map(|_| ())
+        self.put(self.revised_item((incident, tenant), decision, at)?).await
+    }
+
+    fn revised_item(
+        &self,
+        (incident, tenant): (&IncidentId, &TenantId),
+        decision: &Decision,
+        at: Timestamp,
+    ) -> Result<crate::Item, StoreError> {
+        let (pk, sk) = (keys::plan(incident, tenant.shard()), keys::revised(tenant, decision));
+        item(&pk, &sk, decision, Some(self.expiry(at)))
     }
 
     /// Stores a plan unless one is stored; gives back the one that counts.

@@ -118,6 +118,7 @@ pub(crate) fn a_zone_that_changes_while_something_waits_counts_when_it_is_due(st
     clock.to("2028-02-29T07:00:00Z");
     pause(3);
     assert!(mails(&tenant, &person.email).is_empty(), "two in the morning where its readers are by now");
+    assert_eq!(until(&tenant, &held, &person.id, "email"), "2028-02-29T12:00:00Z", "and so it is said");
     // Its plan says that the open came at seven, which by now is twelve: both become one message.
     assert_eq!(post(&tenant, "over", json!({"status": "resolved"})), over);
     stands(&tenant, &over, (&person.id, "email"), &outcome(2, "held", "quiet_hours"));
@@ -129,12 +130,25 @@ pub(crate) fn a_zone_that_changes_while_something_waits_counts_when_it_is_due(st
 
     // What a setting ended while it waited has no end to tell, though the setting is back by then.
     clock.to("2028-02-29T22:30:00-05:00");
-    let ended = post(&tenant, "ended", json!({}));
-    stands(&tenant, &ended, (&person.id, "email"), &outcome(1, "held", "quiet_hours"));
+    let (ended, resent) = (post(&tenant, "ended", json!({})), post(&tenant, "resent", json!({})));
+    for incident in [&ended, &resent] {
+        stands(&tenant, incident, (&person.id, "email"), &outcome(1, "held", "quiet_hours"));
+    }
     tenant.set(json!({"categories": {"infrastructure": {"enabled": false}}}));
     clock.to("2028-03-01T07:00:00-05:00");
-    stands(&tenant, &ended, (&person.id, "email"), &outcome(1, "skipped", "category_disabled"));
+    for incident in [&ended, &resent] {
+        stands(&tenant, incident, (&person.id, "email"), &outcome(1, "skipped", "category_disabled"));
+    }
     tenant.set(json!({"categories": {"infrastructure": {"enabled": true}}}));
+    // What an admin has sent after all has an end to tell.
+    let path = tenant.path(&format!("/incidents/{resent}/resend"));
+    let again = json!({"recipient_id": person.id, "channel": "email"});
+    let answer = stack.call("POST", &path, &tenant.token, Some(&again));
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    clock.release();
+    stands(&tenant, &resent, (&person.id, "email"), &outcome(1, "accepted", ""));
+    assert_eq!(post(&tenant, "resent", json!({"status": "resolved"})), resent);
+    stands(&tenant, &resent, (&person.id, "email"), &outcome(2, "accepted", ""));
     // What it is about may be gone by the time that something is due: that ends with its reason, too.
     clock.to("2028-03-01T22:30:00-05:00");
     let expired = post(&tenant, "expired", json!({}));
@@ -149,7 +163,7 @@ pub(crate) fn a_zone_that_changes_while_something_waits_counts_when_it_is_due(st
     });
     assert_eq!(post(&tenant, "ended", json!({"status": "resolved"})), ended);
     stands(&tenant, &ended, (&person.id, "email"), &outcome(2, "skipped", "open_not_told"));
-    assert_eq!(mails(&tenant, &person.email).len(), 2);
+    assert_eq!(mails(&tenant, &person.email).len(), 4);
 }
 
 pub(crate) fn the_law_of_a_numbers_country_holds_what_is_no_alert(stack: &Stack) {

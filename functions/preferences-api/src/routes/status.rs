@@ -10,13 +10,17 @@ use contracts::statuspage::Page;
 use domain::incident::Incident;
 use domain::status::{DAYS, Said, Shown, board};
 use domain::tenant::Settings;
+use domain::vocabulary::Kind;
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use runtime::clock;
 use runtime::http::{ApiId, Caller, Problem};
+use std::cmp::Reverse;
 
-/// Most incidents in an answer: with long timelines they still fit into what a function may answer.
-const SHOWN_MAX: usize = 100;
+/// Most incidents in an answer.
+const SHOWN_MAX: usize = 60;
+/// Most text of their timelines, in bytes: with every incident's newest entry it fits what a function may answer, however it is escaped.
+const TEXT_MAX: usize = 1_000_000;
 
 /// `GET /v1/tenants/{tenant}/status`
 pub(crate) async fn read(
@@ -35,12 +39,15 @@ pub(crate) async fn read(
         .map(|incident| (incidents::shown(incident), incident))
         .filter(|(shown, _)| !shown.is_over(now))
         .collect();
-    // All of it counts for the components; an answer has room for the newest.
+    // All of it counts for the components; an answer has room for so much.
     let shown: Vec<Shown> = open.iter().map(|(shown, _)| shown.clone()).collect();
-    let timelines = open.iter().take(SHOWN_MAX).map(|(_, incident)| timeline(&app, &settings, incident));
-    let timelines = try_join_all(timelines).await.map_err(access::table)?;
-    let told: Vec<(&Shown, &[Said])> = shown.iter().zip(timelines.iter().map(Vec::as_slice)).collect();
-    let complete = complete && open.len() <= SHOWN_MAX;
+    let listed = listed(&open);
+    let timelines = listed.iter().map(|(_, incident)| timeline(&app, &settings, incident));
+    let mut timelines = try_join_all(timelines).await.map_err(access::table)?;
+    let whole = fit(&mut timelines, TEXT_MAX);
+    let told: Vec<(&Shown, &[Said])> =
+        listed.iter().map(|(shown, _)| shown).zip(timelines.iter().map(Vec::as_slice)).collect();
+    let complete = complete && whole && listed.len() == open.len();
     let base = api.address(&app.public_base_url);
     let page = Page {
         id: tenant.as_str(),
@@ -52,6 +59,31 @@ pub(crate) async fn read(
     Ok(answer(StatusCode::OK, &page.own_summary(&board(&app.policy.catalogue, &shown, now), &told, complete)))
 }
 
+/// What an answer lists, in its order: where there is too much, the worst, and work that is announced.
+fn listed<T>(open: &[(Shown, T)]) -> Vec<&(Shown, T)> {
+    let mut all: Vec<(usize, &(Shown, T))> = open.iter().enumerate().collect();
+    all.sort_by_key(|(_, (shown, _))| Reverse((shown.kind == Kind::Maintenance, shown.severity)));
+    all.truncate(SHOWN_MAX);
+    all.sort_by_key(|(place, _)| *place);
+    all.into_iter().map(|(_, one)| one).collect()
+}
+
+/// Leaves older entries out where there is no room for them, each incident's newest stays. `false`: some are left out.
+fn fit(timelines: &mut [Vec<Said>], mut room: usize) -> bool {
+    let mut whole = true;
+    for timeline in timelines {
+        let fits = |said: &Said| {
+            let left = room.checked_sub(said.message.len());
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        let kept = timeline.iter().map(fits).take_while(|fits| *fits).count().max(1);
+        whole &= kept >= timeline.len();
+        timeline.truncate(kept);
+    }
+    whole
+}
+
 /// What was said of an incident, newest first.
 async fn timeline(app: &App, settings: &Settings, incident: &Incident) -> Result<Vec<Said>, store::StoreError> {
     let updates = app.table.updates(&incident.id, 1).await?;
@@ -60,4 +92,54 @@ async fn timeline(app: &App, settings: &Settings, incident: &Incident) -> Result
         Said { number: entry.update, at: entry.at, status: entry.status, message: entry.message }
     });
     Ok(said.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::vocabulary::{Severity, Status};
+
+    fn shown(number: usize, kind: Kind, severity: Severity) -> Shown {
+        let at = Timestamp::UNIX_EPOCH;
+        Shown {
+            id: domain::ids::IncidentId::new(&number.to_string()),
+            title: "t".to_owned(),
+            kind,
+            status: Status::Investigating,
+            severity,
+            components: vec![],
+            regions: vec![],
+            started_at: at,
+            updated_at: at,
+            resolved_at: None,
+            maintenance: None,
+        }
+    }
+
+    #[test]
+    fn a_storm_pushes_out_neither_what_is_critical_nor_work() {
+        let mut all: Vec<(Shown, usize)> = (0..500).map(|n| (shown(n, Kind::Incident, Severity::Warning), n)).collect();
+        all.push((shown(500, Kind::Incident, Severity::Critical), 500));
+        all.push((shown(501, Kind::Maintenance, Severity::Info), 501));
+        let places = |all: &[(Shown, usize)]| listed(all).iter().map(|(_, place)| *place).collect::<Vec<_>>();
+        let kept = places(&all);
+        assert_eq!(kept.len(), SHOWN_MAX);
+        assert!(kept.is_sorted() && kept.ends_with(&[500, 501]));
+        assert!(kept.starts_with(&[0, 1, 2]), "and of the others the newest");
+        assert_eq!(places(&all[..3]), [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_said_to_be() {
+        let said = |number| Said {
+            number,
+            at: Timestamp::UNIX_EPOCH,
+            status: Status::Investigating,
+            message: "ten letters".chars().take(10).collect(),
+        };
+        let mut all = vec![vec![said(3), said(2), said(1)], vec![said(2), said(1)]];
+        assert!(fit(&mut all, 50));
+        assert!(!fit(&mut all, 25));
+        assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+    }
 }
