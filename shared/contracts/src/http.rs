@@ -225,7 +225,7 @@ fn yes() -> bool {
     true
 }
 
-/// What of a recipient's e-mails is collected, and when it comes.
+/// What of a recipient's e-mails and text messages is collected, and when it comes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DigestBody {
@@ -240,6 +240,14 @@ pub struct DigestBody {
     #[serde(default = "error")]
     #[schemars(with = "Severity")]
     pub below: String,
+    /// On which channels: `email`, `sms` or both, each with a digest of its own.
+    #[serde(default = "emails")]
+    #[schemars(extend("minItems" = 1, "items" = {"type": "string", "enum": ["email", "sms"]}))]
+    pub channels: Vec<String>,
+}
+
+fn emails() -> Vec<String> {
+    vec![ChannelClass::Email.as_str().to_owned()]
 }
 
 fn error() -> String {
@@ -393,7 +401,7 @@ pub struct RecipientBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["en", null]))]
     pub language: Option<String>,
-    /// What of this person's e-mails is collected; absent is nothing.
+    /// What for this person is collected; absent is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<DigestBody>,
     /// This person's own quiet hours, instead of the tenant's.

@@ -587,11 +587,11 @@ pub fn opened(keyring: &Keyring, aad: &str, sealed: &domain::tenant::Sealed) -> 
     }
 }
 
-/// What came at once as one delivery, for channels that have no list of their own. `None` of nothing.
+/// What came at once, or was collected, as one delivery, for channels that have no list of their own. `None` of nothing.
 #[must_use]
 pub fn bundled(digest: Digest) -> Option<Delivery> {
     let alerts: Vec<&Alert> = digest.members.iter().map(|member| &member.alert).collect();
-    let alert = domain::render::bundle(&alerts, digest.more)?;
+    let alert = domain::render::bundle(&alerts, digest.more, digest.storm)?;
     let member = digest.members.into_iter().find(|member| member.alert.incident_id == alert.incident_id)?;
     Some(Delivery { alert, ..member })
 }

@@ -1,10 +1,11 @@
-//! Digests: what is not urgent is collected and comes in one e-mail, every hour or once a day.
+//! Digests: what is not urgent is collected and comes in one e-mail or one text message, every hour or once a day.
 
-use crate::vocabulary::Severity;
+use crate::vocabulary::{ChannelClass, Severity};
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Most alerts that a digest shows; it counts the others.
 pub const SHOWN: usize = 10;
@@ -17,6 +18,13 @@ pub struct Digest {
     pub every: Every,
     /// Alerts below this severity are collected; the others come at once.
     pub below: Severity,
+    /// On which of the recipient's channels, each of which has a digest of its own.
+    #[serde(default = "emails")]
+    pub channels: BTreeSet<ChannelClass>,
+}
+
+fn emails() -> BTreeSet<ChannelClass> {
+    BTreeSet::from([ChannelClass::Email])
 }
 
 /// How often a digest comes.
@@ -67,7 +75,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn next(every: Every, zone: &str, now: &str) -> String {
-        Digest { every, below: Severity::Error }.next(zone, now.parse().unwrap()).to_string()
+        Digest { every, below: Severity::Error, channels: emails() }.next(zone, now.parse().unwrap()).to_string()
     }
 
     fn daily(at: &str) -> Every {
@@ -109,7 +117,7 @@ mod tests {
             let now = Timestamp::from_second(second).unwrap();
             let at = Time::new(hour, minute, 0, 0).unwrap();
             for (every, most) in [(Every::Hourly, 3_600), (Every::Daily { at }, 49 * 3_600)] {
-                let next = Digest { every, below: Severity::Error }.next(zone, now);
+                let next = Digest { every, below: Severity::Error, channels: emails() }.next(zone, now);
                 prop_assert!(next > now && next.as_second() - second <= most, "{every:?} {next}");
                 prop_assert_eq!(next.as_second() % 60, 0);
             }

@@ -490,7 +490,7 @@ fn stormy(asked: &Asked<'_>, case: &Case<'_>) -> Option<Timestamp> {
     waiting.or(flaps.max(storm)).or(ends)
 }
 
-/// When the digest comes that an alert of `severity` is collected for; `None` where it is not. E-mails to people only.
+/// When the digest comes that an alert of `severity` is collected for; `None` where it is not. Only people have one.
 #[must_use]
 pub fn digest_at(
     settings: &Settings,
@@ -501,7 +501,7 @@ pub fn digest_at(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let Destination::Recipient(recipient) = destination else { return None };
-    let digest = recipient.digest.as_ref().filter(|_| channel == Channel::Email)?;
+    let digest = recipient.digest.as_ref().filter(|digest| digest.channels.contains(&channel.class()))?;
     let collected = severity < digest.below && policy.plans.get(&settings.plan)?.digest;
     collected.then(|| digest.next(recipient.zone.as_deref().unwrap_or(&settings.zone), now))
 }

@@ -768,7 +768,8 @@ fn quiet_hours_that_hold_too_much_are_found() {
 }
 
 fn collects(below: Severity) -> Recipient {
-    let digest = Some(Digest { every: Every::Daily { at: "18:00".parse().unwrap() }, below });
+    let channels = BTreeSet::from([ChannelClass::Email]);
+    let digest = Some(Digest { every: Every::Daily { at: "18:00".parse().unwrap() }, below, channels });
     Recipient { digest, ..person("p", SupportManager) }
 }
 
@@ -788,6 +789,12 @@ fn a_digest_collects_what_is_less_severe_and_its_end_too() {
     assert!(held(&by_mail(&warning)), "{warning:?}");
     let error = decided(&settings(), collects(Severity::Error), &[], opened(Severity::Error));
     assert!(matches!(by_mail(&error), Outcome::Deliver { .. }), "{error:?}");
+    // On the channels that it names, each for itself.
+    let mut by_text = collects(Severity::Error);
+    by_text.digest.as_mut().unwrap().channels = BTreeSet::from([ChannelClass::Sms]);
+    by_text.roles = BTreeSet::from([OrgAdmin]);
+    let both = decided(&settings(), by_text, &[], opened(Severity::Warning));
+    assert!(matches!(both[0].outcome, Outcome::Deliver { .. }) && held(&both[1].outcome), "{both:?}");
     // Its resolve is collected as well, whether the open waits or came with an earlier digest.
     let resolved = || update(2, Change::Resolved, Severity::Warning);
     assert!(held(&by_mail(&decided(&settings(), collects(Severity::Error), &warning, resolved()))));

@@ -61,19 +61,28 @@ pub(crate) fn digests_come_by_the_hour_and_by_each_readers_own_morning_with_ever
         tenant.person_with("support_manager", json!({"digest": {"every": "hourly"}, "zone": "America/New_York"}));
     let daily = json!({"digest": {"every": "daily", "at": "08:00", "below": "critical"}, "zone": "Asia/Kathmandu"});
     let daily = tenant.person_with("support_manager", daily);
+    let texted = json!({"digest": {"every": "hourly", "channels": ["sms"]}, "zone": "UTC"});
+    let texted = tenant.person_with("org_admin", texted);
     let warning = |key: &str| post(&tenant, key, json!({"severity": "warning"}));
     let first: Vec<String> = (0..3).map(|n| warning(&format!("first{n}"))).collect();
     let error = post(&tenant, "error", json!({}));
     stands(&tenant, &error, (&hourly.id, "email"), &outcome(1, "accepted", ""));
     for incident in &first {
         stands(&tenant, incident, (&hourly.id, "email"), &outcome(1, "held", "digest"));
+        stands(&tenant, incident, (&texted.id, "sms"), &outcome(1, "held", "digest"));
+        stands(&tenant, incident, (&texted.id, "email"), &outcome(1, "accepted", ""));
     }
+    stands(&tenant, &error, (&texted.id, "sms"), &outcome(1, "accepted", ""));
     assert_eq!(until(&tenant, &first[0], &hourly.id, "email"), "2027-03-13T22:00:00Z");
     assert_eq!(until(&tenant, &error, &daily.id, "email"), "2027-03-14T02:15:00Z", "eight o'clock in Kathmandu");
     clock.to("2027-03-13T22:00:00Z");
     for incident in &first {
         stands(&tenant, incident, (&hourly.id, "email"), &outcome(1, "accepted", ""));
+        stands(&tenant, incident, (&texted.id, "sms"), &outcome(1, "accepted", ""));
     }
+    let texts = stack.texts(&texted.phone);
+    assert_eq!(texts.len(), 2, "the error, and three in one: {texts:?}");
+    assert!(texts[1].text.contains("3 alerts: first"), "{texts:?}");
     // What opens while the digest goes out is in the next one.
     let second = warning("second");
     stands(&tenant, &second, (&hourly.id, "email"), &outcome(1, "held", "digest"));

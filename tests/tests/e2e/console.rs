@@ -85,12 +85,13 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         browser.tick("Org Admin", true).await;
         browser.find("dialog details:last-of-type > summary").await.click().await.unwrap();
         browser.choose("Quiet hours", "none").await;
-        browser.choose("Digest of e-mails", "daily").await;
+        browser.choose("Digest", "daily").await;
+        browser.choose("Collected are", "email,sms").await;
         browser.look("console-recipient").await;
         browser.press("Save").await;
         browser.status("Email: sent").await;
         let people = stack.call("GET", &format!("/v1/tenants/{id}/recipients"), &token, None).json();
-        let digest = json!({"every": "daily", "at": "08:00", "below": "error"});
+        let digest = json!({"every": "daily", "at": "08:00", "below": "error", "channels": ["email", "sms"]});
         assert_eq!((&people["recipients"][0]["digest"], &people["recipients"][0]["no_quiet_hours"]), (&digest, &json!(true)));
         browser.look("console-recipients").await;
         let link = wait("the link", Duration::from_secs(60), || {

@@ -80,7 +80,7 @@ fn any_tenant(stack: &Stack) -> Tenant {
         let more = json!({"roles": some(ROLES, 1), "min_severity": one(SEVERITIES), "regions": some(REGIONS, 0),
             "components": some(COMPONENTS, 0), "opt_ins": some(&["configurable_email", "warnings_email", "warnings_sms"], 0),
             "dnd": one(&["y", "n"]) == "y", "no_quiet_hours": one(&["y", "n", "n"]) == "y",
-            "digest": if one(&["y", "n"]) == "y" { json!({"every": "daily", "at": digest, "below": one(SEVERITIES)}) } else { json!(null) }});
+            "digest": if one(&["y", "n"]) == "y" { json!({"every": "daily", "at": digest, "below": one(SEVERITIES), "channels": [one(&["email", "sms"])]}) } else { json!(null) }});
         drop(tenant.person_with("org_admin", more));
     }
     if tenant.get("/settings")["plan"] != "starter" {

@@ -447,14 +447,16 @@ function digestFields(digest) {
   const at = h("input", { type: "time", value: digest?.at ?? "08:00", "data-pointer": "/digest/at" });
   const { "": _, info: __, ...severities } = SEVERITIES;
   const below = choice(Object.fromEntries(Object.keys(severities).map((key) => [key, `less severe than ${key}`])), digest?.below ?? "error");
+  const on = choice({ "email": "e-mails", "sms": "text messages", "email,sms": "both, each in one message" }, digest?.channels?.join(",") ?? "email");
   every.dataset.pointer = "/digest";
+  on.dataset.pointer = "/digest/channels";
   below.dataset.pointer = "/digest/below";
-  const [when, what] = [field("At, local time", at), field("Collected is what is", below)];
-  const draw = () => { when.hidden = every.value !== "daily"; what.hidden = !every.value; };
+  const [when, what, where] = [field("At, local time", at), field("Collected is what is", below), field("Collected are", on)];
+  const draw = () => { when.hidden = every.value !== "daily"; what.hidden = where.hidden = !every.value; };
   every.addEventListener("change", draw);
   draw();
-  return { value: () => (every.value ? { every: every.value, at: every.value === "daily" ? at.value : null, below: below.value } : null),
-    fields: h("div", { class: "grid" }, field("Digest of e-mails", every), when, what) };
+  return { value: () => (every.value ? { every: every.value, at: every.value === "daily" ? at.value : null, below: below.value, channels: on.value.split(",") } : null),
+    fields: h("div", { class: "grid" }, field("Digest", every), when, what, where) };
 }
 
 // ---- recipients

@@ -40,7 +40,8 @@ fn digest_body(digest: &Digest) -> DigestBody {
         Every::Hourly => ("hourly", None),
         Every::Daily { at } => ("daily", Some(at.strftime("%H:%M").to_string())),
     };
-    DigestBody { every: every.to_owned(), at, below: digest.below.as_str().to_owned() }
+    let channels = digest.channels.iter().map(|class| class.as_str().to_owned()).collect();
+    DigestBody { every: every.to_owned(), at, below: digest.below.as_str().to_owned(), channels }
 }
 
 /// The wrong fields of one body.
@@ -129,7 +130,14 @@ impl Faults {
         if below.is_none() {
             self.add("/digest/below", "is not one of critical, error, warning, info");
         }
-        Some(Digest { every: every?, below: below? })
+        let parse = |text: &str| {
+            ChannelClass::parse(text).filter(|class| matches!(class, ChannelClass::Email | ChannelClass::Sms))
+        };
+        let channels = self.words("/digest/channels", &given.channels, parse, &["email", "sms"]);
+        if given.channels.is_empty() {
+            self.add("/digest/channels", "name email, sms or both");
+        }
+        Some(Digest { every: every?, below: below?, channels })
     }
 
     /// Words of a closed list.

@@ -252,7 +252,7 @@ mod tests {
             recipient(None, &id(), &serde_json::from_value(value).unwrap(), false)
         };
         let hours = serde_json::json!({"from": "22:00", "to": "07:00", "days": ["friday"], "critical_passes": false});
-        let digest = serde_json::json!({"every": "daily", "at": "08:00", "below": "critical"});
+        let digest = serde_json::json!({"every": "daily", "at": "08:00", "below": "critical", "channels": ["email"]});
         let saved = with(serde_json::json!({"quiet_hours": hours, "digest": digest, "language": "en"})).unwrap();
         let read = serde_json::to_value(body_of(&saved)).unwrap();
         assert_eq!((&read["quiet_hours"], &read["digest"]), (&hours, &digest));
@@ -267,6 +267,10 @@ mod tests {
             ["/language", "/digest/every", "/digest/below", "/no_quiet_hours"]
         );
         assert_eq!(pointers(serde_json::json!({"digest": {"every": "daily"}})), ["/digest/at"]);
+        let on = |channels: &[&str]| serde_json::json!({"digest": {"every": "hourly", "channels": channels}});
+        assert_eq!(pointers(on(&[])), ["/digest/channels"]);
+        assert_eq!(pointers(on(&["sms", "chat"])), ["/digest/channels/1"]);
+        assert!(pointers(on(&["sms", "email"])).is_empty());
         assert_eq!(pointers(serde_json::json!({"digest": {"every": "hourly", "at": "08:00"}})), ["/digest/at"]);
     }
 }

@@ -145,7 +145,8 @@ fn quiet_hours() -> BoxedStrategy<QuietHours> {
 
 fn digest() -> BoxedStrategy<Digest> {
     let every = prop_oneof![Just(Every::Hourly), time().prop_map(|at| Every::Daily { at })];
-    (every, severity()).prop_map(|(every, below)| Digest { every, below }).boxed()
+    let channels = btree_set(select(&[ChannelClass::Email, ChannelClass::Sms][..]), 1..=2);
+    (every, severity(), channels).prop_map(|(every, below, channels)| Digest { every, below, channels }).boxed()
 }
 
 fn filters() -> BoxedStrategy<Filters> {

@@ -12,9 +12,9 @@ use std::cmp::Reverse;
 const TITLE_MAX: usize = 80;
 
 /// One alert that stands for several and for `more` that are only counted: it names each title, the worst first, and leads to the
-/// worst. `None` for none.
+/// worst. `storm`: they came because so much came at once; else its reader collects them. `None` for none.
 #[must_use]
-pub fn bundle(alerts: &[&Alert], more: u32) -> Option<Alert> {
+pub fn bundle(alerts: &[&Alert], more: u32, storm: bool) -> Option<Alert> {
     let mut sorted: Vec<&Alert> = alerts.to_vec();
     sorted.sort_by_key(|alert| (alert.status == Status::Resolved, Reverse(alert.severity), Reverse(alert.at)));
     let worst = *sorted.first()?;
@@ -31,8 +31,12 @@ pub fn bundle(alerts: &[&Alert], more: u32) -> Option<Alert> {
         message.push_str(&format!("\nand {beyond} more"));
     }
     let titles = sorted.iter().take(3).map(|alert| name(alert)).collect::<Vec<_>>().join("; ");
+    if all == 1 {
+        return Some(worst.clone());
+    }
+    let at_once = if storm { " at once" } else { "" };
     Some(Alert {
-        title: format!("{all} alerts at once: {titles}"),
+        title: format!("{all} alerts{at_once}: {titles}"),
         message,
         links: Vec::new(),
         openings: None,
@@ -56,7 +60,7 @@ mod tests {
             })
             .collect();
         let all: Vec<&Alert> = alerts.iter().collect();
-        let one = bundle(&all, 100).unwrap();
+        let one = bundle(&all, 100, true).unwrap();
         assert!(one.title.starts_with("112 alerts at once: Title 7; Title 0;"), "{}", one.title);
         assert_eq!(one.severity, Severity::Error);
         assert_eq!(one.message.lines().count(), 11);
@@ -65,6 +69,9 @@ mod tests {
             "{}",
             one.message
         );
-        assert_eq!(bundle(&[], 3), None);
+        assert_eq!(bundle(&[], 3, true), None);
+        let digest = bundle(&all, 0, false).unwrap();
+        assert!(digest.title.starts_with("12 alerts: Title 7; Title 0;"), "{}", digest.title);
+        assert_eq!(bundle(&all[..1], 0, false).unwrap(), *all[0], "one is itself");
     }
 }
