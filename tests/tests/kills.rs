@@ -67,22 +67,15 @@ struct Point {
 
 type Whose = (String, &'static str);
 
-/// Waits for the calls and kills each call's function while it is held; `passing` are let go as they come. A held call that
-/// was not made yet never is: its connection is cut. Gives back whose function died at another point than theirs, since it was not there
+/// Waits for the calls and kills each call's function while it is held. A held call that was not made yet never is: its connection is cut.
+/// Gives back whose function died at another point than theirs, since it was not there
 /// yet: on a busy machine they do not all come together.
-fn kill(stack: &Stack, mut points: Vec<Point>, mut passing: Vec<Hold>) -> BTreeSet<Whose> {
+fn kill(stack: &Stack, mut points: Vec<Point>) -> BTreeSet<Whose> {
     let mut elsewhere = BTreeSet::new();
     let begun = Instant::now();
     let mut first: Option<Instant> = None;
     while !points.is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(200), "{} calls never came", points.len());
-        passing.retain(|hold| {
-            let held = hold.is_held();
-            if held {
-                hold.release();
-            }
-            !held
-        });
         let held: Vec<bool> = points.iter().map(|point| point.hold.is_held()).collect();
         if held.contains(&true) {
             let since = *first.get_or_insert_with(Instant::now);
@@ -166,7 +159,7 @@ fn intake_dies_while_it_queues_and_the_upstream_sends_again() {
             let first = std::thread::scope(|scope| {
                 let posting = scope.spawn(post);
                 let whose = (tenant.id.clone(), "");
-                drop(kill(&stack, vec![Point { function: "IntakeFunction", hold, whose }], vec![]));
+                drop(kill(&stack, vec![Point { function: "IntakeFunction", hold, whose }]));
                 posting.join().unwrap()
             });
             assert!(first.status >= 500, "whoever was not told 202 sends again: {} {}", first.status, first.body);
@@ -204,7 +197,7 @@ fn classify_dies_around_its_transaction_and_its_send() {
             let _id = stack.post(event(tenant, mark));
         }
         // Neither doubles anything, wherever it dies.
-        drop(kill(&stack, points, vec![]));
+        drop(kill(&stack, points));
         for (tenant, mark) in &hit {
             told(tenant, mark, |_| 1..=1);
         }
@@ -235,7 +228,7 @@ fn subscription_lookup_dies_around_its_plan_and_its_send() {
             let _id = stack.post(event(tenant, mark));
         }
         // Neither doubles anything, wherever it dies.
-        drop(kill(&stack, points, vec![]));
+        drop(kill(&stack, points));
         for (tenant, mark) in &hit {
             // A batch that was sent and is sent again is claimed once only.
             told(tenant, mark, |_| 1..=1);
@@ -259,8 +252,8 @@ enum At {
     AfterMark,
 }
 
-/// The holds of one delivery: the one to kill at, and those to let pass before it.
-fn points(stack: &Stack, tenant: &Tenant, at: At) -> (Vec<Point>, Vec<Hold>) {
+/// The holds of one tenant's deliveries.
+fn points(stack: &Stack, tenant: &Tenant, at: At) -> Vec<Point> {
     let person = &tenant.people[0];
     let mut rows = vec![
         ("DeliverEmailFunction", "email", format!("{}#email\"", person.id)),
@@ -272,7 +265,7 @@ fn points(stack: &Stack, tenant: &Tenant, at: At) -> (Vec<Point>, Vec<Hold>) {
             kind => ("DeliverChatFunction", kind, format!("{}#{kind}\"", endpoint.id)),
         });
     }
-    let (mut kill_at, mut passing) = (Vec::new(), Vec::new());
+    let mut kill_at = Vec::new();
     for (function, channel, row) in rows {
         let name = ALL.into_iter().find(|name| name.ends_with(channel)).unwrap();
         let mut point = |hold| kill_at.push(Point { function, hold, whose: (tenant.id.clone(), name) });
@@ -280,8 +273,7 @@ fn points(stack: &Stack, tenant: &Tenant, at: At) -> (Vec<Point>, Vec<Hold>) {
             At::BeforeClaim | At::AfterClaim => point(stack.hold("dynamodb.UpdateItem", &row, at == At::AfterClaim)),
             At::BeforeMark | At::AfterMark => {
                 // The first update of a row is its claim.
-                passing.push(stack.hold("dynamodb.UpdateItem", &row, true));
-                point(stack.hold("dynamodb.UpdateItem", &row, at == At::AfterMark));
+                point(stack.hold_after("dynamodb.UpdateItem", &row, 1, at == At::AfterMark));
             }
             At::BeforeSend | At::AfterSend => match function {
                 "DeliverEmailFunction" => {
@@ -296,7 +288,7 @@ fn points(stack: &Stack, tenant: &Tenant, at: At) -> (Vec<Point>, Vec<Hold>) {
             },
         }
     }
-    (kill_at, passing)
+    kill_at
 }
 
 #[test]
@@ -310,17 +302,12 @@ fn deliver_dies_around_claim_send_and_mark() {
     for at in in_rounds(&points_in_time) {
         eprintln!("{} killing at {at:?}", in_seconds(0));
         let hit: Vec<(Tenant, String)> = (0..TOGETHER).map(|_| (tenant(&stack), unique())).collect();
-        let (mut kill_at, mut passing) = (Vec::new(), Vec::new());
-        for (tenant, _) in &hit {
-            let (more, let_go) = points(&stack, tenant, at);
-            kill_at.extend(more);
-            passing.extend(let_go);
-        }
+        let kill_at: Vec<Point> = hit.iter().flat_map(|(tenant, _)| points(&stack, tenant, at)).collect();
         for (tenant, mark) in &hit {
             let _id = stack.post(event(tenant, mark));
         }
         let all = kill_at.len();
-        let elsewhere = kill(&stack, kill_at, passing);
+        let elsewhere = kill(&stack, kill_at);
         assert!(elsewhere.len() * 2 <= all, "most of {all} were to be there when they were killed: {elsewhere:?}");
         for (tenant, mark) in &hit {
             told(tenant, mark, |name| {
