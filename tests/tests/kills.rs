@@ -173,31 +173,25 @@ fn intake_dies_while_it_queues_and_the_upstream_sends_again() {
     }
 }
 
-#[test]
-fn classify_dies_around_its_transaction_and_its_send() {
-    let stack = stack!(alone);
-    let _short = Shortened::new(&stack, &[("ClassifyQueue", 10)]);
-    for (operation, after) in in_rounds(&[
-        ("dynamodb.TransactWriteItems", false),
-        ("dynamodb.TransactWriteItems", true),
-        ("sqs.SendMessage", false),
-        ("sqs.SendMessage", true),
-    ]) {
-        let hit: Vec<(Tenant, String)> = (0..TOGETHER).map(|_| (tenant(&stack), unique())).collect();
+/// Kills a function at each of these calls, and everybody is told once. `contains` is what tells an alert's call from the others'.
+fn dies_at(
+    stack: &Stack,
+    function: &'static str,
+    calls: &[(&'static str, bool)],
+    contains: impl Fn(&str, &Tenant, &str) -> String,
+) {
+    for (operation, after) in in_rounds(calls) {
+        let hit: Vec<(Tenant, String)> = (0..TOGETHER).map(|_| (tenant(stack), unique())).collect();
         let points = hit.iter().map(|(tenant, mark)| {
-            let contains = match operation {
-                "sqs.SendMessage" => format!("route\\\":{{\\\"tenant\\\":\\\"{}", tenant.id),
-                _ => mark.clone(),
-            };
-            let hold = stack.hold(operation, &contains, after);
-            Point { function: "ClassifyFunction", hold, whose: (tenant.id.clone(), "") }
+            let hold = stack.hold(operation, &contains(operation, tenant, mark), after);
+            Point { function, hold, whose: (tenant.id.clone(), "") }
         });
         let points = points.collect();
         for (tenant, mark) in &hit {
             let _id = stack.post(event(tenant, mark));
         }
-        // Neither doubles anything, wherever it dies.
-        drop(kill(&stack, points));
+        // It doubles nothing, wherever it dies: what was sent and is sent again is claimed once only.
+        drop(kill(stack, points));
         for (tenant, mark) in &hit {
             told(tenant, mark, |_| 1..=1);
         }
@@ -205,35 +199,35 @@ fn classify_dies_around_its_transaction_and_its_send() {
 }
 
 #[test]
+fn classify_dies_around_its_transaction_and_its_send() {
+    let stack = stack!(alone);
+    let _short = Shortened::new(&stack, &[("ClassifyQueue", 10)]);
+    let calls = [
+        ("dynamodb.TransactWriteItems", false),
+        ("dynamodb.TransactWriteItems", true),
+        ("sqs.SendMessage", false),
+        ("sqs.SendMessage", true),
+    ];
+    dies_at(&stack, "ClassifyFunction", &calls, |operation, tenant, mark| match operation {
+        "sqs.SendMessage" => format!("route\\\":{{\\\"tenant\\\":\\\"{}", tenant.id),
+        _ => mark.to_owned(),
+    });
+}
+
+#[test]
 fn subscription_lookup_dies_around_its_plan_and_its_send() {
     let stack = stack!(alone);
     let _short = Shortened::new(&stack, &[("SubscriptionLookupQueue", 10)]);
-    for (operation, after) in in_rounds(&[
+    let calls = [
         ("dynamodb.PutItem", false),
         ("dynamodb.PutItem", true),
         ("sqs.SendMessageBatch", false),
         ("sqs.SendMessageBatch", true),
-    ]) {
-        let hit: Vec<(Tenant, String)> = (0..TOGETHER).map(|_| (tenant(&stack), unique())).collect();
-        let points = hit.iter().map(|(tenant, _)| {
-            let contains = match operation {
-                "dynamodb.PutItem" => format!("{}#0000#000001", tenant.id),
-                _ => tenant.people[0].id.clone(),
-            };
-            let hold = stack.hold(operation, &contains, after);
-            Point { function: "SubscriptionLookupFunction", hold, whose: (tenant.id.clone(), "") }
-        });
-        let points = points.collect();
-        for (tenant, mark) in &hit {
-            let _id = stack.post(event(tenant, mark));
-        }
-        // Neither doubles anything, wherever it dies.
-        drop(kill(&stack, points));
-        for (tenant, mark) in &hit {
-            // A batch that was sent and is sent again is claimed once only.
-            told(tenant, mark, |_| 1..=1);
-        }
-    }
+    ];
+    dies_at(&stack, "SubscriptionLookupFunction", &calls, |operation, tenant, _| match operation {
+        "dynamodb.PutItem" => format!("{}#0000#000001", tenant.id),
+        _ => tenant.people[0].id.clone(),
+    });
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

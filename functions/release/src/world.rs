@@ -655,8 +655,7 @@ impl World {
 
     fn revise(&mut self, due: &Due, revised: Decision) {
         let known = self.known.entry((due.incident_id.clone(), due.tenant.clone())).or_default();
-        let whose = |one: &Decision| (one.destination.clone(), one.channel, one.update);
-        known.revised.retain(|one| whose(one) != whose(&revised));
+        known.revised.retain(|one| !one.is_on_the_same(&revised));
         known.revised.push(revised);
     }
 

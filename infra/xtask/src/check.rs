@@ -30,7 +30,7 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
     }
     python::environment("clients")?;
     let nextest = tool("cargo-nextest")?;
-    let parts = stack::prepare(crate::build::For::Tests)?;
+    let parts = stack::prepare(crate::build::For::Tests, "Again: cargo xtask test")?;
     let needed = needed(&nextest, arguments);
     // The stacks end with these values, so also when this process is told to end.
     let create = |name| stack::create(name, &parts, name == CLOCK, "cargo xtask test");

@@ -60,8 +60,9 @@ pub(crate) fn up(name: &str, detach: bool) -> Result<(), Fault> {
         return demo::explain(name, &outputs(name)?);
     }
     python::prerequisites()?;
-    let parts = prepare(build::For::Stack)?;
-    let mut stack = create(name, &parts, false, &format!("cargo xtask up{flag}"))?;
+    let again = format!("cargo xtask up{flag}");
+    let parts = prepare(build::For::Stack, &again)?;
+    let mut stack = create(name, &parts, false, &again)?;
     let shown = demo::show(&stack.outputs).and_then(|()| demo::explain(name, &stack.outputs));
     if shown.is_err() {
         down(name)?;
@@ -101,13 +102,13 @@ pub(crate) struct Parts {
 }
 
 /// Makes the environments and builds the binaries.
-pub(crate) fn prepare(what: build::For) -> Result<Parts, Fault> {
+pub(crate) fn prepare(what: build::For, again: &str) -> Result<Parts, Fault> {
     say("▸ environments (PyPI, about 200 MB the first time) and binaries");
     // pip waits for the network while cargo works.
     let environments =
         std::thread::spawn(|| Ok::<_, Fault>((python::environment("emulator")?, python::environment("sam")?)));
     let binaries = build::quick(what)?;
-    let made = environments.join().map_err(|_| Fault::new("making the environments panicked", "Try again"))?;
+    let made = environments.join().map_err(|_| Fault::new("making the environments panicked", again))?;
     let (emulator_bin, sam_bin) = made?;
     Ok(Parts { binaries, emulator_bin, sam_bin })
 }

@@ -26,6 +26,14 @@ pub struct Decision {
     pub outcome: Outcome,
 }
 
+impl Decision {
+    /// Whether both decide on the same update for the same destination on the same channel.
+    #[must_use]
+    pub fn is_on_the_same(&self, other: &Self) -> bool {
+        (self.update, self.channel, &self.destination) == (other.update, other.channel, &other.destination)
+    }
+}
+
 /// Exactly one of: deliver now, hold until then, skip with a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]

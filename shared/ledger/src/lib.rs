@@ -196,10 +196,9 @@ impl Story<'_> {
         }
     }
 
+    /// Until when and why it waits, where that is not what its plan says.
     fn waits(&self, decision: &Decision) -> Option<(Timestamp, Reason)> {
-        let whose = |one: &Decision| (one.update, one.channel, one.destination.clone());
-        let revised = self.revised.iter().find(|one| whose(one) == whose(decision))?;
-        match revised.outcome {
+        match self.revised.iter().find(|one| one.is_on_the_same(decision))?.outcome {
             Outcome::Hold { until, reason, .. } => Some((until, reason)),
             Outcome::Deliver { .. } | Outcome::Skip { .. } => None,
         }

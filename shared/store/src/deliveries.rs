@@ -218,8 +218,8 @@ impl Table {
             self.put_action(self.due_item(due)?, None, vec![])?,
             self.revised_action((slot.incident, slot.tenant), revised, now)?,
         ];
-        let Some(failed) = self.transact(writes).await? else { return Ok(Ok(())) };
-        let row: Row = read(failed.into_iter().next().map(|(_, row)| row).unwrap_or_default(), "a delivery")?;
+        let Some(refused) = self.transact(writes).await? else { return Ok(Ok(())) };
+        let row: Row = read(refused.into_iter().next().map(|(_, row)| row).unwrap_or_default(), "a delivery")?;
         let refusal = refusal(Some(&row), slot.update, slot.attempt, now_ms);
         Ok(Err(refusal.unwrap_or(Refusal::Leased { until_ms: now_ms + 1_000 })))
     }

@@ -167,7 +167,7 @@ pub(crate) async fn resend(
     }
     let update = failed.delivery.latest;
     let role = ledger.plans.iter().flat_map(|plan| &plan.decisions).find_map(|decision| match decision.outcome {
-        Outcome::Deliver { role }
+        Outcome::Deliver { role } | Outcome::Hold { role, .. }
             if (decision.destination.as_str(), decision.channel, decision.update)
                 == (destination.id(), channel, update) =>
         {
