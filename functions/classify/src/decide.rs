@@ -80,6 +80,7 @@ pub(crate) fn event(
     record.category = included.category;
     record.rule = Some(included.rule.clone());
     record.warnings.clone_from(&included.warnings);
+    record.warnings.extend(policy.catalogue.strangers(&event.components, &event.regions));
     let now = arrival.accepted_at;
     let step = explained(advance(remembered.as_ref(), open, event, &included, arrival), open, windows, now);
     let step = counted(step, remembered.as_ref(), &policy.storms.flapping, now);

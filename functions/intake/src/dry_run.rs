@@ -21,8 +21,8 @@ use store::subscriptions::Subscriber;
 pub(crate) async fn answer(app: &App, event: &Event, scopes: &[Scope]) -> Result<Response, Problem> {
     let included = match app.policy.classify(event) {
         Verdict::Included(included) => included,
-        Verdict::Excluded { rule } => return Ok(said("excluded", Some(rule), BTreeMap::new(), 0)),
-        Verdict::Unclassified => return Ok(said("unclassified", None, BTreeMap::new(), 0)),
+        Verdict::Excluded { rule } => return Ok(said("excluded", Some(rule), (BTreeMap::new(), 0), vec![])),
+        Verdict::Unclassified => return Ok(said("unclassified", None, (BTreeMap::new(), 0), vec![])),
     };
     let (mut told, mut tenants) = (BTreeMap::new(), 0_usize);
     for scope in scopes {
@@ -54,7 +54,8 @@ pub(crate) async fn answer(app: &App, event: &Event, scopes: &[Scope]) -> Result
             }
         }
     }
-    Ok(said("included", Some(included.rule), told, tenants))
+    let strangers = app.policy.catalogue.strangers(&event.components, &event.regions);
+    Ok(said("included", Some(included.rule), (told, tenants), included.warnings.into_iter().chain(strangers).collect()))
 }
 
 fn count(
@@ -75,8 +76,8 @@ fn count(
 fn said(
     classification: &'static str,
     rule: Option<String>,
-    would_tell: BTreeMap<&'static str, u64>,
-    tenants: usize,
+    (would_tell, tenants): (BTreeMap<&'static str, u64>, usize),
+    warnings: Vec<String>,
 ) -> Response {
-    Json(DryRunAnswer { dry_run: true, classification, rule, tenants, would_tell }).into_response()
+    Json(DryRunAnswer { dry_run: true, classification, rule, tenants, would_tell, warnings }).into_response()
 }

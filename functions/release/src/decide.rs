@@ -2,14 +2,14 @@
 
 use contracts::queue::Delivery;
 use domain::alert::{Held, Why};
-use domain::incident::{Incident, Update};
+use domain::incident::{Change, Incident, Update};
 use domain::maintenance::look_again;
-use domain::plan::{self, Asked, Decision, Outcome, Told};
+use domain::plan::{self, Asked, Decision, Outcome, Told, quiet_until};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::tenant::{Destination, Settings};
 use domain::vocabulary::Channel;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use store::due::{Due, Hold};
 use store::plans::Known;
 use store::subscriptions::Subscriber;
@@ -43,6 +43,25 @@ pub(crate) enum Decided {
     Wait(Box<Due>, Outcome),
     /// It ends unsent.
     End(Reason),
+}
+
+/// What becomes of what is tried again, or could not be tried for a quota of its provider. By now it may be quiet there: then it waits for
+/// the morning, as if it came now. Whoever may have the open is told of the end at any hour.
+pub(crate) fn decide_unheld(due: &Due, facts: Facts<'_>, policy: &Policy, now: Timestamp) -> Decided {
+    let asleep = || {
+        let (settings, destination, update) = (facts.settings?, facts.destination?, facts.update?);
+        let waits = update.change != Change::Resolved && !facts.incident?.test;
+        let until = quiet_until(settings, destination, due.channel, update.severity, policy, now.max(due.at));
+        until.filter(|_| waits).map(|until| (until, update.accepted_at))
+    };
+    match (asleep(), decide(due, facts, now)) {
+        (Some((at, since)), Decided::Send(_)) => {
+            let held = Some(Hold { since, reason: Reason::QuietHours, named: false });
+            let outcome = Outcome::Hold { until: at, reason: Reason::QuietHours, role: due.role };
+            Decided::Wait(Box::new(Due { at, held, ..due.clone() }), outcome)
+        }
+        (_, decided) => decided,
+    }
 }
 
 /// Sends what was put off, unless nobody can be reached there any more. Toggles, filters and plan are not asked again: they
@@ -111,6 +130,12 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
             let at = look_again(until, reason, again.now);
             Decided::Wait(Box::new(Due { at, role, held, ..due.clone() }), Outcome::Hold { until, reason, role })
         }
+        // Many of its minutes may have been missed: what they held comes in one message, and not in one of each at once.
+        Some(Outcome::Deliver { role }) if comes_together(hold) && !due.gathered && again.now >= missed(due.at) => {
+            let until = next_minute(again.now);
+            let gathered = Due { at: until, role, held: Some(hold), gathered: true, ..due.clone() };
+            Decided::Wait(Box::new(gathered), Outcome::Hold { until, reason: hold.reason, role })
+        }
         Some(Outcome::Deliver { role }) => {
             let held = Held { since: since(due, hold, again.known), until: due.at, reason: hold.reason };
             match decide(&Due { role, ..due.clone() }, facts, again.now) {
@@ -122,6 +147,20 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
             }
         }
     }
+}
+
+/// Whether something waits to come together with others.
+pub(crate) fn comes_together(hold: Hold) -> bool {
+    matches!(hold.reason, Reason::Digest | Reason::Throttled)
+}
+
+/// From when on a time counts as missed: a schedule that comes late, or twice, is not an outage.
+fn missed(at: Timestamp) -> Timestamp {
+    at.saturating_add(SignedDuration::from_mins(2)).unwrap_or(at)
+}
+
+fn next_minute(now: Timestamp) -> Timestamp {
+    Timestamp::from_second((now.as_second().div_euclid(60) + 1) * 60).unwrap_or(now)
 }
 
 /// What becomes of the decision, where its plan says otherwise: whether somebody was told is read off the decisions. `known` is `None`
@@ -184,7 +223,6 @@ pub(crate) fn delay_seconds(due: &Due, now: Timestamp) -> u16 {
 mod tests {
     use super::*;
     use contracts::queue::Target;
-    use domain::incident::Change;
     use domain::tenant::Recipient;
     use domain::vocabulary::Status;
     use serde_json::{Value, json};
@@ -242,7 +280,71 @@ mod tests {
     fn decided(channel: &str, destination: Option<&Destination>) -> Decided {
         let (settings, incident, update) = (settings(), incident(), update());
         let facts = Facts { settings: Some(&settings), incident: Some(&incident), update: Some(&update), destination };
-        decide(&due(channel), facts, AT.parse().unwrap())
+        decide_unheld(&due(channel), facts, &Policy::embedded().unwrap(), AT.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_tried_again_waits_for_the_morning() {
+        let (incident, tenant) = (incident(), asleep(json!({})).settings);
+        let to = recipient(json!({}));
+        let decided = |update: &Update, now: &str| {
+            let facts = Facts {
+                settings: Some(&tenant),
+                incident: Some(&incident),
+                update: Some(update),
+                destination: Some(&to),
+            };
+            decide_unheld(&due("email"), facts, &Policy::embedded().unwrap(), now.parse().unwrap())
+        };
+        let Decided::Wait(later, outcome) = decided(&update(), AT) else { panic!("does not wait") };
+        assert_eq!((later.at.to_string().as_str(), later.attempt), (AWAKE, 4));
+        assert_eq!(later.held.unwrap().reason, Reason::QuietHours);
+        assert!(matches!(outcome, Outcome::Hold { reason: Reason::QuietHours, .. }));
+        assert!(matches!(decided(&update(), AWAKE), Decided::Send(_)));
+        let critical = Update { severity: domain::vocabulary::Severity::Critical, ..update() };
+        assert!(matches!(decided(&critical, AT), Decided::Send(_)), "it passes");
+        let over = Update { change: Change::Resolved, ..update() };
+        assert!(matches!(decided(&over, AT), Decided::Send(_)), "whoever may have the open is told");
+    }
+
+    #[test]
+    fn what_an_outage_held_back_comes_together_anew_and_once() {
+        let (incident, update, to) = (incident(), update(), recipient(json!({})));
+        let (subscriber, policy) = (asleep(json!({"quiet_hours": null})), Policy::embedded().unwrap());
+        let decided = |reason: Reason, gathered: bool, now: &str| {
+            let facts = Facts {
+                settings: Some(&subscriber.settings),
+                incident: Some(&incident),
+                update: Some(&update),
+                destination: Some(&to),
+            };
+            let hold = Hold { since: AT.parse().unwrap(), reason, named: true };
+            let due = Due {
+                at: AWAKE.parse().unwrap(),
+                destination: "rcp_a".into(),
+                attempt: 1,
+                plain: false,
+                held: Some(hold),
+                gathered,
+                ..due("email")
+            };
+            let known = planned(json!([held(1, AWAKE)]));
+            let now = now.parse().unwrap();
+            decide_held(&due, hold, facts, Again { subscriber: Some(&subscriber), known: &known, policy: &policy, now })
+        };
+        for reason in [Reason::Digest, Reason::Throttled] {
+            assert!(matches!(decided(reason, false, "2026-11-23T12:31:59Z"), Decided::Send(_)), "the schedule is late");
+            let Decided::Wait(later, outcome) = decided(reason, false, "2026-11-23T20:02:30Z") else { panic!("sent") };
+            let hold = later.held.unwrap();
+            assert_eq!((later.at.to_string().as_str(), later.gathered), ("2026-11-23T20:03:00Z", true));
+            assert_eq!((hold.reason, hold.named), (reason, true));
+            assert!(matches!(outcome, Outcome::Hold { until, .. } if until == later.at));
+            assert!(matches!(decided(reason, true, "2026-11-23T20:10:00Z"), Decided::Send(_)), "not for ever");
+        }
+        assert!(
+            matches!(decided(Reason::QuietHours, false, "2026-11-23T20:02:30Z"), Decided::Send(_)),
+            "asks its contact"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod world;
 use aws::sqs::{Outgoing, Queues};
 use config::Config;
 use contracts::queue::{Delivery, Digest, row_name};
-use decide::{Again, Decided, Facts, decide, decide_held, delay_seconds, revised};
+use decide::{Again, Decided, Facts, comes_together, decide_held, decide_unheld, delay_seconds, revised};
 use domain::delivery::Refusal;
 use domain::ids::{DUE_SHARDS, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Incident, Update};
@@ -94,7 +94,7 @@ impl EventFunction for Release {
         }
         let mut total = Released::default();
         let mut after: Option<String> = None;
-        let mut bundled = BTreeSet::new();
+        let mut bundled = Bundled::new();
         while deadline.remaining() > RESERVE {
             let now = clock::now();
             let page = self.table.due(tick.shard, now, after.as_deref(), PAGE).await.map_err(unavailable)?;
@@ -123,10 +123,9 @@ impl EventFunction for Release {
 }
 
 impl Release {
-    /// `bundled` are the places of what came at once and has its message: what else stands there is counted in it.
-    async fn page(&self, items: Vec<DueItem>, bundled: &mut BTreeSet<String>, now: Timestamp) -> Released {
-        let (collapsed, items): (Vec<_>, Vec<_>) =
-            items.into_iter().partition(|item| is_collapsible(item) && bundled.contains(item.group()));
+    /// `bundled` are the places of what comes together and has its message: what else stands there is counted in it.
+    async fn page(&self, items: Vec<DueItem>, bundled: &mut Bundled, now: Timestamp) -> Released {
+        let (collapsed, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| is_counted(item, bundled));
         let facts = self.read(&items).boxed().await;
         let mut lanes: BTreeMap<ChannelClass, Vec<(Vec<DueItem>, Outgoing)>> = BTreeMap::new();
         let mut digests: BTreeMap<(String, bool), Vec<(DueItem, Delivery)>> = BTreeMap::new();
@@ -170,16 +169,17 @@ impl Release {
                 None => done.left += 1,
             }
         }
-        let mut storms: Vec<String> = Vec::new();
-        for ((place, storm), group) in digests {
+        let mut places = Bundled::new();
+        for (place, group) in digests {
             let (all, class) = (group.len(), group.first().map(|(item, _)| item.due.channel.class()));
             let Some(class) = class else { continue };
-            let messages = if storm { self.bundle(group, now).await } else { digest(group, now) };
-            match messages {
-                Some(messages) => lanes.entry(class).or_default().extend(messages),
+            match self.bundle(group, place.1, now).await {
+                Some(message) => {
+                    lanes.entry(class).or_default().push(message);
+                    places.insert(place);
+                }
                 None => done.left += all,
             }
-            storms.extend(storm.then_some(place));
         }
         let waited: Vec<bool> = stream::iter(waits)
             .map(|(item, later, revised)| self.wait(item, later, revised, now).boxed())
@@ -191,13 +191,13 @@ impl Release {
             stream::iter(lanes).map(|(class, lane)| self.send(class, lane).boxed()).buffer_unordered(4).collect().await;
         for (released, left) in sent {
             done.released += released;
-            // A bundle that is not on its queue is made again in the next minute, with everything that waits by then.
+            // What is not on its queue is made again in the next minute, with everything that waits by then.
             if left > 0 {
-                storms.clear();
+                places.clear();
             }
             done.left += left;
         }
-        bundled.extend(storms);
+        bundled.extend(places);
         let ended: Vec<bool> = stream::iter(ends)
             .map(|(item, reason, revised)| self.end(item, reason, revised, now).boxed())
             .buffer_unordered(IN_FLIGHT)
@@ -209,13 +209,19 @@ impl Release {
         done
     }
 
-    /// The one message of what came at once for one contact: as much as a message holds, and the number of what is left behind. What
-    /// is alone is sent as it is. `None`: it stays for the next minute.
-    async fn bundle(&self, group: Vec<(DueItem, Delivery)>, now: Timestamp) -> Option<Vec<(Vec<DueItem>, Outgoing)>> {
+    /// The one message of what comes together for one contact: as much as a message holds, and the number of what is left behind. What
+    /// came at once and is alone is sent as it is. `None`: it stays for the next minute.
+    async fn bundle(
+        &self,
+        group: Vec<(DueItem, Delivery)>,
+        storm: bool,
+        now: Timestamp,
+    ) -> Option<(Vec<DueItem>, Outgoing)> {
         let (items, members): (Vec<DueItem>, Vec<Delivery>) = group.into_iter().unzip();
         let last = items.last()?;
         let before: u32 = items.iter().map(|item| item.due.more).max().unwrap_or(0);
-        let more = match self.table.storm_behind(last).await {
+        let reason = if storm { Reason::Throttled } else { Reason::Digest };
+        let more = match self.table.behind(last, reason).await {
             Ok(more) => u32::try_from(more).unwrap_or(u32::MAX).saturating_add(before),
             Err(error) => {
                 tracing::error!(%error, "what waits together cannot be counted");
@@ -224,12 +230,11 @@ impl Release {
         };
         let (destination, delay_seconds) = (last.due.destination.clone(), delay_of_all(&items, now));
         let body = match <[Delivery; 1]>::try_from(members) {
-            Ok([alone]) if more == 0 => serde_json::to_string(&alone).ok()?,
-            Ok([first]) => serde_json::to_string(&Digest::new(vec![first], more, true)).ok()?,
-            Err(members) => serde_json::to_string(&Digest::new(members, more, true)).ok()?,
+            Ok([alone]) if storm && more == 0 => serde_json::to_string(&alone).ok()?,
+            Ok([first]) => serde_json::to_string(&Digest::new(vec![first], more, storm)).ok()?,
+            Err(members) => serde_json::to_string(&Digest::new(members, more, storm)).ok()?,
         };
-        let outgoing = Outgoing { body, group: Some(destination), delay_seconds, ..Outgoing::default() };
-        Some(vec![(items, outgoing)])
+        Some((items, Outgoing { body, group: Some(destination), delay_seconds, ..Outgoing::default() }))
     }
 
     /// Sends one lane's messages and takes those that are on the queue off the index. Gives back how many went and stayed.
@@ -409,7 +414,7 @@ fn standing(incident: &Incident, hold: Hold, windows: &[Window]) -> Incident {
 
 /// Whether something waited to come together with others.
 fn is_collected(item: &DueItem) -> bool {
-    is_storm(item) || item.due.held.is_some_and(|hold| hold.reason == Reason::Digest)
+    item.due.held.is_some_and(comes_together)
 }
 
 /// Whether it waited because it was too much at once.
@@ -417,9 +422,13 @@ fn is_storm(item: &DueItem) -> bool {
     item.due.held.is_some_and(|hold| hold.reason == Reason::Throttled)
 }
 
-/// Whether it is only counted where the message of its place is full.
-fn is_collapsible(item: &DueItem) -> bool {
-    is_storm(item) && item.due.held.is_none_or(|hold| !hold.named)
+/// The places of what has its message, each with whether it came at once or is a digest.
+type Bundled = BTreeSet<(String, bool)>;
+
+/// Whether it is only counted, in the message of its place, which is full. A digest names ten of whatever is in it.
+fn is_counted(item: &DueItem, bundled: &Bundled) -> bool {
+    let named = is_storm(item) && item.due.held.is_some_and(|hold| hold.named);
+    is_collected(item) && !named && bundled.contains(&(item.group().to_owned(), is_storm(item)))
 }
 
 /// How long a queue is to hold what comes together, in seconds: the minute is one, and nothing in it comes before its time.
@@ -443,21 +452,6 @@ fn whole_digests(mut items: Vec<DueItem>, next: Option<String>) -> (Vec<DueItem>
         }
         None => (items, next),
     }
-}
-
-/// The messages of one recipient's digest, mostly one, each with what is in it. `None`: all of it stays for the next minute.
-fn digest(group: Vec<(DueItem, Delivery)>, now: Timestamp) -> Option<Vec<(Vec<DueItem>, Outgoing)>> {
-    let mut messages = Vec::new();
-    let mut group = group.into_iter().peekable();
-    while group.peek().is_some() {
-        let (items, members): (Vec<DueItem>, Vec<Delivery>) = group.by_ref().take(Digest::MEMBERS_MAX).unzip();
-        let Some(first) = items.first() else { break };
-        let (destination, delay) = (first.due.destination.clone(), delay_of_all(&items, now));
-        let body = serde_json::to_string(&Digest::new(members, 0, false)).ok()?;
-        messages
-            .push((items, Outgoing { body, group: Some(destination), delay_seconds: delay, ..Outgoing::default() }));
-    }
-    Some(messages)
 }
 
 #[derive(Default)]
@@ -491,7 +485,9 @@ impl Read {
     /// What becomes of one item; `None` where something about it could not be read.
     fn decide(&self, due: &Due, policy: &Policy, now: Timestamp) -> Option<Decided> {
         let facts = self.of(due)?;
-        let (Some(hold), Some(incident)) = (due.held, facts.incident) else { return Some(decide(due, facts, now)) };
+        let (Some(hold), Some(incident)) = (due.held, facts.incident) else {
+            return Some(decide_unheld(due, facts, policy, now));
+        };
         let subscriber = self.subscribers.get(&(due.tenant.clone(), subscription(incident)))?.as_ref();
         let known = self.known(due)?;
         let windows = match hold.reason {
@@ -562,6 +558,7 @@ mod tests {
                     role: None,
                     held: collected.then_some(hold),
                     more: 0,
+                    gathered: false,
                 },
                 &format!("202611231200#acme#{destination}#email#inc_{number}#000001"),
             )

@@ -6,9 +6,9 @@
 mod check;
 mod plot;
 
-use crate::decide::{Again, Decided, Facts, decide, decide_held, delay_seconds, revised};
-use crate::{delay_of_all, is_collapsible, is_collected, is_storm, standing, whole_digests};
-use contracts::queue::{Delivery, Digest, Target, row_name};
+use crate::decide::{Again, Decided, Facts, comes_together, decide, decide_held, delay_seconds, revised};
+use crate::{Bundled, delay_of_all, is_collected, is_counted, is_storm, standing, whole_digests};
+use contracts::queue::{Delivery, Target, row_name};
 use domain::alert::Alert;
 use domain::classification::Included;
 use domain::delivery::{Before, Refusal, Row, State, before, refusal};
@@ -19,13 +19,14 @@ use domain::maintenance::{Window, explained, look_again, window};
 use domain::plan::{Asked, Decision, Outcome, Told, overtaken, plan};
 use domain::policy::Policy;
 use domain::reason::Reason;
-use domain::storm::{Contact, May, counted};
+use domain::storm::{Contact, Exempt, May, counted};
 use domain::tenant::Destination;
 use domain::vocabulary::{Channel, Severity, Status, Storms};
 use jiff::{SignedDuration, Timestamp};
 use plot::{Plot, SORTS, Said, Scene, Setting};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::LazyLock;
 use store::due::{Due, DueItem, Hold};
 use store::plans::{Known, StoredPlan};
@@ -35,9 +36,6 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| Policy::embedded().unwrap());
 
 /// How long a world goes on after its last event: longer than any hold.
 const AFTERWARDS: SignedDuration = SignedDuration::from_hours(24 * 9);
-
-/// What is held for these comes together with others.
-const COLLECTING: [Reason; 2] = [Reason::Digest, Reason::Throttled];
 
 /// An incident and its timeline.
 #[derive(Debug)]
@@ -77,6 +75,8 @@ struct Sent {
     change: Change,
     /// Of which message; several members of one have the same.
     message: usize,
+    /// Whether that message is one for what comes together.
+    together: bool,
     /// Whether it was somebody's quiet hours, and since when.
     quiet: Option<Timestamp>,
     /// Whether the law forbade it then.
@@ -100,9 +100,11 @@ struct Ended {
 #[derive(Clone, Debug)]
 struct PutOff {
     name: Name,
-    /// How many messages went to the contact as exempt in the minute before.
+    /// How many messages of its kind went to the contact as exempt in the minute before.
     exempt_before: usize,
-    is_exempt: bool,
+    exempt: Option<Exempt>,
+    at: Timestamp,
+    until: Timestamp,
 }
 
 /// Everything there is.
@@ -110,6 +112,8 @@ struct World {
     now: Timestamp,
     lag: SignedDuration,
     faults: Option<u64>,
+    /// The minutes in which nothing is released.
+    outage: Range<i64>,
     tenants: Vec<Subscriber>,
     jobs: BTreeMap<(Timestamp, u64), Job>,
     number: u64,
@@ -121,7 +125,7 @@ struct World {
     rows: BTreeMap<(IncidentId, TenantId, String), Row>,
     contacts: BTreeMap<String, Contact>,
     /// When a message went to a contact although there was no room.
-    exempts: BTreeMap<String, Vec<Timestamp>>,
+    exempts: BTreeMap<(String, bool), Vec<Timestamp>>,
     /// The minutes in which a contact's message with everything that waits has a place.
     places: BTreeSet<(String, Timestamp)>,
     /// Which of them have their message: what is named although that is full comes in one beside it.
@@ -140,6 +144,10 @@ impl World {
             now: plot.begin,
             lag: SignedDuration::from_secs(plot.lag),
             faults: plot.faults.map(|seed| seed | 1),
+            outage: plot.outage.map_or(0..0, |(from, lasts)| {
+                let from = minute(after(plot.begin, from));
+                from..from + lasts
+            }),
             tenants: plot.tenants.clone(),
             jobs: BTreeMap::new(),
             number: 0,
@@ -239,6 +247,7 @@ impl World {
             let tick = tick.map(|tick| tick.max(minute(self.now)));
             // The schedule comes at the beginning of its minute, so what was put there later waits for the next.
             let tick = tick.map(|tick| if begin_of(tick) < self.now { tick + 1 } else { tick });
+            let tick = tick.map(|tick| if self.outage.contains(&tick) { self.outage.end } else { tick });
             match (job, tick) {
                 (None, None) => return,
                 (job, Some(tick)) if job.is_none_or(|job| begin_of(tick) <= job) => {
@@ -532,6 +541,7 @@ impl World {
                     role,
                     held: Some(Hold { since: update.accepted_at, reason, named: false }),
                     more: 0,
+                    gathered: false,
                 }),
                 Outcome::Skip { .. } => {}
             }
@@ -551,7 +561,7 @@ impl World {
     fn tick(&mut self) {
         let to = format!("{:010}#\u{10ffff}", minute(self.now));
         let mut after = String::new();
-        let mut bundled = BTreeSet::new();
+        let mut bundled = Bundled::new();
         loop {
             let range =
                 self.due.range((std::ops::Bound::Excluded(after.clone()), std::ops::Bound::Included(to.clone())));
@@ -567,9 +577,8 @@ impl World {
     }
 
     /// One page. `dies`: after everything was sent, before anything is taken off.
-    fn page(&mut self, items: Vec<DueItem>, bundled: &mut BTreeSet<String>, dies: bool) {
-        let (collapsed, items): (Vec<_>, Vec<_>) =
-            items.into_iter().partition(|item| is_collapsible(item) && bundled.contains(item.group()));
+    fn page(&mut self, items: Vec<DueItem>, bundled: &mut Bundled, dies: bool) {
+        let (collapsed, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| is_counted(item, bundled));
         let mut ends: Vec<(DueItem, Reason, Option<Decision>)> =
             collapsed.into_iter().map(|item| (item, Reason::StormCollapsed, None)).collect();
         let mut digests: BTreeMap<(String, bool), Vec<(DueItem, Delivery)>> = BTreeMap::new();
@@ -594,7 +603,8 @@ impl World {
             }
             match decided {
                 Decided::Wait(later, _) => {
-                    if is_collected(&item) && later.held.is_some_and(|hold| COLLECTING.contains(&hold.reason)) {
+                    let collected = is_collected(&item) && later.held.is_some_and(comes_together);
+                    if collected && later.gathered == item.due.gathered {
                         self.again.push((*later).clone());
                     }
                     waits.push((item, *later));
@@ -614,17 +624,10 @@ impl World {
             let (items, members): (Vec<DueItem>, Vec<Delivery>) = group.into_iter().unzip();
             let Some(last) = items.last() else { continue };
             let delay = delay_of_all(&items, self.now);
-            if storm {
-                let to = format!("{}#\u{10ffff}", last.group());
-                let more = self.due.range(format!("{}#", last.place())..=to).count();
-                let together = members.len() > 1 || more > 0;
-                self.send(members, together, delay);
-                bundled.insert(place);
-            } else {
-                for members in members.chunks(Digest::MEMBERS_MAX) {
-                    self.send(members.to_vec(), true, delay);
-                }
-            }
+            let to = format!("{}#\u{10ffff}", last.group());
+            let more = self.due.range(format!("{}#", last.place())..=to).count();
+            self.send(members, !storm || more > 0 || items.len() > 1, delay);
+            bundled.insert((place, storm));
             gone.extend(items.iter().map(|item| item.place().to_owned()));
         }
         for (item, later) in waits {
@@ -726,6 +729,7 @@ impl World {
                 at: self.now,
                 change: delivery.alert.change,
                 message: self.messages,
+                together: message.together,
                 quiet,
                 unlawful,
                 held: delivery.why.held.as_ref().map(|held| held.until),
@@ -743,19 +747,19 @@ impl World {
         if !delivery.bundle || delivery.attempt > 1 || delivery.alert.test || reserved {
             return Some(reserved && self.takes_place(delivery));
         }
-        let is_exempt = delivery.alert.is_exempt();
-        let exempt = is_exempt.then_some(POLICY.storms.exempt_per_minute);
+        let exempt = delivery.alert.exempt();
         let asked = self.contacts.entry(contact.clone()).or_default().clone();
         let room = asked.ask(windows, self.now, None).0 == May::Now;
         let may = match before.put_off {
             Some(at) => May::Then(at),
             None => {
-                let (may, after) = asked.ask(windows, self.now, exempt);
+                let (may, after) =
+                    asked.ask(windows, self.now, exempt.map(|kind| (kind, POLICY.storms.exempt_per_minute)));
                 self.contacts.insert(contact.clone(), after);
                 may
             }
         };
-        let exempts = self.exempts.entry(contact.clone()).or_default();
+        let exempts = self.exempts.entry((contact.clone(), exempt == Some(Exempt::Critical))).or_default();
         let since = self.now.saturating_sub(SignedDuration::from_secs(60)).unwrap();
         let exempt_before = exempts.iter().filter(|at| **at > since).count();
         match may {
@@ -767,7 +771,10 @@ impl World {
             }
             May::Then(at) => {
                 let name = name_of(delivery);
-                self.places.insert((contact, at));
+                // Beyond the windows none is kept.
+                if exempt != Some(Exempt::Critical) {
+                    self.places.insert((contact, at));
+                }
                 let since = delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.since);
                 let due = Due {
                     at,
@@ -779,8 +786,9 @@ impl World {
                     attempt: delivery.attempt,
                     plain: delivery.plain,
                     role: delivery.why.role,
-                    held: Some(Hold { since, reason: Reason::Throttled, named: is_exempt }),
+                    held: Some(Hold { since, reason: Reason::Throttled, named: exempt.is_some() }),
                     more: 0,
+                    gathered: false,
                 };
                 let outcome = Outcome::Hold { until: at, reason: Reason::Throttled, role: due.role };
                 self.revise(&due, due.decision(outcome));
@@ -791,7 +799,7 @@ impl World {
                     row.reason = Some(Reason::Throttled);
                 }
                 if before.put_off.is_none() {
-                    self.put_off.push(PutOff { name, exempt_before, is_exempt });
+                    self.put_off.push(PutOff { name, exempt_before, exempt, at: self.now, until: at });
                 }
                 None
             }
@@ -917,6 +925,7 @@ fn holds(world: &World) -> Result<(), TestCaseError> {
     check::webhooks_get_everything_in_order(world)?;
     check::contacts_are_spared(world)?;
     check::the_critical_is_told_at_once(world)?;
+    check::catching_up_is_no_stampede(world)?;
     check::the_law_is_kept(world)
 }
 

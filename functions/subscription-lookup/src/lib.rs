@@ -17,7 +17,7 @@ use contracts::queue::{Delivery, Route, RoutingJob};
 use domain::ids::Scope;
 use domain::incident::{Incident, Update};
 use domain::maintenance::look_again;
-use domain::plan::{Asked, Decision, Outcome, Told, overtaken, plan};
+use domain::plan::{Asked, Decision, Outcome, Told, follows, overtaken, plan};
 use domain::policy::Policy;
 use domain::tenant::Destination;
 use domain::vocabulary::{Category, ChannelClass, Severity, Storms};
@@ -200,6 +200,7 @@ impl SubscriptionLookup {
                         role,
                         held: Some(Hold { since: update.accepted_at, reason, named: false }),
                         more: 0,
+                        gathered: false,
                     }));
                     continue;
                 }
@@ -209,14 +210,15 @@ impl SubscriptionLookup {
             let destination = by_id.get(decision.destination.as_str());
             // A destination that was deleted since it was planned is told nothing more; the plan keeps what was decided.
             if let (Some(update), Some(destination)) = (update, destination) {
-                planned.now.extend(Delivery::build(
+                let delivery = Delivery::build(
                     &subscriber.settings,
                     &subject.incident,
                     update,
                     destination,
                     decision.channel,
                     role,
-                ));
+                );
+                planned.now.extend(delivery.map(|one| Delivery { follows: follows(&decision, &all), ..one }));
             }
         }
         Ok(planned)

@@ -245,6 +245,8 @@ pub struct DryRunAnswer {
     pub tenants: usize,
     /// How many deliveries there would be, by channel.
     pub would_tell: BTreeMap<&'static str, u64>,
+    /// What is odd about it: a rule that could not be asked, a component or region that the catalogue does not have.
+    pub warnings: Vec<String>,
 }
 
 /// `GET /v1/events/{id}`: what became of an event.
@@ -262,7 +264,7 @@ pub struct EventAnswer {
     pub incidents: Vec<Made>,
     /// For whom it told nobody, and why.
     pub not_told: Vec<NotTold>,
-    /// What went wrong while it was classified.
+    /// What is odd about it: a rule that could not be asked, a component or region that the catalogue does not have.
     pub warnings: Vec<String>,
 }
 

@@ -166,6 +166,9 @@ pub struct Delivery {
     /// What is known of an integration's endpoint.
     #[serde(default, skip_serializing_if = "Endpoint::is_healthy")]
     pub endpoint: Endpoint,
+    /// The update before it that the same webhook is due: what is tried first is tried first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<u32>,
 }
 
 /// What comes to the functions that write to people: a delivery, or the question whether they want any.
@@ -372,6 +375,7 @@ impl Delivery {
                 Destination::Recipient(_) => Endpoint::Healthy,
                 Destination::Integration(integration) => Endpoint::of(integration),
             },
+            follows: None,
         })
     }
 }

@@ -51,7 +51,7 @@ impl Member {
     fn again(&self, at: Timestamp, attempt: u32, more: u32) -> Due {
         let since = self.delivery.why.held.as_ref().map_or(self.delivery.alert.at, |held| held.since);
         let reason = self.delivery.why.held.as_ref().map_or(Reason::Digest, |held| held.reason);
-        let held = Some(Hold { since, reason, named: self.delivery.alert.is_exempt() });
+        let held = Some(Hold { since, reason, named: self.delivery.alert.exempt().is_some() });
         Due { attempt, held, more, ..due(&self.delivery, at) }
     }
 }
@@ -202,7 +202,8 @@ impl Deliverer {
         now: Timestamp,
         meta: &Meta,
     ) -> Result<(), Failure> {
-        let (latency_ms, late) = crate::latency(&member.delivery, now);
+        let Delivery { alert, why, window_seconds, .. } = &member.delivery;
+        let (latency_ms, late) = alert.latency(why, *window_seconds, now);
         let end = End::Accepted { provider_id, latency_ms, late };
         self.note_acceptance(member.slot(), token, now, &end, meta).await?;
         metrics::count_by("DeliveryDelivered", "channel", member.delivery.channel.as_str(), 1);

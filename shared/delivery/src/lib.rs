@@ -9,11 +9,11 @@ mod health;
 pub mod outbound_link;
 
 use aws::sqs::{Outgoing, Queues};
-use contracts::queue::{Confirmation, Delivery, Digest, IncidentReceived, Target};
+use contracts::queue::{Confirmation, Delivery, Digest, IncidentReceived, Target, row_name};
 use domain::alert::Alert;
 use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, after_test, next};
 use domain::contact;
-use domain::delivery::{Before, Refusal};
+use domain::delivery::{Before, Refusal, was_tried};
 use domain::event::{Event, Format};
 use domain::health::{OWN_SOURCE, OWN_TYPES};
 use domain::ids::EventId;
@@ -39,6 +39,9 @@ use vault::{Keyring, LazyKeyring, VaultError};
 const LEASE_MARGIN: SignedDuration = SignedDuration::from_secs(6);
 /// A slot that is at most this far away is waited for: SQS delays have whole seconds.
 const SHORT_WAIT_MS: i64 = 250;
+/// How long a webhook waits for the first attempt of the update before it, and how often it looks.
+const ORDER_PAUSE: Duration = Duration::from_secs(1);
+const ORDER_RECEIVES: u32 = 6;
 /// The pause between two tries to note what was accepted.
 const MARK_PAUSE: Duration = Duration::from_millis(200);
 /// A slot that is longer ago than this was missed: whoever asks the gate again stands in line with the others.
@@ -94,14 +97,6 @@ pub enum Sent {
     },
 }
 
-/// Milliseconds from the moment from which an alert's window counts until `now`, and whether that is longer than the window. What
-/// was held is late only if it comes late after its time.
-fn latency(delivery: &Delivery, now: Timestamp) -> (i64, bool) {
-    let from = delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.until.max(delivery.alert.at));
-    let latency_ms = (now.as_millisecond() - from.as_millisecond()).max(0);
-    (latency_ms, latency_ms > i64::from(delivery.window_seconds) * 1_000)
-}
-
 /// What every delivery function has.
 #[derive(Debug)]
 pub struct Deliverer {
@@ -146,6 +141,7 @@ impl Deliverer {
         if let Some(()) = self.wait_for_slot(sender, &mut delivery, now, meta).await? {
             return Ok(());
         }
+        self.wait_for_the_one_before(&delivery, meta).await?;
         let token = ids::suffix();
         let row = delivery.row();
         let incident = delivery.alert.incident_id.clone();
@@ -185,7 +181,7 @@ impl Deliverer {
         let now = clock::now();
         match sent {
             Sent::Accepted { provider_id } => {
-                let (latency_ms, late) = latency(&delivery, now);
+                let (latency_ms, late) = delivery.alert.latency(&delivery.why, delivery.window_seconds, now);
                 let end = End::Accepted { provider_id: provider_id.as_deref(), latency_ms, late };
                 self.note_acceptance(slot, &token, now, &end, meta).await?;
                 self.name_message(provider_id.as_deref(), &delivery, now).await;
@@ -256,14 +252,18 @@ impl Deliverer {
         if !delivery.bundle || delivery.attempt > 1 || delivery.alert.test || reserved || before.tried {
             return Ok(false);
         }
-        let exempt = delivery.alert.is_exempt().then_some(storms.exempt_per_minute);
+        let exempt = delivery.alert.exempt();
         let may = match before.put_off {
             Some(at) => May::Then(at),
-            None => self.table.ask_contact(&contact, windows, now, exempt).await?,
+            None => {
+                self.table
+                    .ask_contact(&contact, windows, now, exempt.map(|kind| (kind, storms.exempt_per_minute)))
+                    .await?
+            }
         };
         let May::Then(at) = may else { return Ok(false) };
         let since = delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.since);
-        let hold = Hold { since, reason: Reason::Throttled, named: delivery.alert.is_exempt() };
+        let hold = Hold { since, reason: Reason::Throttled, named: exempt.is_some() };
         let due = Due { held: Some(hold), ..due(delivery, at) };
         let marked = self.table.mark_put_off(slot, token, now, Reason::Throttled, &due).await?;
         self.warn_if_lost(marked, slot);
@@ -360,6 +360,21 @@ impl Deliverer {
         let at = Timestamp::from_millisecond(slot_ms).unwrap_or(now);
         self.send_later(delivery, at, now, lane_of(meta)).await?;
         Ok(Some(()))
+    }
+
+    /// Updates that are planned together lie on the queue together, in no order. One whose predecessor is not tried yet goes back, a few
+    /// times: should that one be lost, it is not to hold up what follows.
+    async fn wait_for_the_one_before(&self, delivery: &Delivery, meta: &Meta) -> Result<(), Failure> {
+        let Some(before) = delivery.follows.filter(|_| delivery.attempt == 1 && meta.receive_count < ORDER_RECEIVES)
+        else {
+            return Ok(());
+        };
+        let row = row_name(&delivery.destination, delivery.channel, before);
+        let row = self.table.delivery(&delivery.alert.incident_id, &delivery.alert.tenant, &row).await;
+        match was_tried(row.map_err(runtime::queue::table)?.as_ref()) {
+            true => Ok(()),
+            false => Err(Failure::later(ORDER_PAUSE, "out_of_order")),
+        }
     }
 
     async fn refused(&self, delivery: &Delivery, refusal: Refusal, now: Timestamp, meta: &Meta) -> Result<(), Failure> {
@@ -561,6 +576,7 @@ fn due(delivery: &Delivery, at: Timestamp) -> Due {
         role: delivery.why.role,
         held: None,
         more: 0,
+        gathered: false,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::incident::{Change, Incident, Update};
 use crate::maintenance::Planned;
 use crate::reason::Reason;
 use crate::render::when;
-use crate::storm::Openings;
+use crate::storm::{Exempt, Openings};
 use crate::tenant::Content;
 use crate::vocabulary::{Category, Kind, Role, Severity, Status};
 use jiff::Timestamp;
@@ -135,11 +135,24 @@ pub fn because(alert: &Alert, why: &Why) -> String {
 }
 
 impl Alert {
-    /// Whether it may go to a contact that has had enough for now: the first word of something critical, and every end.
+    /// As what it may go to a contact that has had enough for now: the first word of something critical, and every end.
     #[must_use]
-    pub fn is_exempt(&self) -> bool {
-        let first = matches!(self.change, Change::Opened | Change::SeverityRaised);
-        self.change == Change::Resolved || (first && self.severity == Severity::Critical)
+    pub fn exempt(&self) -> Option<Exempt> {
+        match self.change {
+            Change::Resolved => Some(Exempt::End),
+            Change::Opened | Change::SeverityRaised if self.severity == Severity::Critical => Some(Exempt::Critical),
+            _ => None,
+        }
+    }
+
+    /// Milliseconds from the moment from which its window counts until `now`, and whether that is longer than the window. What was held
+    /// is late only if it comes late after its time; but the first word of something critical is not excused by how much else came.
+    #[must_use]
+    pub fn latency(&self, why: &Why, window_seconds: u32, now: Timestamp) -> (i64, bool) {
+        let excuses = |held: &&Held| held.reason != Reason::Throttled || self.exempt() != Some(Exempt::Critical);
+        let from = why.held.as_ref().filter(excuses).map_or(self.at, |held| held.until.max(self.at));
+        let latency_ms = (now.as_millisecond() - from.as_millisecond()).max(0);
+        (latency_ms, latency_ms > i64::from(window_seconds) * 1_000)
     }
 
     /// The alert of `update` for `tenant`, cut to what its data-processing agreement allows.
@@ -211,5 +224,27 @@ pub fn why_sentence(alert: &Alert, why: &Why, channel_title: &str) -> String {
             role.title()
         ),
         _ => format!("You get this because you opted in to user-level warnings of {tenant} by {channel_title}."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::tests::alert;
+
+    #[test]
+    fn a_window_counts_from_acceptance_or_from_the_end_of_what_held_it() {
+        let alert = Alert { severity: Severity::Error, ..alert() };
+        let after = |seconds: i64| alert.at.saturating_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
+        let held = |reason| Why { role: None, held: Some(Held { since: alert.at, until: after(3_600), reason }) };
+        let at_once = Why { role: None, held: None };
+        assert_eq!(alert.latency(&at_once, 60, after(60)), (60_000, false));
+        assert_eq!(alert.latency(&at_once, 60, after(61)), (61_000, true));
+        assert_eq!(alert.latency(&at_once, 86_400, after(61)), (61_000, false), "each tenant has its own");
+        assert_eq!(alert.latency(&held(Reason::QuietHours), 60, after(3_602)), (2_000, false));
+        assert_eq!(alert.latency(&held(Reason::QuietHours), 60, after(3_661)), (61_000, true), "late after its time");
+        assert_eq!(alert.latency(&held(Reason::Throttled), 60, after(3_602)), (2_000, false));
+        let critical = Alert { severity: Severity::Critical, change: Change::Opened, ..alert.clone() };
+        assert_eq!(critical.latency(&held(Reason::Throttled), 60, after(3_602)), (3_602_000, true), "no excuse");
     }
 }

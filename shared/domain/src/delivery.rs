@@ -22,6 +22,12 @@ pub enum State {
     Failed,
 }
 
+/// Whether the first attempt of a delivery, by its row, is over: what follows it may begin, and waits for no retry.
+#[must_use]
+pub fn was_tried(row: Option<&Row>) -> bool {
+    row.is_some_and(|row| row.attempts > 0 || row.state != State::Sending)
+}
+
 /// What a provider says of a message after it took it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -237,6 +243,13 @@ mod tests {
             latency_ms: None,
             late: false,
         }
+    }
+
+    #[test]
+    fn what_follows_waits_for_a_first_attempt_and_for_no_retry() {
+        assert!(!was_tried(None) && !was_tried(Some(&row(1, 0, 500, 0))));
+        assert!(was_tried(Some(&row(1, 0, 500, 1))), "a retry is under way");
+        assert!(was_tried(Some(&Row { state: State::Accepted, ..row(1, 1, 0, 0) })));
     }
 
     #[test]

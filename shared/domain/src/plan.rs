@@ -319,6 +319,18 @@ pub fn overtaken(all: &[Decision], given_out: &[Decision], now: Timestamp) -> Ve
     waiting.filter_map(earlier).collect()
 }
 
+/// The update before `one` that its webhook gets too.
+#[must_use]
+pub fn follows(one: &Decision, all: &[Decision]) -> Option<u32> {
+    let before = |other: &&Decision| {
+        one.channel == Channel::Webhook
+            && (&other.destination, other.channel) == (&one.destination, one.channel)
+            && other.update < one.update
+            && !matches!(other.outcome, Outcome::Skip { .. })
+    };
+    all.iter().filter(before).map(|other| other.update).max()
+}
+
 /// For people a newer update supersedes an undelivered older one of the same plan; webhooks get every update.
 fn supersede(decisions: &mut [Decision]) {
     let mut newest: HashMap<(String, Channel), u32> = HashMap::new();
@@ -453,9 +465,13 @@ fn settled(asked: &Asked<'_>, case: &Case<'_>, at: Timestamp, quiet: bool) -> Ti
     std::iter::successors(Some(at), next).take(CLOCKS_MAX).last().unwrap_or(at)
 }
 
-/// Until when the law of the number's country forbids this SMS; where the number does not tell its country, of the tenant's.
+/// Until when the law of the number's country forbids this SMS; where the number does not tell its country, of the tenant's. What Tocsin
+/// itself has to say to its admins announces nothing: that an alert did not come cannot wait for the morning.
 fn regulated(asked: &Asked<'_>, case: &Case<'_>, at: Timestamp) -> Option<Timestamp> {
     let (compliance, kind) = (&asked.policy.compliance, asked.incident.kind);
+    if is_own(asked.incident) {
+        return None;
+    }
     // Reading a number takes its time, and nearly nothing is limited.
     let Destination::Recipient(recipient) = case.destination else { return None };
     let phone = recipient.phone.as_ref().filter(|_| case.channel == Channel::Sms && compliance.limits(kind))?;
@@ -583,9 +599,13 @@ fn allowance(asked: &Asked<'_>, case: &Case<'_>) -> Result<Option<Role>, Reason>
         let opted = recipient.is_some_and(|recipient| recipient.opt_ins.contains(&needed));
         return if opted { Ok(None) } else { Err(Reason::OptInMissing) };
     };
+    if NOTICES.contains(&asked.incident.event_type.as_str()) {
+        // What does not reach somebody is the org admins' to mend: on every channel that they have, since one of them may be what fails.
+        let admin = case.destination.roles().contains(&Role::OrgAdmin);
+        return if admin { Ok(Some(Role::OrgAdmin)) } else { Err(Reason::RoleNotInMatrix) };
+    }
     let mut refusal = Reason::RoleNotInMatrix;
-    let notice = NOTICES.contains(&asked.incident.event_type.as_str());
-    for &role in case.destination.roles().iter().filter(|role| !notice || **role == Role::OrgAdmin) {
+    for &role in case.destination.roles() {
         match asked.policy.matrix.allows(role, category, case.channel.class()) {
             Allowance::Yes => return Ok(Some(role)),
             Allowance::OptIn => {

@@ -297,8 +297,8 @@ impl Compliance {
 pub struct Storms {
     /// Messages to one address or number by channel: each window must have room.
     pub contacts: BTreeMap<ChannelClass, Vec<Window>>,
-    /// How many messages a minute may go to a contact although there is no room: the first word of a critical incident, and the end of
-    /// anything that was told.
+    /// How many messages a minute may go to a contact although there is no room: so many first words of critical incidents, and so many
+    /// ends of anything that was told.
     pub exempt_per_minute: u32,
     /// How many incidents of one tenant are told one by one.
     pub ceiling: Ceiling,
@@ -429,6 +429,16 @@ impl Catalogue {
         self.regions.iter().any(|known| known.id == id)
     }
 
+    /// What to say of an event's components and regions that are not here: a filter on a name of the catalogue does not match them.
+    #[must_use]
+    pub fn strangers(&self, components: &[String], regions: &[String]) -> Vec<String> {
+        let components = components.iter().filter(|name| !self.has_component(name)).map(|name| ("components", name));
+        let regions = regions.iter().filter(|name| !self.has_region(name)).map(|name| ("regions", name));
+        let said =
+            |(field, name)| format!("{field}: `{name}` is not in the catalogue, so filters on {field} pass it by");
+        components.chain(regions).map(said).collect()
+    }
+
     /// The name of a component for people; of what is not here, the id.
     #[must_use]
     pub fn component<'a>(&'a self, id: &'a str) -> &'a str {
@@ -449,6 +459,17 @@ fn read<T: DeserializeOwned>(file: &'static str, text: &str) -> Result<T, Policy
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_the_catalogue_does_not_have_is_said() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let known = catalogue.strangers(&names(&["voice"]), &names(&["eu-central-1"]));
+        assert!(known.is_empty(), "{known:?}");
+        let said = catalogue.strangers(&names(&["voice", "vioce"]), &names(&["eu-west-99"]));
+        assert!(said[0].contains("components: `vioce`") && said[1].contains("regions: `eu-west-99`"), "{said:?}");
+        assert_eq!(said.len(), 2);
+    }
 
     #[test]
     fn a_bad_file_is_named_with_its_place() {

@@ -133,8 +133,8 @@ reasons! {
     SupersededBy = "superseded_by", "A newer update of the same incident was sent instead.", "none: the newer message carries it",
         "Nothing: the newer message carries it.";
     /// Collapsed in a storm.
-    StormCollapsed = "storm_collapsed", "So much happened at once that this was only counted, in one message with the others.", "settings.storms",
-        "Look at the list of incidents; set storms to \"each\" to be told of every one.";
+    StormCollapsed = "storm_collapsed", "So much came together that this was only counted, in one message or digest with the others.", "settings.storms, settings.digest",
+        "Look at the list of incidents; set storms to \"each\", or switch the digest off, to be told of every one.";
     /// SMS goes out on open, worse severity and resolved only.
     SmsNotForThisChange = "sms_not_for_this_change", "SMS is sent when an incident opens, gets worse or is resolved, not for other updates.", "fixed: e-mail, chat and webhook carry every update",
         "Nothing: the other channels carry every update.";

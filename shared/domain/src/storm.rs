@@ -22,9 +22,24 @@ pub struct Contact {
     /// When the message with everything that waits comes.
     #[serde(default)]
     pub bundle_at: i64,
-    /// When messages went although there was no room, within the last minute.
+    /// When ends went although there was no room, within the last minute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exempt: Vec<i64>,
+    /// When critical first words did: many ends at once are not to keep one back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub critical: Vec<i64>,
+    /// When the message with the critical first words comes that are more than those.
+    #[serde(default)]
+    pub critical_at: i64,
+}
+
+/// What may go although its contact has had enough for now, so often a minute; each of the two for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exempt {
+    /// The first word of something critical. More of them wait for the next minute and no longer, however full the windows are.
+    Critical,
+    /// The end of something that was told.
+    End,
 }
 
 /// When a contact may be written to.
@@ -38,31 +53,51 @@ pub enum May {
 
 impl Contact {
     /// Whether one more message may go now, and what is to be remembered of it. What waits together has one place in all windows.
+    /// `exempt` with how many of its kind may go in a minute.
     #[must_use]
-    pub fn ask(&self, windows: &[Window], now: Timestamp, exempt: Option<u32>) -> (May, Self) {
+    pub fn ask(&self, windows: &[Window], now: Timestamp, exempt: Option<(Exempt, u32)>) -> (May, Self) {
         let second = now.as_second();
         let longest = windows.iter().map(Window::seconds).max().unwrap_or(0);
-        // A window ends with a minute, so the minute in which it begins counts whole.
-        let mut sent: Vec<i64> = self.sent.iter().copied().filter(|at| *at > second - longest - 60).collect();
-        let mut passed: Vec<i64> = self.exempt.iter().copied().filter(|at| *at > second - 60).collect();
+        let after = |times: &[i64], limit: i64| times.iter().copied().filter(|at| *at > limit).collect::<Vec<i64>>();
+        let mut then = Self {
+            // A window ends with a minute, so the minute in which it begins counts whole.
+            sent: after(&self.sent, second - longest - 60),
+            exempt: after(&self.exempt, second - 60),
+            critical: after(&self.critical, second - 60),
+            ..*self
+        };
         let waits = self.bundle_at > second;
-        let has_room = !waits && room(windows, &sent, second);
-        if has_room || exempt.is_some_and(|most| passed.len() < usize::try_from(most).unwrap_or(usize::MAX)) {
-            remember(&mut sent, second);
-            if !has_room {
+        if !waits && room(windows, &then.sent, second) {
+            remember(&mut then.sent, second);
+            return (May::Now, then);
+        }
+        if let Some((kind, most)) = exempt {
+            let passed = match kind {
+                Exempt::Critical => &mut then.critical,
+                Exempt::End => &mut then.exempt,
+            };
+            if passed.len() < usize::try_from(most).unwrap_or(usize::MAX) {
                 passed.push(second);
+                remember(&mut then.sent, second);
+                return (May::Now, then);
             }
-            return (May::Now, Self { sent, exempt: passed, bundle_at: self.bundle_at });
         }
-        if waits {
-            return (May::Then(moment(self.bundle_at)), self.clone());
+        let next = (second.div_euclid(60) + 1) * 60;
+        let place =
+            if matches!(exempt, Some((Exempt::Critical, _))) { &mut then.critical_at } else { &mut then.bundle_at };
+        if *place > second {
+            return (May::Then(moment(*place)), self.clone());
         }
-        let mut minute = (second.div_euclid(60) + 1) * 60;
-        while !room(windows, &sent, minute) {
+        let mut minute = next;
+        while exempt.is_none_or(|(kind, _)| kind != Exempt::Critical) && !room(windows, &then.sent, minute) {
             minute += 60;
         }
-        remember(&mut sent, minute);
-        (May::Then(moment(minute)), Self { sent, exempt: passed, bundle_at: minute })
+        *place = minute;
+        // What waits for the same minute already is one message with it.
+        if then.bundle_at != then.critical_at {
+            remember(&mut then.sent, minute);
+        }
+        (May::Then(moment(minute)), then)
     }
 }
 
@@ -146,6 +181,9 @@ mod tests {
     use crate::policy::Policy;
     use proptest::prelude::*;
 
+    const CRITICAL: Option<(Exempt, u32)> = Some((Exempt::Critical, 3));
+    const END: Option<(Exempt, u32)> = Some((Exempt::End, 3));
+
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
@@ -192,10 +230,10 @@ mod tests {
         assert_eq!(ask(0, None), May::Now);
         assert_eq!(ask(1, None), May::Then(at(60)));
         for second in 2..5 {
-            assert_eq!(ask(second, Some(3)), May::Now);
+            assert_eq!(ask(second, CRITICAL), May::Now);
         }
-        assert_eq!(ask(5, Some(3)), May::Then(at(60)), "the fourth within a minute");
-        assert_eq!(ask(63, Some(3)), May::Now);
+        assert_eq!(ask(5, CRITICAL), May::Then(at(60)), "the fourth within a minute");
+        assert_eq!(ask(63, CRITICAL), May::Now);
     }
 
     #[test]
@@ -209,8 +247,29 @@ mod tests {
         };
         assert!((0..10).all(|second| ask(second, None) == May::Now));
         assert_eq!(ask(10, None), May::Then(at(60)));
-        assert!((11..14).all(|second| ask(second, Some(3)) == May::Now));
-        assert_eq!(ask(14, Some(3)), May::Then(at(60)));
+        assert!((11..14).all(|second| ask(second, CRITICAL) == May::Now));
+        assert_eq!(ask(14, CRITICAL), May::Then(at(60)));
+    }
+
+    #[test]
+    fn many_ends_do_not_keep_back_what_is_critical() {
+        let sms = [Window { messages: 1, minutes: 1 }, Window { messages: 5, minutes: 15 }];
+        let mut contact = Contact::default();
+        let mut ask = |second, exempt| {
+            let (may, after) = contact.ask(&sms, at(second), exempt);
+            contact = after;
+            may
+        };
+        // Six ends: one has room, three may go without, the others wait until all windows have room.
+        assert!((0..4).all(|second| ask(second, END) == May::Now));
+        assert_eq!(ask(4, END), May::Then(at(60)));
+        assert_eq!(ask(61, END), May::Now, "of a new minute");
+        assert_eq!(ask(62, None), May::Then(at(900)));
+        // Whatever waits and however full it is: three at once, the rest in the next minute, together.
+        assert!((63..66).all(|second| ask(second, CRITICAL) == May::Now));
+        assert_eq!((ask(66, CRITICAL), ask(67, CRITICAL)), (May::Then(at(120)), May::Then(at(120))));
+        assert_eq!(ask(68, None), May::Then(at(900)), "what else waits keeps its place");
+        assert_eq!(ask(124, CRITICAL), May::Now);
     }
 
     #[test]

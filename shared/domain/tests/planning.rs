@@ -7,13 +7,13 @@ use domain::event::TestOf;
 use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Change, Incident, Update};
 use domain::maintenance::Covered;
-use domain::plan::{Asked, Decision, Outcome, Told, afresh, overtaken, plan};
+use domain::plan::{Asked, Decision, Outcome, Told, afresh, follows, overtaken, plan};
 use domain::policy::Policy;
 use domain::quiet::{OwnQuietHours, QuietHours};
 use domain::reason::Reason;
 use domain::tenant::{
     CategorySettings, ComplianceConfirmed, DataProcessing, Destination, Disabled, Email, Filters, Integration, OptIn,
-    Phone, Recipient, Sealed, Settings, compliance_wording,
+    Phone, Recipient, Sealed, Settings, Suppressed, compliance_wording,
 };
 use domain::vocabulary::{Category, Channel, ChannelClass, Kind, Role, Severity, Status};
 use jiff::Timestamp;
@@ -438,6 +438,28 @@ fn what_could_not_be_delivered_is_told_to_org_admins_on_another_channel() {
         .map(|decision| (decision.destination.as_str(), decision.channel))
         .collect();
     assert_eq!(told, [("rcp_p", Channel::Sms), ("int_a", Channel::Slack)]);
+}
+
+#[test]
+fn what_reaches_nobody_else_is_told_to_an_org_admin_on_whatever_that_admin_has() {
+    // Of Configurable the matrix gives an org admin no e-mail without an opt-in, and of Billing no text message.
+    let admin = person("p", OrgAdmin);
+    let bounced =
+        Recipient { suppressed: Some(Suppressed { reason: Reason::SuppressedBounce, at: now() }), ..admin.clone() };
+    for event_type in ["tocsin.suppressed", "tocsin.unsubscribed", "tocsin.delivery_failed"] {
+        for category in [Infrastructure, Billing, Configurable] {
+            let about = Incident { event_type: event_type.into(), source: "tocsin".into(), ..incident(category) };
+            let told = |to_whom: &Recipient| -> Vec<Channel> {
+                let opened = [update(1, Change::Opened, Severity::Warning)];
+                let decisions = run(&about, &opened, &settings(), &[to(to_whom.clone())], &Told::default());
+                let told = decisions.iter().filter(|one| matches!(one.outcome, Outcome::Deliver { .. }));
+                told.map(|one| one.channel).collect()
+            };
+            assert_eq!(told(&admin), [Channel::Email, Channel::Sms], "{event_type} {category}");
+            assert_eq!(told(&bounced), [Channel::Sms], "{event_type} {category}");
+            assert!(told(&person("p", BillingAdmin)).is_empty());
+        }
+    }
 }
 
 fn any_role() -> impl Strategy<Value = Role> {
@@ -895,9 +917,9 @@ fn a_disabled_endpoint_is_tried_when_its_probe_is_due_and_what_tocsin_says_is_to
 
 #[test]
 fn the_law_of_a_numbers_country_holds_what_is_no_alert_at_any_severity() {
-    let texted = |phone: &str, kind: Kind, now: &str, change: Change| {
+    let texted_of = |event_type: &str, phone: &str, kind: Kind, now: &str, change: Change| {
         let recipient = Recipient { phone: Some(Phone::parse(phone).unwrap()), ..person("p", OrgAdmin) };
-        let incident = Incident { kind, ..incident(Infrastructure) };
+        let incident = Incident { kind, event_type: event_type.into(), ..incident(Infrastructure) };
         let decisions = plan(&Asked {
             incident: &incident,
             updates: &[update(1, change, Severity::Critical)],
@@ -911,6 +933,7 @@ fn the_law_of_a_numbers_country_holds_what_is_no_alert_at_any_severity() {
         });
         decisions.into_iter().find(|one| one.channel == Channel::Sms).unwrap().outcome
     };
+    let texted = |phone: &str, kind, now: &str, change| texted_of("work", phone, kind, now, change);
     let told = Outcome::Deliver { role: Some(OrgAdmin) };
     let (india, night, morning) = ("+919812345678", "2026-11-23T20:59:00+05:30", "2026-11-23T21:00:00+05:30");
     let held = Outcome::Hold {
@@ -923,6 +946,8 @@ fn the_law_of_a_numbers_country_holds_what_is_no_alert_at_any_severity() {
     assert_eq!(texted(india, Kind::Maintenance, "2026-11-24T09:59:59+05:30", Change::Opened), held);
     assert_eq!(texted(india, Kind::Maintenance, "2026-11-24T10:00:00+05:30", Change::Opened), told);
     assert_eq!(texted(india, Kind::Incident, morning, Change::Opened), told, "alerts go at any hour");
+    let failed = texted_of("tocsin.delivery_failed", india, Kind::Advisory, morning, Change::Opened);
+    assert_eq!(failed, told, "so does that one did not come");
     assert_eq!(texted("+14155550100", Kind::Maintenance, morning, Change::Opened), told, "other countries");
     let silenced = Recipient { sms_opted_out: Some(now()), ..person("p", OrgAdmin) };
     assert_eq!(check(Infrastructure, &settings(), to(silenced), Channel::Sms), Err(Reason::OptedOut));
@@ -1087,4 +1112,10 @@ fn what_waits_for_a_webhook_goes_before_what_would_overtake_it() {
     // The next one waits as well, but for less.
     assert_eq!(told(&[hook(held(3, half))], now()), [hook(held(1, half)), hook(held(2, half))]);
     assert!(told(&[hook(held(3, eleven))], now()).is_empty(), "nothing overtakes");
+    // And each is tried after the one before it that is not left out.
+    let left_out = Outcome::Skip { reason: Reason::Muted, by: None };
+    let all = [hook(decided(1, None)), hook(Decision { outcome: left_out, ..decided(2, None) }), decided(2, None)];
+    let before = |one: Decision| follows(&one, &all);
+    assert_eq!(before(hook(decided(3, None))), Some(1));
+    assert_eq!((before(hook(decided(1, None))), before(decided(3, None))), (None, None));
 }

@@ -8,6 +8,7 @@ use domain::reason::Reason;
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// One thing that is due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Due {
     /// How many others a message that is tried again only counts.
     #[serde(default)]
     pub more: u32,
+    /// True where its time was missed, and it was put together anew with what else was missed.
+    #[serde(default)]
+    pub gathered: bool,
 }
 
 /// Why something waits that was never tried.
@@ -107,6 +111,14 @@ pub struct DuePage {
     pub next: Option<String>,
 }
 
+/// How many incidents there are at these places but for one; an incident may have several updates there.
+fn incidents_of(places: &[String], but: &str) -> usize {
+    let incident = |place: &'_ String| place.rsplit('#').nth(1).unwrap_or_default().to_owned();
+    let mut incidents: BTreeSet<String> = places.iter().map(incident).collect();
+    incidents.remove(but);
+    incidents.len()
+}
+
 fn place_of(due: &Due) -> String {
     let (slot, update) = (keys::slot(due.at), due.update);
     format!("{slot}#{}#{}#{}#{}#{update:06}", due.tenant, due.destination, due.channel, due.incident_id)
@@ -152,14 +164,15 @@ impl Table {
         Ok(page)
     }
 
-    /// How many items that wait because so much came at once stand behind `item` for the same minute, destination and channel.
+    /// Of how many other incidents something stands behind `item` that waits for `reason`, for the same minute, destination and channel.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn storm_behind(&self, item: &DueItem) -> Result<usize, StoreError> {
+    pub async fn behind(&self, item: &DueItem, reason: Reason) -> Result<usize, StoreError> {
         let (from, to) = (format!("{}#", item.sort_key), format!("{}#\u{10ffff}", item.group()));
-        let storm = ("held.#reason = :reason", ("#reason", "reason"), (":reason", text(Reason::Throttled.as_str())));
-        self.count(&keys::due(item.shard), (&from, &to), storm).await
+        let waits = ("held.#reason = :reason", ("#reason", "reason"), (":reason", text(reason.as_str())));
+        let keys = self.sort_keys(&keys::due(item.shard), (&from, &to), waits).await?;
+        Ok(incidents_of(&keys, item.due.incident_id.as_str()))
     }
 
     /// Takes a due item out, once it is on its queue.
@@ -182,6 +195,13 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_incident_behind_is_counted_once() {
+        let place = |incident: &str, update: u32| format!("202611231200#acme#rcp_a#email#{incident}#{update:06}");
+        let behind = [place("inc_a", 2), place("inc_b", 1), place("inc_b", 2), place("inc_c", 1)];
+        assert_eq!(incidents_of(&behind, "inc_a"), 2);
+    }
 
     #[test]
     fn what_is_put_off_within_its_minute_has_the_same_place() {

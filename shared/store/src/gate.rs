@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::ids::TenantId;
 use domain::policy::Window;
-use domain::storm::{Contact, May};
+use domain::storm::{Contact, Exempt, May};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ impl Table {
         contact: &str,
         windows: &[Window],
         now: Timestamp,
-        exempt: Option<u32>,
+        exempt: Option<(Exempt, u32)>,
     ) -> Result<May, StoreError> {
         let pk = keys::gate(contact);
         let longest = windows.iter().map(Window::seconds).max().unwrap_or(0);

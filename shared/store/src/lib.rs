@@ -23,7 +23,7 @@ pub mod tenants;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::{AttributeValue, Select};
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -85,6 +85,8 @@ pub struct Table {
 
 /// How long rows of incidents live unless the deployer says otherwise, in days.
 pub const RETENTION_DAYS: u32 = 90;
+/// How long it is known at the least who was told of what.
+const PLANS_KEPT: SignedDuration = SignedDuration::from_hours(24 * 400);
 /// How long event records and excluded events live, in days.
 pub const EVENT_DAYS: u32 = 30;
 
@@ -99,6 +101,12 @@ impl Table {
     /// When a row of an incident written at `now` expires, in epoch seconds.
     pub(crate) fn expiry(&self, now: Timestamp) -> i64 {
         now.as_second().saturating_add(self.retention.as_secs())
+    }
+
+    /// When goes who was told of what. It names nobody but by id, and an incident may be open for longer than texts are kept: its end is for
+    /// whoever has its beginning.
+    pub(crate) fn expiry_of_plans(&self, now: Timestamp) -> i64 {
+        self.expiry(now).max(now.as_second().saturating_add(PLANS_KEPT.as_secs()))
     }
 
     pub(crate) async fn get(&self, pk: &str, sk: &str) -> Result<Option<Item>, StoreError> {
@@ -152,17 +160,17 @@ impl Table {
         self.query_in(pk, from, to, limit, true).await
     }
 
-    /// How many items of `pk` have a sort key in `from..=to` and meet a condition, given with its name and value.
-    pub(crate) async fn count(
+    /// The sort keys of those items of `pk` from `from` to `to` that meet a condition on one field.
+    pub(crate) async fn sort_keys(
         &self,
         pk: &str,
         (from, to): (&str, &str),
         (condition, (name, field), (place, value)): (&str, (&str, &str), (&str, AttributeValue)),
-    ) -> Result<usize, StoreError> {
-        let mut count = 0;
+    ) -> Result<Vec<String>, StoreError> {
+        let mut keys = Vec::new();
         let mut start: Option<Item> = None;
         loop {
-            let request = self.client.query().table_name(&self.name).consistent_read(true).select(Select::Count);
+            let request = self.client.query().table_name(&self.name).consistent_read(true).projection_expression("sk");
             let request = request.key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to");
             let request = request.filter_expression(condition).expression_attribute_names(name, field);
             let request = request.expression_attribute_values(place, value.clone());
@@ -171,10 +179,10 @@ impl Table {
             let request = request.expression_attribute_values(":to", text(to));
             let page = request.set_exclusive_start_key(start).send().await;
             let page = page.map_err(|error| failed("Query", &error))?;
-            count += usize::try_from(page.count()).unwrap_or(0);
+            keys.extend(page.items().iter().map(|item| sort_key(item).to_owned()));
             start = page.last_evaluated_key().cloned().filter(|key| !key.is_empty());
             if start.is_none() {
-                return Ok(count);
+                return Ok(keys);
             }
         }
     }

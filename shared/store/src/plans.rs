@@ -122,7 +122,7 @@ impl Table {
     ) -> Result<(), StoreError> {
         let stop = Stop { tenant: tenant.clone(), recipient: recipient.to_owned(), at };
         let (pk, sk) = (keys::plan(incident, tenant.shard()), keys::stop(tenant, recipient));
-        self.transact(vec![self.put_action(item(&pk, &sk, &stop, Some(self.expiry(at)))?, None, vec![])?])
+        self.transact(vec![self.put_action(item(&pk, &sk, &stop, Some(self.expiry_of_plans(at)))?, None, vec![])?])
             .await
             .map(|_| ())
     }
@@ -158,7 +158,7 @@ impl Table {
         at: Timestamp,
     ) -> Result<crate::Item, StoreError> {
         let (pk, sk) = (keys::plan(incident, tenant.shard()), keys::revised(tenant, decision));
-        item(&pk, &sk, decision, Some(self.expiry(at)))
+        item(&pk, &sk, decision, Some(self.expiry_of_plans(at)))
     }
 
     /// Stores a plan unless one is stored; gives back the one that counts.
@@ -168,7 +168,7 @@ impl Table {
     pub async fn store_plan(&self, incident: &IncidentId, plan: StoredPlan) -> Result<StoredPlan, StoreError> {
         let pk = keys::plan(incident, plan.tenant.shard());
         let sk = keys::plan_of(&plan.tenant, plan.chunk, plan.update);
-        match self.put_new(item(&pk, &sk, &plan, Some(self.expiry(plan.at)))?).await? {
+        match self.put_new(item(&pk, &sk, &plan, Some(self.expiry_of_plans(plan.at)))?).await? {
             None => Ok(plan),
             Some(stored) => read(stored, "a plan"),
         }

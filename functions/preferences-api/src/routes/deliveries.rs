@@ -188,6 +188,7 @@ pub(crate) async fn resend(
         role: role.flatten(),
         held: None,
         more: 0,
+        gathered: false,
     };
     let slot =
         Slot { incident: &incident.id, tenant: &tenant, row: &failed.row, channel, update, attempt: due.attempt };

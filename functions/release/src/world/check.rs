@@ -2,10 +2,12 @@
 
 use super::{Ended, Name, POLICY, Sent, World};
 use contracts::queue::{Delivery, Target};
+use domain::ids::TenantId;
 use domain::incident::Change;
 use domain::plan::{Decision, Outcome};
 use domain::quiet::{OwnQuietHours, QuietHours};
 use domain::reason::Reason;
+use domain::storm::Exempt;
 use domain::tenant::{Destination, Settings};
 use domain::vocabulary::{Channel, Day, Kind, Severity};
 use jiff::civil::{Date, Time, Weekday};
@@ -182,13 +184,23 @@ pub(super) fn whoever_is_told_of_the_open_is_told_of_the_end(world: &World) -> C
     Ok(())
 }
 
-/// Nothing that does not pass comes in quiet hours but the end of what its reader has.
+/// Nothing that does not pass comes in quiet hours but the end of what its reader has, or would have had when an outage kept it back.
 pub(super) fn nobody_is_disturbed(world: &World) -> Checked {
     let (sent, ended) = (sent(world), ended(world));
+    let missed = |name: &Name| {
+        let known = world.known.get(&(name.3.clone(), name.0.clone()));
+        let standing = known.and_then(|known| known.standing(&name.1, name.2, name.4));
+        let until = |decision: &Decision| match decision.outcome {
+            Outcome::Hold { until, .. } => Some(super::minute(until)),
+            _ => None,
+        };
+        standing.and_then(until).is_some_and(|until| world.outage.contains(&until))
+    };
     for one in world.sent.iter().filter(|one| one.quiet.is_some()) {
         let has = |name: Name| {
             sent.get(&name).is_some_and(|before| before.at < one.at)
                 || ended.get(&name).is_some_and(|ended| ended.reason == Reason::StormCollapsed)
+                || missed(&name)
         };
         prop_assert!(one.change == Change::Resolved && lower(&one.name).any(has), "in quiet hours: {one:?}");
     }
@@ -241,8 +253,11 @@ pub(super) fn contacts_are_spared(world: &World) -> Checked {
 /// A storm of others does not keep back what may go at once, and what is critical is never collected.
 pub(super) fn the_critical_is_told_at_once(world: &World) -> Checked {
     let most = usize::try_from(POLICY.storms.exempt_per_minute).unwrap();
-    for one in world.put_off.iter().filter(|one| one.is_exempt) {
+    for one in world.put_off.iter().filter(|one| one.exempt.is_some()) {
         prop_assert!(one.exempt_before >= most, "waits for others: {one:?}");
+        let waits = one.until.duration_since(one.at);
+        let soon = waits <= SignedDuration::from_mins(1) || one.exempt == Some(Exempt::End);
+        prop_assert!(soon, "waits longer than for the next minute: {one:?}");
     }
     let put_off: BTreeSet<&Name> = world.put_off.iter().map(|one| &one.name).collect();
     let sent = sent(world);
@@ -257,6 +272,20 @@ pub(super) fn the_critical_is_told_at_once(world: &World) -> Checked {
         let now = matches!(decision.outcome, Outcome::Deliver { .. }) && !put_off.contains(&name);
         let late = sent.get(&name).is_some_and(|one| one.at.duration_since(plan.at) > SignedDuration::from_mins(1));
         prop_assert!(!(now && late), "late: {decision:?}");
+    }
+    Ok(())
+}
+
+/// However many minutes were missed, what they held comes in a few messages: what waited too long together, beside that of the last two
+/// minutes; a digest and what was too much each for itself.
+pub(super) fn catching_up_is_no_stampede(world: &World) -> Checked {
+    let mut messages: BTreeMap<(&TenantId, &str, Channel, i64), BTreeSet<usize>> = BTreeMap::new();
+    for one in world.sent.iter().filter(|one| one.together) {
+        let whose = (&one.name.0, one.name.1.as_str(), one.name.2, one.at.as_second() / 60);
+        messages.entry(whose).or_default().insert(one.message);
+    }
+    for (whose, messages) in &messages {
+        prop_assert!(messages.len() <= 4, "{} messages of what comes together: {whose:?}", messages.len());
     }
     Ok(())
 }
