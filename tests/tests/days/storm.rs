@@ -23,6 +23,8 @@ fn a_storm_of_one_tenant_is_a_few_messages_and_starves_nobody() {
     let mut noisy = stack.tenant("enterprise");
     noisy.set(json!({"storms": "bundle"}));
     let reader = noisy.person("support_manager", &[]);
+    let digest = json!({"every": "hourly", "below": "critical"});
+    let collector = noisy.person_with("support_manager", json!({"digest": digest, "zone": "UTC"}));
     let hook = noisy.endpoint("webhook", "tech_devops");
     let room = noisy.endpoint("slack", "support_manager");
     let mut quiet = stack.tenant("enterprise");
@@ -126,4 +128,22 @@ fn a_storm_of_one_tenant_is_a_few_messages_and_starves_nobody() {
     );
     assert!(!bundles.is_empty() && got.len() < 120, "{}", got.len());
     stands(&noisy, all.values().next().unwrap(), (&hook.id, "webhook"), &outcome(1, "delivered", ""));
+
+    // A digest is one message, however much is in it.
+    clock.pass(SignedDuration::from_hours(1));
+    clock.release();
+    wait("all of it to be in the digest", patience, || {
+        let waits = sample.iter().any(|incident| {
+            let (_, what, _) = noisy.explained(incident, &collector.id, "email").pop().unwrap_or_default();
+            ["held", "pending", ""].contains(&what.as_str())
+        });
+        if waits {
+            clock.release();
+        }
+        (!waits).then_some(())
+    });
+    let digests: Vec<String> =
+        mails(&noisy, &collector.email).into_iter().filter(|mail| mail.contains("[DIGEST]")).collect();
+    assert_eq!(digests.len(), 1, "{digests:?}");
+    assert!(digests[0].contains(&format!("And {} more", events - 10)), "{}", digests[0]);
 }

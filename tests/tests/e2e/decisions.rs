@@ -101,6 +101,10 @@ fn filters_let_through_what_matches_and_what_says_nothing() {
     assert_eq!(told(more), ["component_mismatch", "deliver", "region_mismatch"]);
     let more = json!({"severity": "critical", "regions": ["eu-west-1"], "components": ["chat", "voice"]});
     assert_eq!(told(more), ["deliver", "deliver", "deliver"]);
+    // A name that the catalogue does not have is kept, and said.
+    let event = stack.event(&stack.post(json!({"type": "api.outage", "title": unique(), "tenant_ids": [tenant.id],
+        "components": ["vioce"]})));
+    assert!(event["warnings"][0].as_str().unwrap().contains("`vioce`"), "{event}");
 }
 
 #[test]
@@ -146,11 +150,13 @@ fn a_dry_run_says_who_would_be_told_and_tells_nobody() {
     let tenant = stack.full_tenant();
     let mark = unique();
     let event = json!({"source": "e2e", "type": "api.outage", "severity": "critical", "title": format!("{mark} dry"),
-        "tenant_ids": [tenant.id]});
+        "tenant_ids": [tenant.id], "components": ["voice", "vioce"]});
     let answer = stack.call("POST", "/v1/incidents?dry_run=true", &stack.monitor(), Some(&event));
     assert_eq!(answer.status, 200, "{}", answer.body);
     let said = answer.json();
     assert_eq!(said["rule"], "api-outage");
+    let misspelt = "components: `vioce` is not in the catalogue, so filters on components pass it by";
+    assert_eq!(said["warnings"], json!([misspelt]));
     assert_eq!(said["would_tell"], json!({"email": 3, "sms": 1, "slack": 3, "teams": 3, "webhook": 2}), "{said}");
     tenant.expect(&mark, &[], 3);
     assert_eq!(tenant.own_incidents(), Vec::<Value>::new());

@@ -74,6 +74,23 @@ fn a_bounce_is_no_delivery_ends_the_mails_and_is_told_to_the_admins() {
 }
 
 #[test]
+fn an_admin_hears_of_a_bounce_whatever_the_matrix_gives_an_admin() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    // Of Configurable an org admin has no e-mail without an opt-in.
+    let admin = tenant.person("org_admin", &[]);
+    let gone = tenant.person_with("tech_devops", json!({"email": simulator("bounce")}));
+    drop(
+        stack.post(
+            json!({"type": "ivr.misconfigured", "severity": "error", "title": unique(), "tenant_ids": [tenant.id]}),
+        ),
+    );
+    wait("the notice", Duration::from_secs(90), || {
+        stack.mails("bounces").into_iter().find(|mail| mail.to == admin.email && mail.text.contains(&gone.id))
+    });
+}
+
+#[test]
 fn a_complaint_ends_the_mails_and_a_delivery_is_shown_as_one() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");

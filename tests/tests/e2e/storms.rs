@@ -108,6 +108,41 @@ fn a_second_text_message_within_a_minute_waits_for_the_next() {
 }
 
 #[test]
+fn the_ends_of_others_do_not_keep_back_what_is_critical() {
+    let stack = stack!();
+    let mut tenant = sparing(&stack);
+    let person = tenant.person("org_admin", &[]);
+    let critical = |key: &str| stack.incident_of(&post(&tenant, key, json!({"severity": "critical"})));
+    let state = |incident: &str, update: usize| tenant.explained(incident, &person.id, "sms").get(update - 1).cloned();
+    let sent = |incident: &str, update: u32| {
+        wait("a text message", Duration::from_secs(60), || {
+            let known = tenant.get(&format!("/incidents/{incident}/explain"));
+            let mine = known["decisions"].as_array()?.iter().rfind(|one| {
+                one["recipient_id"] == person.id.as_str() && one["channel"] == "sms" && one["update"] == update
+            })?;
+            (mine["outcome"] == "accepted").then_some(())
+        });
+    };
+    // One has room, three more go without.
+    let open: Vec<String> = ["a", "b", "c", "d"].into_iter().map(critical).collect();
+    for incident in &open {
+        sent(incident, 1);
+    }
+    tests::pause(61);
+    // Their ends use up a minute's of their own kind.
+    for key in ["a", "b", "c", "d"] {
+        drop(post(&tenant, key, json!({"status": "resolved", "severity": "critical"})));
+    }
+    for incident in &open {
+        drop(tenant.settled(incident, 2));
+    }
+    let next = critical("e");
+    wait("the critical one", Duration::from_secs(30), || {
+        (state(&next, 1) == Some(outcome(1, "accepted", ""))).then_some(())
+    });
+}
+
+#[test]
 fn what_flaps_is_held_and_machines_get_all_of_it() {
     let stack = stack!();
     let mut tenant = sparing(&stack);
