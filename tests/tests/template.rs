@@ -578,6 +578,20 @@ fn nothing_has_a_pinned_name() {
 }
 
 #[test]
+fn what_an_asynchronous_invocation_failed_with_is_kept() {
+    let template = Template::read();
+    // SNS's log invokes feedback; nothing else would know of a line that it lost.
+    let kept = &template.resource("FeedbackFunction")["Properties"]["EventInvokeConfig"]["DestinationConfig"];
+    assert_eq!(kept["OnFailure"], json!({"Type": "SQS", "Destination": {"Fn::GetAtt": "FeedbackQueue.Arn"}}));
+    let subscriptions = template.of("AWS::Logs::SubscriptionFilter");
+    assert!(
+        subscriptions
+            .into_iter()
+            .all(|(_, it)| arn_of(&it["Properties"]["DestinationArn"]) == Some("FeedbackFunction"))
+    );
+}
+
+#[test]
 fn outputs_name_every_queue_and_function() {
     let template = Template::read();
     let outputs = template.section("Outputs");

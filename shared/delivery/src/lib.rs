@@ -13,7 +13,7 @@ use contracts::queue::{Confirmation, Delivery, Digest, IncidentReceived, Target}
 use domain::alert::Alert;
 use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, after_test, next};
 use domain::contact;
-use domain::delivery::{Before, Refusal};
+use domain::delivery::{Before, Refusal, is_our_delay};
 use domain::event::{Event, Format};
 use domain::health::{OWN_SOURCE, OWN_TYPES};
 use domain::ids::EventId;
@@ -196,7 +196,9 @@ impl Deliverer {
                 }
                 metrics::count_by("DeliveryDelivered", "channel", delivery.channel.as_str(), 1);
                 metrics::observe_ms("AlertLatencyMs", latency_ms);
-                if late {
+                if late
+                    && is_our_delay(delivery.channel, delivery.attempt, delivery.slots, latency(&delivery, started).1)
+                {
                     metrics::count("DeliveryLate", 1);
                 }
                 Ok(())
