@@ -331,18 +331,42 @@ fn every_queue_and_function_has_an_alarm_and_every_alarm_a_page_of_the_runbook()
     }
     for id in template.dead_letter_queues() {
         let alarm = alarm(format!("{id}Alarm"));
-        assert_eq!(alarm["MetricName"], "ApproximateNumberOfMessagesVisible", "{id}");
+        // While `dead-letter` cannot record what it takes, nearly all of it is hidden.
+        let counts = &alarm["Metrics"].as_array().unwrap()[1..];
+        let names = ["ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"];
+        assert_eq!(alarm["Metrics"][0]["Expression"], "visible + hidden", "{id}");
+        assert_eq!(counts.iter().map(|count| &count["MetricStat"]["Metric"]["MetricName"]).collect::<Vec<_>>(), names);
+        assert!(counts.iter().all(|count| count["MetricStat"]["Metric"]["Dimensions"] == queue(id)), "{id}");
         assert_eq!(alarm["Threshold"], 0, "{id}");
-        assert_eq!(alarm["Dimensions"], queue(id), "{id}");
     }
     for (_, base, _) in template.functions() {
         let alarm = alarm(format!("{base}ErrorsAlarm"));
         let function = json!([{"Name": "FunctionName", "Value": {"Ref": format!("{base}Function")}}]);
         assert_eq!((&alarm["MetricName"], &alarm["Dimensions"]), (&json!("Errors"), &function), "{base}");
     }
-    for special in
-        ["DeadLetterAlarm", "LateDeliveriesAlarm", "ProviderQuotaAlarm", "ReleaseSilentAlarm", "ApiServerErrorsAlarm"]
-    {
+    // A queue's age leaves out what was received three times: of messages that AWS fails, only the function's own count tells.
+    for (folder, base, _) in template.functions().filter(|(_, _, it)| !template.events(it, "SQS").is_empty()) {
+        let alarm = alarm(format!("{base}FaultsAlarm"));
+        let function = json!([{"Name": "function", "Value": folder}]);
+        assert_eq!((&alarm["MetricName"], &alarm["Dimensions"]), (&json!("AwsFault"), &function), "{base}");
+        let filter = &template.resource(&format!("{base}FaultMetric"))["Properties"];
+        assert_eq!(filter["LogGroupName"], json!({"Ref": format!("{base}LogGroup")}), "{base}");
+        let counted = &filter["MetricTransformations"][0];
+        assert_eq!(
+            (&counted["MetricName"], &counted["MetricValue"]),
+            (&json!("AwsFault"), &json!("$.AwsFault")),
+            "{base}"
+        );
+        assert_eq!(counted["Dimensions"], json!([{"Key": "function", "Value": "$.function"}]), "{base}");
+    }
+    for special in [
+        "DeadLetterAlarm",
+        "DueLeftAlarm",
+        "LateDeliveriesAlarm",
+        "ProviderQuotaAlarm",
+        "ReleaseSilentAlarm",
+        "ApiServerErrorsAlarm",
+    ] {
         alarm(special.to_owned());
     }
     for (id, alarm) in &alarms {
@@ -551,6 +575,20 @@ fn nothing_has_a_pinned_name() {
         let space = &filter["Properties"]["MetricTransformations"][0]["MetricNamespace"];
         assert_eq!(*space, json!({"Fn::Sub": "Tocsin/${AWS::StackName}"}), "{id}");
     }
+}
+
+#[test]
+fn what_an_asynchronous_invocation_failed_with_is_kept() {
+    let template = Template::read();
+    // SNS's log invokes feedback; nothing else would know of a line that it lost.
+    let kept = &template.resource("FeedbackFunction")["Properties"]["EventInvokeConfig"]["DestinationConfig"];
+    assert_eq!(kept["OnFailure"], json!({"Type": "SQS", "Destination": {"Fn::GetAtt": "FeedbackQueue.Arn"}}));
+    let subscriptions = template.of("AWS::Logs::SubscriptionFilter");
+    assert!(
+        subscriptions
+            .into_iter()
+            .all(|(_, it)| arn_of(&it["Properties"]["DestinationArn"]) == Some("FeedbackFunction"))
+    );
 }
 
 #[test]

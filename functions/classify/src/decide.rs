@@ -2,8 +2,9 @@
 
 use contracts::queue::{Body, IncidentReceived, Job, Note, Route, RoutingJob, VERSION};
 use domain::classification::{Included, Verdict};
-use domain::event::{Event, Format};
-use domain::ids::{EventId, IntegrationId, SHARDS, Scope, TenantId};
+use domain::event::{Event, Format, is_own};
+use domain::health::OWN_SOURCE;
+use domain::ids::{EventId, SHARDS, Scope, TenantId};
 use domain::incident::{
     Arrival, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_update, ended_before_it_began,
 };
@@ -18,7 +19,9 @@ use store::events::EventRecord;
 use store::incidents::Seen;
 
 /// The type of the notes to the operators; a rule of `classification.yaml` knows it.
-pub(crate) const OPERATORS_TYPE: &str = "tocsin.unclassified";
+const OPERATORS_TYPE: &str = "tocsin.unclassified";
+/// What is wrong with an event whose source says a type of ours.
+const OWN_TYPE: &str = "type: test.alert and tocsin.… are Tocsin's own; name it by a type of yours";
 
 /// What is to be written and emitted.
 #[derive(Debug)]
@@ -50,7 +53,10 @@ pub(crate) fn event(
 ) -> Decided {
     let Known { remembered, open, windows } = known;
     let resolved = open.filter(|_| event.status == Some(Status::Resolved));
-    let included = match (policy.classify(event), resolved) {
+    // Intake refuses a native event of such a type; a drop-in one is kept, as one that nobody knows.
+    let foreign = is_own(&event.event_type) && !message.is_own();
+    let verdict = if foreign { Verdict::Unclassified } else { policy.classify(event) };
+    let included = match (verdict, resolved) {
         (Verdict::Included(included), _) => included,
         // What resolves an open incident is told, whatever a rule says by then: a threshold crossed back, or a rule that was
         // edited, must not leave an alarm standing.
@@ -68,6 +74,7 @@ pub(crate) fn event(
         (Verdict::Unclassified, None) => {
             let mut record = record(message, Some(arrival.scope), "unclassified", event);
             record.reason = Some(Reason::Unclassified);
+            record.warnings.extend(foreign.then(|| OWN_TYPE.to_owned()));
             record.jobs = note_to_operators(message, Reason::Unclassified, event);
             return untold(record);
         }
@@ -155,7 +162,7 @@ fn key_of(incident: &Incident) -> KeyState {
     }
 }
 
-/// An event that nobody can place: stored, and the operators are told, once per reason, type and hour.
+/// An event that nobody can place: stored, and the operators are told, once per reason, integration and hour.
 pub(crate) fn unplaced(message: &IncidentReceived, reason: Reason) -> Decided {
     let (event_type, title) = match &message.body {
         Body::Event(event) => (event.event_type.clone(), event.title.clone()),
@@ -256,10 +263,11 @@ fn routing(incident: &Incident, update: &Update, shards_per_job: u16) -> Vec<Val
     }
 }
 
-/// An event for the operators' own tenant about an event that nobody could place. It is one incident a type, reason and
-/// hour: the key holds the hour, and everything after the first in that hour is a repeat.
+/// An event for the operators' own tenant about an event that nobody could place. It is one warning an integration, reason and
+/// hour: everything after the first in that hour is a repeat. Nothing of the key or the severity is the sender's word: a token of one
+/// tenant would page the operators with it.
 fn note_to_operators(message: &IncidentReceived, reason: Reason, event: &Event) -> Vec<Value> {
-    if event.event_type == OPERATORS_TYPE {
+    if message.is_own() {
         return Vec::new();
     }
     let operators = TenantId::operators();
@@ -269,11 +277,11 @@ fn note_to_operators(message: &IncidentReceived, reason: Reason, event: &Event) 
     labels.insert("event_id".to_owned(), message.event_id.to_string());
     let note = Event {
         event_type: OPERATORS_TYPE.to_owned(),
-        dedup_key: format!("{reason}:{}:{hour}", event.event_type),
-        severity: event.severity.max(Severity::Warning),
+        dedup_key: format!("{reason}:{}:{hour}", message.integration_id),
+        severity: Severity::Warning,
         title: format!("Nobody was told of an event of type {}: {reason}", event.event_type),
         message: format!(
-            "{} Source: {}. Title: {}. Event: {}.",
+            "{} Source: {}. Title: {}. Event: {}. More of its token in this hour stand in the list of incidents only.",
             reason.sentence(),
             event.source,
             event.title,
@@ -281,19 +289,10 @@ fn note_to_operators(message: &IncidentReceived, reason: Reason, event: &Event) 
         ),
         tenant_ids: vec![operators.clone()],
         labels,
-        ..Event::blank(Format::Native, "tocsin")
-    }
-    .capped();
-    let received = IncidentReceived {
-        v: VERSION,
-        event_id: EventId::derived(&[message.event_id.as_str(), "operators"]),
-        correlation_id: message.correlation_id.clone(),
-        accepted_at: message.accepted_at,
-        integration_id: IntegrationId::new("tocsin"),
-        scope: Some(Scope::Tenant(operators)),
-        trouble: None,
-        body: Body::Event(Box::new(note)),
+        ..Event::blank(Format::Native, OWN_SOURCE)
     };
+    let id = EventId::derived(&[message.event_id.as_str(), "operators"]);
+    let received = IncidentReceived::own(&operators, note, id, &message.correlation_id, message.accepted_at);
     vec![serde_json::to_value(Job::Receive(Box::new(received))).unwrap_or_default()]
 }
 
@@ -324,5 +323,98 @@ fn record(message: &IncidentReceived, scope: Option<&Scope>, classification: &st
         title: event.title.clone(),
         warnings: Vec::new(),
         jobs: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::event::TEST;
+    use domain::ids::IntegrationId;
+    use jiff::Timestamp;
+
+    const SHARDS_PER_JOB: u16 = 4;
+
+    fn said(event_type: &str, format: Format) -> Event {
+        Event {
+            event_type: event_type.to_owned(),
+            dedup_key: "k".to_owned(),
+            severity: Severity::Critical,
+            title: "t".to_owned(),
+            labels: [("category".to_owned(), "infrastructure".to_owned())].into(),
+            ..Event::blank(format, "s")
+        }
+    }
+
+    fn acme() -> TenantId {
+        TenantId::parse("acme").unwrap()
+    }
+
+    fn own(event_type: &str) -> IncidentReceived {
+        let event = said(event_type, Format::Native);
+        IncidentReceived::own(&acme(), event, EventId::new("a"), "c", Timestamp::UNIX_EPOCH)
+    }
+
+    /// The same from somebody's token.
+    fn foreign(event_type: &str, token: &str) -> IncidentReceived {
+        let event = said(event_type, Format::Alertmanager);
+        IncidentReceived {
+            integration_id: IntegrationId::new(token),
+            body: Body::Event(Box::new(event)),
+            ..own(event_type)
+        }
+    }
+
+    fn decided(message: &IncidentReceived) -> Decided {
+        let Body::Event(said) = &message.body else { panic!("{message:?}") };
+        let scope = message.scope.clone().unwrap();
+        let arrival = Arrival {
+            event_id: &message.event_id,
+            scope: &scope,
+            key: "key",
+            integration_id: &message.integration_id,
+            correlation_id: &message.correlation_id,
+            accepted_at: message.accepted_at,
+        };
+        let known = Known { remembered: None, open: None, windows: &[] };
+        event(&Policy::embedded().unwrap(), said, message, &arrival, known, SHARDS_PER_JOB)
+    }
+
+    /// The note that the operators get.
+    fn note_of(decided: &Decided) -> IncidentReceived {
+        let [job] = decided.record.jobs.as_slice() else { panic!("{:?}", decided.record.jobs) };
+        match serde_json::from_value(job.clone()).unwrap() {
+            Job::Receive(note) => *note,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn our_own_types_are_ours_alone() {
+        for event_type in [TEST, "tocsin.delivery_failed", "tocsin.endpoint_failing", OPERATORS_TYPE] {
+            assert!(decided(&own(event_type)).head.is_some(), "{event_type}");
+            let kept = decided(&foreign(event_type, "a"));
+            assert!(kept.head.is_none(), "{event_type} of a source is told to nobody");
+            assert_eq!(
+                (kept.record.reason, kept.record.warnings.len()),
+                (Some(Reason::Unclassified), 1),
+                "{event_type}"
+            );
+            assert!(note_of(&kept).is_own(), "but to the operators");
+        }
+        assert!(decided(&own("tocsin.no_such")).record.jobs.is_empty(), "a note makes no note");
+        assert!(decided(&foreign("api.outage", "a")).head.is_some());
+    }
+
+    #[test]
+    fn a_token_is_one_warning_an_hour_whatever_it_says() {
+        let about = |event_type: &str, token: &str| match note_of(&decided(&foreign(event_type, token))).body {
+            Body::Event(note) => (note.dedup_key.clone(), note.severity),
+            other => panic!("{other:?}"),
+        };
+        let (key, severity) = about("no.such", "a");
+        assert_eq!(severity, Severity::Warning, "the event was critical");
+        assert_eq!(about("no.other", "a").0, key);
+        assert_ne!(about("no.such", "b").0, key);
     }
 }

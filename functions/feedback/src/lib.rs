@@ -8,7 +8,7 @@
 
 pub mod config;
 
-use aws::sqs::{Outgoing, Queues};
+use aws::sqs::{Outgoing, Queues, Unsent};
 use config::Config;
 use contracts::queue::{Correlated, IncidentReceived, OptedOut};
 use contracts::{ses, sns};
@@ -80,6 +80,10 @@ impl QueueFunction for Feedback {
             metrics::count_by("FeedbackReceived", "kind", FeedbackKind::OptedOut.as_str(), 1);
             return self.suppress(&said.recipient, about, Reason::OptedOut, at).await;
         }
+        if let Ok(Undelivered { payload }) = serde_json::from_str(&notification.body) {
+            let lines = logs::lines(&payload).map_err(|error| Failure::poison(&error))?;
+            return self.queue(lines).await.map_err(runtime::queue::unsent);
+        }
         let Some(word) = read(&notification.body)? else {
             // Opens, clicks and sends, if somebody switched them on: nothing that we ask.
             return Ok(());
@@ -107,6 +111,14 @@ impl QueueFunction for Feedback {
         let about = About { tenant, incident_id, category: *category, contact: contact.as_deref() };
         self.suppress(&id, about, reason, at).await
     }
+}
+
+/// An asynchronous invocation that failed three times, as Lambda puts it on the queue.
+#[derive(Deserialize)]
+struct Undelivered {
+    /// The event of the log's subscription.
+    #[serde(rename = "requestPayload")]
+    payload: Value,
 }
 
 /// What a provider said of a message.
@@ -144,6 +156,12 @@ struct About<'a> {
 }
 
 impl Feedback {
+    /// Puts the lines of SNS's log on the queue, which keeps them until they find their delivery.
+    async fn queue(&self, lines: Vec<String>) -> Result<(), Unsent> {
+        let messages = lines.into_iter().map(|body| Outgoing { body, ..Outgoing::default() }).collect();
+        self.queues.send_all(&self.config.queue_url, messages).await
+    }
+
     /// Sends nothing more to an address or number, until its owner confirms it anew or it is another one; and says so. The notice goes
     /// first: a crash in between repeats it, and it is the same event.
     async fn suppress(&self, id: &RecipientId, about: About<'_>, reason: Reason, at: Timestamp) -> Result<(), Failure> {
@@ -171,13 +189,13 @@ impl Feedback {
 }
 
 impl Direct for Feedback {
-    /// Lines of SNS's log, from its subscription: they go to the queue, which keeps them until they find their delivery.
+    /// Lines of SNS's log, from its subscription.
     async fn direct(&self, event: Value) -> Result<Value, DirectError> {
         let lines = logs::lines(&event).map_err(|error| DirectError::new("BadRequest", error))?;
         let queued = lines.len();
-        let messages = lines.into_iter().map(|body| Outgoing { body, ..Outgoing::default() }).collect();
-        let sent = self.queues.send_all(&self.config.queue_url, messages).await;
-        sent.map_err(|error| DirectError::new("Unavailable", format!("the log's lines cannot be queued: {error}")))?;
+        self.queue(lines)
+            .await
+            .map_err(|error| DirectError::new("Unavailable", format!("the log's lines cannot be queued: {error}")))?;
         Ok(json!({"queued": queued}))
     }
 }
@@ -192,6 +210,17 @@ mod tests {
         let word = read(event["Records"][0]["body"].as_str().unwrap()).unwrap().unwrap();
         assert_eq!((word.kind, word.text.as_str()), (FeedbackKind::Bounced, "smtp; 550 5.1.1 user unknown"));
         assert_eq!(word.channel, Channel::Email);
+    }
+
+    #[test]
+    fn what_lambda_gave_up_is_the_subscriptions_event() {
+        let failed = json!({"version": "1.0", "requestContext": {"condition": "RetriesExhausted"},
+            "requestPayload": {"awslogs": {"data": "x"}}, "responseContext": {"functionError": "Unhandled"}});
+        let Undelivered { payload } = serde_json::from_value(failed).unwrap();
+        assert_eq!(payload, json!({"awslogs": {"data": "x"}}));
+        let event: Value = serde_json::from_str(include_str!("../event.json")).unwrap();
+        let ses = event["Records"][0]["body"].as_str().unwrap();
+        assert!(serde_json::from_str::<Undelivered>(ses).is_err());
     }
 
     #[test]

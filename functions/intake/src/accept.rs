@@ -12,7 +12,7 @@ use contracts::native::{Accepted, UpdateAccepted};
 use contracts::problem::FieldError;
 use contracts::queue::{Body, IncidentReceived, VERSION};
 use domain::classification::Verdict;
-use domain::event::Event;
+use domain::event::{Event, is_own};
 use domain::ids::{EventId, IncidentId, IntegrationId, Scope};
 use domain::reason::Reason;
 use jiff::Timestamp;
@@ -26,6 +26,10 @@ use store::events::Idempotency;
 pub(crate) const WRITE: &str = "incidents:write";
 /// The scope that platform-wide posting needs.
 pub(crate) const PLATFORM: &str = "incidents:platform";
+
+/// What a source may not say of itself.
+const OWN_TYPE: &str = "`test.alert` and `tocsin.…` are Tocsin's own; send a test by POST /v1/tenants/{tenant}/test-alert, and name what \
+                        happened by a type of yours";
 
 /// The query of `POST /v1/incidents`.
 #[derive(Debug, Deserialize)]
@@ -47,6 +51,9 @@ pub(crate) async fn native(
     let defaults = defaults(&caller);
     let new_key = ids::suffix();
     let event = contracts::native::parse(&body, &defaults, &new_key).map_err(Problem::fields)?;
+    if is_own(&event.event_type) {
+        return Err(Problem::fields(vec![FieldError::new("/type", OWN_TYPE)]));
+    }
     let scopes = native_scopes(&app, &caller, &event).await?;
     if options.dry_run {
         return crate::dry_run::answer(&app, &event, &scopes).await;
@@ -83,8 +90,9 @@ pub(crate) async fn update(
         Some(id) => app.table.incident(&id).await.map_err(unavailable)?,
         None => None,
     };
-    // What a token may not speak for does not exist for it.
-    let incident = incident.filter(|incident| may_speak(&caller, &incident.scope)).ok_or_else(no_incident)?;
+    // What a token may not speak for does not exist for it, and nobody has more to say of a test.
+    let incident = incident.filter(|incident| may_speak(&caller, &incident.scope) && !incident.test);
+    let incident = incident.ok_or_else(no_incident)?;
     if incident.resolved_at.is_some() {
         return Err(Problem::conflict(
             "the incident is resolved: nothing more is told about it; post a new event to open a new one",
@@ -112,6 +120,11 @@ pub(crate) async fn update(
 async fn native_scopes(app: &App, caller: &Caller, event: &Event) -> Result<Vec<Scope>, Problem> {
     if event.platform {
         caller.require(PLATFORM)?;
+        if !speaks_for_platform(caller) {
+            return Err(Problem::forbidden(
+                "this token speaks for some tenants only; name them in `tenant_ids`, or use a token for all tenants",
+            ));
+        }
         if let Verdict::Included(included) = app.policy.classify(event)
             && !app.policy.may_be_platform_wide(&included)
         {
@@ -220,10 +233,15 @@ pub(crate) fn integration(caller: &Caller) -> IntegrationId {
     IntegrationId::parse(&caller.integration_id).unwrap_or_else(|| IntegrationId::derived(&[&caller.integration_id]))
 }
 
+/// Whether the caller may post about everybody: a scope that reaches beyond its tenants is worth nothing without them.
+pub(crate) fn speaks_for_platform(caller: &Caller) -> bool {
+    caller.has(PLATFORM) && caller.speaks_for_all()
+}
+
 /// Whether the caller may post on something of `scope`.
 pub(crate) fn may_speak(caller: &Caller, scope: &Scope) -> bool {
     match scope {
-        Scope::Platform => caller.has(PLATFORM),
+        Scope::Platform => speaks_for_platform(caller),
         Scope::Tenant(tenant) => caller.may_speak_for(tenant),
     }
 }

@@ -1,6 +1,6 @@
 //! What all drop-in formats share: whose an event is, its id, and that it is queued.
 
-use crate::accept::{PLATFORM, Stamp, WRITE, defaults, integration, may_speak, send, unavailable};
+use crate::accept::{Stamp, WRITE, defaults, integration, may_speak, send, speaks_for_platform, unavailable};
 use crate::{App, Intake};
 use axum::Json;
 use axum::body::Bytes;
@@ -164,7 +164,7 @@ fn event_scopes(app: &Intake, caller: &Caller, event: &Event, whose: &Addressed)
             Verdict::Included(included) => !app.policy.may_be_platform_wide(&included),
             Verdict::Excluded { .. } | Verdict::Unclassified => false,
         };
-    if one_tenants && caller.has(PLATFORM) {
+    if one_tenants && speaks_for_platform(caller) {
         return vec![(None, Some(Reason::TenantMissing))];
     }
     scopes(caller, whose)
@@ -172,7 +172,7 @@ fn event_scopes(app: &Intake, caller: &Caller, event: &Event, whose: &Addressed)
 
 fn scopes(caller: &Caller, whose: &Addressed) -> Placed {
     if whose.platform {
-        let allowed = caller.has(PLATFORM);
+        let allowed = speaks_for_platform(caller);
         return vec![if allowed { (Some(Scope::Platform), None) } else { (None, Some(Reason::TenantNotAllowed)) }];
     }
     let (mine, others): (Vec<&TenantId>, Vec<&TenantId>) =

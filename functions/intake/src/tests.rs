@@ -74,6 +74,33 @@ async fn each_client_hears_the_status_that_it_sends_again() {
     }
 }
 
+#[test]
+fn only_who_speaks_for_all_posts_about_everybody() {
+    let caller = |scopes: &[&str], tenants: Option<&str>| Caller {
+        scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        tenants: tenants.map(|id| [TenantId::parse(id).unwrap()].into()),
+        ..Caller::default()
+    };
+    assert!(accept::speaks_for_platform(&caller(&["incidents:platform"], None)));
+    assert!(!accept::speaks_for_platform(&caller(&["incidents:platform"], Some("acme"))));
+    assert!(!accept::speaks_for_platform(&caller(&["incidents:write"], None)));
+}
+
+#[tokio::test]
+async fn nobody_says_a_type_of_ours() {
+    for own in ["test.alert", "tocsin.delivery_failed", "tocsin.anything"] {
+        let event = json!({"source": "s", "type": own, "title": "t", "tenant_ids": ["acme"]});
+        for path in ["/v1/incidents", "/v1/incidents?dry_run=true"] {
+            let answer = post(path, "application/json", &event).await;
+            assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{own}");
+            let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["errors"][0]["pointer"], "/type", "{problem}");
+            assert!(problem["errors"][0]["detail"].as_str().unwrap().contains("/test-alert"), "{problem}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_a_key_is_refused_without_a_look() {
     let short = json!({"routing_key": "short", "event_action": "trigger"});

@@ -2,13 +2,13 @@
 //!          whom IAM allows it: `{"tenant_id": "acme", "category"?, "channel"?, "recipient_id"?, "integration_id"?,
 //!          "wait_seconds"?, "confirm_all"?}`
 //! Reads    the tenant, its compiled subscription, the test's incident, plan and deliveries
-//! Writes   nothing
+//! Writes   how many tests the tenant has sent
 //! Emits    one event of type `test.alert`, marked as a test, on the queue that every event goes through
-//! Fails    the caller: problem+json that names the field. AWS: 503 with Retry-After
+//! Fails    the caller: problem+json that names the field; 429 where its tenant has sent too many. AWS: 503 with Retry-After
 //! Config   [`config::Config`]
 //!
 //! A test goes through the real queues, rules and senders and obeys every rule that skips. It is tried once, reaches a disabled
-//! endpoint, disables none, and counts nowhere. It stands at severity critical, so that it reaches whomever the worst real alert
+//! endpoint, disables none, and counts nowhere but against its tenant's tests (`storms.yaml`). It stands at severity critical, so that it reaches whomever the worst real alert
 //! would.
 
 mod ask;
@@ -27,12 +27,12 @@ use config::Config;
 use contracts::http::scopes::{ALERTS_MANAGE, ALERTS_TEST, PLATFORM_ADMIN};
 use contracts::http::{TestAlertAnswer, TestAlertBody};
 use contracts::problem::FieldError;
-use contracts::queue::{Body, IncidentReceived, VERSION};
+use contracts::queue::IncidentReceived;
 use domain::classification::Verdict;
-use domain::ids::{EventId, IncidentId, IntegrationId, Scope, TenantId};
+use domain::ids::{EventId, IncidentId, Scope, TenantId};
 use domain::incident::imagined;
 use domain::plan::{Decision, Outcome, afresh};
-use domain::policy::Policy;
+use domain::policy::{Policy, Window};
 use domain::tenant::{Destination, Settings};
 use domain::vocabulary::Category;
 use jiff::{SignedDuration, Timestamp};
@@ -186,17 +186,13 @@ impl TestAlert {
                 format!("this would reach {} recipients and integrations; send true if you mean it", told.len());
             return Err(one("/confirm_all", &detail));
         }
+        let full = self.table.count_test(tenant, &self.policy.storms.tests, now).await.map_err(unavailable)?;
+        if let Some((window, left)) = full {
+            return Err(too_many(window, left));
+        }
         let event_id = EventId::new(&ids::suffix());
-        let message = IncidentReceived {
-            v: VERSION,
-            event_id: event_id.clone(),
-            correlation_id: correlation.to_owned(),
-            accepted_at: now,
-            integration_id: IntegrationId::new("tocsin"),
-            scope: Some(Scope::Tenant(tenant.clone())),
-            trouble: None,
-            body: Body::Event(Box::new(ask::event(&asked, &settings, event_id.as_str()))),
-        };
+        let event = ask::event(&asked, &settings, event_id.as_str());
+        let message = IncidentReceived::own(tenant, event, event_id.clone(), correlation, now);
         let body = serde_json::to_string(&message).map_err(|_| Problem::internal())?;
         let (group, dedup) = (Some(message.group()), Some(message.deduplication_id()));
         let outgoing = Outgoing { body, group, dedup, ..Outgoing::default() };
@@ -261,6 +257,16 @@ impl TestAlert {
             rows,
         })
     }
+}
+
+/// Why a tenant has to wait with its next test.
+fn too_many(window: &Window, left: i64) -> Problem {
+    let detail = format!(
+        "this tenant has sent {} test alerts in {} minutes, and may send no more of them for now; send it again after the seconds in \
+         Retry-After",
+        window.messages, window.minutes
+    );
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, &detail).retry_after(u32::try_from(left).unwrap_or(u32::MAX))
 }
 
 /// Why a test has nobody to reach.

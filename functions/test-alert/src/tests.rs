@@ -58,6 +58,11 @@ fn the_policy_has_a_rule_for_each_category_and_nothing_of_a_test_is_public() {
         match policy.classify(&event) {
             domain::classification::Verdict::Included(included) => {
                 assert_eq!((included.category, included.public), (Some(category), false));
+                assert_eq!(
+                    included.low_balance,
+                    category == Category::Billing,
+                    "what only a low balance sends is tested too"
+                );
             }
             other => panic!("{other:?}"),
         }

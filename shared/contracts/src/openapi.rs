@@ -581,7 +581,8 @@ fn seen(g: &mut SchemaGenerator) -> Vec<Operation> {
         )
         .scopes(TEST)
         .may_take::<TestAlertBody>(g)
-        .gives::<TestAlertAnswer>(g, 200),
+        .gives::<TestAlertAnswer>(g, 200)
+        .refuses(&[429]),
         route("get", "/v1/tenants/{tenant}/test-alert/{id}", "getTestAlert", "How a test alert stands")
             .scopes(TEST)
             .gives::<TestAlertAnswer>(g, 200),

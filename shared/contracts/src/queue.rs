@@ -406,6 +406,12 @@ impl IncidentReceived {
         }
     }
 
+    /// Whether Tocsin itself says it: the integration is the token's, so no source can.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.integration_id == IntegrationId::new(OWN_SOURCE)
+    }
+
     /// The FIFO group: one incident's events stay in order.
     #[must_use]
     pub fn group(&self) -> String {

@@ -6,7 +6,7 @@
 use crate::{Deliverer, LEASE_MARGIN, QUOTA_PAUSE, Sent, THROTTLE_PAUSE, due};
 use contracts::queue::{Delivery, Digest};
 use domain::attempt::{Failed, Next, next};
-use domain::delivery::Refusal;
+use domain::delivery::{Refusal, is_our_delay};
 use domain::ids::{IncidentId, TenantId};
 use domain::reason::Reason;
 use futures::FutureExt;
@@ -108,7 +108,7 @@ impl Deliverer {
                 // Boxed: the compiler cannot name the lifetimes of what is made in a closure.
                 let (mut marks, mut names) = (Vec::with_capacity(mine.len()), Vec::with_capacity(mine.len()));
                 for member in &mine {
-                    marks.push(self.taken(member, provider_id.as_deref(), &token, now, meta).boxed());
+                    marks.push(self.taken(member, provider_id.as_deref(), &token, (started, now), meta).boxed());
                     names.push(self.name_message(provider_id.as_deref(), &member.delivery, now).boxed());
                 }
                 // Every mark is tried before one that failed is told: what is not marked is sent once more.
@@ -199,15 +199,15 @@ impl Deliverer {
         member: &Member,
         provider_id: Option<&str>,
         token: &str,
-        now: Timestamp,
+        (started, now): (Timestamp, Timestamp),
         meta: &Meta,
     ) -> Result<(), Failure> {
-        let Delivery { alert, why, window_seconds, .. } = &member.delivery;
+        let Delivery { alert, why, window_seconds, channel, attempt, slots, .. } = &member.delivery;
         let (latency_ms, late) = alert.latency(why, *window_seconds, now);
         let end = End::Accepted { provider_id, latency_ms, late };
         self.note_acceptance(member.slot(), token, now, &end, meta).await?;
-        metrics::count_by("DeliveryDelivered", "channel", member.delivery.channel.as_str(), 1);
-        if late {
+        metrics::count_by("DeliveryDelivered", "channel", channel.as_str(), 1);
+        if late && is_our_delay(*channel, *attempt, *slots, alert.latency(why, *window_seconds, started).1) {
             metrics::count("DeliveryLate", 1);
         }
         Ok(())

@@ -13,7 +13,7 @@ use contracts::queue::{Confirmation, Delivery, Digest, IncidentReceived, Target,
 use domain::alert::Alert;
 use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, after_test, next};
 use domain::contact;
-use domain::delivery::{Before, Refusal, was_tried};
+use domain::delivery::{Before, Refusal, is_our_delay, was_tried};
 use domain::event::{Event, Format};
 use domain::health::{OWN_SOURCE, OWN_TYPES};
 use domain::ids::EventId;
@@ -192,7 +192,8 @@ impl Deliverer {
                 }
                 metrics::count_by("DeliveryDelivered", "channel", delivery.channel.as_str(), 1);
                 metrics::observe_ms("AlertLatencyMs", latency_ms);
-                if late {
+                let (_, was_late) = delivery.alert.latency(&delivery.why, delivery.window_seconds, started);
+                if late && is_our_delay(delivery.channel, delivery.attempt, delivery.slots, was_late) {
                     metrics::count("DeliveryLate", 1);
                 }
                 Ok(())

@@ -4,7 +4,7 @@
 //! a thread: one row per incident and channel, and a newer update ends the older ones. A row of a webhook is one per update.
 
 use crate::reason::Reason;
-use crate::vocabulary::Channel;
+use crate::vocabulary::{Channel, ChannelClass};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -221,6 +221,17 @@ pub fn before(row: Option<&Row>, update: u32, attempt: u32) -> Before {
     }
 }
 
+/// Whether it is our doing that a delivery came late. Only a first attempt says so; and of a tenant's endpoint, which may take long by
+/// itself, one whose sending began late (`begun_late`) though its own gate (`slots`: moments that it handed out) did not hold it back.
+#[must_use]
+pub fn is_our_delay(channel: Channel, attempt: u32, slots: u32, begun_late: bool) -> bool {
+    attempt == 1
+        && match channel.class() {
+            ChannelClass::Email | ChannelClass::Sms => true,
+            ChannelClass::Chat | ChannelClass::Webhook => slots == 0 && begun_late,
+        }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +261,20 @@ mod tests {
         assert!(!was_tried(None) && !was_tried(Some(&row(1, 0, 500, 0))));
         assert!(was_tried(Some(&row(1, 0, 500, 1))), "a retry is under way");
         assert!(was_tried(Some(&Row { state: State::Accepted, ..row(1, 1, 0, 0) })));
+    }
+
+    #[test]
+    fn no_endpoint_makes_our_lateness() {
+        for channel in [Channel::Webhook, Channel::Slack, Channel::Teams] {
+            assert!(is_our_delay(channel, 1, 0, true));
+            assert!(!is_our_delay(channel, 1, 0, false), "it took long itself");
+            assert!(!is_our_delay(channel, 1, 1, true), "its gate was full");
+            assert!(!is_our_delay(channel, 2, 0, true), "it failed before");
+        }
+        for channel in [Channel::Email, Channel::Sms] {
+            assert!(is_our_delay(channel, 1, 0, false), "its provider is ours");
+            assert!(!is_our_delay(channel, 2, 0, true));
+        }
     }
 
     #[test]

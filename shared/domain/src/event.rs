@@ -1,5 +1,6 @@
 //! The normalised event: what every intake format becomes before anything is decided.
 
+use crate::health::OWN_TYPES;
 use crate::ids::TenantId;
 use crate::vocabulary::{Channel, Severity, Status};
 use jiff::Timestamp;
@@ -29,6 +30,12 @@ pub const NAME_MAX: usize = 255;
 
 /// The type of a test alert.
 pub const TEST: &str = "test.alert";
+
+/// Whether a type is Tocsin's own: a test, which passes every limit, or its word to a tenant. No source can say it.
+#[must_use]
+pub fn is_own(event_type: &str) -> bool {
+    event_type == TEST || event_type.starts_with(OWN_TYPES)
+}
 
 /// Whom a test alert is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,7 +1,7 @@
 //! The deployer's files of `infra/policy`, embedded at build, parsed and checked at start.
 
 use crate::classification::{Included, Rule, Rules, Verdict};
-use crate::event::Event;
+use crate::event::{Event, is_own};
 use crate::quiet::QuietHours;
 use crate::vocabulary::{Category, ChannelClass, Kind, Role};
 use jiff::Timestamp;
@@ -83,10 +83,10 @@ impl Policy {
         self.rules.classify(event)
     }
 
-    /// Whether any rule is about an event type.
+    /// Whether any rule is about an event type that a source can say.
     #[must_use]
     pub fn knows(&self, event_type: &str) -> bool {
-        self.rules.knows(event_type)
+        !is_own(event_type) && self.rules.knows(event_type)
     }
 
     /// The rules, in order.
@@ -304,6 +304,8 @@ pub struct Storms {
     pub ceiling: Ceiling,
     /// How often a key may open before it flaps.
     pub flapping: Flapping,
+    /// Test alerts of one tenant: each window must have room.
+    pub tests: Vec<Window>,
 }
 
 /// So many messages in so many minutes.
@@ -321,6 +323,13 @@ impl Window {
     #[must_use]
     pub fn seconds(&self) -> i64 {
         i64::from(self.minutes) * 60
+    }
+
+    /// Which of the clock's windows of this length a moment lies in, and how many seconds are left of it.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> (i64, i64) {
+        let (second, length) = (now.as_second(), self.seconds().max(1));
+        (second.div_euclid(length), length - second.rem_euclid(length))
     }
 }
 
@@ -355,7 +364,8 @@ impl Storms {
 
     fn parse(text: &str) -> Result<Self, PolicyError> {
         let storms: Self = read("storms.yaml", text)?;
-        let windows = storms.contacts.values().flatten().map(|window| (window.messages, window.minutes));
+        let windows = storms.contacts.values().flatten().chain(&storms.tests);
+        let windows = windows.map(|window| (window.messages, window.minutes));
         let others =
             [(storms.ceiling.incidents, storms.ceiling.minutes), (storms.flapping.openings, storms.flapping.minutes)];
         // A window without room would hold everything for ever.
@@ -495,6 +505,22 @@ mod tests {
         let nonsense = CLASSIFICATION.replace("has(measurements.delay_minutes) &&", "has( &&");
         let error = broken(&nonsense, MATRIX, PLANS);
         assert!(error.contains("analytics-backfill-under-threshold: `when` does not parse"), "{error}");
+    }
+
+    #[test]
+    fn a_source_can_say_no_type_of_ours() {
+        let policy = Policy::embedded().unwrap();
+        assert!(policy.knows("api.outage") && !policy.knows("no.such"));
+        for own in [crate::event::TEST, crate::incident::UNDELIVERED, crate::health::FAILING] {
+            assert!(!policy.knows(own) && policy.rules.knows(own), "{own}");
+        }
+    }
+
+    #[test]
+    fn a_window_is_the_clocks() {
+        let window = Window { messages: 1, minutes: 10 };
+        let at = |second| window.at(Timestamp::from_second(second).unwrap());
+        assert_eq!([at(0), at(599), at(600)], [(0, 600), (0, 1), (1, 600)]);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! | `AttemptFailed` by `channel` | who is failing? |
 //! | `AlertLatencyMs`, `DeliveryLate` | from acceptance to acceptance: inside the tenant's window? |
 //! | `DeadLetter` by `source` | what can nobody handle? |
+//! | `AwsFault` | what goes back to its queue for AWS's fault or ours? |
 //! | `DuplicateSuppressed`, `ClaimLost` | what at-least-once cost |
 //! | `ProviderThrottled`, `ProviderQuotaExhausted` by `channel` | is a provider's quota too small? |
 //! | `IntegrationDisabled` by `channel` | which endpoints said that they are gone? |
@@ -36,7 +37,7 @@ pub(crate) fn flush() {
     flush_to(&mut std::io::stdout().lock());
 }
 
-fn flush_to(out: &mut impl Write) {
+pub(crate) fn flush_to(out: &mut impl Write) {
     if let Some(collector) = COLLECTOR.get()
         && let Err(error) = collector.flush(&mut *out).and_then(|()| out.flush())
     {

@@ -4,7 +4,7 @@
 //! first failure. A record that panics or does not parse is poison: it is parked in the dead-letter queue at once with its
 //! reason, and its neighbours never notice. Shortly before the invocation's end what is not done is handed back.
 
-use crate::{Aws, DirectError, StartError, clock};
+use crate::{Aws, DirectError, StartError, clock, metrics};
 use aws::AwsError;
 use aws::sqs::{Outgoing, Queues, Unsent};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
@@ -30,6 +30,10 @@ const ANSWER: Duration = Duration::from_millis(250);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause after an AWS fault.
 const LONGEST_PAUSE: Duration = Duration::from_secs(900);
+
+/// What is counted of records that go back to their queue for AWS's fault or ours. It alarms, for the age of a standard queue's
+/// oldest message leaves out what was received three times.
+const FAULT: &str = "AwsFault";
 
 /// A function that is fed by queues.
 pub trait QueueFunction: Send + Sync + Sized + 'static {
@@ -328,13 +332,20 @@ impl<F: QueueFunction> Worker<F> {
             }
             Ok(Ok(Err(Failure::Retry { code }))) => {
                 let pause = pause_after(meta.receive_count);
+                metrics::count(FAULT, 1);
                 tracing::warn!(code, pause_s = pause.as_secs(), "AWS fault");
                 Ended::Back(pause)
             }
             Ok(Err(_panic)) => self.park(meta, body, "it made the function panic", correlation).await,
             Err(_elapsed) => {
-                // Once is bad luck. What runs into the deadline again waits longer each time, as after any other AWS fault.
-                let pause = if meta.receive_count > 1 { pause_after(meta.receive_count) } else { Duration::ZERO };
+                // Once is bad luck. What runs into the deadline again waits longer each time, as after any other AWS fault, and counts
+                // as one: a receiver's own slowness ends before the invocation.
+                let pause = if meta.receive_count > 1 {
+                    metrics::count(FAULT, 1);
+                    pause_after(meta.receive_count)
+                } else {
+                    Duration::ZERO
+                };
                 tracing::warn!(pause_s = pause.as_secs(), "handed back at the deadline");
                 Ended::Back(pause)
             }
@@ -343,26 +354,22 @@ impl<F: QueueFunction> Worker<F> {
 
     /// Puts poison into the dead-letter queue with its reason. What cannot be put there stays on its queue.
     async fn park(&self, meta: &Meta, body: &str, reason: &str, correlation: Option<&str>) -> Ended {
-        let stays = Ended::Back(pause_after(meta.receive_count));
-        let Some(url) = &self.setup.dead_letters else {
-            tracing::error!(reason, "poison; the queue keeps it");
-            return stays;
-        };
-        let outgoing = parked_message(url, meta, body, reason, correlation);
-        match tokio::time::timeout(meta.deadline.until_answer(), self.queues.send(url, &outgoing)).await {
-            Ok(Ok(())) => {
-                tracing::error!(reason, "poison; parked");
-                Ended::Done
-            }
-            Ok(Err(error)) => {
-                tracing::error!(reason, %error, "poison could not be parked; the queue keeps it");
-                stays
-            }
-            Err(_elapsed) => {
-                tracing::error!(reason, "no time was left to park poison; the queue keeps it");
-                stays
+        match &self.setup.dead_letters {
+            None => tracing::error!(reason, "poison; the queue keeps it"),
+            Some(url) => {
+                let outgoing = parked_message(url, meta, body, reason, correlation);
+                match tokio::time::timeout(meta.deadline.until_answer(), self.queues.send(url, &outgoing)).await {
+                    Ok(Ok(())) => {
+                        tracing::error!(reason, "poison; parked");
+                        return Ended::Done;
+                    }
+                    Ok(Err(error)) => tracing::error!(reason, %error, "poison could not be parked; the queue keeps it"),
+                    Err(_elapsed) => tracing::error!(reason, "no time was left to park poison; the queue keeps it"),
+                }
             }
         }
+        metrics::count(FAULT, 1);
+        Ended::Back(pause_after(meta.receive_count))
     }
 
     /// Makes a record visible again after `pause`. A failure only means that it stays hidden for its full time.
@@ -685,6 +692,26 @@ mod tests {
         left.back.sort();
         assert_eq!((left.failed.len(), left.done.len()), (2, 0), "nothing is begun without time");
         assert_eq!(left.back, back(&[("r0", 0), ("r1", 0)]));
+    }
+
+    #[tokio::test]
+    async fn what_is_our_fault_or_awss_is_counted_and_nothing_else() {
+        metrics::start("obedient");
+        let counted = || {
+            let mut out = Vec::new();
+            metrics::flush_to(&mut out);
+            serde_json::from_slice::<Value>(&out).map_or(json!(0), |line| line["AwsFault"].clone())
+        };
+        let once = [("g", word("a")), ("g", word("later")), ("g", word("poison"))];
+        let records: Vec<_> = once.iter().map(|(group, body)| (*group, body.as_str())).collect();
+        drop(run("standard", &records, AMPLE).await);
+        assert_eq!(counted(), 0, "a lease is no fault, and poison is parked");
+        let faults = [word("retry"), word("slow")];
+        let records: Vec<_> = faults.iter().map(|body| ("g", body.as_str())).collect();
+        drop(run("standard", &records, RESERVE + Duration::from_millis(300)).await);
+        assert_eq!(counted(), 2, "a fault, and a deadline that is met again");
+        drop(run_on(&sqs(400).await, "standard", &[("g", &word("poison"))], AMPLE).await);
+        assert_eq!(counted(), 1, "poison that no queue takes");
     }
 
     #[tokio::test]

@@ -75,6 +75,36 @@ impl Table {
         Ok(opened.and_then(|text| text.parse().ok()).unwrap_or(0))
     }
 
+    /// Counts one more test alert of a tenant, where each of the clock's windows has room for it. Where one has none, gives back that
+    /// window and the seconds that are left of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn count_test<'a>(
+        &self,
+        tenant: &TenantId,
+        windows: &'a [Window],
+        now: Timestamp,
+    ) -> Result<Option<(&'a Window, i64)>, StoreError> {
+        let pk = keys::gate(&domain::ids::digest(&["test", tenant.as_str()]));
+        for window in windows {
+            let (place, left) = window.at(now);
+            let request = self.client.update_item().table_name(&self.name).key("pk", text(&pk));
+            let request = request.key("sk", text(&format!("TEST#{}#{place}", window.minutes)));
+            let request = request.update_expression("SET expires_at = :expires ADD sent :one");
+            let request = request.condition_expression("attribute_not_exists(sent) OR sent < :most");
+            let request = request.expression_attribute_values(":one", number(1));
+            let request = request.expression_attribute_values(":most", number(window.messages));
+            let request = request.expression_attribute_values(":expires", number(now.as_second() + left + 3_600));
+            match request.send().await.map_err(|error| failed("UpdateItem", &error)) {
+                Ok(_) => {}
+                Err(StoreError::Conflict { .. }) => return Ok(Some((window, left))),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
     /// The next moment, in epoch milliseconds, at which `what` may be called when it bears one call per `pause_ms`. The
     /// moment is the caller's own: nobody else is given it.
     ///

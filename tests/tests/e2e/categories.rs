@@ -108,7 +108,9 @@ fn what_no_rule_knows_is_told_to_the_operators_and_to_nobody_else() {
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("org_admin", &[]));
     let odd = format!("odd.{}", unique());
-    let id = stack.post(event(&odd, &tenant.id, &format!("{odd} happened"), "{}"));
+    let issued = stack.token(json!({"name": "odd", "scopes": ["incidents:write"], "tenants": [tenant.id]}));
+    let token = issued["token"].as_str().unwrap();
+    let id = stack.post_as(token, event(&odd, &tenant.id, &format!("{odd} happened"), "{}"));
     let known = stack.event(&id);
     assert_eq!(known["classification"], "unclassified", "{known}");
     assert_eq!(known["not_told"][0]["reason"], "unclassified", "{known}");
@@ -116,8 +118,8 @@ fn what_no_rule_knows_is_told_to_the_operators_and_to_nobody_else() {
         let mails = stack.mails(&odd);
         (!mails.is_empty()).then_some(mails)
     });
-    // The same type again within the hour does not tell them again.
-    let again = stack.post(event(&odd, &tenant.id, &format!("{odd} happened again"), "{}"));
+    // The same token again within the hour does not tell them again, whatever it says.
+    let again = stack.post_as(token, event(&format!("{odd}.2"), &tenant.id, &format!("{odd} happened again"), "{}"));
     drop(stack.event(&again));
     tests::pause(6);
     assert_eq!(stack.mails(&odd).len(), 1, "{mails:?}");

@@ -67,6 +67,11 @@ fn a_test_reaches_everybody_whom_an_alert_would_and_says_why_not_the_others() {
     let public = stack.call("GET", "/status", "", None).body;
     assert!(!public.contains("Test alert"), "a test is on the status page");
 
+    // What a billing admin has by SMS is low balances only: a test of billing is one.
+    let low = sent(&tenant, json!({"category": "billing", "recipient_id": billing.id}));
+    assert_eq!(row(&low, &billing.id, "sms")["outcome"], "accepted", "{low:#}");
+    assert_eq!(row(&low, &billing.id, "email")["outcome"], "accepted", "{low:#}");
+
     for (name, id, channel) in [("recipient_id", &admin.id, "email"), ("integration_id", &hook.id, "webhook")] {
         let one = sent(&tenant, json!({name: id, "channel": channel, "category": "infrastructure"}));
         assert_eq!(one["rows"].as_array().unwrap().len(), 1, "{one:#}");
@@ -140,4 +145,37 @@ fn who_may_test_what_is_said_by_field() {
         .to_string(),
     ]);
     assert_eq!(direct["rows"][0]["outcome"], "accepted", "{direct}");
+}
+
+#[test]
+fn tests_are_counted_and_nobody_else_can_say_one() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let admin = tenant.person("org_admin", &[]);
+    let body = json!({"recipient_id": admin.id, "channel": "email", "category": "infrastructure", "wait_seconds": 0});
+    let test = || stack.call("POST", &tenant.path("/test-alert"), &tenant.token, Some(&body));
+    // Twenty in ten of the clock's minutes, which may end in between.
+    let refused = (0..41).map(|_| test()).find(|answer| answer.status != 200).unwrap();
+    assert_eq!(refused.status, 429, "{}", refused.body);
+    let seconds: u32 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=600).contains(&seconds) && refused.body.contains("20 test alerts in 10 minutes"), "{}", refused.body);
+
+    for own in ["test.alert", "tocsin.delivery_failed"] {
+        let event = json!({"source": "e2e", "type": own, "title": own, "tenant_ids": [tenant.id]});
+        let refused = stack.call("POST", "/v1/incidents", &stack.monitor(), Some(&event));
+        assert_eq!((refused.status, refused.json()["errors"][0]["pointer"].as_str()), (422, Some("/type")));
+        // A monitor drops for good what is refused: it is kept, and tells nobody but the operators.
+        let labels = json!({"alertname": "x", "type": own, "tenant": tenant.id, "category": "infrastructure"});
+        let body = super::alertmanager::notification(&labels, &json!({"summary": format!("{own} of {}", tenant.id)}));
+        let kept = stack.call("POST", "/v1/intake/alertmanager", &stack.monitor(), Some(&body));
+        assert_eq!(kept.status, 202, "{}", kept.body);
+        let known = stack.event(kept.json()["events"][0]["event_id"].as_str().unwrap());
+        assert_eq!(known["not_told"][0]["reason"], "unclassified", "{known}");
+        assert!(known["warnings"][0].as_str().is_some_and(|warning| warning.contains("Tocsin's own")), "{known}");
+    }
+    // And no more words come of a test that was sent.
+    let incident = tenant.own_incidents()[0]["incident_id"].as_str().unwrap().to_owned();
+    let more = json!({"message": "more"});
+    let path = format!("/v1/incidents/{incident}/updates");
+    assert_eq!(stack.call("POST", &path, &stack.monitor(), Some(&more)).status, 404);
 }

@@ -29,8 +29,8 @@ pub(crate) struct Draft {
     pub(crate) expires_at: Option<Timestamp>,
 }
 
-/// The token that `body` asks for. The platform may issue any; a tenant's admin only ones for one of its own tenants, with
-/// scopes that do not reach beyond it.
+/// The token that `body` asks for. The platform may issue any; who speaks for some tenants only ones for those (a tenant's admin for one
+/// of them), with scopes that do not reach beyond a tenant.
 pub(crate) fn token(
     caller: &Caller,
     body: &TokenBody,
@@ -39,7 +39,7 @@ pub(crate) fn token(
 ) -> Result<Draft, Vec<FieldError>> {
     let mut faults = Faults::default();
     let platform = caller.has(PLATFORM_ADMIN);
-    let grantable = if platform { ALL } else { OF_A_TENANT };
+    let grantable = grantable(caller);
     let name = faults.title("/name", &body.name);
     if name == BOOTSTRAP {
         faults.add("/name", "is kept for the token of the bootstrap command, which replaces every token of that name");
@@ -99,16 +99,21 @@ fn tenants(faults: &mut Faults, caller: &Caller, given: &Value, platform: bool) 
     Tenants::Some(named)
 }
 
+/// The scopes that the caller may hand out: those that reach beyond a tenant only where the caller itself speaks for all.
+fn grantable(caller: &Caller) -> &'static [&'static str] {
+    if caller.has(PLATFORM_ADMIN) && caller.speaks_for_all() { ALL } else { OF_A_TENANT }
+}
+
 /// Whether the caller may have this token issued anew, which hands it to the caller.
 pub(crate) fn may_rotate(caller: &Caller, record: &TokenRecord) -> bool {
     if caller.has(PLATFORM_ADMIN) && caller.speaks_for_all() {
         return true;
     }
+    let grantable = grantable(caller);
     let own = match &record.tenants {
         Tenants::All(_) => false,
         Tenants::Some(tenants) => tenants.iter().all(|tenant| caller.may_speak_for(tenant)),
     };
-    let grantable = if caller.has(PLATFORM_ADMIN) { ALL } else { OF_A_TENANT };
     own && record.scopes.iter().all(|scope| grantable.contains(&scope.as_str()))
 }
 
@@ -134,6 +139,11 @@ mod tests {
 
     fn manager() -> Caller {
         caller(&["alerts:manage"], Some(&["acme", "globex"]))
+    }
+
+    /// A platform's admin for some tenants.
+    fn limited() -> Caller {
+        caller(&["platform:admin"], Some(&["acme", "globex"]))
     }
 
     fn asked(caller: &Caller, body: Value) -> Result<Draft, Vec<String>> {
@@ -178,6 +188,12 @@ mod tests {
             let body = json!({"name": "a", "scopes": ["alerts:read"], "tenants": tenants});
             assert_eq!(asked(&manager, body).unwrap_err(), [pointer], "{tenants}");
         }
+        let both = json!({"name": "a", "scopes": OF_A_TENANT, "tenants": ["acme", "globex"]});
+        assert!(asked(&limited(), both).is_ok());
+        for scope in ["incidents:platform", "platform:admin", "support:read"] {
+            let body = json!({"name": "a", "scopes": [scope], "tenants": ["acme"]});
+            assert_eq!(asked(&limited(), body).unwrap_err(), ["/scopes/0"], "{scope}");
+        }
         // The scope is for all tenants only where the token is.
         let everybodys = caller(&["alerts:manage"], None);
         assert!(asked(&everybodys, json!({"name": "a", "scopes": ["alerts:read"], "tenants": "*"})).is_err());
@@ -216,6 +232,8 @@ mod tests {
         assert!(!may_rotate(&manager(), &record(&["alerts:read", "incidents:platform"], acme())));
         assert!(!may_rotate(&manager(), &record(&["alerts:read"], wide())));
         assert!(!may_rotate(&manager(), &record(&["alerts:read"], Tenants::All(Star::Star))));
+        assert!(may_rotate(&limited(), &record(&["alerts:read"], acme())));
+        assert!(!may_rotate(&limited(), &record(&["platform:admin"], acme())));
         assert!(may_rotate(&admin(), &record(&["platform:admin"], Tenants::All(Star::Star))));
     }
 }
