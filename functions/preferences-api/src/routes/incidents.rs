@@ -167,6 +167,7 @@ pub(super) fn shown(incident: &Incident) -> Shown {
         updated_at: incident.last_seen,
         resolved_at: incident.resolved_at,
         maintenance: incident.maintenance,
+        covered_by: incident.covered.as_ref().map(|cover| cover.by.clone()),
     }
 }
 
