@@ -18,7 +18,7 @@ use crate::alert::Alert;
 use crate::event::cut_chars;
 use crate::incident::Change;
 use crate::maintenance::Explained;
-use crate::vocabulary::{Kind, Status};
+use crate::vocabulary::{Category, Kind, Severity, Status};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -44,6 +44,11 @@ pub fn headline(alert: &Alert) -> String {
         (Change::Resolved, _) => "RESOLVED".to_owned(),
         (_, Kind::Maintenance) => "MAINTENANCE".to_owned(),
         (_, Kind::Advisory) => "ADVISORY".to_owned(),
+        // The tenant's own settings are wrong: nothing of the product is down.
+        (_, Kind::Incident) if alert.category == Some(Category::Configurable) => match alert.severity {
+            Severity::Critical => "CRITICAL CONFIGURATION ALERT".to_owned(),
+            _ => "CONFIGURATION ALERT".to_owned(),
+        },
         _ => alert.severity.as_str().to_uppercase(),
     };
     if alert.test { format!("TEST {word}") } else { word }
@@ -200,7 +205,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::ids::{EventId, IncidentId, Scope, TenantId};
     use crate::maintenance::Inside;
-    use crate::vocabulary::{Category, Severity};
 
     /// An alert as most messages are.
     pub(crate) fn alert() -> Alert {
@@ -297,5 +301,10 @@ pub(crate) mod tests {
         assert_eq!(headline(&alert()), "CRITICAL");
         assert_eq!(headline(&resolved), "RESOLVED");
         assert_eq!(headline(&Alert { test: true, ..alert() }), "TEST CRITICAL");
+        let own = |severity| Alert { category: Some(Category::Configurable), severity, ..alert() };
+        assert_eq!(headline(&own(Severity::Error)), "CONFIGURATION ALERT");
+        assert_eq!(headline(&own(Severity::Critical)), "CRITICAL CONFIGURATION ALERT");
+        assert_eq!(headline(&Alert { change: Change::Resolved, ..own(Severity::Error) }), "RESOLVED");
+        assert_eq!(headline(&Alert { kind: Kind::Advisory, ..own(Severity::Error) }), "ADVISORY");
     }
 }
