@@ -158,5 +158,9 @@ fn what_a_gateway_told_late_says_when_it_happened() {
     let explained = tenant.get(&format!("/incidents/{id}/explain"));
     let mine =
         explained["decisions"].as_array().unwrap().iter().find(|entry| entry["recipient_id"] == person.id.as_str());
+    let late = &known["timeline"][0]["late_source"];
+    assert_eq!(mine.map(|entry| &entry["late_source"]), Some(late), "{explained}");
+    let rows = known["deliveries"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["late_source"] == *late), "{known}");
     assert!(mine.unwrap()["latency_ms"].as_i64().unwrap() < 60_000, "our window counts from acceptance: {explained}");
 }
