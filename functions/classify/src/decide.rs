@@ -4,11 +4,11 @@ use contracts::queue::{Body, IncidentReceived, Job, Note, Route, RoutingJob, VER
 use domain::classification::{Included, Verdict};
 use domain::event::{Event, Format, is_own};
 use domain::health::OWN_SOURCE;
-use domain::ids::{EventId, SHARDS, Scope, TenantId};
+use domain::ids::{EventId, IncidentId, SHARDS, Scope, TenantId};
 use domain::incident::{
     Arrival, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_update, ended_before_it_began,
 };
-use domain::maintenance::{Window, explained};
+use domain::maintenance::{Explained, Window, explained, noted};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::storm::counted;
@@ -29,6 +29,7 @@ pub(crate) struct Decided {
     pub(crate) record: EventRecord,
     pub(crate) head: Option<(Incident, u64)>,
     pub(crate) update: Option<Update>,
+    pub(crate) explained: Vec<(IncidentId, Explained)>,
     pub(crate) key_before: Option<KeyState>,
     pub(crate) key_alone: Option<(String, KeyState)>,
     pub(crate) seen: Option<Seen>,
@@ -196,7 +197,15 @@ fn untold(record: EventRecord) -> Decided {
         incident_id: None,
         event: Some(EventRecord { jobs: Vec::new(), ..record.clone() }),
     };
-    Decided { record, head: None, update: None, key_before: None, key_alone: None, seen: Some(seen) }
+    Decided {
+        record,
+        head: None,
+        update: None,
+        explained: Vec::new(),
+        key_before: None,
+        key_alone: None,
+        seen: Some(seen),
+    }
 }
 
 fn stepped(
@@ -219,20 +228,46 @@ fn stepped(
                 incident_id: Some(incident.id.clone()),
                 event: None,
             });
-            Decided { record, head: Some((incident, before)), update: Some(update), key_before, key_alone: None, seen }
+            let explained = noted(&incident, open);
+            let (head, update) = (Some((incident, before)), Some(update));
+            Decided { record, head, update, explained, key_before, key_alone: None, seen }
         }
         Step::Repeat(incident) => {
             record.incident_id = Some(incident.id.to_string());
             record.reason = Some(Reason::Repeat);
-            Decided { record, head: Some((*incident, before)), update: None, key_before, key_alone: None, seen: None }
+            Decided {
+                record,
+                head: Some((*incident, before)),
+                update: None,
+                explained: Vec::new(),
+                key_before,
+                key_alone: None,
+                seen: None,
+            }
         }
         Step::Stale => {
             record.reason = Some(Reason::Stale);
-            Decided { record, head: None, update: None, key_before: None, key_alone: None, seen: None }
+            Decided {
+                record,
+                head: None,
+                update: None,
+                explained: Vec::new(),
+                key_before: None,
+                key_alone: None,
+                seen: None,
+            }
         }
         Step::ResolveWithoutOpen => {
             record.reason = Some(Reason::ResolveWithoutOpen);
-            Decided { record, head: None, update: None, key_before: None, key_alone: None, seen: None }
+            Decided {
+                record,
+                head: None,
+                update: None,
+                explained: Vec::new(),
+                key_before: None,
+                key_alone: None,
+                seen: None,
+            }
         }
     }
 }

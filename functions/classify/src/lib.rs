@@ -74,6 +74,7 @@ impl QueueFunction for Classify {
                 record: &decided.record,
                 head: decided.head.as_ref().map(|(incident, before)| (incident, *before)),
                 update: decided.update.as_ref(),
+                explained: &decided.explained,
                 key_before: decided.key_before.as_ref(),
                 key_alone: decided
                     .key_alone

@@ -3,7 +3,7 @@
 use contracts::queue::Delivery;
 use domain::alert::{Held, Why};
 use domain::incident::{Change, Incident, Update};
-use domain::maintenance::look_again;
+use domain::maintenance::{Explained, look_again};
 use domain::plan::{self, Asked, Decision, Outcome, Told, quiet_until};
 use domain::policy::Policy;
 use domain::reason::Reason;
@@ -21,6 +21,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) incident: Option<&'a Incident>,
     pub(crate) update: Option<&'a Update>,
     pub(crate) destination: Option<&'a Destination>,
+    /// What the incident explains, where it is announced work.
+    pub(crate) explained: &'a [Explained],
 }
 
 /// What is read besides of something that was held: it passes the plan again.
@@ -78,7 +80,10 @@ pub(crate) fn decide(due: &Due, facts: Facts<'_>, now: Timestamp) -> Decided {
         return Decided::End(reason);
     }
     match Delivery::build(settings, incident, update, destination, due.channel, due.role) {
-        Some(delivery) => Decided::Send(Box::new(Delivery { attempt: due.attempt, plain: due.plain, ..delivery })),
+        Some(delivery) => {
+            let delivery = delivery.naming(facts.explained);
+            Decided::Send(Box::new(Delivery { attempt: due.attempt, plain: due.plain, ..delivery }))
+        }
         None => Decided::End(Reason::NoDestination),
     }
 }
@@ -279,7 +284,13 @@ mod tests {
 
     fn decided(channel: &str, destination: Option<&Destination>) -> Decided {
         let (settings, incident, update) = (settings(), incident(), update());
-        let facts = Facts { settings: Some(&settings), incident: Some(&incident), update: Some(&update), destination };
+        let facts = Facts {
+            settings: Some(&settings),
+            incident: Some(&incident),
+            update: Some(&update),
+            destination,
+            explained: &[],
+        };
         decide_unheld(&due(channel), facts, &Policy::embedded().unwrap(), AT.parse().unwrap())
     }
 
@@ -293,6 +304,7 @@ mod tests {
                 incident: Some(&incident),
                 update: Some(update),
                 destination: Some(&to),
+                explained: &[],
             };
             decide_unheld(&due("email"), facts, &Policy::embedded().unwrap(), now.parse().unwrap())
         };
@@ -317,6 +329,7 @@ mod tests {
                 incident: Some(&incident),
                 update: Some(&update),
                 destination: Some(&to),
+                explained: &[],
             };
             let hold = Hold { since: AT.parse().unwrap(), reason, named: true };
             let due = Due {
@@ -383,7 +396,13 @@ mod tests {
     #[test]
     fn what_it_is_about_may_have_expired() {
         let (settings, destination) = (settings(), integration(json!({})));
-        let facts = Facts { settings: Some(&settings), incident: None, update: None, destination: Some(&destination) };
+        let facts = Facts {
+            settings: Some(&settings),
+            incident: None,
+            update: None,
+            destination: Some(&destination),
+            explained: &[],
+        };
         assert!(matches!(decide(&due("webhook"), facts, AT.parse().unwrap()), Decided::End(Reason::Expired)));
     }
 
@@ -446,6 +465,7 @@ mod tests {
             incident: Some(&incident),
             update: Some(update),
             destination: Some(&destination),
+            explained: &[],
         };
         let hold = Hold { since: AT.parse().unwrap(), reason: Reason::QuietHours, named: false };
         let due = Due {
@@ -543,6 +563,7 @@ mod tests {
                 incident: Some(incident),
                 update: Some(&update),
                 destination: Some(&destination),
+                explained: &[],
             };
             let hold = Hold { since: AT.parse().unwrap(), reason: Reason::QuietHours, named: false };
             let (at, destination) = (AWAKE.parse().unwrap(), "rcp_a".into());

@@ -21,7 +21,7 @@ use decide::{Again, Decided, Facts, comes_together, decide_held, decide_unheld, 
 use domain::delivery::Refusal;
 use domain::ids::{DUE_SHARDS, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Incident, Update};
-use domain::maintenance::Window;
+use domain::maintenance::{Explained, Window};
 use domain::plan::Decision;
 use domain::policy::Policy;
 use domain::reason::Reason;
@@ -359,12 +359,15 @@ impl Release {
             .iter()
             .filter_map(|(id, tenant)| Some((tenant.clone(), subscription(incidents.get(id)?.as_ref()?))))
             .collect();
+        let works = incidents.values().flatten().filter(|incident| incident.maintenance.is_some());
+        let works = works.map(|incident| incident.id.clone()).collect();
         // One after the other: each is as wide as the table should be asked at once.
         Read {
             settings: gather(wanted.tenants, |tenant| async {
                 self.table.settings(&tenant).await.map(|f| (tenant, f))
             })
             .await,
+            explained: gather(works, |id| async { self.table.explained_by(&id).await.map(|found| (id, found)) }).await,
             incidents,
             subscribers: gather(subscribed, |(tenant, category)| async move {
                 self.table.subscriber(&tenant, category).await.map(|found| ((tenant, category), found))
@@ -479,6 +482,8 @@ struct Read {
     subscribers: BTreeMap<(TenantId, Category), Option<Subscriber>>,
     plans: BTreeMap<(IncidentId, TenantId), Known>,
     windows: BTreeMap<TenantId, Vec<Window>>,
+    /// What announced work explained.
+    explained: BTreeMap<IncidentId, Vec<Explained>>,
 }
 
 impl Read {
@@ -506,9 +511,15 @@ impl Read {
 
     /// The facts about one item; `None` where one of them could not be read, so that nothing ends by a fault of ours.
     fn of(&self, due: &Due) -> Option<Facts<'_>> {
+        let incident = self.incidents.get(&due.incident_id)?.as_ref();
+        let explained: &[Explained] = match incident.and_then(|incident| incident.maintenance) {
+            Some(_) => self.explained.get(&due.incident_id)?,
+            None => &[],
+        };
         Some(Facts {
             settings: self.settings.get(&due.tenant)?.as_ref(),
-            incident: self.incidents.get(&due.incident_id)?.as_ref(),
+            incident,
+            explained,
             update: self.updates.get(&(due.incident_id.clone(), due.update))?.as_ref(),
             destination: self.destinations.get(&(due.tenant.clone(), due.destination.clone()))?.as_ref(),
         })

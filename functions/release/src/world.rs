@@ -16,7 +16,7 @@ use domain::event::{Event, Format};
 use domain::ids::{EventId, IncidentId, IntegrationId, Scope, TenantId};
 use domain::incident::{Arrival, Change, Incident, KeyState, Step, Update, advance, advance_by_update, key};
 use domain::maintenance::{Window, explained, look_again, window};
-use domain::plan::{Asked, Decision, Outcome, Told, overtaken, plan};
+use domain::plan::{Asked, Decision, Outcome, Told, plan};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::storm::{Contact, Exempt, May, counted};
@@ -495,9 +495,6 @@ impl World {
         } else if !redelivered {
             counted = stored;
         }
-        let all: Vec<Decision> =
-            self.known[&(incident.clone(), whose)].plans.iter().flat_map(|plan| plan.decisions.clone()).collect();
-        counted.splice(..0, overtaken(&all, &counted, self.now));
         if !dies {
             self.give_out(incident, &subscriber, counted);
         }
@@ -671,6 +668,7 @@ impl World {
             incident: story.map(|story| &story.incident),
             update: story.and_then(|story| story.updates.iter().find(|update| update.number == due.update)),
             destination: all.map(|(_, one)| one).find(|one| one.id() == due.destination),
+            explained: &[],
         };
         let Some(hold) = due.held else { return decide(due, facts, self.now) };
         let none = Known::default();

@@ -190,6 +190,7 @@ mod tests {
             updated_at: at("2026-11-20T08:00:00Z"),
             resolved_at: None,
             maintenance: Some(Planned { phase: Phase::Scheduled, from, until: Some(at("2026-11-25T02:00:00Z")) }),
+            covered_by: None,
         };
         let said = Said {
             number: 1,

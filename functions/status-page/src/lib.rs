@@ -112,8 +112,8 @@ async fn incident(State(this): App, Path(id): Path<String>, uri: Uri, headers: H
     let home = home(&uri);
     let Some(id) = IncidentId::parse(&id) else { return this.missing(&home) };
     match this.read_incident(&id).await {
-        Ok(Some(told)) => {
-            let page = page::incident(&home, &told, &this.catalogue, clock::now());
+        Ok(Some((told, all))) => {
+            let page = page::incident(&home, &told, &all, &this.catalogue, clock::now());
             this.page(StatusCode::OK, page, &headers)
         }
         Ok(None) => this.missing(&home),
@@ -206,9 +206,12 @@ impl StatusPage {
         Ok(page::Overview::of(&self.catalogue, &all, told, sorted.over, now))
     }
 
-    async fn read_incident(&self, id: &IncidentId) -> Result<Option<Told>, StoreError> {
-        match self.table.public_incident(id).await? {
-            Some(incident) => Ok(Some(self.told(incident, ENTRIES_OF_ONE).await?)),
+    /// An incident, and everything that is public: unknown and not public are the same here.
+    async fn read_incident(&self, id: &IncidentId) -> Result<Option<(Told, Vec<Shown>)>, StoreError> {
+        // The index knows no incident by its name alone, and the rows of the retention time fit a page or two.
+        let all = self.table.public_incidents(usize::MAX).await?;
+        match all.iter().find(|incident| incident.id == *id) {
+            Some(incident) => Ok(Some((self.told(incident.clone(), ENTRIES_OF_ONE).await?, all))),
             None => Ok(None),
         }
     }

@@ -1,6 +1,7 @@
 //! The pages: what is shown, and its HTML. Every text goes through the template's escaping; there is no script.
 
 use askama::Template;
+use domain::ids::IncidentId;
 use domain::policy::Catalogue;
 use domain::render;
 use domain::status::{Board, DAYS, Said, Shown, board, history};
@@ -94,6 +95,8 @@ pub struct Overview<'c> {
     known_from: Date,
     told: Vec<Told>,
     over: Vec<Shown>,
+    /// What announced work explains, with that work.
+    inside: Vec<(IncidentId, Shown)>,
     now: Timestamp,
 }
 
@@ -109,6 +112,7 @@ impl<'c> Overview<'c> {
             board: board(catalogue, all, now),
             history: history(all, now).into_iter().map(|(name, days)| (name.to_owned(), days)).collect(),
             known_from: oldest.map_or(Date::MIN, day),
+            inside: inside(all, now),
             told,
             over,
             now,
@@ -123,11 +127,13 @@ impl<'c> Overview<'c> {
         let mut room = TEXT_MAX;
         let mut cards = |wanted: &dyn Fn(&Shown) -> bool| -> Vec<Card<'_>> {
             let told = self.told.iter().filter(|told| wanted(&told.incident));
-            told.map(|told| Card::of(told, self.catalogue, home, &mut room)).collect()
+            told.map(|told| Card::of(told, &self.inside, self.catalogue, home, &mut room)).collect()
         };
         let of_work = |shown: &Shown| shown.kind == Kind::Maintenance;
         let notice = |shown: &Shown| shown.kind == Kind::Advisory;
-        let open = cards(&|shown| !of_work(shown) && !notice(shown));
+        // What work explains is shown under it.
+        let part = |shown: &Shown| self.inside.iter().any(|(_, one)| one.id == shown.id);
+        let open = cards(&|shown| !of_work(shown) && !notice(shown) && !part(shown));
         let works = cards(&of_work);
         let notices = cards(&notice);
         let newest = self.told.iter().map(|told| told.incident.updated_at).max();
@@ -185,13 +191,25 @@ impl<'c> Overview<'c> {
     }
 }
 
+/// What announced work explains, each with that work, the newest first.
+fn inside(all: &[Shown], now: Timestamp) -> Vec<(IncidentId, Shown)> {
+    all.iter().filter_map(|shown| Some((shown.part_of(all, now)?.id.clone(), shown.clone()))).collect()
+}
+
 /// One incident's page.
 ///
 /// # Errors
 /// [`askama::Error`]; none of the values here can cause one.
-pub fn incident(home: &str, told: &Told, catalogue: &Catalogue, now: Timestamp) -> Result<String, askama::Error> {
+pub fn incident(
+    home: &str,
+    told: &Told,
+    all: &[Shown],
+    catalogue: &Catalogue,
+    now: Timestamp,
+) -> Result<String, askama::Error> {
     let mut room = TEXT_MAX;
-    IncidentPage { home, card: Card::of(told, catalogue, home, &mut room), made: Moment::of(now) }.render()
+    IncidentPage { home, card: Card::of(told, &inside(all, now), catalogue, home, &mut room), made: Moment::of(now) }
+        .render()
 }
 
 /// The page for everything that is not there, unknown and private alike.
@@ -299,6 +317,17 @@ struct Card<'a> {
     lasted: String,
     entries: Vec<Entry<'a>>,
     more: bool,
+    /// Of announced work, what it explains.
+    inside: Vec<Part<'a>>,
+}
+
+/// An incident that announced work explains.
+struct Part<'a> {
+    link: String,
+    title: &'a str,
+    status: &'static str,
+    started: Moment,
+    ended: Option<Moment>,
 }
 
 struct Entry<'a> {
@@ -309,7 +338,13 @@ struct Entry<'a> {
 }
 
 impl<'a> Card<'a> {
-    fn of(told: &'a Told, catalogue: &'a Catalogue, home: &str, room: &mut usize) -> Self {
+    fn of(
+        told: &'a Told,
+        inside: &'a [(IncidentId, Shown)],
+        catalogue: &'a Catalogue,
+        home: &str,
+        room: &mut usize,
+    ) -> Self {
         let incident = &told.incident;
         let mut more = told.more;
         let mut entries = Vec::with_capacity(told.timeline.len());
@@ -352,6 +387,17 @@ impl<'a> Card<'a> {
             lasted: render::lasted(from, incident.ended_at()),
             entries,
             more,
+            inside: inside
+                .iter()
+                .filter(|(work, _)| *work == incident.id)
+                .map(|(_, part)| Part {
+                    link: link(home, part),
+                    title: title(part),
+                    status: render::status_of(part.kind, part.status),
+                    started: Moment::of(part.started_at),
+                    ended: part.resolved_at.map(Moment::of),
+                })
+                .collect(),
         }
     }
 }
@@ -490,6 +536,7 @@ mod tests {
             updated_at: at(resolved.unwrap_or(began)),
             resolved_at: resolved.map(at),
             maintenance: None,
+            covered_by: None,
         }
     }
 
@@ -539,7 +586,7 @@ mod tests {
         let evil = told(evil, &["<img src=x onerror=alert(1)>"]);
         for html in [
             overview(std::slice::from_ref(&evil), &[over]),
-            incident("../../status", &evil, &catalogue(), at(NOW)).unwrap(),
+            incident("../../status", &evil, &[], &catalogue(), at(NOW)).unwrap(),
         ] {
             for raw in ["<script", "<img", "<b>", "\" onmouseover"] {
                 assert!(!html.contains(raw), "{raw} in {html}");
@@ -635,6 +682,35 @@ mod tests {
         assert!(html.contains("Maintenance in progress") && html.contains("Under maintenance"), "{html}");
         let late = at("2026-12-24T00:00:00Z");
         assert!(sort(&[notice], late).shown.is_empty(), "a notice goes by itself");
+    }
+
+    #[test]
+    fn what_work_explains_is_shown_under_it_and_makes_nothing_worse() {
+        let work = Shown {
+            kind: Kind::Maintenance,
+            maintenance: Some(domain::maintenance::Planned {
+                phase: Phase::InProgress,
+                from: at("2026-11-23T11:00:00Z"),
+                until: Some(at("2026-11-23T13:00:00Z")),
+            }),
+            ..public("work", Status::Identified, Severity::Info, "2026-11-23T11:00:00Z", None)
+        };
+        let part = Shown {
+            covered_by: Some(IncidentId::new("work")),
+            ..public("part", Status::Investigating, Severity::Error, "2026-11-23T11:30:00Z", None)
+        };
+        let html = overview(&[told(part.clone(), &["p"]), told(work.clone(), &["w"])], &[]);
+        assert!(html.contains("Maintenance in progress") && html.contains("No incident is open."), "{html}");
+        assert!(!html.contains("Open incidents"), "{html}");
+        assert!(html.contains("During this work") && html.contains("href=\"status/incidents/inc_part\""), "{html}");
+        let all = [part, work.clone()];
+        let html = incident("../../status", &told(work, &["w"]), &all, &catalogue(), at(NOW)).unwrap();
+        assert!(html.contains("During this work") && html.contains("incidents/inc_part"), "{html}");
+        // It outlives the work: an incident like any other.
+        let (catalogue, told) = (catalogue(), vec![told(all[0].clone(), &["p"])]);
+        let later = Overview::of(&catalogue, &all, told, vec![], at("2026-11-23T13:00:00Z"));
+        let html = later.render("status").unwrap();
+        assert!(html.contains("Service disruption") && html.contains("One incident is open."), "{html}");
     }
 
     #[test]

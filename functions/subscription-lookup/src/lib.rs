@@ -1,5 +1,5 @@
 //! Trigger  `SubscriptionLookupQueue` (FIFO, one group an incident and group of shards)
-//! Reads    the incident, its timeline, compiled subscriptions, earlier plans
+//! Reads    the incident, its timeline, what it explains where it is announced work, compiled subscriptions, earlier plans
 //! Writes   plans; due work for what they hold
 //! Emits    deliveries, two lanes a channel; the next page of a platform-wide job
 //! Fails    AWS fault: retried in order. Poison: dead letter
@@ -16,8 +16,8 @@ use config::Config;
 use contracts::queue::{Delivery, Route, RoutingJob};
 use domain::ids::Scope;
 use domain::incident::{Incident, Update};
-use domain::maintenance::look_again;
-use domain::plan::{Asked, Decision, Outcome, Told, follows, overtaken, plan};
+use domain::maintenance::{Explained, look_again};
+use domain::plan::{Asked, Decision, Outcome, Told, follows, plan};
 use domain::policy::Policy;
 use domain::tenant::Destination;
 use domain::vocabulary::{Category, ChannelClass, Severity, Storms};
@@ -66,6 +66,8 @@ impl Planned {
 struct Subject {
     incident: Incident,
     updates: Vec<Update>,
+    /// Of announced work, the incidents that it explained so far.
+    explained: Vec<Explained>,
     update: u32,
     /// Whether the queue delivers this job once more: the run before it may have died after storing and before enqueuing.
     redelivered: bool,
@@ -128,7 +130,11 @@ impl SubscriptionLookup {
         if updates.last().is_none_or(|last| last.number != job.update) {
             return Err(Failure::poison("the update of this job is not in the table"));
         }
-        Ok(Subject { incident, updates, update: job.update, redelivered: meta.receive_count > 1 })
+        let explained = match incident.maintenance {
+            Some(_) => self.table.explained_by(&incident.id).await.map_err(runtime::queue::table)?,
+            None => Vec::new(),
+        };
+        Ok(Subject { incident, updates, explained, update: job.update, redelivered: meta.receive_count > 1 })
     }
 
     /// Plans page after page while there is time. What is left comes back as a cursor.
@@ -178,8 +184,7 @@ impl SubscriptionLookup {
             stored.retain(|decision| decision.update <= lower);
         }
         let all: Vec<Decision> = stored.iter().chain(&fresh).cloned().collect();
-        let mut counted = pages::given_out(stored, fresh, subject.redelivered);
-        counted.splice(..0, overtaken(&all, &counted, runtime::clock::now()));
+        let counted = pages::given_out(stored, fresh, subject.redelivered);
         let by_id: BTreeMap<&str, &Destination> =
             subscriber.destinations.iter().map(|(_, destination)| (destination.id(), destination)).collect();
         let mut planned = Planned::default();
@@ -210,14 +215,9 @@ impl SubscriptionLookup {
             let destination = by_id.get(decision.destination.as_str());
             // A destination that was deleted since it was planned is told nothing more; the plan keeps what was decided.
             if let (Some(update), Some(destination)) = (update, destination) {
-                let delivery = Delivery::build(
-                    &subscriber.settings,
-                    &subject.incident,
-                    update,
-                    destination,
-                    decision.channel,
-                    role,
-                );
+                let (settings, incident) = (&subscriber.settings, &subject.incident);
+                let delivery = Delivery::build(settings, incident, update, destination, decision.channel, role);
+                let delivery = delivery.map(|delivery| delivery.naming(&subject.explained));
                 planned.now.extend(delivery.map(|one| Delivery { follows: follows(&decision, &all), ..one }));
             }
         }

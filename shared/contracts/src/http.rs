@@ -906,7 +906,7 @@ pub struct DeliveryView {
     pub channel: Channel,
     /// `sending`, `retrying`, `accepted` or `failed`.
     pub state: String,
-    /// The same word, under the name that decisions and lists use.
+    /// What came of its newest update, by the word that the explanation and the delivery log have for it: what the provider said later counts.
     pub outcome: String,
     /// Attempts of the newest update that are over.
     pub attempts: u32,
@@ -916,6 +916,10 @@ pub struct DeliveryView {
     /// Why it failed.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<ReasonView>,
+    /// When it happened, where its source told us more than five minutes later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
+    pub late_source: Option<Timestamp>,
     /// When the next attempt is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Instant>")]
@@ -932,7 +936,7 @@ pub struct DeliveryView {
     pub provider_id: Option<String>,
     /// Every end, one for each update.
     pub history: Vec<EndView>,
-    /// Attempts that failed.
+    /// Attempts that failed, and what the provider said later.
     pub failed_attempts: Vec<AttemptView>,
 }
 
@@ -1044,6 +1048,10 @@ pub struct ExplainEntry {
     /// True where that was longer than the tenant's alert window.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
+    /// When it happened, where its source told us more than five minutes later: the window counts from when we were told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
+    pub late_source: Option<Timestamp>,
     /// The attempts that failed.
     pub attempts: Vec<AttemptView>,
 }

@@ -5,6 +5,7 @@ use domain::event::Event;
 use domain::health::{Endpoint, OWN_SOURCE};
 use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Incident, Update};
+use domain::maintenance::{Explained, Inside};
 use domain::reason::Reason;
 use domain::tenant::{Destination, Email, OldSecret, Phone, Sealed, Settings, SmsCompliance};
 use domain::vocabulary::{Category, Channel, Role, Status, Storms};
@@ -212,6 +213,7 @@ impl Digest {
             alert.measurements.clear();
             alert.labels.clear();
             alert.details.clear();
+            alert.inside.name_at_most(3);
             alert.components.truncate(3);
             alert.regions.truncate(3);
             delivery
@@ -377,6 +379,15 @@ impl Delivery {
             },
             follows: None,
         })
+    }
+}
+
+impl Delivery {
+    /// The same, where it is of announced work: naming what that explained.
+    #[must_use]
+    pub fn naming(mut self, explained: &[Explained]) -> Self {
+        self.alert.inside = Inside::of(explained, &self.alert.tenant);
+        self
     }
 }
 

@@ -6,7 +6,7 @@
 use domain::alert::{Alert, Why, because, why_sentence};
 use domain::attempt::{self, Failed};
 use domain::event::cut_chars;
-use domain::render::{Read, facts, headline, notes};
+use domain::render::{INSIDE, Read, facts, headline, inside, notes};
 use domain::vocabulary::{Channel, Severity, Status};
 use serde_json::{Value, json};
 
@@ -36,6 +36,11 @@ pub fn message(alert: &Alert, why: &Why, read: &Read) -> Value {
         .map(|(name, value)| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape_cut(value, FIELD_MAX))}))
         .collect();
     blocks.push(json!({"type": "section", "fields": fields}));
+    let inside = inside(alert);
+    if !inside.is_empty() {
+        blocks
+            .push(section(&format!("*{INSIDE}*\n{}", escape_cut(&format!("• {}", inside.join("\n• ")), SECTION_MAX))));
+    }
     let mut links = vec![format!("<{}|Read on>", escape_url(&read.incident_url))];
     let given = alert.links.iter().filter(|link| link.href.starts_with("https://")).take(LINKS_MAX);
     links.extend(given.map(|link| {
@@ -64,6 +69,11 @@ pub fn plain(alert: &Alert, why: &Why, read: &Read) -> Value {
         lines.push(escape_cut(alert.message.trim(), SECTION_MAX));
     }
     lines.extend(facts(alert).iter().map(|(name, value)| format!("{name}: {}", escape_cut(value, FIELD_MAX))));
+    let inside = inside(alert);
+    if !inside.is_empty() {
+        lines.push(format!("{INSIDE}:"));
+        lines.extend(inside.iter().map(|line| escape_cut(line, FIELD_MAX)));
+    }
     lines.push(format!("Read on: {}", escape_url(&read.incident_url)));
     lines.push(format!("Sent now because {}.", escape(&because(alert, why))));
     lines.push(escape(&why_sentence(alert, why, Channel::Slack.title())));

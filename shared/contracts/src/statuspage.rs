@@ -406,6 +406,7 @@ mod tests {
             updated_at: at("2026-11-24T10:20:00Z"),
             resolved_at: None,
             maintenance: None,
+            covered_by: None,
         }
     }
 

@@ -6,7 +6,7 @@
 use domain::alert::{Alert, Why, because, why_sentence};
 use domain::attempt::{Failed, Verdict};
 use domain::event::cut_chars;
-use domain::render::{Read, facts, headline, notes};
+use domain::render::{INSIDE, Read, facts, headline, inside, notes};
 use domain::vocabulary::{Channel, Severity, Status};
 use serde_json::{Value, json};
 
@@ -50,6 +50,12 @@ fn sized(alert: &Alert, why: &Why, read: &Read, room: usize) -> Value {
         })
         .collect();
     body.push(json!({"type": "FactSet", "facts": facts}));
+    let inside = inside(alert);
+    if !inside.is_empty() {
+        body.push(json!({"type": "TextBlock", "text": INSIDE, "weight": "Bolder", "wrap": true}));
+        let lines = inside.iter().map(|line| plain(line)).collect::<Vec<_>>().join("\n\n");
+        body.push(json!({"type": "TextBlock", "text": lines, "wrap": true, "spacing": "None"}));
+    }
     let reason = why_sentence(alert, why, Channel::Teams.title());
     let small = format!(
         "Sent now because {}. {reason} Incident {} · update {}",

@@ -5,7 +5,7 @@ use domain::attempt::{Failed, Verdict};
 use domain::event::Link;
 use domain::ids::{EventId, IncidentId, TenantId, digest};
 use domain::incident::Change;
-use domain::maintenance::Planned;
+use domain::maintenance::{Explained, Planned};
 use domain::vocabulary::{Category, Kind, Role, Severity, Status};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -67,6 +67,15 @@ pub struct Data {
     /// Of announced work, where it stands and its hours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Planned>,
+    /// Of announced work, the incidents that it explained so far: what is open first, at most ten.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub covered: Vec<CoveredIncident>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub covered_more: usize,
+    /// The announced work that explained it when it was said: people are told of it only if it lasts longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub covered_by: Option<CoveredBy>,
     /// When it happened, where its source told us more than five minutes later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_source: Option<Timestamp>,
@@ -85,6 +94,28 @@ pub struct Data {
     /// What was cut.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<String>,
+}
+
+/// An incident that announced work explained.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CoveredIncident {
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// Its title.
+    pub title: String,
+    /// Since when.
+    pub started_at: Timestamp,
+    /// Until when; null while it lasts.
+    pub resolved_at: Option<Timestamp>,
+}
+
+/// The announced work that explained an incident.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CoveredBy {
+    /// The maintenance.
+    pub incident_id: IncidentId,
+    /// When it was to end: whoever waits for the incident is told of it then.
+    pub until: Timestamp,
 }
 
 /// The body of an alert.
@@ -122,6 +153,12 @@ pub fn body(alert: &Alert, why: &Why) -> WebhookBody {
             started_at: alert.started_at,
             resolved_at: alert.resolved_at,
             maintenance: alert.maintenance,
+            covered: alert.inside.incidents.iter().map(covered).collect(),
+            covered_more: alert.inside.more,
+            covered_by: alert
+                .covered
+                .as_ref()
+                .map(|cover| CoveredBy { incident_id: cover.by.clone(), until: cover.until }),
             late_source: alert.late_source,
             audience: why.role,
             links: alert.links.clone(),
@@ -141,6 +178,15 @@ pub fn body(alert: &Alert, why: &Why) -> WebhookBody {
     body
 }
 
+fn covered(one: &Explained) -> CoveredIncident {
+    CoveredIncident {
+        incident_id: one.incident_id.clone(),
+        title: one.title.clone(),
+        started_at: one.from,
+        resolved_at: one.until,
+    }
+}
+
 /// The `webhook-id`: the same on every attempt of an update, so that a receiver can drop a double. It has no dot.
 #[must_use]
 pub fn webhook_id(tenant: &TenantId, incident: &IncidentId, update: u32, integration: &str) -> String {
@@ -156,6 +202,10 @@ pub fn verdict(status: u16) -> Option<Failed> {
     }
     let verdict = if status == 410 { Verdict::Gone } else { Verdict::Retry };
     Some(Failed { cause: format!("http_{status}"), retry_after: None, slow_down: status == 429, verdict })
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn length(body: &WebhookBody) -> usize {

@@ -5,8 +5,9 @@
 use contracts::{slack, teams, webhook};
 use domain::alert::{Alert, Why};
 use domain::event::Link;
-use domain::ids::{EventId, IncidentId, TenantId};
+use domain::ids::{EventId, IncidentId, Scope, TenantId};
 use domain::incident::Change;
+use domain::maintenance::{Covered, Explained, Inside};
 use domain::render::Read;
 use domain::vocabulary::{Category, Kind, Role, Severity, Status};
 use proptest::prelude::*;
@@ -32,6 +33,8 @@ fn alert() -> Alert {
         at: "2026-11-23T08:31:00Z".parse().unwrap(),
         resolved_at: None,
         maintenance: None,
+        inside: Default::default(),
+        covered: None,
         late_source: None,
         openings: None,
         change: Change::Opened,
@@ -66,12 +69,33 @@ fn variants() -> Vec<(&'static str, Alert)> {
         measurements: Default::default(),
         ..alert()
     };
+    let one = |id: &str, title: &str, until: Option<&str>| Explained {
+        incident_id: IncidentId::new(id),
+        scope: Scope::Platform,
+        title: title.to_owned(),
+        from: "2026-11-23T08:40:00Z".parse().unwrap(),
+        until: until.map(|until| until.parse().unwrap()),
+        alone: false,
+    };
+    let incidents = vec![
+        one("inside", "Calls <!here> & *texts* fail", None),
+        one("over", "Texts wait", Some("2026-11-23T09:00:00Z")),
+    ];
+    let work = Alert {
+        kind: Kind::Maintenance,
+        event_type: "maintenance.verifying".into(),
+        status: Status::Monitoring,
+        change: Change::StatusChanged,
+        inside: Inside { incidents, more: 2 },
+        ..alert()
+    };
     vec![
         ("opened", alert()),
         ("raised", raised),
         ("resolved", resolved),
         ("test", Alert { test: true, ..alert() }),
         ("minimal", minimal),
+        ("work", work),
     ]
 }
 
@@ -94,6 +118,19 @@ fn what_receivers_get_is_what_they_got() {
         insta::assert_json_snapshot!(format!("teams_{name}"), teams::message(&alert, &why(), &read()));
         insta::assert_json_snapshot!(format!("webhook_{name}"), webhook::body(&alert, &why()));
     }
+}
+
+#[test]
+fn a_machine_is_told_what_explains_an_incident() {
+    let until = "2026-11-23T10:00:00Z".parse().unwrap();
+    let covered = Covered { by: IncidentId::new("work"), until, up_to: Severity::Critical };
+    let body = webhook::body(&Alert { covered: Some(covered), ..alert() }, &why());
+    let body = serde_json::to_value(&body).unwrap();
+    assert_eq!(
+        body["data"]["covered_by"],
+        serde_json::json!({"incident_id": "inc_work", "until": "2026-11-23T10:00:00Z"})
+    );
+    assert!(serde_json::to_value(webhook::body(&alert(), &why())).unwrap()["data"].get("covered_by").is_none());
 }
 
 #[test]
@@ -151,8 +188,18 @@ fn texts(value: &Value, found: &mut Vec<String>) {
 proptest! {
     #[test]
     fn any_alert_stays_within_the_receivers_limits(title in ".{0,255}", message in ".{0,15000}|(<!channel>){0,400}",
-        components in prop::collection::vec(".{0,100}", 0..50), href in "https://[a-z|<>&]{1,50}") {
-        let alert = Alert { title, message, components, links: vec![Link { href, text: String::new() }], ..alert() };
+        components in prop::collection::vec(".{0,100}", 0..50), inside in prop::collection::vec(".{0,255}", 0..11),
+        href in "https://[a-z|<>&]{1,50}") {
+        let explained = |title: String| Explained {
+            incident_id: IncidentId::new("i"),
+            scope: Scope::Platform,
+            title,
+            from: alert().at,
+            until: Some(alert().at),
+            alone: false,
+        };
+        let inside = Inside { incidents: inside.into_iter().map(explained).collect(), more: 7 };
+        let alert = Alert { title, message, components, inside, links: vec![Link { href, text: String::new() }], ..alert() };
         let slack = slack::message(&alert, &why(), &read());
         let blocks = slack["blocks"].as_array().unwrap();
         prop_assert!(blocks.len() <= 50);

@@ -3,7 +3,7 @@
 use crate::event::Link;
 use crate::ids::{EventId, IncidentId, Scope, TenantId};
 use crate::incident::{Change, Incident, Update};
-use crate::maintenance::Planned;
+use crate::maintenance::{Covered, Inside, Planned};
 use crate::reason::Reason;
 use crate::render::when;
 use crate::storm::{Exempt, Openings};
@@ -58,6 +58,12 @@ pub struct Alert {
     /// Of announced work, its hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Planned>,
+    /// Of announced work, the incidents that it explained so far.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub inside: Inside,
+    /// The announced work that explained it when it was said. Only machines are told then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered: Option<Covered>,
     /// When it happened, where its source told us late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_source: Option<Timestamp>,
@@ -91,6 +97,10 @@ pub struct Alert {
     /// True where the data-processing agreement left only title, severity and link.
     #[serde(default)]
     pub minimal: bool,
+}
+
+fn is_none(inside: &Inside) -> bool {
+    inside.count() == 0
 }
 
 /// Why this recipient is told.
@@ -177,6 +187,8 @@ impl Alert {
             at: update.accepted_at,
             resolved_at: if update.status == Status::Resolved { incident.resolved_at } else { None },
             maintenance: incident.maintenance,
+            inside: Inside::default(),
+            covered: incident.covered.clone().filter(|cover| update.accepted_at < cover.until),
             late_source: update.late_source,
             openings: incident.openings.filter(|openings| openings.count > 1),
             change: update.change,

@@ -122,6 +122,7 @@ mod tests {
             updated_at: at(from),
             resolved_at: until.map(at),
             maintenance: None,
+            covered_by: None,
         }
     }
 

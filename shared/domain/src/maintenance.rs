@@ -4,7 +4,7 @@
 //! where. What breaks meanwhile where it was announced is told as part of it, unless it is worse than announced or outlives it.
 
 use crate::event::Event;
-use crate::ids::IncidentId;
+use crate::ids::{IncidentId, Scope, TenantId};
 use crate::incident::{Incident, Step};
 use crate::reason::Reason;
 use crate::schema::Instant;
@@ -57,6 +57,83 @@ pub struct Covered {
     pub until: Timestamp,
     /// What is worse is told at once.
     pub up_to: Severity,
+}
+
+/// An incident that announced work explains, as its messages name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// Whom it is about: nobody else reads of it.
+    pub scope: Scope,
+    /// Its title.
+    pub title: String,
+    /// Since when.
+    pub from: Timestamp,
+    /// Until when; `None` while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// True once it got worse than announced: then it is told by itself.
+    #[serde(default)]
+    pub alone: bool,
+}
+
+/// What announced work explained so far, as one tenant is told of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inside {
+    /// At most [`Inside::NAMED_MAX`]: what is still open first, then by its beginning.
+    pub incidents: Vec<Explained>,
+    /// How many more there are.
+    #[serde(default)]
+    pub more: usize,
+}
+
+impl Inside {
+    /// Most incidents that a message names.
+    pub const NAMED_MAX: usize = 10;
+
+    /// What concerns a tenant: its own incidents, and those of everybody.
+    #[must_use]
+    pub fn of(explained: &[Explained], tenant: &TenantId) -> Self {
+        let concerns = |one: &&Explained| !one.alone && one.scope.tenant().is_none_or(|whose| whose == tenant);
+        let mut incidents: Vec<Explained> = explained.iter().filter(concerns).cloned().collect();
+        incidents.sort_by_key(|one| (one.until.is_some(), one.from));
+        let mut inside = Self { incidents, more: 0 };
+        inside.name_at_most(Self::NAMED_MAX);
+        inside
+    }
+
+    /// Names no more than so many, and counts the others.
+    pub fn name_at_most(&mut self, most: usize) {
+        self.more += self.incidents.len().saturating_sub(most);
+        self.incidents.truncate(most);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.incidents.len() + self.more
+    }
+}
+
+/// What is noted with the work that explains an incident, or that explained it before this step.
+#[must_use]
+pub fn noted(incident: &Incident, before: Option<&Incident>) -> Vec<(IncidentId, Explained)> {
+    let by = |incident: &Incident| incident.covered.as_ref().map(|cover| cover.by.clone());
+    let (now, then) = (by(incident), before.and_then(by));
+    let note = |work: IncidentId, alone| {
+        let explained = Explained {
+            incident_id: incident.id.clone(),
+            scope: incident.scope.clone(),
+            title: incident.title.clone(),
+            from: incident.started_at,
+            until: incident.resolved_at,
+            alone,
+        };
+        (work, explained)
+    };
+    let left = then.filter(|then| now.as_ref() != Some(then)).map(|work| note(work, true));
+    now.map(|work| note(work, false)).into_iter().chain(left).collect()
 }
 
 /// How often what announced work explains is looked at, in seconds: work ends before its time, and its hours are changed. By the clock,
@@ -172,7 +249,7 @@ pub fn window(incident: &Incident) -> Option<Window> {
 #[must_use]
 pub fn covering(windows: &[Window], incident: &Incident, now: Timestamp) -> Option<Covered> {
     let explained = incident.kind == Kind::Incident && incident.category == Some(Category::Infrastructure);
-    if !explained || incident.components.is_empty() {
+    if !explained || incident.test || incident.components.is_empty() {
         return None;
     }
     let within = |all: &[String], some: &[String]| some.iter().all(|name| all.contains(name));
@@ -238,6 +315,60 @@ mod tests {
         }
         let everywhere = Window { regions: Vec::new(), ..window() };
         assert!(covering(&[everywhere], &incident(&["voice"], &[], "error"), at(NOW)).is_some());
+    }
+
+    #[test]
+    fn a_test_is_told_whatever_is_worked_on() {
+        let test = Incident { test: true, ..incident(&["voice"], &["ap-south-1"], "error") };
+        assert_eq!(covering(&[window()], &test, at("2026-11-23T20:30:00Z")), None);
+    }
+
+    #[test]
+    fn a_tenant_reads_of_its_own_incidents_and_of_everybodys() {
+        let tenant = |id: &str| TenantId::parse(id).unwrap();
+        let one = |id: &str, scope, until: Option<&str>| Explained {
+            incident_id: IncidentId::new(id),
+            scope,
+            title: id.to_owned(),
+            from: at("2026-11-23T20:30:00Z"),
+            until: until.map(at),
+            alone: id == "worse",
+        };
+        let mut all = vec![
+            one("over", Scope::Platform, Some("2026-11-23T20:40:00Z")),
+            one("own", Scope::Tenant(tenant("acme")), None),
+            one("other", Scope::Tenant(tenant("globex")), None),
+            one("worse", Scope::Platform, None),
+        ];
+        let named = |inside: &Inside| inside.incidents.iter().map(|one| one.title.clone()).collect::<Vec<_>>();
+        let inside = Inside::of(&all, &tenant("acme"));
+        assert_eq!((named(&inside), inside.more), (vec!["own".to_owned(), "over".to_owned()], 0));
+        all.extend((0..20).map(|number| one(&format!("p{number}"), Scope::Platform, Some("2026-11-23T20:50:00Z"))));
+        let mut inside = Inside::of(&all, &tenant("acme"));
+        assert_eq!((inside.incidents.len(), inside.more, inside.count()), (10, 12, 22));
+        assert_eq!(inside.incidents[0].title, "own", "what is open comes first");
+        inside.name_at_most(3);
+        assert_eq!((inside.incidents.len(), inside.count()), (3, 22));
+    }
+
+    #[test]
+    fn what_is_explained_is_noted_with_the_work_and_what_got_worse_as_told_by_itself() {
+        let plain = incident(&["voice"], &["ap-south-1"], "error");
+        let by =
+            |id: &str| Covered { by: IncidentId::new(id), until: at("2026-11-23T22:00:00Z"), up_to: Severity::Error };
+        let explained = Incident { covered: Some(by("m")), ..plain.clone() };
+        let notes = |incident: &Incident, before: Option<&Incident>| {
+            let noted = noted(incident, before).into_iter();
+            noted.map(|(work, note)| (work.to_string(), note.alone, note.until.is_some())).collect::<Vec<_>>()
+        };
+        let note = |work: &str, alone, over| (work.to_owned(), alone, over);
+        assert_eq!(notes(&plain, None), []);
+        assert_eq!(notes(&explained, None), [note("inc_m", false, false)]);
+        let over = Incident { resolved_at: Some(at("2026-11-23T21:00:00Z")), ..explained.clone() };
+        assert_eq!(notes(&over, Some(&explained)), [note("inc_m", false, true)]);
+        assert_eq!(notes(&plain, Some(&explained)), [note("inc_m", true, false)]);
+        let other = Incident { covered: Some(by("n")), ..plain.clone() };
+        assert_eq!(notes(&other, Some(&explained)), [note("inc_n", false, false), note("inc_m", true, false)]);
     }
 
     #[test]

@@ -291,34 +291,6 @@ pub fn plan(asked: &Asked<'_>) -> Vec<Decision> {
     decisions
 }
 
-/// What of all decisions is to be told earlier than it was held for, because what is given out would overtake it: webhooks get every
-/// update, in order.
-#[must_use]
-pub fn overtaken(all: &[Decision], given_out: &[Decision], now: Timestamp) -> Vec<Decision> {
-    let overtakes = |held: &Decision, one: &Decision| {
-        let same = (&one.destination, one.channel) == (&held.destination, held.channel);
-        match one.outcome {
-            _ if !same || one.update <= held.update => None,
-            Outcome::Deliver { .. } => Some(now),
-            Outcome::Hold { until, .. } => Some(until),
-            Outcome::Skip { .. } => None,
-        }
-    };
-    let earlier = |held: &Decision| {
-        let Outcome::Hold { until, reason, role } = held.outcome else { return None };
-        let then = given_out.iter().filter_map(|one| overtakes(held, one)).min()?;
-        // Work may have been given longer hours since; what was handed out all the same, its claim drops.
-        let may_wait_on = reason == Reason::CoveredByMaintenance && then <= now;
-        if then >= until && !may_wait_on {
-            return None;
-        }
-        let outcome = if then <= now { Outcome::Deliver { role } } else { Outcome::Hold { until: then, reason, role } };
-        Some(Decision { outcome, ..held.clone() })
-    };
-    let waiting = all.iter().filter(|decision| decision.channel == Channel::Webhook);
-    waiting.filter_map(earlier).collect()
-}
-
 /// The update before `one` that its webhook gets too.
 #[must_use]
 pub fn follows(one: &Decision, all: &[Decision]) -> Option<u32> {
@@ -480,8 +452,11 @@ fn regulated(asked: &Asked<'_>, case: &Case<'_>, at: Timestamp) -> Option<Timest
 }
 
 /// What announced work explains is told with it: it waits for the work's end, and ends unsent if it was over before. What is worse
-/// than announced is told at once, and whoever was told hears everything.
+/// than announced is told at once, and whoever was told hears everything. Machines wait for nothing: their messages say what explains it.
 fn covered(asked: &Asked<'_>, case: &Case<'_>, role: Option<Role>) -> Option<Outcome> {
+    if case.channel == Channel::Webhook {
+        return None;
+    }
     let cover = asked.incident.covered.as_ref().filter(|_| !case.told || case.waits.is_some())?;
     if asked.incident.resolved_at.is_some_and(|at| at <= cover.until) {
         return Some(Outcome::Skip { reason: Reason::CoveredByMaintenance, by: Some(cover.by.to_string()) });

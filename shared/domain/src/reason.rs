@@ -128,7 +128,7 @@ reasons! {
         "Nothing: it is told there. Remove the double if it is not wanted.";
     /// Part of announced work.
     CoveredByMaintenance = "covered_by_maintenance", "It is covered by announced maintenance.", "the maintenance window",
-        "Nothing: the maintenance's own messages carry it.";
+        "Nothing: the maintenance's next message names it.";
     /// A newer update went out instead.
     SupersededBy = "superseded_by", "A newer update of the same incident was sent instead.", "none: the newer message carries it",
         "Nothing: the newer message carries it.";

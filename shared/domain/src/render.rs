@@ -15,8 +15,10 @@ pub use email::{Email, email, mime};
 pub use sms::{Encoding, Sms, sms};
 
 use crate::alert::Alert;
+use crate::event::cut_chars;
 use crate::incident::Change;
-use crate::vocabulary::{Kind, Status};
+use crate::maintenance::Explained;
+use crate::vocabulary::{Category, Kind, Severity, Status};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -42,6 +44,11 @@ pub fn headline(alert: &Alert) -> String {
         (Change::Resolved, _) => "RESOLVED".to_owned(),
         (_, Kind::Maintenance) => "MAINTENANCE".to_owned(),
         (_, Kind::Advisory) => "ADVISORY".to_owned(),
+        // The tenant's own settings are wrong: nothing of the product is down.
+        (_, Kind::Incident) if alert.category == Some(Category::Configurable) => match alert.severity {
+            Severity::Critical => "CRITICAL CONFIGURATION ALERT".to_owned(),
+            _ => "CONFIGURATION ALERT".to_owned(),
+        },
         _ => alert.severity.as_str().to_uppercase(),
     };
     if alert.test { format!("TEST {word}") } else { word }
@@ -135,6 +142,48 @@ pub fn lasted(from: Timestamp, to: Timestamp) -> String {
     }
 }
 
+/// Most characters of an incident's title among those that announced work explains.
+const INSIDE_MAX: usize = 150;
+/// What stands above them.
+pub const INSIDE: &str = "During this work";
+
+/// The incidents that announced work explained, a line each, and how many more there are.
+#[must_use]
+pub fn inside(alert: &Alert) -> Vec<String> {
+    let line = |one: &Explained| {
+        let mut title = email::one_line(&one.title);
+        cut_chars(&mut title, INSIDE_MAX);
+        let from = when(one.from, &alert.zone);
+        match one.until {
+            _ if alert.minimal => title,
+            Some(until) => format!("{title}: {from} to {}", when(until, &alert.zone)),
+            None => format!("{title}: since {from}, still open"),
+        }
+    };
+    let mut lines: Vec<String> = alert.inside.incidents.iter().map(line).collect();
+    if alert.inside.more > 0 {
+        lines.push(format!("and {} more", alert.inside.more));
+    }
+    lines
+}
+
+/// How many incidents announced work explained; `None` for none.
+#[must_use]
+pub fn count_inside(alert: &Alert) -> Option<String> {
+    match alert.inside.count() {
+        0 => None,
+        1 => Some("1 incident during it".to_owned()),
+        many => Some(format!("{many} incidents during it")),
+    }
+}
+
+/// When it happened and when we were told, by the hour of UTC, where its source told us late.
+#[must_use]
+pub fn late(alert: &Alert) -> Option<String> {
+    let (happened, told) = (alert.late_source?.strftime("%H:%M"), alert.at.strftime("%H:%M"));
+    Some(format!("happened {happened}Z, told us {told}Z"))
+}
+
 /// What a reader of the alert should know of how it was made.
 #[must_use]
 pub fn notes(alert: &Alert) -> Vec<String> {
@@ -154,8 +203,8 @@ pub fn notes(alert: &Alert) -> Vec<String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::ids::{EventId, IncidentId, TenantId};
-    use crate::vocabulary::{Category, Severity};
+    use crate::ids::{EventId, IncidentId, Scope, TenantId};
+    use crate::maintenance::Inside;
 
     /// An alert as most messages are.
     pub(crate) fn alert() -> Alert {
@@ -178,6 +227,8 @@ pub(crate) mod tests {
             at: "2026-11-23T08:31:00Z".parse().unwrap(),
             resolved_at: None,
             maintenance: None,
+            inside: Inside::default(),
+            covered: None,
             late_source: None,
             openings: None,
             change: Change::Opened,
@@ -210,11 +261,50 @@ pub(crate) mod tests {
         );
     }
 
+    /// Announced work with one incident inside that is over, one that is open, and two more.
+    pub(crate) fn work() -> Alert {
+        let one = |id: &str, title: &str, until: Option<&str>| Explained {
+            incident_id: IncidentId::new(id),
+            scope: Scope::Platform,
+            title: title.to_owned(),
+            from: "2026-11-23T08:40:00Z".parse().unwrap(),
+            until: until.map(|until| until.parse().unwrap()),
+            alone: false,
+        };
+        let incidents =
+            vec![one("a", "Calls <b>fail</b>", None), one("b", "Texts\nwait", Some("2026-11-23T09:00:00Z"))];
+        Alert { kind: Kind::Maintenance, title: "New carrier".into(), inside: Inside { incidents, more: 2 }, ..alert() }
+    }
+
+    #[test]
+    fn work_names_what_it_explained() {
+        assert_eq!(
+            inside(&work()),
+            [
+                "Calls <b>fail</b>: since Mon 23 Nov 2026, 14:10 IST (UTC+05:30), still open",
+                "Texts wait: Mon 23 Nov 2026, 14:10 IST (UTC+05:30) to Mon 23 Nov 2026, 14:30 IST (UTC+05:30)",
+                "and 2 more",
+            ]
+        );
+        assert_eq!(
+            inside(&Alert { minimal: true, ..work() })[0],
+            "Calls <b>fail</b>",
+            "the agreement leaves the title"
+        );
+        assert_eq!(count_inside(&work()).as_deref(), Some("4 incidents during it"));
+        assert_eq!((inside(&alert()), count_inside(&alert())), (vec![], None));
+    }
+
     #[test]
     fn headlines() {
         let resolved = Alert { change: Change::Resolved, ..alert() };
         assert_eq!(headline(&alert()), "CRITICAL");
         assert_eq!(headline(&resolved), "RESOLVED");
         assert_eq!(headline(&Alert { test: true, ..alert() }), "TEST CRITICAL");
+        let own = |severity| Alert { category: Some(Category::Configurable), severity, ..alert() };
+        assert_eq!(headline(&own(Severity::Error)), "CONFIGURATION ALERT");
+        assert_eq!(headline(&own(Severity::Critical)), "CRITICAL CONFIGURATION ALERT");
+        assert_eq!(headline(&Alert { change: Change::Resolved, ..own(Severity::Error) }), "RESOLVED");
+        assert_eq!(headline(&Alert { kind: Kind::Advisory, ..own(Severity::Error) }), "ADVISORY");
     }
 }

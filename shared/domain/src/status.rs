@@ -43,6 +43,9 @@ pub struct Shown {
     /// Of announced work, where it stands and its hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Planned>,
+    /// The announced work that explains it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered_by: Option<IncidentId>,
 }
 
 fn incident() -> Kind {
@@ -90,6 +93,25 @@ impl Shown {
             (Kind::Incident, Severity::Warning) => Health::DegradedPerformance,
             (Kind::Incident, Severity::Error) => Health::PartialOutage,
             (Kind::Incident, Severity::Critical) => Health::MajorOutage,
+        }
+    }
+
+    /// The work among `all` that explains it: it is part of that as long as it does not outlive it.
+    #[must_use]
+    pub fn part_of<'a>(&self, all: &'a [Self], now: Timestamp) -> Option<&'a Self> {
+        let by = self.covered_by.as_ref()?;
+        let work = all.iter().find(|work| work.id == *by)?;
+        let until = work.maintenance?.until?;
+        let until = work.resolved_at.map_or(until, |ended| ended.min(until));
+        let within = self.resolved_at.map_or(now < until, |ended| ended <= until);
+        within.then_some(work)
+    }
+
+    /// What it does to what it affects, no worse than the work that it is part of.
+    fn health_among(&self, all: &[Self], now: Timestamp) -> Health {
+        match self.part_of(all, now) {
+            Some(_) => self.health().min(Health::UnderMaintenance),
+            None => self.health(),
         }
     }
 
@@ -145,7 +167,7 @@ pub fn board(catalogue: &Catalogue, incidents: &[Shown], now: Timestamp) -> Boar
                 lines.len() - 1
             });
             let Some(line) = lines.get_mut(place) else { continue };
-            let health = shown.health();
+            let health = shown.health_among(incidents, now);
             line.health = line.health.max(health);
             line.updated_at = line.updated_at.max(Some(shown.updated_at));
             for region in shown.regions.iter().filter(|_| health != Health::Operational) {
@@ -157,7 +179,7 @@ pub fn board(catalogue: &Catalogue, incidents: &[Shown], now: Timestamp) -> Boar
             }
         }
     }
-    let worst = open.iter().map(|shown| shown.health()).max().unwrap_or(Health::Operational);
+    let worst = open.iter().map(|shown| shown.health_among(incidents, now)).max().unwrap_or(Health::Operational);
     let indicator = match worst {
         Health::Operational => Indicator::None,
         Health::UnderMaintenance => Indicator::Maintenance,
@@ -198,7 +220,7 @@ pub fn history(incidents: &[Shown], now: Timestamp) -> BTreeMap<&str, Vec<(Date,
         let health = match shown.kind {
             Kind::Maintenance if from < until => Health::UnderMaintenance,
             Kind::Maintenance => Health::Operational,
-            _ => shown.health(),
+            _ => shown.health_among(incidents, now),
         };
         let (from, until) = (day(from), day(until.min(now)));
         for name in &shown.components {
@@ -238,6 +260,7 @@ mod tests {
             updated_at: at("2026-11-20T23:30:00Z"),
             resolved_at: None,
             maintenance: None,
+            covered_by: None,
         }
     }
 
@@ -302,6 +325,36 @@ mod tests {
         assert_eq!(state(&[work(Phase::Scheduled)]).0, Indicator::None);
         assert_eq!(state(&[work(Phase::InProgress)]).0, Indicator::Maintenance);
         assert_eq!(state(&[work(Phase::InProgress), shown(Severity::Warning, &["api"], &[])]).0, Indicator::Minor);
+    }
+
+    #[test]
+    fn what_work_explains_is_no_worse_than_the_work_unless_it_outlives_it() {
+        let work = |resolved_at: Option<&str>| Shown {
+            id: IncidentId::new("m"),
+            kind: Kind::Maintenance,
+            maintenance: Some(Planned {
+                phase: Phase::InProgress,
+                from: at("2026-11-24T11:00:00Z"),
+                until: Some(at("2026-11-24T12:30:00Z")),
+            }),
+            resolved_at: resolved_at.map(at),
+            ..shown(Severity::Info, &["voice"], &[])
+        };
+        let inside = Shown {
+            covered_by: Some(IncidentId::new("m")),
+            started_at: at("2026-11-24T11:30:00Z"),
+            ..shown(Severity::Error, &["voice"], &["ap-south-1"])
+        };
+        let (indicator, lines) = state(&[work(None), inside.clone()]);
+        assert_eq!((indicator, lines[0].1), (Indicator::Maintenance, Health::UnderMaintenance));
+        assert_eq!(lines[0].2, [("Mumbai".to_owned(), Health::UnderMaintenance)]);
+        assert_eq!(state(&[work(Some("2026-11-24T11:59:00Z")), inside.clone()]).0, Indicator::Major, "it outlived it");
+        assert_eq!(state(std::slice::from_ref(&inside)).0, Indicator::Major, "nobody sees what explains it");
+        let last = |incidents: &[Shown]| history(incidents, at(NOW))["voice"].last().unwrap().1;
+        let over = |end: &str| Shown { resolved_at: Some(at(end)), ..inside.clone() };
+        let done = work(Some("2026-11-24T11:59:00Z"));
+        assert_eq!(last(&[done.clone(), over("2026-11-24T11:59:00Z")]), Health::UnderMaintenance);
+        assert_eq!(last(&[done, over("2026-11-24T11:59:01Z")]), Health::PartialOutage);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Ledger {
     updates: u32,
     last_seen: Timestamp,
     test_of: Option<domain::event::TestOf>,
+    /// When it happened, where we were told late.
+    late_source: Option<Timestamp>,
 }
 
 impl Ledger {
@@ -40,12 +42,17 @@ impl Ledger {
     /// # Errors
     /// [`StoreError`] of a call.
     pub async fn read(table: &Table, incident: &Incident, tenant: &TenantId) -> Result<Self, StoreError> {
-        let (known, deliveries) =
-            futures::try_join!(table.plans_of(&incident.id, tenant), table.deliveries(&incident.id, tenant))?;
+        // Late is the first word of an incident, if any is.
+        let (known, deliveries, first) = futures::try_join!(
+            table.plans_of(&incident.id, tenant),
+            table.deliveries(&incident.id, tenant),
+            table.update(&incident.id, 1)
+        )?;
+        let late_source = first.and_then(|first| first.late_source);
         let (plans, revised) = (known.plans, known.revised);
         let test_of = incident.test_of.clone();
         let (category, updates, last_seen) = (incident.category, incident.updates, incident.last_seen);
-        Ok(Self { plans, revised, deliveries, category, updates, last_seen, test_of })
+        Ok(Self { plans, revised, deliveries, category, updates, last_seen, test_of, late_source })
     }
 
     /// One entry for every update, recipient or integration, and channel of the tenant, told or not, in the order of the
@@ -77,7 +84,8 @@ impl Ledger {
         let mut decisions: Vec<&Decision> = self.plans.iter().flat_map(|plan| &plan.decisions).collect();
         decisions.sort_by_key(|decision| decision.update);
         let rows = self.deliveries.iter().map(|listed| (listed.row.as_str(), listed)).collect();
-        (Story { category: self.category, names, rows, revised: &self.revised }, decisions)
+        let (category, revised, late_source) = (self.category, self.revised.as_slice(), self.late_source);
+        (Story { category, names, rows, revised, late_source }, decisions)
     }
 }
 
@@ -143,7 +151,7 @@ pub fn explained(reason: Reason, category: Option<Category>, destination: &str) 
 /// What would be decided, as entries: of an event that was only asked about.
 #[must_use]
 pub fn imagined(decisions: &[Decision], category: Option<Category>, names: &Names<'_>) -> Vec<ExplainEntry> {
-    let story = Story { category, names, rows: BTreeMap::new(), revised: &[] };
+    let story = Story { category, names, rows: BTreeMap::new(), revised: &[], late_source: None };
     let entry = |decision: &Decision| {
         let entry = story.entry(decision);
         if matches!(decision.outcome, Outcome::Deliver { .. }) {
@@ -161,6 +169,7 @@ struct Story<'a> {
     names: &'a Names<'a>,
     rows: BTreeMap<&'a str, &'a Listed>,
     revised: &'a [Decision],
+    late_source: Option<Timestamp>,
 }
 
 /// How a planned delivery stands.
@@ -192,6 +201,7 @@ impl Story<'_> {
             at: None,
             latency_ms: None,
             late: false,
+            late_source: self.late_source.filter(|_| update == 1),
             attempts: Vec::new(),
         }
     }
@@ -386,7 +396,8 @@ mod tests {
     fn entry(listed: Option<&Listed>, decision: &Decision) -> ExplainEntry {
         let names = Names::from([("rcp_1", "Ops")]);
         let rows = listed.map(|listed| (listed.row.as_str(), listed)).into_iter().collect();
-        Story { category: Some(Category::Billing), names: &names, rows, revised: &[] }.entry(decision)
+        let late_source = Some(Timestamp::UNIX_EPOCH);
+        Story { category: Some(Category::Billing), names: &names, rows, revised: &[], late_source }.entry(decision)
     }
 
     const DELIVER: Outcome = Outcome::Deliver { role: Some(Role::BillingAdmin) };
@@ -416,6 +427,11 @@ mod tests {
             Listed { row: "int_1#000002".into(), ..listed(DeliveryState::Accepted, 2, vec![ended(2, "accepted")]) };
         let hook = entry(Some(&row), &hook);
         assert_eq!((hook.outcome.as_str(), hook.integration_id.as_deref()), ("delivered", Some("int_1")));
+        assert_eq!(
+            (pending.late_source, hook.late_source),
+            (Some(Timestamp::UNIX_EPOCH), None),
+            "the first word was late"
+        );
     }
 
     #[test]
@@ -443,6 +459,7 @@ mod tests {
                 updates: 2,
                 last_seen: at(100),
                 test_of: None,
+                late_source: None,
             };
             let people = People { recipients: vec![recipient(created_at)], integrations: vec![] };
             let entries = ledger.entries(&people);

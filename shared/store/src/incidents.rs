@@ -5,6 +5,7 @@ use crate::{StoreError, Table, item, keys, number, read, sort_key, text};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, KeyState, Update};
+use domain::maintenance::Explained;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,8 @@ pub struct Change<'a> {
     pub head: Option<(&'a Incident, u64)>,
     /// The update that it made.
     pub update: Option<&'a Update>,
+    /// What is noted with the announced work that explains it, or that did.
+    pub explained: &'a [(IncidentId, Explained)],
     /// The state of the key that was read, so that two openers notice each other.
     pub key_before: Option<&'a KeyState>,
     /// What a key is to remember although it has no incident: its scope, its hash, its state.
@@ -119,6 +122,9 @@ impl Table {
             }
             if let Some(window) = domain::maintenance::window(incident).filter(|_| change.update.is_some()) {
                 writes.push(self.window_write(&incident.scope, &window)?);
+            }
+            for explained in change.explained {
+                writes.push(self.explained_write(explained, self.expiry(now))?);
             }
             if let Some(update) = change.update {
                 let sk = keys::update(update.number);

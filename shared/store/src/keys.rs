@@ -122,6 +122,15 @@ pub(crate) fn windows(scope: &Scope) -> String {
     }
 }
 
+/// What announced work explains.
+pub(crate) fn explained(work: &IncidentId) -> String {
+    format!("MAINT#I#{work}")
+}
+
+pub(crate) fn explained_of(scope: &Scope, incident: &IncidentId) -> String {
+    format!("{}#{incident}", self::scope(Some(scope)))
+}
+
 pub(crate) fn incident(id: &IncidentId) -> String {
     format!("INC#{id}")
 }

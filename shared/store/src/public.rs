@@ -24,6 +24,7 @@ pub(crate) fn view_of(incident: &Incident) -> Result<AttributeValue, StoreError>
         updated_at: incident.last_seen,
         resolved_at: incident.resolved_at,
         maintenance: incident.maintenance,
+        covered_by: incident.covered.as_ref().map(|cover| cover.by.clone()),
     })
 }
 
@@ -48,16 +49,6 @@ impl Table {
     /// [`StoreError`] of the call.
     pub async fn public_incidents(&self, limit: usize) -> Result<Vec<Shown>, StoreError> {
         self.public(keys::PUBLIC_INCIDENTS, limit).await
-    }
-
-    /// One public incident; `None` for one that is unknown or not public, which nobody can tell apart here.
-    ///
-    /// # Errors
-    /// [`StoreError`] of the call.
-    pub async fn public_incident(&self, id: &IncidentId) -> Result<Option<Shown>, StoreError> {
-        // The index knows no incident by its name alone, and the rows of the retention time fit a page or two.
-        let incidents: Vec<Shown> = self.public(keys::PUBLIC_INCIDENTS, usize::MAX).await?;
-        Ok(incidents.into_iter().find(|incident| incident.id == *id))
     }
 
     /// The public timeline of an incident, newest first, at most `limit`; empty unless the incident is public.

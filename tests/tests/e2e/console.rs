@@ -102,14 +102,23 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         stack.secret(link.split("t=").nth(1).unwrap());
         assert_eq!(stack.raw("POST", &link, "", &[], Some(b"")).status, 200);
 
-        // A webhook, whose secret is shown once.
+        // A webhook with the secret that its receiver has already; one of ours is shown once, and both sign.
         browser.section("Integrations").await;
         browser.press("Add integration").await;
         let path = format!("/hook/{id}/{}", unique());
         stack.secret(&path);
         browser.fill("Name", "Our endpoint").await;
         browser.fill("URL", &format!("{}{path}", stack.text("/receivers_url"))).await;
+        let own = format!("whsec_{}{}", "QUFB".repeat(8), &id[..4]);
+        browser.fill("Secret", "short").await;
         browser.tick("Org Admin", true).await;
+        browser.press("Save").await;
+        browser.find("dialog .error").await;
+        browser.fill("Secret", &own).await;
+        stack.secret(&own);
+        browser.look("console-integration").await;
+        browser.save().await;
+        browser.press("New secret").await;
         browser.press("Save").await;
         let secret = browser.find("#secret").await.text().await.unwrap();
         assert!(secret.starts_with("whsec_"), "the secret is shown once");
@@ -125,6 +134,10 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         browser.press("Send test alert").await;
         browser.status("2 told, 1 not meant to be, 0 failed").await;
         browser.look("console-test").await;
+        let got = stack.inbox(&path).remove(0);
+        for one in [&own, &secret] {
+            assert!(!super::webhooks::verified(&stack, one, &got).is_empty(), "{got}");
+        }
         stack.behave(&path, json!({"status": 404, "body": "no such hook"}));
         browser.press("Send test alert").await;
         browser.status("1 failed").await;

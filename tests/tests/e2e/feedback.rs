@@ -48,6 +48,15 @@ fn a_bounce_is_no_delivery_ends_the_mails_and_is_told_to_the_admins() {
     );
     assert!(said["mend"].as_str().unwrap().contains("allow-list"), "{said}");
 
+    // The incident's own list says the same as its explanation.
+    let known = tenant.incident(&first);
+    let rows = known["deliveries"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["destination"] == gone.id.as_str() && row["channel"] == "email").unwrap();
+    assert_eq!(
+        (&row["state"], &row["outcome"], &row["reason"]),
+        (&json!("accepted"), &json!("failed"), &bounced["reason"])
+    );
+    assert_eq!(row["failed_attempts"].as_array().unwrap().last(), Some(said), "{row}");
     let known = tenant.get(&format!("/recipients/{}", gone.id));
     assert_eq!(known["suppressed"]["reason"], "suppressed_bounce", "{known}");
     let second = opened(&stack, &tenant);

@@ -56,6 +56,19 @@ fn quietly(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+fn signed(secret: &str, got: &Value) -> String {
+    json!({"secret": secret, "body": got["body"], "headers": got["headers"]}).to_string()
+}
+
+fn python(stack: &Stack, input: &str) -> String {
+    run(Command::new(stack.clients()).args(["-c", PYTHON]), input)
+}
+
+/// The title in what a receiver got, as a library reads it that checks the signature by `secret`.
+pub(crate) fn verified(stack: &Stack, secret: &str, got: &Value) -> String {
+    python(stack, &signed(secret, got)).lines().next().unwrap_or_default().to_owned()
+}
+
 #[test]
 fn the_signature_verifies_with_the_libraries_of_python_and_node() {
     let stack = stack!();
@@ -63,8 +76,8 @@ fn the_signature_verifies_with_the_libraries_of_python_and_node() {
     let title = format!("{} calls fail", unique());
     drop(open(&stack, &tenant, &title));
     let got = tenant.requests(&hook, 1, Duration::from_secs(60)).remove(0);
-    let input = json!({"secret": hook.secret, "body": got["body"], "headers": got["headers"]}).to_string();
-    assert_eq!(run(Command::new(stack.clients()).args(["-c", PYTHON]), &input), format!("{title}\nrefused\n"));
+    let input = signed(&hook.secret, &got);
+    assert_eq!(python(&stack, &input), format!("{title}\nrefused\n"));
 
     if !quietly(Command::new("npm").arg("--version")) {
         eprintln!("there is no npm on this machine: Node's library is not asked");

@@ -559,14 +559,32 @@ async function integrationsView() {
     return [[h("strong", {}, one.name), lintOf("destination", one.id)], [KINDS[one.kind], h("div", { class: "quiet" }, one.host)], state, one.audiences.map((role) => h("div", {}, ROLES[role])),
       h("div", { class: "row" }, button("Edit", () => editIntegration(one.id)),
         one.disabled ? button("Enable", change({ enabled: true }, "Enabled.")) : button(one.paused ? "Resume" : "Pause", change({ paused: !one.paused }, one.paused ? "Resumed." : "Paused.")),
-        one.kind === "webhook" && button("New secret", () => sure(`Make a new secret for ${one.name}? Both sign for 24 hours.`, "New secret", async () => {
-          const { content } = await api("POST", `/integrations/${one.id}/secret`, { body: {} });
-          setTimeout(() => secret(content.secret), 0);
-        })),
+        one.kind === "webhook" && button("New secret", () => newSecret(one)),
         button("Remove", () => sure(`Remove ${one.name}?`, "Remove", () => remove("/integrations", one.id)), "danger"))];
   });
   return h("div", { class: "card" }, h("div", { class: "row" }, h("h2", {}, "Integrations"), button("Add integration", () => editIntegration(null), "primary")),
     rows.length ? table("Slack, Teams and webhooks", ["Name", "Where", "State", "Stands for", "Actions"], rows) : h("p", {}, "None yet. Add a Slack or Teams channel, or a webhook of your own."));
+}
+
+/** A field for the secret that a receiver has already. */
+function secretField() {
+  const own = h("input", { "data-pointer": "/secret", autocomplete: "off", spellcheck: "false", placeholder: "whsec_…" });
+  $("dialog").addEventListener("close", () => { own.value = ""; }, { once: true });
+  return own;
+}
+
+const SECRET_HINT = "Leave it empty for one of ours. Your own is whsec_ and 24 to 64 random bytes as base64, as openssl rand -base64 32 prints them.";
+
+function newSecret(one) {
+  const own = secretField();
+  ask(`New secret for ${one.name}`, [h("p", {}, "The secret of before signs beside it for 24 hours."), field("Secret", own, SECRET_HINT)], async () => {
+    const given = own.value.trim();
+    const { content } = await api("POST", `/integrations/${one.id}/secret`, { body: given ? { secret: given } : {} });
+    $("dialog").close();
+    await show("integrations");
+    say("Saved.", "good");
+    if (!given) secret(content.secret);
+  });
 }
 
 function secret(text) {
@@ -585,6 +603,7 @@ async function editIntegration(id) {
   const kind = choice(KINDS, one.kind);
   kind.disabled = Boolean(id);
   const url = h("input", { type: "url", "data-pointer": "/url", autocomplete: "off", placeholder: id ? `unchanged (${one.host})` : "https://…" });
+  const own = secretField();
   const regions = h("input", { value: one.regions.join(", "), "data-pointer": "/regions" });
   const components = h("input", { value: one.components.join(", "), "data-pointer": "/components" });
   const severity = choice(SEVERITIES, one.min_severity ?? "");
@@ -593,19 +612,25 @@ async function editIntegration(id) {
   const audiences = rolesField(roles);
   audiences.dataset.pointer = "/audiences";
   audiences.firstChild.textContent = "Stands for these roles";
-  ask(id ? `Edit ${one.name}` : "Add an integration", [field("Name", name), field("Kind", kind), field("URL", url, "Slack: an incoming webhook. Teams: the URL of a Workflows webhook."), audiences,
+  const ours = field("Secret", own, SECRET_HINT);
+  const signed = () => { ours.hidden = kind.value !== "webhook"; };
+  kind.addEventListener("change", signed);
+  signed();
+  ask(id ? `Edit ${one.name}` : "Add an integration", [field("Name", name), field("Kind", kind), field("URL", url, "Slack: an incoming webhook. Teams: the URL of a Workflows webhook."), !id && ours, audiences,
     h("details", {}, h("summary", {}, "Filters"), h("div", { class: "grid" }, field("Severity", severity), field("Regions", regions, "Comma-separated; empty takes all"), field("Components", components, "Comma-separated; empty takes all")),
       h("fieldset", {}, h("legend", {}, "Only these categories (none ticked takes all)"), Object.entries(CATEGORIES).map(([category, [title]]) =>
         tick(title, categories.has(category), { onchange: (event) => { event.target.checked ? categories.add(category) : categories.delete(category); } })[1]))),
   ], async () => {
     const body = { name: name.value, audiences: [...roles], categories: [...categories], regions: list(regions.value), components: list(components.value), min_severity: severity.value || null };
     if (url.value.trim()) body.url = url.value.trim();
+    const given = !ours.hidden && own.value.trim();
+    if (given) body.secret = given;
     const answer = id ? await api("PATCH", `/integrations/${id}`, { body, etag: now.etag }) : await api("POST", "/integrations", { body: { ...body, kind: kind.value } });
     learn(answer);
     $("dialog").close();
     await show("integrations");
     say("Saved.", "good");
-    if (answer.content.secret) secret(answer.content.secret);
+    if (answer.content.secret && !given) secret(answer.content.secret);
   });
 }
 
@@ -700,7 +725,7 @@ async function deliveriesView() {
 }
 
 function why(line) {
-  return [line.reason && h("div", {}, line.sentence, line.until && ` Until ${when(line.until)}.`, " ", h("em", {}, line.mend ?? "")), line.setting && h("div", { class: "quiet" }, line.setting),
+  return [line.late_source && h("div", {}, `Its source told us late: it happened ${when(line.late_source)}.`), line.reason && h("div", {}, line.sentence, line.until && ` Until ${when(line.until)}.`, " ", h("em", {}, line.mend ?? "")), line.setting && h("div", { class: "quiet" }, line.setting),
     ...(line.attempts ?? []).map((one) => h("div", {}, `Attempt ${one.attempt}, ${when(one.at)}: ${one.sentence}${one.status ? ` HTTP ${one.status}.` : ""} `, h("em", {}, one.mend), one.response && h("pre", {}, one.response.slice(0, 1000))))];
 }
 

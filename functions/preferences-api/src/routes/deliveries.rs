@@ -114,7 +114,7 @@ pub(crate) async fn list(
         let page = page.await.map_err(access::table)?;
         for id in page.entries.iter().filter_map(|seen| seen.incident_id.as_ref()) {
             let Some(incident) = app.table.incident(id).await.map_err(access::table)? else { continue };
-            let ledger = Ledger::read(&app.table, &incident, &tenant).await.map_err(access::table)?;
+            let ledger = Box::pin(Ledger::read(&app.table, &incident, &tenant)).await.map_err(access::table)?;
             let entries = ledger.planned(&people).into_iter().rev().filter(|entry| wanted.takes(entry));
             deliveries.extend(entries.map(|entry| logged(&incident, entry)));
         }
@@ -152,7 +152,7 @@ pub(crate) async fn resend(
     let channel = Channel::parse(&body.channel).ok_or_else(|| field("/channel", "is not the channel of a delivery"))?;
     let destination = destination(&app, &tenant, &body).await?;
     let incident = find(&app, &tenant, &id).await?;
-    let ledger = Ledger::read(&app.table, &incident, &tenant).await.map_err(access::table)?;
+    let ledger = Box::pin(Ledger::read(&app.table, &incident, &tenant)).await.map_err(access::table)?;
     let failed = ledger.deliveries.iter().rev().find(|listed| {
         let row = &listed.delivery;
         row.state == DeliveryState::Failed && listed.row == row_name(destination.id(), channel, row.latest)

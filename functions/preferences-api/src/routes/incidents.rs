@@ -7,7 +7,8 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use contracts::http::{
-    DecisionView, DeliveryView, EndView, ExcludedView, IncidentAnswer, IncidentList, IncidentView, TimelineEntry,
+    DecisionView, DeliveryView, EndView, ExcludedView, ExplainEntry, IncidentAnswer, IncidentList, IncidentView,
+    TimelineEntry,
 };
 use contracts::problem::FieldError;
 use domain::alert::Alert;
@@ -167,6 +168,7 @@ pub(super) fn shown(incident: &Incident) -> Shown {
         updated_at: incident.last_seen,
         resolved_at: incident.resolved_at,
         maintenance: incident.maintenance,
+        covered_by: incident.covered.as_ref().map(|cover| cover.by.clone()),
     }
 }
 
@@ -184,12 +186,17 @@ pub(crate) async fn read(
         futures::try_join!(app.table.updates(&incident.id, 1), ledger, People::read(&app.table, &tenant))
             .map_err(access::table)?;
     let names = people.names();
+    let entries = ledger.planned(&people);
     let mut decisions: Vec<&Decision> = ledger.plans.iter().flat_map(|plan| &plan.decisions).collect();
     decisions.sort_by_key(|decision| decision.update);
     let body = IncidentAnswer {
         timeline: timeline.iter().map(|update| entry(&settings, &incident, update)).collect(),
         decisions: decisions.into_iter().map(|decision| told(decision, incident.category, &names)).collect(),
-        deliveries: ledger.deliveries.iter().map(|listed| delivery(listed, incident.category, &names)).collect(),
+        deliveries: ledger
+            .deliveries
+            .iter()
+            .map(|listed| delivery(listed, incident.category, &names, &entries))
+            .collect(),
         incident: view(&incident),
     };
     Ok(answer(StatusCode::OK, &body))
@@ -300,9 +307,16 @@ fn told(decision: &Decision, category: Option<Category>, names: &Names<'_>) -> D
     }
 }
 
-fn delivery(listed: &Listed, category: Option<Category>, names: &Names<'_>) -> DeliveryView {
+/// A delivery row, and what the explanation says of its newest update.
+fn delivery(listed: &Listed, category: Option<Category>, names: &Names<'_>, entries: &[ExplainEntry]) -> DeliveryView {
     let row = &listed.delivery;
     let destination = listed.row.split('#').next().unwrap_or_default();
+    let entry = entries.iter().find(|entry| {
+        let id = entry.recipient_id.as_ref().or(entry.integration_id.as_ref());
+        (id.map(String::as_str), entry.channel, entry.update) == (Some(destination), row.channel, row.latest)
+    });
+    // With the number 0 it is no attempt of ours, and no row of its own.
+    let later = entry.into_iter().flat_map(|entry| &entry.attempts).filter(|said| said.attempt == 0).cloned();
     let state = match row.state {
         DeliveryState::Sending => "sending",
         DeliveryState::Retrying => "retrying",
@@ -315,10 +329,14 @@ fn delivery(listed: &Listed, category: Option<Category>, names: &Names<'_>) -> D
         name: names.get(destination).map(|name| (*name).to_owned()),
         channel: row.channel,
         state: state.to_owned(),
-        outcome: state.to_owned(),
+        outcome: entry.map_or_else(|| state.to_owned(), |entry| entry.outcome.clone()),
         attempts: row.attempts,
         cause: row.cause.clone(),
-        reason: row.reason.map(|reason| explained(reason, category, destination)),
+        reason: match entry {
+            Some(entry) => entry.reason.clone(),
+            None => row.reason.map(|reason| explained(reason, category, destination)),
+        },
+        late_source: entry.and_then(|entry| entry.late_source),
         next_at: row.next_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
         at: row.at,
         latency_ms: row.latency_ms,
@@ -328,7 +346,7 @@ fn delivery(listed: &Listed, category: Option<Category>, names: &Names<'_>) -> D
             .iter()
             .map(|end| EndView { update: end.update, outcome: end.outcome.clone(), at: end.at, attempts: end.attempts })
             .collect(),
-        failed_attempts: listed.attempts.iter().map(attempt).collect(),
+        failed_attempts: listed.attempts.iter().map(attempt).chain(later).collect(),
     }
 }
 
@@ -434,7 +452,8 @@ mod tests {
                 took_ms: 30,
             }],
         };
-        let view = delivery(&listed, None, &[("int_1", "Hook")].into());
+        let names: Names<'_> = [("int_1", "Hook")].into();
+        let view = delivery(&listed, None, &names, &[]);
         assert_eq!(
             (view.destination.as_str(), view.name.as_deref(), view.state.as_str()),
             ("int_1", Some("Hook"), "retrying")
@@ -442,5 +461,14 @@ mod tests {
         assert_eq!((view.next_at, view.outcome.as_str()), (Some(at(5)), "retrying"));
         assert_eq!((view.history.len(), view.failed_attempts[0].status), (1, Some(500)));
         assert!(!serde_json::to_string(&view).unwrap().contains("SECRET"));
+        // What the explanation says counts: it knows what was said later.
+        let said = serde_json::json!({"update": 2, "integration_id": "int_1", "name": "Hook", "channel": "webhook",
+            "outcome": "failed", "reason": "suppressed_bounce", "sentence": "s", "setting": "x", "mend": "m",
+            "late_source": "1970-01-01T00:00:07Z", "attempts": [{"update": 2, "attempt": 0, "at": at(3), "cause": "bounced",
+            "sentence": "s", "mend": "m", "response": "gone", "took_ms": 0}]});
+        let view = delivery(&listed, None, &names, &[serde_json::from_value(said).unwrap()]);
+        assert_eq!((view.state.as_str(), view.outcome.as_str()), ("retrying", "failed"));
+        assert_eq!(view.reason.unwrap().reason, "suppressed_bounce");
+        assert_eq!((view.late_source, view.failed_attempts.len()), (Some(at(7)), 2));
     }
 }

@@ -113,6 +113,7 @@ mod tests {
             updated_at: at,
             resolved_at: None,
             maintenance: None,
+            covered_by: None,
         }
     }
 

@@ -1,10 +1,11 @@
 //! Many alerts as one, for channels that have no list of their own: SMS and chat.
 
 use super::email::one_line;
-use super::headline;
+use super::{count_inside, headline, late};
 use crate::alert::Alert;
 use crate::digest::SHOWN;
 use crate::event::cut_chars;
+use crate::maintenance::Inside;
 use crate::vocabulary::Status;
 use std::cmp::Reverse;
 
@@ -24,7 +25,9 @@ pub fn bundle(alerts: &[&Alert], more: u32, storm: bool) -> Option<Alert> {
         cut_chars(&mut title, TITLE_MAX);
         title
     };
-    let lines = sorted.iter().take(SHOWN).map(|alert| format!("{}: {}", headline(alert), name(alert)));
+    let aside = |alert: &Alert| late(alert).or_else(|| count_inside(alert)).map(|aside| format!(" ({aside})"));
+    let line = |alert: &&Alert| format!("{}: {}{}", headline(alert), name(alert), aside(alert).unwrap_or_default());
+    let lines = sorted.iter().take(SHOWN).map(line);
     let mut message = lines.collect::<Vec<_>>().join("\n");
     let beyond = all - sorted.len().min(SHOWN);
     if beyond > 0 {
@@ -40,6 +43,8 @@ pub fn bundle(alerts: &[&Alert], more: u32, storm: bool) -> Option<Alert> {
         message,
         links: Vec::new(),
         openings: None,
+        late_source: None,
+        inside: Inside::default(),
         ..worst.clone()
     })
 }
@@ -49,6 +54,20 @@ mod tests {
     use super::super::tests::alert;
     use super::*;
     use crate::vocabulary::Severity;
+
+    #[test]
+    fn each_line_says_what_was_told_late_and_what_work_explained() {
+        let late = Alert { late_source: Some("2026-11-23T08:02:00Z".parse().unwrap()), ..alert() };
+        let work = super::super::tests::work();
+        let one = bundle(&[&late, &work], 0, true).unwrap();
+        assert!(
+            one.message.contains("Outbound calls fail in Mumbai (happened 08:02Z, told us 08:31Z)"),
+            "{}",
+            one.message
+        );
+        assert!(one.message.contains("MAINTENANCE: New carrier (4 incidents during it)"), "{}", one.message);
+        assert_eq!((one.late_source, one.inside.count()), (None, 0), "it is said of the line that it is true of");
+    }
 
     #[test]
     fn one_alert_names_the_worst_and_counts_the_others() {

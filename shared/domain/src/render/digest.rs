@@ -1,7 +1,7 @@
 //! A digest: what was collected since the last one, in one e-mail.
 
 use super::email::{Email, colour, escape, one_line};
-use super::{headline, lasted, status, when};
+use super::{INSIDE, headline, inside, lasted, status_of, when};
 use crate::alert::Alert;
 use crate::digest::SHOWN;
 use crate::event::cut_chars;
@@ -118,13 +118,20 @@ pub fn digest_email(
 /// How one alert stands, in a line.
 fn stands(alert: &Alert) -> String {
     let since = when(alert.started_at, &alert.zone);
-    let mut words = match alert.resolved_at {
-        Some(end) => vec![format!("Resolved after {}, began {since}", lasted(alert.started_at, end))],
-        None => vec![format!("{}, since {since}", status(alert.status))],
+    let stands = status_of(alert.kind, alert.status);
+    let mut words = match (alert.resolved_at, alert.late_source) {
+        (Some(end), _) => vec![format!("{stands} after {}, began {since}", lasted(alert.started_at, end))],
+        (None, Some(happened)) => {
+            let (happened, told) = (when(happened, &alert.zone), when(alert.at, &alert.zone));
+            vec![format!("{stands}, happened {happened}, reported to us {told}")]
+        }
+        (None, None) => vec![format!("{stands}, since {since}")],
     };
     words.extend(
         [&alert.components, &alert.regions].into_iter().filter(|list| !list.is_empty()).map(|list| list.join(", ")),
     );
+    let inside = inside(alert);
+    words.extend((!inside.is_empty()).then(|| format!("{INSIDE}: {}", inside.join("; "))));
     words.join(" · ")
 }
 
@@ -163,6 +170,22 @@ mod tests {
         let storm = digest_email((&alert().tenant, "UTC"), &all, Together { since, more: 4_887, storm: true }, &stop);
         assert_eq!(storm.subject, "[BUNDLE] 4900 alerts: too much at once");
         assert!(storm.text.contains("And 4890 more") && storm.text.contains("so much came at once"), "{}", storm.text);
+    }
+
+    #[test]
+    fn each_line_says_what_was_told_late_and_what_work_explained() {
+        let late = Alert { late_source: Some("2026-11-23T08:02:00Z".parse().unwrap()), ..alert() };
+        let said = stands(&late);
+        assert!(
+            said.contains("happened Mon 23 Nov 2026, 13:32 IST (UTC+05:30), reported to us Mon 23 Nov 2026, 14:01 IST"),
+            "{said}"
+        );
+        let said = stands(&super::super::tests::work());
+        assert!(
+            said.starts_with("Scheduled, since") && said.contains("During this work: Calls <b>fail</b>: since"),
+            "{said}"
+        );
+        assert!(said.ends_with("; and 2 more"), "{said}");
     }
 
     #[test]

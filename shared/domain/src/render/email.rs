@@ -1,6 +1,6 @@
 //! E-mail: text and HTML of the same facts, one recipient a message, one thread an incident.
 
-use super::{Read, facts, headline, notes};
+use super::{INSIDE, Read, facts, headline, inside, notes};
 use crate::alert::{Alert, Why, because, why_sentence};
 use crate::event::cut_chars;
 use crate::vocabulary::{Channel, Severity, Status};
@@ -51,6 +51,10 @@ fn text(alert: &Alert, (because, reason): &(String, String), read: &Read) -> Str
     for (name, value) in facts(alert) {
         out.push_str(&format!("{name:<9} {}\n", one_line(&value)));
     }
+    let inside = inside(alert);
+    if !inside.is_empty() {
+        out.push_str(&format!("\n{INSIDE}:\n- {}\n", inside.join("\n- ")));
+    }
     out.push_str(&format!("\nRead on: {}\n", read.incident_url));
     for link in alert.links.iter().filter(|link| link.href.starts_with("https://")) {
         out.push_str(&format!("{}: {}\n", if link.text.is_empty() { "Link" } else { &link.text }, link.href));
@@ -93,6 +97,13 @@ fn html(alert: &Alert, (because, reason): &(String, String), read: &Read) -> Str
     inner.push_str(&format!(
         "<table role=\"presentation\" style=\"border-collapse:collapse;margin:0 0 20px\">{rows}</table>"
     ));
+    let inside: Vec<String> = inside(alert).iter().map(|line| format!("<li>{}</li>", escape(line))).collect();
+    if !inside.is_empty() {
+        inner.push_str(&format!(
+            "<p style=\"margin:0 0 4px\">{INSIDE}:</p><ul style=\"margin:0 0 20px;padding-left:20px\">{}</ul>",
+            inside.concat()
+        ));
+    }
     inner.push_str(&format!(
         "<p style=\"margin:0 0 20px\"><a href=\"{}\" style=\"display:inline-block;background:{colour};color:#ffffff;\
          text-decoration:none;padding:10px 18px;border-radius:6px;font-weight:600\">Read on</a></p>",
@@ -285,6 +296,18 @@ mod tests {
         assert!(headers.contains("References: <inc_abcdefghijklmnopqrstuvwxyz.acme@tocsin.invalid>"), "{headers}");
         assert!(mime.lines().all(|line| line.len() <= 998));
         assert!(mime.contains("multipart/alternative"));
+    }
+
+    #[test]
+    fn work_names_what_it_explained_in_both_parts() {
+        let email = email(&super::super::tests::work(), &admin(), &read());
+        assert!(
+            email.text.contains("During this work:\n- Calls <b>fail</b>: since Mon 23 Nov 2026, 14:10 IST"),
+            "{}",
+            email.text
+        );
+        assert!(email.text.contains("\n- and 2 more\n"), "{}", email.text);
+        assert!(email.html.contains("<li>Calls &lt;b&gt;fail&lt;/b&gt;: since") && !email.html.contains("<b>fail"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! SMS: one GSM-7 part where it fits.
 
 use super::gsm7;
-use super::headline;
+use super::{count_inside, headline, late};
 use crate::alert::{Alert, Why};
 use crate::vocabulary::Role;
 
@@ -28,8 +28,8 @@ pub struct Sms {
     pub encoding: Encoding,
 }
 
-/// The SMS of an alert. What tells least goes first until it fits one part: the reason, the time, where, then the title's
-/// end; the headline, the tenant and the link are always whole.
+/// The SMS of an alert. What tells least goes first until it fits one part: what work explained, that it was told late, the reason, the
+/// time, where, then the title's end; the headline, the tenant and the link are always whole.
 #[must_use]
 pub fn sms(alert: &Alert, why: &Why, link: &str) -> Sms {
     let title = gsm7::transliterate(&alert.title.replace(['\r', '\n'], " "));
@@ -47,6 +47,16 @@ pub fn sms(alert: &Alert, why: &Why, link: &str) -> Sms {
     });
     let mut candidates = Vec::new();
     if !alert.minimal {
+        let told = late(alert).unwrap_or_else(|| format!("since {since}"));
+        let place = if places.is_empty() { String::new() } else { format!("{places}, ") };
+        if let Some(count) = count_inside(alert) {
+            candidates.push(format!("{head} {tenant}: {title}. {place}{told}, {count}. You get this {role}. {link}"));
+            candidates.push(format!("{head} {tenant}: {title}. {place}{told}, {count} ({role}). {link}"));
+        }
+        if alert.late_source.is_some() {
+            candidates.push(format!("{head} {tenant}: {title}. {place}{told}. You get this {role}. {link}"));
+            candidates.push(format!("{head} {tenant}: {title}. {place}{told} ({role}). {link}"));
+        }
         if !places.is_empty() {
             candidates.push(format!("{head} {tenant}: {title}. {places}, since {since}. You get this {role}. {link}"));
             candidates.push(format!("{head} {tenant}: {title}. {places}, since {since} ({role}). {link}"));
@@ -105,6 +115,31 @@ mod tests {
              https://status.example.com/status"
         );
         assert_eq!((sms.parts, sms.encoding), (1, Encoding::Gsm7));
+    }
+
+    #[test]
+    fn what_was_told_late_and_what_work_explained_is_said_where_it_fits() {
+        let link = "https://status.example.com/status";
+        let late = Alert {
+            late_source: Some("2026-11-23T08:02:00Z".parse().unwrap()),
+            started_at: "2026-11-23T08:02:00Z".parse().unwrap(),
+            ..alert()
+        };
+        let text = |alert: &Alert| sms(alert, &admin(), link);
+        let said = text(&late);
+        assert!(said.text.contains("voice, ap-south-1, happened 08:02Z, told us 08:31Z"), "{}", said.text);
+        assert_eq!(said.parts, 1);
+        let long =
+            text(&Alert { title: "Outbound calls fail in Mumbai and in all of the west of India".into(), ..late });
+        assert!(long.parts == 1 && long.text.contains("08:02Z") && !long.text.contains("told us"), "{}", long.text);
+        let work = text(&super::super::tests::work());
+        assert!(work.text.contains(", 4 incidents during it") && work.parts == 1, "{}", work.text);
+        let titled = Alert {
+            title: "New carrier for everybody in the west of India, region by region".into(),
+            ..super::super::tests::work()
+        };
+        let work = text(&titled);
+        assert!(!work.text.contains("during it") && work.parts == 1, "{}", work.text);
     }
 
     #[test]
