@@ -174,6 +174,7 @@ pub fn parse(body: &[u8], defaults: &Defaults, new_key: &str) -> Result<Event, V
         public: body.public,
         test_of: None,
         cut: Vec::new(),
+        warnings: Vec::new(),
     }
     .capped())
 }
@@ -262,7 +263,7 @@ pub struct EventAnswer {
     pub incidents: Vec<Made>,
     /// For whom it told nobody, and why.
     pub not_told: Vec<NotTold>,
-    /// What went wrong while it was classified.
+    /// What its source asked for and did not get, and what went wrong while it was classified.
     pub warnings: Vec<String>,
 }
 

@@ -535,7 +535,8 @@ fn fill(update: &mut Update, event: &Event) {
     update.cut.clone_from(&event.cut);
 }
 
-/// Public only if the rule says so and no tenant is named, or the event itself says so.
+/// Public only if the rule says so and no tenant is named, or the event itself says so, which intake lets through only from whoever
+/// may speak to everybody.
 fn may_be_public(event: &Event, class: &Included, scope: &Scope) -> bool {
     match event.public {
         Some(said) => said && class.kind != Kind::OptIn,

@@ -44,6 +44,7 @@ fn event() -> Event {
         public: None,
         test_of: None,
         cut: vec![],
+        warnings: vec![],
     }
 }
 
