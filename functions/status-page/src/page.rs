@@ -9,6 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
+use store::public::PublicIncidents;
 
 /// What the page is called.
 pub const NAME: &str = "Service status";
@@ -40,6 +41,8 @@ pub struct Told {
 pub struct Sorted {
     /// Incidents that are open, newest first; then work that is being done or announced, the next first; then notices.
     pub shown: Vec<Shown>,
+    /// How many more incidents are open, which there is no room for.
+    pub beyond: usize,
     /// What was over lately, the last first.
     pub over: Vec<Shown>,
 }
@@ -55,10 +58,13 @@ pub fn sort(incidents: &[Shown], now: Timestamp) -> Sorted {
         _ => (0, -shown.started_at.as_second()),
     };
     shown.sort_by(|left, right| place(left).cmp(&place(right)).then_with(|| left.id.cmp(&right.id)));
+    let open = shown.iter().take_while(|shown| place(shown).0 == 0).count();
+    let beyond = open.saturating_sub(crate::NEWEST);
+    drop(shown.drain(open - beyond..open));
     let since = now.saturating_sub(RECENT).unwrap_or(Timestamp::MIN);
     over.retain(|incident| incident.kind != Kind::Advisory && incident.ended_at() >= since);
     over.sort_by(|left, right| right.ended_at().cmp(&left.ended_at()).then_with(|| left.id.cmp(&right.id)));
-    Sorted { shown, over }
+    Sorted { shown, beyond, over }
 }
 
 /// Cuts the oldest entries of timelines until all their texts fit; the newest entry of each stays.
@@ -93,24 +99,32 @@ pub struct Overview<'c> {
     history: BTreeMap<String, Vec<(Date, Health)>>,
     known_from: Date,
     told: Vec<Told>,
+    beyond: usize,
     over: Vec<Shown>,
     now: Timestamp,
 }
 
 impl<'c> Overview<'c> {
-    /// The overview of all incidents that were read, those that are not over with their timelines.
+    /// The overview of all incidents that were read, those of `sorted` that are not over with their timelines.
     #[must_use]
-    pub fn of(catalogue: &'c Catalogue, all: &[Shown], told: Vec<Told>, over: Vec<Shown>, now: Timestamp) -> Self {
+    pub fn of(
+        catalogue: &'c Catalogue,
+        all: &PublicIncidents,
+        told: Vec<Told>,
+        sorted: Sorted,
+        now: Timestamp,
+    ) -> Self {
         let day = |at: Timestamp| at.to_zoned_datetime(TimeZone::UTC).date();
-        // Where more happened than was read, the days before the oldest that was read may have been worse than we know.
-        let oldest = all.iter().map(|shown| shown.started_at).min().filter(|_| all.len() >= crate::NEWEST);
+        let history = history(&all.incidents, now);
         Self {
             catalogue,
-            board: board(catalogue, all, now),
-            history: history(all, now).into_iter().map(|(name, days)| (name.to_owned(), days)).collect(),
-            known_from: oldest.map_or(Date::MIN, day),
+            board: board(catalogue, &all.incidents, now),
+            history: history.into_iter().map(|(name, days)| (name.to_owned(), days)).collect(),
+            // Where more happened than was read, the days before may have been worse than we know.
+            known_from: all.known_from.map_or(Date::MIN, day),
             told,
-            over,
+            beyond: sorted.beyond,
+            over: sorted.over,
             now,
         }
     }
@@ -131,7 +145,7 @@ impl<'c> Overview<'c> {
         let works = cards(&of_work);
         let notices = cards(&notice);
         let newest = self.told.iter().map(|told| told.incident.updated_at).max();
-        let (incidents, other) = (open.len(), notices.len());
+        let (incidents, other) = (open.len() + self.beyond, notices.len());
         OverviewPage {
             home,
             banner: Banner::of(self.board.indicator, incidents, other),
@@ -139,6 +153,7 @@ impl<'c> Overview<'c> {
             lines: self.board.components.iter().map(|line| self.component(line)).collect(),
             width: DAYS * (DAY_WIDTH + 1),
             open,
+            beyond: self.beyond,
             works,
             notices,
             over: self.over.iter().map(|incident| Line::of(incident, self.catalogue, home)).collect(),
@@ -446,6 +461,7 @@ struct OverviewPage<'a> {
     lines: Vec<Component<'a>>,
     width: usize,
     open: Vec<Card<'a>>,
+    beyond: usize,
     works: Vec<Card<'a>>,
     notices: Vec<Card<'a>>,
     over: Vec<Line<'a>>,
@@ -508,8 +524,14 @@ mod tests {
     }
 
     fn overview(told: &[Told], over: &[Shown]) -> String {
-        let all: Vec<Shown> = told.iter().map(|told| told.incident.clone()).chain(over.iter().cloned()).collect();
-        Overview::of(&catalogue(), &all, told.to_vec(), over.to_vec(), at(NOW)).render("status").unwrap()
+        overview_since(None, told, over)
+    }
+
+    fn overview_since(known_from: Option<&str>, told: &[Told], over: &[Shown]) -> String {
+        let incidents = told.iter().map(|told| told.incident.clone()).chain(over.iter().cloned()).collect();
+        let all = PublicIncidents { incidents, known_from: known_from.map(at) };
+        let sorted = Sorted { shown: Vec::new(), beyond: 0, over: over.to_vec() };
+        Overview::of(&catalogue(), &all, told.to_vec(), sorted, at(NOW)).render("status").unwrap()
     }
 
     const NOW: &str = "2026-11-23T12:00:00Z";
@@ -523,10 +545,27 @@ mod tests {
             public("gone", Status::Resolved, Severity::Info, "2026-11-01T00:00:00Z", Some("2026-11-09T11:59:59Z")),
             public("late", Status::Resolved, Severity::Info, "2026-10-01T00:00:00Z", Some("2026-11-20T00:00:00Z")),
         ];
-        let Sorted { shown, over } = sort(&all, at(NOW));
+        let Sorted { shown, over, .. } = sort(&all, at(NOW));
         let names = |list: Vec<Shown>| list.into_iter().map(|i| i.id.as_str().to_owned()).collect::<Vec<_>>();
         assert_eq!(names(shown), ["inc_new", "inc_old"]);
         assert_eq!(names(over), ["inc_late", "inc_edge"]);
+    }
+
+    #[test]
+    fn of_very_many_open_ones_the_newest_are_listed_and_the_others_counted() {
+        let named = |n: usize| public(&format!("n{n}"), Status::Identified, Severity::Error, NOW, None);
+        let mut all: Vec<Shown> = (0..crate::NEWEST).map(named).collect();
+        all.push(public("old", Status::Identified, Severity::Critical, "2026-01-01T00:00:00Z", None));
+        all.push(Shown { kind: Kind::Maintenance, ..public("work", Status::Investigating, Severity::Info, NOW, None) });
+        let sorted = sort(&all, at(NOW));
+        assert_eq!((sorted.shown.len(), sorted.beyond), (crate::NEWEST + 1, 1));
+        assert_eq!(sorted.shown.last().unwrap().id.as_str(), "inc_work");
+        let told: Vec<Told> = sorted.shown.iter().map(|shown| told(shown.clone(), &[])).collect();
+        let all = PublicIncidents { incidents: all, known_from: None };
+        let html = Overview::of(&catalogue(), &all, told, sorted, at(NOW)).render("status").unwrap();
+        for part in ["1001 incidents are open.", "One more is open", "Major service disruption"] {
+            assert!(html.contains(part), "{part}");
+        }
     }
 
     #[test]
@@ -588,18 +627,7 @@ mod tests {
             assert!(html.contains(part), "{part} in {html}");
         }
         assert!(!html.contains("class=\"unknown\""));
-        let many: Vec<Shown> = (0..crate::NEWEST)
-            .map(|n| {
-                public(
-                    &format!("n{n}"),
-                    Status::Resolved,
-                    Severity::Info,
-                    "2026-11-20T00:00:00Z",
-                    Some("2026-11-20T01:00:00Z"),
-                )
-            })
-            .collect();
-        let html = overview(&[], &many);
+        let html = overview_since(Some("2026-11-20T00:00:00Z"), &[], &[]);
         assert!(html.contains("class=\"unknown\" width=\"430\""), "before what was read nobody knows: {html}");
     }
 

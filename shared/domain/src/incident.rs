@@ -70,6 +70,10 @@ pub struct Incident {
     /// The title for the public; empty unless `public`.
     #[serde(default)]
     pub public_title: String,
+    /// When the event that opened it was accepted; unknown of the oldest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
+    pub opened_at: Option<Timestamp>,
     /// When it began: the source's `starts_at`, else the time of acceptance.
     #[schemars(with = "Instant")]
     pub started_at: Timestamp,
@@ -439,6 +443,7 @@ fn opened(event: &Event, class: &Included, arrival: &Arrival<'_>) -> (Incident, 
         regions: event.regions.clone(),
         public,
         public_title,
+        opened_at: Some(arrival.accepted_at),
         started_at: event.starts_at.unwrap_or(arrival.accepted_at),
         source_started_at: event.starts_at,
         as_of: event.as_of,
