@@ -19,6 +19,8 @@ pub const RECENT: SignedDuration = SignedDuration::from_hours(14 * 24);
 pub const ENTRIES_SHOWN: usize = 10;
 /// Most text of timelines on one page, escaped, in bytes: with every incident's newest entry it still fits a Lambda's answer.
 const TEXT_MAX: usize = 1_000_000;
+/// Where announced work stands that was over before it was to begin.
+const CALLED_OFF: &str = "Called off";
 /// The width of a day in a history bar, and of the gap after it.
 const DAY_WIDTH: usize = 4;
 
@@ -311,7 +313,7 @@ struct Card<'a> {
     until: Option<Moment>,
     ended: Option<Moment>,
     over: &'static str,
-    lasted: String,
+    lasted: Option<String>,
     entries: Vec<Entry<'a>>,
     more: bool,
 }
@@ -337,7 +339,7 @@ impl<'a> Card<'a> {
             }
             *room = room.saturating_sub(size);
             let tone = tone_of(incident.kind, update.status);
-            let status = render::status_of(incident.kind, update.status);
+            let status = stands(incident, update.status);
             entries.push(Entry { status, tone, at: Moment::of(update.at), message: update.message.trim() });
         }
         let planned = incident.maintenance;
@@ -353,18 +355,19 @@ impl<'a> Card<'a> {
                 (false, false) => "note",
             },
             severity: breaks.then(|| severity_label(incident.severity)),
-            status: render::status_of(incident.kind, incident.status),
+            status: stands(incident, incident.status),
             components: names(&incident.components, |id| catalogue.component(id)),
             regions: names(&incident.regions, |id| catalogue.region(id)),
             began: match planned.map(|planned| planned.phase) {
+                _ if incident.is_called_off() => "Was to begin",
                 Some(Phase::Scheduled) => "Begins",
                 _ => "Began",
             },
             started: Moment::of(from),
             until: planned.and_then(|planned| planned.until).filter(|_| !resolved).map(Moment::of),
             ended: resolved.then(|| Moment::of(incident.ended_at())),
-            over: over(incident),
-            lasted: render::lasted(from, incident.ended_at()),
+            over: stands(incident, Status::Resolved),
+            lasted: lasted(incident, from),
             entries,
             more,
         }
@@ -375,8 +378,15 @@ fn names<'a>(ids: &'a [String], name: impl Fn(&'a str) -> &'a str) -> String {
     ids.iter().map(|id| name(id)).collect::<Vec<_>>().join(", ")
 }
 
-const fn over(incident: &Shown) -> &'static str {
-    render::status_of(incident.kind, Status::Resolved)
+/// Where an incident stands, in words.
+pub(crate) fn stands(incident: &Shown, status: Status) -> &'static str {
+    let off = status == Status::Resolved && incident.is_called_off();
+    if off { CALLED_OFF } else { render::status_of(incident.kind, status) }
+}
+
+/// How long it lasted; nothing of work that never began.
+fn lasted(incident: &Shown, from: Timestamp) -> Option<String> {
+    (!incident.is_called_off()).then(|| render::lasted(from, incident.ended_at()))
 }
 
 /// What a text takes once it is escaped: each special character becomes five.
@@ -390,7 +400,7 @@ struct Line<'a> {
     title: &'a str,
     over: &'static str,
     ended: Moment,
-    lasted: String,
+    lasted: Option<String>,
     components: String,
     regions: String,
 }
@@ -401,9 +411,9 @@ impl<'a> Line<'a> {
         Self {
             link: link(home, incident),
             title: title(incident),
-            over: over(incident),
+            over: stands(incident, Status::Resolved),
             ended: Moment::of(incident.ended_at()),
-            lasted: render::lasted(from, incident.ended_at()),
+            lasted: lasted(incident, from),
             components: names(&incident.components, |id| catalogue.component(id)),
             regions: names(&incident.regions, |id| catalogue.region(id)),
         }
@@ -661,6 +671,14 @@ mod tests {
         assert!(!html.contains("Open incidents") && !html.contains("Severity"), "{html}");
         let html = overview(&[told(work(Phase::InProgress, Status::Identified), &["w"])], &[]);
         assert!(html.contains("Maintenance in progress") && html.contains("Under maintenance"), "{html}");
+        let off = Shown { resolved_at: Some(at(NOW)), ..work(Phase::Completed, Status::Resolved) };
+        let html = overview(&[], std::slice::from_ref(&off));
+        assert!(
+            html.contains("Called off <time datetime=\"2026-11-23T12:00:00Z\">") && !html.contains(" after "),
+            "{html}"
+        );
+        let html = incident("../../status", &told(off, &["w"]), &catalogue(), at(NOW)).unwrap();
+        assert!(html.contains("Was to begin") && !html.contains("Completed"), "{html}");
         let late = at("2026-12-24T00:00:00Z");
         assert!(sort(&[notice], late).shown.is_empty(), "a notice goes by itself");
     }

@@ -39,6 +39,13 @@ fn clients_feed_readers_and_calendars_of_other_makers_read_it() {
     let hours = json!({"starts_at": in_seconds(3_600), "ends_at": in_seconds(7_200), "dedup_key": format!("{mark}-w"),
         "components": ["network"]});
     let work = post(&stack, &mark, "maintenance.announced", hours);
+    let key = json!({"dedup_key": format!("{mark}-off"), "starts_at": in_seconds(7_200), "components": ["network"]});
+    let off = post(&stack, &mark, "maintenance.announced", key);
+    post(&stack, &mark, "maintenance.completed", json!({"dedup_key": format!("{mark}-off")}));
+    wait("what was called off", Duration::from_secs(60), || {
+        let page = stack.call("GET", &format!("/status/incidents/{off}"), "", None);
+        page.body.contains("Called off").then_some(())
+    });
     let over = post(&stack, &mark, "pop.degraded", json!({"regions": []}));
     post(&stack, &mark, "pop.degraded", json!({"regions": [], "status": "resolved"}));
     wait("the end on the page", Duration::from_secs(60), || {
@@ -80,6 +87,9 @@ fn clients_feed_readers_and_calendars_of_other_makers_read_it() {
     assert!(find(&active["scheduled_maintenances"], &work).is_none());
     let all = stack.call("GET", "/api/v2/scheduled-maintenances.json", "", None).json();
     assert!(find(&all["scheduled_maintenances"], &work).is_some());
+    let called_off = find(&all["scheduled_maintenances"], &off).unwrap();
+    assert_eq!(called_off["status"], "completed");
+    assert!(called_off["scheduled_for"].as_str() > called_off["resolved_at"].as_str(), "{called_off}");
     assert!(!read.to_string().contains(&format!("{mark} raw")), "what is not public is not there");
 
     let feed = stack.call("GET", "/status/feed.atom", "", None);
@@ -96,8 +106,16 @@ fn clients_feed_readers_and_calendars_of_other_makers_read_it() {
     let calendar = stack.call("GET", "/status/maintenance.ics", "", None);
     assert_eq!(calendar.header("content-type"), Some("text/calendar; charset=utf-8"));
     let events = stack.client(&["calendar", &calendar.body]);
-    let event = events.as_array().unwrap().iter().find(|event| event["uid"] == format!("{work}@tocsin")).unwrap();
-    assert_eq!(event["summary"], format!("{mark} maintenance.announced"));
+    let event = |id: &str| {
+        let uid = format!("{id}@tocsin");
+        events.as_array().unwrap().iter().find(|event| event["uid"] == uid).unwrap()
+    };
+    assert_eq!(event(&off)["status"], "CANCELLED");
+    let event = event(&work);
+    assert_eq!(
+        (&event["summary"], &event["status"]),
+        (&json!(format!("{mark} maintenance.announced")), &json!("CONFIRMED"))
+    );
     assert_eq!((&event["description"], &event["errors"]), (&json!(format!("{mark} words & <more>")), &json!([])));
     assert!(event["end"].as_str() > event["start"].as_str(), "{event}");
 
