@@ -302,7 +302,9 @@ impl StatusPage {
             tracing::error!("a page cannot be rendered");
             return Problem::internal().into_response();
         };
-        let mut response = answer("text/html; charset=utf-8", page, asked);
+        // Weak: the same page says another time as of which it is.
+        let tag = format!("W/{}", tag(&page::timeless(&page)));
+        let mut response = tagged("text/html; charset=utf-8", page, &tag, asked);
         if status != StatusCode::OK {
             *response.status_mut() = status;
         }
@@ -334,9 +336,19 @@ fn open_to_all(answer: Result<Response, StoreError>) -> Response {
 
 /// An answer that a cache may keep for a moment, and that costs no body where it did not change.
 fn answer(kind: &'static str, body: String, asked: &HeaderMap) -> Response {
-    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(body.as_bytes())));
+    let tag = tag(&[&body]);
+    tagged(kind, body, &tag, asked)
+}
+
+fn tag(parts: &[&str]) -> String {
+    let digest = parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part));
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.finalize()))
+}
+
+fn tagged(kind: &'static str, body: String, tag: &str, asked: &HeaderMap) -> Response {
     let known = asked.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-    let same = known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag));
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let same = known.is_some_and(|tags| tags.split(',').any(|known| opaque(known) == opaque(tag)));
     let mut response =
         if same { StatusCode::NOT_MODIFIED.into_response() } else { (StatusCode::OK, body).into_response() };
     let headers = response.headers_mut();

@@ -211,6 +211,14 @@ pub fn incident(home: &str, told: &Told, catalogue: &Catalogue, now: Timestamp) 
     IncidentPage { home, card: Card::of(told, catalogue, home, &mut room), made: Moment::of(now) }.render()
 }
 
+/// A page without the moment as of which it is, which alone is new every second.
+#[must_use]
+pub fn timeless(page: &str) -> [&str; 2] {
+    let parts =
+        page.rsplit_once("As of <time").and_then(|(before, made)| Some([before, made.split_once("</time>")?.1]));
+    parts.unwrap_or([page, ""])
+}
+
 /// The page for everything that is not there, unknown and private alike.
 ///
 /// # Errors
@@ -681,6 +689,23 @@ mod tests {
         assert!(html.contains("Was to begin") && !html.contains("Completed"), "{html}");
         let late = at("2026-12-24T00:00:00Z");
         assert!(sort(&[notice], late).shown.is_empty(), "a notice goes by itself");
+    }
+
+    #[test]
+    fn what_a_page_shows_is_the_same_however_often_it_is_made() {
+        let open = told(public("a", Status::Identified, Severity::Error, NOW, None), &["As of now"]);
+        let made = |at: Timestamp| {
+            let all = PublicIncidents { incidents: vec![open.incident.clone()], known_from: None };
+            let sorted = sort(&all.incidents, at);
+            let page = Overview::of(&catalogue(), &all, vec![open.clone()], sorted, at).render("status").unwrap();
+            [page, incident("../../status", &open, &catalogue(), at).unwrap()]
+        };
+        for (one, other) in made(at(NOW)).iter().zip(&made(at("2026-11-23T12:01:07Z"))) {
+            assert!(one != other && timeless(one) == timeless(other), "{one}");
+            assert!(one.contains("As of <time datetime=\"2026-11-23T12:00:00Z\">"));
+        }
+        assert_ne!(timeless(&made(at(NOW))[0]), timeless(&overview(&[], &[])));
+        assert_eq!(timeless("As of now"), ["As of now", ""]);
     }
 
     #[test]

@@ -127,6 +127,15 @@ fn clients_feed_readers_and_calendars_of_other_makers_read_it() {
     let tag = first.header("etag").unwrap();
     let again = tests::http::send("GET", &url, &[("if-none-match", tag)], None).unwrap();
     assert_eq!((again.status, again.body.as_str()), (304, ""));
+    // A page says as of when it is, to the second, and is the same page all the same.
+    let url = format!("{}/status", stack.text("/api_url"));
+    wait("a page that did not change", Duration::from_secs(60), || {
+        let first = tests::http::send("GET", &url, &[], None).unwrap();
+        tests::pause(2);
+        let tag = first.header("etag").unwrap();
+        let again = tests::http::send("GET", &url, &[("if-none-match", tag)], None).unwrap();
+        (again.status == 304 && again.body.is_empty()).then_some(())
+    });
     let badge = stack.call("GET", "/status/badge.svg", "", None);
     assert!(badge.header("content-type") == Some("image/svg+xml") && badge.body.contains("outage"), "{}", badge.body);
     assert_eq!(stack.call("GET", "/api/v2/users.json", "", None).status, 404);
