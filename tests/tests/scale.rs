@@ -1,4 +1,5 @@
-//! A platform-wide incident over two thousand tenants: every subscribed destination exactly once, and what it cost in AWS calls.
+//! A platform-wide incident over two thousand tenants: every subscribed destination exactly once, and what it cost in AWS calls. And one
+//! behind a thousand others on the status page.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +12,8 @@
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
-use domain::ids::{IncidentId, IntegrationId, RecipientId, TenantId};
+use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
+use domain::incident::Incident;
 use domain::tenant::{CategorySettings, Destination, Email, Filters, Integration, Recipient, Sealed, Settings};
 use domain::vocabulary::{Category, Channel, ChannelClass, Role};
 use futures::stream::{self, StreamExt as _};
@@ -20,6 +22,8 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use store::Table;
+use store::events::EventRecord;
+use store::incidents::Change;
 use store::tenants::{Audit, Saved, Setting};
 use tests::receive::text;
 use tests::{Stack, http, stack, unique};
@@ -257,6 +261,70 @@ fn every_subscribed_destination_of_two_thousand_tenants_is_told_exactly_once() {
     assert!(count("dynamodb.Query") < 0.3, "reads: {:.2} a delivery", count("dynamodb.Query"));
     assert!(count("dynamodb.GetItem") < 0.3, "reads: {:.2} a delivery", count("dynamodb.GetItem"));
     assert!(count("sqs.SendMessageBatch") < 0.3, "sends: {:.2} a delivery", count("sqs.SendMessageBatch"));
+}
+
+/// Writes a public incident that is over, and that says it began when nobody alive will read it.
+async fn publish(table: &Table, id: &str) {
+    let now = audit().at;
+    let incident: Incident = serde_json::from_value(json!({"id": format!("inc_{id}"), "scope": "platform", "key": id,
+        "integration_id": "int_tests", "source": "tests", "event_type": "pop.degraded", "dedup_key": id,
+        "category": "infrastructure", "kind": "incident", "rule": "pop-degraded", "severity": "error", "status": "resolved",
+        "title": id, "components": [], "regions": [], "public": true, "public_title": id, "opened_at": now,
+        "started_at": "9999-01-01T00:00:00Z", "last_seen": now, "resolved_at": now, "updates": 1, "version": 1}))
+    .unwrap();
+    let record = EventRecord {
+        event_id: EventId::new(id),
+        scope: Some(Scope::Platform),
+        accepted_at: now,
+        classification: "included".to_owned(),
+        category: incident.category,
+        rule: None,
+        reason: None,
+        incident_id: None,
+        update: None,
+        event_type: incident.event_type.clone(),
+        title: String::new(),
+        warnings: Vec::new(),
+        jobs: Vec::new(),
+    };
+    let head = Some((&incident, 0));
+    let change =
+        Change { record: &record, head, update: None, explained: &[], key_before: None, key_alone: None, seen: None };
+    assert!(table.record_change(&change).await.unwrap());
+}
+
+#[test]
+fn what_is_open_stays_on_the_status_page_behind_a_thousand_newer_ones() {
+    let stack = stack!(alone);
+    let mark = unique();
+    let post = |status: &str| {
+        stack.incident_of(
+            &stack.post(json!({"type": "pop.degraded", "severity": "critical", "platform": true, "status": status,
+            "title": title(&mark), "components": ["carrier"], "dedup_key": mark})),
+        )
+    };
+    let open = post("investigating");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let table = Table::new(&config(&stack), &stack.text("/table"), 1);
+    let (written, table) = (stream::iter(0..1_000), &table);
+    runtime.block_on(written.for_each_concurrent(24, |n| {
+        let id = format!("{mark}{n}");
+        async move { publish(table, &id).await }
+    }));
+    let page = stack.call("GET", "/status", "", None);
+    assert!(page.status == 200 && page.body.contains(&format!("{}</a></h3>", title(&mark))), "{}", page.status);
+    assert_eq!(stack.call("GET", &format!("/status/incidents/{open}"), "", None).status, 200);
+    let listed = |path: &str| {
+        let answer = stack.call("GET", path, "", None).json();
+        let ids = answer["incidents"].as_array().unwrap().iter().map(|one| text(one, "/id"));
+        ids.collect::<Vec<String>>()
+    };
+    assert!(listed("/api/v2/incidents/unresolved.json").contains(&open));
+    assert!(!listed("/api/v2/incidents.json").contains(&open), "fifty were opened later");
+    assert_eq!(post("resolved"), open);
+    let page = stack.call("GET", &format!("/status/incidents/{open}"), "", None);
+    assert!(page.status == 200 && page.body.contains("Resolved"), "{}", page.status);
+    assert!(!listed("/api/v2/incidents/unresolved.json").contains(&open));
 }
 
 /// Everything is confirmed to be lawful.

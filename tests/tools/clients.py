@@ -5,7 +5,7 @@ opsgenie URL KEY CALLS       the same of Opsgenie's SDK; a payload is {"payload 
 signature KEY BODY           the hexadecimal HMAC-SHA256 of a body, as Grafana signs
 cloudevents MODE EVENTS      events as the SDK puts them on the wire; {"headers", "body"}
 atom TEXT                    a feed as feedparser reads it: {"bozo", "feed", "entries"}
-calendar TEXT                a calendar as icalendar reads it: its events, each {"uid", "summary", "start", "end", "errors"}
+calendar TEXT                a calendar as icalendar reads it: its events, each {"uid", "status", "summary", "start", "end", "errors"}
 """
 
 import json
@@ -89,6 +89,7 @@ def calendar(text):
     return [
         {
             "uid": str(event["uid"]),
+            "status": str(event["status"]),
             "summary": str(event["summary"]),
             "description": str(event["description"]),
             "url": str(event["url"]),

@@ -87,7 +87,7 @@ pub(crate) fn event(
     let mut record = record(message, Some(arrival.scope), "included", event);
     record.category = included.category;
     record.rule = Some(included.rule.clone());
-    record.warnings.clone_from(&included.warnings);
+    record.warnings.extend_from_slice(&included.warnings);
     record.warnings.extend(policy.catalogue.strangers(&event.components, &event.regions));
     let now = arrival.accepted_at;
     let step = explained(advance(remembered.as_ref(), open, event, &included, arrival), open, windows, now);
@@ -187,6 +187,7 @@ pub(crate) fn unplaced(message: &IncidentReceived, reason: Reason) -> Decided {
     };
     if let Body::Event(event) = &message.body {
         record.jobs = note_to_operators(message, reason, event);
+        record.warnings.clone_from(&event.warnings);
     }
     untold(record)
 }
@@ -356,7 +357,7 @@ fn record(message: &IncidentReceived, scope: Option<&Scope>, classification: &st
         update: None,
         event_type: event.event_type.clone(),
         title: event.title.clone(),
-        warnings: Vec::new(),
+        warnings: event.warnings.clone(),
         jobs: Vec::new(),
     }
 }

@@ -12,7 +12,7 @@ use contracts::native::{Accepted, UpdateAccepted};
 use contracts::problem::FieldError;
 use contracts::queue::{Body, IncidentReceived, VERSION};
 use domain::classification::Verdict;
-use domain::event::{Event, is_own};
+use domain::event::{Event, PUBLISHING, is_own};
 use domain::ids::{EventId, IncidentId, IntegrationId, Scope};
 use domain::reason::Reason;
 use jiff::Timestamp;
@@ -98,6 +98,13 @@ pub(crate) async fn update(
             "the incident is resolved: nothing more is told about it; post a new event to open a new one",
         ));
     }
+    // A tenant's incident is public where somebody published it who may speak to everybody; what is said of it is read by everybody.
+    if incident.public && !caller.has(PLATFORM) {
+        return Err(Problem::forbidden(
+            "this incident is on the public status page, and so would be these words; use a token with the scope \
+             incidents:platform",
+        ));
+    }
     let now = clock::now();
     let mut stamp = Stamp { event_id: EventId::new(&ids::suffix()), at: now, correlation_id: correlation.0 };
     if let Some(key) = headers.get("idempotency-key") {
@@ -134,6 +141,10 @@ async fn native_scopes(app: &App, caller: &Caller, event: &Event) -> Result<Vec<
             )]));
         }
         return Ok(vec![Scope::Platform]);
+    }
+    if event.public == Some(true) && !caller.has(PLATFORM) {
+        let refused = Problem::fields(vec![FieldError::new("/public", PUBLISHING)]);
+        return Err(Problem { status: StatusCode::FORBIDDEN, ..refused });
     }
     let mut scopes = Vec::new();
     let mut errors = Vec::new();

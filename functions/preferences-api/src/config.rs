@@ -5,6 +5,8 @@ runtime::config! {
     pub struct Config {
         /// The table.
         pub table_name: String = "TABLE_NAME",
+        /// How long rows of incidents live, in days.
+        pub retention_days: u32 = "RETENTION_DAYS",
         /// The KMS key that wraps the data keys.
         pub kms_key_id: String = "KMS_KEY_ID",
         /// Who runs this deployment: the first person of the operators' tenant.

@@ -44,6 +44,7 @@ use vault::Keyring;
 pub struct PreferencesApi {
     policy: Policy,
     table: Table,
+    retention_days: u32,
     keyring: Keyring,
     exceptions: Exceptions,
     operator_email: String,
@@ -64,13 +65,14 @@ impl HttpFunction for PreferencesApi {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table = Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS);
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
         let kms = aws::kms::Keys::new(aws.config());
         let keyring = vault::load(&table, &kms, &config.kms_key_id, clock::now()).await.map_err(StartError::new)?;
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
         Ok(Self {
             policy: Policy::embedded().map_err(StartError::new)?,
             table,
+            retention_days: config.retention_days,
             keyring,
             exceptions: Exceptions::parse(exceptions).map_err(StartError::new)?,
             operator_email: config.operator_email,

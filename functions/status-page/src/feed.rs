@@ -1,10 +1,9 @@
 //! What programs subscribe to: an Atom feed of incidents, a calendar of maintenance, and a badge.
 
-use crate::page::{NAME, Told, title};
+use crate::page::{NAME, Told, stands, title};
 use askama::Template;
 use atom_syndication::{Category, Content, Entry, Feed, FixedDateTime, Generator, Link, Person, Text};
 use chrono::{DateTime, Utc};
-use domain::render;
 use domain::vocabulary::Indicator;
 use icalendar::{Calendar, Component, Event, EventLike, EventStatus, Property};
 use jiff::Timestamp;
@@ -79,15 +78,11 @@ fn timeline(told: &Told) -> String {
         entries: told
             .timeline
             .iter()
-            .map(|said| (stands(told, said.status), people(said.at), said.message.trim()))
+            .map(|said| (stands(&told.incident, said.status), people(said.at), said.message.trim()))
             .collect(),
     }
     .render()
     .unwrap_or_default()
-}
-
-fn stands(told: &Told, status: domain::vocabulary::Status) -> &'static str {
-    render::status_of(told.incident.kind, status)
 }
 
 fn people(at: Timestamp) -> String {
@@ -119,7 +114,7 @@ pub fn calendar(base: &str, told: &[Told]) -> String {
             .url(&page)
             // Somebody's free time is not ours to take.
             .append_property(Property::new("TRANSP", "TRANSPARENT"))
-            .status(EventStatus::Confirmed)
+            .status(if shown.is_called_off() { EventStatus::Cancelled } else { EventStatus::Confirmed })
             .starts(moment(planned.from));
         if !shown.regions.is_empty() {
             event.location(&shown.regions.join(", "));
@@ -233,6 +228,20 @@ mod tests {
         ] {
             assert!(text.contains(&format!("{line}\r\n")), "{line} in {text}");
         }
+    }
+
+    #[test]
+    fn work_that_was_called_off_is_cancelled_in_the_calendar() {
+        let mut told = work();
+        assert!(calendar("https://x.test", &[told.clone()]).contains("STATUS:CONFIRMED\r\n"));
+        told.incident.resolved_at = Some(at("2026-11-22T09:00:00Z"));
+        let text = calendar("https://x.test", &[told.clone()]);
+        for line in ["STATUS:CANCELLED", "DTSTART:20261124T220000Z", "DTEND:20261125T020000Z"] {
+            assert!(text.contains(&format!("{line}\r\n")), "{line} in {text}");
+        }
+        told.incident.resolved_at = Some(at("2026-11-25T01:00:00Z"));
+        let text = calendar("https://x.test", &[told]);
+        assert!(text.contains("STATUS:CONFIRMED\r\n") && text.contains("DTEND:20261125T010000Z\r\n"), "{text}");
     }
 
     #[test]

@@ -35,8 +35,8 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use store::{StoreError, Table};
 
-/// The newest incidents that everything here is made of: more than a page can show with sense. A day that older ones may have
-/// touched is drawn as unknown.
+/// Incidents that everything here is made of, besides all that are open: the last opened, more than a page can show with sense. A day
+/// that older ones may have touched is drawn as unknown. Of what is open as many are listed.
 pub const NEWEST: usize = 1_000;
 /// Open incidents that are shown with their timelines; those beyond stand there without.
 const TIMELINES: usize = 50;
@@ -140,7 +140,7 @@ async fn calendar(State(this): App, api: ApiId, headers: HeaderMap) -> Response 
 async fn badge(State(this): App, headers: HeaderMap) -> Response {
     let all = this.table.public_incidents(NEWEST).await;
     open_to_all(all.map(|all| {
-        let indicator = board(&this.catalogue, &all, clock::now()).indicator;
+        let indicator = board(&this.catalogue, &all.incidents, clock::now()).indicator;
         match feed::badge(indicator) {
             Ok(badge) => answer("image/svg+xml", badge, &headers),
             Err(_) => Problem::internal().into_response(),
@@ -153,7 +153,7 @@ async fn summary(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
         Kind::Incident => shown.resolved_at.is_none(),
         _ => in_phase(shown, OPEN_PHASES),
     };
-    this.tell(&api, &headers, open, usize::MAX, |page, board, told| json(&page.summary(board, told))).await
+    this.tell(&api, &headers, open, NEWEST, |page, board, told| json(&page.summary(board, told))).await
 }
 
 async fn status(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
@@ -172,20 +172,20 @@ async fn incidents(State(this): App, api: ApiId, headers: HeaderMap) -> Response
 
 async fn unresolved(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
     let wanted = |shown: &Shown| shown.kind == Kind::Incident && shown.resolved_at.is_none();
-    this.tell(&api, &headers, wanted, usize::MAX, |page, board, told| json(&page.all_incidents(board, told, true)))
-        .await
+    this.tell(&api, &headers, wanted, NEWEST, |page, board, told| json(&page.all_incidents(board, told, true))).await
 }
 
 async fn maintenances(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
-    this.works(&api, &headers, &[Phase::Scheduled, Phase::InProgress, Phase::Verifying, Phase::Completed]).await
+    let phases = [Phase::Scheduled, Phase::InProgress, Phase::Verifying, Phase::Completed];
+    this.works(&api, &headers, &phases, INCIDENTS_MAX).await
 }
 
 async fn upcoming(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
-    this.works(&api, &headers, &[Phase::Scheduled]).await
+    this.works(&api, &headers, &[Phase::Scheduled], NEWEST).await
 }
 
 async fn active(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
-    this.works(&api, &headers, &[Phase::InProgress, Phase::Verifying]).await
+    this.works(&api, &headers, &[Phase::InProgress, Phase::Verifying], NEWEST).await
 }
 
 fn home(uri: &Uri) -> String {
@@ -199,17 +199,17 @@ fn in_phase(shown: &Shown, phases: &[Phase]) -> bool {
 impl StatusPage {
     async fn read_overview(&self, now: Timestamp) -> Result<page::Overview<'_>, StoreError> {
         let all = self.table.public_incidents(NEWEST).await?;
-        let sorted = page::sort(&all, now);
+        let sorted = page::sort(&all.incidents, now);
         let (timelines, beyond) = sorted.shown.split_at(sorted.shown.len().min(TIMELINES));
         let mut told = self.told_each(timelines, ENTRIES_SHOWN).await?;
         told.extend(beyond.iter().map(|shown| Told { incident: shown.clone(), timeline: Vec::new(), more: true }));
-        Ok(page::Overview::of(&self.catalogue, &all, told, sorted.over, now))
+        Ok(page::Overview::of(&self.catalogue, &all, told, sorted, now))
     }
 
     /// An incident, and everything that is public: unknown and not public are the same here.
     async fn read_incident(&self, id: &IncidentId) -> Result<Option<(Told, Vec<Shown>)>, StoreError> {
         // The index knows no incident by its name alone, and the rows of the retention time fit a page or two.
-        let all = self.table.public_incidents(usize::MAX).await?;
+        let all = self.table.public_incidents(usize::MAX).await?.incidents;
         match all.iter().find(|incident| incident.id == *id) {
             Some(incident) => Ok(Some((self.told(incident.clone(), ENTRIES_OF_ONE).await?, all))),
             None => Ok(None),
@@ -219,7 +219,7 @@ impl StatusPage {
     /// The newest of some incidents with their timelines, cut to what an answer holds.
     async fn read(&self, wanted: impl Fn(&Shown) -> bool, most: usize) -> Result<Vec<Told>, StoreError> {
         let all = self.table.public_incidents(NEWEST).await?;
-        self.cut(&all, wanted, most).await
+        self.cut(&all.incidents, wanted, most).await
     }
 
     async fn cut(&self, all: &[Shown], wanted: impl Fn(&Shown) -> bool, most: usize) -> Result<Vec<Told>, StoreError> {
@@ -241,12 +241,9 @@ impl StatusPage {
         Ok(Told { incident, timeline, more })
     }
 
-    async fn works(&self, api: &ApiId, headers: &HeaderMap, phases: &[Phase]) -> Response {
+    async fn works(&self, api: &ApiId, headers: &HeaderMap, phases: &[Phase], most: usize) -> Response {
         let wanted = |shown: &Shown| in_phase(shown, phases);
-        self.tell(api, headers, wanted, INCIDENTS_MAX, |page, board, told| {
-            json(&page.maintenances(board, told, phases))
-        })
-        .await
+        self.tell(api, headers, wanted, most, |page, board, told| json(&page.maintenances(board, told, phases))).await
     }
 
     /// An answer in Statuspage's shape about some of the incidents, the newest first.
@@ -269,7 +266,7 @@ impl StatusPage {
         most: usize,
         write: impl FnOnce(&Page<'_>, &Board, &[(&Shown, &[Said])]) -> Option<String>,
     ) -> Result<Response, StoreError> {
-        let all = self.table.public_incidents(NEWEST).await?;
+        let all = self.table.public_incidents(NEWEST).await?.incidents;
         let told = self.cut(&all, wanted, most).await?;
         let told: Vec<(&Shown, &[Said])> = told.iter().map(|one| (&one.incident, one.timeline.as_slice())).collect();
         let base = api.address(&self.base);
@@ -308,7 +305,9 @@ impl StatusPage {
             tracing::error!("a page cannot be rendered");
             return Problem::internal().into_response();
         };
-        let mut response = answer("text/html; charset=utf-8", page, asked);
+        // Weak: the same page says another time as of which it is.
+        let tag = format!("W/{}", tag(&page::timeless(&page)));
+        let mut response = tagged("text/html; charset=utf-8", page, &tag, asked);
         if status != StatusCode::OK {
             *response.status_mut() = status;
         }
@@ -340,9 +339,19 @@ fn open_to_all(answer: Result<Response, StoreError>) -> Response {
 
 /// An answer that a cache may keep for a moment, and that costs no body where it did not change.
 fn answer(kind: &'static str, body: String, asked: &HeaderMap) -> Response {
-    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(body.as_bytes())));
+    let tag = tag(&[&body]);
+    tagged(kind, body, &tag, asked)
+}
+
+fn tag(parts: &[&str]) -> String {
+    let digest = parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part));
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.finalize()))
+}
+
+fn tagged(kind: &'static str, body: String, tag: &str, asked: &HeaderMap) -> Response {
     let known = asked.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-    let same = known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag));
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let same = known.is_some_and(|tags| tags.split(',').any(|known| opaque(known) == opaque(tag)));
     let mut response =
         if same { StatusCode::NOT_MODIFIED.into_response() } else { (StatusCode::OK, body).into_response() };
     let headers = response.headers_mut();

@@ -10,6 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
+use store::public::PublicIncidents;
 
 /// What the page is called.
 pub const NAME: &str = "Service status";
@@ -19,6 +20,8 @@ pub const RECENT: SignedDuration = SignedDuration::from_hours(14 * 24);
 pub const ENTRIES_SHOWN: usize = 10;
 /// Most text of timelines on one page, escaped, in bytes: with every incident's newest entry it still fits a Lambda's answer.
 const TEXT_MAX: usize = 1_000_000;
+/// Where announced work stands that was over before it was to begin.
+const CALLED_OFF: &str = "Called off";
 /// The width of a day in a history bar, and of the gap after it.
 const DAY_WIDTH: usize = 4;
 
@@ -41,6 +44,8 @@ pub struct Told {
 pub struct Sorted {
     /// Incidents that are open, newest first; then work that is being done or announced, the next first; then notices.
     pub shown: Vec<Shown>,
+    /// How many more incidents are open, which there is no room for.
+    pub beyond: usize,
     /// What was over lately, the last first.
     pub over: Vec<Shown>,
 }
@@ -56,10 +61,13 @@ pub fn sort(incidents: &[Shown], now: Timestamp) -> Sorted {
         _ => (0, -shown.started_at.as_second()),
     };
     shown.sort_by(|left, right| place(left).cmp(&place(right)).then_with(|| left.id.cmp(&right.id)));
+    let open = shown.iter().take_while(|shown| place(shown).0 == 0).count();
+    let beyond = open.saturating_sub(crate::NEWEST);
+    drop(shown.drain(open - beyond..open));
     let since = now.saturating_sub(RECENT).unwrap_or(Timestamp::MIN);
     over.retain(|incident| incident.kind != Kind::Advisory && incident.ended_at() >= since);
     over.sort_by(|left, right| right.ended_at().cmp(&left.ended_at()).then_with(|| left.id.cmp(&right.id)));
-    Sorted { shown, over }
+    Sorted { shown, beyond, over }
 }
 
 /// Cuts the oldest entries of timelines until all their texts fit; the newest entry of each stays.
@@ -94,6 +102,7 @@ pub struct Overview<'c> {
     history: BTreeMap<String, Vec<(Date, Health)>>,
     known_from: Date,
     told: Vec<Told>,
+    beyond: usize,
     over: Vec<Shown>,
     /// What announced work explains, with that work.
     inside: Vec<(IncidentId, Shown)>,
@@ -101,20 +110,27 @@ pub struct Overview<'c> {
 }
 
 impl<'c> Overview<'c> {
-    /// The overview of all incidents that were read, those that are not over with their timelines.
+    /// The overview of all incidents that were read, those of `sorted` that are not over with their timelines.
     #[must_use]
-    pub fn of(catalogue: &'c Catalogue, all: &[Shown], told: Vec<Told>, over: Vec<Shown>, now: Timestamp) -> Self {
+    pub fn of(
+        catalogue: &'c Catalogue,
+        all: &PublicIncidents,
+        told: Vec<Told>,
+        sorted: Sorted,
+        now: Timestamp,
+    ) -> Self {
         let day = |at: Timestamp| at.to_zoned_datetime(TimeZone::UTC).date();
-        // Where more happened than was read, the days before the oldest that was read may have been worse than we know.
-        let oldest = all.iter().map(|shown| shown.started_at).min().filter(|_| all.len() >= crate::NEWEST);
+        let history = history(&all.incidents, now);
         Self {
             catalogue,
-            board: board(catalogue, all, now),
-            history: history(all, now).into_iter().map(|(name, days)| (name.to_owned(), days)).collect(),
-            known_from: oldest.map_or(Date::MIN, day),
-            inside: inside(all, now),
+            board: board(catalogue, &all.incidents, now),
+            history: history.into_iter().map(|(name, days)| (name.to_owned(), days)).collect(),
+            // Where more happened than was read, the days before may have been worse than we know.
+            known_from: all.known_from.map_or(Date::MIN, day),
+            inside: inside(&all.incidents, now),
             told,
-            over,
+            beyond: sorted.beyond,
+            over: sorted.over,
             now,
         }
     }
@@ -137,7 +153,7 @@ impl<'c> Overview<'c> {
         let works = cards(&of_work);
         let notices = cards(&notice);
         let newest = self.told.iter().map(|told| told.incident.updated_at).max();
-        let (incidents, other) = (open.len(), notices.len());
+        let (incidents, other) = (open.len() + self.beyond, notices.len());
         OverviewPage {
             home,
             banner: Banner::of(self.board.indicator, incidents, other),
@@ -145,6 +161,7 @@ impl<'c> Overview<'c> {
             lines: self.board.components.iter().map(|line| self.component(line)).collect(),
             width: DAYS * (DAY_WIDTH + 1),
             open,
+            beyond: self.beyond,
             works,
             notices,
             over: self.over.iter().map(|incident| Line::of(incident, self.catalogue, home)).collect(),
@@ -210,6 +227,14 @@ pub fn incident(
     let mut room = TEXT_MAX;
     IncidentPage { home, card: Card::of(told, &inside(all, now), catalogue, home, &mut room), made: Moment::of(now) }
         .render()
+}
+
+/// A page without the moment as of which it is, which alone is new every second.
+#[must_use]
+pub fn timeless(page: &str) -> [&str; 2] {
+    let parts =
+        page.rsplit_once("As of <time").and_then(|(before, made)| Some([before, made.split_once("</time>")?.1]));
+    parts.unwrap_or([page, ""])
 }
 
 /// The page for everything that is not there, unknown and private alike.
@@ -314,7 +339,7 @@ struct Card<'a> {
     until: Option<Moment>,
     ended: Option<Moment>,
     over: &'static str,
-    lasted: String,
+    lasted: Option<String>,
     entries: Vec<Entry<'a>>,
     more: bool,
     /// Of announced work, what it explains.
@@ -357,7 +382,7 @@ impl<'a> Card<'a> {
             }
             *room = room.saturating_sub(size);
             let tone = tone_of(incident.kind, update.status);
-            let status = render::status_of(incident.kind, update.status);
+            let status = stands(incident, update.status);
             entries.push(Entry { status, tone, at: Moment::of(update.at), message: update.message.trim() });
         }
         let planned = incident.maintenance;
@@ -373,18 +398,19 @@ impl<'a> Card<'a> {
                 (false, false) => "note",
             },
             severity: breaks.then(|| severity_label(incident.severity)),
-            status: render::status_of(incident.kind, incident.status),
+            status: stands(incident, incident.status),
             components: names(&incident.components, |id| catalogue.component(id)),
             regions: names(&incident.regions, |id| catalogue.region(id)),
             began: match planned.map(|planned| planned.phase) {
+                _ if incident.is_called_off() => "Was to begin",
                 Some(Phase::Scheduled) => "Begins",
                 _ => "Began",
             },
             started: Moment::of(from),
             until: planned.and_then(|planned| planned.until).filter(|_| !resolved).map(Moment::of),
             ended: resolved.then(|| Moment::of(incident.ended_at())),
-            over: over(incident),
-            lasted: render::lasted(from, incident.ended_at()),
+            over: stands(incident, Status::Resolved),
+            lasted: lasted(incident, from),
             entries,
             more,
             inside: inside
@@ -406,8 +432,15 @@ fn names<'a>(ids: &'a [String], name: impl Fn(&'a str) -> &'a str) -> String {
     ids.iter().map(|id| name(id)).collect::<Vec<_>>().join(", ")
 }
 
-const fn over(incident: &Shown) -> &'static str {
-    render::status_of(incident.kind, Status::Resolved)
+/// Where an incident stands, in words.
+pub(crate) fn stands(incident: &Shown, status: Status) -> &'static str {
+    let off = status == Status::Resolved && incident.is_called_off();
+    if off { CALLED_OFF } else { render::status_of(incident.kind, status) }
+}
+
+/// How long it lasted; nothing of work that never began.
+fn lasted(incident: &Shown, from: Timestamp) -> Option<String> {
+    (!incident.is_called_off()).then(|| render::lasted(from, incident.ended_at()))
 }
 
 /// What a text takes once it is escaped: each special character becomes five.
@@ -421,7 +454,7 @@ struct Line<'a> {
     title: &'a str,
     over: &'static str,
     ended: Moment,
-    lasted: String,
+    lasted: Option<String>,
     components: String,
     regions: String,
 }
@@ -432,9 +465,9 @@ impl<'a> Line<'a> {
         Self {
             link: link(home, incident),
             title: title(incident),
-            over: over(incident),
+            over: stands(incident, Status::Resolved),
             ended: Moment::of(incident.ended_at()),
-            lasted: render::lasted(from, incident.ended_at()),
+            lasted: lasted(incident, from),
             components: names(&incident.components, |id| catalogue.component(id)),
             regions: names(&incident.regions, |id| catalogue.region(id)),
         }
@@ -492,6 +525,7 @@ struct OverviewPage<'a> {
     lines: Vec<Component<'a>>,
     width: usize,
     open: Vec<Card<'a>>,
+    beyond: usize,
     works: Vec<Card<'a>>,
     notices: Vec<Card<'a>>,
     over: Vec<Line<'a>>,
@@ -555,8 +589,14 @@ mod tests {
     }
 
     fn overview(told: &[Told], over: &[Shown]) -> String {
-        let all: Vec<Shown> = told.iter().map(|told| told.incident.clone()).chain(over.iter().cloned()).collect();
-        Overview::of(&catalogue(), &all, told.to_vec(), over.to_vec(), at(NOW)).render("status").unwrap()
+        overview_since(None, told, over)
+    }
+
+    fn overview_since(known_from: Option<&str>, told: &[Told], over: &[Shown]) -> String {
+        let incidents = told.iter().map(|told| told.incident.clone()).chain(over.iter().cloned()).collect();
+        let all = PublicIncidents { incidents, known_from: known_from.map(at) };
+        let sorted = Sorted { shown: Vec::new(), beyond: 0, over: over.to_vec() };
+        Overview::of(&catalogue(), &all, told.to_vec(), sorted, at(NOW)).render("status").unwrap()
     }
 
     const NOW: &str = "2026-11-23T12:00:00Z";
@@ -570,10 +610,27 @@ mod tests {
             public("gone", Status::Resolved, Severity::Info, "2026-11-01T00:00:00Z", Some("2026-11-09T11:59:59Z")),
             public("late", Status::Resolved, Severity::Info, "2026-10-01T00:00:00Z", Some("2026-11-20T00:00:00Z")),
         ];
-        let Sorted { shown, over } = sort(&all, at(NOW));
+        let Sorted { shown, over, .. } = sort(&all, at(NOW));
         let names = |list: Vec<Shown>| list.into_iter().map(|i| i.id.as_str().to_owned()).collect::<Vec<_>>();
         assert_eq!(names(shown), ["inc_new", "inc_old"]);
         assert_eq!(names(over), ["inc_late", "inc_edge"]);
+    }
+
+    #[test]
+    fn of_very_many_open_ones_the_newest_are_listed_and_the_others_counted() {
+        let named = |n: usize| public(&format!("n{n}"), Status::Identified, Severity::Error, NOW, None);
+        let mut all: Vec<Shown> = (0..crate::NEWEST).map(named).collect();
+        all.push(public("old", Status::Identified, Severity::Critical, "2026-01-01T00:00:00Z", None));
+        all.push(Shown { kind: Kind::Maintenance, ..public("work", Status::Investigating, Severity::Info, NOW, None) });
+        let sorted = sort(&all, at(NOW));
+        assert_eq!((sorted.shown.len(), sorted.beyond), (crate::NEWEST + 1, 1));
+        assert_eq!(sorted.shown.last().unwrap().id.as_str(), "inc_work");
+        let told: Vec<Told> = sorted.shown.iter().map(|shown| told(shown.clone(), &[])).collect();
+        let all = PublicIncidents { incidents: all, known_from: None };
+        let html = Overview::of(&catalogue(), &all, told, sorted, at(NOW)).render("status").unwrap();
+        for part in ["1001 incidents are open.", "One more is open", "Major service disruption"] {
+            assert!(html.contains(part), "{part}");
+        }
     }
 
     #[test]
@@ -635,18 +692,7 @@ mod tests {
             assert!(html.contains(part), "{part} in {html}");
         }
         assert!(!html.contains("class=\"unknown\""));
-        let many: Vec<Shown> = (0..crate::NEWEST)
-            .map(|n| {
-                public(
-                    &format!("n{n}"),
-                    Status::Resolved,
-                    Severity::Info,
-                    "2026-11-20T00:00:00Z",
-                    Some("2026-11-20T01:00:00Z"),
-                )
-            })
-            .collect();
-        let html = overview(&[], &many);
+        let html = overview_since(Some("2026-11-20T00:00:00Z"), &[], &[]);
         assert!(html.contains("class=\"unknown\" width=\"430\""), "before what was read nobody knows: {html}");
     }
 
@@ -680,6 +726,14 @@ mod tests {
         assert!(!html.contains("Open incidents") && !html.contains("Severity"), "{html}");
         let html = overview(&[told(work(Phase::InProgress, Status::Identified), &["w"])], &[]);
         assert!(html.contains("Maintenance in progress") && html.contains("Under maintenance"), "{html}");
+        let off = Shown { resolved_at: Some(at(NOW)), ..work(Phase::Completed, Status::Resolved) };
+        let html = overview(&[], std::slice::from_ref(&off));
+        assert!(
+            html.contains("Called off <time datetime=\"2026-11-23T12:00:00Z\">") && !html.contains(" after "),
+            "{html}"
+        );
+        let html = incident("../../status", &told(off, &["w"]), &catalogue(), at(NOW)).unwrap();
+        assert!(html.contains("Was to begin") && !html.contains("Completed"), "{html}");
         let late = at("2026-12-24T00:00:00Z");
         assert!(sort(&[notice], late).shown.is_empty(), "a notice goes by itself");
     }
@@ -708,9 +762,27 @@ mod tests {
         assert!(html.contains("During this work") && html.contains("incidents/inc_part"), "{html}");
         // It outlives the work: an incident like any other.
         let (catalogue, told) = (catalogue(), vec![told(all[0].clone(), &["p"])]);
-        let later = Overview::of(&catalogue, &all, told, vec![], at("2026-11-23T13:00:00Z"));
-        let html = later.render("status").unwrap();
+        let (all, then) = (PublicIncidents { incidents: all.to_vec(), known_from: None }, at("2026-11-23T13:00:00Z"));
+        let sorted = sort(&all.incidents, then);
+        let html = Overview::of(&catalogue, &all, told, sorted, then).render("status").unwrap();
         assert!(html.contains("Service disruption") && html.contains("One incident is open."), "{html}");
+    }
+
+    #[test]
+    fn what_a_page_shows_is_the_same_however_often_it_is_made() {
+        let open = told(public("a", Status::Identified, Severity::Error, NOW, None), &["As of now"]);
+        let made = |at: Timestamp| {
+            let all = PublicIncidents { incidents: vec![open.incident.clone()], known_from: None };
+            let sorted = sort(&all.incidents, at);
+            let page = Overview::of(&catalogue(), &all, vec![open.clone()], sorted, at).render("status").unwrap();
+            [page, incident("../../status", &open, &[], &catalogue(), at).unwrap()]
+        };
+        for (one, other) in made(at(NOW)).iter().zip(&made(at("2026-11-23T12:01:07Z"))) {
+            assert!(one != other && timeless(one) == timeless(other), "{one}");
+            assert!(one.contains("As of <time datetime=\"2026-11-23T12:00:00Z\">"));
+        }
+        assert_ne!(timeless(&made(at(NOW))[0]), timeless(&overview(&[], &[])));
+        assert_eq!(timeless("As of now"), ["As of now", ""]);
     }
 
     #[test]

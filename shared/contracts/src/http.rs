@@ -1082,7 +1082,7 @@ pub struct ImpactAnswer {
     pub to: Timestamp,
     /// The times in which something was affected and that touch it.
     pub affected: Vec<Affected>,
-    /// False where so much happened that not all of it was looked at; ask with an earlier `to`.
+    /// False where so much happened, until the end of that time or since, that not all of it was looked at.
     pub complete: bool,
 }
 

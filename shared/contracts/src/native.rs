@@ -174,6 +174,7 @@ pub fn parse(body: &[u8], defaults: &Defaults, new_key: &str) -> Result<Event, V
         public: body.public,
         test_of: None,
         cut: Vec::new(),
+        warnings: Vec::new(),
     }
     .capped())
 }
@@ -264,7 +265,8 @@ pub struct EventAnswer {
     pub incidents: Vec<Made>,
     /// For whom it told nobody, and why.
     pub not_told: Vec<NotTold>,
-    /// What is odd about it: a rule that could not be asked, a component or region that the catalogue does not have.
+    /// What is odd about it: what its source asked for and did not get, a component or region that the catalogue does not have, a rule that
+    /// could not be asked.
     pub warnings: Vec<String>,
 }
 

@@ -9,6 +9,7 @@ use domain::vocabulary::{Health, Impact, Indicator, Kind, Phase, Status};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
+use std::cmp::Reverse;
 
 /// Incidents of `incidents.json`: as many as theirs.
 pub const INCIDENTS_MAX: usize = 50;
@@ -197,7 +198,7 @@ pub struct PublicIncidentList {
 pub struct PublicMaintenanceList {
     /// The page.
     pub page: PublicPage,
-    /// Newest first.
+    /// What begins last first.
     pub scheduled_maintenances: Vec<PublicIncident>,
 }
 
@@ -330,9 +331,11 @@ impl Page<'_> {
     /// `scheduled-maintenances.json`, or those in certain phases only.
     #[must_use]
     pub fn maintenances(&self, board: &Board, told: &[Told<'_>], phases: &[Phase]) -> PublicMaintenanceList {
+        let mut told = told.to_vec();
+        told.sort_by_key(|(shown, _)| Reverse(shown.maintenance.map(|planned| planned.from)));
         PublicMaintenanceList {
             page: self.view(),
-            scheduled_maintenances: self.incidents(board, told, |shown| is_in(shown, phases)),
+            scheduled_maintenances: self.incidents(board, &told, |shown| is_in(shown, phases)),
         }
     }
 

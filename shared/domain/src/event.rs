@@ -165,7 +165,14 @@ pub struct Event {
     /// The caps that cut something, by field name: never cut in silence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<String>,
+    /// What its source asked for and did not get, each in a sentence with its mend.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
+
+/// Why an event that says `public: true` is not shown in public for its word alone: every tenant reads the status page.
+pub const PUBLISHING: &str =
+    "`public: true` needs a token with the scope incidents:platform; without it leave the field out or say false";
 
 impl Event {
     /// An event that says nothing yet; nothing is public that its source did not say so.
@@ -197,7 +204,18 @@ impl Event {
             public: None,
             test_of: None,
             cut: Vec::new(),
+            warnings: Vec::new(),
         }
+    }
+
+    /// The event as somebody may say it who may not speak to everybody: it is not public for its word.
+    #[must_use]
+    pub fn unpublished(mut self) -> Self {
+        if self.public == Some(true) {
+            self.public = None;
+            self.warnings.push(PUBLISHING.to_owned());
+        }
+        self
     }
 
     /// Cuts what is longer than the caps and records which fields were cut.
@@ -323,6 +341,15 @@ pub fn shrink_details(details: &mut Map<String, Value>, max: usize) {
 mod tests {
     use super::*;
     use crate::ids::TenantId;
+
+    #[test]
+    fn who_may_not_speak_to_everybody_publishes_nothing() {
+        let said = |public| Event { public, ..Event::blank(Format::CloudEvents, "x") }.unpublished();
+        assert_eq!((said(Some(true)).public, said(Some(true)).warnings), (None, vec![PUBLISHING.to_owned()]));
+        for public in [None, Some(false)] {
+            assert_eq!((said(public).public, said(public).warnings), (public, vec![]));
+        }
+    }
 
     #[test]
     fn whatever_comes_fits_a_queue_message() {

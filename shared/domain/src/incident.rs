@@ -70,6 +70,10 @@ pub struct Incident {
     /// The title for the public; empty unless `public`.
     #[serde(default)]
     pub public_title: String,
+    /// When the event that opened it was accepted; unknown of the oldest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
+    pub opened_at: Option<Timestamp>,
     /// When it began: the source's `starts_at`, else the time of acceptance.
     #[schemars(with = "Instant")]
     pub started_at: Timestamp,
@@ -439,6 +443,7 @@ fn opened(event: &Event, class: &Included, arrival: &Arrival<'_>) -> (Incident, 
         regions: event.regions.clone(),
         public,
         public_title,
+        opened_at: Some(arrival.accepted_at),
         started_at: event.starts_at.unwrap_or(arrival.accepted_at),
         source_started_at: event.starts_at,
         as_of: event.as_of,
@@ -535,7 +540,8 @@ fn fill(update: &mut Update, event: &Event) {
     update.cut.clone_from(&event.cut);
 }
 
-/// Public only if the rule says so and no tenant is named, or the event itself says so.
+/// Public only if the rule says so and no tenant is named, or the event itself says so, which intake lets through only from whoever
+/// may speak to everybody.
 fn may_be_public(event: &Event, class: &Included, scope: &Scope) -> bool {
     match event.public {
         Some(said) => said && class.kind != Kind::OptIn,

@@ -30,6 +30,14 @@ pub struct Planned {
     pub until: Option<Timestamp>,
 }
 
+impl Planned {
+    /// Whether the work, over at `ended`, was called off: it was over before it was to begin.
+    #[must_use]
+    pub fn is_called_off(&self, ended: Option<Timestamp>) -> bool {
+        ended.is_some_and(|ended| ended <= self.from)
+    }
+}
+
 /// The hours and the reach of one announced work, as incidents are compared with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
@@ -222,9 +230,11 @@ pub fn planned(
         Status::Monitoring => Phase::Verifying,
         Status::Resolved => Phase::Completed,
     };
-    let stated = event.and_then(|event| event.starts_at);
+    // What was announced only and is over was called off, or done without a word: it keeps its hours.
+    let had_begun = before.is_some_and(|before| before.phase != Phase::Scheduled);
+    let begun = had_begun || matches!(phase, Phase::InProgress | Phase::Verifying);
+    let stated = event.and_then(|event| event.starts_at).filter(|_| !had_begun);
     let from = stated.or(before.map(|before| before.from)).unwrap_or(now);
-    let begun = phase != Phase::Scheduled;
     let until = event.and_then(|event| event.ends_at).or(before.and_then(|before| before.until));
     Some(Planned { phase, from: if begun { from.min(now) } else { from }, until })
 }
@@ -404,6 +414,23 @@ mod tests {
         over.resolved_at = Some(at("2026-11-23T21:00:00Z"));
         assert_eq!(super::window(&over).unwrap().until, at("2026-11-23T21:00:00Z"));
         assert_eq!(planned(Kind::Incident, None, Status::Investigating, Some(&event), early), None);
+    }
+
+    #[test]
+    fn what_is_called_off_keeps_its_hours() {
+        let announced = Planned { phase: Phase::Scheduled, from: at("2026-12-10T20:00:00Z"), until: None };
+        let over = |before: &Planned, event: Option<&Event>, now: &str| {
+            let planned = planned(Kind::Maintenance, Some(before), Status::Resolved, event, at(now)).unwrap();
+            assert_eq!(planned.phase, Phase::Completed);
+            (planned.from, planned.is_called_off(Some(at(now))))
+        };
+        assert_eq!(over(&announced, None, "2026-12-08T09:00:00Z"), (announced.from, true));
+        assert_eq!(over(&announced, None, "2026-12-10T21:00:00Z"), (announced.from, false), "done without a word");
+        // Begun early, and its end names the hours that were announced.
+        let begun = Planned { phase: Phase::InProgress, from: at("2026-12-10T19:00:00Z"), until: None };
+        let mut event = Event::blank(crate::event::Format::Native, "ops");
+        event.starts_at = Some(announced.from);
+        assert_eq!(over(&begun, Some(&event), "2026-12-10T19:30:00Z"), (begun.from, false));
     }
 
     #[test]

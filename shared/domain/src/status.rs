@@ -79,6 +79,12 @@ impl Shown {
         self.resolved_at.unwrap_or(self.updated_at)
     }
 
+    /// Whether it is announced work that was over before it was to begin.
+    #[must_use]
+    pub fn is_called_off(&self) -> bool {
+        self.maintenance.is_some_and(|planned| planned.is_called_off(self.resolved_at))
+    }
+
     /// What it does to what it affects: an advisory nothing, announced work only while it is being done.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -71,6 +71,7 @@ fn incident(category: Category) -> Incident {
         regions: vec![],
         public: false,
         public_title: String::new(),
+        opened_at: Some(now()),
         started_at: now(),
         source_started_at: None,
         as_of: None,

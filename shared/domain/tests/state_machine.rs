@@ -44,6 +44,7 @@ fn event() -> Event {
         public: None,
         test_of: None,
         cut: vec![],
+        warnings: vec![],
     }
 }
 
@@ -96,6 +97,7 @@ fn the_first_event_opens() {
     assert_eq!((incident.status, incident.updates, incident.version), (Status::Investigating, 1, 1));
     assert_eq!((update.number, update.change), (1, Change::Opened));
     assert_eq!(incident.started_at, at(-60), "the source knows better when it began");
+    assert_eq!(incident.opened_at, Some(at(1)), "and we when we heard of it");
     assert!(incident.public);
     assert_eq!(incident.public_title, "Calls fail");
 }

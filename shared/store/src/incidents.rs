@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, KeyState, Update};
 use domain::maintenance::Explained;
+use domain::vocabulary::Kind;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -99,9 +100,13 @@ impl Table {
             let mut head = item(&keys::incident(&incident.id), keys::HEAD, incident, expiry)?;
             if incident.public {
                 // The status page may read this index only, and the index holds public fields only.
-                head.insert("public_pk".to_owned(), text(keys::PUBLIC_INCIDENTS));
-                let sk = format!("{}#{}", keys::instant(incident.started_at), incident.id);
-                head.insert("public_sk".to_owned(), text(&sk));
+                // Nobody ends a notice: it goes by its age.
+                let open = incident.resolved_at.is_none() && incident.kind != Kind::Advisory;
+                let pk = if open { keys::PUBLIC_OPEN } else { keys::PUBLIC_INCIDENTS };
+                head.insert("public_pk".to_owned(), text(pk));
+                // Of an incident from before `opened_at` was kept, the first moment that is known and that no sender chose.
+                let opened = incident.opened_at.unwrap_or(incident.started_at.min(incident.last_seen));
+                head.insert("public_sk".to_owned(), text(&keys::public_place(opened, &incident.id)));
                 head.insert("public_view".to_owned(), crate::public::view_of(incident)?);
             }
             let condition = if before == 0 { "attribute_not_exists(pk)" } else { "version = :before" };

@@ -210,8 +210,22 @@ pub(crate) fn dead(function: &str, day: &str) -> String {
     format!("DEAD#{function}#{day}")
 }
 
-/// The public incidents, in the status page's index.
+/// The public incidents that are open and announced work that is not over, in the status page's index.
+pub(crate) const PUBLIC_OPEN: &str = "PUBLIC#OPEN";
+
+/// The other public incidents.
 pub(crate) const PUBLIC_INCIDENTS: &str = "PUBLIC#INCIDENTS";
+
+/// A public incident's place among the others: when it was opened, which no sender chooses.
+pub(crate) fn public_place(opened: Timestamp, id: &IncidentId) -> String {
+    format!("{}#{id}", instant(opened))
+}
+
+/// When the incident of a place was opened.
+pub(crate) fn opened(place: &str) -> Option<Timestamp> {
+    let (instant, _) = place.split_once('#')?;
+    Timestamp::from_millisecond(instant.parse().ok()?).ok()
+}
 
 /// A public incident's timeline, in the status page's index.
 pub(crate) fn public_timeline(id: &IncidentId) -> String {

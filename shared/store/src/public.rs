@@ -5,7 +5,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::ids::IncidentId;
 use domain::incident::{Incident, Update};
 use domain::status::{Said, Shown};
+use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// The name of the index.
 pub const INDEX: &str = "public";
@@ -42,13 +44,28 @@ fn to_attribute(value: &impl Serialize) -> Result<AttributeValue, StoreError> {
         .map_err(|_| StoreError::Corrupt { kind: "a public view", detail: "cannot be written".to_owned() })
 }
 
+/// The public incidents that were read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublicIncidents {
+    /// Everything that is open and the newest of the rest, what was opened last first.
+    pub incidents: Vec<Shown>,
+    /// Where there may be more: since when all that was opened is here.
+    pub known_from: Option<Timestamp>,
+}
+
 impl Table {
-    /// The newest public incidents by their beginning, newest first, at most `limit`.
+    /// All public incidents that are open, and of the others the `limit` that were opened last.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn public_incidents(&self, limit: usize) -> Result<Vec<Shown>, StoreError> {
-        self.public(keys::PUBLIC_INCIDENTS, limit).await
+    pub async fn public_incidents(&self, limit: usize) -> Result<PublicIncidents, StoreError> {
+        // In this order: what ends between the two is in both, and not in neither.
+        let open: Vec<(String, Shown)> = self.public(keys::PUBLIC_OPEN, usize::MAX).await?;
+        let over: Vec<(String, Shown)> = self.public(keys::PUBLIC_INCIDENTS, limit).await?;
+        let oldest = over.last().filter(|_| over.len() >= limit);
+        let known_from = oldest.and_then(|(place, _)| keys::opened(place));
+        let all: BTreeMap<String, Shown> = open.into_iter().chain(over).collect();
+        Ok(PublicIncidents { incidents: all.into_values().rev().collect(), known_from })
     }
 
     /// The public timeline of an incident, newest first, at most `limit`; empty unless the incident is public.
@@ -56,11 +73,16 @@ impl Table {
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn public_timeline(&self, id: &IncidentId, limit: usize) -> Result<Vec<Said>, StoreError> {
-        self.public(&keys::public_timeline(id), limit).await
+        let entries = self.public(&keys::public_timeline(id), limit).await?;
+        Ok(entries.into_iter().map(|(_, said)| said).collect())
     }
 
-    /// The newest views of `pk`, newest first.
-    async fn public<T: serde::de::DeserializeOwned>(&self, pk: &str, limit: usize) -> Result<Vec<T>, StoreError> {
+    /// The newest views of `pk` with their places, newest first.
+    async fn public<T: serde::de::DeserializeOwned>(
+        &self,
+        pk: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, T)>, StoreError> {
         let mut views = Vec::new();
         let mut start: Option<crate::Item> = None;
         loop {
@@ -70,13 +92,11 @@ impl Table {
             let request = request.expression_attribute_values(":pk", text(pk)).set_exclusive_start_key(start);
             let answer = request.send().await.map_err(|error| failed("Query", &error))?;
             for mut found in answer.items.unwrap_or_default() {
-                let Some(view) = found.remove("public_view") else { continue };
-                views.push(
-                    serde_dynamo::from_attribute_value(view).map_err(|_| StoreError::Corrupt {
-                        kind: "a public view",
-                        detail: "cannot be read".to_owned(),
-                    })?,
-                );
+                let place = found.remove("public_sk").and_then(|place| place.as_s().cloned().ok());
+                let Some((place, view)) = place.zip(found.remove("public_view")) else { continue };
+                let view = serde_dynamo::from_attribute_value(view)
+                    .map_err(|_| StoreError::Corrupt { kind: "a public view", detail: "cannot be read".to_owned() })?;
+                views.push((place, view));
             }
             start = answer.last_evaluated_key;
             if start.is_none() || views.len() >= limit {

@@ -160,7 +160,8 @@ fn cloudevents_come_in_three_modes() {
     let mark = unique();
     let event = |id: &str, subject: &str, status: Option<&str>| {
         json!({"id": format!("{mark}-{id}"), "source": "/e2e", "type": "api.outage", "specversion": "1.0", "subject": subject,
-            "data": {"title": format!("{mark} {subject}"), "severity": "critical", "tenant_ids": [tenant.id], "status": status}})
+            "data": {"title": format!("{mark} {subject}"), "severity": "critical", "tenant_ids": [tenant.id], "status": status,
+                "public": true}})
     };
     let post = |mode: &str, events: Value| {
         let message = stack.client(&["cloudevents", mode, &events.to_string()]);
@@ -179,6 +180,10 @@ fn cloudevents_come_in_three_modes() {
     assert_eq!(opened["events"][0]["dedup_key"], "one");
     let id = incident(&tenant, 1);
     tenant.expect(&mark, INFRASTRUCTURE, 0);
+    // Its token may not publish: the alert goes out, and only the flag is left behind.
+    let known = stack.event(&text(&opened, "/events/0/event_id"));
+    assert!(known["warnings"][0].as_str().is_some_and(|said| said.contains("incidents:platform")), "{known}");
+    assert_eq!(stack.call("GET", &format!("/status/incidents/{id}"), "", None).status, 404);
     // The same source and id are the same event, in whichever mode it comes.
     let again = post("binary", json!([event("1", "one", None)]));
     assert_eq!(again["events"][0]["event_id"], opened["events"][0]["event_id"]);

@@ -105,6 +105,35 @@ fn scopes_are_kept() {
 }
 
 #[test]
+fn only_who_may_speak_to_everybody_writes_on_the_status_page() {
+    let stack = stack!();
+    let tenant = stack.tenant("enterprise");
+    let mark = unique();
+    let said = |public: bool, status: &str| {
+        json!({"source": "e2e", "type": "api.outage", "severity": "info", "title": format!("{mark} title"), "dedup_key": mark,
+            "message": "m", "tenant_ids": [tenant.id], "public": public, "status": status})
+    };
+    let post = |token: &str, event: &Value| stack.call("POST", "/v1/incidents", token, Some(event));
+    let refused = problem(&post(&tenant.token, &said(true, "investigating")), 403);
+    named(&refused, "/public");
+    assert!(refused["detail"].as_str().unwrap().contains("incidents:platform"), "{refused}");
+    let hidden = stack.incident_of(&stack.post_as(&tenant.token, said(false, "investigating")));
+    // The operators may publish a tenant's incident; what is then said of it is theirs too.
+    let id = stack.incident_of(&stack.post(said(true, "investigating")));
+    let public = |id: &str| stack.call("GET", &format!("/status/incidents/{id}"), "", None);
+    let page = tests::wait("its public page", std::time::Duration::from_secs(60), || {
+        Some(public(&id).body).filter(|page| page.contains(&mark))
+    });
+    assert_eq!(page.matches(&format!("{mark} title</h1>")).count(), 1, "{page}");
+    let words = json!({"message": "Hacked"});
+    drop(problem(&stack.call("POST", &format!("/v1/incidents/{id}/updates"), &tenant.token, Some(&words)), 403));
+    drop(stack.event(&stack.post(said(true, "resolved"))));
+    assert_eq!(public(&hidden).status, 404);
+    let ours = tenant.get("/incidents")["incidents"].as_array().unwrap().len();
+    assert_eq!(ours, 2, "what was refused made no incident");
+}
+
+#[test]
 fn a_body_that_does_not_fit_is_named() {
     let stack = stack!();
     let tenant = stack.tenant("starter");

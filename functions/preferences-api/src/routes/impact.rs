@@ -2,17 +2,20 @@
 
 use super::{incidents, settings_of};
 use crate::App;
-use crate::access::{READ, answer};
+use crate::access::{self, READ, answer};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use contracts::http::ImpactAnswer;
-use domain::impact::affected;
-use domain::status::Shown;
+use domain::impact::{affected, touches};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 use runtime::clock;
 use runtime::http::{Caller, Problem};
 use serde::Deserialize;
+
+/// Timelines read at once.
+const IN_FLIGHT: usize = 10;
 
 /// The query of `GET /v1/tenants/{tenant}/impact`.
 #[derive(Debug, Default, Deserialize)]
@@ -38,12 +41,20 @@ pub(crate) async fn read(
     }
     settings_of(&app, &tenant).await?;
     // What began long before may have lasted into it: everything that is kept may have.
-    let kept = SignedDuration::from_hours(24 * i64::from(store::RETENTION_DAYS));
+    let kept = SignedDuration::from_hours(24 * i64::from(app.retention_days));
     let since = from.saturating_sub(kept).unwrap_or(from);
-    let (found, complete) = incidents::since(&app, &tenant, since, to).await?;
-    let shown: Vec<Shown> = found.iter().map(incidents::shown).collect();
+    let (mut found, complete) = incidents::since(&app, &tenant, since, to).await?;
+    // And what began within it may have been told after it.
+    let (later, all) = incidents::since(&app, &tenant, to, clock::now()).await?;
+    found.extend(later);
     let only = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
     let (component, region) = (only(&asked.component), only(&asked.region));
     let asked = domain::impact::Asked { from, to, component: component.as_deref(), region: region.as_deref() };
-    Ok(answer(StatusCode::OK, &ImpactAnswer { from, to, affected: affected(&shown, &asked), complete }))
+    let known = found.into_iter().filter(|incident| touches(incident, &asked)).map(|incident| async {
+        let timeline = app.table.updates(&incident.id, 1).await?;
+        Ok((incident, timeline))
+    });
+    let known = stream::iter(known).buffered(IN_FLIGHT).try_collect::<Vec<_>>().await.map_err(access::table)?;
+    let complete = complete && all;
+    Ok(answer(StatusCode::OK, &ImpactAnswer { from, to, affected: affected(&known, &asked), complete }))
 }
