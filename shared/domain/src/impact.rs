@@ -237,7 +237,7 @@ mod tests {
         let all = [one("api@eu", 10, Some(30)), one("voice@eu", 10, Some(40))];
         assert_eq!(told(std::slice::from_ref(&narrowed), &asked(None, None)), all);
         let late = Asked { from: at(30), ..asked(None, None) };
-        assert_eq!(told(&[narrowed.clone()], &late), [one("voice@eu", 10, Some(40))]);
+        assert_eq!(told(std::slice::from_ref(&narrowed), &late), [one("voice@eu", 10, Some(40))]);
         let forgotten = (narrowed.0, Vec::new());
         assert_eq!(told(&[forgotten], &asked(None, None)), [one("voice@eu", 10, Some(50))]);
     }

@@ -231,3 +231,17 @@ pub(crate) fn opened(place: &str) -> Option<Timestamp> {
 pub(crate) fn public_timeline(id: &IncidentId) -> String {
     format!("PUBLIC#TIMELINE#{id}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_incidents_place_is_ordered_by_when_it_was_opened_and_says_when() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let place = |second| public_place(at(second), &IncidentId::new("a"));
+        assert!(place(999_999_999) < place(1_800_000_000));
+        assert_eq!(opened(&place(1_800_000_000)), Some(at(1_800_000_000)));
+        assert_eq!(opened("UPDATE#000001"), None);
+    }
+}
