@@ -99,7 +99,7 @@ pub(crate) async fn update(
         ));
     }
     // A tenant's incident is public where somebody published it who may speak to everybody; what is said of it is read by everybody.
-    if incident.public && !caller.has(PLATFORM) {
+    if incident.public && !speaks_for_platform(&caller) {
         return Err(Problem::forbidden(
             "this incident is on the public status page, and so would be these words; use a token with the scope \
              incidents:platform",
@@ -142,7 +142,7 @@ async fn native_scopes(app: &App, caller: &Caller, event: &Event) -> Result<Vec<
         }
         return Ok(vec![Scope::Platform]);
     }
-    if event.public == Some(true) && !caller.has(PLATFORM) {
+    if event.public == Some(true) && !speaks_for_platform(caller) {
         let refused = Problem::fields(vec![FieldError::new("/public", PUBLISHING)]);
         return Err(Problem { status: StatusCode::FORBIDDEN, ..refused });
     }

@@ -126,7 +126,7 @@ pub(crate) async fn take(
         let stamp = Stamp { event_id: event_id(caller, format, &entry), at, correlation_id: correlation_id.to_owned() };
         taken.push(Accepted { event_id: stamp.event_id.clone(), dedup_key: key.to_owned() });
         let body = match entry.content {
-            Content::Event(event) if caller.has(PLATFORM) => Body::Event(event),
+            Content::Event(event) if speaks_for_platform(caller) => Body::Event(event),
             Content::Event(event) => Body::Event(Box::new(event.unpublished())),
             Content::Note(note) => Body::Note(Box::new(note)),
         };

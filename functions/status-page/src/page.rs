@@ -732,7 +732,7 @@ mod tests {
             html.contains("Called off <time datetime=\"2026-11-23T12:00:00Z\">") && !html.contains(" after "),
             "{html}"
         );
-        let html = incident("../../status", &told(off, &["w"]), &catalogue(), at(NOW)).unwrap();
+        let html = incident("../../status", &told(off, &["w"]), &[], &catalogue(), at(NOW)).unwrap();
         assert!(html.contains("Was to begin") && !html.contains("Completed"), "{html}");
         let late = at("2026-12-24T00:00:00Z");
         assert!(sort(&[notice], late).shown.is_empty(), "a notice goes by itself");
