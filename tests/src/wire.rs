@@ -2,7 +2,7 @@
 
 use crate::{Stack, http, wait};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
@@ -80,14 +80,21 @@ impl Stack {
         found
     }
 
-    /// Kills every process of a function with SIGKILL; gives back how many.
+    /// Kills every process of a function with SIGKILL, also those that begin meanwhile; gives back how many.
     #[must_use]
     pub fn kill(&self, logical_id: &str) -> usize {
-        let pids = self.processes(logical_id);
-        for pid in &pids {
-            drop(Command::new("kill").args(["-9", &pid.to_string()]).status());
+        let mut killed = BTreeSet::new();
+        for _ in 0..10 {
+            let pids = self.processes(logical_id);
+            if pids.is_empty() {
+                break;
+            }
+            for pid in pids {
+                drop(Command::new("kill").args(["-9", &pid.to_string()]).status());
+                killed.insert(pid);
+            }
         }
-        pids.len()
+        killed.len()
     }
 
     /// Sets how long a queue's message stays invisible after its function died, and gives back the time before.

@@ -34,10 +34,10 @@ pub(crate) struct Hold {
     skip: u32,
 }
 
-enum Holding {
-    Waiting(Hold),
-    Held(oneshot::Sender<bool>),
-    Over,
+struct Holding {
+    hold: Hold,
+    /// Whoever called gives up after two seconds and calls again, which is not to get through: it waits as well.
+    waiting: Vec<oneshot::Sender<bool>>,
 }
 
 #[derive(Default)]
@@ -77,16 +77,16 @@ impl Wire {
         let mut state = self.state();
         state.next += 1;
         let id = state.next;
-        state.holds.insert(id, Holding::Waiting(hold));
+        state.holds.insert(id, Holding { hold, waiting: Vec::new() });
         id
     }
 
     pub(crate) fn is_held(&self, id: u64) -> bool {
-        matches!(self.state().holds.get(&id), Some(Holding::Held(_)))
+        self.state().holds.get(&id).is_some_and(|holding| !holding.waiting.is_empty())
     }
 
     pub(crate) fn release(&self, id: u64, drop_it: bool) {
-        if let Some(Holding::Held(sender)) = self.state().holds.insert(id, Holding::Over) {
+        for sender in self.state().holds.remove(&id).into_iter().flat_map(|holding| holding.waiting) {
             // Nobody may be waiting any more: the function that called was killed.
             let _ = sender.send(drop_it);
         }
@@ -108,18 +108,15 @@ impl Wire {
         let mut state = self.state();
         *state.calls.entry(operation.to_owned()).or_default() += 1;
         let text = String::from_utf8_lossy(body);
-        let found = state.holds.iter_mut().find_map(|(id, held)| match held {
-            Holding::Waiting(hold) if hold.operation == operation && text.contains(&hold.contains) => Some((*id, hold)),
-            _ => None,
-        });
-        let (id, hold) = found?;
-        if hold.skip > 0 {
-            hold.skip -= 1;
+        let is_meant = |hold: &Hold| hold.operation == operation && text.contains(&hold.contains);
+        let holding = state.holds.values_mut().find(|holding| is_meant(&holding.hold))?;
+        if holding.hold.skip > 0 {
+            holding.hold.skip -= 1;
             return None;
         }
-        let after = hold.after;
+        let after = holding.hold.after && holding.waiting.is_empty();
         let (sender, receiver) = oneshot::channel();
-        state.holds.insert(id, Holding::Held(sender));
+        holding.waiting.push(sender);
         Some((receiver, after))
     }
 }
