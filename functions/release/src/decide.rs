@@ -48,11 +48,11 @@ pub(crate) enum Decided {
 }
 
 /// What becomes of what is tried again, or could not be tried for a quota of its provider. By now it may be quiet there: then it waits for
-/// the morning, as if it came now. Whoever may have the open is told of the end at any hour.
+/// the morning, as if it came now. Whoever may have the open is told of the end at any hour, and what an admin asked for comes at once.
 pub(crate) fn decide_unheld(due: &Due, facts: Facts<'_>, policy: &Policy, now: Timestamp) -> Decided {
     let asleep = || {
         let (settings, destination, update) = (facts.settings?, facts.destination?, facts.update?);
-        let waits = update.change != Change::Resolved && !facts.incident?.test;
+        let waits = update.change != Change::Resolved && !due.asked && !facts.incident?.test;
         let until = quiet_until(settings, destination, due.channel, update.severity, policy, now.max(due.at));
         until.filter(|_| waits).map(|until| (until, update.accepted_at))
     };
@@ -181,7 +181,7 @@ pub(crate) fn revised(due: &Due, decided: &Decided, known: Option<&Known>, now: 
         Decided::End(reason) => Outcome::Skip { reason: *reason, by: None },
         Decided::Wait(_, outcome) => outcome.clone(),
         Decided::Send(_) => match standing?.outcome {
-            // It comes before its time: work that was to explain it ended early, or a newer word would overtake it.
+            // It comes before its time: work that was to explain it ended early.
             Outcome::Hold { until, reason, role } if until > now.max(due.at) => {
                 Outcome::Hold { until: now.max(due.at), reason, role }
             }
@@ -317,6 +317,16 @@ mod tests {
         assert!(matches!(decided(&critical, AT), Decided::Send(_)), "it passes");
         let over = Update { change: Change::Resolved, ..update() };
         assert!(matches!(decided(&over, AT), Decided::Send(_)), "whoever may have the open is told");
+        let (asked, update) = (Due { asked: true, ..due("email") }, update());
+        let facts = Facts {
+            settings: Some(&tenant),
+            incident: Some(&incident),
+            update: Some(&update),
+            destination: Some(&to),
+            explained: &[],
+        };
+        let decided = decide_unheld(&asked, facts, &Policy::embedded().unwrap(), AT.parse().unwrap());
+        assert!(matches!(decided, Decided::Send(_)), "an admin knows the hour");
     }
 
     #[test]

@@ -570,6 +570,7 @@ mod tests {
                     held: collected.then_some(hold),
                     more: 0,
                     gathered: false,
+                    asked: false,
                 },
                 &format!("202611231200#acme#{destination}#email#inc_{number}#000001"),
             )

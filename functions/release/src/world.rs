@@ -6,7 +6,7 @@
 mod check;
 mod plot;
 
-use crate::decide::{Again, Decided, Facts, comes_together, decide, decide_held, delay_seconds, revised};
+use crate::decide::{Again, Decided, Facts, comes_together, decide_held, decide_unheld, delay_seconds, revised};
 use crate::{Bundled, delay_of_all, is_collected, is_counted, is_storm, standing, whole_digests};
 use contracts::queue::{Delivery, Target, row_name};
 use domain::alert::Alert;
@@ -539,6 +539,7 @@ impl World {
                     held: Some(Hold { since: update.accepted_at, reason, named: false }),
                     more: 0,
                     gathered: false,
+                    asked: false,
                 }),
                 Outcome::Skip { .. } => {}
             }
@@ -670,7 +671,7 @@ impl World {
             destination: all.map(|(_, one)| one).find(|one| one.id() == due.destination),
             explained: &[],
         };
-        let Some(hold) = due.held else { return decide(due, facts, self.now) };
+        let Some(hold) = due.held else { return decide_unheld(due, facts, &POLICY, self.now) };
         let none = Known::default();
         let known = self.known.get(&(due.incident_id.clone(), due.tenant.clone())).unwrap_or(&none);
         let windows = self.windows(&Scope::Tenant(due.tenant.clone()));
@@ -787,6 +788,7 @@ impl World {
                     held: Some(Hold { since, reason: Reason::Throttled, named: exempt.is_some() }),
                     more: 0,
                     gathered: false,
+                    asked: false,
                 };
                 let outcome = Outcome::Hold { until: at, reason: Reason::Throttled, role: due.role };
                 self.revise(&due, due.decision(outcome));

@@ -206,6 +206,7 @@ impl SubscriptionLookup {
                         held: Some(Hold { since: update.accepted_at, reason, named: false }),
                         more: 0,
                         gathered: false,
+                        asked: false,
                     }));
                     continue;
                 }
@@ -218,7 +219,10 @@ impl SubscriptionLookup {
                 let (settings, incident) = (&subscriber.settings, &subject.incident);
                 let delivery = Delivery::build(settings, incident, update, destination, decision.channel, role);
                 let delivery = delivery.map(|delivery| delivery.naming(&subject.explained));
-                planned.now.extend(delivery.map(|one| Delivery { follows: follows(&decision, &all), ..one }));
+                // What has expired has no row any more to wait for.
+                let before = follows(&decision, &all)
+                    .filter(|before| subject.updates.iter().any(|update| update.number == *before));
+                planned.now.extend(delivery.map(|one| Delivery { follows: before, ..one }));
             }
         }
         Ok(planned)

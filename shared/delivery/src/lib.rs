@@ -578,6 +578,7 @@ fn due(delivery: &Delivery, at: Timestamp) -> Due {
         held: None,
         more: 0,
         gathered: false,
+        asked: false,
     }
 }
 

@@ -156,11 +156,10 @@ impl Alert {
     }
 
     /// Milliseconds from the moment from which its window counts until `now`, and whether that is longer than the window. What was held
-    /// is late only if it comes late after its time; but the first word of something critical is not excused by how much else came.
+    /// is late only if it comes late after its time.
     #[must_use]
     pub fn latency(&self, why: &Why, window_seconds: u32, now: Timestamp) -> (i64, bool) {
-        let excuses = |held: &&Held| held.reason != Reason::Throttled || self.exempt() != Some(Exempt::Critical);
-        let from = why.held.as_ref().filter(excuses).map_or(self.at, |held| held.until.max(self.at));
+        let from = why.held.as_ref().map_or(self.at, |held| held.until.max(self.at));
         let latency_ms = (now.as_millisecond() - from.as_millisecond()).max(0);
         (latency_ms, latency_ms > i64::from(window_seconds) * 1_000)
     }
@@ -256,7 +255,5 @@ mod tests {
         assert_eq!(alert.latency(&held(Reason::QuietHours), 60, after(3_602)), (2_000, false));
         assert_eq!(alert.latency(&held(Reason::QuietHours), 60, after(3_661)), (61_000, true), "late after its time");
         assert_eq!(alert.latency(&held(Reason::Throttled), 60, after(3_602)), (2_000, false));
-        let critical = Alert { severity: Severity::Critical, change: Change::Opened, ..alert.clone() };
-        assert_eq!(critical.latency(&held(Reason::Throttled), 60, after(3_602)), (3_602_000, true), "no excuse");
     }
 }

@@ -42,6 +42,9 @@ pub struct Due {
     /// True where its time was missed, and it was put together anew with what else was missed.
     #[serde(default)]
     pub gathered: bool,
+    /// True where an admin had it sent again: that comes at once, whatever the hour.
+    #[serde(default)]
+    pub asked: bool,
 }
 
 /// Why something waits that was never tried.

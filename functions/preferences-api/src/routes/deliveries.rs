@@ -189,6 +189,7 @@ pub(crate) async fn resend(
         held: None,
         more: 0,
         gathered: false,
+        asked: true,
     };
     let slot =
         Slot { incident: &incident.id, tenant: &tenant, row: &failed.row, channel, update, attempt: due.attempt };
