@@ -19,7 +19,7 @@ use domain::plan::{Decision, Outcome};
 use domain::status::Shown;
 use domain::tenant::{Content, Settings};
 use domain::vocabulary::Category;
-use futures::future::try_join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use ledger::{Ledger, Names, People, attempt, explained};
 use runtime::clock;
@@ -33,6 +33,8 @@ use store::incidents::{Seen, SeenCursor};
 const DAYS: i64 = 7;
 const LIMIT: usize = 50;
 const LIMIT_MAX: usize = 200;
+/// Incidents read at once.
+const IN_FLIGHT: usize = 16;
 /// How many pages of the table one answer may read while it looks for incidents among excluded events.
 const PAGES_MAX: usize = 10;
 
@@ -119,8 +121,7 @@ pub(crate) async fn list(
             break;
         }
     }
-    let heads = entries.iter().filter_map(|entry| entry.incident_id.as_ref()).map(|id| app.table.incident(id));
-    let heads = try_join_all(heads).await.map_err(access::table)?;
+    let heads = heads(&app, &entries).await?;
     let excluded: Vec<ExcludedView> = entries.iter().filter_map(|entry| entry.event.as_ref()).map(excluded).collect();
     let list = IncidentList {
         from: window.from,
@@ -130,6 +131,13 @@ pub(crate) async fn list(
         next: cursor.map(|cursor| cursor.to_text()),
     };
     Ok(answer(StatusCode::OK, &list))
+}
+
+/// The incidents of a page, a few at a time: two hundred calls at once would wait for each other until they give up.
+async fn heads(app: &App, entries: &[Seen]) -> Result<Vec<Option<Incident>>, Problem> {
+    let ids: Vec<_> = entries.iter().filter_map(|entry| entry.incident_id.clone()).collect();
+    let heads = ids.into_iter().map(|id| async move { app.table.incident(&id).await });
+    stream::iter(heads).buffered(IN_FLIGHT).try_collect().await.map_err(access::table)
 }
 
 /// Incidents that a tenant may see and that came up between two times, newest first, without test alerts; and whether that is all
@@ -143,8 +151,7 @@ pub(super) async fn since(
     let (mut cursor, mut found) = (None, Vec::new());
     for _ in 0..PAGES_MAX {
         let page = app.table.seen(tenant, from, to, cursor.as_ref(), LIMIT_MAX).await.map_err(access::table)?;
-        let heads = page.entries.iter().filter_map(|entry| entry.incident_id.as_ref()).map(|id| app.table.incident(id));
-        let heads = try_join_all(heads).await.map_err(access::table)?;
+        let heads = heads(app, &page.entries).await?;
         found.extend(heads.into_iter().flatten().filter(|head| visible(&head.scope, tenant) && !head.test));
         cursor = page.next;
         if cursor.is_none() {
