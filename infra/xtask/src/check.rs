@@ -18,7 +18,7 @@ const ALONE: &str = "test-alone";
 pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
     let begun = Instant::now();
     say(
-        "Tocsin: all tests from nothing, on stacks of their own with IAM enforced (about 25 minutes the first time, on two cores).",
+        "Tocsin: all tests from nothing, on stacks of their own with IAM enforced (25 to 30 minutes the first time, on two cores).",
     );
     python::prerequisites()?;
     for (program, package) in [
