@@ -86,7 +86,7 @@ fn settle(outputs: &Value, events: &[(String, String)]) -> Result<Vec<(String, S
         until(outputs, &format!("the messages to {tenant}"), || {
             let detail = detail(outputs, tenant, incident)?;
             let decided = array(&detail, "/decisions").iter().filter(|one| text(one, "/outcome") == "deliver").count();
-            let ended = |one: &&Value| ["accepted", "failed"].contains(&text(one, "/outcome").as_str());
+            let ended = |one: &&Value| ["accepted", "delivered", "failed"].contains(&text(one, "/outcome").as_str());
             let done = array(&detail, "/deliveries").iter().filter(ended).count();
             progress(&format!("  {tenant}: {done} of {decided} messages"));
             Ok((!array(&detail, "/decisions").is_empty() && done >= decided).then_some(()))
