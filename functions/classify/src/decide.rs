@@ -35,6 +35,13 @@ pub(crate) struct Decided {
     pub(crate) seen: Option<Seen>,
 }
 
+impl Decided {
+    /// A record, and nothing that changes.
+    fn only(record: EventRecord) -> Self {
+        Self { record, head: None, update: None, explained: Vec::new(), key_before: None, key_alone: None, seen: None }
+    }
+}
+
 /// What is known already of an event's key, and of the work that may explain it.
 #[derive(Debug)]
 pub(crate) struct Known<'a> {
@@ -198,15 +205,7 @@ fn untold(record: EventRecord) -> Decided {
         incident_id: None,
         event: Some(EventRecord { jobs: Vec::new(), ..record.clone() }),
     };
-    Decided {
-        record,
-        head: None,
-        update: None,
-        explained: Vec::new(),
-        key_before: None,
-        key_alone: None,
-        seen: Some(seen),
-    }
+    Decided { seen: Some(seen), ..Decided::only(record) }
 }
 
 fn stepped(
@@ -231,44 +230,20 @@ fn stepped(
             });
             let explained = noted(&incident, open);
             let (head, update) = (Some((incident, before)), Some(update));
-            Decided { record, head, update, explained, key_before, key_alone: None, seen }
+            Decided { head, update, explained, key_before, seen, ..Decided::only(record) }
         }
         Step::Repeat(incident) => {
             record.incident_id = Some(incident.id.to_string());
             record.reason = Some(Reason::Repeat);
-            Decided {
-                record,
-                head: Some((*incident, before)),
-                update: None,
-                explained: Vec::new(),
-                key_before,
-                key_alone: None,
-                seen: None,
-            }
+            Decided { head: Some((*incident, before)), key_before, ..Decided::only(record) }
         }
         Step::Stale => {
             record.reason = Some(Reason::Stale);
-            Decided {
-                record,
-                head: None,
-                update: None,
-                explained: Vec::new(),
-                key_before: None,
-                key_alone: None,
-                seen: None,
-            }
+            Decided::only(record)
         }
         Step::ResolveWithoutOpen => {
             record.reason = Some(Reason::ResolveWithoutOpen);
-            Decided {
-                record,
-                head: None,
-                update: None,
-                explained: Vec::new(),
-                key_before: None,
-                key_alone: None,
-                seen: None,
-            }
+            Decided::only(record)
         }
     }
 }

@@ -67,6 +67,7 @@ pub(crate) async fn native(
     // dropped behind the queue.
     let dedup_key = if event.dedup_key == new_key { stamp.event_id.to_string() } else { event.dedup_key.clone() };
     let event = Event { dedup_key: dedup_key.clone(), ..event };
+    let event = if speaks_for_platform(&caller) { event } else { event.unpublished() };
     let body = Body::Event(Box::new(event));
     let messages = scopes.into_iter().map(|scope| stamp.message(&caller, Some(scope), None, body.clone()));
     send(&app, messages.collect()).await?;

@@ -53,6 +53,7 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
     say("▸ tests");
     let mut command = at_home(Command::new(nextest));
     command.args(["nextest", "run", "--workspace"]).args(arguments);
+    command.env("TOCSIN_XTASK", std::env::current_exe()?);
     for (name, variable) in &needed {
         command.env(variable, stack::place(name).join("outputs.json"));
     }
@@ -89,7 +90,7 @@ fn needed(nextest: &Path, arguments: &[&str]) -> Vec<(&'static str, &'static str
     let all = [
         (TESTS, "TOCSIN_OUTPUTS", &["e2e", "zz_logs"][..]),
         (CLOCK, "TOCSIN_OUTPUTS_CLOCK", &["days"]),
-        (ALONE, "TOCSIN_OUTPUTS_ALONE", &["kills", "scale"]),
+        (ALONE, "TOCSIN_OUTPUTS_ALONE", &["demo", "kills", "scale"]),
     ];
     let needed = all.into_iter().filter(|(.., binaries)| binaries.iter().any(|binary| chosen(binary)));
     needed.map(|(name, variable, _)| (name, variable)).collect()

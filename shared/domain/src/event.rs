@@ -156,7 +156,8 @@ pub struct Event {
     /// Everything else.
     #[serde(default)]
     pub details: Map<String, Value>,
-    /// Whether the source says that it may be shown in public.
+    /// Whether the source says that it may be shown in public. Said of an incident that is public already, `false` keeps these words
+    /// off the page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<bool>,
     /// Of a test alert, whom it is for. No source can say it.
@@ -208,13 +209,14 @@ impl Event {
         }
     }
 
-    /// The event as somebody may say it who may not speak to everybody: it is not public for its word.
+    /// The event as somebody may say it who may not speak to everybody: it publishes nothing, and none of its words are shown
+    /// where somebody else has published its incident.
     #[must_use]
     pub fn unpublished(mut self) -> Self {
         if self.public == Some(true) {
-            self.public = None;
             self.warnings.push(PUBLISHING.to_owned());
         }
+        self.public = Some(false);
         self
     }
 
@@ -345,9 +347,9 @@ mod tests {
     #[test]
     fn who_may_not_speak_to_everybody_publishes_nothing() {
         let said = |public| Event { public, ..Event::blank(Format::CloudEvents, "x") }.unpublished();
-        assert_eq!((said(Some(true)).public, said(Some(true)).warnings), (None, vec![PUBLISHING.to_owned()]));
+        assert_eq!((said(Some(true)).public, said(Some(true)).warnings), (Some(false), vec![PUBLISHING.to_owned()]));
         for public in [None, Some(false)] {
-            assert_eq!((said(public).public, said(public).warnings), (public, vec![]));
+            assert_eq!((said(public).public, said(public).warnings), (Some(false), vec![]));
         }
     }
 

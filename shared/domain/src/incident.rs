@@ -322,7 +322,7 @@ pub fn advance(
                 planned(incident.kind, incident.maintenance.as_ref(), status, Some(event), arrival.accepted_at);
             update.components = components;
             update.regions = regions;
-            update.public_message = public_text(next.public, event, class).1;
+            update.public_message = public_text(next.public && event.public != Some(false), event, class).1;
             fill(&mut update, event);
             Step::Update(Box::new((next, update)))
         }

@@ -181,6 +181,20 @@ fn what_the_public_may_see() {
     assert_eq!(update.public_message, "Some calls may fail. Affected: voice. Region: ap-south-1.");
     let written = Event { public_message: Some("We are on it.".into()), ..raw };
     assert_eq!(opened(&written, &Scope::Platform).1.public_message, "We are on it.");
+    // What goes on under a public incident is shown; of what is not for the public only the status.
+    let public = opened(&event(), &Scope::Platform).0;
+    for (said, shown) in [(None, "Every third call."), (Some(false), "")] {
+        let later = Event {
+            public: said,
+            public_message: None,
+            message: "Every third call.".into(),
+            status: Some(Status::Identified),
+            ..event()
+        };
+        let Step::Update(pair) = step(None, Some(&public), &later, 2, &Scope::Platform) else { panic!("{said:?}") };
+        assert_eq!((pair.0.status, pair.1.message.as_str()), (Status::Identified, "Every third call."));
+        assert_eq!((pair.0.public, pair.1.public_message.as_str()), (true, shown));
+    }
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn only_who_may_speak_to_everybody_writes_on_the_status_page() {
     let mark = unique();
     let said = |public: bool, status: &str| {
         json!({"source": "e2e", "type": "api.outage", "severity": "info", "title": format!("{mark} title"), "dedup_key": mark,
-            "message": "m", "tenant_ids": [tenant.id], "public": public, "status": status})
+            "message": format!("{mark} {status}"), "tenant_ids": [tenant.id], "public": public, "status": status})
     };
     let post = |token: &str, event: &Value| stack.call("POST", "/v1/incidents", token, Some(event));
     let refused = problem(&post(&tenant.token, &said(true, "investigating")), 403);
@@ -125,6 +125,12 @@ fn only_who_may_speak_to_everybody_writes_on_the_status_page() {
         Some(public(&id).body).filter(|page| page.contains(&mark))
     });
     assert_eq!(page.matches(&format!("{mark} title</h1>")).count(), 1, "{page}");
+    // Of what goes on under it they may keep the words to the tenant: the page shows how far it is, and no more.
+    drop(stack.event(&stack.post(said(false, "identified"))));
+    let page = tests::wait("its second line", std::time::Duration::from_secs(60), || {
+        Some(public(&id).body).filter(|page| page.contains("Identified"))
+    });
+    assert!(page.contains(&format!("{mark} investigating")) && !page.contains(&format!("{mark} identified")), "{page}");
     let words = json!({"message": "Hacked"});
     drop(problem(&stack.call("POST", &format!("/v1/incidents/{id}/updates"), &tenant.token, Some(&words)), 403));
     drop(stack.event(&stack.post(said(true, "resolved"))));

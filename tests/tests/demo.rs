@@ -1,0 +1,50 @@
+//! `cargo xtask demo`, which is also what `cargo xtask up` shows: it waits until everything has arrived, and prints who was told what and
+//! who was not.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by a panic"
+)]
+
+use std::path::PathBuf;
+use std::process::Command;
+use tests::stack;
+
+/// The program that brought the stack up.
+const PROGRAM: &str = "TOCSIN_XTASK";
+
+#[test]
+fn the_samples_arrive_and_what_does_not_has_its_reason() {
+    let _stack = stack!(alone);
+    let outputs = PathBuf::from(std::env::var_os("TOCSIN_OUTPUTS_ALONE").unwrap());
+    let name = outputs.parent().unwrap().file_name().unwrap();
+    let program = std::env::var_os(PROGRAM).expect("cargo xtask test says where it is");
+    let done = Command::new(program).arg("demo").arg("--name").arg(name).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
+    let (reached, not) = said.split_once("What did not, and why:").unwrap_or_else(|| panic!("{said}"));
+    let line = |words: [&str; 3]| reached.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    for words in [
+        ["e-mail", "org.admin@acme.test", "Outbound calls fail in Mumbai"],
+        ["e-mail", "org.admin@initech.test", "Outbound calls fail in Mumbai"],
+        ["SMS", "acme billing_admin", "Wallet balance is below 100 USD"],
+        ["webhook", "/globex/tech_devops", "Your call-events webhook answers 404"],
+        ["Slack", "/acme/support_manager", "Outbound calls fail in Mumbai"],
+        ["Teams", "/globex/org_admin", "Your call-events webhook answers 404"],
+    ] {
+        assert!(line(words), "{words:?} in {said}");
+    }
+    for other in [["e-mail", "acme.test", "call-events"], ["SMS", "globex", ""], ["SMS", "initech", ""]] {
+        assert!(!line(other), "{other:?} in {said}");
+    }
+    for reason in [
+        "The product does not alert on this kind of event.",
+        "None of this destination's roles gets this category on this channel.",
+        "The tenant's plan does not include this channel.",
+    ] {
+        assert!(not.contains(reason), "{reason} in {said}");
+    }
+}
