@@ -4,7 +4,7 @@ use contracts::queue::Delivery;
 use domain::alert::{Held, Why};
 use domain::incident::{Change, Incident, Update};
 use domain::maintenance::{Explained, look_again};
-use domain::plan::{self, Asked, Decision, Outcome, Told, quiet_until};
+use domain::plan::{self, Asked, Decision, Outcome, Told, closed_until};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::tenant::{Destination, Settings};
@@ -47,19 +47,20 @@ pub(crate) enum Decided {
     End(Reason),
 }
 
-/// What becomes of what is tried again, or could not be tried for a quota of its provider. By now it may be quiet there: then it waits for
-/// the morning, as if it came now. Whoever may have the open is told of the end at any hour, and what an admin asked for comes at once.
+/// What becomes of what is tried again, or could not be tried for a quota of its provider. By now it may be quiet there, or the law's hours
+/// may be over: then it waits for the morning, as if it came now. Whoever may have the open is told of the end at any quiet hour, and what an
+/// admin asked for comes at once.
 pub(crate) fn decide_unheld(due: &Due, facts: Facts<'_>, policy: &Policy, now: Timestamp) -> Decided {
     let asleep = || {
-        let (settings, destination, update) = (facts.settings?, facts.destination?, facts.update?);
-        let waits = update.change != Change::Resolved && !due.asked && !facts.incident?.test;
-        let until = quiet_until(settings, destination, due.channel, update.severity, policy, now.max(due.at));
-        until.filter(|_| waits).map(|until| (until, update.accepted_at))
+        let (incident, update) = (facts.incident?, facts.update?);
+        let (to, quiet) = ((facts.settings?, facts.destination?, due.channel), update.change != Change::Resolved);
+        let (until, reason) = closed_until(incident, to, update.severity, policy, now.max(due.at), quiet)?;
+        (!due.asked && !incident.test).then_some((until, reason, update.accepted_at))
     };
     match (asleep(), decide(due, facts, now)) {
-        (Some((at, since)), Decided::Send(_)) => {
-            let held = Some(Hold { since, reason: Reason::QuietHours, named: false });
-            let outcome = Outcome::Hold { until: at, reason: Reason::QuietHours, role: due.role };
+        (Some((at, reason, since)), Decided::Send(_)) => {
+            let held = Some(Hold { since, reason, named: false });
+            let outcome = Outcome::Hold { until: at, reason, role: due.role };
             Decided::Wait(Box::new(Due { at, held, ..due.clone() }), outcome)
         }
         (_, decided) => decided,
@@ -229,7 +230,7 @@ mod tests {
     use super::*;
     use contracts::queue::Target;
     use domain::tenant::Recipient;
-    use domain::vocabulary::Status;
+    use domain::vocabulary::{Kind, Status};
     use serde_json::{Value, json};
 
     const AT: &str = "2026-11-23T12:00:00Z";
@@ -327,6 +328,28 @@ mod tests {
         };
         let decided = decide_unheld(&asked, facts, &Policy::embedded().unwrap(), AT.parse().unwrap());
         assert!(matches!(decided, Decided::Send(_)), "an admin knows the hour");
+    }
+
+    #[test]
+    fn what_is_tried_again_respects_the_laws_hours() {
+        let tenant = asleep(json!({"quiet_hours": null})).settings;
+        let (incident, update) = (Incident { kind: Kind::Advisory, ..incident() }, update());
+        let indian = recipient(json!({"phone": "+919876543210"}));
+        let decided = |channel: &str| {
+            let facts = Facts {
+                settings: Some(&tenant),
+                incident: Some(&incident),
+                update: Some(&update),
+                destination: Some(&indian),
+                explained: &[],
+            };
+            // 22:30 in India.
+            let now = "2026-11-23T17:00:00Z".parse().unwrap();
+            decide_unheld(&due(channel), facts, &Policy::embedded().unwrap(), now)
+        };
+        let Decided::Wait(later, outcome) = decided("sms") else { panic!("does not wait") };
+        assert!(matches!(outcome, Outcome::Hold { reason: Reason::RegulatoryWindow, until, .. } if until == later.at));
+        assert!(matches!(decided("email"), Decided::Send(_)));
     }
 
     #[test]

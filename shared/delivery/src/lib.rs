@@ -11,7 +11,7 @@ pub mod outbound_link;
 use aws::sqs::{Outgoing, Queues};
 use contracts::queue::{Confirmation, Delivery, Digest, IncidentReceived, Target, row_name};
 use domain::alert::Alert;
-use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, after_test, next};
+use domain::attempt::{Failed, Next, QUEUE_DELAY_MAX, Verdict, after_test, next, pause_on_queue_max};
 use domain::contact;
 use domain::delivery::{Before, Refusal, is_our_delay, was_tried};
 use domain::event::{Event, Format};
@@ -394,7 +394,7 @@ impl Deliverer {
                 // written with the mark.
                 metrics::count("DuplicateSuppressed", 1);
                 let at = Timestamp::from_millisecond(next_at_ms).unwrap_or(now);
-                if pause_of(at, now) > i64::from(QUEUE_DELAY_MAX) {
+                if pause_of(at, now) > i64::from(pause_on_queue_max(delivery.channel)) {
                     return Ok(());
                 }
                 let again = Delivery { attempt: attempts + 1, slot_ms: 0, slots: 0, ..delivery.clone() };
@@ -434,7 +434,7 @@ impl Deliverer {
         match next {
             Next::Again { at } => {
                 let again = Delivery { attempt: slot.attempt + 1, slot_ms: 0, slots: 0, ..delivery };
-                let later = pause_of(at, now) > i64::from(QUEUE_DELAY_MAX);
+                let later = pause_of(at, now) > i64::from(pause_on_queue_max(again.channel));
                 let due = later.then(|| due(&again, at));
                 let marked = self.table.mark_retrying(slot, token, now, at, &attempt, due.as_ref()).await;
                 let marked = marked.map_err(runtime::queue::table)?;

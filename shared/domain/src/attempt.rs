@@ -12,8 +12,18 @@ pub const WEBHOOK_PAUSES: &[u32] = &[5, 300, 1_800, 7_200, 18_000, 36_000, 36_00
 pub const MESSAGE_PAUSES: &[u32] = &[5, 30, 120, 600, 1_800, 3_600];
 /// Pauses before SMS attempts 2, 3, …, in seconds.
 pub const SMS_PAUSES: &[u32] = &[5, 30, 120, 300];
-/// The longest SQS delay, in seconds; anything longer goes to the due index.
+/// The longest delay of a queue (SQS), in seconds.
 pub const QUEUE_DELAY_MAX: u32 = 900;
+
+/// The longest pause before an attempt that is spent on a queue, in seconds; after a longer one it comes off the due index, where it is asked
+/// whether it is night by then. So to people it is a minute; machines know no hours.
+#[must_use]
+pub const fn pause_on_queue_max(channel: Channel) -> u32 {
+    match channel {
+        Channel::Webhook => QUEUE_DELAY_MAX,
+        Channel::Email | Channel::Sms | Channel::Slack | Channel::Teams => 60,
+    }
+}
 /// The least pause after a timeout or a 429 (Svix), in seconds.
 pub const SLOW_DOWN: u32 = 60;
 

@@ -3,7 +3,7 @@
 
 use crate::health::OWN_TYPES;
 use crate::incident::{Change, Incident, NOTICES, UNDELIVERED, Update};
-use crate::policy::{Allowance, Policy};
+use crate::policy::{Allowance, Compliance, Policy};
 use crate::quiet::OwnQuietHours;
 use crate::reason::Reason;
 use crate::tenant::{Destination, OptIn, Recipient, Settings, compliance_wording};
@@ -424,10 +424,24 @@ fn is_end_of_told(case: &Case<'_>) -> bool {
 
 /// Until when a clock forbids it at that moment, and which: quiet hours, where they count, or the law.
 fn waiting(asked: &Asked<'_>, case: &Case<'_>, at: Timestamp, quiet: bool) -> Option<(Timestamp, Reason)> {
-    let (settings, severity) = (asked.settings, case.update.severity);
-    let quiet = || quiet_until(settings, case.destination, case.channel, severity, asked.policy, at).filter(|_| quiet);
+    let to = (asked.settings, case.destination, case.channel);
+    closed_until(asked.incident, to, case.update.severity, asked.policy, at, quiet)
+}
+
+/// Until when a clock forbids anything of an incident there at that moment, and which: quiet hours, where they count, or the law.
+#[must_use]
+pub fn closed_until(
+    incident: &Incident,
+    (settings, destination, channel): (&Settings, &Destination, Channel),
+    severity: Severity,
+    policy: &Policy,
+    at: Timestamp,
+    quiet: bool,
+) -> Option<(Timestamp, Reason)> {
+    let quiet = || quiet_until(settings, destination, channel, severity, policy, at).filter(|_| quiet);
+    let law = || regulated(incident, settings, destination, channel, &policy.compliance, at);
     let hours = quiet().map(|until| (until, Reason::QuietHours));
-    hours.or_else(|| regulated(asked, case, at).map(|until| (until, Reason::RegulatoryWindow)))
+    hours.or_else(|| law().map(|until| (until, Reason::RegulatoryWindow)))
 }
 
 /// The first moment from `at` on that no clock forbids. Whether somebody was told is read off the plan, so the plan must not name a
@@ -439,15 +453,22 @@ fn settled(asked: &Asked<'_>, case: &Case<'_>, at: Timestamp, quiet: bool) -> Ti
 
 /// Until when the law of the number's country forbids this SMS; where the number does not tell its country, of the tenant's. What Tocsin
 /// itself has to say to its admins announces nothing: that an alert did not come cannot wait for the morning.
-fn regulated(asked: &Asked<'_>, case: &Case<'_>, at: Timestamp) -> Option<Timestamp> {
-    let (compliance, kind) = (&asked.policy.compliance, asked.incident.kind);
-    if is_own(asked.incident) {
+fn regulated(
+    incident: &Incident,
+    settings: &Settings,
+    destination: &Destination,
+    channel: Channel,
+    compliance: &Compliance,
+    at: Timestamp,
+) -> Option<Timestamp> {
+    let kind = incident.kind;
+    if is_own(incident) {
         return None;
     }
     // Reading a number takes its time, and nearly nothing is limited.
-    let Destination::Recipient(recipient) = case.destination else { return None };
-    let phone = recipient.phone.as_ref().filter(|_| case.channel == Channel::Sms && compliance.limits(kind))?;
-    let country = phone.country().or_else(|| asked.settings.compliance.country.clone())?;
+    let Destination::Recipient(recipient) = destination else { return None };
+    let phone = recipient.phone.as_ref().filter(|_| channel == Channel::Sms && compliance.limits(kind))?;
+    let country = phone.country().or_else(|| settings.compliance.country.clone())?;
     compliance.country(&country)?.sms_hours.as_ref()?.closed_until(kind, at)
 }
 
