@@ -288,8 +288,16 @@ async fn publish(table: &Table, id: &str) {
         jobs: Vec::new(),
     };
     let head = Some((&incident, 0));
-    let change =
-        Change { record: &record, head, update: None, explained: &[], key_before: None, key_alone: None, seen: None };
+    let change = Change {
+        record: &record,
+        head,
+        update: None,
+        explained: &[],
+        reminder: None,
+        key_before: None,
+        key_alone: None,
+        seen: None,
+    };
     assert!(table.record_change(&change).await.unwrap());
 }
 

@@ -6,9 +6,10 @@ use domain::event::{Event, Format, is_own};
 use domain::health::OWN_SOURCE;
 use domain::ids::{EventId, IncidentId, SHARDS, Scope, TenantId};
 use domain::incident::{
-    Arrival, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_update, ended_before_it_began,
+    Arrival, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_reminder, advance_by_update,
+    ended_before_it_began,
 };
-use domain::maintenance::{Explained, Window, explained, noted};
+use domain::maintenance::{Explained, REMINDER, Window, explained, noted};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::storm::counted;
@@ -123,6 +124,19 @@ pub(crate) fn update(
     stepped(record, step, Some(incident), Some(key_of(incident)), shards_per_job, arrival)
 }
 
+/// It is time to remind of announced work: of the number of its newest update by then, and what that said.
+pub(crate) fn reminder(
+    incident: &Incident,
+    (spoken, said): (u32, Option<&Update>),
+    message: &IncidentReceived,
+    arrival: &Arrival<'_>,
+    shards_per_job: u16,
+) -> Decided {
+    let record = record_on(Some(incident), &incident.title, message, arrival.scope);
+    let step = advance_by_reminder(incident, spoken, said, arrival);
+    stepped(record, step, Some(incident), Some(key_of(incident)), shards_per_job, arrival)
+}
+
 /// A drop-in format's words on whatever is open under its key.
 pub(crate) fn note(
     note: &Note,
@@ -176,6 +190,7 @@ pub(crate) fn unplaced(message: &IncidentReceived, reason: Reason) -> Decided {
         Body::Event(event) => (event.event_type.clone(), event.title.clone()),
         Body::Update { .. } => ("update".to_owned(), String::new()),
         Body::Note(_) => ("note".to_owned(), String::new()),
+        Body::Reminder(_) => (REMINDER.to_owned(), String::new()),
     };
     let mut record = EventRecord {
         event_id: message.event_id.clone(),

@@ -1,6 +1,6 @@
 //! Trigger  `ClassifyQueue` (FIFO, one group an incident key)
 //! Reads    the event's record, the key, the open incident, the tenant
-//! Writes   event, incident, timeline and key in one transaction
+//! Writes   event, incident, timeline, key and what is to be reminded of in one transaction
 //! Emits    routing jobs; a note to the operators about what nobody can place
 //! Fails    AWS fault: retried in order. Poison: dead letter
 //! Config   [`config::Config`]
@@ -16,7 +16,7 @@ use contracts::queue::{Body, IncidentReceived, Job};
 use decide::Decided;
 use domain::ids::{IncidentId, Scope};
 use domain::incident::{Arrival, Incident, KeyState};
-use domain::maintenance::Window;
+use domain::maintenance::{Reminder, Window};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::vocabulary::Status;
@@ -70,11 +70,21 @@ impl QueueFunction for Classify {
             {
                 return self.emit(&record).await;
             }
+            let spoken = decided.head.as_ref().filter(|_| decided.update.is_some());
+            let reminder = spoken.and_then(|(incident, _)| {
+                Reminder::of(
+                    incident,
+                    self.policy.maintenance.reminder_before(),
+                    &message.correlation_id,
+                    message.accepted_at,
+                )
+            });
             let change = Change {
                 record: &decided.record,
                 head: decided.head.as_ref().map(|(incident, before)| (incident, *before)),
                 update: decided.update.as_ref(),
                 explained: &decided.explained,
+                reminder: reminder.as_ref(),
                 key_before: decided.key_before.as_ref(),
                 key_alone: decided
                     .key_alone
@@ -141,6 +151,13 @@ impl Classify {
                 let windows = self.windows(&scope, open.as_ref(), false).await?;
                 let arrival = arrival(message, &scope, &key);
                 Ok(decide::note(note, (open.as_ref(), &windows), message, &arrival, self.config.shards_per_job))
+            }
+            Body::Reminder(reminder) => {
+                let incident = self.head(&reminder.incident_id).await?;
+                let said = self.table.update(&incident.id, reminder.update).await.map_err(runtime::queue::table)?;
+                let arrival = arrival(message, &incident.scope, &incident.key);
+                let again = (reminder.update, said.as_ref());
+                Ok(decide::reminder(&incident, again, message, &arrival, self.config.shards_per_job))
             }
             Body::Update { incident_id, status, message: words, .. } => {
                 let incident = self.head(incident_id).await?;

@@ -15,6 +15,8 @@ runtime::config! {
         pub chat_bulk_queue_url: String = "DELIVER_CHAT_BULK_QUEUE_URL",
         /// The bulk lane of webhooks.
         pub webhook_bulk_queue_url: String = "DELIVER_WEBHOOK_BULK_QUEUE_URL",
+        /// Where a reminder of announced work becomes an update of it.
+        pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
         /// Days that rows of incidents are kept.
         pub retention_days: u32 = "RETENTION_DAYS",
     }

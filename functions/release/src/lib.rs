@@ -3,7 +3,7 @@
 //!          the hours of announced work
 //! Writes   the end of what nobody can be reached with any more, with its reason; a later time for what must still wait; beside the plans,
 //!          what so came otherwise than they say
-//! Emits    deliveries, on the bulk lane of their channel; what came together in one message
+//! Emits    deliveries, on the bulk lane of their channel; what came together in one message; for classify, reminders of announced work
 //! Fails    what was not sent stays due and is tried again in the next minute
 //! Config   [`config::Config`]
 //!
@@ -16,12 +16,12 @@ mod world;
 
 use aws::sqs::{Outgoing, Queues};
 use config::Config;
-use contracts::queue::{Delivery, Digest, row_name};
+use contracts::queue::{Delivery, Digest, IncidentReceived, row_name};
 use decide::{Again, Decided, Facts, comes_together, decide_held, decide_unheld, delay_seconds, revised};
 use domain::delivery::Refusal;
 use domain::ids::{DUE_SHARDS, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Incident, Update};
-use domain::maintenance::{Explained, Window};
+use domain::maintenance::{Explained, Reminder, Window};
 use domain::plan::Decision;
 use domain::policy::Policy;
 use domain::reason::Reason;
@@ -43,6 +43,8 @@ use store::{StoreError, Table};
 
 /// Items of one page: ten full batches of a queue.
 const PAGE: usize = 100;
+/// The shard whose run looks after the reminders of announced work as well.
+const REMINDING: u16 = 0;
 /// Calls to the table in flight at once.
 const IN_FLIGHT: usize = 16;
 /// No page is begun with less time than this, which is more than a page takes.
@@ -95,6 +97,9 @@ impl EventFunction for Release {
         let mut total = Released::default();
         let mut after: Option<String> = None;
         let mut bundled = Bundled::new();
+        if tick.shard == REMINDING {
+            total.left += self.remind(clock::now()).await;
+        }
         while deadline.remaining() > RESERVE {
             let now = clock::now();
             let page = self.table.due(tick.shard, now, after.as_deref(), PAGE).await.map_err(unavailable)?;
@@ -123,6 +128,44 @@ impl EventFunction for Release {
 }
 
 impl Release {
+    /// Has classify remind of what is due. Gives back how many reminders stay for the next minute.
+    async fn remind(&self, now: Timestamp) -> usize {
+        let (due, unreadable) = match self.table.reminders(now, PAGE).await {
+            Ok(found) => found,
+            Err(error) => {
+                // Whatever else is due must not wait for it; left over, it is counted and alarmed.
+                tracing::error!(%error, "reminders cannot be read");
+                return 1;
+            }
+        };
+        let sent: Vec<bool> = stream::iter(due)
+            .map(|one| self.send_reminder(one, now).boxed())
+            .buffer_unordered(IN_FLIGHT)
+            .collect()
+            .await;
+        unreadable + sent.iter().filter(|sent| !**sent).count()
+    }
+
+    async fn send_reminder(&self, reminder: Reminder, now: Timestamp) -> bool {
+        let message = IncidentReceived::reminder(reminder.clone(), now);
+        let Ok(body) = serde_json::to_string(&message) else { return false };
+        let outgoing = Outgoing {
+            body,
+            group: Some(message.group()),
+            dedup: Some(message.deduplication_id()),
+            ..Outgoing::default()
+        };
+        if let Err(error) = self.queues.send(&self.config.classify_queue_url, &outgoing).await {
+            tracing::error!(incident = %reminder.incident_id, %error, "a reminder stays for the next minute");
+            return false;
+        }
+        if let Err(error) = self.table.reminder_done(&reminder).await {
+            // It comes again, and is the same event.
+            tracing::warn!(incident = %reminder.incident_id, %error, "a reminder that was sent stays");
+        }
+        true
+    }
+
     /// `bundled` are the places of what comes together and has its message: what else stands there is counted in it.
     async fn page(&self, items: Vec<DueItem>, bundled: &mut Bundled, now: Timestamp) -> Released {
         let (collapsed, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| is_counted(item, bundled));

@@ -6,6 +6,7 @@
 //! first.
 
 use crate::intake::Defaults;
+use crate::webhook::{CoveredIncident, is_zero};
 use domain::event::Link;
 use domain::impact::Affected;
 use domain::incident::Change;
@@ -817,6 +818,12 @@ pub struct IncidentAnswer {
     pub decisions: Vec<DecisionView>,
     /// What became of what was to be told.
     pub deliveries: Vec<DeliveryView>,
+    /// Of announced work, the incidents that it explained so far: what is open first, at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covered_incidents: Vec<CoveredIncident>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub covered_more: usize,
 }
 
 /// One update.

@@ -5,7 +5,7 @@ use domain::event::Event;
 use domain::health::{Endpoint, OWN_SOURCE};
 use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Incident, Update};
-use domain::maintenance::{Explained, Inside};
+use domain::maintenance::{Explained, Inside, Reminder};
 use domain::reason::Reason;
 use domain::tenant::{Destination, Email, OldSecret, Phone, Sealed, Settings, SmsCompliance};
 use domain::vocabulary::{Category, Channel, Role, Status, Storms};
@@ -56,6 +56,8 @@ pub enum Body {
     },
     /// What a drop-in format says about whatever is open under a key: acknowledged, closed, a note.
     Note(Box<Note>),
+    /// It is time to remind of announced work, if nothing was said of it since (release → classify).
+    Reminder(Reminder),
 }
 
 /// Words of a drop-in format on what is open under a key. A note never opens an incident.
@@ -417,6 +419,22 @@ impl IncidentReceived {
         }
     }
 
+    /// A reminder that is due: the same one is the same event, however often it is sent.
+    #[must_use]
+    pub fn reminder(reminder: Reminder, now: Timestamp) -> Self {
+        let Reminder { incident_id, update, .. } = &reminder;
+        Self {
+            v: VERSION,
+            event_id: EventId::derived(&[incident_id.as_str(), "reminder", &update.to_string()]),
+            correlation_id: reminder.correlation_id.clone(),
+            accepted_at: now,
+            integration_id: IntegrationId::new(OWN_SOURCE),
+            scope: Some(reminder.scope.clone()),
+            trouble: None,
+            body: Body::Reminder(reminder),
+        }
+    }
+
     /// Whether Tocsin itself says it: the integration is the token's, so no source can.
     #[must_use]
     pub fn is_own(&self) -> bool {
@@ -433,7 +451,7 @@ impl IncidentReceived {
             Body::Event(event) => key(&event.source, &event.dedup_key),
             Body::Note(note) => key(&note.source, &note.dedup_key),
             // An update is about an incident whose key the head holds; intake passes it on as the group.
-            Body::Update { key, .. } => key.clone(),
+            Body::Update { key, .. } | Body::Reminder(Reminder { key, .. }) => key.clone(),
         }
     }
 

@@ -6,9 +6,11 @@ use domain::event::Link;
 use domain::ids::{EventId, IncidentId, TenantId, digest};
 use domain::incident::Change;
 use domain::maintenance::{Explained, Planned};
+use domain::schema::Instant;
 use domain::vocabulary::{Category, Kind, Role, Severity, Status};
 use jiff::Timestamp;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -97,15 +99,17 @@ pub struct Data {
 }
 
 /// An incident that announced work explained.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CoveredIncident {
     /// The incident.
     pub incident_id: IncidentId,
     /// Its title.
     pub title: String,
     /// Since when.
+    #[schemars(with = "Instant")]
     pub started_at: Timestamp,
     /// Until when; null while it lasts.
+    #[schemars(with = "Option<Instant>")]
     pub resolved_at: Option<Timestamp>,
 }
 
@@ -153,7 +157,7 @@ pub fn body(alert: &Alert, why: &Why) -> WebhookBody {
             started_at: alert.started_at,
             resolved_at: alert.resolved_at,
             maintenance: alert.maintenance,
-            covered: alert.inside.incidents.iter().map(covered).collect(),
+            covered: alert.inside.incidents.iter().map(CoveredIncident::of).collect(),
             covered_more: alert.inside.more,
             covered_by: alert
                 .covered
@@ -178,12 +182,16 @@ pub fn body(alert: &Alert, why: &Why) -> WebhookBody {
     body
 }
 
-fn covered(one: &Explained) -> CoveredIncident {
-    CoveredIncident {
-        incident_id: one.incident_id.clone(),
-        title: one.title.clone(),
-        started_at: one.from,
-        resolved_at: one.until,
+impl CoveredIncident {
+    /// What announced work explained, as programs read it.
+    #[must_use]
+    pub fn of(one: &Explained) -> Self {
+        Self {
+            incident_id: one.incident_id.clone(),
+            title: one.title.clone(),
+            started_at: one.from,
+            resolved_at: one.until,
+        }
     }
 }
 
@@ -204,7 +212,7 @@ pub fn verdict(status: u16) -> Option<Failed> {
     Some(Failed { cause: format!("http_{status}"), retry_after: None, slow_down: status == 429, verdict })
 }
 
-fn is_zero(count: &usize) -> bool {
+pub(crate) fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 

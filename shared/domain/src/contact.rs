@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 /// Least pause between two confirmations to one address or number, from whichever tenant.
 pub const PAUSE: SignedDuration = SignedDuration::from_secs(60);
-/// Most confirmations to one address or number in a day, from whichever tenant.
-pub const A_DAY: usize = 5;
+/// Most confirmations to one address or number in a day, from all tenants together.
+pub const A_DAY: usize = 6;
+/// Most of them from one tenant, so that none can use up what another needs.
+pub const A_DAY_OF_ONE: usize = 3;
 /// Most confirmations that one tenant sends in a day (UTC): its name stands in them, and their readers never asked for mail.
 pub const A_TENANTS_DAY: u32 = 500;
 /// How long a link or a code is good.
@@ -22,13 +24,27 @@ pub const LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// Most wrong codes before a new one is needed.
 pub const TRIES: u32 = 5;
 
-/// When the next confirmation may be sent; `None` is now.
+/// When an address or number was asked, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub tenant: TenantId,
+}
+
+/// When a tenant may send the next confirmation; `None` is now.
 #[must_use]
-pub fn next_at(sent: &[Timestamp], now: Timestamp) -> Option<Timestamp> {
+pub fn next_at(sent: &[Ask], tenant: &TenantId, now: Timestamp) -> Option<Timestamp> {
     let recent = recent(sent, now);
-    let pause = recent.last().and_then(|last| last.checked_add(PAUSE).ok()).filter(|at| *at > now);
-    let day = recent.len().checked_sub(A_DAY).and_then(|place| recent.get(place)?.checked_add(LIFE).ok());
-    pause.max(day)
+    let pause = recent.last().and_then(|last| last.at.checked_add(PAUSE).ok()).filter(|at| *at > now);
+    let full = |asks: &[&Ask], most: usize| {
+        let frees = asks.len().checked_sub(most).and_then(|place| asks.get(place));
+        frees.and_then(|first| first.at.checked_add(LIFE).ok())
+    };
+    let all: Vec<&Ask> = recent.iter().collect();
+    let own: Vec<&Ask> = recent.iter().filter(|ask| ask.tenant == *tenant).collect();
+    pause.max(full(&all, A_DAY)).max(full(&own, A_DAY_OF_ONE))
 }
 
 /// The day that a tenant's confirmations are counted in, and when the next one begins.
@@ -38,18 +54,18 @@ pub fn day(now: Timestamp) -> (i64, Timestamp) {
     (day, Timestamp::from_second((day + 1) * 86_400).unwrap_or(now))
 }
 
-/// What is remembered once another is sent.
+/// What is remembered once a tenant has sent another.
 #[must_use]
-pub fn sent_now(sent: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
+pub fn sent_now(sent: &[Ask], tenant: &TenantId, now: Timestamp) -> Vec<Ask> {
     let mut sent = recent(sent, now);
-    sent.push(now);
+    sent.push(Ask { at: now, tenant: tenant.clone() });
     sent
 }
 
-fn recent(sent: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
+fn recent(sent: &[Ask], now: Timestamp) -> Vec<Ask> {
     let since = now.saturating_sub(LIFE).unwrap_or(Timestamp::UNIX_EPOCH);
-    let mut recent: Vec<Timestamp> = sent.iter().copied().filter(|at| *at > since).collect();
-    recent.sort_unstable();
+    let mut recent: Vec<Ask> = sent.iter().filter(|ask| ask.at > since).cloned().collect();
+    recent.sort_by_key(|ask| ask.at);
     recent
 }
 
@@ -172,15 +188,27 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    fn sent(asks: &[(i64, &str)]) -> Vec<Ask> {
+        asks.iter().map(|(second, tenant)| Ask { at: at(*second), tenant: TenantId::parse(tenant).unwrap() }).collect()
+    }
+
     #[test]
-    fn a_minute_lies_between_two_and_five_are_a_day() {
-        assert_eq!(next_at(&[], at(0)), None);
-        assert_eq!(next_at(&[at(100)], at(130)), Some(at(160)));
-        assert_eq!(next_at(&[at(100)], at(160)), None);
-        let five = [at(0), at(100), at(200), at(300), at(400)];
-        assert_eq!(next_at(&five, at(500)), Some(at(86_400)));
-        assert_eq!(next_at(&five, at(86_400)), None, "the first is a day old");
-        assert_eq!(sent_now(&five, at(86_450)), [at(100), at(200), at(300), at(400), at(86_450)]);
+    fn a_minute_lies_between_two_and_no_tenant_uses_up_the_day() {
+        let next = |asks: &[(i64, &str)], tenant: &str, now: i64| {
+            next_at(&sent(asks), &TenantId::parse(tenant).unwrap(), at(now))
+        };
+        assert_eq!(next(&[], "acme", 0), None);
+        assert_eq!(next(&[(100, "acme")], "globex", 130), Some(at(160)));
+        assert_eq!(next(&[(100, "acme")], "acme", 160), None);
+        let three = [(0, "acme"), (100, "acme"), (200, "acme")];
+        assert_eq!(next(&three, "acme", 500), Some(at(86_400)));
+        assert_eq!(next(&three, "acme", 86_400), None, "the first is a day old");
+        assert_eq!(next(&three, "globex", 500), None, "what one tenant has used up is its own");
+        let six = [three.as_slice(), &[(300, "globex"), (400, "globex"), (500, "initech")]].concat();
+        assert_eq!(next(&six, "initech", 600), Some(at(86_400)), "nobody is written to for ever");
+        let acme = TenantId::parse("acme").unwrap();
+        let left = [(100, "acme"), (200, "acme"), (86_450, "acme")];
+        assert_eq!(sent_now(&sent(&three), &acme, at(86_450)), sent(&left));
     }
 
     #[test]

@@ -393,6 +393,29 @@ pub fn advance_by_note(
     Step::Repeat(Box::new(repeated(incident, None, arrival)))
 }
 
+/// What the public reads at a reminder; the hours stand above it.
+const REMINDED: &str = "This is a reminder: the work begins soon.";
+
+/// A reminder of announced work that was noted when update `spoken` was its newest. It says again what that said, if that is still kept;
+/// it says nothing where there is a newer word, or where the work has begun, or should have.
+#[must_use]
+pub fn advance_by_reminder(incident: &Incident, spoken: u32, said: Option<&Update>, arrival: &Arrival<'_>) -> Step {
+    let stands = incident.maintenance.is_some_and(|planned| {
+        let is_ahead = planned.phase == Phase::Scheduled && arrival.accepted_at < planned.from;
+        is_ahead && incident.resolved_at.is_none() && incident.updates == spoken
+    });
+    if !stands {
+        return Step::Stale;
+    }
+    let text = (incident.title.clone(), said.map(|said| said.message.clone()).unwrap_or_default());
+    let (next, mut update) = updated(incident, Change::Reminded, incident.status, incident.severity, text, arrival);
+    update.links = said.map(|said| said.links.clone()).unwrap_or_default();
+    if next.public {
+        REMINDED.clone_into(&mut update.public_message);
+    }
+    Step::Update(Box::new((next, update)))
+}
+
 fn repeated(incident: &Incident, as_of: Option<Timestamp>, arrival: &Arrival<'_>) -> Incident {
     let mut repeated = incident.clone();
     repeated.as_of = incident.as_of.max(as_of);

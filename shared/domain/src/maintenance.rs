@@ -9,7 +9,7 @@ use crate::incident::{Incident, Step};
 use crate::reason::Reason;
 use crate::schema::Instant;
 use crate::vocabulary::{Category, Kind, Phase, Severity, Status};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -252,6 +252,41 @@ pub fn window(incident: &Incident) -> Option<Window> {
         from: planned.from,
         until: incident.resolved_at.map_or(until, |ended| ended.min(until)),
     })
+}
+
+/// A reminder of announced work, as it is noted with everything that is said of the work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reminder {
+    /// The maintenance.
+    pub incident_id: IncidentId,
+    /// Whom it is about.
+    pub scope: Scope,
+    /// The hash of its key: a reminder stays in order with what is said of the work.
+    pub key: String,
+    /// When it is due.
+    pub at: Timestamp,
+    /// The newest update when it was noted; where there is a newer one by then, this is no reminder.
+    pub update: u32,
+    /// The upstream's request.
+    pub correlation_id: String,
+}
+
+impl Reminder {
+    /// The reminder of announced work, `before` it begins: where that is so far off that nobody will have heard of it for as long by then.
+    #[must_use]
+    pub fn of(incident: &Incident, before: SignedDuration, correlation_id: &str, now: Timestamp) -> Option<Self> {
+        let planned = incident.maintenance.filter(|planned| planned.phase == Phase::Scheduled)?;
+        let at = planned.from.checked_sub(before).ok()?;
+        let is_far = now.checked_add(before).is_ok_and(|heard| heard <= at);
+        (incident.resolved_at.is_none() && before > SignedDuration::ZERO && is_far).then(|| Self {
+            incident_id: incident.id.clone(),
+            scope: incident.scope.clone(),
+            key: incident.key.clone(),
+            at,
+            update: incident.updates,
+            correlation_id: correlation_id.to_owned(),
+        })
+    }
 }
 
 /// The work that explains an incident now: everything that the incident affects is worked on, where it is worked on, and it is

@@ -4,8 +4,8 @@ use crate::classification::{Included, Rule, Rules, Verdict};
 use crate::event::{Event, is_own};
 use crate::quiet::QuietHours;
 use crate::vocabulary::{Category, ChannelClass, Kind, Role};
-use jiff::Timestamp;
 use jiff::civil::Time;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ const PLANS: &str = include_str!("../../../infra/policy/plans.yaml");
 const COMPLIANCE: &str = include_str!("../../../infra/policy/compliance.yaml");
 const STORMS: &str = include_str!("../../../infra/policy/storms.yaml");
 const CATALOGUE: &str = include_str!("../../../infra/policy/catalogue.yaml");
+const MAINTENANCE: &str = include_str!("../../../infra/policy/maintenance.yaml");
 
 /// What is wrong with a policy file, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +43,8 @@ pub struct Policy {
     pub catalogue: Catalogue,
     /// What is too much at once.
     pub storms: Storms,
+    /// How announced work is told.
+    pub maintenance: Maintenance,
 }
 
 impl Policy {
@@ -50,10 +53,10 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] that names the file and the place.
     pub fn embedded() -> Result<Self, PolicyError> {
-        Self::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, CATALOGUE, STORMS)
+        Self::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, CATALOGUE, STORMS, MAINTENANCE)
     }
 
-    /// A policy of six files.
+    /// A policy of seven files.
     ///
     /// # Errors
     /// [`PolicyError`] that names the file and the place.
@@ -64,6 +67,7 @@ impl Policy {
         compliance: &str,
         catalogue: &str,
         storms: &str,
+        maintenance: &str,
     ) -> Result<Self, PolicyError> {
         let rules =
             Rules::parse(classification).map_err(|problem| PolicyError { file: "classification.yaml", problem })?;
@@ -74,6 +78,7 @@ impl Policy {
             compliance: Compliance::parse(compliance)?,
             catalogue: Catalogue::parse(catalogue)?,
             storms: Storms::parse(storms)?,
+            maintenance: Maintenance::parse(maintenance)?,
         })
     }
 
@@ -376,6 +381,33 @@ impl Storms {
     }
 }
 
+/// How announced work is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Maintenance {
+    /// Minutes before its beginning at which it is reminded of, 0 to 10,080 (a week); 0 is never.
+    pub reminder_minutes_before: u16,
+}
+
+impl Maintenance {
+    const REMINDER_MAX: u16 = 7 * 24 * 60;
+
+    /// How long before its beginning it is reminded of; zero is never.
+    #[must_use]
+    pub fn reminder_before(&self) -> SignedDuration {
+        SignedDuration::from_mins(self.reminder_minutes_before.into())
+    }
+
+    fn parse(text: &str) -> Result<Self, PolicyError> {
+        let maintenance: Self = read("maintenance.yaml", text)?;
+        if maintenance.reminder_minutes_before > Self::REMINDER_MAX {
+            let problem = format!("reminder_minutes_before must be from 0 to {}", Self::REMINDER_MAX);
+            return Err(PolicyError { file: "maintenance.yaml", problem });
+        }
+        Ok(maintenance)
+    }
+}
+
 /// The names that events, filters and the status page use.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -484,7 +516,9 @@ mod tests {
     #[test]
     fn a_bad_file_is_named_with_its_place() {
         let broken = |classification: &str, matrix: &str, plans: &str| {
-            Policy::parse(classification, matrix, plans, COMPLIANCE, CATALOGUE, STORMS).unwrap_err().to_string()
+            Policy::parse(classification, matrix, plans, COMPLIANCE, CATALOGUE, STORMS, MAINTENANCE)
+                .unwrap_err()
+                .to_string()
         };
         let error = broken(CLASSIFICATION, "org_admin: {weather: {}}", PLANS);
         assert!(error.contains("matrix.yaml") && error.contains("weather"), "{error}");
@@ -493,14 +527,19 @@ mod tests {
         let twice = CLASSIFICATION.replace("id: cloud-outage", "id: network-outage");
         assert!(broken(&twice, MATRIX, PLANS).contains("network-outage is there twice"));
         let twice = CATALOGUE.replace("id: eu-central-1", "id: voice");
-        let error = Policy::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, &twice, STORMS).unwrap_err().to_string();
+        let error = Policy::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, &twice, STORMS, MAINTENANCE)
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "infra/policy/catalogue.yaml: `voice` is there twice");
         let never = STORMS.replace("messages: 11", "messages: 0");
-        let error =
-            Policy::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, CATALOGUE, &never).unwrap_err().to_string();
+        let error = Policy::parse(CLASSIFICATION, MATRIX, PLANS, COMPLIANCE, CATALOGUE, &never, MAINTENANCE)
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "infra/policy/storms.yaml: a number is 0");
         let nowhere = COMPLIANCE.replace("Asia/Kolkata", "Asia/Nowhere");
-        let error = Policy::parse(CLASSIFICATION, MATRIX, PLANS, &nowhere, CATALOGUE, STORMS).unwrap_err().to_string();
+        let error = Policy::parse(CLASSIFICATION, MATRIX, PLANS, &nowhere, CATALOGUE, STORMS, MAINTENANCE)
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "infra/policy/compliance.yaml: IN: sms_hours: its zone is unknown");
         let nonsense = CLASSIFICATION.replace("has(measurements.delay_minutes) &&", "has( &&");
         let error = broken(&nonsense, MATRIX, PLANS);

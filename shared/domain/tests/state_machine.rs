@@ -6,12 +6,12 @@ use domain::classification::Included;
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IntegrationId, Scope, TenantId};
 use domain::incident::{
-    Arrival, Change, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_update,
-    ended_before_it_began, key,
+    Arrival, Change, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_reminder,
+    advance_by_update, ended_before_it_began, key,
 };
-use domain::maintenance::Planned;
+use domain::maintenance::{Planned, Reminder};
 use domain::vocabulary::{Category, Kind, Phase, Severity, Status};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + seconds).unwrap()
@@ -411,4 +411,58 @@ fn what_its_source_told_late_says_when_it_happened() {
         assert_eq!(update.late_source, late.then(|| at(1 - before)), "{before} s");
     }
     assert_eq!(opened(&Event { starts_at: None, ..event() }, &Scope::Platform).1.late_source, None);
+}
+
+#[test]
+fn announced_work_is_reminded_of_once_and_only_where_nothing_was_said_since() {
+    const HOUR: i64 = 3_600;
+    let hour = SignedDuration::from_secs(HOUR);
+    let (id, integration) = (EventId::new("1"), IntegrationId::new("x"));
+    let arrival = |now: i64| Arrival {
+        event_id: &id,
+        scope: &Scope::Platform,
+        key: "k",
+        integration_id: &integration,
+        correlation_id: "c",
+        accepted_at: at(now),
+    };
+    let announced = |begins: i64| {
+        let said = Event { event_type: "maintenance.announced".into(), starts_at: Some(at(begins)), ..event() };
+        let class = Included { kind: Kind::Maintenance, ..class() };
+        match advance(None, None, &said, &class, &arrival(0)) {
+            Step::Open(pair) => *pair,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (work, first) = announced(24 * HOUR);
+    let noted = Reminder::of(&work, hour, "c", at(0)).unwrap();
+    assert_eq!((noted.at, noted.update), (at(23 * HOUR), 1));
+    assert!(Reminder::of(&announced(2 * HOUR).0, hour, "c", at(0)).is_some());
+    let fresh = announced(2 * HOUR - 1).0;
+    assert_eq!(Reminder::of(&fresh, hour, "c", at(0)), None, "they heard of it less than an hour before");
+    assert_eq!(Reminder::of(&work, SignedDuration::ZERO, "c", at(0)), None, "never");
+    assert_eq!(Reminder::of(&opened(&event(), &Scope::Platform).0, hour, "c", at(0)), None, "no work");
+
+    let reminded = |work: &Incident, said: Option<&Update>, now: i64| match advance_by_reminder(
+        work,
+        noted.update,
+        said,
+        &arrival(now),
+    ) {
+        Step::Update(pair) => Some(*pair),
+        Step::Stale => None,
+        other => panic!("{other:?}"),
+    };
+    let (next, update) = reminded(&work, Some(&first), 23 * HOUR).unwrap();
+    assert_eq!((update.change, update.number, &update.message), (Change::Reminded, 2, &first.message));
+    assert_eq!((next.status, next.maintenance), (work.status, work.maintenance), "it stands as it stood");
+    assert_eq!(update.public_message, "This is a reminder: the work begins soon.");
+    assert!(reminded(&work, None, 23 * HOUR).is_some(), "what it said may be gone by then");
+    assert_eq!(reminded(&next, Some(&first), 23 * HOUR), None, "once");
+    assert_eq!(reminded(&work, Some(&first), 24 * HOUR), None, "it should have begun");
+    let off = Incident { resolved_at: Some(at(9)), ..work.clone() };
+    assert_eq!(reminded(&off, Some(&first), 23 * HOUR), None, "called off");
+    let begun = work.maintenance.map(|planned| Planned { phase: Phase::InProgress, ..planned });
+    let begun = Incident { maintenance: begun, ..work.clone() };
+    assert_eq!(reminded(&begun, Some(&first), 23 * HOUR), None, "it has begun");
 }

@@ -1,7 +1,7 @@
 //! Confirmations: what was asked of whom, and how often an address was written to.
 
 use crate::{StoreError, Table, failed, item, keys, number, read, text};
-use domain::contact::Pending;
+use domain::contact::{Ask, Pending};
 use domain::ids::{RecipientId, TenantId};
 use domain::vocabulary::Channel;
 use jiff::{SignedDuration, Timestamp};
@@ -13,8 +13,8 @@ const KEPT: SignedDuration = SignedDuration::from_hours(48);
 /// When one address or number was asked, by whichever tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// When; the last day's.
-    pub sent: Vec<Timestamp>,
+    /// When, and by whom; the last day's.
+    pub sent: Vec<Ask>,
     /// Goes up by one with each write; 0 before the first.
     pub version: u64,
 }

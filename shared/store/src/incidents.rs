@@ -5,7 +5,7 @@ use crate::{StoreError, Table, item, keys, number, read, sort_key, text};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, KeyState, Update};
-use domain::maintenance::Explained;
+use domain::maintenance::{Explained, Reminder};
 use domain::vocabulary::Kind;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ pub struct Change<'a> {
     pub update: Option<&'a Update>,
     /// What is noted with the announced work that explains it, or that did.
     pub explained: &'a [(IncidentId, Explained)],
+    /// When it is to be reminded of, where it is announced work.
+    pub reminder: Option<&'a Reminder>,
     /// The state of the key that was read, so that two openers notice each other.
     pub key_before: Option<&'a KeyState>,
     /// What a key is to remember although it has no incident: its scope, its hash, its state.
@@ -127,6 +129,9 @@ impl Table {
             }
             if let Some(window) = domain::maintenance::window(incident).filter(|_| change.update.is_some()) {
                 writes.push(self.window_write(&incident.scope, &window)?);
+            }
+            if let Some(reminder) = change.reminder {
+                writes.push(self.reminder_write(reminder)?);
             }
             for explained in change.explained {
                 writes.push(self.explained_write(explained, self.expiry(now))?);

@@ -176,6 +176,9 @@ pub(crate) fn due(shard: u16) -> String {
     format!("DUE#{shard}")
 }
 
+/// Reminders of announced work; few, so they need no shards.
+pub(crate) const REMINDERS: &str = "REMIND#";
+
 /// A due slot: the minute, zero-padded.
 pub(crate) fn slot(at: Timestamp) -> String {
     format!("{:010}", at.as_second().max(0) / 60)

@@ -1,9 +1,10 @@
-//! The hours of announced work, as incidents are compared with them, and the incidents that it explains.
+//! The hours of announced work, as incidents are compared with them, the incidents that it explains, and its reminders.
 
-use crate::{StoreError, Table, item, keys, read};
+use crate::{StoreError, Table, item, keys, read, sort_key};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use domain::ids::{IncidentId, Scope};
-use domain::maintenance::{Explained, Window};
+use domain::maintenance::{Explained, Reminder, Window};
+use jiff::Timestamp;
 
 /// How long a window's item outlives its end, in seconds: nothing asks for it any more.
 const KEPT: i64 = 24 * 3_600;
@@ -31,6 +32,39 @@ impl Table {
         items.into_iter().map(|found| read(found, "an explained incident")).collect()
     }
 
+    /// The reminders that are due by the end of the current minute, oldest first, at most `limit`; and how many cannot be read, which stay.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn reminders(&self, now: Timestamp, limit: usize) -> Result<(Vec<Reminder>, usize), StoreError> {
+        let to = format!("{}#\u{10ffff}", keys::slot(now));
+        let found = self.query(keys::REMINDERS, "0", &to, limit).await?;
+        let (all, mut due) = (found.len(), Vec::with_capacity(found.len()));
+        for entry in found {
+            let place = sort_key(&entry).to_owned();
+            match read(entry, "a reminder") {
+                Ok(reminder) => due.push(reminder),
+                Err(error) => tracing::error!(place, %error, "a reminder cannot be read"),
+            }
+        }
+        let unreadable = all - due.len();
+        Ok((due, unreadable))
+    }
+
+    /// Takes a reminder out, once it is on its queue.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn reminder_done(&self, reminder: &Reminder) -> Result<(), StoreError> {
+        self.delete(keys::REMINDERS, &place_of(reminder)).await
+    }
+
+    /// One item for each time at which work is to be reminded of: what is said anew takes the place of what was said before.
+    pub(crate) fn reminder_write(&self, reminder: &Reminder) -> Result<TransactWriteItem, StoreError> {
+        let entry = item(keys::REMINDERS, &place_of(reminder), reminder, Some(self.expiry(reminder.at)))?;
+        self.put_action(entry, None, vec![])
+    }
+
     /// One item for each incident that the work explains: how it stands takes the place of how it stood.
     pub(crate) fn explained_write(
         &self,
@@ -47,4 +81,8 @@ impl Table {
         let entry = item(&keys::windows(scope), window.incident_id.as_str(), window, Some(expiry))?;
         self.put_action(entry, None, vec![])
     }
+}
+
+fn place_of(reminder: &Reminder) -> String {
+    format!("{}#{}", keys::slot(reminder.at), reminder.incident_id)
 }

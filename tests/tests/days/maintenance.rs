@@ -24,9 +24,13 @@ pub(crate) fn an_incident_inside_is_told_as_part_of_it_and_one_that_outlives_it_
     // The day before, the same place breaks: nothing explains it yet.
     let before = post(&tenant, "before", with(json!({})));
     stands(&tenant, &before, (&person.id, "email"), &outcome(1, "accepted", ""));
+    // An hour before it begins everybody is reminded, without a word of the upstream.
+    clock.to("2027-05-03T23:59:00Z");
+    pause(2);
+    stands(&tenant, &work, (&person.id, "email"), &outcome(1, "accepted", ""));
     clock.to("2027-05-04T00:00:00Z");
-    assert_eq!(post(&tenant, "work", with(json!({"type": "maintenance.reminder"}))), work);
     stands(&tenant, &work, (&person.id, "email"), &outcome(2, "accepted", ""));
+    assert!(mails(&tenant, &person.email).iter().any(|mail| mail.contains("it is a reminder")));
     clock.to("2027-05-04T01:00:30Z");
     assert_eq!(post(&tenant, "work", with(json!({"type": "maintenance.started"}))), work);
     stands(&tenant, &work, (&person.id, "email"), &outcome(3, "accepted", ""));

@@ -75,6 +75,21 @@ fn what_breaks_where_work_was_announced_is_part_of_it_unless_it_is_worse_or_outl
     assert!(named("short").is_some_and(|line| line.contains(" to ")), "{}", mail.text);
     assert!(named("long").is_some_and(|line| line.ends_with(", still open")), "{}", mail.text);
     assert!(named("grows").is_none() && named("elsewhere").is_none(), "{}", mail.text);
+    // So do the API, and the page that the message leads to.
+    let known = tenant.incident(&work);
+    let covered = known["covered_incidents"].as_array().unwrap();
+    assert_eq!(
+        covered.iter().map(|one| &one["incident_id"]).collect::<Vec<_>>(),
+        [&json!(long), &json!(short)],
+        "{known}"
+    );
+    assert!(tenant.incident(&short).get("covered_incidents").is_none());
+    let url = mail.text.split_whitespace().find(|word| word.contains("/read?t=")).expect("it leads on");
+    stack.secret(url.split("t=").nth(1).unwrap());
+    let page = stack.call("GET", url, "", None).body;
+    let (_, inside) = page.split_once("<h2>During this work</h2>").unwrap_or_else(|| panic!("{page}"));
+    let listed = |what: &str| inside.contains(&format!("<li>{what} of {}: ", tenant.id));
+    assert!(listed("short") && listed("long") && !listed("grows"), "{page}");
     let bodies: Vec<Value> = wait("what the webhook got", Duration::from_secs(60), || {
         let bodies: Vec<Value> = stack.inbox(&hook.path).iter().map(tests::receive::body).collect();
         bodies.iter().any(|body| body["type"] == "maintenance.resolved").then_some(bodies)

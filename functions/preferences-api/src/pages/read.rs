@@ -4,7 +4,7 @@
 
 use super::{Link, come_back, not_ours, notice, page};
 use crate::App;
-use crate::routes::incidents::find;
+use crate::routes::incidents::{explained_by, find};
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -12,7 +12,8 @@ use axum::response::Response;
 use domain::alert::Alert;
 use domain::ids::{TenantId, short_recipient};
 use domain::incident::{Incident, Update};
-use domain::render::{status, when};
+use domain::maintenance::Inside;
+use domain::render::{INSIDE, inside, status, when};
 use domain::tenant::Settings;
 
 /// One update on the page.
@@ -43,7 +44,11 @@ button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}dt{font-weight:600}dd{ma
 {% if !regions.is_empty() %}<dt>Regions</dt><dd>{{ regions }}</dd>{% endif %}
 <dt>Incident</dt><dd><code>{{ id }}</code></dd>
 </dl>
-<h2>Updates</h2>
+{% if !inside.is_empty() %}<h2>{{ INSIDE }}</h2>
+<ul>
+{% for line in inside %}<li>{{ line }}</li>
+{% endfor %}</ul>
+{% endif %}<h2>Updates</h2>
 <ol reversed>
 {% for entry in entries %}<li><strong>{{ entry.status }}</strong> · {{ entry.severity }} · {{ entry.at }}
 {% if !entry.message.is_empty() %}<div class="message">{{ entry.message }}</div>{% endif %}</li>
@@ -66,6 +71,8 @@ struct Page {
     components: String,
     regions: String,
     id: String,
+    /// Of announced work, the incidents that it explained.
+    inside: Vec<String>,
     entries: Vec<Entry>,
     /// What proves to `/stop` whose link this is.
     stop: Option<String>,
@@ -73,11 +80,17 @@ struct Page {
 
 impl Page {
     /// Newest update first, each cut to what the tenant's data-processing agreement lets out.
-    fn new(settings: &Settings, incident: &Incident, updates: &[Update], stop: Option<String>) -> Option<Self> {
+    fn new(
+        settings: &Settings,
+        incident: &Incident,
+        updates: &[Update],
+        explained: Inside,
+        stop: Option<String>,
+    ) -> Option<Self> {
         let alert = |update: &Update| {
             Alert::new(&settings.tenant, &settings.zone, settings.data_processing.content, incident, update)
         };
-        let last = alert(updates.last()?);
+        let last = Alert { inside: explained, ..alert(updates.last()?) };
         let entries = updates.iter().rev().map(alert).map(|alert| Entry {
             at: when(alert.at, &settings.zone),
             status: status(alert.status),
@@ -92,6 +105,7 @@ impl Page {
             until: last.resolved_at.map(|at| when(at, &settings.zone)),
             components: last.components.join(", "),
             regions: last.regions.join(", "),
+            inside: inside(&last),
             title: last.title,
             tenant: settings.name.clone(),
             id: incident.id.to_string(),
@@ -114,9 +128,13 @@ pub(crate) async fn show(State(app): State<App>, Query(link): Query<Link>) -> Re
         Err(problem) if problem.status == StatusCode::NOT_FOUND => return over(),
         Err(_) => return come_back(),
     };
-    let both = futures::try_join!(app.table.settings(&tenant), app.table.updates(&incident.id, 1));
-    let (settings, updates) = match both {
-        Ok(both) => both,
+    let all = futures::try_join!(
+        app.table.settings(&tenant),
+        app.table.updates(&incident.id, 1),
+        explained_by(&app, &incident, &tenant)
+    );
+    let (settings, updates, explained) = match all {
+        Ok(all) => all,
         Err(error) => {
             tracing::error!(%error, "the table did not answer");
             return come_back();
@@ -126,7 +144,7 @@ pub(crate) async fn show(State(app): State<App>, Query(link): Query<Link>) -> Re
         Some(reader) if incident.resolved_at.is_none() => stop_of(&app, &tenant, &incident, reader).await,
         _ => None,
     };
-    match settings.and_then(|settings| Page::new(&settings, &incident, &updates, stop)) {
+    match settings.and_then(|settings| Page::new(&settings, &incident, &updates, explained, stop)) {
         Some(read) => page(StatusCode::OK, &read),
         None => over(),
     }

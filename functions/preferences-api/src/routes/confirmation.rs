@@ -185,10 +185,10 @@ async fn ask(
     }
     let identity = identity(app, recipient, channel).ok_or(Unasked::Fault)?;
     let asked = app.table.asked(&identity).await.map_err(fault)?;
-    if let Some(at) = next_at(&asked.sent, now) {
+    let tenant = &settings.tenant;
+    if let Some(at) = next_at(&asked.sent, tenant, now) {
         return Err(Unasked::TooSoon(at));
     }
-    let tenant = &settings.tenant;
     let (day, tomorrow) = day(now);
     if !app.table.count_asked(tenant, day, A_TENANTS_DAY, now).await.map_err(fault)? {
         return Err(Unasked::TooSoon(tomorrow));
@@ -209,7 +209,7 @@ async fn ask(
         None => String::new(),
     };
     let pending = Pending { identity: identity.clone(), code: hash, sent_at: now, tries: 0, refused: None };
-    let next = Asked { sent: sent_now(&asked.sent, now), ..asked };
+    let next = Asked { sent: sent_now(&asked.sent, tenant, now), ..asked };
     // First noted, then sent: what is noted and not sent costs a minute; what is sent and not noted would be no limit.
     if !app.table.ask(&identity, &next, (tenant, &recipient.id, channel), &pending, now).await.map_err(fault)? {
         return Err(Unasked::TooSoon(now.saturating_add(domain::contact::PAUSE).unwrap_or(now)));

@@ -11,10 +11,12 @@ use contracts::http::{
     TimelineEntry,
 };
 use contracts::problem::FieldError;
+use contracts::webhook::CoveredIncident;
 use domain::alert::Alert;
 use domain::delivery::State as DeliveryState;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, Update};
+use domain::maintenance::Inside;
 use domain::plan::{Decision, Outcome};
 use domain::status::Shown;
 use domain::tenant::{Content, Settings};
@@ -25,6 +27,7 @@ use ledger::{Ledger, Names, People, attempt, explained};
 use runtime::clock;
 use runtime::http::{Caller, Problem};
 use serde::Deserialize;
+use store::StoreError;
 use store::deliveries::Listed;
 use store::events::EventRecord;
 use store::incidents::{Seen, SeenCursor};
@@ -192,6 +195,7 @@ pub(crate) async fn read(
     let (timeline, ledger, people) =
         futures::try_join!(app.table.updates(&incident.id, 1), ledger, People::read(&app.table, &tenant))
             .map_err(access::table)?;
+    let inside = explained_by(&app, &incident, &tenant).await.map_err(access::table)?;
     let names = people.names();
     let entries = ledger.planned(&people);
     let mut decisions: Vec<&Decision> = ledger.plans.iter().flat_map(|plan| &plan.decisions).collect();
@@ -204,9 +208,19 @@ pub(crate) async fn read(
             .iter()
             .map(|listed| delivery(listed, incident.category, &names, &entries))
             .collect(),
+        covered_incidents: inside.incidents.iter().map(CoveredIncident::of).collect(),
+        covered_more: inside.more,
         incident: view(&incident),
     };
     Ok(answer(StatusCode::OK, &body))
+}
+
+/// What announced work explained, as far as it concerns the tenant; nothing of what is no work.
+pub(crate) async fn explained_by(app: &App, incident: &Incident, tenant: &TenantId) -> Result<Inside, StoreError> {
+    match incident.maintenance {
+        Some(_) => Ok(Inside::of(&app.table.explained_by(&incident.id).await?, tenant)),
+        None => Ok(Inside::default()),
+    }
 }
 
 /// An incident that the tenant may see. Another tenant's does not exist.
