@@ -36,6 +36,7 @@ fn days_in_minutes() {
     hours::a_night_that_is_an_hour_shorter(&stack);
     maintenance::an_incident_inside_is_told_as_part_of_it_and_one_that_outlives_it_when_it_ends(&stack);
     hours::the_law_of_a_numbers_country_holds_what_is_no_alert(&stack);
+    hours::a_retry_that_would_come_at_night_waits_for_the_morning(&stack);
     endpoint::five_days_of_nothing_but_failures_disable_it_and_an_alert_a_day_later_finds_it_back(&stack);
     hours::a_night_that_is_an_hour_longer(&stack);
     hours::a_zone_that_changes_while_something_waits_counts_when_it_is_due(&stack);

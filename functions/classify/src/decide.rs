@@ -9,11 +9,12 @@ use domain::incident::{
     Arrival, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_reminder, advance_by_update,
     ended_before_it_began,
 };
-use domain::maintenance::{Explained, REMINDER, Window, explained, noted};
+use domain::maintenance::{Explained, REMINDER, Reminder, Window, explained, noted};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::storm::counted;
 use domain::vocabulary::{Severity, Status};
+use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use store::events::EventRecord;
@@ -130,11 +131,25 @@ pub(crate) fn reminder(
     (spoken, said): (u32, Option<&Update>),
     message: &IncidentReceived,
     arrival: &Arrival<'_>,
+    now: Timestamp,
     shards_per_job: u16,
 ) -> Decided {
-    let record = record_on(Some(incident), &incident.title, message, arrival.scope);
-    let step = advance_by_reminder(incident, spoken, said, arrival);
-    stepped(record, step, Some(incident), Some(key_of(incident)), shards_per_job, arrival)
+    let mut record = record_on(Some(incident), &incident.title, message, arrival.scope);
+    match advance_by_reminder(incident, (spoken, said), arrival, now) {
+        Step::Stale => {
+            let newer = incident.updates > spoken;
+            record.reason = Some(if newer { Reason::SupersededBy } else { Reason::Expired });
+            Decided::only(record)
+        }
+        step => stepped(record, step, Some(incident), Some(key_of(incident)), shards_per_job, arrival),
+    }
+}
+
+/// A reminder of work that is not kept any more.
+pub(crate) fn forgotten(message: &IncidentReceived, reminder: &Reminder) -> Decided {
+    let mut record = record_on(None, "", message, &reminder.scope);
+    record.reason = Some(Reason::Expired);
+    Decided::only(record)
 }
 
 /// A drop-in format's words on whatever is open under its key.
@@ -357,7 +372,6 @@ mod tests {
     use super::*;
     use domain::event::TEST;
     use domain::ids::IntegrationId;
-    use jiff::Timestamp;
 
     const SHARDS_PER_JOB: u16 = 4;
 
@@ -430,6 +444,48 @@ mod tests {
         }
         assert!(decided(&own("tocsin.no_such")).record.jobs.is_empty(), "a note makes no note");
         assert!(decided(&foreign("api.outage", "a")).head.is_some());
+    }
+
+    #[test]
+    fn a_reminder_that_comes_to_nothing_says_why() {
+        let work = |from: &str| -> Incident {
+            let json = serde_json::json!({"id": "inc_a", "scope": {"tenant": "acme"}, "key": "k", "integration_id": "int_s",
+                "source": "ops", "event_type": "maintenance.announced", "dedup_key": "d", "category": null, "kind": "maintenance",
+                "rule": "r", "severity": "info", "status": "investigating", "title": "Switch", "components": [], "regions": [],
+                "public": false, "started_at": from, "last_seen": from, "updates": 2, "version": 2,
+                "maintenance": {"phase": "scheduled", "from": from}});
+            serde_json::from_value(json).unwrap()
+        };
+        let due = |update: u32| {
+            let at = "2026-11-23T09:00:00Z".parse().unwrap();
+            let (incident_id, scope) = (IncidentId::new("a"), Scope::Tenant(acme()));
+            Reminder { incident_id, scope, key: "k".into(), at, update, correlation_id: "c".into() }
+        };
+        let decided = |incident: &Incident, update: u32| {
+            let message = IncidentReceived::reminder(due(update), due(update).at);
+            let scope = message.scope.clone().unwrap();
+            let arrival = Arrival {
+                event_id: &message.event_id,
+                scope: &scope,
+                key: "k",
+                integration_id: &message.integration_id,
+                correlation_id: &message.correlation_id,
+                accepted_at: message.accepted_at,
+            };
+            reminder(incident, (update, None), &message, &arrival, due(update).at, SHARDS_PER_JOB)
+        };
+        let told = decided(&work("2026-11-23T10:00:00Z"), 2);
+        assert_eq!((told.record.reason, told.record.jobs.len(), told.update.unwrap().number), (None, 1, 3));
+        for (incident, update, reason) in [
+            (work("2026-11-23T10:00:00Z"), 1, Reason::SupersededBy),
+            (work("2026-11-23T08:59:00Z"), 2, Reason::Expired),
+        ] {
+            let nothing = decided(&incident, update);
+            assert_eq!((nothing.record.reason, nothing.record.jobs.len()), (Some(reason), 0));
+            assert!(nothing.head.is_none() && nothing.update.is_none());
+        }
+        let gone = forgotten(&IncidentReceived::reminder(due(2), due(2).at), &due(2));
+        assert_eq!((gone.record.reason, gone.head.is_none()), (Some(Reason::Expired), true), "no poison");
     }
 
     #[test]

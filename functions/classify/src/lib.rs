@@ -21,7 +21,7 @@ use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::vocabulary::Status;
 use runtime::queue::{Failure, Meta, QueueFunction, Setup};
-use runtime::{Aws, StartError, metrics};
+use runtime::{Aws, StartError, clock, metrics};
 use store::Table;
 use store::events::EventRecord;
 use store::incidents::Change;
@@ -123,6 +123,8 @@ impl Classify {
         let trouble = match (&message.trouble, &message.scope) {
             (Some(reason), _) => Some(*reason),
             (None, None) => Some(Reason::TenantMissing),
+            // The work was placed when it was announced; of a tenant that is gone nobody is left to be told.
+            (None, Some(_)) if matches!(message.body, Body::Reminder(_)) => None,
             (None, Some(Scope::Tenant(tenant))) => {
                 let known = self.table.settings(tenant).await.map_err(runtime::queue::table)?.is_some();
                 (!known).then_some(Reason::TenantUnknown)
@@ -152,13 +154,7 @@ impl Classify {
                 let arrival = arrival(message, &scope, &key);
                 Ok(decide::note(note, (open.as_ref(), &windows), message, &arrival, self.config.shards_per_job))
             }
-            Body::Reminder(reminder) => {
-                let incident = self.head(&reminder.incident_id).await?;
-                let said = self.table.update(&incident.id, reminder.update).await.map_err(runtime::queue::table)?;
-                let arrival = arrival(message, &incident.scope, &incident.key);
-                let again = (reminder.update, said.as_ref());
-                Ok(decide::reminder(&incident, again, message, &arrival, self.config.shards_per_job))
-            }
+            Body::Reminder(reminder) => self.reminded(message, reminder).await,
             Body::Update { incident_id, status, message: words, .. } => {
                 let incident = self.head(incident_id).await?;
                 let windows = self.windows(&incident.scope, Some(&incident), false).await?;
@@ -166,6 +162,17 @@ impl Classify {
                 Ok(decide::update((&incident, &windows), *status, words, message, &arrival, self.config.shards_per_job))
             }
         }
+    }
+
+    /// It is time to remind of announced work. What was called off long ago is not kept any more.
+    async fn reminded(&self, message: &IncidentReceived, reminder: &Reminder) -> Result<Decided, Failure> {
+        let Some(incident) = self.table.incident(&reminder.incident_id).await.map_err(runtime::queue::table)? else {
+            return Ok(decide::forgotten(message, reminder));
+        };
+        let said = self.table.update(&incident.id, reminder.update).await.map_err(runtime::queue::table)?;
+        let arrival = arrival(message, &incident.scope, &incident.key);
+        let (again, now) = ((reminder.update, said.as_ref()), clock::now());
+        Ok(decide::reminder(&incident, again, message, &arrival, now, self.config.shards_per_job))
     }
 
     /// What a key remembers, and the incident that is open on it.

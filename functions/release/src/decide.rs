@@ -48,14 +48,17 @@ pub(crate) enum Decided {
 }
 
 /// What becomes of what is tried again, or could not be tried for a quota of its provider. By now it may be quiet there, or the law's hours
-/// may be over: then it waits for the morning, as if it came now. Whoever may have the open is told of the end at any quiet hour, and what an
-/// admin asked for comes at once.
-pub(crate) fn decide_unheld(due: &Due, facts: Facts<'_>, policy: &Policy, now: Timestamp) -> Decided {
+/// may be over: then it waits for the morning, as if it came now. Whoever has the open is told of the end at any quiet hour, and so is what
+/// an admin asked for; the law makes no such exceptions.
+pub(crate) fn decide_unheld(due: &Due, facts: Facts<'_>, known: &Known, policy: &Policy, now: Timestamp) -> Decided {
     let asleep = || {
         let (incident, update) = (facts.incident?, facts.update?);
-        let (to, quiet) = ((facts.settings?, facts.destination?, due.channel), update.change != Change::Resolved);
+        let to = (facts.settings?, facts.destination?, due.channel);
+        let ends =
+            update.change == Change::Resolved && told_before(due, known).has_heard(&due.destination, due.channel);
+        let quiet = !ends && !due.asked;
         let (until, reason) = closed_until(incident, to, update.severity, policy, now.max(due.at), quiet)?;
-        (!due.asked && !incident.test).then_some((until, reason, update.accepted_at))
+        (!incident.test).then_some((until, reason, update.accepted_at))
     };
     match (asleep(), decide(due, facts, now)) {
         (Some((at, reason, since)), Decided::Send(_)) => {
@@ -83,7 +86,8 @@ pub(crate) fn decide(due: &Due, facts: Facts<'_>, now: Timestamp) -> Decided {
     match Delivery::build(settings, incident, update, destination, due.channel, due.role) {
         Some(delivery) => {
             let delivery = delivery.naming(facts.explained);
-            Decided::Send(Box::new(Delivery { attempt: due.attempt, plain: due.plain, ..delivery }))
+            let why = Why { held: due.waited.clone(), ..delivery.why.clone() };
+            Decided::Send(Box::new(Delivery { attempt: due.attempt, plain: due.plain, why, ..delivery }))
         }
         None => Decided::End(Reason::NoDestination),
     }
@@ -93,6 +97,11 @@ pub(crate) fn decide(due: &Due, facts: Facts<'_>, now: Timestamp) -> Decided {
 /// have taken its place.
 pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<'_>) -> Decided {
     let (Some(incident), Some(update)) = (facts.incident, facts.update) else { return Decided::End(Reason::Expired) };
+    // Nobody is to be reminded of what has begun.
+    let has_begun = incident.maintenance.is_some_and(|planned| planned.from <= again.now);
+    if update.change == Change::Reminded && has_begun {
+        return Decided::End(Reason::Expired);
+    }
     let Some(subscriber) = again.subscriber else { return Decided::End(Reason::NoDestination) };
     let mine = |decision: &Decision| {
         (decision.destination.as_str(), decision.channel) == (due.destination.as_str(), due.channel)
@@ -107,13 +116,7 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
     if let Some(reason) = newer().find_map(|one| unended(one, incident)) {
         return Decided::End(reason);
     }
-    let planned = decisions().find(|(_, one)| mine(one) && one.update == due.update);
-    let told = Told::from_plans(
-        decisions().filter(|(_, one)| one.update < due.update),
-        &again.known.revised,
-        planned.map_or(due.at, |(at, _)| at.min(due.at)),
-    );
-    let told = told.but_not(&again.known.stopped);
+    let told = told_before(due, again.known).but_not(&again.known.stopped);
     let destinations: Vec<Destination> =
         subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
     let decisions = plan::plan(&Asked {
@@ -155,6 +158,17 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
     }
 }
 
+/// What was told before this update, as it stood when this was planned.
+fn told_before(due: &Due, known: &Known) -> Told {
+    let mine = |decision: &Decision| {
+        let whom = (decision.destination.as_str(), decision.channel);
+        whom == (due.destination.as_str(), due.channel) && decision.update == due.update
+    };
+    let planned = known.decisions().find(|(_, one)| mine(one)).map(|(at, _)| at);
+    let earlier = known.decisions().filter(|(_, one)| one.update < due.update);
+    Told::from_plans(earlier, &known.revised, planned.map_or(due.at, |at| at.min(due.at)))
+}
+
 /// Whether something waits to come together with others.
 pub(crate) fn comes_together(hold: Hold) -> bool {
     matches!(hold.reason, Reason::Digest | Reason::Throttled)
@@ -171,9 +185,9 @@ fn next_minute(now: Timestamp) -> Timestamp {
 
 /// What becomes of the decision, where its plan says otherwise: whether somebody was told is read off the decisions. `known` is `None`
 /// where they were not read. What is only counted in a storm's message counts as told, and what a newer word takes the place of is
-/// seen by that word; and what was tried may have come.
+/// seen by that word; and what was tried may have come, unless it waits for the morning: then its end does as well.
 pub(crate) fn revised(due: &Due, decided: &Decided, known: Option<&Known>, now: Timestamp) -> Option<Decision> {
-    if due.attempt > 1 {
+    if due.attempt > 1 && !matches!(decided, Decided::Wait(..)) {
         return None;
     }
     let standing = known.and_then(|known| known.standing(&due.destination, due.channel, due.update));
@@ -229,8 +243,9 @@ pub(crate) fn delay_seconds(due: &Due, now: Timestamp) -> u16 {
 mod tests {
     use super::*;
     use contracts::queue::Target;
+    use domain::maintenance::Planned;
     use domain::tenant::Recipient;
-    use domain::vocabulary::{Kind, Status};
+    use domain::vocabulary::{Kind, Phase, Status};
     use serde_json::{Value, json};
 
     const AT: &str = "2026-11-23T12:00:00Z";
@@ -292,7 +307,7 @@ mod tests {
             destination,
             explained: &[],
         };
-        decide_unheld(&due(channel), facts, &Policy::embedded().unwrap(), AT.parse().unwrap())
+        decide_unheld(&due(channel), facts, &Known::default(), &Policy::embedded().unwrap(), AT.parse().unwrap())
     }
 
     #[test]
@@ -307,7 +322,7 @@ mod tests {
                 destination: Some(&to),
                 explained: &[],
             };
-            decide_unheld(&due("email"), facts, &Policy::embedded().unwrap(), now.parse().unwrap())
+            decide_unheld(&due("email"), facts, &Known::default(), &Policy::embedded().unwrap(), now.parse().unwrap())
         };
         let Decided::Wait(later, outcome) = decided(&update(), AT) else { panic!("does not wait") };
         assert_eq!((later.at.to_string().as_str(), later.attempt), (AWAKE, 4));
@@ -316,8 +331,22 @@ mod tests {
         assert!(matches!(decided(&update(), AWAKE), Decided::Send(_)));
         let critical = Update { severity: domain::vocabulary::Severity::Critical, ..update() };
         assert!(matches!(decided(&critical, AT), Decided::Send(_)), "it passes");
-        let over = Update { change: Change::Resolved, ..update() };
-        assert!(matches!(decided(&over, AT), Decided::Send(_)), "whoever may have the open is told");
+        let over = Update { number: 2, change: Change::Resolved, ..update() };
+        let ended = |known: &Known| {
+            let facts = Facts {
+                settings: Some(&tenant),
+                incident: Some(&incident),
+                update: Some(&over),
+                destination: Some(&to),
+                explained: &[],
+            };
+            let due = Due { destination: "rcp_a".into(), update: 2, ..due("email") };
+            decide_unheld(&due, facts, known, &Policy::embedded().unwrap(), AT.parse().unwrap())
+        };
+        let sent =
+            json!({"update": 1, "destination": "rcp_a", "channel": "email", "outcome": "deliver", "role": "org_admin"});
+        assert!(matches!(ended(&planned(json!([sent]))), Decided::Send(_)), "whoever may have the open is told");
+        assert!(matches!(ended(&planned(json!([held(1, AWAKE)]))), Decided::Wait(..)), "and who waits for it waits");
         let (asked, update) = (Due { asked: true, ..due("email") }, update());
         let facts = Facts {
             settings: Some(&tenant),
@@ -326,8 +355,41 @@ mod tests {
             destination: Some(&to),
             explained: &[],
         };
-        let decided = decide_unheld(&asked, facts, &Policy::embedded().unwrap(), AT.parse().unwrap());
+        let decided =
+            decide_unheld(&asked, facts, &Known::default(), &Policy::embedded().unwrap(), AT.parse().unwrap());
         assert!(matches!(decided, Decided::Send(_)), "an admin knows the hour");
+    }
+
+    #[test]
+    fn what_was_held_before_its_first_attempt_says_so_at_every_other() {
+        let held = Held { since: AT.parse().unwrap(), until: AWAKE.parse().unwrap(), reason: Reason::QuietHours };
+        let (tenant, incident, update, to) = (settings(), incident(), update(), recipient(json!({})));
+        let facts = Facts {
+            settings: Some(&tenant),
+            incident: Some(&incident),
+            update: Some(&update),
+            destination: Some(&to),
+            explained: &[],
+        };
+        let due = Due { waited: Some(held.clone()), ..due("email") };
+        let Decided::Send(delivery) = decide(&due, facts, AWAKE.parse().unwrap()) else { panic!("not sent") };
+        assert_eq!(delivery.why.held, Some(held));
+    }
+
+    #[test]
+    fn nobody_is_reminded_of_what_has_begun() {
+        let (subscriber, known) = (asleep(json!({})), planned(json!([held(1, AWAKE)])));
+        let reminded = Update { change: Change::Reminded, ..update() };
+        let planned = |from: &str| {
+            let until = Some("2026-11-24T12:00:00Z".parse().unwrap());
+            Some(Planned { phase: Phase::Scheduled, from: from.parse().unwrap(), until })
+        };
+        let decided = |from: &str| {
+            let work = Incident { kind: Kind::Maintenance, maintenance: planned(from), ..incident() };
+            held_about(&work, &reminded, AWAKE, &subscriber, &known)
+        };
+        assert!(matches!(decided(AWAKE), Decided::End(Reason::Expired)));
+        assert!(matches!(decided("2026-11-24T10:00:00Z"), Decided::Send(_)));
     }
 
     #[test]
@@ -345,8 +407,10 @@ mod tests {
             };
             // 22:30 in India.
             let now = "2026-11-23T17:00:00Z".parse().unwrap();
-            decide_unheld(&due(channel), facts, &Policy::embedded().unwrap(), now)
+            let due = Due { asked: true, ..due(channel) };
+            decide_unheld(&due, facts, &Known::default(), &Policy::embedded().unwrap(), now)
         };
+        // Also what an admin sends again.
         let Decided::Wait(later, outcome) = decided("sms") else { panic!("does not wait") };
         assert!(matches!(outcome, Outcome::Hold { reason: Reason::RegulatoryWindow, until, .. } if until == later.at));
         assert!(matches!(decided("email"), Decided::Send(_)));
@@ -492,10 +556,14 @@ mod tests {
     }
 
     fn held_of(update: &Update, now: &str, subscriber: &Subscriber, known: &Known) -> Decided {
-        let (incident, destination) = (incident(), recipient(json!({})));
+        held_about(&incident(), update, now, subscriber, known)
+    }
+
+    fn held_about(incident: &Incident, update: &Update, now: &str, subscriber: &Subscriber, known: &Known) -> Decided {
+        let destination = recipient(json!({}));
         let facts = Facts {
             settings: Some(&subscriber.settings),
-            incident: Some(&incident),
+            incident: Some(incident),
             update: Some(update),
             destination: Some(&destination),
             explained: &[],

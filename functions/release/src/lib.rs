@@ -26,7 +26,7 @@ use domain::plan::Decision;
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::tenant::{Destination, Settings};
-use domain::vocabulary::{Category, ChannelClass};
+use domain::vocabulary::{Category, Channel, ChannelClass};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
@@ -321,9 +321,13 @@ impl Release {
     /// Notes the later time, then takes the earlier one off. `false`: it stays due.
     async fn wait(&self, item: DueItem, later: Due, revised: Option<Decision>, now: Timestamp) -> bool {
         let row = row_name(&later.destination, later.channel, later.update);
-        let put = match &revised {
-            Some(revised) => self.table.put_due_revised(slot(&later, &row), &later, revised, now).await,
-            None => self.table.put_due(&later).await.map(Ok),
+        let put = match (&revised, later.held) {
+            // It was tried already: that it waits now stands on its row as well.
+            (_, Some(hold)) if later.attempt > 1 => {
+                self.table.put_due_again(slot(&later, &row), &later, hold.reason, revised.as_ref(), now).await
+            }
+            (Some(revised), _) => self.table.put_due_revised(slot(&later, &row), &later, revised, now).await,
+            (None, _) => self.table.put_due(&later).await.map(Ok),
         };
         // Within the same minute it is the same item, and comes again with the next run.
         if matches!(put, Ok(Ok(()))) && item.is_place_of(&later) {
@@ -389,6 +393,9 @@ impl Release {
             wanted.incidents.insert(due.incident_id.clone());
             wanted.updates.insert((due.incident_id.clone(), due.update));
             wanted.destinations.insert((due.tenant.clone(), due.destination.clone()));
+            if due.held.is_some() || due.channel != Channel::Webhook {
+                wanted.planned.insert((due.incident_id.clone(), due.tenant.clone()));
+            }
             if let Some(hold) = due.held {
                 wanted.held.insert((due.incident_id.clone(), due.tenant.clone()));
                 if hold.reason == Reason::CoveredByMaintenance {
@@ -420,7 +427,7 @@ impl Release {
                 self.table.windows(&Scope::Tenant(tenant.clone())).await.map(|found| (tenant, found))
             })
             .await,
-            plans: gather(wanted.held, |(id, tenant)| async move {
+            plans: gather(wanted.planned, |(id, tenant)| async move {
                 self.table.plans_of(&id, &tenant).await.map(|known| ((id, tenant), known))
             })
             .await,
@@ -506,7 +513,10 @@ struct Wanted {
     incidents: BTreeSet<IncidentId>,
     updates: BTreeSet<(IncidentId, u32)>,
     destinations: BTreeSet<(TenantId, String)>,
+    /// Whose settings are asked again.
     held: BTreeSet<(IncidentId, TenantId)>,
+    /// What was decided of it; what a machine is sent again depends on nothing.
+    planned: BTreeSet<(IncidentId, TenantId)>,
     /// Whose incidents announced work explained.
     covered: BTreeSet<TenantId>,
 }
@@ -534,7 +544,9 @@ impl Read {
     fn decide(&self, due: &Due, policy: &Policy, now: Timestamp) -> Option<Decided> {
         let facts = self.of(due)?;
         let (Some(hold), Some(incident)) = (due.held, facts.incident) else {
-            return Some(decide_unheld(due, facts, policy, now));
+            let (none, machine) = (Known::default(), due.channel == Channel::Webhook);
+            let known = if machine { &none } else { self.known(due)? };
+            return Some(decide_unheld(due, facts, known, policy, now));
         };
         let subscriber = self.subscribers.get(&(due.tenant.clone(), subscription(incident)))?.as_ref();
         let known = self.known(due)?;
@@ -547,7 +559,7 @@ impl Read {
         Some(decide_held(due, hold, facts, Again { subscriber, known, policy, now }))
     }
 
-    /// The plans that something was held by, if they were read.
+    /// The plans that something was decided by, if they were read.
     fn known(&self, due: &Due) -> Option<&Known> {
         self.plans.get(&(due.incident_id.clone(), due.tenant.clone()))
     }
@@ -611,6 +623,7 @@ mod tests {
                     plain: false,
                     role: None,
                     held: collected.then_some(hold),
+                    waited: None,
                     more: 0,
                     gathered: false,
                     asked: false,

@@ -10,6 +10,7 @@ use crate::decide::{Again, Decided, Facts, comes_together, decide_held, decide_u
 use crate::{Bundled, delay_of_all, is_collected, is_counted, is_storm, standing, whole_digests};
 use contracts::queue::{Delivery, Target, row_name};
 use domain::alert::Alert;
+use domain::attempt::{Failed, Next, Verdict, next, pause_on_queue_max};
 use domain::classification::Included;
 use domain::delivery::{Before, Refusal, Row, State, before, refusal};
 use domain::event::{Event, Format};
@@ -36,6 +37,9 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| Policy::embedded().unwrap());
 
 /// How long a world goes on after its last event: longer than any hold.
 const AFTERWARDS: SignedDuration = SignedDuration::from_hours(24 * 9);
+
+/// The longest pause before an attempt that is not asked for the hour.
+const PAUSE_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 /// An incident and its timeline.
 #[derive(Debug)]
@@ -112,6 +116,10 @@ struct World {
     now: Timestamp,
     lag: SignedDuration,
     faults: Option<u64>,
+    /// What decides which messages to people fail, and how often.
+    failures: Option<u64>,
+    /// What failed at least once.
+    failed: BTreeSet<Name>,
     /// The minutes in which nothing is released.
     outage: Range<i64>,
     tenants: Vec<Subscriber>,
@@ -144,6 +152,8 @@ impl World {
             now: plot.begin,
             lag: SignedDuration::from_secs(plot.lag),
             faults: plot.faults.map(|seed| seed | 1),
+            failures: plot.failures,
+            failed: BTreeSet::new(),
             outage: plot.outage.map_or(0..0, |(from, lasts)| {
                 let from = minute(after(plot.begin, from));
                 from..from + lasts
@@ -537,6 +547,7 @@ impl World {
                     plain: false,
                     role,
                     held: Some(Hold { since: update.accepted_at, reason, named: false }),
+                    waited: None,
                     more: 0,
                     gathered: false,
                     asked: false,
@@ -671,9 +682,9 @@ impl World {
             destination: all.map(|(_, one)| one).find(|one| one.id() == due.destination),
             explained: &[],
         };
-        let Some(hold) = due.held else { return decide_unheld(due, facts, &POLICY, self.now) };
         let none = Known::default();
         let known = self.known.get(&(due.incident_id.clone(), due.tenant.clone())).unwrap_or(&none);
+        let Some(hold) = due.held else { return decide_unheld(due, facts, known, &POLICY, self.now) };
         let windows = self.windows(&Scope::Tenant(due.tenant.clone()));
         let as_it_stands = facts.incident.map(|incident| standing(incident, hold, &windows));
         let facts = Facts { incident: as_it_stands.as_ref(), ..facts };
@@ -708,6 +719,10 @@ impl World {
                 None => return,
             }
         };
+        if !message.together && self.fails(&first) {
+            self.try_again(first, message.version);
+            return;
+        }
         self.messages += 1;
         for delivery in mine {
             let name = name_of(&delivery);
@@ -721,8 +736,14 @@ impl World {
             let destination = all.map(|(_, one)| one).find(|one| one.id() == name.1);
             let quiet =
                 settings.zip(destination).and_then(|(settings, to)| check::quiet(settings, to, &delivery, self.now));
-            let unlawful =
-                settings.zip(destination).is_some_and(|(settings, _)| check::unlawful(settings, &delivery, self.now));
+            // A pause that a queue spends is a minute at most, and may end in the first one of the night.
+            let just_now = |before: Timestamp| delivery.attempt > 1 && self.now.duration_since(before) <= PAUSE_MAX;
+            let quiet = quiet.filter(|began| !just_now(*began));
+            let moments = [self.now, self.now.saturating_sub(PAUSE_MAX).unwrap()];
+            let moments = if delivery.attempt > 1 { moments.as_slice() } else { &moments[..1] };
+            let unlawful = settings.zip(destination).is_some_and(|(settings, _)| {
+                moments.iter().all(|moment| check::unlawful(settings, &delivery, *moment))
+            });
             self.sent.push(Sent {
                 name,
                 at: self.now,
@@ -735,6 +756,58 @@ impl World {
                 contact: contact(&delivery),
                 counts,
             });
+        }
+    }
+
+    /// Whether this attempt fails: of a quarter of what goes to people the first two or four. A machine's retries overtake each other.
+    fn fails(&self, delivery: &Delivery) -> bool {
+        let Some(seed) = self.failures.filter(|_| delivery.channel != Channel::Webhook) else { return false };
+        let name = format!("{seed}{:?}", name_of(delivery));
+        let draw = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let times = match (draw >> 32) % 8 {
+            0 => 2,
+            1 => 4,
+            _ => 0,
+        };
+        delivery.attempt <= times
+    }
+
+    /// Marks a failed attempt, and has the next one come: by the queue, or by the due index after a longer pause.
+    fn try_again(&mut self, delivery: Delivery, version: u64) {
+        let why = Failed { cause: "http_503".to_owned(), retry_after: None, slow_down: false, verdict: Verdict::Retry };
+        let (name, tried) = (name_of(&delivery), delivery.attempt);
+        let at = match next(delivery.channel, tried, &why, self.now, 0.5) {
+            Next::Again { at } => at,
+            Next::GiveUp { .. } => panic!("four failures are not the last: {delivery:?}"),
+        };
+        if let Some(row) = self.row(&name) {
+            (row.state, row.attempts, row.lease_until_ms, row.reason) = (State::Retrying, tried, 0, None);
+            row.next_at_ms = Some(at.as_millisecond());
+        }
+        self.failed.insert(name);
+        let again = Delivery { attempt: tried + 1, ..delivery };
+        let pause = at.duration_since(self.now);
+        if pause > SignedDuration::from_secs(pause_on_queue_max(again.channel).into()) {
+            self.put_due(Due {
+                at,
+                tenant: again.alert.tenant.clone(),
+                destination: again.destination.clone(),
+                channel: again.channel,
+                incident_id: again.alert.incident_id.clone(),
+                update: again.alert.update,
+                attempt: again.attempt,
+                plain: again.plain,
+                role: again.why.role,
+                held: None,
+                waited: again.why.held,
+                more: 0,
+                gathered: false,
+                asked: false,
+            });
+        } else {
+            self.later(at, Job::Deliver(Message { members: vec![again], together: false, version }));
         }
     }
 
@@ -786,6 +859,7 @@ impl World {
                     plain: delivery.plain,
                     role: delivery.why.role,
                     held: Some(Hold { since, reason: Reason::Throttled, named: exempt.is_some() }),
+                    waited: None,
                     more: 0,
                     gathered: false,
                     asked: false,

@@ -204,6 +204,7 @@ impl SubscriptionLookup {
                         plain: false,
                         role,
                         held: Some(Hold { since: update.accepted_at, reason, named: false }),
+                        waited: None,
                         more: 0,
                         gathered: false,
                         asked: false,

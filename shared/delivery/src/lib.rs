@@ -398,6 +398,10 @@ impl Deliverer {
                     return Ok(());
                 }
                 let again = Delivery { attempt: attempts + 1, slot_ms: 0, slots: 0, ..delivery.clone() };
+                // What is left of the pause does not say how long it was: to people it is asked whether it is night by now.
+                if again.channel != Channel::Webhook {
+                    return self.table.put_due(&due(&again, at)).await.map_err(runtime::queue::table);
+                }
                 self.send_later(&again, at, now, lane_of(meta)).await
             }
         }
@@ -576,6 +580,7 @@ fn due(delivery: &Delivery, at: Timestamp) -> Due {
         plain: delivery.plain,
         role: delivery.why.role,
         held: None,
+        waited: delivery.why.held.clone(),
         more: 0,
         gathered: false,
         asked: false,

@@ -67,6 +67,9 @@ pub struct Incident {
     pub regions: Vec<String>,
     /// Whether anybody may see it.
     pub public: bool,
+    /// What the public reads of what it affects, where that is not what its newest event said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Affected>,
     /// The title for the public; empty unless `public`.
     #[serde(default)]
     pub public_title: String,
@@ -114,6 +117,24 @@ pub struct Incident {
     pub test_of: Option<TestOf>,
     /// Goes up by one with each write; what makes two writers notice each other.
     pub version: u64,
+}
+
+/// What an incident affects, as somebody reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Affected {
+    /// What.
+    pub components: Vec<String>,
+    /// Where.
+    pub regions: Vec<String>,
+}
+
+impl Incident {
+    /// What the public reads of what it affects.
+    #[must_use]
+    pub fn shown(&self) -> Affected {
+        let all = || Affected { components: self.components.clone(), regions: self.regions.clone() };
+        self.shown.clone().unwrap_or_else(all)
+    }
 }
 
 /// Why an update is sent; printed in every message (Alertmanager's `notification_reason`).
@@ -317,6 +338,7 @@ pub fn advance(
             let (mut next, mut update) = updated(incident, change, status, severity, text, arrival);
             next.components.clone_from(&components);
             next.regions.clone_from(&regions);
+            next.shown = shown_after(incident, event, &next);
             next.as_of = incident.as_of.max(event.as_of);
             next.maintenance =
                 planned(incident.kind, incident.maintenance.as_ref(), status, Some(event), arrival.accepted_at);
@@ -399,9 +421,14 @@ const REMINDED: &str = "This is a reminder: the work begins soon.";
 /// A reminder of announced work that was noted when update `spoken` was its newest. It says again what that said, if that is still kept;
 /// it says nothing where there is a newer word, or where the work has begun, or should have.
 #[must_use]
-pub fn advance_by_reminder(incident: &Incident, spoken: u32, said: Option<&Update>, arrival: &Arrival<'_>) -> Step {
+pub fn advance_by_reminder(
+    incident: &Incident,
+    (spoken, said): (u32, Option<&Update>),
+    arrival: &Arrival<'_>,
+    now: Timestamp,
+) -> Step {
     let stands = incident.maintenance.is_some_and(|planned| {
-        let is_ahead = planned.phase == Phase::Scheduled && arrival.accepted_at < planned.from;
+        let is_ahead = planned.phase == Phase::Scheduled && now < planned.from;
         is_ahead && incident.resolved_at.is_none() && incident.updates == spoken
     });
     if !stands {
@@ -465,6 +492,7 @@ fn opened(event: &Event, class: &Included, arrival: &Arrival<'_>) -> (Incident, 
         components: event.components.clone(),
         regions: event.regions.clone(),
         public,
+        shown: None,
         public_title,
         opened_at: Some(arrival.accepted_at),
         started_at: event.starts_at.unwrap_or(arrival.accepted_at),
@@ -601,6 +629,22 @@ fn public_text(public: bool, event: &Event, class: &Included) -> (String, String
         None => neutral(),
     };
     (title, message)
+}
+
+/// What the public reads of what is affected once `event` made `next` of the incident. Whose words are not for the public does not say
+/// there what is affected either. `None`: what is so.
+fn shown_after(incident: &Incident, event: &Event, next: &Incident) -> Option<Affected> {
+    let before = incident.shown();
+    let after = match event.public {
+        Some(false) => before,
+        _ if next.status == Status::Resolved => before,
+        _ => Affected {
+            components: keep_if_silent(&before.components, &event.components),
+            regions: keep_if_silent(&before.regions, &event.regions),
+        },
+    };
+    let is_so = after.components == next.components && after.regions == next.regions;
+    (next.public && !is_so).then_some(after)
 }
 
 fn is_stale(remembered: Option<&KeyState>, event: &Event, arrival: &Arrival<'_>) -> bool {

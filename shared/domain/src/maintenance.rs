@@ -254,7 +254,7 @@ pub fn window(incident: &Incident) -> Option<Window> {
     })
 }
 
-/// A reminder of announced work, as it is noted with everything that is said of the work.
+/// A reminder of announced work, as it is noted with what is said of the work long before it begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reminder {
     /// The maintenance.

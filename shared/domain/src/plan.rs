@@ -178,6 +178,12 @@ impl Told {
         self.by.contains(&(destination.to_owned(), channel))
     }
 
+    /// Whether this destination was told on this channel, and does not only wait for it: then it is told of the end at any hour.
+    #[must_use]
+    pub fn has_heard(&self, destination: &str, channel: Channel) -> bool {
+        self.contains(destination, channel) && self.waits(destination, channel).is_none()
+    }
+
     /// Until when and why all that this destination was to be told on this channel still waits.
     fn waits(&self, destination: &str, channel: Channel) -> Option<(Timestamp, Reason)> {
         let whom = (destination.to_owned(), channel);

@@ -70,6 +70,7 @@ fn incident(category: Category) -> Incident {
         components: vec![],
         regions: vec![],
         public: false,
+        shown: None,
         public_title: String::new(),
         opened_at: Some(now()),
         started_at: now(),

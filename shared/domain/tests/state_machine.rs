@@ -195,6 +195,21 @@ fn what_the_public_may_see() {
         assert_eq!((pair.0.status, pair.1.message.as_str()), (Status::Identified, "Every third call."));
         assert_eq!((pair.0.public, pair.1.public_message.as_str()), (true, shown));
     }
+    // Nor do they say there what is affected, also not once a publisher goes on without naming it.
+    let wide = |public| Event { public, components: vec!["voice".into(), "hacked by x".into()], ..event() };
+    let go_on = |open: &Incident, event: &Event| match step(None, Some(open), event, 2, &Scope::Platform) {
+        Step::Update(pair) => pair.0,
+        other => panic!("{other:?}"),
+    };
+    let hidden = go_on(&public, &wide(Some(false)));
+    assert_eq!((hidden.components.len(), hidden.shown().components), (2, vec!["voice".to_owned()]));
+    let silent = Event { components: vec![], regions: vec![], ..event() };
+    for (status, severity) in [(Status::Resolved, Severity::Error), (Status::Identified, Severity::Critical)] {
+        let later = go_on(&hidden, &Event { status: Some(status), severity, ..silent.clone() });
+        assert_eq!((later.components.len(), later.shown().components.len()), (2, 1), "{status:?}");
+    }
+    let named = go_on(&hidden, &Event { severity: Severity::Critical, ..wide(None) });
+    assert_eq!((named.shown.clone(), named.shown().components.len()), (None, 2));
 }
 
 #[test]
@@ -445,9 +460,9 @@ fn announced_work_is_reminded_of_once_and_only_where_nothing_was_said_since() {
 
     let reminded = |work: &Incident, said: Option<&Update>, now: i64| match advance_by_reminder(
         work,
-        noted.update,
-        said,
+        (noted.update, said),
         &arrival(now),
+        at(now),
     ) {
         Step::Update(pair) => Some(*pair),
         Step::Stale => None,

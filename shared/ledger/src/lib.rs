@@ -344,8 +344,9 @@ fn stands(listed: &Listed, decision: &Decision) -> Stands {
     }
     let until = row.next_at_ms.filter(|_| row.state == DeliveryState::Retrying);
     let until = until.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    match row.reason.filter(|_| until.is_some() && row.attempts == 0) {
-        // Its contact has had enough for now: nobody tried yet.
+    let hours = |reason: &Reason| matches!(reason, Reason::QuietHours | Reason::RegulatoryWindow);
+    match row.reason.filter(|reason| until.is_some() && (row.attempts == 0 || hours(reason))) {
+        // Its contact has had enough for now and nobody tried yet, or it is night where it is to be tried again.
         Some(reason) => Stands { outcome: "held", reason: Some(reason), until, ..Stands::default() },
         None => Stands { until, ..pending() },
     }
@@ -415,6 +416,13 @@ mod tests {
         assert_eq!((failed.outcome.as_str(), failed.reason.unwrap().reason.as_str()), ("failed", "gave_up"));
         let retrying = entry(Some(&listed(DeliveryState::Retrying, 1, vec![])), &first);
         assert_eq!((retrying.outcome.as_str(), retrying.until.is_some()), ("pending", true));
+        let asleep = Listed {
+            delivery: Row { reason: Some(Reason::QuietHours), ..listed(DeliveryState::Retrying, 1, vec![]).delivery },
+            ..listed(DeliveryState::Retrying, 1, vec![])
+        };
+        let asleep = entry(Some(&asleep), &first);
+        assert_eq!((asleep.outcome.as_str(), asleep.reason.unwrap().reason.as_str()), ("held", "quiet_hours"));
+        assert_eq!(asleep.attempts.len(), 1, "it was tried before");
         let again = Listed {
             delivery: Row { done: 0, ..listed(DeliveryState::Retrying, 1, vec![]).delivery },
             ..listed(DeliveryState::Failed, 1, vec![ended(1, "gave_up")])

@@ -224,6 +224,52 @@ impl Table {
         Ok(Err(refusal.unwrap_or(Refusal::Leased { until_ms: now_ms + 1_000 })))
     }
 
+    /// Notes that the next attempt of what was tried already waits for `reason`, and when it is due, on its row and in the due index, with
+    /// the revision of what was decided where there is one. The inner error says why nothing was noted: it is over, or somebody has it.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn put_due_again(
+        &self,
+        slot: Slot<'_>,
+        due: &Due,
+        reason: Reason,
+        revised: Option<&Decision>,
+        now: Timestamp,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        let now_ms = now.as_millisecond();
+        let update = Update::builder()
+            .table_name(&self.name)
+            .key("pk", text(&keys::deliveries(slot.incident, slot.tenant)))
+            .key("sk", text(slot.row))
+            .update_expression("SET #state = :retrying, next_at_ms = :next, reason = :reason")
+            .condition_expression(format!(
+                "({CLAIMABLE}) AND attribute_exists(pk) AND (#state <> :sending OR lease_until_ms = :zero)"
+            ))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":retrying", text("retrying"))
+            .expression_attribute_values(":next", number(due.at.as_millisecond()))
+            .expression_attribute_values(":reason", text(reason.as_str()))
+            .expression_attribute_values(":sending", text("sending"))
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":n", number(slot.update))
+            .expression_attribute_values(":now", number(now_ms))
+            .expression_attribute_values(":attempt", number(slot.attempt));
+        let update = update.build().map_err(|_| crate::build_error())?;
+        let mut writes = vec![
+            TransactWriteItem::builder().update(update).build(),
+            self.put_action(self.due_item(due)?, None, vec![])?,
+        ];
+        if let Some(revised) = revised {
+            writes.push(self.revised_action((slot.incident, slot.tenant), revised, now)?);
+        }
+        let Some(refused) = self.transact(writes).await? else { return Ok(Ok(())) };
+        let row: Row = read(refused.into_iter().next().map(|(_, row)| row).unwrap_or_default(), "a delivery")?;
+        let refusal = refusal(Some(&row), slot.update, slot.attempt, now_ms);
+        Ok(Err(refusal.unwrap_or(Refusal::Leased { until_ms: now_ms + 1_000 })))
+    }
+
     /// Gives a claim back unused, so that whoever comes next need not wait for the lease.
     ///
     /// # Errors
@@ -363,7 +409,7 @@ impl Table {
         due: Option<&Due>,
     ) -> Result<bool, StoreError> {
         let expression = "SET #state = :state, attempts = :attempt, lease_until_ms = :zero, next_at_ms = :next, \
-                          cause = :cause, #at = :at";
+                          cause = :cause, #at = :at REMOVE reason";
         let values = vec![
             (":state", text("retrying")),
             (":attempt", number(slot.attempt)),

@@ -1,7 +1,8 @@
-//! Due work: retries beyond the longest queue delay, written in one transaction with the mark that caused it; and what is held,
+//! Due work: retries after longer pauses than a queue's, written in one transaction with the mark that caused it; and what is held,
 //! written after the plan that says so, and again by whoever comes after a crash.
 
 use crate::{StoreError, Table, item, keys, read, sort_key, text};
+use domain::alert::Held;
 use domain::ids::{DUE_SHARDS, IncidentId, TenantId, shard_of};
 use domain::plan::{Decision, Outcome};
 use domain::reason::Reason;
@@ -36,6 +37,9 @@ pub struct Due {
     /// Since when and why it is held, where it is not a retry: then it is planned again before it is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Hold>,
+    /// How it was held before it was first tried, where it was: its later attempts say so as well, and its window counts from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited: Option<Held>,
     /// How many others a message that is tried again only counts.
     #[serde(default)]
     pub more: u32,

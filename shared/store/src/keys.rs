@@ -128,7 +128,12 @@ pub(crate) fn explained(work: &IncidentId) -> String {
 }
 
 pub(crate) fn explained_of(scope: &Scope, incident: &IncidentId) -> String {
-    format!("{}#{incident}", self::scope(Some(scope)))
+    format!("{}{incident}", explained_to(scope))
+}
+
+/// What concerns a scope begins so.
+pub(crate) fn explained_to(scope: &Scope) -> String {
+    format!("{}#", self::scope(Some(scope)))
 }
 
 pub(crate) fn incident(id: &IncidentId) -> String {

@@ -1,8 +1,8 @@
 //! The hours of announced work, as incidents are compared with them, the incidents that it explains, and its reminders.
 
-use crate::{StoreError, Table, item, keys, read, sort_key};
+use crate::{StoreError, Table, failed, item, keys, number, read, sort_key, text};
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use domain::ids::{IncidentId, Scope};
+use domain::ids::{IncidentId, Scope, TenantId};
 use domain::maintenance::{Explained, Reminder, Window};
 use jiff::Timestamp;
 
@@ -51,18 +51,40 @@ impl Table {
         Ok((due, unreadable))
     }
 
-    /// Takes a reminder out, once it is on its queue.
+    /// Takes a reminder out, once it is on its queue; not another that has taken its place since.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn reminder_done(&self, reminder: &Reminder) -> Result<(), StoreError> {
-        self.delete(keys::REMINDERS, &place_of(reminder)).await
+        let request = self.client.delete_item().table_name(&self.name);
+        let request = request.key("pk", text(keys::REMINDERS)).key("sk", text(&place_of(reminder)));
+        let request = request.condition_expression("#update = :update").expression_attribute_names("#update", "update");
+        match request.expression_attribute_values(":update", number(reminder.update)).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match failed("DeleteItem", &error) {
+                StoreError::Conflict { .. } => Ok(()),
+                other => Err(other),
+            },
+        }
     }
 
     /// One item for each time at which work is to be reminded of: what is said anew takes the place of what was said before.
     pub(crate) fn reminder_write(&self, reminder: &Reminder) -> Result<TransactWriteItem, StoreError> {
         let entry = item(keys::REMINDERS, &place_of(reminder), reminder, Some(self.expiry(reminder.at)))?;
         self.put_action(entry, None, vec![])
+    }
+
+    /// Of these the ones that concern a tenant: its own, and those of everybody.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn explained_to(&self, work: &IncidentId, tenant: &TenantId) -> Result<Vec<Explained>, StoreError> {
+        let mut found = Vec::new();
+        for scope in [Scope::Platform, Scope::Tenant(tenant.clone())] {
+            let items = self.query_prefix(&keys::explained(work), &keys::explained_to(&scope)).await?;
+            found.extend(items);
+        }
+        found.into_iter().map(|found| read(found, "an explained incident")).collect()
     }
 
     /// One item for each incident that the work explains: how it stands takes the place of how it stood.

@@ -113,6 +113,29 @@ pub(crate) fn digests_come_by_the_hour_and_by_each_readers_own_morning_with_ever
     assert_eq!(mails(&tenant, &hourly.email).len(), 3);
 }
 
+pub(crate) fn a_retry_that_would_come_at_night_waits_for_the_morning(stack: &Stack) {
+    let mut clock = Clock::at(stack, "2027-06-14T21:58:30Z");
+    let mut tenant = stack.tenant("enterprise");
+    tenant.set(json!({"zone": "UTC", "quiet_hours": {"from": "22:00", "to": "07:00"}}));
+    let room = tenant.endpoint("slack", "support_manager");
+    stack.behave(&room.path, json!({"status": 503}));
+    let incident = post(&tenant, "late", json!({}));
+    wait("its third attempt", Duration::from_secs(90), || (stack.inbox(&room.path).len() == 3).then_some(()));
+    stands(&tenant, &incident, (&room.id, "slack"), &outcome(1, "pending", ""));
+    // The fourth is due two minutes later.
+    clock.to("2027-06-14T22:02:00Z");
+    stands(&tenant, &incident, (&room.id, "slack"), &outcome(1, "held", "quiet_hours"));
+    assert_eq!(until(&tenant, &incident, &room.id, "slack"), "2027-06-15T07:00:00Z");
+    stack.heal(&room.path);
+    clock.to("2027-06-15T06:00:00Z");
+    pause(3);
+    assert_eq!(stack.inbox(&room.path).len(), 3, "it is still night");
+    clock.to("2027-06-15T07:00:00Z");
+    stands(&tenant, &incident, (&room.id, "slack"), &outcome(1, "delivered", ""));
+    let last = stack.inbox(&room.path).pop().unwrap();
+    assert!(tests::receive::body(&last).to_string().contains("for quiet hours to end"), "{last}");
+}
+
 pub(crate) fn a_zone_that_changes_while_something_waits_counts_when_it_is_due(stack: &Stack) {
     let mut clock = Clock::at(stack, "2028-02-28T22:30:00Z");
     let mut tenant = stack.tenant("enterprise");

@@ -187,6 +187,7 @@ pub(crate) async fn resend(
         plain: false,
         role: role.flatten(),
         held: None,
+        waited: None,
         more: 0,
         gathered: false,
         asked: true,

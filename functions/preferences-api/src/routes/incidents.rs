@@ -218,7 +218,7 @@ pub(crate) async fn read(
 /// What announced work explained, as far as it concerns the tenant; nothing of what is no work.
 pub(crate) async fn explained_by(app: &App, incident: &Incident, tenant: &TenantId) -> Result<Inside, StoreError> {
     match incident.maintenance {
-        Some(_) => Ok(Inside::of(&app.table.explained_by(&incident.id).await?, tenant)),
+        Some(_) => Ok(Inside::of(&app.table.explained_to(&incident.id, tenant).await?, tenant)),
         None => Ok(Inside::default()),
     }
 }

@@ -62,6 +62,8 @@ pub(super) struct Plot {
     pub(super) lag: i64,
     /// What decides where something dies and what comes twice; `None` is a world without faults.
     pub(super) faults: Option<u64>,
+    /// What decides which messages fail at first, and how often; `None` is a world in which all are taken.
+    pub(super) failures: Option<u64>,
     /// From which second on, and for how many minutes, nothing is released.
     pub(super) outage: Option<(i64, i64)>,
 }
@@ -346,14 +348,16 @@ pub(super) fn plot(restless: bool) -> BoxedStrategy<Plot> {
         begin.saturating_add(SignedDuration::from_secs(later)).unwrap()
     });
     let faults = option::weighted(0.4, any::<u64>());
+    let failures = option::weighted(0.4, any::<u64>());
     let outage = option::weighted(0.3, (0i64..100_000, 1i64..1_000));
-    (begin, tenants, vec((pause, scene(restless)), 1..24), 0i64..20, faults, outage)
-        .prop_map(|(begin, tenants, scenes, lag, faults, outage)| Plot {
+    (begin, tenants, vec((pause, scene(restless)), 1..24), 0i64..20, faults, failures, outage)
+        .prop_map(|(begin, tenants, scenes, lag, faults, failures, outage)| Plot {
             begin,
             tenants: tenants.into_iter().flatten().collect(),
             scenes,
             lag,
             faults,
+            failures,
             outage,
         })
         .boxed()
