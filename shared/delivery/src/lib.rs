@@ -400,7 +400,7 @@ impl Deliverer {
                 let again = Delivery { attempt: attempts + 1, slot_ms: 0, slots: 0, ..delivery.clone() };
                 // What is left of the pause does not say how long it was: to people it is asked whether it is night by now.
                 if again.channel != Channel::Webhook {
-                    return self.table.put_due(&due(&again, at)).await.map_err(runtime::queue::table);
+                    return self.table.put_due_once(&due(&again, at)).await.map_err(runtime::queue::table);
                 }
                 self.send_later(&again, at, now, lane_of(meta)).await
             }

@@ -190,6 +190,14 @@ impl Table {
         self.delete(&keys::due(item.shard), &item.sort_key).await
     }
 
+    /// Notes what is due, unless something stands in its place: what is there already knows why it waits.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn put_due_once(&self, due: &Due) -> Result<(), StoreError> {
+        self.put_new(self.due_item(due)?).await.map(drop)
+    }
+
     /// Notes what is due. The same item again changes nothing.
     ///
     /// # Errors
