@@ -55,7 +55,7 @@ pub(crate) fn decide_unheld(due: &Due, facts: Facts<'_>, known: &Known, policy: 
         let (incident, update) = (facts.incident?, facts.update?);
         let to = (facts.settings?, facts.destination?, due.channel);
         let ends =
-            update.change == Change::Resolved && told_before(due, known).has_heard(&due.destination, due.channel);
+            update.change == Change::Resolved && told_before(due, known).0.has_heard(&due.destination, due.channel);
         let quiet = !ends && !due.asked;
         let (until, reason) = closed_until(incident, to, update.severity, policy, now.max(due.at), quiet)?;
         (!incident.test).then_some((until, reason, update.accepted_at))
@@ -97,11 +97,6 @@ pub(crate) fn decide(due: &Due, facts: Facts<'_>, now: Timestamp) -> Decided {
 /// have taken its place.
 pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<'_>) -> Decided {
     let (Some(incident), Some(update)) = (facts.incident, facts.update) else { return Decided::End(Reason::Expired) };
-    // Nobody is to be reminded of what has begun.
-    let has_begun = incident.maintenance.is_some_and(|planned| planned.from <= again.now);
-    if update.change == Change::Reminded && has_begun {
-        return Decided::End(Reason::Expired);
-    }
     let Some(subscriber) = again.subscriber else { return Decided::End(Reason::NoDestination) };
     let mine = |decision: &Decision| {
         (decision.destination.as_str(), decision.channel) == (due.destination.as_str(), due.channel)
@@ -116,7 +111,13 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
     if let Some(reason) = newer().find_map(|one| unended(one, incident)) {
         return Decided::End(reason);
     }
-    let told = told_before(due, again.known).but_not(&again.known.stopped);
+    let (told, planned_at) = told_before(due, again.known);
+    // Nobody is to be reminded of what has begun, unless it is the first that they hear of it, or of its hours.
+    let has_begun = incident.maintenance.is_some_and(|planned| planned.from <= again.now);
+    if update.change == Change::Reminded && has_begun && told.has_all(&due.destination, due.channel, planned_at) {
+        return Decided::End(Reason::Expired);
+    }
+    let told = told.but_not(&again.known.stopped);
     let destinations: Vec<Destination> =
         subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
     let decisions = plan::plan(&Asked {
@@ -158,15 +159,16 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
     }
 }
 
-/// What was told before this update, as it stood when this was planned.
-fn told_before(due: &Due, known: &Known) -> Told {
+/// What was told before this update, as it stood when this was planned, and when that was.
+fn told_before(due: &Due, known: &Known) -> (Told, Timestamp) {
     let mine = |decision: &Decision| {
         let whom = (decision.destination.as_str(), decision.channel);
         whom == (due.destination.as_str(), due.channel) && decision.update == due.update
     };
     let planned = known.decisions().find(|(_, one)| mine(one)).map(|(at, _)| at);
     let earlier = known.decisions().filter(|(_, one)| one.update < due.update);
-    Told::from_plans(earlier, &known.revised, planned.map_or(due.at, |at| at.min(due.at)))
+    let planned_at = planned.map_or(due.at, |at| at.min(due.at));
+    (Told::from_plans(earlier, &known.revised, planned_at), planned_at)
 }
 
 /// Whether something waits to come together with others.
@@ -378,18 +380,24 @@ mod tests {
 
     #[test]
     fn nobody_is_reminded_of_what_has_begun() {
-        let (subscriber, known) = (asleep(json!({})), planned(json!([held(1, AWAKE)])));
-        let reminded = Update { change: Change::Reminded, ..update() };
-        let planned = |from: &str| {
+        let subscriber = asleep(json!({}));
+        let reminded = Update { number: 3, change: Change::Reminded, ..update() };
+        let sent = |update: u32| json!({"update": update, "destination": "rcp_a", "channel": "email", "outcome": "deliver", "role": "org_admin"});
+        let hours = |from: &str| {
             let until = Some("2026-11-24T12:00:00Z".parse().unwrap());
             Some(Planned { phase: Phase::Scheduled, from: from.parse().unwrap(), until })
         };
-        let decided = |from: &str| {
-            let work = Incident { kind: Kind::Maintenance, maintenance: planned(from), ..incident() };
+        let decided = |from: &str, before: [Value; 2]| {
+            let [first, second] = before;
+            let known = planned(json!([first, second, held(3, AWAKE)]));
+            let work = Incident { kind: Kind::Maintenance, maintenance: hours(from), ..incident() };
             held_about(&work, &reminded, AWAKE, &subscriber, &known)
         };
-        assert!(matches!(decided(AWAKE), Decided::End(Reason::Expired)));
-        assert!(matches!(decided("2026-11-24T10:00:00Z"), Decided::Send(_)));
+        assert!(matches!(decided(AWAKE, [sent(1), sent(2)]), Decided::End(Reason::Expired)));
+        assert!(matches!(decided("2026-11-24T10:00:00Z", [sent(1), sent(2)]), Decided::Send(_)));
+        // What it took the place of, nobody has read.
+        assert!(matches!(decided(AWAKE, [held(1, AWAKE), held(2, AWAKE)]), Decided::Send(_)), "not even announced");
+        assert!(matches!(decided(AWAKE, [sent(1), held(2, AWAKE)]), Decided::Send(_)), "its new hours");
     }
 
     #[test]

@@ -322,8 +322,8 @@ impl Release {
     async fn wait(&self, item: DueItem, later: Due, revised: Option<Decision>, now: Timestamp) -> bool {
         let row = row_name(&later.destination, later.channel, later.update);
         let put = match (&revised, later.held) {
-            // It was tried already: that it waits now stands on its row as well.
-            (_, Some(hold)) if later.attempt > 1 => {
+            // It has a row already: that it waits now stands there as well.
+            (_, Some(hold)) if later.attempt > 1 || later.asked => {
                 self.table.put_due_again(slot(&later, &row), &later, hold.reason, revised.as_ref(), now).await
             }
             (Some(revised), _) => self.table.put_due_revised(slot(&later, &row), &later, revised, now).await,
@@ -543,7 +543,8 @@ impl Read {
     /// What becomes of one item; `None` where something about it could not be read.
     fn decide(&self, due: &Due, policy: &Policy, now: Timestamp) -> Option<Decided> {
         let facts = self.of(due)?;
-        let (Some(hold), Some(incident)) = (due.held, facts.incident) else {
+        // What an admin sends again waits for the law only, and no setting is asked.
+        let (Some(hold), Some(incident)) = (due.held.filter(|_| !due.asked), facts.incident) else {
             let (none, machine) = (Known::default(), due.channel == Channel::Webhook);
             let known = if machine { &none } else { self.known(due)? };
             return Some(decide_unheld(due, facts, known, policy, now));

@@ -332,7 +332,9 @@ pub fn advance(
             } else if incident.maintenance.is_some() && event.event_type == maintenance::REMINDER {
                 Change::Reminded
             } else {
-                return Step::Repeat(Box::new(repeated(incident, event.as_of, arrival)));
+                let mut same = repeated(incident, event.as_of, arrival);
+                same.shown = shown_after(incident, event, &same);
+                return Step::Repeat(Box::new(same));
             };
             let text = (event.title.clone(), event.message.clone());
             let (mut next, mut update) = updated(incident, change, status, severity, text, arrival);

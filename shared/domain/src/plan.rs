@@ -184,6 +184,13 @@ impl Told {
         self.contains(destination, channel) && self.waits(destination, channel).is_none()
     }
 
+    /// Whether this destination was told on this channel, and nothing of it waited any more at that moment.
+    #[must_use]
+    pub fn has_all(&self, destination: &str, channel: Channel, at: Timestamp) -> bool {
+        let waits = self.held.get(&(destination.to_owned(), channel)).is_some_and(|(until, _)| minute_of(*until) > at);
+        self.has_heard(destination, channel) && !waits
+    }
+
     /// Until when and why all that this destination was to be told on this channel still waits.
     fn waits(&self, destination: &str, channel: Channel) -> Option<(Timestamp, Reason)> {
         let whom = (destination.to_owned(), channel);

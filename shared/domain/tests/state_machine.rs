@@ -208,6 +208,10 @@ fn what_the_public_may_see() {
         let later = go_on(&hidden, &Event { status: Some(status), severity, ..silent.clone() });
         assert_eq!((later.components.len(), later.shown().components.len()), (2, 1), "{status:?}");
     }
+    let Step::Repeat(told) = step(None, Some(&hidden), &wide(None), 2, &Scope::Platform) else {
+        panic!("it is no news")
+    };
+    assert_eq!((told.shown.clone(), told.shown().components.len()), (None, 2), "but the public reads of it");
     let named = go_on(&hidden, &Event { severity: Severity::Critical, ..wide(None) });
     assert_eq!((named.shown.clone(), named.shown().components.len()), (None, 2));
 }

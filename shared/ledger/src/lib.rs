@@ -342,7 +342,8 @@ fn stands(listed: &Listed, decision: &Decision) -> Stands {
         let by = Some(row.latest.to_string());
         return Stands { outcome: "skipped", reason: Some(Reason::SupersededBy), by, ..Stands::default() };
     }
-    let until = row.next_at_ms.filter(|_| row.state == DeliveryState::Retrying);
+    // A newer word that nobody has taken up yet does not wait for what the older one waits for.
+    let until = row.next_at_ms.filter(|_| row.state == DeliveryState::Retrying && row.latest == decision.update);
     let until = until.and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let hours = |reason: &Reason| matches!(reason, Reason::QuietHours | Reason::RegulatoryWindow);
     match row.reason.filter(|reason| until.is_some() && (row.attempts == 0 || hours(reason))) {
@@ -416,13 +417,15 @@ mod tests {
         assert_eq!((failed.outcome.as_str(), failed.reason.unwrap().reason.as_str()), ("failed", "gave_up"));
         let retrying = entry(Some(&listed(DeliveryState::Retrying, 1, vec![])), &first);
         assert_eq!((retrying.outcome.as_str(), retrying.until.is_some()), ("pending", true));
-        let asleep = Listed {
+        let row = Listed {
             delivery: Row { reason: Some(Reason::QuietHours), ..listed(DeliveryState::Retrying, 1, vec![]).delivery },
             ..listed(DeliveryState::Retrying, 1, vec![])
         };
-        let asleep = entry(Some(&asleep), &first);
+        let asleep = entry(Some(&row), &first);
         assert_eq!((asleep.outcome.as_str(), asleep.reason.unwrap().reason.as_str()), ("held", "quiet_hours"));
         assert_eq!(asleep.attempts.len(), 1, "it was tried before");
+        let newer = entry(Some(&row), &decision(Channel::Email, 2, DELIVER));
+        assert_eq!((newer.outcome.as_str(), newer.until), ("pending", None), "it waits for nothing");
         let again = Listed {
             delivery: Row { done: 0, ..listed(DeliveryState::Retrying, 1, vec![]).delivery },
             ..listed(DeliveryState::Failed, 1, vec![ended(1, "gave_up")])

@@ -373,7 +373,7 @@ impl Table {
     pub async fn reopen(&self, slot: Slot<'_>, now: Timestamp, due: &Due) -> Result<bool, StoreError> {
         // The attempts stay: this one is another, and its number is new to the claim.
         let expression = "SET done = :before, #state = :retrying, next_at_ms = :next, lease_until_ms = :zero, #at = :at, \
-                          #token = :token";
+                          #token = :token REMOVE reason";
         let values = vec![
             (":before", number(slot.update.saturating_sub(1))),
             (":retrying", text("retrying")),

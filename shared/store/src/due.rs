@@ -1,7 +1,7 @@
 //! Due work: retries after longer pauses than a queue's, written in one transaction with the mark that caused it; and what is held,
 //! written after the plan that says so, and again by whoever comes after a crash.
 
-use crate::{StoreError, Table, item, keys, read, sort_key, text};
+use crate::{StoreError, Table, item, keys, number, read, sort_key, text};
 use domain::alert::Held;
 use domain::ids::{DUE_SHARDS, IncidentId, TenantId, shard_of};
 use domain::plan::{Decision, Outcome};
@@ -190,12 +190,13 @@ impl Table {
         self.delete(&keys::due(item.shard), &item.sort_key).await
     }
 
-    /// Notes what is due, unless something stands in its place: what is there already knows why it waits.
+    /// Notes what is due, unless something stands in its place that is no earlier attempt: what is there already knows why it waits.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn put_due_once(&self, due: &Due) -> Result<(), StoreError> {
-        self.put_new(self.due_item(due)?).await.map(drop)
+        let condition = "attribute_not_exists(pk) OR attempt < :attempt";
+        self.put_if(self.due_item(due)?, condition, vec![(":attempt", number(due.attempt))]).await.map(drop)
     }
 
     /// Notes what is due. The same item again changes nothing.
