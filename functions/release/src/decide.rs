@@ -294,6 +294,21 @@ mod tests {
         Destination::Integration(Box::new(serde_json::from_value(value).unwrap()))
     }
 
+    fn facts<'a>(
+        settings: &'a Settings,
+        incident: &'a Incident,
+        update: &'a Update,
+        destination: &'a Destination,
+    ) -> Facts<'a> {
+        Facts {
+            settings: Some(settings),
+            incident: Some(incident),
+            update: Some(update),
+            destination: Some(destination),
+            explained: &[],
+        }
+    }
+
     fn due(channel: &str) -> Due {
         serde_json::from_value(json!({"at": AT, "tenant": "acme", "destination": "int_a", "channel": channel,
             "incident_id": "inc_a", "update": 1, "attempt": 4, "plain": true, "role": "tech_devops"}))
@@ -317,13 +332,7 @@ mod tests {
         let (incident, tenant) = (incident(), asleep(json!({})).settings);
         let to = recipient(json!({}));
         let decided = |update: &Update, now: &str| {
-            let facts = Facts {
-                settings: Some(&tenant),
-                incident: Some(&incident),
-                update: Some(update),
-                destination: Some(&to),
-                explained: &[],
-            };
+            let facts = facts(&tenant, &incident, update, &to);
             decide_unheld(&due("email"), facts, &Known::default(), &Policy::embedded().unwrap(), now.parse().unwrap())
         };
         let Decided::Wait(later, outcome) = decided(&update(), AT) else { panic!("does not wait") };
@@ -335,13 +344,7 @@ mod tests {
         assert!(matches!(decided(&critical, AT), Decided::Send(_)), "it passes");
         let over = Update { number: 2, change: Change::Resolved, ..update() };
         let ended = |known: &Known| {
-            let facts = Facts {
-                settings: Some(&tenant),
-                incident: Some(&incident),
-                update: Some(&over),
-                destination: Some(&to),
-                explained: &[],
-            };
+            let facts = facts(&tenant, &incident, &over, &to);
             let due = Due { destination: "rcp_a".into(), update: 2, ..due("email") };
             decide_unheld(&due, facts, known, &Policy::embedded().unwrap(), AT.parse().unwrap())
         };
@@ -350,13 +353,7 @@ mod tests {
         assert!(matches!(ended(&planned(json!([sent]))), Decided::Send(_)), "whoever may have the open is told");
         assert!(matches!(ended(&planned(json!([held(1, AWAKE)]))), Decided::Wait(..)), "and who waits for it waits");
         let (asked, update) = (Due { asked: true, ..due("email") }, update());
-        let facts = Facts {
-            settings: Some(&tenant),
-            incident: Some(&incident),
-            update: Some(&update),
-            destination: Some(&to),
-            explained: &[],
-        };
+        let facts = facts(&tenant, &incident, &update, &to);
         let decided =
             decide_unheld(&asked, facts, &Known::default(), &Policy::embedded().unwrap(), AT.parse().unwrap());
         assert!(matches!(decided, Decided::Send(_)), "an admin knows the hour");
@@ -366,13 +363,7 @@ mod tests {
     fn what_was_held_before_its_first_attempt_says_so_at_every_other() {
         let held = Held { since: AT.parse().unwrap(), until: AWAKE.parse().unwrap(), reason: Reason::QuietHours };
         let (tenant, incident, update, to) = (settings(), incident(), update(), recipient(json!({})));
-        let facts = Facts {
-            settings: Some(&tenant),
-            incident: Some(&incident),
-            update: Some(&update),
-            destination: Some(&to),
-            explained: &[],
-        };
+        let facts = facts(&tenant, &incident, &update, &to);
         let due = Due { waited: Some(held.clone()), ..due("email") };
         let Decided::Send(delivery) = decide(&due, facts, AWAKE.parse().unwrap()) else { panic!("not sent") };
         assert_eq!(delivery.why.held, Some(held));
@@ -406,13 +397,7 @@ mod tests {
         let (incident, update) = (Incident { kind: Kind::Advisory, ..incident() }, update());
         let indian = recipient(json!({"phone": "+919876543210"}));
         let decided = |channel: &str| {
-            let facts = Facts {
-                settings: Some(&tenant),
-                incident: Some(&incident),
-                update: Some(&update),
-                destination: Some(&indian),
-                explained: &[],
-            };
+            let facts = facts(&tenant, &incident, &update, &indian);
             // 22:30 in India.
             let now = "2026-11-23T17:00:00Z".parse().unwrap();
             let due = Due { asked: true, ..due(channel) };
@@ -429,13 +414,7 @@ mod tests {
         let (incident, update, to) = (incident(), update(), recipient(json!({})));
         let (subscriber, policy) = (asleep(json!({"quiet_hours": null})), Policy::embedded().unwrap());
         let decided = |reason: Reason, gathered: bool, now: &str| {
-            let facts = Facts {
-                settings: Some(&subscriber.settings),
-                incident: Some(&incident),
-                update: Some(&update),
-                destination: Some(&to),
-                explained: &[],
-            };
+            let facts = facts(&subscriber.settings, &incident, &update, &to);
             let hold = Hold { since: AT.parse().unwrap(), reason, named: true };
             let due = Due {
                 at: AWAKE.parse().unwrap(),
@@ -569,13 +548,7 @@ mod tests {
 
     fn held_about(incident: &Incident, update: &Update, now: &str, subscriber: &Subscriber, known: &Known) -> Decided {
         let destination = recipient(json!({}));
-        let facts = Facts {
-            settings: Some(&subscriber.settings),
-            incident: Some(incident),
-            update: Some(update),
-            destination: Some(&destination),
-            explained: &[],
-        };
+        let facts = facts(&subscriber.settings, incident, update, &destination);
         let hold = Hold { since: AT.parse().unwrap(), reason: Reason::QuietHours, named: false };
         let due = Due {
             at: AWAKE.parse().unwrap(),
@@ -667,13 +640,7 @@ mod tests {
         let over = Incident { resolved_at: Some(AT.parse().unwrap()), updates: 2, ..incident() };
         let decided = |incident: &Incident| {
             let (subscriber, destination, update) = (asleep(json!({})), recipient(json!({})), update());
-            let facts = Facts {
-                settings: Some(&subscriber.settings),
-                incident: Some(incident),
-                update: Some(&update),
-                destination: Some(&destination),
-                explained: &[],
-            };
+            let facts = facts(&subscriber.settings, incident, &update, &destination);
             let hold = Hold { since: AT.parse().unwrap(), reason: Reason::QuietHours, named: false };
             let (at, destination) = (AWAKE.parse().unwrap(), "rcp_a".into());
             let due = Due { at, destination, attempt: 1, plain: false, held: Some(hold), ..due("email") };
