@@ -69,7 +69,7 @@ pub struct Incident {
     pub public: bool,
     /// What the public reads of what it affects, where that is not what its newest event said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shown: Option<Affected>,
+    pub shown: Option<PublicScope>,
     /// The title for the public; empty unless `public`.
     #[serde(default)]
     pub public_title: String,
@@ -119,9 +119,9 @@ pub struct Incident {
     pub version: u64,
 }
 
-/// What an incident affects, as somebody reads it.
+/// What an incident affects, as the public reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Affected {
+pub struct PublicScope {
     /// What.
     pub components: Vec<String>,
     /// Where.
@@ -131,8 +131,8 @@ pub struct Affected {
 impl Incident {
     /// What the public reads of what it affects.
     #[must_use]
-    pub fn shown(&self) -> Affected {
-        let all = || Affected { components: self.components.clone(), regions: self.regions.clone() };
+    pub fn shown(&self) -> PublicScope {
+        let all = || PublicScope { components: self.components.clone(), regions: self.regions.clone() };
         self.shown.clone().unwrap_or_else(all)
     }
 }
@@ -635,12 +635,12 @@ fn public_text(public: bool, event: &Event, class: &Included) -> (String, String
 
 /// What the public reads of what is affected once `event` made `next` of the incident. Whose words are not for the public does not say
 /// there what is affected either. `None`: what is so.
-fn shown_after(incident: &Incident, event: &Event, next: &Incident) -> Option<Affected> {
+fn shown_after(incident: &Incident, event: &Event, next: &Incident) -> Option<PublicScope> {
     let before = incident.shown();
     let after = match event.public {
         Some(false) => before,
         _ if next.status == Status::Resolved => before,
-        _ => Affected {
+        _ => PublicScope {
             components: keep_if_silent(&before.components, &event.components),
             regions: keep_if_silent(&before.regions, &event.regions),
         },

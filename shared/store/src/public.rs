@@ -3,7 +3,7 @@
 use crate::{StoreError, Table, failed, keys, text};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::ids::IncidentId;
-use domain::incident::{Affected, Incident, Update};
+use domain::incident::{Incident, PublicScope, Update};
 use domain::status::{Said, Shown};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,7 +14,7 @@ pub const INDEX: &str = "public";
 
 /// The view as one attribute: the index projects it and nothing else of the item.
 pub(crate) fn view_of(incident: &Incident) -> Result<AttributeValue, StoreError> {
-    let Affected { components, regions } = incident.shown();
+    let PublicScope { components, regions } = incident.shown();
     to_attribute(&Shown {
         id: incident.id.clone(),
         title: incident.public_title.clone(),
