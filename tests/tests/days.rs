@@ -33,6 +33,7 @@ fn days_in_minutes() {
     let stack = stack!(clock);
     let dead = endpoint::two_die(&stack);
     hours::digests_come_by_the_hour_and_by_each_readers_own_morning_with_everything_once(&stack);
+    hours::a_digest_is_one_message_though_two_runs_of_release_meet(&stack);
     hours::a_night_that_is_an_hour_shorter(&stack);
     maintenance::an_incident_inside_is_told_as_part_of_it_and_one_that_outlives_it_when_it_ends(&stack);
     hours::the_law_of_a_numbers_country_holds_what_is_no_alert(&stack);

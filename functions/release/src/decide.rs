@@ -33,6 +33,8 @@ pub(crate) struct Again<'a> {
     /// The tenant's plans of the incident.
     pub(crate) known: &'a Known,
     pub(crate) policy: &'a Policy,
+    /// When this run began. What it finds missed it puts together in the minute after that, though it may go on for longer.
+    pub(crate) began: Timestamp,
     pub(crate) now: Timestamp,
 }
 
@@ -141,8 +143,8 @@ pub(crate) fn decide_held(due: &Due, hold: Hold, facts: Facts<'_>, again: Again<
             Decided::Wait(Box::new(Due { at, role, held, ..due.clone() }), Outcome::Hold { until, reason, role })
         }
         // Many of its minutes may have been missed: what they held comes in one message, and not in one of each at once.
-        Some(Outcome::Deliver { role }) if comes_together(hold) && !due.gathered && again.now >= missed(due.at) => {
-            let until = next_minute(again.now);
+        Some(Outcome::Deliver { role }) if comes_together(hold) && !due.gathered && again.began >= missed(due.at) => {
+            let until = next_minute(again.began);
             let gathered = Due { at: until, role, held: Some(hold), gathered: true, ..due.clone() };
             Decided::Wait(Box::new(gathered), Outcome::Hold { until, reason: hold.reason, role })
         }
@@ -426,8 +428,11 @@ mod tests {
                 ..due("email")
             };
             let known = planned(json!([held(1, AWAKE)]));
-            let now = now.parse().unwrap();
-            decide_held(&due, hold, facts, Again { subscriber: Some(&subscriber), known: &known, policy: &policy, now })
+            let began: Timestamp = now.parse().unwrap();
+            // However long the run goes on.
+            let now = began + SignedDuration::from_secs(50);
+            let again = Again { subscriber: Some(&subscriber), known: &known, policy: &policy, began, now };
+            decide_held(&due, hold, facts, again)
         };
         for reason in [Reason::Digest, Reason::Throttled] {
             assert!(matches!(decided(reason, false, "2026-11-23T12:31:59Z"), Decided::Send(_)), "the schedule is late");
@@ -559,8 +564,8 @@ mod tests {
             held: Some(hold),
             ..due("email")
         };
-        let policy = Policy::embedded().unwrap();
-        let again = Again { subscriber: Some(subscriber), known, policy: &policy, now: now.parse().unwrap() };
+        let (policy, now) = (Policy::embedded().unwrap(), now.parse().unwrap());
+        let again = Again { subscriber: Some(subscriber), known, policy: &policy, began: now, now };
         decide_held(&due, hold, facts, again)
     }
 
@@ -645,7 +650,8 @@ mod tests {
             let (at, destination) = (AWAKE.parse().unwrap(), "rcp_a".into());
             let due = Due { at, destination, attempt: 1, plain: false, held: Some(hold), ..due("email") };
             let (policy, now) = (Policy::embedded().unwrap(), AWAKE.parse().unwrap());
-            decide_held(&due, hold, facts, Again { subscriber: Some(&subscriber), known: &known, policy: &policy, now })
+            let again = Again { subscriber: Some(&subscriber), known: &known, policy: &policy, began: now, now };
+            decide_held(&due, hold, facts, again)
         };
         assert!(matches!(decided(&over), Decided::End(Reason::Muted)));
         assert!(matches!(decided(&Incident { updates: 2, ..incident() }), Decided::Send(_)), "it goes on");

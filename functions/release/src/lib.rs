@@ -1,8 +1,8 @@
 //! Trigger  every minute, once for each of the eight due shards: `{"shard": n}`
 //! Reads    due work; the incident, the update, the settings and the destination anew; for what was held, subscriptions and plans, and
 //!          the hours of announced work
-//! Writes   the end of what nobody can be reached with any more, with its reason; a later time for what must still wait; beside the plans,
-//!          what so came otherwise than they say
+//! Writes   which run of the shard puts together what comes together; the end of what nobody can be reached with any more, with its
+//!          reason; a later time for what must still wait; beside the plans, what so came otherwise than they say
 //! Emits    deliveries, on the bulk lane of their channel; what came together in one message; for classify, reminders of announced work
 //! Fails    what was not sent stays due and is tried again in the next minute
 //! Config   [`config::Config`]
@@ -75,6 +75,8 @@ pub struct Released {
     pub ended: usize,
     /// Seen and left for the next minute.
     pub left: usize,
+    /// Seen and left to another run of the shard, which puts together what comes together.
+    pub elsewhere: usize,
 }
 
 impl EventFunction for Release {
@@ -97,16 +99,35 @@ impl EventFunction for Release {
         let mut total = Released::default();
         let mut after: Option<String> = None;
         let mut bundled = Bundled::new();
+        let run = ids::suffix();
+        // Whether this run puts together what comes together; not asked before there is something.
+        let mut puts_together: Option<bool> = None;
+        let began = clock::now();
         if tick.shard == REMINDING {
-            total.left += self.remind(clock::now()).await;
+            total.left += self.remind(began).await;
         }
         while deadline.remaining() > RESERVE {
             let now = clock::now();
             let page = self.table.due(tick.shard, now, after.as_deref(), PAGE).await.map_err(unavailable)?;
+            let (mut items, next) = whole_digests(page.items, page.next);
+            match puts_together {
+                // Read again: whoever had it may have handed out some of them since.
+                None if items.iter().any(is_collected) => {
+                    let claimed = self.claim(tick.shard, &run, deadline, now).await;
+                    total.left += usize::from(claimed.is_err());
+                    puts_together = Some(claimed.unwrap_or(false));
+                    continue;
+                }
+                Some(false) => {
+                    let all = items.len();
+                    items.retain(|item| !is_collected(item));
+                    total.elsewhere += all - items.len();
+                }
+                _ => {}
+            }
             total.left += page.unreadable;
-            let (items, next) = whole_digests(page.items, page.next);
             // Boxed: the types of the streams within are deeper than the compiler computes layouts.
-            let done = self.page(items, &mut bundled, now).boxed().await;
+            let done = self.page(items, &mut bundled, (began, now)).boxed().await;
             total.released += done.released;
             total.ended += done.ended;
             total.left += done.left;
@@ -114,6 +135,11 @@ impl EventFunction for Release {
             if after.is_none() {
                 break;
             }
+        }
+        if puts_together == Some(true)
+            && let Err(error) = self.table.leave_shard(tick.shard, &run).await
+        {
+            tracing::warn!(shard = tick.shard, %error, "what comes together is claimed until this run would have ended");
         }
         metrics::count("DueReleased", count(total.released));
         metrics::count("DueEnded", count(total.ended));
@@ -128,6 +154,18 @@ impl EventFunction for Release {
 }
 
 impl Release {
+    /// Claims what comes together in a shard for as long as this run can last: two runs at once would make two messages of one digest.
+    async fn claim(&self, shard: u16, run: &str, deadline: Deadline, now: Timestamp) -> Result<bool, StoreError> {
+        let until = now.saturating_add(deadline.until_end()).unwrap_or(Timestamp::MAX);
+        let claimed = self.table.lease_shard(shard, run, now, until).await;
+        match &claimed {
+            Ok(true) => {}
+            Ok(false) => tracing::info!(shard, "another run puts together what comes together"),
+            Err(error) => tracing::error!(shard, %error, "what comes together stays: it cannot be claimed"),
+        }
+        claimed
+    }
+
     /// Has classify remind of what is due. Gives back how many reminders stay for the next minute.
     async fn remind(&self, now: Timestamp) -> usize {
         let (due, unreadable) = match self.table.reminders(now, PAGE).await {
@@ -166,8 +204,9 @@ impl Release {
         true
     }
 
-    /// `bundled` are the places of what comes together and has its message: what else stands there is counted in it.
-    async fn page(&self, items: Vec<DueItem>, bundled: &mut Bundled, now: Timestamp) -> Released {
+    /// `bundled` are the places of what comes together and has its message: what else stands there is counted in it. The times are when
+    /// this run began, and now.
+    async fn page(&self, items: Vec<DueItem>, bundled: &mut Bundled, (began, now): (Timestamp, Timestamp)) -> Released {
         let (collapsed, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| is_counted(item, bundled));
         let facts = self.read(&items).boxed().await;
         let mut lanes: BTreeMap<ChannelClass, Vec<(Vec<DueItem>, Outgoing)>> = BTreeMap::new();
@@ -179,7 +218,7 @@ impl Release {
         let decided: Vec<(DueItem, Option<Decided>, Option<Decision>)> = items
             .into_iter()
             .map(|item| {
-                let decided = facts.decide(&item.due, &self.policy, now);
+                let decided = facts.decide(&item.due, &self.policy, (began, now));
                 let known = facts.known(&item.due);
                 let revised = decided.as_ref().and_then(|decided| revised(&item.due, decided, known, now));
                 (item, decided, revised)
@@ -541,7 +580,7 @@ struct Read {
 
 impl Read {
     /// What becomes of one item; `None` where something about it could not be read.
-    fn decide(&self, due: &Due, policy: &Policy, now: Timestamp) -> Option<Decided> {
+    fn decide(&self, due: &Due, policy: &Policy, (began, now): (Timestamp, Timestamp)) -> Option<Decided> {
         let facts = self.of(due)?;
         // What an admin sends again waits for the law only, and no setting is asked.
         let (Some(hold), Some(incident)) = (due.held.filter(|_| !due.asked), facts.incident) else {
@@ -557,7 +596,7 @@ impl Read {
         };
         let incident = standing(incident, hold, windows);
         let facts = Facts { incident: Some(&incident), ..facts };
-        Some(decide_held(due, hold, facts, Again { subscriber, known, policy, now }))
+        Some(decide_held(due, hold, facts, Again { subscriber, known, policy, began, now }))
     }
 
     /// The plans that something was decided by, if they were read.

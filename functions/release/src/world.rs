@@ -688,7 +688,7 @@ impl World {
         let windows = self.windows(&Scope::Tenant(due.tenant.clone()));
         let as_it_stands = facts.incident.map(|incident| standing(incident, hold, &windows));
         let facts = Facts { incident: as_it_stands.as_ref(), ..facts };
-        decide_held(due, hold, facts, Again { subscriber, known, policy: &POLICY, now: self.now })
+        decide_held(due, hold, facts, Again { subscriber, known, policy: &POLICY, began: self.now, now: self.now })
     }
 
     fn send(&mut self, members: Vec<Delivery>, together: bool, delay: u16) {

@@ -124,14 +124,19 @@ impl Deadline {
     /// What is left of the invocation for work, without the reserve.
     #[must_use]
     pub fn remaining(&self) -> Duration {
+        self.until_end().saturating_sub(RESERVE)
+    }
+
+    /// What is left until Lambda ends the invocation, whatever still runs.
+    #[must_use]
+    pub fn until_end(&self) -> Duration {
         let left = self.at_ms.saturating_sub(clock::machine().as_millisecond());
-        Duration::from_millis(u64::try_from(left).unwrap_or(0)).saturating_sub(RESERVE)
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
     }
 
     /// What is left for parking and handing back.
     fn until_answer(&self) -> Duration {
-        let left = self.at_ms.saturating_sub(clock::machine().as_millisecond());
-        Duration::from_millis(u64::try_from(left).unwrap_or(0)).saturating_sub(ANSWER)
+        self.until_end().saturating_sub(ANSWER)
     }
 }
 

@@ -1,13 +1,13 @@
 //! Due work: retries after longer pauses than a queue's, written in one transaction with the mark that caused it; and what is held,
 //! written after the plan that says so, and again by whoever comes after a crash.
 
-use crate::{StoreError, Table, item, keys, number, read, sort_key, text};
+use crate::{StoreError, Table, failed, item, keys, number, read, sort_key, text};
 use domain::alert::Held;
 use domain::ids::{DUE_SHARDS, IncidentId, TenantId, shard_of};
 use domain::plan::{Decision, Outcome};
 use domain::reason::Reason;
 use domain::vocabulary::Channel;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -61,6 +61,16 @@ pub struct Hold {
     /// True for what is named however much waits beside it: the first word of something critical, and the end of what was told.
     #[serde(default)]
     pub named: bool,
+}
+
+/// The longest that a run may have a shard for: each minute starts one.
+const LONGEST_LEASE: SignedDuration = SignedDuration::from_mins(1);
+
+/// Which run puts together what comes together in a shard.
+#[derive(Serialize)]
+struct Lease<'a> {
+    holder: &'a str,
+    until_ms: i64,
 }
 
 /// Something due, with its place.
@@ -180,6 +190,45 @@ impl Table {
         let waits = ("held.#reason = :reason", ("#reason", "reason"), (":reason", text(reason.as_str())));
         let keys = self.sort_keys(&keys::due(item.shard), (&from, &to), waits).await?;
         Ok(incidents_of(&keys, item.due.incident_id.as_str()))
+    }
+
+    /// Claims for the run `holder` what comes together in `shard`, until `until`, by which the run is over. `false`: another run has it.
+    /// The same run may claim it again. What says that it lasts for longer than a minute was written by a clock that is wrong, and binds nobody.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn lease_shard(
+        &self,
+        shard: u16,
+        holder: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let lease = Lease { holder, until_ms: until.as_millisecond() };
+        let entry = item(&keys::due(shard), keys::LEASE, &lease, Some(self.expiry(until)))?;
+        let condition = "attribute_not_exists(pk) OR holder = :holder OR until_ms <= :now OR until_ms > :longest";
+        let longest = now.saturating_add(LONGEST_LEASE).unwrap_or(now);
+        let values = vec![
+            (":holder", text(holder)),
+            (":now", number(now.as_millisecond())),
+            (":longest", number(longest.as_millisecond())),
+        ];
+        Ok(self.put_if(entry, condition, values).await?.is_none())
+    }
+
+    /// Gives back what [`Table::lease_shard`] claimed, unless another run has it by now.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn leave_shard(&self, shard: u16, holder: &str) -> Result<(), StoreError> {
+        let request = self.client.delete_item().table_name(&self.name);
+        let request = request.key("pk", text(&keys::due(shard))).key("sk", text(keys::LEASE));
+        let request = request.condition_expression("holder = :holder");
+        let request = request.expression_attribute_values(":holder", text(holder));
+        match request.send().await.map_err(|error| failed("DeleteItem", &error)) {
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes a due item out, once it is on its queue.

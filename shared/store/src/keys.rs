@@ -181,6 +181,9 @@ pub(crate) fn due(shard: u16) -> String {
     format!("DUE#{shard}")
 }
 
+/// Beside the due work of a shard: the run that puts together what comes together. It sorts behind every [`slot`].
+pub(crate) const LEASE: &str = "LEASE";
+
 /// Reminders of announced work; few, so they need no shards.
 pub(crate) const REMINDERS: &str = "REMIND#";
 

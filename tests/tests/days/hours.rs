@@ -3,7 +3,7 @@
 use crate::{mails, post, stands, until};
 use serde_json::json;
 use std::time::Duration;
-use tests::clock::Clock;
+use tests::clock::{Clock, hand_out};
 use tests::tenant::outcome;
 use tests::{Stack, pause, wait};
 
@@ -41,6 +41,34 @@ fn night(stack: &Stack, evening: &str, morning: &str, an_hour_early: &str) {
     assert_eq!((got.len(), about("held"), about("over"), about("worst")), (3, 1, 1, 1), "{got:?}");
     let both = got.iter().find(|mail| mail.contains(&format!("over of {}", tenant.id))).unwrap();
     assert!(both.contains("[RESOLVED]") && both.contains("for quiet hours to end"), "one message of both: {both}");
+}
+
+pub(crate) fn a_digest_is_one_message_though_two_runs_of_release_meet(stack: &Stack) {
+    let mut clock = Clock::at(stack, "2027-03-20T08:30:00Z");
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person_with("support_manager", json!({"digest": {"every": "hourly"}, "zone": "UTC"}));
+    let of = |n: usize| post(&tenant, &format!("n{n}"), json!({"severity": "warning"}));
+    let incidents: Vec<String> = (0..3).map(of).collect();
+    for incident in &incidents {
+        stands(&tenant, incident, (&person.id, "email"), &outcome(1, "held", "digest"));
+    }
+    let hold = stack.hold("sqs.SendMessageBatch", &person.id, false);
+    std::thread::scope(|scope| {
+        let clock = &mut clock;
+        let first = scope.spawn(move || clock.to("2027-03-20T09:00:00Z"));
+        wait("the digest to be made", Duration::from_secs(60), || hold.is_held().then_some(()));
+        assert!(hand_out(stack) >= 3, "what the first run puts together is left to it");
+        hold.release();
+        first.join().unwrap();
+    });
+    for incident in &incidents {
+        stands(&tenant, incident, (&person.id, "email"), &outcome(1, "accepted", ""));
+    }
+    assert_eq!(hand_out(stack), 0, "nothing is claimed any more");
+    pause(3);
+    let got = mails(&tenant, &person.email);
+    assert_eq!(got.len(), 1, "{got:?}");
+    assert!(got[0].contains("3 alerts: 3 open, 0 resolved"), "{}", got[0]);
 }
 
 /// Summer time begins.
