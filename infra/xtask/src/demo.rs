@@ -1,4 +1,4 @@
-//! The sample incidents, and what became of them.
+//! The sample incidents of `cargo xtask up`, and what they delivered.
 
 use crate::http::send;
 use crate::process::{Fault, progress, say};
@@ -10,35 +10,35 @@ use std::time::{Duration, Instant};
 const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
 
 /// `cargo xtask demo`
-pub(crate) fn again(name: &str) -> Result<(), Fault> {
+pub(crate) fn run(name: &str) -> Result<(), Fault> {
     show(&stack::outputs(name)?)
 }
 
-/// Posts one platform-wide infrastructure incident, one low balance, one failing webhook and one notice that is excluded; then
-/// prints what reached whom, and what did not and why.
+/// Posts a platform-wide infrastructure incident, a low balance, a failing webhook and a notice that no category covers. Prints what was
+/// delivered to whom, and what was skipped and why.
 pub(crate) fn show(outputs: &Value) -> Result<(), Fault> {
     let before: BTreeSet<String> = arrivals(outputs).into_iter().map(|arrival| arrival.id).collect();
-    let events = post(outputs)?;
-    let told = settle(outputs, &events)?;
-    say("\nWhat reached whom:");
+    let events = post_events(outputs)?;
+    let incidents = await_deliveries(outputs, &events)?;
+    say("\nDelivered:");
     for arrival in arrivals(outputs).iter().filter(|arrival| !before.contains(&arrival.id)) {
         say(&arrival.line());
     }
-    say("\nWhat did not, and why:");
+    say("\nSkipped, and why:");
     for (event, title) in &events {
-        for skipped in array(&get(outputs, "/tokens/intake", &format!("/v1/events/{event}"))?, "/not_told") {
-            say(&format!("  everybody  {title}: {}", text(skipped, "/sentence")));
+        for skipped in array(&get(outputs, "/tokens/intake", &format!("/v1/events/{event}"))?, "/not_notified") {
+            say(&format!("  all tenants: {title}: {}", text(skipped, "/sentence")));
         }
     }
-    for (tenant, incident) in &told {
-        left_out(tenant, &detail(outputs, tenant, incident)?);
+    for (tenant, incident) in &incidents {
+        print_skipped(tenant, &detail(outputs, tenant, incident)?);
     }
     Ok(())
 }
 
-/// The four events; gives back id and title of each.
-fn post(outputs: &Value) -> Result<Vec<(String, String)>, Fault> {
-    say("▸ posting four events");
+/// Posts the four events. Returns the id and title of each.
+fn post_events(outputs: &Value) -> Result<Vec<(String, String)>, Fault> {
+    say("▸ posting four sample incidents");
     let mut posted = Vec::new();
     for event in [
         json!({"source": "voice-monitor", "type": "voice.routing_failure", "severity": "critical", "platform": true,
@@ -56,7 +56,7 @@ fn post(outputs: &Value) -> Result<Vec<(String, String)>, Fault> {
         let bearer = format!("Bearer {}", text(outputs, "/tokens/intake"));
         let answer = send("POST", &url, &[("authorization", &bearer)], Some(&event))?;
         if answer.status != 202 {
-            let what = format!("the event was answered {}: {}", answer.status, answer.body);
+            let what = format!("the event was refused with status {}: {}", answer.status, answer.body);
             return Err(Fault::new(what, logs(outputs)));
         }
         let title = text(&event, "/title");
@@ -66,23 +66,23 @@ fn post(outputs: &Value) -> Result<Vec<(String, String)>, Fault> {
     Ok(posted)
 }
 
-/// Waits until each event is classified and each delivery that was decided has ended. Gives back tenant and incident of each.
-fn settle(outputs: &Value, events: &[(String, String)]) -> Result<Vec<(String, String)>, Fault> {
-    let mut told = Vec::new();
+/// Waits until each event is classified and each planned delivery has ended. Returns the tenant and incident of each.
+fn await_deliveries(outputs: &Value, events: &[(String, String)]) -> Result<Vec<(String, String)>, Fault> {
+    let mut found = Vec::new();
     for (event, title) in events {
-        let known = until(outputs, &format!("\"{title}\" to be classified"), || {
+        let event = until(outputs, &format!("\"{title}\" to be classified"), || {
             let known = get(outputs, "/tokens/intake", &format!("/v1/events/{event}"))?;
             Ok(known.get("classification").is_some().then_some(known))
         })?;
-        for incident in array(&known, "/incidents") {
+        for incident in array(&event, "/incidents") {
             let id = text(incident, "/incident_id");
             match incident.pointer("/tenant_id").and_then(Value::as_str) {
-                Some(tenant) => told.push((tenant.to_owned(), id)),
-                None => told.extend(TENANTS.map(|tenant| (tenant.to_owned(), id.clone()))),
+                Some(tenant) => found.push((tenant.to_owned(), id)),
+                None => found.extend(TENANTS.map(|tenant| (tenant.to_owned(), id.clone()))),
             }
         }
     }
-    for (tenant, incident) in &told {
+    for (tenant, incident) in &found {
         until(outputs, &format!("the messages to {tenant}"), || {
             let detail = detail(outputs, tenant, incident)?;
             let decided = array(&detail, "/decisions").iter().filter(|one| text(one, "/outcome") == "deliver").count();
@@ -93,23 +93,23 @@ fn settle(outputs: &Value, events: &[(String, String)]) -> Result<Vec<(String, S
         })?;
     }
     progress("");
-    Ok(told)
+    Ok(found)
 }
 
-/// Asks until there is an answer, for at most two minutes: a machine that just built everything is slow at first.
-fn until<T>(outputs: &Value, what: &str, mut ask: impl FnMut() -> Result<Option<T>, Fault>) -> Result<T, Fault> {
+/// Polls every 300 ms for at most two minutes. The first calls on a machine that has just built everything are slow.
+fn until<T>(outputs: &Value, what: &str, mut poll: impl FnMut() -> Result<Option<T>, Fault>) -> Result<T, Fault> {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(120) {
-        if let Some(found) = ask()? {
+        if let Some(found) = poll()? {
             return Ok(found);
         }
         std::thread::sleep(Duration::from_millis(300));
     }
-    Err(Fault::new(format!("waited two minutes for {what}"), logs(outputs)))
+    Err(Fault::new(format!("timed out after two minutes waiting for {what}"), logs(outputs)))
 }
 
-/// Prints whom an incident did not reach, by reason.
-fn left_out(tenant: &str, detail: &Value) {
+/// Prints which recipients and channels an incident skipped, grouped by reason.
+fn print_skipped(tenant: &str, detail: &Value) {
     let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
     for decision in array(detail, "/decisions").iter().filter(|one| text(one, "/outcome") != "deliver") {
         let who = format!("{} ({})", text(decision, "/name"), text(decision, "/channel"));
@@ -129,7 +129,7 @@ fn detail(outputs: &Value, tenant: &str, incident: &str) -> Result<Value, Fault>
     get(outputs, &format!("/tokens/tenant_admin/{tenant}"), &format!("/v1/tenants/{tenant}/incidents/{incident}"))
 }
 
-/// A GET of the API with the token at this place of outputs.json.
+/// Sends a GET to the API with the token at this pointer of outputs.json.
 fn get(outputs: &Value, token: &str, path: &str) -> Result<Value, Fault> {
     let url = format!("{}{path}", text(outputs, "/api_url"));
     Ok(send("GET", &url, &[("authorization", &format!("Bearer {}", text(outputs, token)))], None)?.body)
@@ -140,11 +140,11 @@ fn logs(outputs: &Value) -> String {
     format!("The functions' logs: {}", place.replace("ca.pem", "logs/emulator.log"))
 }
 
-/// What runs where, how to send one's own alert, how to stop and how to deploy.
-pub(crate) fn explain(name: &str, outputs: &Value) -> Result<(), Fault> {
+/// Prints the URLs of the stack and how to send an alert, watch, stop and deploy.
+pub(crate) fn print_next_steps(name: &str, outputs: &Value) -> Result<(), Fault> {
     let flag = stack::flag(name);
     let get = |pointer: &str| text(outputs, pointer);
-    say("\nWhat runs where:");
+    say("\nRunning:");
     say(&format!("  API          {}", get("/api_url")));
     say(&format!("  status page  {}/status", get("/api_url")));
     say(&format!(
@@ -156,7 +156,7 @@ pub(crate) fn explain(name: &str, outputs: &Value) -> Result<(), Fault> {
         "  emulator     {}   (mail: /_ministack/ses/messages, SMS: /_ministack/sns/sms-messages)",
         get("/emulator_url")
     ));
-    say(&format!("  receivers    {}   (what they got: {}/inbox)", get("/receivers_url"), get("/control_url")));
+    say(&format!("  receivers    {}   (requests received: {}/inbox)", get("/receivers_url"), get("/control_url")));
     say(&format!(
         "  everything   target/{name}/outputs.json (tokens, queues, functions, demo recipients and integrations)"
     ));
@@ -170,16 +170,16 @@ pub(crate) fn explain(name: &str, outputs: &Value) -> Result<(), Fault> {
     say(&format!("\nWatch messages arrive:      cargo xtask watch{flag}"));
     say(&format!("Post the samples again:     cargo xtask demo{flag}"));
     say(&format!("Stop:                       cargo xtask down{flag}"));
-    say("Deploy to AWS:              cargo xtask deploy   (README, \"Deploy\")");
+    say("Deploy to AWS:              cargo xtask deploy   (docs/deploy.md)");
     Ok(())
 }
 
 /// `cargo xtask watch`
 pub(crate) fn watch(name: &str) -> Result<(), Fault> {
     let outputs = stack::outputs(name)?;
-    say("Watching; Ctrl-C ends it.");
+    say("Waiting for messages. Press Ctrl-C to stop.");
     let mut known: BTreeSet<String> = arrivals(&outputs).into_iter().map(|arrival| arrival.id).collect();
-    // Without outputs.json the stack was taken down.
+    // outputs.json is deleted when the stack goes down.
     while stack::outputs(name).is_ok() {
         for arrival in arrivals(&outputs) {
             if known.insert(arrival.id.clone()) {
@@ -189,7 +189,7 @@ pub(crate) fn watch(name: &str) -> Result<(), Fault> {
         }
         std::thread::sleep(Duration::from_secs(1));
     }
-    say("The stack is down.");
+    say("The stack was stopped.");
     Ok(())
 }
 
@@ -207,7 +207,7 @@ impl Arrival {
     }
 }
 
-/// Everything that arrived anywhere, e-mail first.
+/// Returns every message that arrived on any channel, e-mail first.
 fn arrivals(outputs: &Value) -> Vec<Arrival> {
     let emulator = text(outputs, "/emulator_url");
     let get = |url: String| send("GET", &url, &[], None).map(|answer| answer.body).unwrap_or_default();
@@ -245,8 +245,8 @@ fn arrivals(outputs: &Value) -> Vec<Arrival> {
             Some("teams") => ("Teams", text(&body, "/attachments/0/content/fallbackText")),
             _ => ("webhook", format!("{}: {}", text(&body, "/type"), text(&body, "/data/title"))),
         };
-        let words = body.to_string();
-        let why = match words.find("You get this").and_then(|at| words.get(at..)?.split('.').next()) {
+        let body_text = body.to_string();
+        let why = match body_text.find("You get this").and_then(|at| body_text.get(at..)?.split('.').next()) {
             Some(why) => why.to_owned(),
             None => format!(
                 "You get this because {} sends {} alerts by webhook to the role {}",
@@ -266,7 +266,7 @@ fn arrivals(outputs: &Value) -> Vec<Arrival> {
     found
 }
 
-/// Tenant and role of the demo recipient with this phone number.
+/// Returns the tenant and role of the demo recipient with this phone number.
 fn owner(outputs: &Value, phone: &str) -> Option<(String, String)> {
     outputs.get("demo")?.as_object()?.iter().find_map(|(tenant, demo)| {
         let found = array(demo, "/recipients").iter().find(|one| text(one, "/phone") == phone)?;
@@ -274,7 +274,7 @@ fn owner(outputs: &Value, phone: &str) -> Option<(String, String)> {
     })
 }
 
-/// Every entry of the lists that the emulator keeps by account or by number.
+/// Flattens the lists that the emulator keeps by account or by number.
 fn list(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(list) => list.iter().collect(),

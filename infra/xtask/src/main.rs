@@ -9,39 +9,80 @@ mod python;
 mod seed;
 mod stack;
 
-use process::Fault;
+use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
 
-const USAGE: &str = "\
-cargo xtask up [--detach]   run Tocsin on this machine: the real template and binaries on an emulator, with a demo
-cargo xtask down            end it
-cargo xtask demo            post the sample incidents again
-cargo xtask watch           print each message as it arrives: who, on which channel, why
-cargo xtask test [FILTER]   run all tests from nothing, on stacks of their own
-cargo xtask check           format, lints, licences, documentation, the template's rules
-cargo xtask build           build every function for AWS (arm64) with the real `sam build`
-cargo xtask deploy [ARG…]   build, then `sam deploy --guided`
+/// The commands of this repository. Each does its own setup and says what to do if something is missing.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
 
-up, down, demo and watch take --name NAME for a stack beside the usual one (target/NAME, ports of its own).";
+#[derive(Subcommand)]
+enum Command {
+    /// Run Tocsin on this machine: the real template and binaries on an emulator of AWS, with demo tenants
+    ///
+    /// Builds, starts the emulator with IAM enforced, deploys template.yaml with the SAM CLI, creates three demo tenants, posts four sample
+    /// incidents and shows what was delivered and why the rest was not. The first run takes about 8 minutes, later ones about 1.
+    Up {
+        /// Return to the shell and leave the stack running until `cargo xtask down`
+        #[arg(long)]
+        detach: bool,
+        #[command(flatten)]
+        stack: StackName,
+    },
+    /// Stop the local stack and delete its data
+    Down(StackName),
+    /// Post the sample incidents again and show what was delivered
+    Demo(StackName),
+    /// Print each message as it arrives: recipient, channel and reason
+    Watch(StackName),
+    /// Run all tests from nothing, on local stacks of their own
+    ///
+    /// Takes 25 to 30 minutes the first time on two cores. With FILTER, starts only the stacks that the chosen tests need.
+    Test {
+        /// Run only tests whose name contains this text; further arguments go to `cargo nextest run`
+        #[arg(value_name = "FILTER", trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Check formatting, lints, documentation, licenses and template.yaml
+    Check,
+    /// Build every function for AWS (arm64) with `sam build`
+    ///
+    /// A release build of all functions takes about half an hour on two cores.
+    Build,
+    /// Build, then deploy to AWS with `sam deploy`
+    ///
+    /// Without arguments it runs `sam deploy --guided`, which asks for everything it needs. Needs AWS credentials in the environment.
+    Deploy {
+        /// Arguments for `sam deploy`, instead of `--guided`
+        #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// Which local stack a command is about.
+#[derive(Args)]
+struct StackName {
+    /// A second stack beside the usual one, with ports of its own; its files are in target/NAME
+    #[arg(long, default_value = stack::DEFAULT_NAME, value_parser = stack_name)]
+    name: String,
+}
 
 fn main() -> ExitCode {
-    let mut words: Vec<String> = std::env::args().skip(1).collect();
-    let done = name(&mut words).and_then(|name| {
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        match words.as_slice() {
-            ["up"] => stack::up(&name, false),
-            ["up", "--detach"] => stack::up(&name, true),
-            ["down"] => stack::down_and_say(&name),
-            ["demo"] => demo::again(&name),
-            ["watch"] => demo::watch(&name),
-            ["test", rest @ ..] => check::test(rest),
-            ["check"] => check::check(),
-            ["build"] => check::build(),
-            ["deploy", rest @ ..] => check::deploy(rest),
-            _ => Err(Fault::new("the command is not one of these:", USAGE)),
-        }
-    });
-    match done {
+    let result = match Cli::parse().command {
+        Command::Up { detach, stack } => stack::up(&stack.name, detach),
+        Command::Down(stack) => stack::down_and_report(&stack.name),
+        Command::Demo(stack) => demo::run(&stack.name),
+        Command::Watch(stack) => demo::watch(&stack.name),
+        Command::Test { arguments } => check::test(&arguments),
+        Command::Check => check::check(),
+        Command::Build => check::build(),
+        Command::Deploy { arguments } => check::deploy(&arguments),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             process::say(&format!("\n✗ {fault}"));
@@ -50,23 +91,48 @@ fn main() -> ExitCode {
     }
 }
 
-/// Takes `--name NAME` out of the words. Tests and deployments have words of their own, which stay as they are.
-fn name(words: &mut Vec<String>) -> Result<String, Fault> {
-    let command = words.first().map(String::as_str);
-    let place = words.iter().position(|word| word == "--name");
-    let (Some("up" | "down" | "demo" | "watch"), Some(place)) = (command, place) else {
-        return Ok(stack::USUAL.to_owned());
-    };
-    let name = words.get(place + 1).cloned().unwrap_or_default();
-    let fits = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
-    // The names of cargo's own folders in target/ are not free.
-    let taken = ["debug", "release", "doc", "tmp", "tools", "venv", "xtask", "check"].contains(&name.as_str());
-    if name.is_empty() || name.len() > 30 || taken || !name.chars().all(fits) || name.starts_with('-') {
-        return Err(Fault::new(
-            format!("--name needs 1 to 30 of a-z, 0-9 and -, and not a folder of the build; it was `{name}`"),
-            "For example: cargo xtask up --name second",
-        ));
+/// Accepts a stack's name: 1 to 30 of a-z, 0-9 and -, and not the name of a folder that cargo or this tool keeps in target/.
+fn stack_name(name: &str) -> Result<String, String> {
+    let allowed = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    if name.is_empty() || name.len() > 30 || name.starts_with('-') || !name.chars().all(allowed) {
+        return Err("use 1 to 30 of a-z, 0-9 and -, beginning with a letter or digit".to_owned());
     }
-    words.drain(place..=place + 1);
-    Ok(name)
+    if ["debug", "release", "doc", "tmp", "tools", "venv", "xtask", "check", "screens"].contains(&name) {
+        return Err(format!("target/{name} is a folder of the build; choose another name"));
+    }
+    Ok(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_subcommand_explains_itself_and_starts_nothing() {
+        for command in ["up", "down", "demo", "watch", "test", "check", "build", "deploy"] {
+            let asked = Cli::try_parse_from(["xtask", command, "--help"]);
+            let error = asked.err().map(|error| (error.kind(), error.exit_code()));
+            assert_eq!(error, Some((clap::error::ErrorKind::DisplayHelp, 0)), "{command}");
+        }
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_of_other_tools_are_passed_on() {
+        let parsed = Cli::try_parse_from(["xtask", "deploy", "--config-env", "prod", "--no-confirm-changeset"]);
+        let Ok(Cli { command: Command::Deploy { arguments } }) = parsed else { panic!("not a deploy") };
+        assert_eq!(arguments, ["--config-env", "prod", "--no-confirm-changeset"]);
+        let parsed = Cli::try_parse_from(["xtask", "test", "storms", "--no-capture"]);
+        let Ok(Cli { command: Command::Test { arguments } }) = parsed else { panic!("not a test") };
+        assert_eq!(arguments, ["storms", "--no-capture"]);
+    }
+
+    #[test]
+    fn a_stack_is_not_named_like_a_folder_of_the_build() {
+        assert!(Cli::try_parse_from(["xtask", "up", "--name", "second"]).is_ok());
+        for name in ["debug", "Venv", "-x", "", "a/b"] {
+            assert!(Cli::try_parse_from(["xtask", "up", &format!("--name={name}")]).is_err(), "{name}");
+        }
+    }
 }

@@ -1,10 +1,10 @@
-//! Prerequisites, and the virtual environments that are made from pinned lists.
+//! Checks prerequisites and creates the virtual environments from pinned requirement lists.
 
 use crate::process::{Fault, output, root, run, say};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Checks everything before anything is built; each fault names the one command that mends it.
+/// Checks everything that a build needs. Each fault names the command that installs what is missing.
 pub(crate) fn prerequisites() -> Result<(), Fault> {
     if output(Command::new("cc").arg("--version")).is_none() {
         return Err(Fault::new(
@@ -27,7 +27,7 @@ pub(crate) fn prerequisites() -> Result<(), Fault> {
     Ok(())
 }
 
-/// A Python of 3.10 or newer that can make environments.
+/// Finds a Python 3.10 or newer with venv.
 fn interpreter() -> Result<&'static str, Fault> {
     let fits = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
     ["python3", "python3.13", "python3.12", "python3.11", "python3.10"]
@@ -41,52 +41,53 @@ fn interpreter() -> Result<&'static str, Fault> {
         })
 }
 
-/// An environment of `infra/local/requirements-<name>.txt`, made if it is not there or the list changed. Gives back its bin.
+/// Returns the `bin` folder of the environment for `infra/local/requirements-<name>.txt`. Creates the environment if it is missing or its
+/// list has changed.
 pub(crate) fn environment(name: &str) -> Result<PathBuf, Fault> {
     let list = root().join(format!("infra/local/requirements-{name}.txt"));
-    let place = root().join(format!("target/venv/{name}"));
-    let (bin, stamp) = (place.join("bin"), place.join("requirements.txt"));
+    let folder = root().join(format!("target/venv/{name}"));
+    let (bin, stamp) = (folder.join("bin"), folder.join("requirements.txt"));
     let wanted = std::fs::read_to_string(&list)?;
     if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         return Ok(bin);
     }
-    drop(std::fs::remove_dir_all(&place));
+    drop(std::fs::remove_dir_all(&folder));
     std::fs::create_dir_all(root().join("target/venv"))?;
     let log = root().join(format!("target/venv/{name}.log"));
     let again = "cargo xtask up (it needs PyPI; behind a proxy set PIP_INDEX_URL)";
     run(
-        Command::new(interpreter()?).args(["-m", "venv"]).arg(&place),
-        &format!("making the environment `{name}`"),
+        Command::new(interpreter()?).args(["-m", "venv"]).arg(&folder),
+        &format!("creating the Python environment `{name}`"),
         &log,
         again,
     )?;
     let mut pip = Command::new(bin.join("python"));
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&list);
-    run(&mut pip, &format!("installing the environment `{name}`"), &log, again)?;
+    run(&mut pip, &format!("installing the Python packages of `{name}`"), &log, again)?;
     std::fs::write(&stamp, wanted)?;
     Ok(bin)
 }
 
-/// Makes sure that a Debian package's program is there: installs it where this is root on Debian, else names the line.
-pub(crate) fn debian(program: &str, package: &str) -> Result<(), Fault> {
+/// Ensures that a Debian package's program is installed. Installs it as root on Debian, otherwise fails with the command to run.
+pub(crate) fn ensure_debian_package(program: &str, package: &str) -> Result<(), Fault> {
     if on_path(program) {
         return Ok(());
     }
-    let mend = format!("apt-get install -y {package}");
+    let remedy = format!("apt-get install -y {package}");
     let is_root = output(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0");
     if is_root && on_path("apt-get") {
         say(&format!("  installing {package} (Debian)"));
         let log = root().join(format!("target/apt-{package}.log"));
         std::fs::create_dir_all(root().join("target"))?;
-        // An old package list is the usual reason for a failure, so it is made new first; without a network it may be old.
-        drop(run(Command::new("apt-get").args(["-q", "update"]), "apt-get update", &log, &mend));
+        // An outdated package list is the usual reason for a failed install. Without a network the update fails and the old list is used.
+        drop(run(Command::new("apt-get").args(["-q", "update"]), "apt-get update", &log, &remedy));
         let mut install = Command::new("apt-get");
-        // A server that Debian would start beside ours stays off.
+        // RUNLEVEL=1 keeps Debian from starting the packages' services.
         install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
         install.args(["-q", "install", "-y", "--no-install-recommends", package]);
-        run(&mut install, &format!("installing {package}"), &log, &mend)?;
+        run(&mut install, &format!("installing {package}"), &log, &remedy)?;
     }
-    if on_path(program) { Ok(()) } else { Err(Fault::new(format!("there is no `{program}`"), mend)) }
+    if on_path(program) { Ok(()) } else { Err(Fault::new(format!("there is no `{program}`"), remedy)) }
 }
 
 fn on_path(program: &str) -> bool {

@@ -1,31 +1,31 @@
-//! Three demo tenants, made through the public API only.
+//! Creates three demo tenants through the public API.
 
-use crate::http::{Answer, send};
+use crate::http::{Response, send};
 use crate::process::Fault;
 use serde_json::{Value, json};
 
 const ROLES: [&str; 4] = ["org_admin", "billing_admin", "tech_devops", "support_manager"];
-/// The channels that the role matrix gives, by category.
-const CEILING: [(&str, &[&str]); 3] = [
+/// The channels that the role matrix allows, by category.
+const CHANNELS_BY_CATEGORY: [(&str, &[&str]); 3] = [
     ("infrastructure", &["email", "sms", "chat", "webhook"]),
     ("billing", &["email", "sms", "chat"]),
     ("configurable", &["email", "chat", "webhook"]),
 ];
 
-/// A caller of the API.
+/// A client of the API with one token.
 struct Api<'a> {
     base: &'a str,
     token: &'a str,
 }
 
 impl Api<'_> {
-    fn call(&self, method: &str, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Result<Answer, Fault> {
+    fn call(&self, method: &str, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Result<Response, Fault> {
         let bearer = format!("Bearer {}", self.token);
         let mut all = vec![("authorization", bearer.as_str())];
         all.extend_from_slice(headers);
         let answer = send(method, &format!("{}{path}", self.base), &all, body.as_ref())?;
         if answer.status >= 300 {
-            let what = format!("{method} {path} answered {}: {}", answer.status, answer.body);
+            let what = format!("{method} {path} was refused with status {}: {}", answer.status, answer.body);
             return Err(Fault::new(what, "The functions' logs: target/local/logs/emulator.log"));
         }
         Ok(answer)
@@ -36,7 +36,7 @@ impl Api<'_> {
     }
 }
 
-/// Seeds a fresh stack. Gives back its outputs with tokens and demo data.
+/// Seeds a fresh stack. Returns its outputs with tokens and demo data added.
 pub(crate) fn seed(mut outputs: Value, admin: &str) -> Result<Value, Fault> {
     let text = |name: &str| outputs.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (base, receivers, control) = (text("api_url"), text("receivers_url"), text("control_url"));
@@ -59,10 +59,13 @@ pub(crate) fn seed(mut outputs: Value, admin: &str) -> Result<Value, Fault> {
             json!({"name": "demo admin", "scopes": ["alerts:read", "alerts:manage", "alerts:test", "incidents:write"], "tenants": [tenant]}),
         )?;
         admins.insert(tenant.to_owned(), token.get("token").cloned().unwrap_or_default());
-        switch_on(&api, tenant, allowed)?;
-        let recipients = recipients(&api, tenant)?;
-        let integrations =
-            if allowed.contains(&"chat") { integrations(&api, tenant, &receivers, &control)? } else { Vec::new() };
+        enable_categories(&api, tenant, allowed)?;
+        let recipients = create_recipients(&api, tenant)?;
+        let integrations = if allowed.contains(&"chat") {
+            create_integrations(&api, tenant, &receivers, &control)?
+        } else {
+            Vec::new()
+        };
         demo.insert(tenant.to_owned(), json!({"recipients": recipients, "integrations": integrations}));
     }
     let intake = api.post(
@@ -77,13 +80,13 @@ pub(crate) fn seed(mut outputs: Value, admin: &str) -> Result<Value, Fault> {
     Ok(outputs)
 }
 
-/// All three categories on, and every channel ticked that the matrix and the plan give.
-fn switch_on(api: &Api<'_>, tenant: &str, allowed: &[&str]) -> Result<(), Fault> {
+/// Enables all three categories with every channel that the matrix and the plan allow.
+fn enable_categories(api: &Api<'_>, tenant: &str, allowed: &[&str]) -> Result<(), Fault> {
     let path = format!("/v1/tenants/{tenant}/settings");
     let current = api.call("GET", &path, None, &[])?;
     let etag = current.header("etag").unwrap_or_default().to_owned();
     let mut categories = serde_json::Map::new();
-    for (category, channels) in CEILING {
+    for (category, channels) in CHANNELS_BY_CATEGORY {
         let ticks: Vec<&str> = channels.iter().copied().filter(|channel| allowed.contains(channel)).collect();
         categories.insert(category.to_owned(), json!({"enabled": true, "channels": ticks}));
     }
@@ -96,11 +99,11 @@ fn switch_on(api: &Api<'_>, tenant: &str, allowed: &[&str]) -> Result<(), Fault>
     Ok(())
 }
 
-fn recipients(api: &Api<'_>, tenant: &str) -> Result<Vec<Value>, Fault> {
+fn create_recipients(api: &Api<'_>, tenant: &str) -> Result<Vec<Value>, Fault> {
     let mut made = Vec::new();
     for (place, role) in ROLES.iter().enumerate() {
         let email = format!("{}@{tenant}.test", role.replace('_', "."));
-        // Numbers of the range that is reserved for fiction.
+        // 555-0100 to 555-0199 are reserved for fictional use by the North American Numbering Plan.
         let phone = format!("+1202555{:04}", 100 + place * 10 + tenant.len());
         let body = json!({"name": format!("{tenant} {role}"), "email": email, "phone": phone, "roles": [role], "confirmed": true,
             "opt_ins": if *role == "org_admin" { json!(["configurable_email"]) } else { json!([]) }});
@@ -110,7 +113,7 @@ fn recipients(api: &Api<'_>, tenant: &str) -> Result<Vec<Value>, Fault> {
     Ok(made)
 }
 
-fn integrations(api: &Api<'_>, tenant: &str, receivers: &str, control: &str) -> Result<Vec<Value>, Fault> {
+fn create_integrations(api: &Api<'_>, tenant: &str, receivers: &str, control: &str) -> Result<Vec<Value>, Fault> {
     let mut made = Vec::new();
     for kind in ["slack", "teams", "webhook"] {
         for role in ROLES {
