@@ -25,6 +25,6 @@ answer = boto3.client("lambda", **endpoint).invoke(
 )
 payload = json.loads(answer["Payload"].read())
 if "token" not in payload:
-    # The error names its type and the mend; it never holds the token.
+    # The error names its type and the remedy; it never holds the token.
     sys.exit(f"the first admin token could not be made: {payload.get('errorMessage', payload)}")
 print(json.dumps({"outputs": outputs, "token": payload["token"]}))

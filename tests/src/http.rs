@@ -1,91 +1,71 @@
-//! As much HTTP as the tests need: to loopback, without TLS. Not the product's client, so that it shares none of its faults.
+//! The HTTP client of the tests: plain HTTP to loopback. It is not the product's client (reqwest), so that it shares none of its faults.
 
 use serde_json::Value;
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::sync::LazyLock;
 use std::time::Duration;
+use ureq::http::{HeaderValue, Request};
 
-/// An answer.
+static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(Duration::from_secs(90)))
+        // One connection per request: a test may kill what is behind an idle one.
+        .max_idle_connections(0);
+    config.build().into()
+});
+
+/// Bytes of a response that are read at most.
+const BODY_MAX: u64 = 64 * 1024 * 1024;
+
+/// The response to a request.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// Names in lower case.
+    /// Header names in lower case, with their values.
     pub headers: Vec<(String, String)>,
     /// The body as text.
     pub body: String,
 }
 
-impl Answer {
-    /// The first header of a name.
+impl Response {
+    /// Returns the first header of a name, which is given in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON.
+    /// Parses the body as JSON.
+    ///
+    /// # Panics
+    /// If the body is not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{} is not JSON: {}", self.status, self.body))
     }
 }
 
-/// Sends one request to an `http://127.0.0.1:port/…` URL.
+/// Sends one request to an `http://127.0.0.1:port/…` URL and returns the response, whatever its status. Follows no redirect.
 ///
 /// # Errors
-/// Where there is no answer, or none that is HTTP.
-pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> io::Result<Answer> {
-    let odd = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let rest = url.strip_prefix("http://").ok_or_else(|| odd("not a plain http URL"))?;
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let mut stream = TcpStream::connect(host)?;
-    stream.set_read_timeout(Some(Duration::from_secs(90)))?;
-    let body = body.unwrap_or_default();
-    let mut head = format!("{method} /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
-    head.push_str(&format!("content-length: {}\r\n", body.len()));
+/// If no HTTP response arrives within 90 seconds.
+pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Result<Response, ureq::Error> {
+    let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).map_err(ureq::http::Error::from)?);
     }
-    stream.write_all(format!("{head}\r\n").as_bytes())?;
-    // A server that has heard enough of a body may answer before its end and close.
-    let written = stream.write_all(body);
-    let mut bytes = Vec::new();
-    let read = stream.read_to_end(&mut bytes);
-    match parse(&bytes) {
-        Some(answer) => Ok(answer),
-        None => {
-            written?;
-            read?;
-            Err(odd("the answer is not HTTP"))
-        }
-    }
-}
-
-fn parse(bytes: &[u8]) -> Option<Answer> {
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let mut lines = head.lines();
-    let status = lines.next()?.split_whitespace().nth(1)?.parse().ok()?;
-    let headers: Vec<(String, String)> = lines
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-        .collect();
-    let body = &bytes[end + 4..];
-    let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
-    let body = if chunked { unchunk(body)? } else { body.to_vec() };
-    Some(Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
-}
-
-fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    loop {
-        let line = rest.windows(2).position(|window| window == b"\r\n")?;
-        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?.trim(), 16).ok()?;
-        if size == 0 {
-            return Some(out);
-        }
-        let begin = line + 2;
-        out.extend_from_slice(rest.get(begin..begin + size)?);
-        rest = rest.get(begin + size + 2..)?;
-    }
+    let mut response = match body {
+        Some(body) => AGENT.run(request.body(body)?),
+        None => AGENT.run(request.body(())?),
+    }?;
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).trim().to_owned()));
+    let headers = headers.collect();
+    let body = response.body_mut().with_config().limit(BODY_MAX).read_to_vec()?;
+    Ok(Response { status: response.status().as_u16(), headers, body: String::from_utf8_lossy(&body).into_owned() })
 }

@@ -7,7 +7,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
-    reason = "this is part of the tests, which fail by a panic"
+    clippy::disallowed_methods,
+    reason = "this is part of the tests, which fail by a panic and have this machine's clock"
 )]
 
 mod aws;
@@ -18,9 +19,10 @@ pub mod receive;
 pub mod tenant;
 pub mod wire;
 
-use http::Answer;
+use http::Response;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -104,7 +106,7 @@ impl Stack {
 
     /// A request to the API with a bearer token, which may be empty: then without.
     #[must_use]
-    pub fn call(&self, method: &str, path: &str, token: &str, body: Option<&Value>) -> Answer {
+    pub fn call(&self, method: &str, path: &str, token: &str, body: Option<&Value>) -> Response {
         self.call_with(method, path, token, &[], body)
     }
 
@@ -117,14 +119,21 @@ impl Stack {
         token: &str,
         headers: &[(&str, &str)],
         body: Option<&Value>,
-    ) -> Answer {
+    ) -> Response {
         let text = body.map(Value::to_string);
         self.raw(method, path, token, headers, text.as_deref().map(str::as_bytes))
     }
 
     /// As [`Stack::call_with`], with a body that need not be JSON.
     #[must_use]
-    pub fn raw(&self, method: &str, path: &str, token: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
+    pub fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Response {
         let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.text("/api_url")) };
         let bearer = format!("Bearer {token}");
         let mut all = Vec::new();
@@ -258,26 +267,28 @@ pub fn unique() -> String {
     format!("z{name}")
 }
 
-/// Random bytes.
+/// Returns random bytes.
 #[must_use]
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    let mut source = std::fs::File::open("/dev/urandom").expect("this machine has /dev/urandom");
-    source.read_exact(&mut bytes).expect("/dev/urandom does not end");
+    getrandom::fill(&mut bytes).expect("this machine has a source of randomness");
     bytes
 }
 
-/// An instant as the table's keys and the API write days: today in UTC as `2026-11-23`.
+/// Returns today's date in UTC as `2026-11-23`.
 #[must_use]
 pub fn today() -> String {
-    let output = Command::new("date").args(["-u", "+%F"]).output().expect("`date` can be started");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    Timestamp::now().strftime("%F").to_string()
 }
 
-/// RFC 3339 of now and so many seconds.
+/// Returns the moment `seconds` from now in RFC 3339, in whole seconds.
 #[must_use]
 pub fn in_seconds(seconds: i64) -> String {
-    let when = format!("{seconds} seconds");
-    let output = Command::new("date").args(["-u", "-d", &when, "+%FT%TZ"]).output().expect("`date` can be started");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    format!("{:.0}", Timestamp::now() + SignedDuration::from_secs(seconds))
+}
+
+/// Returns the time of day in UTC `minutes` from now, as `23:59`.
+#[must_use]
+pub fn utc_time_in(minutes: i64) -> String {
+    (Timestamp::now() + SignedDuration::from_mins(minutes)).strftime("%H:%M").to_string()
 }

@@ -15,14 +15,14 @@ pub struct Arrival {
 }
 
 impl Stack {
-    fn look(&self, url: &str) -> Value {
+    fn fetch_json(&self, url: &str) -> Value {
         http::send("GET", url, &[], None).map(|answer| answer.json()).unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
     /// Every e-mail whose subject or text holds `mark`.
     #[must_use]
     pub fn mails(&self, mark: &str) -> Vec<Arrival> {
-        let all = self.look(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
+        let all = self.fetch_json(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
         let mut found = Vec::new();
         for message in records(&all["messages"]) {
             let words = format!("{}\n{}", text(message, "/Subject"), text(message, "/BodyText"));
@@ -36,7 +36,7 @@ impl Stack {
     /// When SES took each e-mail to an address that holds `mark`, in epoch seconds: what tells a double's age.
     #[must_use]
     pub fn mailed_at(&self, mark: &str, address: &str) -> Vec<f64> {
-        let all = self.look(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
+        let all = self.fetch_json(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
         let messages = records(&all["messages"]).into_iter();
         let here = messages.filter(|message| text(message, "/To/0") == address && message.to_string().contains(mark));
         here.filter_map(|message| message["Timestamp"].as_f64()).collect()
@@ -45,7 +45,7 @@ impl Stack {
     /// Every text message to a number.
     #[must_use]
     pub fn texts(&self, phone: &str) -> Vec<Arrival> {
-        let all = self.look(&format!("{}/_ministack/sns/sms-messages", self.text("/emulator_url")));
+        let all = self.fetch_json(&format!("{}/_ministack/sns/sms-messages", self.text("/emulator_url")));
         let messages = records(&all["sms_messages"]).into_iter();
         let messages = messages.filter(|message| text(message, "/PhoneNumber") == phone);
         let words = |message: &Value| text(message, "/Message");
@@ -55,7 +55,7 @@ impl Stack {
     /// What a receiver got: `[{received_at, method, path, headers, body}]`; everything for an empty path.
     #[must_use]
     pub fn inbox(&self, path: &str) -> Vec<Value> {
-        let all = self.look(&format!("{}/inbox{path}", self.text("/control_url")));
+        let all = self.fetch_json(&format!("{}/inbox{path}", self.text("/control_url")));
         all.as_array().cloned().unwrap_or_default()
     }
 

@@ -1,6 +1,6 @@
 //! A tenant of a test: made through the API, with people and endpoints that no other test has.
 
-use crate::http::Answer;
+use crate::http::Response;
 use crate::receive::{Arrival, text};
 use crate::{Stack, pause, random, unique, wait};
 use serde_json::{Value, json};
@@ -127,7 +127,7 @@ impl Tenant {
 
     /// Patches what stands at a path, based on what is there now.
     #[must_use]
-    pub fn patch(&self, rest: &str, patch: &Value) -> Answer {
+    pub fn patch(&self, rest: &str, patch: &Value) -> Response {
         let path = self.path(rest);
         let current = self.stack.call("GET", &path, &self.token, None);
         let tag = current.header("etag").expect("what can be written has an ETag").to_owned();

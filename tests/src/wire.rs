@@ -8,11 +8,11 @@ use std::time::Duration;
 
 /// A call that is to be held, or is.
 #[derive(Debug)]
-pub struct Hold {
+pub struct HeldCall {
     url: String,
 }
 
-impl Hold {
+impl HeldCall {
     /// Whether the call has come.
     #[must_use]
     pub fn is_held(&self) -> bool {
@@ -39,18 +39,18 @@ impl Stack {
     /// Holds the next call of `operation` (`dynamodb.UpdateItem`) whose body contains `contains`: before it is made, or its
     /// answer.
     #[must_use]
-    pub fn hold(&self, operation: &str, contains: &str, after: bool) -> Hold {
-        self.hold_after(operation, contains, 0, after)
+    pub fn hold(&self, operation: &str, contains: &str, after: bool) -> HeldCall {
+        self.hold_call_after(operation, contains, 0, after)
     }
 
     /// As [`Stack::hold`], when so many such calls have passed.
     #[must_use]
-    pub fn hold_after(&self, operation: &str, contains: &str, skip: u32, after: bool) -> Hold {
+    pub fn hold_call_after(&self, operation: &str, contains: &str, skip: u32, after: bool) -> HeldCall {
         let control = self.text("/control_url");
         let body = json!({"operation": operation, "contains": contains, "skip": skip, "after": after}).to_string();
         let answer = http::send("POST", &format!("{control}/hold"), &[], Some(body.as_bytes())).unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
-        Hold { url: format!("{control}/hold/{}", answer.json()["id"]) }
+        HeldCall { url: format!("{control}/hold/{}", answer.json()["id"]) }
     }
 
     /// AWS calls so far by `service.Operation`.

@@ -41,9 +41,9 @@ fn the_samples_arrive_and_what_does_not_has_its_reason() {
         assert!(!line(other), "{other:?} in {said}");
     }
     for reason in [
-        "The product does not alert on this kind of event.",
-        "None of this destination's roles gets this category on this channel.",
-        "The tenant's plan does not include this channel.",
+        "A classification rule excludes this type of event.",
+        "None of this destination's roles receives this category on this channel.",
+        "The tenant's plan doesn't include this channel.",
     ] {
         assert!(not.contains(reason), "{reason} in {said}");
     }

@@ -19,7 +19,7 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 use tests::receive::text;
 use tests::tenant::Tenant;
-use tests::wire::Hold;
+use tests::wire::HeldCall;
 use tests::{Stack, in_seconds, stack, unique};
 
 /// How many alerts are hit together: one batch, so that the one kill finds all of them at their point.
@@ -60,7 +60,7 @@ impl Drop for Shortened<'_> {
 /// A call that is to be held while this function is killed.
 struct Point {
     function: &'static str,
-    hold: Hold,
+    hold: HeldCall,
     /// Whose delivery it is: the tenant, and the name in [`ALL`].
     whose: Whose,
 }
@@ -267,7 +267,7 @@ fn points(stack: &Stack, tenant: &Tenant, at: At) -> Vec<Point> {
             At::BeforeClaim | At::AfterClaim => point(stack.hold("dynamodb.UpdateItem", &row, at == At::AfterClaim)),
             At::BeforeMark | At::AfterMark => {
                 // The first update of a row is its claim.
-                point(stack.hold_after("dynamodb.UpdateItem", &row, 1, at == At::AfterMark));
+                point(stack.hold_call_after("dynamodb.UpdateItem", &row, 1, at == At::AfterMark));
             }
             At::BeforeSend | At::AfterSend => match function {
                 "DeliverEmailFunction" => {

@@ -23,8 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use store::Table;
 use store::events::EventRecord;
-use store::incidents::Change;
-use store::tenants::{Audit, Saved, Setting};
+use store::incidents::IncidentChange;
+use store::tenants::{AuditRecord, SaveOutcome, TenantChange};
 use tests::receive::text;
 use tests::{Stack, http, stack, unique};
 use vault::Keyring;
@@ -70,7 +70,7 @@ fn settings(tenant: &TenantId) -> Settings {
         compliance: domain::tenant::SmsCompliance::default(),
         data_processing: domain::tenant::DataProcessing::default(),
         quiet_hours: None,
-        storms: domain::vocabulary::Storms::Bundle,
+        storms: domain::vocabulary::StormMode::Bundle,
         compliance_confirmed: confirmed(),
         version: 1,
     }
@@ -104,7 +104,7 @@ fn recipient(id: &str, address: &str) -> Recipient {
 
 fn integration(keyring: &Keyring, tenant: &TenantId, id: &str, url: &str) -> Integration {
     let id = IntegrationId::new(id);
-    let aad = vault::aad(tenant.as_str(), id.as_str());
+    let aad = vault::integration_aad(tenant.as_str(), id.as_str());
     let seal = |text: &str| Sealed::new(keyring.seal(&aad, text.as_bytes()).unwrap().into());
     Integration {
         name: "Endpoint".to_owned(),
@@ -127,20 +127,20 @@ fn integration(keyring: &Keyring, tenant: &TenantId, id: &str, url: &str) -> Int
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test has a clock of its own")]
-fn audit() -> Audit {
-    Audit { at: Timestamp::now(), who: "tests".to_owned(), what: "made".to_owned(), object: "scale".to_owned() }
+fn audit() -> AuditRecord {
+    AuditRecord { at: Timestamp::now(), who: "tests".to_owned(), what: "made".to_owned(), object: "scale".to_owned() }
 }
 
-async fn save(table: &Table, tenant: &TenantId, setting: Setting) {
+async fn save(table: &Table, tenant: &TenantId, setting: TenantChange) {
     let saved = table.save(tenant, &setting, &audit(), &unique()).await.unwrap();
-    assert_eq!(saved, Saved::Done);
+    assert_eq!(saved, SaveOutcome::Saved);
 }
 
 /// Makes the tenants, each named after `mark`.
 async fn seed(stack: &Stack, mark: &str, tenants: usize) {
     let config = config(stack);
     let table = Table::new(&config, &stack.text("/table"), 1);
-    let keys = aws::kms::Keys::new(&config);
+    let keys = aws::kms::KeyService::new(&config);
     let now = audit().at;
     let keyring = vault::load(&table, &keys, &stack.text("/outputs/DataKeyId"), now).await.unwrap();
     let receivers = stack.text("/receivers_url");
@@ -148,13 +148,13 @@ async fn seed(stack: &Stack, mark: &str, tenants: usize) {
     stream::iter(0..tenants)
         .for_each_concurrent(24, |place| async move {
             let tenant = TenantId::parse(&format!("{mark}-{place}")).unwrap();
-            save(table, &tenant, Setting::Settings(Box::new(settings(&tenant)))).await;
+            save(table, &tenant, TenantChange::Settings(Box::new(settings(&tenant)))).await;
             let person = recipient(&format!("{mark}{place}"), &format!("{place}@{mark}.test"));
-            save(table, &tenant, Setting::Destination(Destination::Recipient(Box::new(person)))).await;
+            save(table, &tenant, TenantChange::Destination(Destination::Recipient(Box::new(person)))).await;
             if place % WEBHOOK_EVERY == 0 {
                 let url = format!("{receivers}/webhook/{mark}/{place}");
                 let hook = integration(keyring, &tenant, &format!("{mark}{place}"), &url);
-                save(table, &tenant, Setting::Destination(Destination::Integration(Box::new(hook)))).await;
+                save(table, &tenant, TenantChange::Destination(Destination::Integration(Box::new(hook)))).await;
             }
         })
         .await;
@@ -288,15 +288,15 @@ async fn publish(table: &Table, id: &str) {
         jobs: Vec::new(),
     };
     let head = Some((&incident, 0));
-    let change = Change {
+    let change = IncidentChange {
         record: &record,
         head,
         update: None,
-        explained: &[],
+        suppressed_incidents: &[],
         reminder: None,
-        key_before: None,
-        key_alone: None,
-        seen: None,
+        previous_key_state: None,
+        key_without_incident: None,
+        list_entry: None,
     };
     assert!(table.record_change(&change).await.unwrap());
 }

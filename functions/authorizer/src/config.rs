@@ -1,23 +1,23 @@
-//! What the template tells this function.
+//! Environment variables that the template sets.
 
 runtime::config! {
-    /// The environment of `authorizer`.
+    /// Configuration of `authorizer`.
     pub struct Config {
-        /// The table.
+        /// Name of the DynamoDB table.
         pub table_name: String = "TABLE_NAME",
-        /// The identity provider whose JWTs count; none where it is missing.
+        /// Issuer of the identity provider whose JWTs are accepted; without it no JWT is.
         pub oidc_issuer: Option<String> = "OIDC_ISSUER",
-        /// Its discovery document, where that is not at the issuer's own address.
+        /// URL of the provider's discovery document, if it is not at the issuer's well-known path.
         pub oidc_discovery_url: Option<String> = "OIDC_DISCOVERY_URL",
-        /// Whom its JWTs must be for.
+        /// The audience (`aud`) that JWTs must name.
         pub oidc_audience: Option<String> = "OIDC_AUDIENCE",
-        /// The claim that lists tenants.
+        /// Name of the claim that lists the caller's tenants.
         pub oidc_tenants_claim: String = "OIDC_TENANTS_CLAIM",
-        /// The claim that lists scopes.
+        /// Name of the claim that lists the caller's scopes.
         pub oidc_scopes_claim: String = "OIDC_SCOPES_CLAIM",
-        /// Exact host:port that the SSRF guard lets through; only the local stage may set it.
+        /// `host:port` pairs on private networks that the SSRF guard allows; set in the local stage only.
         pub outbound_exceptions: Option<String> = "OUTBOUND_EXCEPTIONS",
-        /// One more root certificate; only the local stage may set it.
+        /// An additional root certificate to trust; set in the local stage only.
         pub outbound_extra_root: Option<String> = "OUTBOUND_EXTRA_ROOT",
     }
 }

@@ -1,6 +1,6 @@
 //! What a JWT of the identity provider proves. Pure: it is told the keys and the time.
 
-use contracts::http::scopes::{ALL, PLATFORM_ADMIN};
+use contracts::http::scopes::{ALL_SCOPES, PLATFORM_ADMIN};
 use domain::ids::{IntegrationId, TenantId};
 use jiff::Timestamp;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
@@ -9,15 +9,15 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// How far the provider's clock and ours may be apart, in seconds (RFC 7519, 4.1.4: "usually no more than a few minutes").
-const SKEW: f64 = 60.0;
+const CLOCK_SKEW_SECONDS: f64 = 60.0;
 /// The longest JWT that is read, in bytes: API Gateway takes 10,240 bytes of headers in all.
-const LONGEST: usize = 8 * 1024;
+const JWT_BYTES_MAX: usize = 8 * 1024;
 /// Most characters of a subject in the audit trail.
-const SUBJECT_MAX: usize = 64;
+const SUBJECT_CHARS_MAX: usize = 64;
 
 /// Whose tokens count, and where they say what.
 #[derive(Clone, Debug)]
-pub(crate) struct Trust {
+pub(crate) struct TrustedIssuer {
     /// `iss`, exactly.
     pub(crate) issuer: String,
     /// What `aud` must name; in an access token of Cognito, which has no `aud`, `client_id`.
@@ -42,7 +42,7 @@ pub(crate) struct Identity {
 
 /// Why a JWT is not taken; the word stands in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum JwtRefusal {
     Unreadable,
     Algorithm,
     NoKeyId,
@@ -59,7 +59,7 @@ pub(crate) enum Refusal {
     NoScopes,
 }
 
-impl Refusal {
+impl JwtRefusal {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Unreadable => "jwt_unreadable",
@@ -86,7 +86,7 @@ pub(crate) fn is_jwt(text: &str) -> bool {
         |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     // `alg: none` has an empty third part; it is read so that its refusal has the right name.
     let mut parts = text.splitn(3, '.');
-    text.len() <= LONGEST
+    text.len() <= JWT_BYTES_MAX
         && parts.next().is_some_and(part)
         && parts.next().is_some_and(part)
         && parts.next().is_some_and(|last| last.is_empty() || part(last))
@@ -94,29 +94,29 @@ pub(crate) fn is_jwt(text: &str) -> bool {
 
 /// Algorithm and key id of a token's header. Only asymmetric algorithms are known: what is signed with our own public keys as a
 /// secret (key confusion), or with nothing, has no algorithm here.
-pub(crate) fn header(token: &str) -> Result<(Algorithm, String), Refusal> {
-    let bytes = token.split('.').next().and_then(decoded).ok_or(Refusal::Unreadable)?;
-    let header: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|_| Refusal::Unreadable)?;
+pub(crate) fn parse_header(token: &str) -> Result<(Algorithm, String), JwtRefusal> {
+    let bytes = token.split('.').next().and_then(decode_base64url).ok_or(JwtRefusal::Unreadable)?;
+    let header: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|_| JwtRefusal::Unreadable)?;
     // RFC 7515, 4.1.11: what is critical and not understood refuses the token.
     if header.contains_key("crit") {
-        return Err(Refusal::Unreadable);
+        return Err(JwtRefusal::Unreadable);
     }
     let algorithm = match header.get("alg").and_then(Value::as_str) {
         Some("RS256") => Algorithm::RS256,
         Some("ES256") => Algorithm::ES256,
-        _ => return Err(Refusal::Algorithm),
+        _ => return Err(JwtRefusal::Algorithm),
     };
-    let kid = header.get("kid").and_then(Value::as_str).filter(|kid| !kid.is_empty()).ok_or(Refusal::NoKeyId)?;
+    let kid = header.get("kid").and_then(Value::as_str).filter(|kid| !kid.is_empty()).ok_or(JwtRefusal::NoKeyId)?;
     Ok((algorithm, kid.to_owned()))
 }
 
-fn decoded(part: &str) -> Option<Vec<u8>> {
+fn decode_base64url(part: &str) -> Option<Vec<u8>> {
     use base64::Engine;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).ok()
 }
 
 /// Whether a key is for this algorithm: its own words on that count, never the token's alone.
-fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
+fn is_key_for(key: &Jwk, algorithm: Algorithm) -> bool {
     let named = match key.common.key_algorithm {
         None => true,
         Some(KeyAlgorithm::RS256) => algorithm == Algorithm::RS256,
@@ -137,82 +137,87 @@ fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub(crate) fn identify(token: &str, keys: &JwkSet, trust: &Trust, now: Timestamp) -> Result<Identity, Refusal> {
-    let (algorithm, kid) = header(token)?;
-    let key = keys.find(&kid).ok_or(Refusal::UnknownKey)?;
-    if !fits(key, algorithm) {
-        return Err(Refusal::KeyUnfit);
+pub(crate) fn verify_jwt(
+    token: &str,
+    keys: &JwkSet,
+    issuer: &TrustedIssuer,
+    now: Timestamp,
+) -> Result<Identity, JwtRefusal> {
+    let (algorithm, kid) = parse_header(token)?;
+    let key = keys.find(&kid).ok_or(JwtRefusal::UnknownKey)?;
+    if !is_key_for(key, algorithm) {
+        return Err(JwtRefusal::KeyUnfit);
     }
-    let key = DecodingKey::from_jwk(key).map_err(|_| Refusal::KeyUnfit)?;
+    let key = DecodingKey::from_jwk(key).map_err(|_| JwtRefusal::KeyUnfit)?;
     let mut validation = Validation::new(algorithm);
     // The signature only: the claims are judged here, by the time that we are told.
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
     validation.validate_aud = false;
     let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation);
-    let claims = claims.map_err(|_| Refusal::Signature)?.claims;
-    judge(&claims, trust, now)
+    let claims = claims.map_err(|_| JwtRefusal::Signature)?.claims;
+    check_claims(&claims, issuer, now)
 }
 
 /// What the claims of a token prove whose signature is right.
-fn judge(claims: &Map<String, Value>, trust: &Trust, now: Timestamp) -> Result<Identity, Refusal> {
+fn check_claims(claims: &Map<String, Value>, issuer: &TrustedIssuer, now: Timestamp) -> Result<Identity, JwtRefusal> {
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
-    if text("iss") != Some(trust.issuer.as_str()) {
-        return Err(Refusal::Issuer);
+    if text("iss") != Some(issuer.issuer.as_str()) {
+        return Err(JwtRefusal::Issuer);
     }
     // Cognito says what a token is for; one that renews others opens nothing.
     let is_access = match text("token_use") {
         None | Some("id") => false,
         Some("access") => true,
-        Some(_) => return Err(Refusal::TokenUse),
+        Some(_) => return Err(JwtRefusal::TokenUse),
     };
     let named = match claims.get("aud") {
-        Some(Value::String(one)) => *one == trust.audience,
-        Some(Value::Array(several)) => several.iter().any(|one| one.as_str() == Some(trust.audience.as_str())),
+        Some(Value::String(one)) => *one == issuer.audience,
+        Some(Value::Array(several)) => several.iter().any(|one| one.as_str() == Some(issuer.audience.as_str())),
         // Only where there is no audience at all does the client stand for it.
-        None => is_access && text("client_id") == Some(trust.audience.as_str()),
+        None => is_access && text("client_id") == Some(issuer.audience.as_str()),
         Some(_) => false,
     };
     if !named {
-        return Err(Refusal::Audience);
+        return Err(JwtRefusal::Audience);
     }
     let time = |name: &str| claims.get(name).map(|value| value.as_f64().unwrap_or(f64::NAN));
     let now = now.as_duration().as_secs_f64();
     // A time that is no number compares as false, so it is asked what must be true.
-    if !time("exp").is_some_and(|end| now < end + SKEW) {
-        return Err(Refusal::Expired);
+    if !time("exp").is_some_and(|end| now < end + CLOCK_SKEW_SECONDS) {
+        return Err(JwtRefusal::Expired);
     }
-    if !["nbf", "iat"].into_iter().filter_map(time).all(|begin| begin - SKEW <= now) {
-        return Err(Refusal::NotYet);
+    if !["nbf", "iat"].into_iter().filter_map(time).all(|begin| begin - CLOCK_SKEW_SECONDS <= now) {
+        return Err(JwtRefusal::NotYet);
     }
-    let subject = text("sub").filter(|subject| !subject.is_empty()).ok_or(Refusal::NoSubject)?;
-    let scopes: BTreeSet<String> = words(claims.get(&trust.scopes_claim))
+    let subject = text("sub").filter(|subject| !subject.is_empty()).ok_or(JwtRefusal::NoSubject)?;
+    let scopes: BTreeSet<String> = claim_values(claims.get(&issuer.scopes_claim))
         // A resource server's scopes have its name before them (Cognito: `tocsin/alerts:read`).
-        .filter_map(|word| word.rsplit('/').next().filter(|word| ALL.contains(word)).map(str::to_owned))
+        .filter_map(|word| word.rsplit('/').next().filter(|word| ALL_SCOPES.contains(word)).map(str::to_owned))
         .collect();
     if scopes.is_empty() {
-        return Err(Refusal::NoScopes);
+        return Err(JwtRefusal::NoScopes);
     }
-    let named: Vec<&str> = words(claims.get(&trust.tenants_claim)).collect();
+    let named: Vec<&str> = claim_values(claims.get(&issuer.tenants_claim)).collect();
     let tenants = if named.contains(&"*") && scopes.contains(PLATFORM_ADMIN) {
         None
     } else {
         let tenants: BTreeSet<TenantId> = named.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
         if tenants.is_empty() {
-            return Err(Refusal::NoTenants);
+            return Err(JwtRefusal::NoTenants);
         }
         Some(tenants)
     };
     Ok(Identity {
-        token_id: format!("jwt_{}", printable(subject)),
-        integration_id: IntegrationId::derived(&["oidc", &trust.issuer, subject]),
+        token_id: format!("jwt_{}", loggable_subject(subject)),
+        integration_id: IntegrationId::derived(&["oidc", &issuer.issuer, subject]),
         scopes,
         tenants,
     })
 }
 
 /// The words of a claim: a list, or a text with spaces or commas.
-fn words(claim: Option<&Value>) -> impl Iterator<Item = &str> {
+fn claim_values(claim: Option<&Value>) -> impl Iterator<Item = &str> {
     let texts: Vec<&str> = match claim {
         Some(Value::String(text)) => vec![text],
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
@@ -222,10 +227,10 @@ fn words(claim: Option<&Value>) -> impl Iterator<Item = &str> {
 }
 
 /// A subject as the audit trail and the logs may have it. Some providers make it an address, which neither may hold.
-fn printable(subject: &str) -> String {
+fn loggable_subject(subject: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.' || b == b'|';
-    let is_plain = subject.len() <= SUBJECT_MAX && subject.bytes().all(plain);
-    if is_plain { subject.to_owned() } else { domain::ids::digest(&[subject]) }
+    let is_plain = subject.len() <= SUBJECT_CHARS_MAX && subject.bytes().all(plain);
+    if is_plain { subject.to_owned() } else { domain::ids::short_hash(&[subject]) }
 }
 
 #[cfg(test)]

@@ -15,20 +15,20 @@ mod keys;
 
 use config::Config;
 use domain::ids::TenantId;
-use identity::{Identity, Trust, is_jwt};
-use keys::{Closed, Provider};
-use outbound::{Client, Options};
+use identity::{Identity, TrustedIssuer, is_jwt};
+use keys::{IdentityProvider, JwtError};
+use outbound::{Client, ClientOptions};
 use runtime::queue::Deadline;
 use runtime::{Aws, DirectError, EventFunction, StartError, clock};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use store::Table;
-use store::credentials::{Tenants, TokenRecord, is_token};
+use store::credentials::{TenantScope, TokenRecord, has_token_format};
 
 /// What API Gateway asks, in either of its shapes. It holds a token, so it is never printed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Asked {
+pub struct AuthorizationRequest {
     method_arn: String,
     /// A TOKEN authorizer's: the header's value.
     authorization_token: Option<String>,
@@ -38,16 +38,16 @@ pub struct Asked {
 
 /// What a request shows.
 #[derive(Debug, PartialEq)]
-enum Shown<'a> {
+enum Credential<'a> {
     /// A token of ours.
     Token(&'a str),
     /// A JWT of the identity provider.
     Jwt(&'a str),
 }
 
-impl Asked {
+impl AuthorizationRequest {
     /// What the request shows, if it can be a token; which kind tells its form.
-    fn shown(&self) -> Option<Shown<'_>> {
+    fn credential(&self) -> Option<Credential<'_>> {
         let of_header = || {
             let headers = self.headers.as_ref()?;
             headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?.1.as_deref()
@@ -55,14 +55,14 @@ impl Asked {
         let (scheme, token) = self.authorization_token.as_deref().or_else(of_header)?.trim().split_once(' ')?;
         let token = token.trim();
         match scheme.eq_ignore_ascii_case("bearer") {
-            true if is_token(token) => Some(Shown::Token(token)),
-            true if is_jwt(token) => Some(Shown::Jwt(token)),
+            true if has_token_format(token) => Some(Credential::Token(token)),
+            true if is_jwt(token) => Some(Credential::Jwt(token)),
             _ => None,
         }
     }
 
     /// Everything in the stage. A narrower policy would be right for the first route only where API Gateway caches it.
-    fn stage(&self) -> Option<String> {
+    fn stage_arn(&self) -> Option<String> {
         let mut parts = self.method_arn.split('/');
         let (api, stage) = (parts.next()?, parts.next()?);
         (api.starts_with("arn:") && !stage.is_empty()).then(|| format!("{api}/{stage}/*/*"))
@@ -72,7 +72,7 @@ impl Asked {
 /// The answer that lets a request in.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Allowed {
+pub struct AllowResponse {
     principal_id: String,
     policy_document: PolicyDocument,
     context: Context,
@@ -107,76 +107,81 @@ struct Context {
 #[derive(Debug)]
 pub struct Authorizer {
     table: Table,
-    provider: Option<Provider>,
+    provider: Option<IdentityProvider>,
 }
 
 impl EventFunction for Authorizer {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
-    type In = Asked;
-    type Out = Allowed;
+    type In = AuthorizationRequest;
+    type Out = AllowResponse;
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS);
-        Ok(Self { table, provider: provider(config)? })
+        Ok(Self { table, provider: identity_provider(config)? })
     }
 
-    async fn handle(&self, asked: Asked, _deadline: Deadline) -> Result<Allowed, DirectError> {
-        let stage = asked.stage().ok_or_else(|| DirectError::new("BadRequest", "methodArn is not an ARN of an API"))?;
-        match asked.shown() {
-            Some(Shown::Token(token)) => self.known(token, stage).await,
-            Some(Shown::Jwt(token)) => self.identified(token, stage).await,
-            None => Err(refused("no_token")),
+    async fn handle(&self, request: AuthorizationRequest, _deadline: Deadline) -> Result<AllowResponse, DirectError> {
+        let resource =
+            request.stage_arn().ok_or_else(|| DirectError::new("BadRequest", "methodArn is not an ARN of an API"))?;
+        match request.credential() {
+            Some(Credential::Token(token)) => self.authorize_token(token, resource).await,
+            Some(Credential::Jwt(token)) => self.authorize_jwt(token, resource).await,
+            None => Err(unauthorized("no_token")),
         }
     }
 }
 
 /// The identity provider that the stack was given, if it was.
-fn provider(config: Config) -> Result<Option<Provider>, StartError> {
+fn identity_provider(config: Config) -> Result<Option<IdentityProvider>, StartError> {
     let Some(issuer) = config.oidc_issuer else { return Ok(None) };
-    let audience = config.oidc_audience.ok_or_else(|| StartError::new(NoAudience))?;
+    let audience = config.oidc_audience.ok_or_else(|| StartError::new(MissingAudience))?;
     let exceptions = config.outbound_exceptions.unwrap_or_default();
-    let options = Options::parse(&exceptions, &config.outbound_extra_root.unwrap_or_default());
+    let options = ClientOptions::parse(&exceptions, &config.outbound_extra_root.unwrap_or_default());
     let client = Client::new(&options.map_err(StartError::new)?).map_err(StartError::new)?;
     let usual = || format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
     let discovery = config.oidc_discovery_url.unwrap_or_else(usual);
     let discovery = outbound::check_url(&discovery, client.exceptions()).map_err(StartError::new)?;
-    let trust =
-        Trust { issuer, audience, tenants_claim: config.oidc_tenants_claim, scopes_claim: config.oidc_scopes_claim };
-    Ok(Some(Provider::new(trust, discovery, client)))
+    let trusted = TrustedIssuer {
+        issuer,
+        audience,
+        tenants_claim: config.oidc_tenants_claim,
+        scopes_claim: config.oidc_scopes_claim,
+    };
+    Ok(Some(IdentityProvider::new(trusted, discovery, client)))
 }
 
 /// Without an audience a token that was issued for any other application would open this one.
 #[derive(Debug, thiserror::Error)]
 #[error("OIDC_ISSUER is set and OIDC_AUDIENCE is not; name the application that its tokens must be for")]
-struct NoAudience;
+struct MissingAudience;
 
 impl Authorizer {
     /// Who shows a token of ours.
-    async fn known(&self, token: &str, stage: String) -> Result<Allowed, DirectError> {
+    async fn authorize_token(&self, token: &str, resource: String) -> Result<AllowResponse, DirectError> {
         let record = self.table.token(token).await.map_err(|error| {
             tracing::error!(%error, "the table did not answer");
             DirectError::new("Unavailable", "the tokens cannot be read; send the same request again")
         })?;
-        let Some(record) = record else { return Err(refused("unknown_token")) };
-        if let Some(why) = record.invalid(clock::now()) {
+        let Some(record) = record else { return Err(unauthorized("unknown_token")) };
+        if let Some(why) = record.invalid_reason(clock::now()) {
             tracing::info!(token_id = %record.token_id, "a token that is over");
-            return Err(refused(why));
+            return Err(unauthorized(why));
         }
         tracing::info!(token_id = %record.token_id, "let in");
-        Ok(allowed(&record, stage))
+        Ok(allow_token(&record, resource))
     }
 
     /// Who shows a JWT.
-    async fn identified(&self, token: &str, stage: String) -> Result<Allowed, DirectError> {
-        let Some(provider) = &self.provider else { return Err(refused("no_identity_provider")) };
+    async fn authorize_jwt(&self, token: &str, resource: String) -> Result<AllowResponse, DirectError> {
+        let Some(provider) = &self.provider else { return Err(unauthorized("no_identity_provider")) };
         match provider.identify(token, clock::now()).await {
             Ok(identity) => {
                 tracing::info!(token_id = identity.token_id, "let in");
-                Ok(welcome(identity, stage))
+                Ok(allow_identity(identity, resource))
             }
-            Err(Closed::Refused(refusal)) => Err(refused(refusal.as_str())),
-            Err(Closed::NoKeys) => {
+            Err(JwtError::Refused(refusal)) => Err(unauthorized(refusal.as_str())),
+            Err(JwtError::NoKeys) => {
                 let detail = "the identity provider's keys cannot be read; send the same request again";
                 Err(DirectError::new("Unavailable", detail))
             }
@@ -185,52 +190,52 @@ impl Authorizer {
 }
 
 /// API Gateway answers 401 for exactly this message, and 500 for any other.
-fn refused(why: &'static str) -> DirectError {
+fn unauthorized(why: &'static str) -> DirectError {
     tracing::info!(why, "refused");
     DirectError::new("Unauthorized", "Unauthorized")
 }
 
-fn allowed(record: &TokenRecord, stage: String) -> Allowed {
+fn allow_token(record: &TokenRecord, resource: String) -> AllowResponse {
     let tenants = match &record.tenants {
-        Tenants::All(_) => None,
-        Tenants::Some(tenants) => Some(tenants),
+        TenantScope::All(_) => None,
+        TenantScope::Listed(tenants) => Some(tenants),
     };
     let context = Context {
         token_id: record.token_id.to_string(),
         integration_id: record.integration_id.to_string(),
-        scopes: joined(&record.scopes),
-        tenants: listed(tenants),
+        scopes: join_scopes(&record.scopes),
+        tenants: join_tenants(tenants),
         defaults: record.defaults.to_string(),
     };
-    let_in(context, stage)
+    allow_stage(context, resource)
 }
 
-fn welcome(identity: Identity, stage: String) -> Allowed {
+fn allow_identity(identity: Identity, resource: String) -> AllowResponse {
     let context = Context {
         token_id: identity.token_id,
         integration_id: identity.integration_id.to_string(),
-        scopes: joined(&identity.scopes),
-        tenants: listed(identity.tenants.as_ref()),
+        scopes: join_scopes(&identity.scopes),
+        tenants: join_tenants(identity.tenants.as_ref()),
         defaults: "{}".to_owned(),
     };
-    let_in(context, stage)
+    allow_stage(context, resource)
 }
 
-fn joined(scopes: &BTreeSet<String>) -> String {
+fn join_scopes(scopes: &BTreeSet<String>) -> String {
     scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-fn listed(tenants: Option<&BTreeSet<TenantId>>) -> String {
+fn join_tenants(tenants: Option<&BTreeSet<TenantId>>) -> String {
     let list = |tenants: &BTreeSet<TenantId>| tenants.iter().map(TenantId::as_str).collect::<Vec<_>>().join(",");
     tenants.map_or_else(|| "*".to_owned(), list)
 }
 
-fn let_in(context: Context, stage: String) -> Allowed {
-    Allowed {
+fn allow_stage(context: Context, resource: String) -> AllowResponse {
+    AllowResponse {
         principal_id: context.token_id.clone(),
         policy_document: PolicyDocument {
             version: "2012-10-17",
-            statement: [Statement { action: "execute-api:Invoke", effect: "Allow", resource: [stage] }],
+            statement: [Statement { action: "execute-api:Invoke", effect: "Allow", resource: [resource] }],
         },
         context,
     }
@@ -242,7 +247,7 @@ mod tests {
     use domain::ids::{IntegrationId, TokenId};
     use jiff::Timestamp;
     use serde_json::json;
-    use store::credentials::Star;
+    use store::credentials::Wildcard;
 
     fn record() -> TokenRecord {
         TokenRecord {
@@ -250,7 +255,7 @@ mod tests {
             integration_id: IntegrationId::new("b"),
             name: "monitor".into(),
             scopes: ["incidents:write".to_owned(), "alerts:read".to_owned()].into(),
-            tenants: Tenants::Some(["acme", "globex"].map(|id| TenantId::parse(id).unwrap()).into()),
+            tenants: TenantScope::Listed(["acme", "globex"].map(|id| TenantId::parse(id).unwrap()).into()),
             defaults: json!({"type": "api.outage"}),
             created_at: Timestamp::UNIX_EPOCH,
             expires_at_time: None,
@@ -260,26 +265,28 @@ mod tests {
         }
     }
 
-    fn asked(event: serde_json::Value) -> Asked {
+    fn parse_request(event: serde_json::Value) -> AuthorizationRequest {
         serde_json::from_value(event).unwrap()
     }
 
     #[test]
     fn both_shapes_of_api_gateway_are_read() {
-        let request: Asked = serde_json::from_str(include_str!("../event.json")).unwrap();
-        assert_eq!(request.shown(), Some(Shown::Token("AbCdEfGhIjKlMnOpQrStUvWxYz012345")));
-        assert_eq!(request.stage().unwrap(), "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/api/*/*");
-        let token = asked(json!({"type": "TOKEN", "methodArn": "arn:aws-cn:execute-api:cn-north-1:1:x/live/GET/a/b",
+        let parsed: AuthorizationRequest = serde_json::from_str(include_str!("../event.json")).unwrap();
+        assert_eq!(parsed.credential(), Some(Credential::Token("AbCdEfGhIjKlMnOpQrStUvWxYz012345")));
+        assert_eq!(parsed.stage_arn().unwrap(), "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/api/*/*");
+        let token =
+            parse_request(json!({"type": "TOKEN", "methodArn": "arn:aws-cn:execute-api:cn-north-1:1:x/live/GET/a/b",
             "authorizationToken": "bearer  AbCdEfGhIjKlMnOpQrStUvWxYz012345 "}));
-        assert_eq!(token.shown(), Some(Shown::Token("AbCdEfGhIjKlMnOpQrStUvWxYz012345")));
-        assert_eq!(token.stage().unwrap(), "arn:aws-cn:execute-api:cn-north-1:1:x/live/*/*");
+        assert_eq!(token.credential(), Some(Credential::Token("AbCdEfGhIjKlMnOpQrStUvWxYz012345")));
+        assert_eq!(token.stage_arn().unwrap(), "arn:aws-cn:execute-api:cn-north-1:1:x/live/*/*");
     }
 
     #[test]
     fn a_jwt_is_told_from_a_token_by_its_form() {
-        let shown = |header: &str| {
-            let asked = asked(json!({"methodArn": "arn:aws:execute-api:r:1:x/s/GET/", "authorizationToken": header}));
-            asked.shown().map(|shown| matches!(shown, Shown::Jwt(_)))
+        let is_jwt_credential = |header: &str| {
+            let request =
+                parse_request(json!({"methodArn": "arn:aws:execute-api:r:1:x/s/GET/", "authorizationToken": header}));
+            request.credential().map(|credential| matches!(credential, Credential::Jwt(_)))
         };
         for (header, is_jwt) in [
             ("Bearer eyJh.eyJz.c2ln", Some(true)),
@@ -290,9 +297,9 @@ mod tests {
             ("Bearer .eyJz.c2ln", None),
             ("Bearer eyJh.ey Jz.c2ln", None),
         ] {
-            assert_eq!(shown(header), is_jwt, "{header}");
+            assert_eq!(is_jwt_credential(header), is_jwt, "{header}");
         }
-        assert_eq!(shown(&format!("Bearer a.{}.c", "b".repeat(9_000))), None);
+        assert_eq!(is_jwt_credential(&format!("Bearer a.{}.c", "b".repeat(9_000))), None);
     }
 
     #[test]
@@ -307,28 +314,29 @@ mod tests {
             "Bearer AbCdEfGhIjKlMnOpQrStUvWxYz01234#",
             "Bearer AbCdEfGhIjKlMnOpQrStUvWxYz012345 x",
         ] {
-            let asked = asked(json!({"methodArn": "arn:aws:execute-api:r:1:x/s/GET/", "authorizationToken": header}));
-            assert_eq!(asked.shown(), None, "{header}");
+            let request =
+                parse_request(json!({"methodArn": "arn:aws:execute-api:r:1:x/s/GET/", "authorizationToken": header}));
+            assert_eq!(request.credential(), None, "{header}");
         }
-        assert_eq!(asked(json!({"methodArn": "", "headers": {"Authorization": null}})).shown(), None);
-        assert_eq!(asked(json!({"methodArn": "nonsense", "headers": null})).stage(), None);
+        assert_eq!(parse_request(json!({"methodArn": "", "headers": {"Authorization": null}})).credential(), None);
+        assert_eq!(parse_request(json!({"methodArn": "nonsense", "headers": null})).stage_arn(), None);
     }
 
     #[test]
     fn revoked_and_expired_tokens_are_refused() {
         let now = Timestamp::from_second(1_000).unwrap();
-        assert_eq!(record().invalid(now), None);
-        assert_eq!(TokenRecord { expires_at_time: Some(now), ..record() }.invalid(now), Some("expired"));
+        assert_eq!(record().invalid_reason(now), None);
+        assert_eq!(TokenRecord { expires_at_time: Some(now), ..record() }.invalid_reason(now), Some("expired"));
         let later = Timestamp::from_second(1_001).unwrap();
-        assert_eq!(TokenRecord { expires_at_time: Some(later), ..record() }.invalid(now), None);
-        assert_eq!(TokenRecord { revoked_at: Some(later), ..record() }.invalid(now), Some("revoked"));
+        assert_eq!(TokenRecord { expires_at_time: Some(later), ..record() }.invalid_reason(now), None);
+        assert_eq!(TokenRecord { revoked_at: Some(later), ..record() }.invalid_reason(now), Some("revoked"));
         // API Gateway compares the message word by word.
-        assert_eq!(refused("x").to_string(), "Unauthorized");
+        assert_eq!(unauthorized("x").to_string(), "Unauthorized");
     }
 
     #[test]
     fn the_answer_is_flat_and_read_back_as_the_same_caller() {
-        let answer = serde_json::to_value(allowed(&record(), "arn:x/s/*/*".into())).unwrap();
+        let answer = serde_json::to_value(allow_token(&record(), "arn:x/s/*/*".into())).unwrap();
         assert_eq!(
             answer,
             json!({
@@ -341,9 +349,9 @@ mod tests {
             })
         );
         let caller = runtime::http::Caller::from_context(&answer["context"]);
-        assert!(caller.has("alerts:read") && caller.may_speak_for(&TenantId::parse("globex").unwrap()));
+        assert!(caller.has_scope("alerts:read") && caller.can_access_tenant(&TenantId::parse("globex").unwrap()));
         assert_eq!(caller.defaults, Some(json!({"type": "api.outage"})));
-        let everybody = TokenRecord { tenants: Tenants::All(Star::Star), ..record() };
-        assert_eq!(allowed(&everybody, String::new()).context.tenants, "*");
+        let everybody = TokenRecord { tenants: TenantScope::All(Wildcard::Asterisk), ..record() };
+        assert_eq!(allow_token(&everybody, String::new()).context.tenants, "*");
     }
 }

@@ -1,24 +1,23 @@
 //! What becomes of an event: pure, so that a redelivered or outraced event is decided anew.
 
-use contracts::queue::{Body, IncidentReceived, Job, Note, Route, RoutingJob, VERSION};
-use domain::classification::{Included, Verdict};
-use domain::event::{Event, Format, is_own};
-use domain::health::OWN_SOURCE;
+use contracts::queue::{FollowUpJob, IncidentReceived, MessageBody, Note, RoutingJob, RoutingTarget, VERSION};
+use domain::classification::{Classification, RuleMatch};
+use domain::event::{Event, Format, SYSTEM_SOURCE, is_reserved_type};
 use domain::ids::{EventId, IncidentId, SHARDS, Scope, TenantId};
 use domain::incident::{
-    Arrival, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_reminder, advance_by_update,
-    ended_before_it_began,
+    EventArrival, Incident, KeyState, NoteContent, ReminderContent, Transition, Update, apply_event,
+    apply_maintenance_windows, apply_note, apply_reminder, apply_update, record_early_resolve, record_opening,
+    suppression_records,
 };
-use domain::maintenance::{Explained, REMINDER, Reminder, Window, explained, noted};
+use domain::maintenance::{MaintenanceWindow, REMINDER_TYPE, Reminder, SuppressedIncident};
 use domain::policy::Policy;
 use domain::reason::Reason;
-use domain::storm::counted;
 use domain::vocabulary::{Severity, Status};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use store::events::EventRecord;
-use store::incidents::Seen;
+use store::incidents::IncidentListEntry;
 
 /// The type of the notes to the operators; a rule of `classification.yaml` knows it.
 const OPERATORS_TYPE: &str = "tocsin.unclassified";
@@ -31,10 +30,10 @@ pub(crate) struct Decided {
     pub(crate) record: EventRecord,
     pub(crate) head: Option<(Incident, u64)>,
     pub(crate) update: Option<Update>,
-    pub(crate) explained: Vec<(IncidentId, Explained)>,
+    pub(crate) explained: Vec<(IncidentId, SuppressedIncident)>,
     pub(crate) key_before: Option<KeyState>,
     pub(crate) key_alone: Option<(String, KeyState)>,
-    pub(crate) seen: Option<Seen>,
+    pub(crate) seen: Option<IncidentListEntry>,
 }
 
 impl Decided {
@@ -49,7 +48,7 @@ impl Decided {
 pub(crate) struct Known<'a> {
     pub(crate) remembered: Option<KeyState>,
     pub(crate) open: Option<&'a Incident>,
-    pub(crate) windows: &'a [Window],
+    pub(crate) windows: &'a [MaintenanceWindow],
 }
 
 /// An event whose scope is known.
@@ -57,31 +56,31 @@ pub(crate) fn event(
     policy: &Policy,
     event: &Event,
     message: &IncidentReceived,
-    arrival: &Arrival<'_>,
+    arrival: &EventArrival<'_>,
     known: Known<'_>,
     shards_per_job: u16,
 ) -> Decided {
     let Known { remembered, open, windows } = known;
     let resolved = open.filter(|_| event.status == Some(Status::Resolved));
     // Intake refuses a native event of such a type; a drop-in one is kept, as one that nobody knows.
-    let foreign = is_own(&event.event_type) && !message.is_own();
-    let verdict = if foreign { Verdict::Unclassified } else { policy.classify(event) };
+    let foreign = is_reserved_type(&event.event_type) && !message.is_system_event();
+    let verdict = if foreign { Classification::Unclassified } else { policy.classify(event) };
     let included = match (verdict, resolved) {
-        (Verdict::Included(included), _) => included,
+        (Classification::Included(included), _) => included,
         // What resolves an open incident is told, whatever a rule says by then: a threshold crossed back, or a rule that was
         // edited, must not leave an alarm standing.
         (_, Some(incident)) => as_opened(incident),
-        (Verdict::Excluded { rule }, None) => {
+        (Classification::Excluded { rule }, None) => {
             let mut record = record(message, Some(arrival.scope), "excluded", event);
             record.rule = Some(rule);
             record.reason = Some(Reason::ExcludedByRule);
             return untold(record);
         }
         // Nobody knows what it is, so it is not shown to everybody either.
-        (Verdict::Unclassified, None) if *arrival.scope == Scope::Platform => {
+        (Classification::Unclassified, None) if *arrival.scope == Scope::Platform => {
             return unplaced(message, Reason::Unclassified);
         }
-        (Verdict::Unclassified, None) => {
+        (Classification::Unclassified, None) => {
             let mut record = record(message, Some(arrival.scope), "unclassified", event);
             record.reason = Some(Reason::Unclassified);
             record.warnings.extend(foreign.then(|| OWN_TYPE.to_owned()));
@@ -89,7 +88,7 @@ pub(crate) fn event(
             return untold(record);
         }
     };
-    if *arrival.scope == Scope::Platform && !policy.may_be_platform_wide(&included) {
+    if *arrival.scope == Scope::Platform && !policy.allows_platform_wide(&included) {
         // One tenant's configuration is nobody else's business.
         return unplaced(message, Reason::TenantMissing);
     }
@@ -97,11 +96,17 @@ pub(crate) fn event(
     record.category = included.category;
     record.rule = Some(included.rule.clone());
     record.warnings.extend_from_slice(&included.warnings);
-    record.warnings.extend(policy.catalogue.strangers(&event.components, &event.regions));
+    record.warnings.extend(policy.catalogue.unknown_name_warnings(&event.components, &event.regions));
     let now = arrival.accepted_at;
-    let step = explained(advance(remembered.as_ref(), open, event, &included, arrival), open, windows, now);
-    let step = counted(step, remembered.as_ref(), &policy.storms.flapping, now);
-    let alone = (step == Step::ResolveWithoutOpen).then(|| ended_before_it_began(event, remembered.as_ref(), arrival));
+    let step = apply_maintenance_windows(
+        apply_event(remembered.as_ref(), open, event, &included, arrival),
+        open,
+        windows,
+        now,
+    );
+    let step = record_opening(step, remembered.as_ref(), &policy.storms.flapping, now);
+    let alone =
+        (step == Transition::ResolveWithoutOpen).then(|| record_early_resolve(event, remembered.as_ref(), arrival));
     let key_before = remembered.clone();
     let decided = stepped(record, step, open, remembered, shards_per_job, arrival);
     match alone.flatten() {
@@ -112,16 +117,16 @@ pub(crate) fn event(
 
 /// Somebody's words on an incident.
 pub(crate) fn update(
-    (incident, windows): (&Incident, &[Window]),
+    (incident, windows): (&Incident, &[MaintenanceWindow]),
     status: Option<Status>,
     words: &str,
     message: &IncidentReceived,
-    arrival: &Arrival<'_>,
+    arrival: &EventArrival<'_>,
     shards_per_job: u16,
 ) -> Decided {
     let record = record_on(Some(incident), &incident.title, message, arrival.scope);
-    let step = advance_by_update(incident, status, words, arrival);
-    let step = explained(step, Some(incident), windows, arrival.accepted_at);
+    let step = apply_update(incident, status, words, arrival);
+    let step = apply_maintenance_windows(step, Some(incident), windows, arrival.accepted_at);
     stepped(record, step, Some(incident), Some(key_of(incident)), shards_per_job, arrival)
 }
 
@@ -130,13 +135,13 @@ pub(crate) fn reminder(
     incident: &Incident,
     (spoken, said): (u32, Option<&Update>),
     message: &IncidentReceived,
-    arrival: &Arrival<'_>,
+    arrival: &EventArrival<'_>,
     now: Timestamp,
     shards_per_job: u16,
 ) -> Decided {
     let mut record = record_on(Some(incident), &incident.title, message, arrival.scope);
-    match advance_by_reminder(incident, (spoken, said), arrival, now) {
-        Step::Stale => {
+    match apply_reminder(incident, ReminderContent { update_number: spoken, update: said }, arrival, now) {
+        Transition::Stale => {
             let newer = incident.updates > spoken;
             record.reason = Some(if newer { Reason::SupersededBy } else { Reason::Expired });
             Decided::only(record)
@@ -155,17 +160,18 @@ pub(crate) fn forgotten(message: &IncidentReceived, reminder: &Reminder) -> Deci
 /// A drop-in format's words on whatever is open under its key.
 pub(crate) fn note(
     note: &Note,
-    (open, windows): (Option<&Incident>, &[Window]),
+    (open, windows): (Option<&Incident>, &[MaintenanceWindow]),
     message: &IncidentReceived,
-    arrival: &Arrival<'_>,
+    arrival: &EventArrival<'_>,
     shards_per_job: u16,
 ) -> Decided {
     // Its words are kept here even where nobody is told them.
     let title =
         if note.message.trim().is_empty() { open.map_or("", |incident| &incident.title) } else { &note.message };
     let record = record_on(open, title, message, arrival.scope);
-    let step = advance_by_note(open, note.status, &note.message, note.tell, arrival);
-    let step = explained(step, open, windows, arrival.accepted_at);
+    let content = NoteContent { status: note.status, message: &note.message, notify: note.notify };
+    let step = apply_note(open, content, arrival);
+    let step = apply_maintenance_windows(step, open, windows, arrival.accepted_at);
     stepped(record, step, open, open.map(key_of), shards_per_job, arrival)
 }
 
@@ -202,10 +208,10 @@ fn key_of(incident: &Incident) -> KeyState {
 /// An event that nobody can place: stored, and the operators are told, once per reason, integration and hour.
 pub(crate) fn unplaced(message: &IncidentReceived, reason: Reason) -> Decided {
     let (event_type, title) = match &message.body {
-        Body::Event(event) => (event.event_type.clone(), event.title.clone()),
-        Body::Update { .. } => ("update".to_owned(), String::new()),
-        Body::Note(_) => ("note".to_owned(), String::new()),
-        Body::Reminder(_) => (REMINDER.to_owned(), String::new()),
+        MessageBody::Event(event) => (event.event_type.clone(), event.title.clone()),
+        MessageBody::Update { .. } => ("update".to_owned(), String::new()),
+        MessageBody::Note(_) => ("note".to_owned(), String::new()),
+        MessageBody::Reminder(_) => (REMINDER_TYPE.to_owned(), String::new()),
     };
     let mut record = EventRecord {
         event_id: message.event_id.clone(),
@@ -222,7 +228,7 @@ pub(crate) fn unplaced(message: &IncidentReceived, reason: Reason) -> Decided {
         warnings: Vec::new(),
         jobs: Vec::new(),
     };
-    if let Body::Event(event) = &message.body {
+    if let MessageBody::Event(event) = &message.body {
         record.jobs = note_to_operators(message, reason, event);
         record.warnings.clone_from(&event.warnings);
     }
@@ -230,7 +236,7 @@ pub(crate) fn unplaced(message: &IncidentReceived, reason: Reason) -> Decided {
 }
 
 fn untold(record: EventRecord) -> Decided {
-    let seen = Seen {
+    let seen = IncidentListEntry {
         at: record.accepted_at,
         incident_id: None,
         event: Some(EventRecord { jobs: Vec::new(), ..record.clone() }),
@@ -240,38 +246,38 @@ fn untold(record: EventRecord) -> Decided {
 
 fn stepped(
     mut record: EventRecord,
-    step: Step,
+    step: Transition,
     open: Option<&Incident>,
     key_before: Option<KeyState>,
     shards_per_job: u16,
-    arrival: &Arrival<'_>,
+    arrival: &EventArrival<'_>,
 ) -> Decided {
     let before = open.map_or(0, |incident| incident.version);
     match step {
-        Step::Open(pair) | Step::Update(pair) => {
+        Transition::Open(pair) | Transition::Update(pair) => {
             let (incident, update) = *pair;
             record.incident_id = Some(incident.id.to_string());
             record.update = Some(update.number);
             record.jobs = routing(&incident, &update, shards_per_job);
-            let seen = (before == 0).then(|| Seen {
+            let seen = (before == 0).then(|| IncidentListEntry {
                 at: arrival.accepted_at,
                 incident_id: Some(incident.id.clone()),
                 event: None,
             });
-            let explained = noted(&incident, open);
+            let explained = suppression_records(&incident, open);
             let (head, update) = (Some((incident, before)), Some(update));
             Decided { head, update, explained, key_before, seen, ..Decided::only(record) }
         }
-        Step::Repeat(incident) => {
+        Transition::Repeat(incident) => {
             record.incident_id = Some(incident.id.to_string());
             record.reason = Some(Reason::Repeat);
             Decided { head: Some((*incident, before)), key_before, ..Decided::only(record) }
         }
-        Step::Stale => {
+        Transition::Stale => {
             record.reason = Some(Reason::Stale);
             Decided::only(record)
         }
-        Step::ResolveWithoutOpen => {
+        Transition::ResolveWithoutOpen => {
             record.reason = Some(Reason::ResolveWithoutOpen);
             Decided::only(record)
         }
@@ -280,7 +286,7 @@ fn stepped(
 
 fn routing(incident: &Incident, update: &Update, shards_per_job: u16) -> Vec<Value> {
     let job = |route| {
-        let job = Job::Route(RoutingJob {
+        let job = FollowUpJob::Route(RoutingJob {
             v: VERSION,
             correlation_id: update.correlation_id.clone(),
             incident_id: incident.id.clone(),
@@ -290,14 +296,14 @@ fn routing(incident: &Incident, update: &Update, shards_per_job: u16) -> Vec<Val
         serde_json::to_value(job).unwrap_or_default()
     };
     match &incident.scope {
-        Scope::Tenant(tenant) => vec![job(Route::Tenant(tenant.clone()))],
+        Scope::Tenant(tenant) => vec![job(RoutingTarget::Tenant(tenant.clone()))],
         Scope::Platform => {
             let step = shards_per_job.clamp(1, SHARDS);
             let firsts = (0..SHARDS).step_by(usize::from(step));
             firsts
                 .map(|first| {
                     let end = first.saturating_add(step).min(SHARDS);
-                    job(Route::Shards { first, next: first, end, after: None })
+                    job(RoutingTarget::Shards { first, next: first, end, after: None })
                 })
                 .collect()
         }
@@ -308,7 +314,7 @@ fn routing(incident: &Incident, update: &Update, shards_per_job: u16) -> Vec<Val
 /// hour: everything after the first in that hour is a repeat. Nothing of the key or the severity is the sender's word: a token of one
 /// tenant would page the operators with it.
 fn note_to_operators(message: &IncidentReceived, reason: Reason, event: &Event) -> Vec<Value> {
-    if message.is_own() {
+    if message.is_system_event() {
         return Vec::new();
     }
     let operators = TenantId::operators();
@@ -330,15 +336,15 @@ fn note_to_operators(message: &IncidentReceived, reason: Reason, event: &Event) 
         ),
         tenant_ids: vec![operators.clone()],
         labels,
-        ..Event::blank(Format::Native, OWN_SOURCE)
+        ..Event::blank(Format::Native, SYSTEM_SOURCE)
     };
     let id = EventId::derived(&[message.event_id.as_str(), "operators"]);
-    let received = IncidentReceived::own(&operators, note, id, &message.correlation_id, message.accepted_at);
-    vec![serde_json::to_value(Job::Receive(Box::new(received))).unwrap_or_default()]
+    let received = IncidentReceived::system_event(&operators, note, id, &message.correlation_id, message.accepted_at);
+    vec![serde_json::to_value(FollowUpJob::Receive(Box::new(received))).unwrap_or_default()]
 }
 
-fn as_opened(incident: &Incident) -> Included {
-    Included {
+fn as_opened(incident: &Incident) -> RuleMatch {
+    RuleMatch {
         category: incident.category,
         kind: incident.kind,
         rule: incident.rule.clone(),
@@ -370,7 +376,7 @@ fn record(message: &IncidentReceived, scope: Option<&Scope>, classification: &st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::event::TEST;
+    use domain::event::TEST_ALERT_TYPE;
     use domain::ids::IntegrationId;
 
     const SHARDS_PER_JOB: u16 = 4;
@@ -392,7 +398,7 @@ mod tests {
 
     fn own(event_type: &str) -> IncidentReceived {
         let event = said(event_type, Format::Native);
-        IncidentReceived::own(&acme(), event, EventId::new("a"), "c", Timestamp::UNIX_EPOCH)
+        IncidentReceived::system_event(&acme(), event, EventId::new("a"), "c", Timestamp::UNIX_EPOCH)
     }
 
     /// The same from somebody's token.
@@ -400,15 +406,15 @@ mod tests {
         let event = said(event_type, Format::Alertmanager);
         IncidentReceived {
             integration_id: IntegrationId::new(token),
-            body: Body::Event(Box::new(event)),
+            body: MessageBody::Event(Box::new(event)),
             ..own(event_type)
         }
     }
 
     fn decided(message: &IncidentReceived) -> Decided {
-        let Body::Event(said) = &message.body else { panic!("{message:?}") };
+        let MessageBody::Event(said) = &message.body else { panic!("{message:?}") };
         let scope = message.scope.clone().unwrap();
-        let arrival = Arrival {
+        let arrival = EventArrival {
             event_id: &message.event_id,
             scope: &scope,
             key: "key",
@@ -424,14 +430,14 @@ mod tests {
     fn note_of(decided: &Decided) -> IncidentReceived {
         let [job] = decided.record.jobs.as_slice() else { panic!("{:?}", decided.record.jobs) };
         match serde_json::from_value(job.clone()).unwrap() {
-            Job::Receive(note) => *note,
+            FollowUpJob::Receive(note) => *note,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn our_own_types_are_ours_alone() {
-        for event_type in [TEST, "tocsin.delivery_failed", "tocsin.endpoint_failing", OPERATORS_TYPE] {
+        for event_type in [TEST_ALERT_TYPE, "tocsin.delivery_failed", "tocsin.endpoint_failing", OPERATORS_TYPE] {
             assert!(decided(&own(event_type)).head.is_some(), "{event_type}");
             let kept = decided(&foreign(event_type, "a"));
             assert!(kept.head.is_none(), "{event_type} of a source is told to nobody");
@@ -440,7 +446,7 @@ mod tests {
                 (Some(Reason::Unclassified), 1),
                 "{event_type}"
             );
-            assert!(note_of(&kept).is_own(), "but to the operators");
+            assert!(note_of(&kept).is_system_event(), "but to the operators");
         }
         assert!(decided(&own("tocsin.no_such")).record.jobs.is_empty(), "a note makes no note");
         assert!(decided(&foreign("api.outage", "a")).head.is_some());
@@ -464,7 +470,7 @@ mod tests {
         let decided = |incident: &Incident, update: u32| {
             let message = IncidentReceived::reminder(due(update), due(update).at);
             let scope = message.scope.clone().unwrap();
-            let arrival = Arrival {
+            let arrival = EventArrival {
                 event_id: &message.event_id,
                 scope: &scope,
                 key: "k",
@@ -491,7 +497,7 @@ mod tests {
     #[test]
     fn a_token_is_one_warning_an_hour_whatever_it_says() {
         let about = |event_type: &str, token: &str| match note_of(&decided(&foreign(event_type, token))).body {
-            Body::Event(note) => (note.dedup_key.clone(), note.severity),
+            MessageBody::Event(note) => (note.dedup_key.clone(), note.severity),
             other => panic!("{other:?}"),
         };
         let (key, severity) = about("no.such", "a");

@@ -10,21 +10,21 @@
 pub mod config;
 mod decide;
 
-use aws::sqs::{Outgoing, Queues};
+use aws::sqs::{OutgoingMessage, Queues};
 use config::Config;
-use contracts::queue::{Body, IncidentReceived, Job};
+use contracts::queue::{FollowUpJob, IncidentReceived, MessageBody};
 use decide::Decided;
 use domain::ids::{IncidentId, Scope};
-use domain::incident::{Arrival, Incident, KeyState};
-use domain::maintenance::{Reminder, Window};
+use domain::incident::{EventArrival, Incident, KeyState};
+use domain::maintenance::{MaintenanceWindow, Reminder};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::vocabulary::Status;
-use runtime::queue::{Failure, Meta, QueueFunction, Setup};
+use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
 use runtime::{Aws, StartError, clock, metrics};
 use store::Table;
 use store::events::EventRecord;
-use store::incidents::Change;
+use store::incidents::IncidentChange;
 
 /// The function.
 #[derive(Debug)]
@@ -53,11 +53,11 @@ impl QueueFunction for Classify {
         })
     }
 
-    fn setup(&self) -> Setup {
-        Setup::fifo(&self.config.dead_letter_queue_url, &[&self.config.classify_queue_url])
+    fn setup(&self) -> QueueSetup {
+        QueueSetup::fifo(&self.config.dead_letter_queue_url, &[&self.config.classify_queue_url])
     }
 
-    async fn handle(&self, message: IncidentReceived, _meta: &Meta) -> Result<(), Failure> {
+    async fn handle(&self, message: IncidentReceived, _meta: &RecordMeta) -> Result<(), RecordError> {
         for _ in 0..RACES {
             if let Some(record) = self.recorded(&message, message.scope.as_ref()).await? {
                 return self.emit(&record).await;
@@ -72,61 +72,65 @@ impl QueueFunction for Classify {
             }
             let spoken = decided.head.as_ref().filter(|_| decided.update.is_some());
             let reminder = spoken.and_then(|(incident, _)| {
-                Reminder::of(
-                    incident,
-                    self.policy.maintenance.reminder_before(),
+                incident.schedule_reminder(
+                    self.policy.maintenance.reminder_lead_time(),
                     &message.correlation_id,
                     message.accepted_at,
                 )
             });
-            let change = Change {
+            let change = IncidentChange {
                 record: &decided.record,
                 head: decided.head.as_ref().map(|(incident, before)| (incident, *before)),
                 update: decided.update.as_ref(),
-                explained: &decided.explained,
+                suppressed_incidents: &decided.explained,
                 reminder: reminder.as_ref(),
-                key_before: decided.key_before.as_ref(),
-                key_alone: decided
+                previous_key_state: decided.key_before.as_ref(),
+                key_without_incident: decided
                     .key_alone
                     .as_ref()
                     .zip(decided.record.scope.as_ref())
                     .map(|((key, state), scope)| (scope, key.as_str(), state)),
-                seen: decided.seen.as_ref(),
+                list_entry: decided.seen.as_ref(),
             };
-            if self.table.record_change(&change).await.map_err(runtime::queue::table)? {
+            if self.table.record_change(&change).await.map_err(runtime::queue::store_error)? {
                 count(&decided.record);
                 return self.emit(&decided.record).await;
             }
         }
-        Err(Failure::retry("race", "another writer was first five times"))
+        Err(RecordError::retry("race", "another writer was first five times"))
     }
 }
 
 impl Classify {
     /// The hours of announced work, where they matter: it explains what opens, and may explain what it explained.
-    async fn windows(&self, scope: &Scope, before: Option<&Incident>, opens: bool) -> Result<Vec<Window>, Failure> {
+    async fn windows(
+        &self,
+        scope: &Scope,
+        before: Option<&Incident>,
+        opens: bool,
+    ) -> Result<Vec<MaintenanceWindow>, RecordError> {
         if !opens && before.is_none_or(|incident| incident.covered.is_none()) {
             return Ok(Vec::new());
         }
-        self.table.windows(scope).await.map_err(runtime::queue::table)
+        self.table.maintenance_windows(scope).await.map_err(runtime::queue::store_error)
     }
 
     async fn recorded(
         &self,
         message: &IncidentReceived,
         scope: Option<&Scope>,
-    ) -> Result<Option<EventRecord>, Failure> {
-        self.table.event(&message.event_id, scope).await.map_err(runtime::queue::table)
+    ) -> Result<Option<EventRecord>, RecordError> {
+        self.table.event(&message.event_id, scope).await.map_err(runtime::queue::store_error)
     }
 
-    async fn decide(&self, message: &IncidentReceived) -> Result<Decided, Failure> {
-        let trouble = match (&message.trouble, &message.scope) {
+    async fn decide(&self, message: &IncidentReceived) -> Result<Decided, RecordError> {
+        let trouble = match (&message.unroutable, &message.scope) {
             (Some(reason), _) => Some(*reason),
             (None, None) => Some(Reason::TenantMissing),
             // The work was placed when it was announced; of a tenant that is gone nobody is left to be told.
-            (None, Some(_)) if matches!(message.body, Body::Reminder(_)) => None,
+            (None, Some(_)) if matches!(message.body, MessageBody::Reminder(_)) => None,
             (None, Some(Scope::Tenant(tenant))) => {
-                let known = self.table.settings(tenant).await.map_err(runtime::queue::table)?.is_some();
+                let known = self.table.settings(tenant).await.map_err(runtime::queue::store_error)?.is_some();
                 (!known).then_some(Reason::TenantUnknown)
             }
             (None, Some(Scope::Platform)) => None,
@@ -136,8 +140,9 @@ impl Classify {
             _ => return Ok(decide::unplaced(message, trouble.unwrap_or(Reason::TenantMissing))),
         };
         match &message.body {
-            Body::Event(event) => {
-                let key = domain::incident::key(&scope, &message.integration_id, &event.source, &event.dedup_key);
+            MessageBody::Event(event) => {
+                let key =
+                    domain::incident::hash_dedup_key(&scope, &message.integration_id, &event.source, &event.dedup_key);
                 let (remembered, open) = self.remembered(&scope, &key).await?;
                 let arrival = arrival(message, &scope, &key);
                 let shards = self.config.shards_per_job;
@@ -147,15 +152,16 @@ impl Classify {
                 let known = decide::Known { remembered, open: open.as_ref(), windows: &windows };
                 Ok(decide::event(&self.policy, event, message, &arrival, known, shards))
             }
-            Body::Note(note) => {
-                let key = domain::incident::key(&scope, &message.integration_id, &note.source, &note.dedup_key);
+            MessageBody::Note(note) => {
+                let key =
+                    domain::incident::hash_dedup_key(&scope, &message.integration_id, &note.source, &note.dedup_key);
                 let (_, open) = self.remembered(&scope, &key).await?;
                 let windows = self.windows(&scope, open.as_ref(), false).await?;
                 let arrival = arrival(message, &scope, &key);
                 Ok(decide::note(note, (open.as_ref(), &windows), message, &arrival, self.config.shards_per_job))
             }
-            Body::Reminder(reminder) => self.reminded(message, reminder).await,
-            Body::Update { incident_id, status, message: words, .. } => {
+            MessageBody::Reminder(reminder) => self.reminded(message, reminder).await,
+            MessageBody::Update { incident_id, status, message: words, .. } => {
                 let incident = self.head(incident_id).await?;
                 let windows = self.windows(&incident.scope, Some(&incident), false).await?;
                 let arrival = arrival(message, &incident.scope, &incident.key);
@@ -165,19 +171,20 @@ impl Classify {
     }
 
     /// It is time to remind of announced work. What was called off long ago is not kept any more.
-    async fn reminded(&self, message: &IncidentReceived, reminder: &Reminder) -> Result<Decided, Failure> {
-        let Some(incident) = self.table.incident(&reminder.incident_id).await.map_err(runtime::queue::table)? else {
+    async fn reminded(&self, message: &IncidentReceived, reminder: &Reminder) -> Result<Decided, RecordError> {
+        let Some(incident) = self.table.incident(&reminder.incident_id).await.map_err(runtime::queue::store_error)?
+        else {
             return Ok(decide::forgotten(message, reminder));
         };
-        let said = self.table.update(&incident.id, reminder.update).await.map_err(runtime::queue::table)?;
+        let said = self.table.update(&incident.id, reminder.update).await.map_err(runtime::queue::store_error)?;
         let arrival = arrival(message, &incident.scope, &incident.key);
         let (again, now) = ((reminder.update, said.as_ref()), clock::now());
         Ok(decide::reminder(&incident, again, message, &arrival, now, self.config.shards_per_job))
     }
 
     /// What a key remembers, and the incident that is open on it.
-    async fn remembered(&self, scope: &Scope, key: &str) -> Result<(Option<KeyState>, Option<Incident>), Failure> {
-        let remembered = self.table.key_state(scope, key).await.map_err(runtime::queue::table)?;
+    async fn remembered(&self, scope: &Scope, key: &str) -> Result<(Option<KeyState>, Option<Incident>), RecordError> {
+        let remembered = self.table.key_state(scope, key).await.map_err(runtime::queue::store_error)?;
         let open = match remembered.as_ref().filter(|state| state.open) {
             Some(state) => Some(self.head(&state.incident_id).await?),
             None => None,
@@ -185,35 +192,41 @@ impl Classify {
         Ok((remembered, open))
     }
 
-    async fn head(&self, id: &IncidentId) -> Result<Incident, Failure> {
-        let incident = self.table.incident(id).await.map_err(runtime::queue::table)?;
-        incident.ok_or_else(|| Failure::poison("the incident that this is about is not in the table"))
+    async fn head(&self, id: &IncidentId) -> Result<Incident, RecordError> {
+        let incident = self.table.incident(id).await.map_err(runtime::queue::store_error)?;
+        incident.ok_or_else(|| RecordError::unprocessable("the incident that this is about is not in the table"))
     }
 
-    async fn emit(&self, record: &EventRecord) -> Result<(), Failure> {
+    async fn emit(&self, record: &EventRecord) -> Result<(), RecordError> {
         for job in &record.jobs {
-            let job: Job = serde_json::from_value(job.clone())
-                .map_err(|_| Failure::poison("a stored routing job cannot be read"))?;
+            let job: FollowUpJob = serde_json::from_value(job.clone())
+                .map_err(|_| RecordError::unprocessable("a stored routing job cannot be read"))?;
             let (url, group, dedup, body) = match &job {
-                Job::Route(route) => {
+                FollowUpJob::Route(route) => {
                     let body = serde_json::to_string(route);
-                    (&self.config.subscription_lookup_queue_url, route.group(), route.deduplication_id(), body)
+                    (
+                        &self.config.subscription_lookup_queue_url,
+                        route.message_group_id(),
+                        route.deduplication_id(),
+                        body,
+                    )
                 }
-                Job::Receive(received) => {
+                FollowUpJob::Receive(received) => {
                     let body = serde_json::to_string(received);
-                    (&self.config.classify_queue_url, received.group(), received.deduplication_id(), body)
+                    (&self.config.classify_queue_url, received.message_group_id(), received.deduplication_id(), body)
                 }
             };
-            let body = body.map_err(|_| Failure::poison("a routing job cannot be written"))?;
-            let outgoing = Outgoing { body, group: Some(group), dedup: Some(dedup), ..Outgoing::default() };
-            self.queues.send(url, &outgoing).await.map_err(runtime::queue::aws)?;
+            let body = body.map_err(|_| RecordError::unprocessable("a routing job cannot be written"))?;
+            let outgoing =
+                OutgoingMessage { body, group: Some(group), dedup: Some(dedup), ..OutgoingMessage::default() };
+            self.queues.send(url, &outgoing).await.map_err(runtime::queue::aws_error)?;
         }
         Ok(())
     }
 }
 
-fn arrival<'a>(message: &'a IncidentReceived, scope: &'a Scope, key: &'a str) -> Arrival<'a> {
-    Arrival {
+fn arrival<'a>(message: &'a IncidentReceived, scope: &'a Scope, key: &'a str) -> EventArrival<'a> {
+    EventArrival {
         event_id: &message.event_id,
         scope,
         key,

@@ -1,1 +1,1 @@
-//! The template tells this function nothing: its page asks the API that it stands beside.
+//! This function has no configuration: its page calls the API under the same host.

@@ -1,12 +1,12 @@
-//! Trigger  `GET /console`, `GET /console/{file}` (open: the page holds nothing; it asks for a token)
+//! Trigger  `GET /console`, `GET /console/{file}` (no token needed: the page holds no data and asks its user for a token)
 //! Reads    nothing
 //! Writes   nothing
 //! Emits    nothing
 //! Fails    404 for any other file
 //! Config   [`config`]: none
 //!
-//! The tenant admins' page: plain HTML, CSS and JavaScript in this binary, no build step, no other host. It speaks to the same API
-//! as everybody, with the token that its user types in and that it keeps in memory only.
+//! The tenant admins' page: plain HTML, CSS and JavaScript embedded in this binary, without a build step and without other hosts. The page
+//! calls the public API with the token that its user enters, and keeps that token in memory only.
 
 pub mod config;
 
@@ -20,13 +20,25 @@ use runtime::{Aws, StartError};
 use std::sync::Arc;
 
 const PAGE: &str = include_str!("page/index.html");
-const SCRIPT: &str = include_str!("page/app.js");
+/// `app.js`: one module, kept in a file per subject. `main.js` is last because it runs when the page loads.
+const SCRIPT: &str = concat!(
+    include_str!("page/app/labels.js"),
+    include_str!("page/app/elements.js"),
+    include_str!("page/app/api.js"),
+    include_str!("page/app/forms.js"),
+    include_str!("page/app/settings.js"),
+    include_str!("page/app/recipients.js"),
+    include_str!("page/app/integrations.js"),
+    include_str!("page/app/test_alert.js"),
+    include_str!("page/app/history.js"),
+    include_str!("page/app/main.js"),
+);
 const STYLE: &str = include_str!("page/style.css");
-/// Nothing but this page's own files and this API.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+/// The content security policy: allows this page's own files and this API, nothing else.
+const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The function.
+/// The Lambda function that serves the page.
 #[derive(Debug)]
 pub struct Console;
 
@@ -38,28 +50,28 @@ impl HttpFunction for Console {
     }
 
     fn router(self: Arc<Self>) -> Router {
-        Router::new().route("/console", get(page)).route("/console/{file}", get(file))
+        Router::new().route("/console", get(page)).route("/console/{file}", get(asset))
     }
 }
 
 async fn page() -> Response {
-    served("text/html; charset=utf-8", PAGE)
+    respond("text/html; charset=utf-8", PAGE)
 }
 
-async fn file(Path(name): Path<String>) -> Response {
+async fn asset(Path(name): Path<String>) -> Response {
     match name.as_str() {
-        "app.js" => served("text/javascript; charset=utf-8", SCRIPT),
-        "style.css" => served("text/css; charset=utf-8", STYLE),
-        _ => Problem::not_found("the console has no such file").into_response(),
+        "app.js" => respond("text/javascript; charset=utf-8", SCRIPT),
+        "style.css" => respond("text/css; charset=utf-8", STYLE),
+        _ => Problem::not_found("The console has no such file. Open /console.").into_response(),
     }
 }
 
-fn served(kind: &'static str, text: &'static str) -> Response {
+fn respond(media_type: &'static str, text: &'static str) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, kind),
-        // A deployment changes all three files at once, and a mixture of two would be nobody's page.
+        (header::CONTENT_TYPE, media_type),
+        // The three files of a deployment only work together, so a browser must not mix them with cached ones.
         (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, SECURITY_POLICY),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -75,27 +87,27 @@ mod tests {
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
-    async fn asked(path: &str) -> (StatusCode, String, String) {
+    async fn get_file(path: &str) -> (StatusCode, String, String) {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
-        let answer = Arc::new(Console).router().oneshot(request).await.unwrap();
+        let response = Arc::new(Console).router().oneshot(request).await.unwrap();
         let policy =
-            answer.headers().get(header::CONTENT_SECURITY_POLICY).map(|value| value.to_str().unwrap().to_owned());
-        let status = answer.status();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
+            response.headers().get(header::CONTENT_SECURITY_POLICY).map(|value| value.to_str().unwrap().to_owned());
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, policy.unwrap_or_default(), String::from_utf8(body.to_vec()).unwrap())
     }
 
     #[tokio::test]
-    async fn the_page_and_its_files_are_there_and_nothing_else_is() {
+    async fn only_the_page_and_its_two_files_are_served() {
         for path in ["/console", "/console/app.js", "/console/style.css"] {
-            let (status, policy, _) = asked(path).await;
-            assert_eq!((status, policy.as_str()), (StatusCode::OK, POLICY), "{path}");
+            let (status, policy, _) = get_file(path).await;
+            assert_eq!((status, policy.as_str()), (StatusCode::OK, SECURITY_POLICY), "{path}");
         }
-        assert_eq!(asked("/console/lib.rs").await.0, StatusCode::NOT_FOUND);
+        assert_eq!(get_file("/console/lib.rs").await.0, StatusCode::NOT_FOUND);
     }
 
     #[test]
-    fn the_page_runs_nothing_that_its_policy_forbids_and_keeps_no_token() {
+    fn the_page_has_no_inline_code_and_the_script_stores_no_token() {
         for inline in ["style=", "onclick", "<style", "javascript:", "http://", "https://"] {
             assert!(!PAGE.contains(inline), "{inline}");
         }

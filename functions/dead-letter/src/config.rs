@@ -1,46 +1,46 @@
-//! What the template tells this function.
+//! Configuration from the environment, which the template sets.
 
-use crate::origin::Source;
+use crate::origin::SourceQueue;
 
 runtime::config! {
     /// The environment of `dead-letter`.
     pub struct Config {
-        /// The table.
+        /// Name of the DynamoDB table.
         pub table_name: String = "TABLE_NAME",
-        /// The key that wraps the data keys.
+        /// Id of the KMS key that wraps the data keys.
         pub kms_key_id: String = "KMS_KEY_ID",
-        /// intake's queue.
+        /// URL of intake's queue.
         pub intake_queue_url: String = "INTAKE_QUEUE_URL",
-        /// classify's queue.
+        /// URL of classify's queue.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
-        /// subscription-lookup's queue.
+        /// URL of subscription-lookup's queue.
         pub subscription_lookup_queue_url: String = "SUBSCRIPTION_LOOKUP_QUEUE_URL",
-        /// deliver-email's urgent lane.
+        /// URL of deliver-email's urgent queue.
         pub email_queue_url: String = "DELIVER_EMAIL_QUEUE_URL",
-        /// deliver-email's bulk lane.
+        /// URL of deliver-email's bulk queue.
         pub email_bulk_queue_url: String = "DELIVER_EMAIL_BULK_QUEUE_URL",
-        /// deliver-sms's urgent lane.
+        /// URL of deliver-sms's urgent queue.
         pub sms_queue_url: String = "DELIVER_SMS_QUEUE_URL",
-        /// deliver-sms's bulk lane.
+        /// URL of deliver-sms's bulk queue.
         pub sms_bulk_queue_url: String = "DELIVER_SMS_BULK_QUEUE_URL",
-        /// deliver-chat's urgent lane.
+        /// URL of deliver-chat's urgent queue.
         pub chat_queue_url: String = "DELIVER_CHAT_QUEUE_URL",
-        /// deliver-chat's bulk lane.
+        /// URL of deliver-chat's bulk queue.
         pub chat_bulk_queue_url: String = "DELIVER_CHAT_BULK_QUEUE_URL",
-        /// deliver-webhook's urgent lane.
+        /// URL of deliver-webhook's urgent queue.
         pub webhook_queue_url: String = "DELIVER_WEBHOOK_QUEUE_URL",
-        /// deliver-webhook's bulk lane.
+        /// URL of deliver-webhook's bulk queue.
         pub webhook_bulk_queue_url: String = "DELIVER_WEBHOOK_BULK_QUEUE_URL",
-        /// feedback's queue.
+        /// URL of feedback's queue.
         pub feedback_queue_url: String = "FEEDBACK_QUEUE_URL",
-        /// Days that rows of incidents are kept.
+        /// Days for which rows of an incident are kept after it is resolved.
         pub retention_days: u32 = "RETENTION_DAYS",
     }
 }
 
 impl Config {
-    /// Every queue that letters come from and go back to; of a function's two lanes the urgent one first.
-    pub(crate) fn sources(&self) -> Vec<Source> {
+    /// The queues whose messages can become dead letters. Of a function's two lanes, the urgent one is first.
+    pub(crate) fn sources(&self) -> Vec<SourceQueue> {
         [
             ("intake", &self.intake_queue_url),
             ("classify", &self.classify_queue_url),
@@ -56,7 +56,7 @@ impl Config {
             ("feedback", &self.feedback_queue_url),
         ]
         .into_iter()
-        .map(|(function, url)| Source { function, url: url.clone() })
+        .map(|(function, url)| SourceQueue { function, url: url.clone() })
         .collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Wiring only.
+//! Starts the Lambda function.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {

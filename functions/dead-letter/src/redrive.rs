@@ -1,39 +1,39 @@
-//! What an operator asks for, and which letters that means.
+//! The commands that an operator invokes directly, and their results.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use store::dead::DeadLetter;
 
-/// A direct invocation.
+/// The payload of a direct invocation.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Command {
-    /// What is there?
-    List(Which),
-    /// Send it again.
-    Redrive(Which),
+    /// Lists dead letters.
+    List(LetterSelector),
+    /// Sends dead letters to their queues again.
+    Redrive(LetterSelector),
 }
 
-/// Which letters.
+/// Selects letters.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Which {
-    /// The function that they died in.
+pub(crate) struct LetterSelector {
+    /// The function that failed to process them.
     pub(crate) function: String,
     /// The day on which they were recorded, in UTC.
     pub(crate) day: Date,
-    /// One letter; all of the day without.
+    /// The id of a single letter; absent for all letters of the day.
     #[serde(default)]
     pub(crate) id: Option<String>,
-    /// Behind this letter: `next` of the answer before.
+    /// Continues after this letter: `next` of the previous result.
     #[serde(default)]
     pub(crate) after: Option<String>,
 }
 
-/// A letter as an operator sees it: never its body.
+/// A letter as operators see it. It never contains the body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Shown {
+pub(crate) struct LetterView {
     pub(crate) id: String,
     pub(crate) source_queue: String,
     pub(crate) reason: String,
@@ -44,7 +44,7 @@ pub(crate) struct Shown {
     pub(crate) redrives: u32,
 }
 
-impl From<DeadLetter> for Shown {
+impl From<DeadLetter> for LetterView {
     fn from(letter: DeadLetter) -> Self {
         Self {
             id: letter.id,
@@ -59,25 +59,25 @@ impl From<DeadLetter> for Shown {
     }
 }
 
-/// What came of a redrive.
+/// The result of a redrive. Counts are letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Outcome {
-    /// Sent again.
+pub(crate) struct RedriveSummary {
+    /// Sent to their queues.
     pub(crate) redriven: u32,
-    /// Left alone, because they were sent again before; name one by its id to send it once more.
+    /// Skipped, because an earlier redrive sent them. To send one again, select it by its id.
     pub(crate) already: u32,
-    /// Not sent; the log says why.
+    /// Not sent; the log has the error of each.
     pub(crate) failed: u32,
-    /// Where to go on, when there was more than fits one invocation.
+    /// Pass it as `after` to continue; absent when all selected letters were handled.
     pub(crate) next: Option<String>,
 }
 
-/// Whether a letter is sent when a whole day is redriven: a second redrive of the day must not send what the first one sent.
-pub(crate) fn is_left(letter: &DeadLetter) -> bool {
+/// Whether the redrive of a whole day includes this letter. A second redrive of the same day skips letters that the first one sent.
+pub(crate) fn needs_redrive(letter: &DeadLetter) -> bool {
     letter.redriven_at.is_none()
 }
 
-/// The FIFO deduplication id: another for every redrive, the same where one is repeated after a crash.
+/// The FIFO deduplication id. Each redrive of a letter has its own; one that is repeated after a crash keeps it.
 pub(crate) fn deduplication_id(letter: &DeadLetter) -> String {
     format!("{}-r{}", letter.id, letter.redrives.saturating_add(1))
 }
@@ -104,11 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_one_of_two_and_a_misspelt_one_is_refused() {
+    fn a_command_is_list_or_redrive_and_unknown_fields_are_rejected() {
         let list = json!({"list": {"function": "classify", "day": "2026-11-23"}});
-        assert!(matches!(serde_json::from_value(list).unwrap(), Command::List(which) if which.id.is_none()));
+        assert!(matches!(serde_json::from_value(list).unwrap(), Command::List(selector) if selector.id.is_none()));
         let one = json!({"redrive": {"function": "classify", "day": "2026-11-23", "id": "m"}});
-        assert!(matches!(serde_json::from_value(one).unwrap(), Command::Redrive(which) if which.id.is_some()));
+        assert!(matches!(serde_json::from_value(one).unwrap(), Command::Redrive(selector) if selector.id.is_some()));
         for bad in [
             json!({}),
             json!({"delete": {"function": "classify", "day": "2026-11-23"}}),
@@ -123,16 +123,16 @@ mod tests {
     #[test]
     fn a_day_is_redriven_once_and_every_redrive_has_its_own_deduplication_id() {
         let first = letter();
-        assert!(is_left(&first));
+        assert!(needs_redrive(&first));
         assert_eq!(deduplication_id(&first), "m-1-r1");
         let again = DeadLetter { redriven_at: Some(Timestamp::UNIX_EPOCH), redrives: 1, ..first };
-        assert!(!is_left(&again));
+        assert!(!needs_redrive(&again));
         assert_eq!(deduplication_id(&again), "m-1-r2");
     }
 
     #[test]
-    fn a_list_shows_no_body() {
-        let shown = serde_json::to_string(&Shown::from(letter())).unwrap();
-        assert!(!shown.contains("secret") && !shown.contains("body"), "{shown}");
+    fn a_list_contains_no_bodies() {
+        let listed = serde_json::to_string(&LetterView::from(letter())).unwrap();
+        assert!(!listed.contains("secret") && !listed.contains("body"), "{listed}");
     }
 }

@@ -1,30 +1,30 @@
 //! Trigger  `DeliverEmailQueue`, `DeliverEmailBulkQueue`
-//! Reads    nothing: the message carries all
-//! Writes   the delivery row (claim, mark), failed attempts, due work and, beside the plan, that it waits; what an address was sent lately
+//! Reads    nothing else: the message carries everything
+//! Writes   the delivery row (claim, mark), failed attempts, entries of the due index; what the address was sent lately, and where that
+//!          defers a delivery, the revised decision
 //! Emits    one SES message; retries to its own bulk lane
-//! Fails    the address: recorded and tried again. AWS: back to the queue. Poison: dead letter
+//! Fails    address refused: recorded and retried. AWS fault: returned to the queue. Unprocessable message: dead-letter queue
 //! Config   [`config::Config`]
 
 pub mod config;
 
-use aws::ses::{MailError, Mailer};
+use aws::ses::{EmailSender, MailError};
 use aws::sqs::Queues;
 use config::Config;
-use contracts::queue::{Confirmation, Delivery, Digest, Letter, Target};
-use delivery::outbound_link::ReadOn;
-use delivery::{Deliverer, Sender, Sent};
-use domain::policy::Storms;
+use contracts::queue::{BatchDelivery, ConfirmationRequest, Delivery, DeliveryTarget, OutboundMessage};
+use delivery::message_links::MessageLinks;
+use delivery::{Deliverer, QueueUrls, SendOutcome, Sender};
+use domain::policy::StormPolicy;
 use domain::render;
 use domain::vocabulary::Channel;
-use jiff::Timestamp;
-use runtime::queue::{Failure, Meta, QueueFunction, Setup};
-use runtime::{Aws, Pace, StartError, clock};
+use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
+use runtime::{Aws, Pacer, StartError, clock};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use store::{StoreError, Table};
+use store::Table;
 use vault::LazyKeyring;
 
-/// The function.
+/// The function, with the clients and settings that one Lambda environment keeps.
 #[derive(Debug)]
 pub struct DeliverEmail {
     config: Config,
@@ -34,146 +34,163 @@ pub struct DeliverEmail {
 
 #[derive(Debug)]
 struct Mail {
-    mailer: Mailer,
+    mailer: EmailSender,
     keyring: LazyKeyring,
-    pace: Pace,
+    pace: Pacer,
     from: String,
-    links: ReadOn,
+    links: MessageLinks,
 }
 
 impl QueueFunction for DeliverEmail {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
-    type Message = Letter;
+    type Message = OutboundMessage;
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
         let keyring = LazyKeyring::new(aws.config(), &table, &config.kms_key_id, clock::now()).await;
         let mail = Mail {
-            mailer: Mailer::new(aws.config()),
+            mailer: EmailSender::new(aws.config()),
             keyring,
-            pace: Pace::new(Duration::from_millis(config.send_interval_ms)),
+            pace: Pacer::new(Duration::from_millis(config.send_interval_ms)),
             from: config.email_from.clone(),
-            links: ReadOn::new(&config.public_base_url),
+            links: MessageLinks::new(&config.public_base_url),
         };
-        let lanes = (config.urgent_queue_url.as_str(), config.bulk_queue_url.as_str());
+        let urls = QueueUrls {
+            urgent: &config.urgent_queue_url,
+            bulk: &config.bulk_queue_url,
+            classify: &config.classify_queue_url,
+        };
         let queues = Queues::new(aws.config());
-        let deliverer = Deliverer::new(Self::NAME, queues, table, lanes, &config.classify_queue_url)
-            .sparing(Storms::embedded().map_err(StartError::new)?);
+        let deliverer = Deliverer::new(Self::NAME, queues, table, urls)
+            .with_rate_limits(StormPolicy::embedded().map_err(StartError::new)?);
         Ok(Self { config, deliverer, mail })
     }
 
-    fn setup(&self) -> Setup {
+    fn setup(&self) -> QueueSetup {
         let config = &self.config;
-        Setup::lanes(&config.dead_letter_queue_url, &config.urgent_queue_url, &config.bulk_queue_url)
+        QueueSetup::lanes(&config.dead_letter_queue_url, &config.urgent_queue_url, &config.bulk_queue_url)
     }
 
-    async fn handle(&self, letter: Letter, meta: &Meta) -> Result<(), Failure> {
-        match letter {
-            Letter::Delivery(delivery) => self.deliverer.deliver(&self.mail, *delivery, meta).await,
-            Letter::Confirmation(asked) => {
-                self.deliverer.asked(&asked, Channel::Email, self.mail.ask(&asked).await).await
+    async fn handle(&self, message: OutboundMessage, meta: &RecordMeta) -> Result<(), RecordError> {
+        match message {
+            OutboundMessage::Delivery(delivery) => self.deliverer.deliver(&self.mail, *delivery, meta).await,
+            OutboundMessage::Confirmation(confirmation) => {
+                let outcome = self.mail.send_confirmation(&confirmation).await;
+                self.deliverer.record_confirmation_outcome(&confirmation, Channel::Email, outcome).await
             }
-            Letter::Digest(digest) => self.deliverer.digest(*digest, meta, |digest, _| self.mail.digest(digest)).await,
+            OutboundMessage::Batch(batch) => {
+                self.deliverer.deliver_batch(*batch, meta, |batch, _| self.mail.send_batch(batch)).await
+            }
         }
     }
 }
 
 impl Mail {
-    /// Asks whether an address is to get a tenant's alerts.
-    async fn ask(&self, confirmation: &Confirmation) -> Sent {
-        let Target::Email { address, .. } = &confirmation.target else {
-            return delivery::refused("not_an_email_target");
+    /// Sends the link by which the owner of an address confirms that it may receive a tenant's alerts.
+    async fn send_confirmation(&self, confirmation: &ConfirmationRequest) -> SendOutcome {
+        let DeliveryTarget::Email { address, .. } = &confirmation.target else {
+            return SendOutcome::permanent_failure("not_an_email_target");
         };
-        let keyring = match delivery::keyring(&self.keyring).await {
+        let keyring = match delivery::load_keyring(&self.keyring).await {
             Ok(keyring) => keyring,
-            Err(sent) => return sent,
+            Err(outcome) => return outcome,
         };
-        let Ok(link) = self.links.confirm(keyring, confirmation) else {
-            return Sent::Unavailable { code: "link_key".to_owned() };
+        let Ok(link) = self.links.confirm_address(keyring, confirmation) else {
+            return SendOutcome::Unavailable { code: "link_key".to_owned() };
         };
         let email = render::confirmation_email(&confirmation.tenant_name, confirmation.tenant.as_str(), &link);
-        self.post(address.expose(), &email, None).await
+        self.send_email(address.expose(), &email, None).await
     }
 
     /// Sends several deliveries to one recipient in one message.
-    async fn digest(&self, digest: Digest) -> Sent {
-        let Digest { members, more, storm, .. } = digest;
-        let Some(Delivery { target: Target::Email { address, shared }, destination, alert: first, .. }) =
+    async fn send_batch(&self, batch: BatchDelivery) -> SendOutcome {
+        let BatchDelivery { members, omitted_count, storm, .. } = batch;
+        let Some(Delivery { target: DeliveryTarget::Email { address, shared }, destination, alert: first, .. }) =
             members.first()
         else {
-            return delivery::refused("not_an_email_target");
+            return SendOutcome::permanent_failure("not_an_email_target");
         };
-        let keyring = match delivery::keyring(&self.keyring).await {
+        let keyring = match delivery::load_keyring(&self.keyring).await {
             Ok(keyring) => keyring,
-            Err(sent) => return sent,
+            Err(outcome) => return outcome,
         };
         let mut links = Vec::with_capacity(members.len());
-        let mut unsubscribe: BTreeMap<&'static str, String> = BTreeMap::new();
+        let mut unsubscribe_by_category: BTreeMap<&'static str, String> = BTreeMap::new();
         for member in &members {
-            // It names its reader, who may stop that one incident there; of an address that several read nobody may.
-            let read = match shared {
-                true => self.links.link(keyring, &member.alert),
-                false => self.links.reader(keyring, &member.alert, destination),
+            // A personal link lets its recipient stop one incident. Nobody may do that for a shared address.
+            let incident = if *shared {
+                self.links.incident(keyring, &member.alert)
+            } else {
+                self.links.incident_for_recipient(keyring, &member.alert, destination)
             };
-            let stop = self.links.unsubscribe(keyring, &member.alert, destination);
-            let (Ok(read), Ok(stop)) = (read, stop) else {
-                return Sent::Unavailable { code: "link_key".to_owned() };
+            let unsubscribe = self.links.unsubscribe(keyring, &member.alert, destination);
+            let (Ok(incident), Ok(unsubscribe)) = (incident, unsubscribe) else {
+                return SendOutcome::Unavailable { code: "link_key".to_owned() };
             };
-            links.push(read);
-            unsubscribe.insert(member.alert.category_title(), stop);
+            links.push(incident);
+            unsubscribe_by_category.insert(member.alert.category_title(), unsubscribe);
         }
-        let all: Vec<render::Collected<'_>> =
-            members.iter().zip(&links).map(|(member, url)| render::Collected { alert: &member.alert, url }).collect();
+        let all: Vec<render::DigestEntry<'_>> =
+            members.iter().zip(&links).map(|(member, url)| render::DigestEntry { alert: &member.alert, url }).collect();
         let since = members.iter().filter_map(|member| Some(member.why.held.as_ref()?.since)).min();
-        let stops: Vec<(String, String)> = unsubscribe.into_iter().map(|(what, url)| (what.to_owned(), url)).collect();
-        let together = render::Together { since: since.unwrap_or(first.at), more, storm };
-        let email = render::digest_email((&first.tenant, &first.zone), &all, together, &stops);
-        // One click stops one category: where there are several, the reader chooses.
-        let one = stops.first().filter(|_| stops.len() == 1).map(|(_, url)| url.as_str());
-        self.post(address.expose(), &email, one).await
+        let unsubscribe_links: Vec<render::UnsubscribeLink> = unsubscribe_by_category
+            .into_iter()
+            .map(|(category, url)| render::UnsubscribeLink { category: category.to_owned(), url })
+            .collect();
+        let email = render::digest_email(&render::DigestContent {
+            tenant: &first.tenant,
+            zone: &first.zone,
+            kind: if storm { render::BatchKind::Bundle } else { render::BatchKind::Digest },
+            since: since.unwrap_or(first.at),
+            entries: &all,
+            omitted_count,
+            unsubscribe: &unsubscribe_links,
+        });
+        // The one-click header unsubscribes from one category. With several, the recipient chooses in the message.
+        let one_click = match unsubscribe_links.as_slice() {
+            [link] => Some(link.url.as_str()),
+            _ => None,
+        };
+        self.send_email(address.expose(), &email, one_click).await
     }
 
-    async fn post(&self, to: &str, email: &render::Email, unsubscribe: Option<&str>) -> Sent {
-        let mime = match render::mime(&self.from, to, email, unsubscribe) {
+    async fn send_email(&self, to: &str, email: &render::RenderedEmail, unsubscribe: Option<&str>) -> SendOutcome {
+        let mime = match render::build_mime(&self.from, to, email, unsubscribe) {
             Ok(mime) => mime,
-            Err(_) => return delivery::refused("cannot_be_written"),
+            Err(_) => return SendOutcome::permanent_failure("cannot_be_written"),
         };
         self.pace.wait().await;
         match self.mailer.send_raw(&self.from, to, mime).await {
-            Ok(id) => Sent::Accepted { provider_id: Some(id) },
-            Err(MailError::Throttled) => Sent::Throttled,
-            Err(MailError::DailyQuota) => Sent::QuotaExhausted,
-            Err(MailError::Refused { code }) => delivery::refused(&code),
-            Err(MailError::Denied { code }) => Sent::Unavailable { code },
-            Err(MailError::Unavailable) => Sent::Unavailable { code: "ses".to_owned() },
+            Ok(id) => SendOutcome::Accepted { provider_id: Some(id) },
+            Err(MailError::Throttled) => SendOutcome::Throttled,
+            Err(MailError::DailyQuota) => SendOutcome::QuotaExhausted,
+            Err(MailError::Refused { code }) => SendOutcome::permanent_failure(&code),
+            Err(MailError::Denied { code }) => SendOutcome::Unavailable { code },
+            Err(MailError::Unavailable) => SendOutcome::Unavailable { code: "ses".to_owned() },
         }
     }
 }
 
 impl Sender for Mail {
-    async fn slot(&self, _delivery: &Delivery, _now: Timestamp) -> Result<Option<i64>, StoreError> {
-        Ok(None)
-    }
-
-    async fn send(&self, delivery: &Delivery, _time_limit: Duration) -> Sent {
-        let Target::Email { address, shared } = &delivery.target else {
-            return delivery::refused("not_an_email_target");
+    async fn send(&self, delivery: &Delivery, _time_limit: Duration) -> SendOutcome {
+        let DeliveryTarget::Email { address, shared } = &delivery.target else {
+            return SendOutcome::permanent_failure("not_an_email_target");
         };
-        let keyring = match delivery::keyring(&self.keyring).await {
+        let keyring = match delivery::load_keyring(&self.keyring).await {
             Ok(keyring) => keyring,
-            Err(sent) => return sent,
+            Err(outcome) => return outcome,
         };
-        let read = self.links.link(keyring, &delivery.alert);
+        let incident = self.links.incident(keyring, &delivery.alert);
         let unsubscribe = self.links.unsubscribe(keyring, &delivery.alert, &delivery.destination);
-        let stop = self.links.stop(keyring, &delivery.alert, &delivery.destination);
-        let (Ok(read), Ok(unsubscribe), Ok(stop)) = (read, unsubscribe, stop) else {
-            return Sent::Unavailable { code: "link_key".to_owned() };
+        let stop = self.links.stop_incident(keyring, &delivery.alert, &delivery.destination);
+        let (Ok(incident), Ok(unsubscribe), Ok(stop)) = (incident, unsubscribe, stop) else {
+            return SendOutcome::Unavailable { code: "link_key".to_owned() };
         };
-        // Of an address that several read, no single one may stop an incident for the others.
-        let stop_url = (!shared).then_some(stop);
-        let read = render::Read { incident_url: read, unsubscribe_url: Some(unsubscribe.clone()), stop_url };
-        let email = render::email(&delivery.alert, &delivery.why, &read);
-        self.post(address.expose(), &email, Some(&unsubscribe)).await
+        // No reader of a shared address may stop an incident for the others.
+        let stop_url = if *shared { None } else { Some(stop) };
+        let links = render::AlertLinks { incident_url: incident, unsubscribe_url: Some(unsubscribe.clone()), stop_url };
+        let email = render::email(&delivery.alert, &delivery.why, &links);
+        self.send_email(address.expose(), &email, Some(&unsubscribe)).await
     }
 }

@@ -1,29 +1,29 @@
-//! What the template tells this function.
+//! Configuration from the environment, which `template.yaml` sets.
 
 runtime::config! {
     /// The environment of `deliver-sms`.
     pub struct Config {
-        /// The table.
+        /// The DynamoDB table's name.
         pub table_name: String = "TABLE_NAME",
-        /// The urgent lane.
+        /// The queue of the urgent lane: a tenant's own alerts.
         pub urgent_queue_url: String = "DELIVER_SMS_QUEUE_URL",
-        /// The bulk lane.
+        /// The queue of the bulk lane: platform-wide alerts and retries.
         pub bulk_queue_url: String = "DELIVER_SMS_BULK_QUEUE_URL",
-        /// Where poison goes.
+        /// The dead-letter queue for unprocessable messages.
         pub dead_letter_queue_url: String = "DELIVER_SMS_DEAD_LETTER_QUEUE_URL",
-        /// Where the notice goes that a critical alert could not be delivered.
+        /// The queue of `classify`, for notices about undelivered critical alerts and failing endpoints.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
-        /// Where it goes that a number's owner wants no more.
+        /// The queue of `feedback`, for opt-outs.
         pub feedback_queue_url: String = "FEEDBACK_QUEUE_URL",
         /// The KMS key that wraps the data keys.
         pub kms_key_id: String = "KMS_KEY_ID",
-        /// The alphanumeric sender where the tenant registered none.
+        /// The alphanumeric sender id for tenants that registered none.
         pub sender_id: Option<String> = "SMS_SENDER_ID",
-        /// Least milliseconds between two sends of one environment: the quota's share of it.
+        /// Minimum milliseconds between two sends of one execution environment: its share of the account's rate quota.
         pub send_interval_ms: u64 = "SMS_SEND_INTERVAL_MS",
-        /// What links in messages begin with, without a slash at the end.
+        /// The base URL of links in messages, without a trailing slash.
         pub public_base_url: String = "PUBLIC_BASE_URL",
-        /// Days that rows of incidents are kept.
+        /// Days that incident rows are kept.
         pub retention_days: u32 = "RETENTION_DAYS",
     }
 }

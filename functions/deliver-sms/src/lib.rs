@@ -1,34 +1,36 @@
 //! Trigger  `DeliverSmsQueue`, `DeliverSmsBulkQueue`
-//! Reads    nothing: the message carries all
-//! Writes   the delivery row (claim, mark), failed attempts, due work and, beside the plan, that it waits; what a number was sent lately
-//! Emits    one SMS through SNS; retries to its own bulk lane; to `feedback` that a number's owner wants no more
-//! Fails    the number: recorded and tried again. AWS: back to the queue. Poison: dead letter
+//! Reads    nothing else: the message carries everything
+//! Writes   the delivery row (claim, mark), failed attempts, entries of the due index; what the number was sent lately, and where that
+//!          defers a delivery, the revised decision
+//! Emits    one SMS through SNS; retries to its own bulk lane; opt-outs to `feedback`
+//! Fails    number refused: recorded and retried. AWS fault: returned to the queue. Unprocessable message: dead-letter queue
 //! Config   [`config::Config`]
 //!
-//! SNS answers with a message id even for what it will not send; "accepted" is never "delivered".
+//! SNS returns a message id even for messages that it will not send, so "accepted" never means "delivered".
 
 pub mod config;
 
-use aws::sns::{Sms, SmsError, Texter};
-use aws::sqs::{Outgoing, Queues};
+use aws::sns::{Sms, SmsError, SmsSender};
+use aws::sqs::{OutgoingMessage, Queues};
 use config::Config;
-use contracts::queue::{Confirmation, Delivery, Digest, Letter, OptedOut, Target, VERSION};
-use delivery::outbound_link::ReadOn;
-use delivery::{Deliverer, Sender, Sent};
-use domain::attempt::OPTED_OUT;
+use contracts::queue::{
+    BatchDelivery, ConfirmationRequest, Delivery, DeliveryTarget, OutboundMessage, SmsOptOut, VERSION,
+};
+use delivery::message_links::MessageLinks;
+use delivery::{Deliverer, QueueUrls, SendOutcome, Sender};
+use domain::attempt::CAUSE_OPTED_OUT;
 use domain::ids::RecipientId;
-use domain::policy::{Policy, Storms};
+use domain::policy::{Policy, StormPolicy};
 use domain::render;
 use domain::tenant::{Phone, SmsCompliance};
 use domain::vocabulary::Channel;
-use jiff::Timestamp;
-use runtime::queue::{Failure, Meta, QueueFunction, Setup};
-use runtime::{Aws, Pace, StartError, clock};
+use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
+use runtime::{Aws, Pacer, StartError, clock};
 use std::time::Duration;
-use store::{StoreError, Table};
+use store::Table;
 use vault::LazyKeyring;
 
-/// The function.
+/// The function, with the clients and settings that one Lambda environment keeps.
 #[derive(Debug)]
 pub struct DeliverSms {
     config: Config,
@@ -38,111 +40,120 @@ pub struct DeliverSms {
 
 #[derive(Debug)]
 struct Texts {
-    texter: Texter,
+    texter: SmsSender,
     policy: Policy,
-    pace: Pace,
+    pace: Pacer,
     sender_id: Option<String>,
     keyring: LazyKeyring,
-    links: ReadOn,
+    links: MessageLinks,
     queues: Queues,
     feedback_queue_url: String,
 }
 
 impl QueueFunction for DeliverSms {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
-    type Message = Letter;
+    type Message = OutboundMessage;
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
         let keyring = LazyKeyring::new(aws.config(), &table, &config.kms_key_id, clock::now()).await;
         let texts = Texts {
-            texter: Texter::new(aws.config()),
+            texter: SmsSender::new(aws.config()),
             policy: Policy::embedded().map_err(StartError::new)?,
-            pace: Pace::new(Duration::from_millis(config.send_interval_ms)),
+            pace: Pacer::new(Duration::from_millis(config.send_interval_ms)),
             sender_id: config.sender_id.clone(),
             keyring,
-            links: ReadOn::new(&config.public_base_url),
+            links: MessageLinks::new(&config.public_base_url),
             queues: Queues::new(aws.config()),
             feedback_queue_url: config.feedback_queue_url.clone(),
         };
-        let lanes = (config.urgent_queue_url.as_str(), config.bulk_queue_url.as_str());
+        let urls = QueueUrls {
+            urgent: &config.urgent_queue_url,
+            bulk: &config.bulk_queue_url,
+            classify: &config.classify_queue_url,
+        };
         let queues = Queues::new(aws.config());
-        let deliverer = Deliverer::new(Self::NAME, queues, table, lanes, &config.classify_queue_url)
-            .sparing(Storms::embedded().map_err(StartError::new)?);
+        let deliverer = Deliverer::new(Self::NAME, queues, table, urls)
+            .with_rate_limits(StormPolicy::embedded().map_err(StartError::new)?);
         Ok(Self { config, deliverer, texts })
     }
 
-    fn setup(&self) -> Setup {
+    fn setup(&self) -> QueueSetup {
         let config = &self.config;
-        Setup::lanes(&config.dead_letter_queue_url, &config.urgent_queue_url, &config.bulk_queue_url)
+        QueueSetup::lanes(&config.dead_letter_queue_url, &config.urgent_queue_url, &config.bulk_queue_url)
     }
 
-    async fn handle(&self, letter: Letter, meta: &Meta) -> Result<(), Failure> {
-        match letter {
-            Letter::Delivery(delivery) => self.deliverer.deliver(&self.texts, *delivery, meta).await,
-            Letter::Confirmation(asked) => {
-                self.deliverer.asked(&asked, Channel::Sms, self.texts.ask(&asked).await).await
+    async fn handle(&self, message: OutboundMessage, meta: &RecordMeta) -> Result<(), RecordError> {
+        match message {
+            OutboundMessage::Delivery(delivery) => self.deliverer.deliver(&self.texts, *delivery, meta).await,
+            OutboundMessage::Confirmation(confirmation) => {
+                let outcome = self.texts.send_confirmation(&confirmation).await;
+                self.deliverer.record_confirmation_outcome(&confirmation, Channel::Sms, outcome).await
             }
-            Letter::Digest(digest) => {
-                self.deliverer.digest(*digest, meta, |digest, time_limit| self.texts.digest(digest, time_limit)).await
+            OutboundMessage::Batch(batch) => {
+                let send = |batch, time_limit| self.texts.send_batch(batch, time_limit);
+                self.deliverer.deliver_batch(*batch, meta, send).await
             }
         }
     }
 }
 
 impl Texts {
-    /// Sends the code that confirms a number.
-    async fn ask(&self, confirmation: &Confirmation) -> Sent {
-        let (Target::Sms { phone, compliance }, Some(code)) = (&confirmation.target, &confirmation.code) else {
-            return delivery::refused("not_an_sms_target");
+    /// Sends the code by which the owner of a number confirms that it may receive a tenant's alerts.
+    async fn send_confirmation(&self, confirmation: &ConfirmationRequest) -> SendOutcome {
+        let (DeliveryTarget::Sms { phone, compliance }, Some(code)) = (&confirmation.target, &confirmation.code) else {
+            return SendOutcome::permanent_failure("not_an_sms_target");
         };
-        let keyring = match delivery::keyring(&self.keyring).await {
+        let keyring = match delivery::load_keyring(&self.keyring).await {
             Ok(keyring) => keyring,
-            Err(sent) => return sent,
+            Err(outcome) => return outcome,
         };
-        let aad = vault::aad(confirmation.tenant.as_str(), confirmation.recipient.as_str());
-        let code = match delivery::opened(keyring, &aad, code) {
+        let aad = vault::integration_aad(confirmation.tenant.as_str(), confirmation.recipient.as_str());
+        let code = match delivery::open_sealed(keyring, &aad, code) {
             Ok(code) => code,
-            Err(sent) => return sent,
+            Err(outcome) => return outcome,
         };
         let text = render::confirmation_sms(&confirmation.tenant_name, confirmation.tenant.as_str(), &code);
-        self.text(phone, compliance, text).await
+        self.send_text(phone, compliance, text).await
     }
 
-    /// Sends what came at once in one message.
-    async fn digest(&self, digest: Digest, time_limit: Duration) -> Sent {
-        match delivery::bundled(digest) {
+    /// Sends several deliveries in one message.
+    async fn send_batch(&self, batch: BatchDelivery, time_limit: Duration) -> SendOutcome {
+        match delivery::merge_batch(batch) {
             Some(delivery) => self.send(&delivery, time_limit).await,
-            None => delivery::refused("empty_digest"),
+            None => SendOutcome::permanent_failure("empty_digest"),
         }
     }
 
-    /// Has `feedback` send nothing more to a number whose owner does not want it.
-    async fn opted_out(&self, delivery: &Delivery) -> Sent {
-        let Some(recipient) = RecipientId::parse(&delivery.destination) else { return delivery::refused(OPTED_OUT) };
-        let said = OptedOut {
+    /// Reports an opt-out to `feedback`, which then blocks the number. Returns the outcome of the send.
+    async fn report_opt_out(&self, delivery: &Delivery) -> SendOutcome {
+        let Some(recipient) = RecipientId::parse(&delivery.destination) else {
+            return SendOutcome::permanent_failure(CAUSE_OPTED_OUT);
+        };
+        let opt_out = SmsOptOut {
             v: VERSION,
             tenant: delivery.alert.tenant.clone(),
             recipient,
             incident_id: delivery.alert.incident_id.clone(),
             category: delivery.alert.category,
-            contact: delivery::contact(delivery).unwrap_or_default(),
+            contact: delivery::contact_key(delivery).unwrap_or_default(),
         };
-        let Ok(body) = serde_json::to_string(&said) else { return delivery::refused(OPTED_OUT) };
-        match self.queues.send(&self.feedback_queue_url, &Outgoing { body, ..Outgoing::default() }).await {
-            Ok(()) => delivery::refused(OPTED_OUT),
-            // SNS will say it again.
-            Err(_) => Sent::Unavailable { code: "feedback_queue".to_owned() },
+        let Ok(body) = serde_json::to_string(&opt_out) else { return SendOutcome::permanent_failure(CAUSE_OPTED_OUT) };
+        match self.queues.send(&self.feedback_queue_url, &OutgoingMessage { body, ..OutgoingMessage::default() }).await
+        {
+            Ok(()) => SendOutcome::permanent_failure(CAUSE_OPTED_OUT),
+            // The retry reports it again.
+            Err(_) => SendOutcome::Unavailable { code: "feedback_queue".to_owned() },
         }
     }
 
-    async fn text(&self, phone: &Phone, compliance: &SmsCompliance, text: String) -> Sent {
-        // The number's own country decides; where the number does not tell, the tenant's.
+    async fn send_text(&self, phone: &Phone, compliance: &SmsCompliance, text: String) -> SendOutcome {
+        // The number's country decides; if the number does not tell it, the tenant's country does.
         let country = phone.country().or_else(|| compliance.country.clone());
         let dlt = country.and_then(|code| self.policy.compliance.country(&code)).is_some_and(|rule| rule.dlt_required);
         if dlt && (compliance.dlt_entity_id.is_none() || compliance.dlt_template_id.is_none()) {
-            return delivery::refused("dlt_registration_missing");
+            return SendOutcome::permanent_failure("dlt_registration_missing");
         }
         let sms = Sms {
             phone: phone.expose().to_owned(),
@@ -154,38 +165,36 @@ impl Texts {
         };
         self.pace.wait().await;
         match self.texter.send(&sms).await {
-            Ok(id) => Sent::Accepted { provider_id: Some(id) },
-            Err(SmsError::Throttled) => Sent::Throttled,
-            Err(SmsError::QuotaExhausted) => Sent::QuotaExhausted,
-            Err(SmsError::OptedOut) => delivery::refused(OPTED_OUT),
-            Err(SmsError::Refused { code }) => delivery::refused(&code),
-            Err(SmsError::Denied { code }) => Sent::Unavailable { code },
-            Err(SmsError::Unavailable) => Sent::Unavailable { code: "sns".to_owned() },
+            Ok(id) => SendOutcome::Accepted { provider_id: Some(id) },
+            Err(SmsError::Throttled) => SendOutcome::Throttled,
+            Err(SmsError::QuotaExhausted) => SendOutcome::QuotaExhausted,
+            Err(SmsError::OptedOut) => SendOutcome::permanent_failure(CAUSE_OPTED_OUT),
+            Err(SmsError::Refused { code }) => SendOutcome::permanent_failure(&code),
+            Err(SmsError::Denied { code }) => SendOutcome::Unavailable { code },
+            Err(SmsError::Unavailable) => SendOutcome::Unavailable { code: "sns".to_owned() },
         }
     }
 }
 
 impl Sender for Texts {
-    async fn slot(&self, _delivery: &Delivery, _now: Timestamp) -> Result<Option<i64>, StoreError> {
-        Ok(None)
-    }
-
-    async fn send(&self, delivery: &Delivery, _time_limit: Duration) -> Sent {
-        let Target::Sms { phone, compliance } = &delivery.target else {
-            return delivery::refused("not_an_sms_target");
+    async fn send(&self, delivery: &Delivery, _time_limit: Duration) -> SendOutcome {
+        let DeliveryTarget::Sms { phone, compliance } = &delivery.target else {
+            return SendOutcome::permanent_failure("not_an_sms_target");
         };
         let alert = &delivery.alert;
-        let keyring = match delivery::keyring(&self.keyring).await {
+        let keyring = match delivery::load_keyring(&self.keyring).await {
             Ok(keyring) => keyring,
-            Err(sent) => return sent,
+            Err(outcome) => return outcome,
         };
-        let Ok(link) = self.links.reader(keyring, alert, &delivery.destination) else {
-            return Sent::Unavailable { code: "link_key".to_owned() };
+        let Ok(link) = self.links.incident_for_recipient(keyring, alert, &delivery.destination) else {
+            return SendOutcome::Unavailable { code: "link_key".to_owned() };
         };
         let text = render::sms(alert, &delivery.why, &link);
-        match self.text(phone, compliance, text.text).await {
-            Sent::Failed { failed, .. } if failed.cause == OPTED_OUT => self.opted_out(delivery).await,
-            sent => sent,
+        match self.send_text(phone, compliance, text.text).await {
+            SendOutcome::Failed { failed, .. } if failed.cause == CAUSE_OPTED_OUT => {
+                self.report_opt_out(delivery).await
+            }
+            outcome => outcome,
         }
     }
 }

@@ -1,27 +1,27 @@
-//! What the template tells this function.
+//! Configuration from the environment, which `template.yaml` sets.
 
 runtime::config! {
     /// The environment of `deliver-webhook`.
     pub struct Config {
-        /// The table.
+        /// The DynamoDB table's name.
         pub table_name: String = "TABLE_NAME",
-        /// The urgent lane.
+        /// The queue of the urgent lane: a tenant's own alerts.
         pub urgent_queue_url: String = "DELIVER_WEBHOOK_QUEUE_URL",
-        /// The bulk lane.
+        /// The queue of the bulk lane: platform-wide alerts and retries.
         pub bulk_queue_url: String = "DELIVER_WEBHOOK_BULK_QUEUE_URL",
-        /// Where poison goes.
+        /// The dead-letter queue for unprocessable messages.
         pub dead_letter_queue_url: String = "DELIVER_WEBHOOK_DEAD_LETTER_QUEUE_URL",
-        /// Where the notice goes that a critical alert could not be delivered.
+        /// The queue of `classify`, for notices about undelivered critical alerts and failing endpoints.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
         /// The KMS key that wraps the data keys.
         pub kms_key_id: String = "KMS_KEY_ID",
-        /// Exact host:port that the SSRF guard lets through; only the local stage may set it.
+        /// An exact `host:port` that the SSRF guard allows; only the local stage may set it.
         pub outbound_exceptions: Option<String> = "OUTBOUND_EXCEPTIONS",
-        /// One more root certificate; only the local stage may set it.
+        /// An additional trusted root certificate; only the local stage may set it.
         pub outbound_extra_root: Option<String> = "OUTBOUND_EXTRA_ROOT",
-        /// What links in messages begin with, without a slash at the end.
+        /// The base URL of links in messages, without a trailing slash.
         pub public_base_url: String = "PUBLIC_BASE_URL",
-        /// Days that rows of incidents are kept.
+        /// Days that incident rows are kept.
         pub retention_days: u32 = "RETENTION_DAYS",
     }
 }

@@ -1,17 +1,17 @@
-//! What the template tells this function.
+//! Configuration from the environment, which the template sets.
 
 runtime::config! {
     /// The environment of `feedback`.
     pub struct Config {
-        /// The table.
+        /// Name of the DynamoDB table.
         pub table_name: String = "TABLE_NAME",
-        /// What SES and SNS say.
+        /// URL of the queue of SES notifications and lines of SNS's delivery log.
         pub queue_url: String = "FEEDBACK_QUEUE_URL",
-        /// Where poison goes.
+        /// URL of the dead-letter queue, for messages that cannot be processed.
         pub dead_letter_queue_url: String = "FEEDBACK_DEAD_LETTER_QUEUE_URL",
-        /// Where the notice goes that a contact gets nothing more.
+        /// URL of classify's queue, to which notices about suppressed contacts are sent.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
-        /// Days that rows of incidents are kept.
+        /// Days for which rows of an incident are kept after it is resolved.
         pub retention_days: u32 = "RETENTION_DAYS",
     }
 }

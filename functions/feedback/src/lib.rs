@@ -1,38 +1,38 @@
-//! Trigger  `FeedbackQueue`: what SES says of a message after it took it, by way of a topic, and what SNS writes to its log
-//! Reads    the deliveries that the message was, the recipient
-//! Writes   what came of them onto their rows; the recipient whose address bounced for good or complained, or whose phone's owner wants
-//!          no more, with its compiled chunks
-//! Emits    a notice to the org admins that the contact gets nothing more; the lines of SNS's log to its own queue
-//! Fails    AWS fault: retried. A message that is not known yet is asked for again, and then was none of ours
+//! Trigger  `FeedbackQueue`: SES notifications about accepted e-mails, through a topic, and lines of SNS's SMS delivery log
+//! Reads    the deliveries of the message, the recipient
+//! Writes   the provider's report to those deliveries; the suppression of a recipient whose address bounced or complained, or whose number
+//!          opted out of SMS, with its compiled subscriptions
+//! Emits    a notice to the org admins about a suppressed contact; the lines of SNS's log to this function's own queue
+//! Fails    AWS fault: retried. An unknown message id is looked up again a few times, and then ignored as another application's
 //! Config   [`config::Config`]
 
 pub mod config;
 
-use aws::sqs::{Outgoing, Queues, Unsent};
+use aws::sqs::{OutgoingMessage, Queues, UnsentMessages};
 use config::Config;
-use contracts::queue::{Correlated, IncidentReceived, OptedOut};
+use contracts::queue::{Correlated, IncidentReceived, SmsOptOut};
 use contracts::{ses, sns};
-use domain::contact::{is_still, silenced};
-use domain::delivery::{Feedback as Said, FeedbackKind};
+use domain::contact::{applies_to_current_contact, suppression_event};
+use domain::delivery::{Feedback as DeliveryFeedback, FeedbackKind};
 use domain::ids::{EventId, IncidentId, RecipientId, TenantId};
 use domain::reason::Reason;
-use domain::tenant::Suppressed;
+use domain::tenant::Suppression;
 use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
-use runtime::queue::{Failure, Meta, QueueFunction, Setup};
-use runtime::{Aws, Direct, DirectError, StartError, clock, ids, logs, metrics};
+use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
+use runtime::{Aws, DirectError, DirectFunction, StartError, clock, ids, logs, metrics};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
 use store::Table;
-use store::messages::Message;
+use store::messages::ProviderMessage;
 
-/// How often a message is asked for that nothing is known of: SES may be quicker than our own mark.
-const ASKS: u32 = 4;
-/// The pause between two such questions.
-const PAUSE: Duration = Duration::from_secs(20);
+/// How often an unknown message id is looked up. SES may report a message before its id is stored.
+const LOOKUPS_MAX: u32 = 4;
+/// The pause between two lookups.
+const LOOKUP_PAUSE: Duration = Duration::from_secs(20);
 
-/// The function.
+/// The Lambda function.
 #[derive(Debug)]
 pub struct Feedback {
     config: Config,
@@ -40,7 +40,7 @@ pub struct Feedback {
     queues: Queues,
 }
 
-/// What the topic put on the queue. It holds addresses, so it is not printed.
+/// A message on the queue. It contains addresses, so it does not implement `Debug`.
 #[derive(Deserialize)]
 pub struct Notification {
     body: String,
@@ -63,92 +63,100 @@ impl QueueFunction for Feedback {
         Ok(Self { table, queues: Queues::new(aws.config()), config })
     }
 
-    fn setup(&self) -> Setup {
+    fn setup(&self) -> QueueSetup {
         let config = &self.config;
-        Setup::lanes(&config.dead_letter_queue_url, &config.queue_url, &config.queue_url)
+        QueueSetup::lanes(&config.dead_letter_queue_url, &config.queue_url, &config.queue_url)
     }
 
-    fn read(&self, body: &str, meta: &Meta) -> Result<Notification, String> {
+    fn read(&self, body: &str, meta: &RecordMeta) -> Result<Notification, String> {
         Ok(Notification { body: body.to_owned(), message_id: meta.message_id.clone() })
     }
 
-    async fn handle(&self, notification: Notification, meta: &Meta) -> Result<(), Failure> {
+    async fn handle(&self, notification: Notification, meta: &RecordMeta) -> Result<(), RecordError> {
         let at = clock::now();
-        if let Ok(said) = serde_json::from_str::<OptedOut>(&notification.body) {
-            let OptedOut { tenant, incident_id, category, contact, .. } = &said;
-            let about = About { tenant, incident_id, category: *category, contact: Some(contact) };
+        if let Ok(opt_out) = serde_json::from_str::<SmsOptOut>(&notification.body) {
+            let SmsOptOut { tenant, incident_id, category, contact, .. } = &opt_out;
+            let delivery = ReportedDelivery { tenant, incident_id, category: *category, contact: Some(contact) };
             metrics::count_by("FeedbackReceived", "kind", FeedbackKind::OptedOut.as_str(), 1);
-            return self.suppress(&said.recipient, about, Reason::OptedOut, at).await;
+            return self.suppress_contact(&opt_out.recipient, delivery, Reason::OptedOut, at).await;
         }
-        if let Ok(Undelivered { payload }) = serde_json::from_str(&notification.body) {
-            let lines = logs::lines(&payload).map_err(|error| Failure::poison(&error))?;
-            return self.queue(lines).await.map_err(runtime::queue::unsent);
+        if let Ok(FailedInvocation { payload }) = serde_json::from_str(&notification.body) {
+            let lines = logs::subscription_messages(&payload).map_err(|error| RecordError::unprocessable(&error))?;
+            return self.enqueue_log_lines(lines).await.map_err(runtime::queue::unsent);
         }
-        let Some(word) = read(&notification.body)? else {
-            // Opens, clicks and sends, if somebody switched them on: nothing that we ask.
+        let Some(report) = parse_report(&notification.body)? else {
+            // Opens, clicks and sends, which SES reports only if that is switched on. They are not used.
             return Ok(());
         };
-        let messages = self.table.messages(word.channel, &word.message_id).await.map_err(runtime::queue::table)?;
-        if word.quota {
-            metrics::count_by("ProviderQuotaExhausted", "channel", word.channel.as_str(), 1);
+        let messages = self
+            .table
+            .provider_messages(report.channel, &report.message_id)
+            .await
+            .map_err(runtime::queue::store_error)?;
+        if report.quota_exhausted {
+            metrics::count_by("ProviderQuotaExhausted", "channel", report.channel.as_str(), 1);
         }
         if messages.is_empty() {
-            if meta.receive_count < ASKS {
-                return Err(Failure::later(PAUSE, "message_not_known_yet"));
+            if meta.receive_count < LOOKUPS_MAX {
+                return Err(RecordError::retry_after(LOOKUP_PAUSE, "message_not_known_yet"));
             }
-            // Confirmations have no delivery, and another stack may send from the same address or account.
+            // Confirmations are no deliveries, and another stack may send from the same address or account.
             metrics::count("FeedbackUnknown", 1);
             return Ok(());
         }
-        metrics::count_by("FeedbackReceived", "kind", word.kind.as_str(), 1);
+        metrics::count_by("FeedbackReceived", "kind", report.kind.as_str(), 1);
         for message in &messages {
-            let said = Said { update: message.update, kind: word.kind, at, text: word.text.clone() };
-            self.table.note_feedback(message, &said).await.map_err(runtime::queue::table)?;
+            let feedback =
+                DeliveryFeedback { update: message.update, kind: report.kind, at, text: report.text.clone() };
+            self.table.record_feedback(message, &feedback).await.map_err(runtime::queue::store_error)?;
         }
-        let Some((reason, message)) = word.kind.suppresses().zip(messages.first()) else { return Ok(()) };
+        let Some((reason, message)) = report.kind.suppression_reason().zip(messages.first()) else { return Ok(()) };
         let Some(id) = RecipientId::parse(&message.destination) else { return Ok(()) };
-        let Message { tenant, incident_id, category, contact, .. } = message;
-        let about = About { tenant, incident_id, category: *category, contact: contact.as_deref() };
-        self.suppress(&id, about, reason, at).await
+        let ProviderMessage { tenant, incident_id, category, contact, .. } = message;
+        let delivery = ReportedDelivery { tenant, incident_id, category: *category, contact: contact.as_deref() };
+        self.suppress_contact(&id, delivery, reason, at).await
     }
 }
 
-/// An asynchronous invocation that failed three times, as Lambda puts it on the queue.
+/// An asynchronous invocation that failed three times; Lambda's failure destination is this queue.
 #[derive(Deserialize)]
-struct Undelivered {
-    /// The event of the log's subscription.
+struct FailedInvocation {
+    /// The event from SNS's log subscription.
     #[serde(rename = "requestPayload")]
     payload: Value,
 }
 
-/// What a provider said of a message.
-struct Word {
+/// A provider's report about a message.
+struct ProviderReport {
     channel: Channel,
     message_id: String,
     kind: FeedbackKind,
     text: String,
-    /// True where the account may send no more for now.
-    quota: bool,
+    /// Whether the account's sending quota is used up.
+    quota_exhausted: bool,
 }
 
-/// Reads a line of SNS's log, or a notification of SES. `None`: it is nothing that we ask.
-fn read(body: &str) -> Result<Option<Word>, Failure> {
-    if let Ok(said) = sns::parse(body.as_bytes()) {
-        let sns::Outcome { message_id, kind, text, quota } = said;
-        return Ok(Some(Word { channel: Channel::Sms, message_id, kind, text, quota }));
+/// Parses a line of SNS's log or an SES notification. `None` for a kind of event that is not used.
+///
+/// # Errors
+/// An unprocessable message: neither of the two.
+fn parse_report(body: &str) -> Result<Option<ProviderReport>, RecordError> {
+    if let Ok(line) = sns::parse(body.as_bytes()) {
+        let sns::SmsDeliveryStatus { message_id, kind, text, quota_exhausted: quota } = line;
+        return Ok(Some(ProviderReport { channel: Channel::Sms, message_id, kind, text, quota_exhausted: quota }));
     }
-    let said = ses::parse(body.as_bytes()).map_err(|error| {
-        let what = "it is nothing that SES or SNS says of a message";
-        Failure::poison(&format!("{what}: {}: {}", error.pointer, error.detail))
+    let notification = ses::parse(body.as_bytes()).map_err(|error| {
+        let what = "neither an SES notification nor a line of SNS's delivery log";
+        RecordError::unprocessable(&format!("{what}: {}: {}", error.pointer, error.detail))
     })?;
-    let meaning = said.meaning();
-    let word = |(kind, text)| Word { channel: Channel::Email, message_id: said.message_id, kind, text, quota: false };
-    Ok(meaning.map(word))
+    let Some((kind, text)) = notification.feedback() else { return Ok(None) };
+    let message_id = notification.message_id;
+    Ok(Some(ProviderReport { channel: Channel::Email, message_id, kind, text, quota_exhausted: false }))
 }
 
-/// What a contact was to be told when it was found that it cannot be.
+/// The delivery that a report is about.
 #[derive(Clone, Copy)]
-struct About<'a> {
+struct ReportedDelivery<'a> {
     tenant: &'a TenantId,
     incident_id: &'a IncidentId,
     category: Option<Category>,
@@ -156,46 +164,53 @@ struct About<'a> {
 }
 
 impl Feedback {
-    /// Puts the lines of SNS's log on the queue, which keeps them until they find their delivery.
-    async fn queue(&self, lines: Vec<String>) -> Result<(), Unsent> {
-        let messages = lines.into_iter().map(|body| Outgoing { body, ..Outgoing::default() }).collect();
+    /// Puts lines of SNS's log on this function's queue, where they are retried until their delivery is stored.
+    async fn enqueue_log_lines(&self, lines: Vec<String>) -> Result<(), UnsentMessages> {
+        let messages = lines.into_iter().map(|body| OutgoingMessage { body, ..OutgoingMessage::default() }).collect();
         self.queues.send_all(&self.config.queue_url, messages).await
     }
 
-    /// Sends nothing more to an address or number, until its owner confirms it anew or it is another one; and says so. The notice goes
-    /// first: a crash in between repeats it, and it is the same event.
-    async fn suppress(&self, id: &RecipientId, about: About<'_>, reason: Reason, at: Timestamp) -> Result<(), Failure> {
-        let suppressed = Suppressed { reason, at };
-        let known = self.table.recipient(about.tenant, id).await.map_err(runtime::queue::table)?;
-        let Some(recipient) = known else { return Ok(()) };
-        let silenced_now = recipient.clone().silence(&suppressed);
-        if !silenced_now || !is_still(about.tenant, &recipient, reason, about.contact) {
+    /// Suppresses an address or number until its owner confirms it again or it is replaced, and notifies the org admins. The notice is sent
+    /// first, because its event id makes a repetition after a crash harmless.
+    async fn suppress_contact(
+        &self,
+        id: &RecipientId,
+        delivery: ReportedDelivery<'_>,
+        reason: Reason,
+        at: Timestamp,
+    ) -> Result<(), RecordError> {
+        let suppressed = Suppression { reason, at };
+        let stored = self.table.recipient(delivery.tenant, id).await.map_err(runtime::queue::store_error)?;
+        let Some(recipient) = stored else { return Ok(()) };
+        let silenced_now = recipient.clone().suppress(&suppressed);
+        if !silenced_now || !applies_to_current_contact(delivery.tenant, &recipient, reason, delivery.contact) {
             return Ok(());
         }
-        let event = silenced(about.tenant, &recipient, reason, about.category, about.incident_id);
-        let event_id = EventId::derived(&[id.as_str(), about.incident_id.as_str(), reason.as_str()]);
+        let event = suppression_event(delivery.tenant, &recipient, reason, delivery.category, delivery.incident_id);
+        let event_id = EventId::derived(&[id.as_str(), delivery.incident_id.as_str(), reason.as_str()]);
         let correlation_id = event_id.to_string();
-        let notice = IncidentReceived::own(about.tenant, event, event_id, &correlation_id, at);
-        let body = serde_json::to_string(&notice).map_err(|_| Failure::poison("a notice cannot be written"))?;
-        let (group, dedup) = (Some(notice.group()), Some(notice.deduplication_id()));
-        let outgoing = Outgoing { body, group, dedup, ..Outgoing::default() };
-        self.queues.send(&self.config.classify_queue_url, &outgoing).await.map_err(runtime::queue::aws)?;
-        let who = (Self::NAME, ids::suffix());
-        let done = self.table.suppress(about.tenant, id, &suppressed, who.0, &who.1).await;
-        done.map_err(runtime::queue::table)?;
-        tracing::info!(tenant = %about.tenant, recipient = %id, reason = reason.as_str(), "nothing more is sent there");
+        let notice = IncidentReceived::system_event(delivery.tenant, event, event_id, &correlation_id, at);
+        let body =
+            serde_json::to_string(&notice).map_err(|_| RecordError::unprocessable("cannot serialize the notice"))?;
+        let (group, dedup) = (Some(notice.message_group_id()), Some(notice.deduplication_id()));
+        let outgoing = OutgoingMessage { body, group, dedup, ..OutgoingMessage::default() };
+        self.queues.send(&self.config.classify_queue_url, &outgoing).await.map_err(runtime::queue::aws_error)?;
+        let change_id = ids::id_suffix();
+        let written = self.table.suppress_contact(delivery.tenant, id, &suppressed, Self::NAME, &change_id).await;
+        written.map_err(runtime::queue::store_error)?;
+        tracing::info!(tenant = %delivery.tenant, recipient = %id, reason = reason.as_str(), "contact suppressed");
         Ok(())
     }
 }
 
-impl Direct for Feedback {
-    /// Lines of SNS's log, from its subscription.
-    async fn direct(&self, event: Value) -> Result<Value, DirectError> {
-        let lines = logs::lines(&event).map_err(|error| DirectError::new("BadRequest", error))?;
+impl DirectFunction for Feedback {
+    /// Receives lines of SNS's log from its subscription.
+    async fn handle_direct(&self, event: Value) -> Result<Value, DirectError> {
+        let lines = logs::subscription_messages(&event).map_err(|error| DirectError::new("BadRequest", error))?;
         let queued = lines.len();
-        self.queue(lines)
+        self.enqueue_log_lines(lines)
             .await
-            .map_err(|error| DirectError::new("Unavailable", format!("the log's lines cannot be queued: {error}")))?;
+            .map_err(|error| DirectError::new("Unavailable", format!("cannot queue the log's lines: {error}")))?;
         Ok(json!({"queued": queued}))
     }
 }
@@ -205,29 +220,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_event_is_what_ses_sends() {
+    fn the_example_event_is_an_ses_bounce() {
         let event: Value = serde_json::from_str(include_str!("../event.json")).unwrap();
-        let word = read(event["Records"][0]["body"].as_str().unwrap()).unwrap().unwrap();
-        assert_eq!((word.kind, word.text.as_str()), (FeedbackKind::Bounced, "smtp; 550 5.1.1 user unknown"));
-        assert_eq!(word.channel, Channel::Email);
+        let report = parse_report(event["Records"][0]["body"].as_str().unwrap()).unwrap().unwrap();
+        assert_eq!((report.kind, report.text.as_str()), (FeedbackKind::Bounced, "smtp; 550 5.1.1 user unknown"));
+        assert_eq!(report.channel, Channel::Email);
     }
 
     #[test]
-    fn what_lambda_gave_up_is_the_subscriptions_event() {
+    fn a_failed_invocation_contains_the_log_subscriptions_event() {
         let failed = json!({"version": "1.0", "requestContext": {"condition": "RetriesExhausted"},
             "requestPayload": {"awslogs": {"data": "x"}}, "responseContext": {"functionError": "Unhandled"}});
-        let Undelivered { payload } = serde_json::from_value(failed).unwrap();
+        let FailedInvocation { payload } = serde_json::from_value(failed).unwrap();
         assert_eq!(payload, json!({"awslogs": {"data": "x"}}));
         let event: Value = serde_json::from_str(include_str!("../event.json")).unwrap();
         let ses = event["Records"][0]["body"].as_str().unwrap();
-        assert!(serde_json::from_str::<Undelivered>(ses).is_err());
+        assert!(serde_json::from_str::<FailedInvocation>(ses).is_err());
     }
 
     #[test]
-    fn what_is_neither_is_poison() {
-        assert!(read("{}").is_err());
+    fn a_body_of_neither_provider_is_unprocessable() {
+        assert!(parse_report("{}").is_err());
         let line = r#"{"notification":{"messageId":"m"},"delivery":{"providerResponse":"ok"},"status":"SUCCESS"}"#;
-        let word = read(line).unwrap().unwrap();
-        assert_eq!((word.channel, word.kind), (Channel::Sms, FeedbackKind::Delivered));
+        let report = parse_report(line).unwrap().unwrap();
+        assert_eq!((report.channel, report.kind), (Channel::Sms, FeedbackKind::Delivered));
     }
 }

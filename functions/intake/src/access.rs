@@ -1,25 +1,25 @@
-//! Who posts with another product's key: in the body (PagerDuty) or under its own scheme (Opsgenie). Those routes are open to
-//! API Gateway, because its refusals are not the ones that those products' clients read.
+//! Authentication of PagerDuty's and Opsgenie's clients, which send the token in the body or under a scheme of their own. Their routes
+//! bypass the authorizer, because those clients expect errors in their product's format.
 
 use crate::Intake;
-use crate::accept::WRITE;
+use crate::permissions::WRITE_SCOPE;
 use runtime::clock;
 use runtime::http::Caller;
 use store::StoreError;
-use store::credentials::{Tenants, is_token};
+use store::credentials::{TenantScope, has_token_format};
 
-/// The caller behind a token that may post events; `None` for any other.
-pub(crate) async fn caller(app: &Intake, token: &str) -> Result<Option<Caller>, StoreError> {
-    if !is_token(token) {
+/// Returns the caller of a token that may post events; `None` for an unknown, expired or revoked token and for one without the scope.
+pub(crate) async fn authenticate(app: &Intake, token: &str) -> Result<Option<Caller>, StoreError> {
+    if !has_token_format(token) {
         return Ok(None);
     }
     let record = app.table.token(token).await?;
     let record = record.filter(|record| {
-        let why = record.invalid(clock::now());
-        if let Some(why) = why {
-            tracing::info!(why, token_id = %record.token_id, "refused");
+        let rejection = record.invalid_reason(clock::now());
+        if let Some(why) = rejection {
+            tracing::info!(why, token_id = %record.token_id, "token rejected");
         }
-        why.is_none()
+        rejection.is_none()
     });
     let Some(record) = record else { return Ok(None) };
     let caller = Caller {
@@ -27,10 +27,10 @@ pub(crate) async fn caller(app: &Intake, token: &str) -> Result<Option<Caller>, 
         integration_id: record.integration_id.to_string(),
         scopes: record.scopes,
         tenants: match record.tenants {
-            Tenants::All(_) => None,
-            Tenants::Some(tenants) => Some(tenants),
+            TenantScope::All(_) => None,
+            TenantScope::Listed(tenants) => Some(tenants),
         },
         defaults: Some(record.defaults),
     };
-    Ok(Some(caller).filter(|caller| caller.has(WRITE)))
+    Ok(Some(caller).filter(|caller| caller.has_scope(WRITE_SCOPE)))
 }

@@ -1,22 +1,22 @@
-//! CloudWatch alarms of the account: `IntakeQueue`, which the alarm topic and EventBridge feed.
+//! CloudWatch alarms of the account, from `IntakeQueue`: the alarm topic (SNS) and EventBridge send them there.
 
-use crate::accept::{PLATFORM, WRITE};
+use crate::permissions::{PLATFORM_SCOPE, WRITE_SCOPE};
 use crate::{Intake, drop_in};
 use contracts::cloudwatch;
 use contracts::queue::Correlated;
 use domain::ids::IntegrationId;
 use runtime::http::{Caller, HttpFunction};
-use runtime::queue::{Failure, Meta, QueueFunction, Setup};
+use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
 use runtime::{Aws, StartError};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The queue's side of the function.
+/// The queue consumer of intake.
 #[derive(Debug)]
 pub struct Alarms(Arc<Intake>);
 
-/// What AWS put on the queue: an alarm as SNS or EventBridge sends it.
+/// A message on the queue: an alarm as SNS or EventBridge sends it.
 #[derive(Debug, Deserialize)]
 pub struct Alarm {
     body: String,
@@ -30,19 +30,19 @@ impl Correlated for Alarm {
 }
 
 impl Alarms {
-    /// The queue's side of a function.
+    /// Creates the queue consumer beside the HTTP function.
     #[must_use]
     pub fn new(intake: Arc<Intake>) -> Self {
         Self(intake)
     }
 }
 
-/// Whoever sets alarms in this account: the operators, who may speak for everybody.
-fn account() -> Caller {
+/// The caller of alarms. Only operators can create alarms in this account, so they may be about the whole platform.
+fn account_caller() -> Caller {
     Caller {
         token_id: "cloudwatch".to_owned(),
         integration_id: IntegrationId::new("cloudwatch").to_string(),
-        scopes: [WRITE, PLATFORM].map(str::to_owned).into(),
+        scopes: [WRITE_SCOPE, PLATFORM_SCOPE].map(str::to_owned).into(),
         tenants: None,
         defaults: None,
     }
@@ -56,24 +56,24 @@ impl QueueFunction for Alarms {
         Intake::start(aws).await.map(|intake| Self(Arc::new(intake)))
     }
 
-    fn setup(&self) -> Setup {
+    fn setup(&self) -> QueueSetup {
         let config = &self.0.config;
-        Setup::lanes(&config.dead_letter_queue_url, &config.queue_url, &config.queue_url)
+        QueueSetup::lanes(&config.dead_letter_queue_url, &config.queue_url, &config.queue_url)
     }
 
-    fn read(&self, body: &str, meta: &Meta) -> Result<Alarm, String> {
+    fn read(&self, body: &str, meta: &RecordMeta) -> Result<Alarm, String> {
         Ok(Alarm { body: body.to_owned(), message_id: meta.message_id.clone() })
     }
 
-    async fn handle(&self, alarm: Alarm, _meta: &Meta) -> Result<(), Failure> {
-        let (format, caller) = (&cloudwatch::FORMAT, account());
-        let mapped = drop_in::read(&self.0, format, alarm.body.as_bytes(), &BTreeMap::new(), &caller);
+    async fn handle(&self, alarm: Alarm, _meta: &RecordMeta) -> Result<(), RecordError> {
+        let (format, caller) = (&cloudwatch::FORMAT, account_caller());
+        let mapped = drop_in::parse(&self.0, format, alarm.body.as_bytes(), &BTreeMap::new(), &caller);
         let mapped = mapped.map_err(|errors| {
-            let words: Vec<String> =
+            let errors: Vec<String> =
                 errors.into_iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect();
-            Failure::poison(&format!("it is no alarm of CloudWatch: {}", words.join("; ")))
+            RecordError::unprocessable(&format!("not a CloudWatch alarm: {}", errors.join("; ")))
         })?;
-        let taken = drop_in::take(&self.0, &caller, &alarm.message_id, format.name, mapped).await;
-        taken.map(|_| ()).map_err(|problem| Failure::retry("not_taken", problem.status.as_str()))
+        let accepted = drop_in::accept(&self.0, &caller, &alarm.message_id, format.name, mapped).await;
+        accepted.map(|_| ()).map_err(|problem| RecordError::retry("not_accepted", problem.status.as_str()))
     }
 }

@@ -1,66 +1,67 @@
-//! What became of an event, and how an incident stands.
+//! Reads: the result of an event, and an incident with its timeline.
 
 use crate::App;
-use crate::accept::{may_speak, no_incident, unavailable};
+use crate::permissions::{incident_not_found, may_post_to, table_unavailable};
 use axum::Json;
 use axum::extract::{Path, State};
-use contracts::native::{EventAnswer, IncidentAnswer, Made, NotTold};
+use contracts::native::{EventAnswer, EventIncident, NotNotified, SourceIncidentAnswer};
 use domain::ids::{EventId, IncidentId};
 use runtime::http::{Caller, Problem};
 use store::events::EventRecord;
 
-/// `GET /v1/events/{id}`
-pub(crate) async fn event(
+/// `GET /v1/events/{id}`: how the event was classified, and its incidents; 404 with Retry-After until it is classified.
+pub(crate) async fn get_event(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<EventAnswer>, Problem> {
-    caller.require_any(&["incidents:write", "alerts:read"])?;
+    caller.require_any_scope(&["incidents:write", "alerts:read"])?;
     let records = match EventId::parse(&id) {
-        Some(id) => app.table.event_records(&id).await.map_err(unavailable)?,
+        Some(id) => app.table.event_records(&id).await.map_err(table_unavailable)?,
         None => Vec::new(),
     };
-    let mine = records.into_iter().filter(|record| match &record.scope {
-        Some(scope) => may_speak(&caller, scope),
-        // Nobody could tell whose it is: only who posts for everybody may ask.
-        None => caller.speaks_for_all(),
+    let visible = records.into_iter().filter(|record| match &record.scope {
+        Some(scope) => may_post_to(&caller, scope),
+        // The event has no scope; only tokens for all tenants may read it.
+        None => caller.can_access_all_tenants(),
     });
-    let mine: Vec<_> = mine.collect();
-    let Some(first) = mine.first() else {
-        let detail = "this event is not known for this token, or not classified yet; ask again in a second";
+    let visible: Vec<_> = visible.collect();
+    let Some(first) = visible.first() else {
+        let detail =
+            "there is no such event, this token cannot access it, or it is not classified yet; try again in a second";
         return Err(Problem::not_found(detail).retry_after(1));
     };
     let tenant = |record: &EventRecord| record.scope.as_ref().and_then(|scope| scope.tenant()).cloned();
     let made = |record: &EventRecord| {
         let incident_id = record.incident_id.clone()?;
-        Some(Made { incident_id, tenant_id: tenant(record), update: record.update })
+        Some(EventIncident { incident_id, tenant_id: tenant(record), update: record.update })
     };
-    let not_told = |record: &EventRecord| {
+    let not_notified = |record: &EventRecord| {
         let reason = record.reason?;
         let (sentence, setting) = (reason.sentence(), reason.setting());
-        Some(NotTold { tenant_id: tenant(record), reason, sentence, setting })
+        Some(NotNotified { tenant_id: tenant(record), reason, sentence, setting })
     };
     Ok(Json(EventAnswer {
         event_id: first.event_id.clone(),
         classification: first.classification.clone(),
         category: first.category,
         rule: first.rule.clone(),
-        incidents: mine.iter().filter_map(made).collect(),
-        not_told: mine.iter().filter_map(not_told).collect(),
+        incidents: visible.iter().filter_map(made).collect(),
+        not_notified: visible.iter().filter_map(not_notified).collect(),
         warnings: first.warnings.clone(),
     }))
 }
 
-/// `GET /v1/incidents/{id}`
-pub(crate) async fn incident(
+/// `GET /v1/incidents/{id}`: the incident and its updates.
+pub(crate) async fn get_incident(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<IncidentAnswer>, Problem> {
-    caller.require_any(&["incidents:write", "alerts:read"])?;
-    let Some(id) = IncidentId::parse(&id) else { return Err(no_incident()) };
-    let incident = app.table.incident(&id).await.map_err(unavailable)?;
-    let incident = incident.filter(|incident| may_speak(&caller, &incident.scope)).ok_or_else(no_incident)?;
-    let timeline = app.table.updates(&id, 1).await.map_err(unavailable)?;
-    Ok(Json(IncidentAnswer { incident, timeline }))
+) -> Result<Json<SourceIncidentAnswer>, Problem> {
+    caller.require_any_scope(&["incidents:write", "alerts:read"])?;
+    let Some(id) = IncidentId::parse(&id) else { return Err(incident_not_found()) };
+    let incident = app.table.incident(&id).await.map_err(table_unavailable)?;
+    let incident = incident.filter(|incident| may_post_to(&caller, &incident.scope)).ok_or_else(incident_not_found)?;
+    let timeline = app.table.updates(&id, 1).await.map_err(table_unavailable)?;
+    Ok(Json(SourceIncidentAnswer { incident, timeline }))
 }

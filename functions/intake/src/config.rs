@@ -1,17 +1,17 @@
-//! What the template tells this function.
+//! Configuration from the environment, which the template sets.
 
 runtime::config! {
     /// The environment of `intake`.
     pub struct Config {
-        /// The table.
+        /// Name of the DynamoDB table.
         pub table_name: String = "TABLE_NAME",
-        /// Where CloudWatch alarms wait.
+        /// URL of the queue of CloudWatch alarms.
         pub queue_url: String = "INTAKE_QUEUE_URL",
-        /// Where poison goes.
+        /// URL of the dead-letter queue, for messages that cannot be processed.
         pub dead_letter_queue_url: String = "INTAKE_DEAD_LETTER_QUEUE_URL",
-        /// Where accepted events go.
+        /// URL of classify's queue, to which accepted events are sent.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
-        /// Days that rows of incidents are kept.
+        /// Days for which rows of an incident are kept after it is resolved.
         pub retention_days: u32 = "RETENTION_DAYS",
     }
 }

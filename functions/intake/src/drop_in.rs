@@ -1,187 +1,205 @@
-//! What all drop-in formats share: whose an event is, its id, and that it is queued.
+//! What all drop-in formats share: the scopes of an event, its id, and queuing it.
 
-use crate::accept::{Stamp, WRITE, defaults, integration, may_speak, send, speaks_for_platform, unavailable};
+use crate::enqueue::{EventStamp, enqueue};
+use crate::permissions::{
+    WRITE_SCOPE, event_defaults, integration_id, may_post_platform_wide, may_post_to, table_unavailable,
+};
 use crate::{App, Intake};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use contracts::intake::{Addressed, Content, DropIn, EVENTS_MAX, FORMATS, Mapped, Request};
-use contracts::native::{Accepted, AllAccepted};
+use contracts::formats::FORMATS;
+use contracts::intake::{Addressees, DropInFormat, EVENTS_MAX, IntakeContent, IntakeItem, IntakeRequest};
+use contracts::native::{EventAccepted, EventsAccepted};
 use contracts::problem::FieldError;
-use contracts::queue::Body;
+use contracts::queue::MessageBody;
 use contracts::{cloudevents, grafana};
-use domain::classification::Verdict;
+use domain::classification::Classification;
 use domain::event::{Event, TENANTS_MAX};
 use domain::ids::{EventId, Scope, TenantId};
 use domain::reason::Reason;
 use domain::vocabulary::Status;
-use runtime::http::{Caller, Correlation, Problem};
+use runtime::http::{Caller, CorrelationId, Problem};
 use runtime::{clock, ids, metrics};
 use std::collections::BTreeMap;
 
-/// Who asks, before it sends its first event (`http-webhook.md` of CloudEvents, 4.1).
-const ORIGIN: &str = "webhook-request-origin";
-/// Events a minute that one sender may post: the API's own limit of requests a second is reached first.
-const RATE: &str = "12000";
+/// The header in which a CloudEvents sender names itself before its first event (`http-webhook.md` of CloudEvents, 4.1).
+const WEBHOOK_REQUEST_ORIGIN: &str = "webhook-request-origin";
+/// Events a minute that a CloudEvents sender may post. The API's own limit of requests a second is reached first.
+const WEBHOOK_ALLOWED_RATE: &str = "12000";
 
-/// `POST /v1/intake/{format}`
-pub(crate) async fn post(
+/// `POST /v1/intake/{format}`: accepts a request in another product's format; 202.
+pub(crate) async fn post_format(
     State(app): State<App>,
     caller: Caller,
-    correlation: Correlation,
+    correlation: CorrelationId,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    caller.require(WRITE)?;
-    let format = format(&name)?;
-    let headers = plain(&headers);
+    caller.require_scope(WRITE_SCOPE)?;
+    let format = find_format(&name)?;
+    let headers = header_map(&headers);
     if format.name == grafana::FORMAT.name {
         let token = headers.get("authorization").and_then(|value| value.split_once(' ')).map_or("", |(_, token)| token);
-        grafana::verify(&headers, &body, token.trim(), clock::now())
-            .map_err(|error| Problem { status: StatusCode::UNAUTHORIZED, ..Problem::fields(vec![error]) })?;
+        grafana::verify_signature(&headers, &body, token.trim(), clock::now())
+            .map_err(|error| Problem { status: StatusCode::UNAUTHORIZED, ..Problem::invalid_fields(vec![error]) })?;
     }
-    let mapped = read(&app, format, &body, &headers, &caller).map_err(refused)?;
-    let taken = take(&app, &caller, &correlation.0, format.name, mapped).await?;
-    Ok((StatusCode::ACCEPTED, Json(AllAccepted { events: taken })).into_response())
+    let mapped = parse(&app, format, &body, &headers, &caller).map_err(rejected)?;
+    let events = accept(&app, &caller, &correlation.0, format.name, mapped).await?;
+    Ok((StatusCode::ACCEPTED, Json(EventsAccepted { events })).into_response())
 }
 
-/// `OPTIONS /v1/intake/cloudevents`: whether a sender may send. It may, for each event shows its token.
+/// `OPTIONS /v1/intake/cloudevents`: allows a CloudEvents sender to post. Each event is authorized by its own token.
 pub(crate) async fn handshake(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
     if name != cloudevents::FORMAT.name {
-        return Err(Problem::not_found("only CloudEvents ask before they send; post to this path at once"));
+        return Err(Problem::not_found("only /v1/intake/cloudevents answers OPTIONS; post to this path without it"));
     }
-    let Some(origin) = headers.get(ORIGIN) else {
-        let mend = "name the sender, such as eventemitter.example.com";
-        return Err(Problem::fields(vec![FieldError::new("header:WebHook-Request-Origin", mend)]));
+    let Some(origin) = headers.get(WEBHOOK_REQUEST_ORIGIN) else {
+        let remedy = "name the sender, such as eventemitter.example.com";
+        return Err(Problem::invalid_fields(vec![FieldError::new("header:WebHook-Request-Origin", remedy)]));
     };
     let mut response = StatusCode::OK.into_response();
-    let answers = response.headers_mut();
-    answers.insert(HeaderName::from_static("webhook-allowed-origin"), origin.clone());
-    answers.insert(HeaderName::from_static("webhook-allowed-rate"), HeaderValue::from_static(RATE));
-    answers.insert(axum::http::header::ALLOW, HeaderValue::from_static("POST"));
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("webhook-allowed-origin"), origin.clone());
+    headers.insert(HeaderName::from_static("webhook-allowed-rate"), HeaderValue::from_static(WEBHOOK_ALLOWED_RATE));
+    headers.insert(axum::http::header::ALLOW, HeaderValue::from_static("POST"));
     Ok(response)
 }
 
-fn format(name: &str) -> Result<&'static DropIn, Problem> {
+fn find_format(name: &str) -> Result<&'static DropInFormat, Problem> {
     FORMATS.iter().find(|format| format.name == name).ok_or_else(|| {
         let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
-        Problem::not_found(&format!("there is no such intake format; there are: {}", names.join(", ")))
+        Problem::not_found(&format!("there is no such intake format; use one of: {}", names.join(", ")))
     })
 }
 
-/// Headers by name in lower case; of several of one name the last.
-fn plain(headers: &HeaderMap) -> BTreeMap<String, String> {
+/// The headers by their names in lower case. If a name occurs more than once, its last value wins.
+fn header_map(headers: &HeaderMap) -> BTreeMap<String, String> {
     let pair =
         |(name, value): (&HeaderName, &HeaderValue)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()));
     headers.iter().filter_map(pair).collect()
 }
 
-fn refused(errors: Vec<FieldError>) -> Problem {
-    let media = errors.iter().any(|error| error.pointer == "header:Content-Type");
-    let problem = Problem::fields(errors);
-    if media { Problem { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..problem } } else { problem }
+/// 415 for a wrong content type, else 400 or 422.
+fn rejected(errors: Vec<FieldError>) -> Problem {
+    let wrong_media_type = errors.iter().any(|error| error.pointer == "header:Content-Type");
+    let problem = Problem::invalid_fields(errors);
+    if wrong_media_type { Problem { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..problem } } else { problem }
 }
 
-/// Reads a request as `caller` sends it.
-pub(crate) fn read(
+/// Parses a request; the defaults of the caller's token fill in what it leaves out.
+///
+/// # Errors
+/// Every field that is wrong.
+pub(crate) fn parse(
     app: &Intake,
-    format: &DropIn,
+    format: &DropInFormat,
     body: &[u8],
     headers: &BTreeMap<String, String>,
     caller: &Caller,
-) -> Result<Vec<Mapped>, Vec<FieldError>> {
-    let known = |event_type: &str| app.policy.knows(event_type);
-    (format.parse)(&Request { body, headers, defaults: &defaults(caller), known: &known })
+) -> Result<Vec<IntakeItem>, Vec<FieldError>> {
+    let known = |event_type: &str| app.policy.has_rule_for(event_type);
+    (format.parse)(&IntakeRequest { body, headers, defaults: &event_defaults(caller), is_known_type: &known })
 }
 
-/// Queues what was mapped; all or nothing.
-pub(crate) async fn take(
+/// Queues mapped events and notes, one message for each scope, and returns their ids.
+///
+/// # Errors
+/// 413 for more than [`EVENTS_MAX`] messages, 503 if the table or the queue fails. Nothing is accepted then; what was queued already is
+/// dropped as a duplicate when the request is repeated.
+pub(crate) async fn accept(
     app: &Intake,
     caller: &Caller,
     correlation_id: &str,
     format: &str,
-    mapped: Vec<Mapped>,
-) -> Result<Vec<Accepted>, Problem> {
-    let (at, integration_id) = (clock::now(), integration(caller));
-    let (mut messages, mut taken) = (Vec::new(), Vec::new());
+    mapped: Vec<IntakeItem>,
+) -> Result<Vec<EventAccepted>, Problem> {
+    let (at, integration_id) = (clock::now(), integration_id(caller));
+    let (mut messages, mut accepted) = (Vec::new(), Vec::new());
     for entry in mapped {
-        let (source, key) = entry.content.key();
-        let opens = matches!(&entry.content, Content::Event(event) if event.status != Some(Status::Resolved));
-        let mut placed = match &entry.content {
-            Content::Event(event) => event_scopes(app, caller, event, &entry.whose),
-            Content::Note(_) => scopes(caller, &entry.whose),
+        let (source, key) = entry.content.source_and_dedup_key();
+        let opens = matches!(&entry.content, IntakeContent::Event(event) if event.status != Some(Status::Resolved));
+        let mut targets = match &entry.content {
+            IntakeContent::Event(event) => event_targets(app, caller, event, &entry.addressees),
+            IntakeContent::Note(_) => targets_of(caller, &entry.addressees),
         };
-        if entry.by_key && !opens {
-            let known = app.table.alias(&integration_id, source, key).await.map_err(unavailable)?;
-            placed = with_known(caller, placed, known);
+        if entry.index_dedup_key && !opens {
+            let known = app.table.alias_scopes(&integration_id, source, key).await.map_err(table_unavailable)?;
+            targets = add_known_scopes(caller, targets, known);
         }
-        if entry.by_key && opens {
-            // Before the event is queued: whoever is told 202 may resolve in the same second.
-            let opened: Vec<Scope> = placed.iter().filter_map(|(scope, _)| scope.clone()).collect();
-            app.table.remember_alias(&integration_id, source, key, &opened, at).await.map_err(unavailable)?;
+        if entry.index_dedup_key && opens {
+            // Stored before the event is queued, because the sender may resolve right after its 202.
+            let opened: Vec<Scope> = targets.iter().filter_map(|(scope, _)| scope.clone()).collect();
+            app.table.add_alias_scopes(&integration_id, source, key, &opened, at).await.map_err(table_unavailable)?;
         }
-        let stamp = Stamp { event_id: event_id(caller, format, &entry), at, correlation_id: correlation_id.to_owned() };
-        taken.push(Accepted { event_id: stamp.event_id.clone(), dedup_key: key.to_owned() });
+        let stamp =
+            EventStamp { event_id: event_id(caller, format, &entry), at, correlation_id: correlation_id.to_owned() };
+        accepted.push(EventAccepted { event_id: stamp.event_id.clone(), dedup_key: key.to_owned() });
         let body = match entry.content {
-            Content::Event(event) if speaks_for_platform(caller) => Body::Event(event),
-            Content::Event(event) => Body::Event(Box::new(event.unpublished())),
-            Content::Note(note) => Body::Note(Box::new(note)),
+            IntakeContent::Event(event) if may_post_platform_wide(caller) => MessageBody::Event(event),
+            IntakeContent::Event(event) => MessageBody::Event(Box::new(event.deny_public())),
+            IntakeContent::Note(note) => MessageBody::Note(Box::new(note)),
         };
-        for (scope, trouble) in placed {
+        for (scope, trouble) in targets {
             messages.push(stamp.message(caller, scope, trouble, body.clone()));
         }
     }
     if messages.len() > EVENTS_MAX {
-        let detail = format!("these events make more than {EVENTS_MAX} messages, one a tenant; send fewer at once");
+        let detail = format!(
+            "this request needs more than {EVENTS_MAX} messages, one for each event and tenant; split it into smaller requests"
+        );
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, &detail));
     }
-    send(app, messages).await?;
-    metrics::count_by("IncidentAccepted", "format", format, u64::try_from(taken.len()).unwrap_or(0));
-    Ok(taken)
+    enqueue(app, messages).await?;
+    metrics::count_by("IncidentAccepted", "format", format, u64::try_from(accepted.len()).unwrap_or(0));
+    Ok(accepted)
 }
 
-/// The id of a drop-in event: derived where the source calls it anything, so that a re-sent notification is the same event.
-fn event_id(caller: &Caller, format: &str, mapped: &Mapped) -> EventId {
-    match &mapped.identity {
+/// The id of a drop-in event. It is derived from the source's own identity of the event, if there is one, so that a repeated request has the
+/// same id.
+fn event_id(caller: &Caller, format: &str, mapped: &IntakeItem) -> EventId {
+    match &mapped.source_event_id {
         Some(identity) => {
             let mut parts = vec![caller.integration_id.as_str(), format];
             parts.extend(identity.iter().map(String::as_str));
             EventId::derived(&parts)
         }
-        None => EventId::new(&ids::suffix()),
+        None => EventId::new(&ids::id_suffix()),
     }
 }
 
-type Placed = Vec<(Option<Scope>, Option<Reason>)>;
+/// The scopes to queue a message for. One without a scope has the reason why it could not be attributed.
+type Targets = Vec<(Option<Scope>, Option<Reason>)>;
 
-/// Whose a drop-in event is. A monitor that gets a 4xx drops the whole notification, so what cannot be placed is accepted,
-/// stored, and told to the operators.
-fn event_scopes(app: &Intake, caller: &Caller, event: &Event, whose: &Addressed) -> Placed {
-    let one_tenants = whose.platform
+/// The targets of a drop-in event. A monitor that gets a 4xx drops the whole notification, so an event that cannot be attributed to a tenant
+/// is accepted and stored, and the operators are notified.
+fn event_targets(app: &Intake, caller: &Caller, event: &Event, whose: &Addressees) -> Targets {
+    let is_single_tenant_type = whose.platform
         && match app.policy.classify(event) {
-            Verdict::Included(included) => !app.policy.may_be_platform_wide(&included),
-            Verdict::Excluded { .. } | Verdict::Unclassified => false,
+            Classification::Included(included) => !app.policy.allows_platform_wide(&included),
+            Classification::Excluded { .. } | Classification::Unclassified => false,
         };
-    if one_tenants && speaks_for_platform(caller) {
+    if is_single_tenant_type && may_post_platform_wide(caller) {
         return vec![(None, Some(Reason::TenantMissing))];
     }
-    scopes(caller, whose)
+    targets_of(caller, whose)
 }
 
-fn scopes(caller: &Caller, whose: &Addressed) -> Placed {
+/// The targets that the request names and the caller may post to.
+fn targets_of(caller: &Caller, whose: &Addressees) -> Targets {
     if whose.platform {
-        let allowed = speaks_for_platform(caller);
+        let allowed = may_post_platform_wide(caller);
         return vec![if allowed { (Some(Scope::Platform), None) } else { (None, Some(Reason::TenantNotAllowed)) }];
     }
     let (mine, others): (Vec<&TenantId>, Vec<&TenantId>) =
-        whose.tenant_ids.iter().take(TENANTS_MAX).partition(|tenant| caller.may_speak_for(tenant));
-    let mut scopes: Placed = mine.into_iter().map(|tenant| (Some(Scope::Tenant(tenant.clone())), None)).collect();
+        whose.tenant_ids.iter().take(TENANTS_MAX).partition(|tenant| caller.can_access_tenant(tenant));
+    let mut scopes: Targets = mine.into_iter().map(|tenant| (Some(Scope::Tenant(tenant.clone())), None)).collect();
     if !others.is_empty() {
         scopes.push((None, Some(Reason::TenantNotAllowed)));
-    } else if !whose.bad_tenants.is_empty() || whose.tenant_ids.len() > TENANTS_MAX {
+    } else if !whose.invalid_tenants.is_empty() || whose.tenant_ids.len() > TENANTS_MAX {
         scopes.push((None, Some(Reason::TenantUnknown)));
     } else if scopes.is_empty() {
         scopes.push((None, Some(Reason::TenantMissing)));
@@ -189,14 +207,14 @@ fn scopes(caller: &Caller, whose: &Addressed) -> Placed {
     scopes
 }
 
-/// For whom the end of something is, or a note on it: those for whom it was opened under its key, and those it names.
-fn with_known(caller: &Caller, placed: Placed, known: Vec<Scope>) -> Placed {
-    let mut all: Placed = placed.into_iter().filter(|(scope, _)| scope.is_some()).collect();
-    for scope in known.into_iter().filter(|scope| may_speak(caller, scope)) {
+/// Adds the scopes for which the incident was opened under the same key: a resolve or a note often names the key only.
+fn add_known_scopes(caller: &Caller, targets: Targets, known: Vec<Scope>) -> Targets {
+    let mut all: Targets = targets.into_iter().filter(|(scope, _)| scope.is_some()).collect();
+    for scope in known.into_iter().filter(|scope| may_post_to(caller, scope)) {
         if !all.iter().any(|(named, _)| named.as_ref() == Some(&scope)) {
             all.push((Some(scope), None));
         }
     }
-    // Nothing was ever opened: recorded, and nobody is told.
+    // No incident was opened under this key. The event is recorded; nobody is notified.
     if all.is_empty() { vec![(None, Some(Reason::ResolveWithoutOpen))] } else { all }
 }

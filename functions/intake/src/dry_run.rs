@@ -1,15 +1,15 @@
-//! `?dry_run=true`: the rule and the number of people per channel, by the same rules, and nothing else happens.
+//! `?dry_run=true`: answers which rule matches and how many notifications each channel would send. Nothing is stored or sent.
 
 use crate::App;
-use crate::accept::unavailable;
+use crate::permissions::table_unavailable;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use contracts::native::DryRunAnswer;
-use domain::classification::Verdict;
+use domain::classification::Classification;
 use domain::event::Event;
 use domain::ids::{SHARDS, Scope};
-use domain::incident::{Incident, Update, imagined};
-use domain::plan::{Outcome, afresh};
+use domain::incident::{Incident, Update, simulate_opening};
+use domain::plan::{DecisionOutcome, plan_without_history};
 use domain::tenant::Destination;
 use domain::vocabulary::Category;
 use runtime::clock;
@@ -17,33 +17,58 @@ use runtime::http::Problem;
 use std::collections::BTreeMap;
 use store::subscriptions::Subscriber;
 
-/// Answers a dry run.
-pub(crate) async fn answer(app: &App, event: &Event, scopes: &[Scope]) -> Result<Response, Problem> {
+/// How far an event would reach.
+#[derive(Default)]
+struct Reach {
+    /// Tenants whose subscriptions were looked at.
+    tenants: usize,
+    /// Notifications by channel, sent now or held.
+    notifications: BTreeMap<&'static str, u64>,
+}
+
+impl Reach {
+    /// Adds what the incident's opening would send to one tenant's destinations.
+    fn add(&mut self, app: &App, incident: &Incident, update: &Update, subscriber: &Subscriber) {
+        self.tenants += 1;
+        let destinations: Vec<Destination> =
+            subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
+        let decisions =
+            plan_without_history(incident, update, &subscriber.settings, &destinations, &app.policy, clock::now());
+        for decision in decisions.iter().filter(|decision| !matches!(decision.outcome, DecisionOutcome::Skip { .. })) {
+            *self.notifications.entry(decision.channel.as_str()).or_default() += 1;
+        }
+    }
+}
+
+/// Answers a dry run of a valid event. Every scope is treated as if the event opened a new incident.
+///
+/// # Errors
+/// 503 if the table fails.
+pub(crate) async fn respond(app: &App, event: &Event, scopes: &[Scope]) -> Result<Response, Problem> {
     let included = match app.policy.classify(event) {
-        Verdict::Included(included) => included,
-        Verdict::Excluded { rule } => return Ok(said("excluded", Some(rule), (BTreeMap::new(), 0), vec![])),
-        Verdict::Unclassified => return Ok(said("unclassified", None, (BTreeMap::new(), 0), vec![])),
+        Classification::Included(included) => included,
+        Classification::Excluded { rule } => return Ok(answer("excluded", Some(rule), Reach::default(), vec![])),
+        Classification::Unclassified => return Ok(answer("unclassified", None, Reach::default(), vec![])),
     };
-    let (mut told, mut tenants) = (BTreeMap::new(), 0_usize);
+    // User-level warnings belong to no category, and their subscribers are listed in every one.
+    let category = included.category.unwrap_or(Category::Configurable);
+    let mut reach = Reach::default();
     for scope in scopes {
-        let (incident, update) = imagined(event, &included, scope, clock::now());
-        // User-level warnings belong to no category; their subscribers are in every one.
-        let category = included.category.unwrap_or(Category::Configurable);
+        let (incident, update) = simulate_opening(event, &included, scope, clock::now());
         match scope {
             Scope::Tenant(tenant) => {
-                if let Some(subscriber) = app.table.subscriber(tenant, category).await.map_err(unavailable)? {
-                    count(app, &incident, &update, &subscriber, &mut told);
-                    tenants += 1;
+                if let Some(subscriber) = app.table.subscriber(tenant, category).await.map_err(table_unavailable)? {
+                    reach.add(app, &incident, &update, &subscriber);
                 }
             }
             Scope::Platform => {
                 for shard in 0..SHARDS {
                     let mut after = None;
                     loop {
-                        let page = app.table.subscribers(category, shard, after.as_ref()).await.map_err(unavailable)?;
+                        let page =
+                            app.table.subscribers(category, shard, after.as_ref()).await.map_err(table_unavailable)?;
                         for subscriber in &page.subscribers {
-                            count(app, &incident, &update, subscriber, &mut told);
-                            tenants += 1;
+                            reach.add(app, &incident, &update, subscriber);
                         }
                         after = page.next;
                         if after.is_none() {
@@ -54,30 +79,12 @@ pub(crate) async fn answer(app: &App, event: &Event, scopes: &[Scope]) -> Result
             }
         }
     }
-    let strangers = app.policy.catalogue.strangers(&event.components, &event.regions);
-    Ok(said("included", Some(included.rule), (told, tenants), included.warnings.into_iter().chain(strangers).collect()))
+    let unknown_names = app.policy.catalogue.unknown_name_warnings(&event.components, &event.regions);
+    let warnings = included.warnings.into_iter().chain(unknown_names).collect();
+    Ok(answer("included", Some(included.rule), reach, warnings))
 }
 
-fn count(
-    app: &App,
-    incident: &Incident,
-    update: &Update,
-    subscriber: &Subscriber,
-    told: &mut BTreeMap<&'static str, u64>,
-) {
-    let destinations: Vec<Destination> =
-        subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
-    let decisions = afresh((incident, update), &subscriber.settings, &destinations, &app.policy, clock::now());
-    for decision in decisions.iter().filter(|decision| !matches!(decision.outcome, Outcome::Skip { .. })) {
-        *told.entry(decision.channel.as_str()).or_default() += 1;
-    }
-}
-
-fn said(
-    classification: &'static str,
-    rule: Option<String>,
-    (would_tell, tenants): (BTreeMap<&'static str, u64>, usize),
-    warnings: Vec<String>,
-) -> Response {
-    Json(DryRunAnswer { dry_run: true, classification, rule, tenants, would_tell, warnings }).into_response()
+fn answer(classification: &'static str, rule: Option<String>, reach: Reach, warnings: Vec<String>) -> Response {
+    let Reach { tenants, notifications: would_notify } = reach;
+    Json(DryRunAnswer { dry_run: true, classification, rule, tenants, would_notify, warnings }).into_response()
 }

@@ -1,24 +1,26 @@
 //! Trigger  `POST /v1/incidents`, `POST /v1/incidents/{id}/updates`, `GET /v1/incidents/{id}`, `GET /v1/events/{id}`,
 //!          `POST /v1/intake/{format}`, PagerDuty's `/v2/enqueue`, Opsgenie's `/v2/alerts`; `IntakeQueue` (CloudWatch alarms)
-//! Reads    tenants (do they exist?), event records, incidents, tokens of other products' clients; for a dry run compiled
-//!          subscriptions
-//! Writes   idempotency keys; whose a key is that later requests name alone
-//! Emits    one message a named tenant, or one for the platform; 202 only when all are durably on the queue
-//! Fails    the caller: in the format's own words, naming the field. AWS: with Retry-After and the status that the format's
-//!          clients try again
+//! Reads    tenants (whether they exist), event records, incidents, tokens of PagerDuty's and Opsgenie's clients; for a dry run the
+//!          compiled subscriptions
+//! Writes   idempotency keys; the scopes of a dedup key, for later requests that name only the key
+//! Emits    one message for each named tenant, or one for the platform; 202 only once all of them are on the queue
+//! Fails    bad request: the format's own error, naming the field. AWS fault: Retry-After and the status on which the format's clients
+//!          retry
 //! Config   [`config::Config`]
 //!
-//! It decides nothing about incidents.
+//! It does not decide about incidents; classify does.
 
-mod accept;
 mod access;
 mod alarms;
 mod answers;
 pub mod config;
 mod drop_in;
 mod dry_run;
+mod enqueue;
+mod native;
 mod opsgenie;
 mod pagerduty;
+mod permissions;
 
 pub use alarms::Alarms;
 
@@ -32,7 +34,7 @@ use runtime::{Aws, StartError};
 use std::sync::Arc;
 use store::Table;
 
-/// What every route needs.
+/// The Lambda function: clients and configuration that every route uses.
 #[derive(Debug)]
 pub struct Intake {
     config: Config,
@@ -41,7 +43,7 @@ pub struct Intake {
     queues: Queues,
 }
 
-/// The state of the router.
+/// The router's shared state.
 pub(crate) type App = Arc<Intake>;
 
 impl HttpFunction for Intake {
@@ -60,16 +62,16 @@ impl HttpFunction for Intake {
 
     fn router(self: Arc<Self>) -> Router {
         Router::new()
-            .route("/v1/incidents", post(accept::native))
-            .route("/v1/incidents/{id}", get(answers::incident))
-            .route("/v1/incidents/{id}/updates", post(accept::update))
-            .route("/v1/events/{id}", get(answers::event))
-            .route("/v1/intake/{format}", post(drop_in::post).options(drop_in::handshake))
-            .route("/v2/enqueue", post(pagerduty::event))
-            .route("/v2/change/enqueue", post(pagerduty::change))
-            .route("/v2/alerts", post(opsgenie::create))
-            .route("/v2/alerts/requests/{id}", get(opsgenie::request))
-            .route("/v2/alerts/{identifier}/{action}", post(opsgenie::act))
+            .route("/v1/incidents", post(native::post_event))
+            .route("/v1/incidents/{id}", get(answers::get_incident))
+            .route("/v1/incidents/{id}/updates", post(native::post_update))
+            .route("/v1/events/{id}", get(answers::get_event))
+            .route("/v1/intake/{format}", post(drop_in::post_format).options(drop_in::handshake))
+            .route("/v2/enqueue", post(pagerduty::post_event))
+            .route("/v2/change/enqueue", post(pagerduty::post_change))
+            .route("/v2/alerts", post(opsgenie::create_alert))
+            .route("/v2/alerts/requests/{id}", get(opsgenie::get_request))
+            .route("/v2/alerts/{identifier}/{action}", post(opsgenie::alert_action))
             .with_state(self)
     }
 }

@@ -1,6 +1,6 @@
-//! `/v2/alerts`, with the answers of Opsgenie's Alert API.
+//! `/v2/alerts`, with responses of Opsgenie's Alert API.
 
-use crate::accept::{defaults, integration, may_speak};
+use crate::permissions::{event_defaults, integration_id, may_post_to};
 use crate::{App, access, drop_in};
 use axum::Json;
 use axum::body::Bytes;
@@ -8,185 +8,194 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use contracts::intake::Mapped;
-use contracts::opsgenie::{self, Action, Refusal};
+use contracts::intake::IntakeItem;
+use contracts::opsgenie::{self, AlertAction, OpsgenieError};
 use domain::ids::{EventId, IncidentId};
 use domain::reason::Reason;
 use jiff::Timestamp;
-use runtime::http::{Caller, Correlation};
+use runtime::http::{Caller, CorrelationId};
 use runtime::{clock, ids};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use store::events::EventRecord;
 
 /// The format's name in metrics.
-const NAME: &str = "opsgenie";
+const FORMAT_NAME: &str = "opsgenie";
 
-/// How an alert is named.
+/// The query that says whether an alert is identified by its id or its alias.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Identified {
+pub(crate) struct IdentifierQuery {
     #[serde(default, rename = "identifierType")]
     identifier_type: Option<String>,
 }
 
-/// One request: what every answer repeats.
-struct Asked {
-    begun: Timestamp,
+/// One request: its start and id, which every response contains.
+struct AlertRequest {
+    started_at: Timestamp,
     request_id: String,
 }
 
-impl Asked {
-    fn new(correlation: &Correlation) -> Self {
-        Self { begun: clock::now(), request_id: correlation.0.clone() }
+impl AlertRequest {
+    fn new(correlation: &CorrelationId) -> Self {
+        Self { started_at: clock::now(), request_id: correlation.0.clone() }
     }
 
-    fn answer(&self, status: StatusCode, mut body: Map<String, Value>) -> Response {
-        let took = clock::now().as_millisecond() - self.begun.as_millisecond();
+    /// A response with its duration in seconds (`took`) and the request's id.
+    fn respond(&self, status: StatusCode, mut body: Map<String, Value>) -> Response {
+        let took = clock::now().as_millisecond() - self.started_at.as_millisecond();
         body.insert("took".to_owned(), json!(f64::from(i32::try_from(took).unwrap_or(0)) / 1_000.0));
         body.entry("requestId").or_insert_with(|| json!(self.request_id));
         (status, Json(Value::Object(body))).into_response()
     }
 
-    fn say(&self, status: StatusCode, message: &str) -> Response {
-        self.answer(status, Map::from_iter([("message".to_owned(), json!(message))]))
+    fn respond_message(&self, status: StatusCode, message: &str) -> Response {
+        self.respond(status, Map::from_iter([("message".to_owned(), json!(message))]))
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response {
+    fn reject(&self, refusal: OpsgenieError) -> Response {
         match refusal {
-            Refusal::Unreadable => {
-                self.say(StatusCode::BAD_REQUEST, "Could not parse request body: it is not a JSON object")
+            OpsgenieError::Unreadable => {
+                self.respond_message(StatusCode::BAD_REQUEST, "Could not parse request body: it is not a JSON object")
             }
-            Refusal::Fields(errors) => {
+            OpsgenieError::Fields(errors) => {
                 let message = "Request body is not processable. Please check the errors.";
                 let body = [("message".to_owned(), json!(message)), ("errors".to_owned(), json!(errors))];
-                self.answer(StatusCode::UNPROCESSABLE_ENTITY, Map::from_iter(body))
+                self.respond(StatusCode::UNPROCESSABLE_ENTITY, Map::from_iter(body))
             }
         }
     }
 
-    /// What Opsgenie's clients send again.
+    /// 429, on which Opsgenie's clients retry.
     fn busy(&self) -> Response {
-        let message = "We cannot take it just now; please send the same request again";
-        let mut response = self.say(StatusCode::TOO_MANY_REQUESTS, message);
+        let message = "The request was not accepted. Please send it again.";
+        let mut response = self.respond_message(StatusCode::TOO_MANY_REQUESTS, message);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         response
     }
 
-    async fn caller(&self, app: &App, headers: &HeaderMap) -> Result<Caller, Response> {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let (scheme, key) = given.trim().split_once(' ').unwrap_or_default();
-        let key = Some(key.trim()).filter(|_| scheme.eq_ignore_ascii_case("geniekey")).unwrap_or_default();
-        let caller = access::caller(app, key).await.map_err(|error| {
-            tracing::error!(%error, "the tokens cannot be read");
+    async fn authenticate(&self, app: &App, headers: &HeaderMap) -> Result<Caller, Response> {
+        let authorization =
+            headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (scheme, key) = authorization.trim().split_once(' ').unwrap_or_default();
+        let key = if scheme.eq_ignore_ascii_case("geniekey") { key.trim() } else { "" };
+        let caller = access::authenticate(app, key).await.map_err(|error| {
+            tracing::error!(%error, "cannot read tokens");
             self.busy()
         })?;
-        caller.ok_or_else(|| self.say(StatusCode::UNAUTHORIZED, "Could not authenticate"))
+        caller.ok_or_else(|| self.respond_message(StatusCode::UNAUTHORIZED, "Could not authenticate"))
     }
 
-    async fn take(&self, app: &App, caller: &Caller, mapped: Mapped, action: &str) -> Result<Response, Response> {
-        let taken = drop_in::take(app, caller, &self.request_id, NAME, vec![mapped]).await.map_err(|_| self.busy())?;
-        let event = taken.first().map(|one| one.event_id.to_string()).unwrap_or_default();
+    /// Queues the mapped request. The id in the response names the event and the action.
+    async fn accept(&self, app: &App, caller: &Caller, mapped: IntakeItem, action: &str) -> Result<Response, Response> {
+        let accepted =
+            drop_in::accept(app, caller, &self.request_id, FORMAT_NAME, vec![mapped]).await.map_err(|_| self.busy())?;
+        let event = accepted.first().map(|one| one.event_id.to_string()).unwrap_or_default();
         let body = [
             ("result".to_owned(), json!("Request will be processed")),
             ("requestId".to_owned(), json!(format!("{event}.{action}"))),
         ];
-        Ok(self.answer(StatusCode::ACCEPTED, Map::from_iter(body)))
+        Ok(self.respond(StatusCode::ACCEPTED, Map::from_iter(body)))
     }
 }
 
-/// `POST /v2/alerts`
-pub(crate) async fn create(
+/// `POST /v2/alerts`: creates an alert.
+pub(crate) async fn create_alert(
     State(app): State<App>,
-    correlation: Correlation,
+    correlation: CorrelationId,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Response> {
-    let asked = Asked::new(&correlation);
-    let caller = asked.caller(&app, &headers).await?;
-    let known = |event_type: &str| app.policy.knows(event_type);
-    let mapped = opsgenie::create(&body, &defaults(&caller), &known, &ids::suffix());
-    let mapped = mapped.map_err(|refusal| asked.refuse(refusal))?;
-    asked.take(&app, &caller, mapped, "Create").await
+    let request = AlertRequest::new(&correlation);
+    let caller = request.authenticate(&app, &headers).await?;
+    let known = |event_type: &str| app.policy.has_rule_for(event_type);
+    let mapped = opsgenie::map_alert(&body, &event_defaults(&caller), &known, &ids::id_suffix());
+    let mapped = mapped.map_err(|refusal| request.reject(refusal))?;
+    request.accept(&app, &caller, mapped, "Create").await
 }
 
-/// `POST /v2/alerts/{identifier}/{action}`
-pub(crate) async fn act(
+/// `POST /v2/alerts/{identifier}/{action}`: closes or acknowledges an alert, or adds a note.
+pub(crate) async fn alert_action(
     State(app): State<App>,
-    correlation: Correlation,
+    correlation: CorrelationId,
     Path((identifier, path)): Path<(String, String)>,
-    by: Result<Query<Identified>, QueryRejection>,
+    query: Result<Query<IdentifierQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Response> {
-    let asked = Asked::new(&correlation);
-    let caller = asked.caller(&app, &headers).await?;
-    let Some(action) = Action::of(&path) else {
-        let message = "There is no such action here; there are close, acknowledge and notes";
-        return Err(asked.say(StatusCode::NOT_FOUND, message));
+    let request = AlertRequest::new(&correlation);
+    let caller = request.authenticate(&app, &headers).await?;
+    let Some(action) = AlertAction::from_path(&path) else {
+        let message = "There is no such action. Use close, acknowledge or notes.";
+        return Err(request.respond_message(StatusCode::NOT_FOUND, message));
     };
-    let alias = match by.as_ref().map(|by| by.identifier_type.as_deref()) {
+    let alias = match query.as_ref().map(|query| query.identifier_type.as_deref()) {
         Ok(Some("alias")) => identifier,
-        Ok(None | Some("id")) => alias_of(&app, &caller, &identifier, &asked).await?,
+        Ok(None | Some("id")) => alias_of(&app, &caller, &identifier, &request).await?,
         Ok(Some(_)) | Err(_) => {
             let errors = [("identifierType".to_owned(), "must be id or alias".to_owned())];
-            return Err(asked.refuse(Refusal::Fields(errors.into())));
+            return Err(request.reject(OpsgenieError::Fields(errors.into())));
         }
     };
-    let mapped = opsgenie::act(action, &alias, &body).map_err(|refusal| asked.refuse(refusal))?;
+    let mapped = opsgenie::map_action(action, &alias, &body).map_err(|refusal| request.reject(refusal))?;
     let name = match action {
-        Action::Close => "Close",
-        Action::Acknowledge => "Acknowledge",
-        Action::AddNote => "AddNote",
+        AlertAction::Close => "Close",
+        AlertAction::Acknowledge => "Acknowledge",
+        AlertAction::AddNote => "AddNote",
     };
-    asked.take(&app, &caller, mapped, name).await
+    request.accept(&app, &caller, mapped, name).await
 }
 
-/// The alias of an alert by its id, which is our incident's.
-async fn alias_of(app: &App, caller: &Caller, id: &str, asked: &Asked) -> Result<String, Response> {
+/// Returns the alias of an alert, whose id is our incident's. An alert of another integration answers 404.
+async fn alias_of(app: &App, caller: &Caller, id: &str, request: &AlertRequest) -> Result<String, Response> {
     let incident = match IncidentId::parse(id) {
         Some(id) => app.table.incident(&id).await.map_err(|error| {
-            tracing::error!(%error, "the table did not answer");
-            asked.busy()
+            tracing::error!(%error, "cannot read the table");
+            request.busy()
         })?,
         None => None,
     };
-    let theirs = incident.filter(|incident| {
+    let alert = incident.filter(|incident| {
         incident.source == opsgenie::SOURCE
-            && incident.integration_id == integration(caller)
-            && may_speak(caller, &incident.scope)
+            && incident.integration_id == integration_id(caller)
+            && may_post_to(caller, &incident.scope)
     });
-    theirs.map(|incident| incident.dedup_key).ok_or_else(|| {
-        asked.say(StatusCode::NOT_FOUND, "There is no such alert; to name it by its alias add ?identifierType=alias")
+    alert.map(|incident| incident.dedup_key).ok_or_else(|| {
+        request.respond_message(
+            StatusCode::NOT_FOUND,
+            "There is no such alert. To identify it by its alias, add ?identifierType=alias.",
+        )
     })
 }
 
-/// `GET /v2/alerts/requests/{id}`
-pub(crate) async fn request(
+/// `GET /v2/alerts/requests/{id}`: the result of an earlier request.
+pub(crate) async fn get_request(
     State(app): State<App>,
-    correlation: Correlation,
+    correlation: CorrelationId,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Response> {
-    let asked = Asked { request_id: id.clone(), ..Asked::new(&correlation) };
-    let caller = asked.caller(&app, &headers).await?;
+    let request = AlertRequest { request_id: id.clone(), ..AlertRequest::new(&correlation) };
+    let caller = request.authenticate(&app, &headers).await?;
     let named = id.rsplit_once('.').and_then(|(event, action)| Some((EventId::parse(event)?, action)));
     let records = match &named {
         Some((event, _)) => app.table.event_records(event).await.map_err(|error| {
-            tracing::error!(%error, "the table did not answer");
-            asked.busy()
+            tracing::error!(%error, "cannot read the table");
+            request.busy()
         })?,
         None => Vec::new(),
     };
-    let mine = |record: &EventRecord| match &record.scope {
-        Some(scope) => may_speak(&caller, scope),
-        // Nobody could tell whose it is: only who posts for everybody may ask.
-        None => caller.speaks_for_all(),
+    let is_visible = |record: &EventRecord| match &record.scope {
+        Some(scope) => may_post_to(&caller, scope),
+        // The event has no scope; only tokens for all tenants may read it.
+        None => caller.can_access_all_tenants(),
     };
-    let mine: Vec<EventRecord> = records.into_iter().filter(mine).collect();
-    let (Some((_, action)), Some(first)) = (named, mine.first()) else {
-        return Err(asked.say(StatusCode::NOT_FOUND, "Request not found. It might not be processed, yet."));
+    let visible: Vec<EventRecord> = records.into_iter().filter(is_visible).collect();
+    let (Some((_, action)), Some(first)) = (named, visible.first()) else {
+        return Err(
+            request.respond_message(StatusCode::NOT_FOUND, "Request not found. It might not be processed, yet.")
+        );
     };
-    let with_alert = mine.iter().find(|record| record.incident_id.is_some());
+    let with_alert = visible.iter().find(|record| record.incident_id.is_some());
     let alert = with_alert.and_then(|record| record.incident_id.clone()).unwrap_or_default();
     let success = with_alert.is_some();
     let alias = match with_alert.and_then(|record| IncidentId::parse(record.incident_id.as_deref()?)) {
@@ -194,7 +203,7 @@ pub(crate) async fn request(
         None => String::new(),
     };
     let status = match (with_alert.unwrap_or(first).reason, action) {
-        (Some(Reason::Repeat) | None, _) if !success => "Nobody is told of this type of alert",
+        (Some(Reason::Repeat) | None, _) if !success => "No notifications are sent for this type of alert",
         (Some(Reason::Repeat), _) => "Alert is already open",
         (Some(reason), _) => reason.sentence(),
         (None, "Create") => "Created alert",
@@ -204,5 +213,5 @@ pub(crate) async fn request(
     };
     let data = json!({"success": success, "isSuccess": success, "action": action, "status": status, "alertId": alert,
         "alias": alias, "processedAt": first.accepted_at, "integrationId": caller.integration_id});
-    Ok(asked.answer(StatusCode::OK, Map::from_iter([("data".to_owned(), data)])))
+    Ok(request.respond(StatusCode::OK, Map::from_iter([("data".to_owned(), data)])))
 }

@@ -1,4 +1,4 @@
-//! What each product's clients hear when we shed: AWS behind the router is a port where nobody listens.
+//! The router while AWS is unreachable: its endpoint is a port on which nothing listens.
 
 use super::*;
 use axum::body::Body;
@@ -36,11 +36,11 @@ fn app() -> App {
     })
 }
 
-async fn post(path: &str, kind: &str, body: &serde_json::Value) -> Response {
-    let request = Request::post(path).header(header::CONTENT_TYPE, kind);
+async fn post(path: &str, content_type: &str, body: &serde_json::Value) -> Response {
+    let request = Request::post(path).header(header::CONTENT_TYPE, content_type);
     let request = request.header(header::AUTHORIZATION, format!("GenieKey {KEY}"));
     let mut request = request.body(Body::from(body.to_string())).unwrap();
-    // What the authorizer would have said; PagerDuty's and Opsgenie's routes do not ask it.
+    // The authorizer's result. PagerDuty's and Opsgenie's routes bypass it.
     request.extensions_mut().insert(Caller {
         token_id: "tok_x".into(),
         integration_id: "int_x".into(),
@@ -52,13 +52,13 @@ async fn post(path: &str, kind: &str, body: &serde_json::Value) -> Response {
 }
 
 #[tokio::test]
-async fn each_client_hears_the_status_that_it_sends_again() {
+async fn each_product_gets_the_status_on_which_its_clients_retry() {
     let alerts = |version: &str| json!({"version": version, "alerts": [{"status": "firing", "labels": {"alertname": "A", "tenant": "acme"}}]});
     let cloudevent =
         json!({"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {"tenant_ids": ["acme"]}});
     let trigger = json!({"routing_key": KEY, "event_action": "resolve", "dedup_key": "k"});
     let json = "application/json";
-    for (path, kind, body, status) in [
+    for (path, content_type, body, status) in [
         ("/v2/enqueue", json, trigger.clone(), 429),
         ("/v2/change/enqueue", json, trigger, 429),
         ("/v2/alerts", json, json!({"message": "m"}), 429),
@@ -68,31 +68,31 @@ async fn each_client_hears_the_status_that_it_sends_again() {
         ("/v1/intake/cloudevents", "application/cloudevents+json", cloudevent, 503),
         ("/v1/intake/cloudwatch", json, json!({"AlarmName": "a", "NewStateValue": "ALARM"}), 503),
     ] {
-        let answer = post(path, kind, &body).await;
+        let answer = post(path, content_type, &body).await;
         assert_eq!(answer.status().as_u16(), status, "{path}");
         assert_eq!(answer.headers()[header::RETRY_AFTER], "5", "{path}");
     }
 }
 
 #[test]
-fn only_who_speaks_for_all_posts_about_everybody() {
+fn platform_wide_events_need_the_scope_and_a_token_for_all_tenants() {
     let caller = |scopes: &[&str], tenants: Option<&str>| Caller {
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         tenants: tenants.map(|id| [TenantId::parse(id).unwrap()].into()),
         ..Caller::default()
     };
-    assert!(accept::speaks_for_platform(&caller(&["incidents:platform"], None)));
-    assert!(!accept::speaks_for_platform(&caller(&["incidents:platform"], Some("acme"))));
-    assert!(!accept::speaks_for_platform(&caller(&["incidents:write"], None)));
+    assert!(permissions::may_post_platform_wide(&caller(&["incidents:platform"], None)));
+    assert!(!permissions::may_post_platform_wide(&caller(&["incidents:platform"], Some("acme"))));
+    assert!(!permissions::may_post_platform_wide(&caller(&["incidents:write"], None)));
 }
 
 #[tokio::test]
-async fn nobody_says_a_type_of_ours() {
-    for own in ["test.alert", "tocsin.delivery_failed", "tocsin.anything"] {
-        let event = json!({"source": "s", "type": own, "title": "t", "tenant_ids": ["acme"]});
+async fn a_reserved_event_type_is_rejected() {
+    for reserved in ["test.alert", "tocsin.delivery_failed", "tocsin.anything"] {
+        let event = json!({"source": "s", "type": reserved, "title": "t", "tenant_ids": ["acme"]});
         for path in ["/v1/incidents", "/v1/incidents?dry_run=true"] {
             let answer = post(path, "application/json", &event).await;
-            assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{own}");
+            assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{reserved}");
             let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
             let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(problem["errors"][0]["pointer"], "/type", "{problem}");
@@ -102,7 +102,7 @@ async fn nobody_says_a_type_of_ours() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_key_is_refused_without_a_look() {
+async fn a_malformed_key_is_rejected_without_reading_the_table() {
     let short = json!({"routing_key": "short", "event_action": "trigger"});
     assert_eq!(post("/v2/enqueue", "application/json", &short).await.status(), StatusCode::BAD_REQUEST);
     let request = Request::post("/v2/alerts").header(header::AUTHORIZATION, "Bearer x").body(Body::from("{}")).unwrap();

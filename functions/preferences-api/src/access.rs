@@ -1,4 +1,4 @@
-//! Who may see and change what, which version a write is based on, and the form of bodies and answers.
+//! What the routes share: scopes, optimistic locking by ETag, bodies, paging and JSON responses.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -14,34 +14,39 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::StoreError;
-use store::incidents::SeenCursor;
-use store::tenants::Saved;
+use store::incidents::IncidentListCursor;
+use store::tenants::SaveOutcome;
 
-/// Scopes that read a tenant's side.
-pub(crate) const READ: &[&str] = &[ALERTS_READ, ALERTS_MANAGE, SUPPORT_READ, PLATFORM_ADMIN];
-/// Scopes that change it.
-pub(crate) const MANAGE: &[&str] = &[ALERTS_MANAGE, PLATFORM_ADMIN];
-/// How many things a list has on a page unless the query says otherwise, and at most.
-const PAGE: usize = 100;
-const PAGE_MAX: usize = 500;
-/// The largest body of this API, in bytes; a tenant's settings are far below.
+/// Scopes that may read a tenant's data; any one is enough.
+pub(crate) const READ_SCOPES: &[&str] = &[ALERTS_READ, ALERTS_MANAGE, SUPPORT_READ, PLATFORM_ADMIN];
+/// Scopes that may change a tenant's data; any one is enough.
+pub(crate) const MANAGE_SCOPES: &[&str] = &[ALERTS_MANAGE, PLATFORM_ADMIN];
+/// Entries on a page of recipients or integrations, unless the query has a `limit`.
+const PAGE_SIZE: usize = 100;
+/// The largest `limit` of a page of recipients or integrations.
+const PAGE_SIZE_MAX: usize = 500;
+/// Largest request body of this API, in bytes. A tenant's settings are far smaller.
 pub(crate) const BODY_MAX: usize = 64 * 1024;
 
-/// What a write must be based on: the version that its If-Match names.
-pub(crate) fn based_on(headers: &HeaderMap, current: u64) -> Result<(), Problem> {
-    match expected(headers)? {
+/// Requires that the If-Match header names the current version of what is about to change.
+///
+/// # Errors
+/// 428 without the header, 412 if it names other versions only, 422 if it is not a list of ETags.
+pub(crate) fn require_current_version(headers: &HeaderMap, current: u64) -> Result<(), Problem> {
+    match if_match_versions(headers)? {
         Some(versions) if versions.contains(&current) => Ok(()),
-        Some(_) => Err(outdated()),
+        Some(_) => Err(outdated_version()),
         None => Err(field_problem(
             StatusCode::PRECONDITION_REQUIRED,
             "header:If-Match",
-            "is missing; send the ETag of the GET that this change is based on",
+            "is required; send the ETag from your last GET of this resource",
         )),
     }
 }
 
-/// The versions that If-Match names, if it is there. `*` names none, and would let a write run over another one.
-pub(crate) fn expected(headers: &HeaderMap) -> Result<Option<Vec<u64>>, Problem> {
+/// Returns the versions that the If-Match header names; `None` without the header. `*` is refused, because it would let one write
+/// overwrite another.
+pub(crate) fn if_match_versions(headers: &HeaderMap) -> Result<Option<Vec<u64>>, Problem> {
     let mut given = headers.get_all(header::IF_MATCH).iter().peekable();
     if given.peek().is_none() {
         return Ok(None);
@@ -49,13 +54,13 @@ pub(crate) fn expected(headers: &HeaderMap) -> Result<Option<Vec<u64>>, Problem>
     let mut versions = Vec::new();
     for tag in given.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim) {
         match tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) {
-            // An ETag of ours that is no number of ours is simply not the current one.
+            // A tag that is not a version matches no version; 0 is never one.
             Some(number) => versions.push(number.parse().unwrap_or(0)),
             None => {
                 return Err(field_problem(
                     StatusCode::UNPROCESSABLE_ENTITY,
                     "header:If-Match",
-                    "must be an ETag as a GET of the same path gave it, such as \"7\" with its quotes",
+                    "must be an ETag from a GET of this resource, with its quotes, such as \"7\"",
                 ));
             }
         }
@@ -63,61 +68,63 @@ pub(crate) fn expected(headers: &HeaderMap) -> Result<Option<Vec<u64>>, Problem>
     Ok(Some(versions))
 }
 
-pub(crate) fn outdated() -> Problem {
+/// 412: the resource has changed since the version that the write is based on.
+pub(crate) fn outdated_version() -> Problem {
     field_problem(
         StatusCode::PRECONDITION_FAILED,
         "header:If-Match",
-        "somebody changed this in between; GET it again, make your change on that, and send the new ETag",
+        "this resource has changed since you read it; GET it again, reapply your change, and send the new ETag",
     )
 }
 
-/// A problem of another status than 422 that is about one field or header.
+/// A problem about one field or header, with a status other than 422.
 pub(crate) fn field_problem(status: StatusCode, pointer: &str, detail: &str) -> Problem {
     let errors = vec![FieldError::new(pointer, detail)];
     Problem { errors, ..Problem::new(status, &format!("{pointer}: {detail}")) }
 }
 
-/// A body of at most [`BODY_MAX`].
+/// A request body of at most [`BODY_MAX`] bytes.
 #[derive(Debug)]
-pub(crate) struct Limited(pub(crate) Bytes);
+pub(crate) struct LimitedBody(pub(crate) Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for Limited {
+impl<S: Send + Sync> FromRequest<S> for LimitedBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 64 KiB; send less");
+        let too_large =
+            || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 KiB; send a smaller one");
         let bytes = Bytes::from_request(request, state).await.map_err(|_| too_large())?;
         if bytes.len() > BODY_MAX { Err(too_large()) } else { Ok(Self(bytes)) }
     }
 }
 
-impl Limited {
-    /// The body as JSON of a shape.
+impl LimitedBody {
+    /// Parses the body as a JSON object.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        contracts::problem::parse_object(&self.0).map_err(|error| Problem::fields(vec![error]))
+        contracts::problem::parse_object(&self.0).map_err(|error| Problem::invalid_fields(vec![error]))
     }
 
-    /// As [`Limited::parse`]; no body at all is the default.
+    /// As [`LimitedBody::parse`]; an empty body is the default.
     pub(crate) fn parse_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
         if self.0.is_empty() { Ok(T::default()) } else { self.parse() }
     }
 
-    /// What `current` becomes when this merge patch is applied to it.
-    pub(crate) fn patched<T: DeserializeOwned>(&self, current: &impl Serialize) -> Result<T, Problem> {
+    /// Applies the body to `current` as a JSON merge patch (RFC 7396) and returns the result.
+    pub(crate) fn apply_merge_patch<T: DeserializeOwned>(&self, current: &impl Serialize) -> Result<T, Problem> {
         let patch: Value = self.parse()?;
         if !patch.is_object() {
-            let detail = "must be a JSON object with the members that change (RFC 7396)";
-            return Err(Problem::fields(vec![FieldError::new("", detail)]));
+            let detail = "must be a JSON object with the fields to change (JSON merge patch, RFC 7396)";
+            return Err(Problem::invalid_fields(vec![FieldError::new("", detail)]));
         }
         let mut document = serde_json::to_value(current).map_err(|_| Problem::internal())?;
         crate::patch::merge(&mut document, patch);
         let bytes = serde_json::to_vec(&document).map_err(|_| Problem::internal())?;
-        contracts::problem::parse(&bytes).map_err(|error| Problem::fields(vec![error]))
+        contracts::problem::parse_json(&bytes).map_err(|error| Problem::invalid_fields(vec![error]))
     }
 }
 
-/// The `limit` of a query.
-pub(crate) fn limit(text: Option<&str>, usual: usize, most: usize, errors: &mut Vec<FieldError>) -> usize {
+/// Parses the query parameter `limit`, from 1 to `most`; `usual` without it. Notes an error if it is not valid.
+pub(crate) fn parse_limit(text: Option<&str>, usual: usize, most: usize, errors: &mut Vec<FieldError>) -> usize {
     let limit = text.map_or(Some(usual), |text| text.parse().ok()).filter(|limit| (1..=most).contains(limit));
     limit.unwrap_or_else(|| {
         errors.push(FieldError::new("query:limit", format!("must be from 1 to {most}")));
@@ -125,81 +132,84 @@ pub(crate) fn limit(text: Option<&str>, usual: usize, most: usize, errors: &mut 
     })
 }
 
-/// The query of a list that is read in the order of ids: `limit`, and as `cursor` the id that the page before ended with.
+/// The query of a list in the order of ids: `limit`, and as `cursor` the last id of the previous page.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Paged {
+pub(crate) struct PageQuery {
     limit: Option<String>,
     cursor: Option<String>,
 }
 
-impl Paged {
-    /// Limit and cursor, checked. `is_id` says whether a text is an id of the list's things.
-    pub(crate) fn read(&self, is_id: fn(&str) -> bool) -> Result<(usize, Option<&str>), Problem> {
+impl PageQuery {
+    /// Checks both parameters and returns the limit and the cursor. `is_id` tells whether a text is an id of this list's entries.
+    pub(crate) fn parse(&self, is_id: fn(&str) -> bool) -> Result<(usize, Option<&str>), Problem> {
         let mut errors = Vec::new();
-        let limit = limit(self.limit.as_deref(), PAGE, PAGE_MAX, &mut errors);
+        let limit = parse_limit(self.limit.as_deref(), PAGE_SIZE, PAGE_SIZE_MAX, &mut errors);
         let cursor = self.cursor.as_deref().filter(|text| !text.is_empty());
         if cursor.is_some_and(|text| !is_id(text)) {
-            errors.push(FieldError::new("query:cursor", "is not the `next` of an earlier answer"));
+            errors.push(FieldError::new("query:cursor", "is not valid; send the `next` of an earlier response"));
         }
-        if errors.is_empty() { Ok((limit, cursor)) } else { Err(Problem::fields(errors)) }
+        if errors.is_empty() { Ok((limit, cursor)) } else { Err(Problem::invalid_fields(errors)) }
     }
 }
 
-/// The `cursor` of a query over what a tenant saw.
-pub(crate) fn seen_cursor(text: Option<&str>, errors: &mut Vec<FieldError>) -> Option<SeenCursor> {
-    let cursor = SeenCursor::parse(text?);
+/// Parses the query parameter `cursor` of a list of incidents. Notes an error if it is not valid.
+pub(crate) fn parse_incident_cursor(text: Option<&str>, errors: &mut Vec<FieldError>) -> Option<IncidentListCursor> {
+    let cursor = IncidentListCursor::parse(text?);
     if cursor.is_none() {
-        errors.push(FieldError::new("query:cursor", "is not the `next` of an earlier answer"));
+        errors.push(FieldError::new("query:cursor", "is not valid; send the `next` of an earlier response"));
     }
     cursor
 }
 
-/// A JSON answer. Nothing of this API may be kept by a cache on the way.
-pub(crate) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
+/// A JSON response that no cache may store.
+pub(crate) fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
     let mut response = (status, Json(body)).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
 /// A JSON answer with the version that the next write is based on.
-pub(crate) fn tagged(status: StatusCode, version: u64, body: &impl Serialize) -> Response {
-    let mut response = answer(status, body);
+pub(crate) fn json_with_etag(status: StatusCode, version: u64, body: &impl Serialize) -> Response {
+    let mut response = json_response(status, body);
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response
 }
 
-/// A JSON answer for something new. The location is relative to the collection, because the stage's name before it is only
-/// known to who asked.
-pub(crate) fn created(collection: &str, id: &str, version: u64, body: &impl Serialize) -> Response {
-    let mut response = tagged(StatusCode::CREATED, version, body);
+/// 201 with ETag and Location. The location is relative to the collection, because only the caller knows the stage before the path.
+pub(crate) fn created_response(collection: &str, id: &str, version: u64, body: &impl Serialize) -> Response {
+    let mut response = json_with_etag(StatusCode::CREATED, version, body);
     if let Ok(location) = HeaderValue::from_str(&format!("{collection}/{id}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
 }
 
-/// Whatever the table said beyond "done".
-pub(crate) fn saved(result: Result<Saved, StoreError>) -> Result<(), Problem> {
-    match result.map_err(table)? {
-        Saved::Done => Ok(()),
-        Saved::Outdated => Err(outdated()),
-        Saved::NoTenant => Err(Problem::no_tenant()),
-        Saved::Taken { by, channel } => {
+/// Turns the outcome of a save into an error, unless it was saved.
+///
+/// # Errors
+/// 412 if the version is outdated, 404 without the tenant, 409 if another destination has the address, number or URL; those of
+/// [`storage_problem`] if the table failed.
+pub(crate) fn ensure_saved(result: Result<SaveOutcome, StoreError>) -> Result<(), Problem> {
+    match result.map_err(storage_problem)? {
+        SaveOutcome::Saved => Ok(()),
+        SaveOutcome::VersionConflict => Err(outdated_version()),
+        SaveOutcome::NoTenant => Err(Problem::tenant_not_found()),
+        SaveOutcome::AddressInUse { by, channel } => {
             let (pointer, what) = match channel {
                 Channel::Email => ("/email", "e-mail address"),
                 Channel::Sms => ("/phone", "phone number"),
                 Channel::Slack | Channel::Teams | Channel::Webhook => ("/url", "URL"),
             };
-            let detail = format!("{by} of this tenant has this {what} already; change that one, or delete it first");
+            let detail = format!("{by} already uses this {what}; change or delete that one first");
             Err(field_problem(StatusCode::CONFLICT, pointer, &detail))
         }
     }
 }
 
-/// What a failure of the table means for the caller.
-pub(crate) fn table(error: StoreError) -> Problem {
+/// 503 if the table is temporarily unavailable, otherwise 500.
+pub(crate) fn storage_problem(error: StoreError) -> Problem {
     tracing::error!(%error, "the table did not answer");
     if error.is_temporary() { Problem::unavailable() } else { Problem::internal() }
 }
@@ -220,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_names_the_version_it_is_based_on() {
+    fn a_write_requires_the_current_version() {
         for (tags, expected) in [
             (&["\"7\""][..], 200),
             (&["\"6\", \"7\""], 200),
@@ -232,34 +242,37 @@ mod tests {
             (&["7"], 422),
             (&["W/\"7\""], 422),
         ] {
-            assert_eq!(status(based_on(&headers(tags), 7)), expected, "{tags:?}");
+            assert_eq!(status(require_current_version(&headers(tags), 7)), expected, "{tags:?}");
         }
     }
 
     #[test]
-    fn another_tenants_path_does_not_exist_and_a_missing_scope_is_said_first() {
+    fn a_missing_scope_is_403_and_another_tenants_path_404() {
         let caller = Caller {
             scopes: ["alerts:manage".to_owned()].into(),
             tenants: Some([TenantId::parse("acme").unwrap()].into()),
             ..Caller::default()
         };
-        assert_eq!(caller.speaking_for("acme", MANAGE).unwrap().as_str(), "acme");
+        assert_eq!(caller.authorize_tenant("acme", MANAGE_SCOPES).unwrap().as_str(), "acme");
         for path in ["globex", "ACME", "", "acme ", "*"] {
-            assert_eq!(caller.speaking_for(path, READ).unwrap_err().status, StatusCode::NOT_FOUND, "{path}");
+            assert_eq!(caller.authorize_tenant(path, READ_SCOPES).unwrap_err().status, StatusCode::NOT_FOUND, "{path}");
         }
         let reader = Caller { scopes: ["alerts:read".to_owned()].into(), ..caller.clone() };
-        assert!(reader.speaking_for("acme", READ).is_ok());
-        assert_eq!(reader.speaking_for("acme", MANAGE).unwrap_err().status, StatusCode::FORBIDDEN);
+        assert!(reader.authorize_tenant("acme", READ_SCOPES).is_ok());
+        assert_eq!(reader.authorize_tenant("acme", MANAGE_SCOPES).unwrap_err().status, StatusCode::FORBIDDEN);
         let poster = Caller { scopes: ["incidents:write".to_owned()].into(), ..caller };
-        assert_eq!(poster.speaking_for("acme", READ).unwrap_err().status, StatusCode::FORBIDDEN);
-        assert_eq!(Caller::nobody().speaking_for("acme", READ).unwrap_err().status, StatusCode::FORBIDDEN);
+        assert_eq!(poster.authorize_tenant("acme", READ_SCOPES).unwrap_err().status, StatusCode::FORBIDDEN);
+        assert_eq!(
+            Caller::anonymous().authorize_tenant("acme", READ_SCOPES).unwrap_err().status,
+            StatusCode::FORBIDDEN
+        );
     }
 
     #[test]
-    fn a_patch_is_checked_as_a_whole_document() {
-        let patch = |text: &str| Limited(Bytes::copy_from_slice(text.as_bytes()));
+    fn a_patched_document_is_checked_as_a_whole() {
+        let patch = |text: &str| LimitedBody(Bytes::copy_from_slice(text.as_bytes()));
         let current = json!({"name": "a", "plan": "p", "zone": "UTC"});
-        let read = |text: &str| patch(text).patched::<contracts::http::TenantBody>(&current);
+        let read = |text: &str| patch(text).apply_merge_patch::<contracts::http::TenantBody>(&current);
         assert_eq!(read(r#"{"zone":"Asia/Kolkata"}"#).unwrap().zone, "Asia/Kolkata");
         for (text, status) in
             [(r#"{"zone":null}"#, 422), (r#"{"zon":"x"}"#, 422), (r#"{"zone":7}"#, 422), ("{", 400), ("[]", 422)]
@@ -271,8 +284,9 @@ mod tests {
     }
 
     #[test]
-    fn the_first_holder_of_an_address_is_named() {
-        let problem = saved(Ok(Saved::Taken { by: "rcp_1".into(), channel: Channel::Email })).unwrap_err();
+    fn a_taken_address_is_409_and_names_its_owner() {
+        let problem =
+            ensure_saved(Ok(SaveOutcome::AddressInUse { by: "rcp_1".into(), channel: Channel::Email })).unwrap_err();
         assert_eq!(problem.status, StatusCode::CONFLICT);
         assert!(problem.detail.contains("rcp_1"));
         assert_eq!(problem.errors[0].pointer, "/email");

@@ -2,9 +2,9 @@
 
 use crate::PreferencesApi;
 use crate::check::settings;
-use crate::check::token::BOOTSTRAP;
+use crate::check::token::BOOTSTRAP_TOKEN_NAME;
 use contracts::http::TenantBody;
-use contracts::http::scopes::ALL;
+use contracts::http::scopes::ALL_SCOPES;
 use domain::ids::{IntegrationId, RecipientId, TenantId, TokenId};
 use domain::tenant::{
     CategorySettings, ComplianceConfirmed, Destination, Email, Filters, Recipient, Settings, compliance_wording,
@@ -14,50 +14,52 @@ use runtime::{DirectError, clock, ids};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use store::StoreError;
-use store::credentials::{Star, Tenants, TokenRecord, token_hash};
-use store::tenants::{Audit, Saved, Setting};
+use store::credentials::{TenantScope, TokenRecord, Wildcard, token_hash};
+use store::tenants::{AuditRecord, SaveOutcome, TenantChange};
 
 /// Makes the operators' tenant with the operator as its first person, and issues an admin token that replaces earlier ones
 /// of this command. Whatever exists already stays as it is.
-pub(crate) async fn platform_admin(app: &PreferencesApi) -> Result<Value, DirectError> {
-    let email = Email::parse(&app.operator_email).map_err(|mend| {
-        DirectError::new("BadRequest", format!("the stack's parameter OperatorEmail is not usable: {mend}"))
+pub(crate) async fn issue_admin_token(app: &PreferencesApi) -> Result<Value, DirectError> {
+    let email = Email::parse(&app.operator_email).map_err(|remedy| {
+        DirectError::new("BadRequest", format!("the stack's parameter OperatorEmail is not usable: {remedy}"))
     })?;
     let tenant = TenantId::operators();
-    if app.table.settings(&tenant).await.map_err(table)?.is_none() {
-        let setting = Setting::Settings(Box::new(operators(app)?));
+    if app.table.settings(&tenant).await.map_err(storage_error)?.is_none() {
+        let setting = TenantChange::Settings(Box::new(operators_settings(app)?));
         // Outdated: somebody ran the same command at the same time, which is as good.
         app.table
-            .save(&tenant, &setting, &audit("tenant.created", tenant.as_str()), &ids::suffix())
+            .save(&tenant, &setting, &operator_audit("tenant.created", tenant.as_str()), &ids::id_suffix())
             .await
-            .map_err(table)?;
+            .map_err(storage_error)?;
     }
-    let known = app.table.recipients(&tenant).await.map_err(table)?;
+    let known = app.table.recipients(&tenant).await.map_err(storage_error)?;
     let there =
         |recipient: &Recipient| recipient.email.as_ref().is_some_and(|known| known.identity() == email.identity());
     if !known.iter().any(there) {
-        let operator = operator(email);
-        let audit = audit("recipient.created", operator.id.as_str());
-        let setting = Setting::Destination(Destination::Recipient(Box::new(operator)));
-        if app.table.save(&tenant, &setting, &audit, &ids::suffix()).await.map_err(table)? == Saved::NoTenant {
+        let operator = operator_recipient(email);
+        let audit = operator_audit("recipient.created", operator.id.as_str());
+        let setting = TenantChange::Destination(Destination::Recipient(Box::new(operator)));
+        if app.table.save(&tenant, &setting, &audit, &ids::id_suffix()).await.map_err(storage_error)?
+            == SaveOutcome::NoTenant
+        {
             return Err(DirectError::new(
                 "Unavailable",
                 "the operators' tenant is not there yet; run the command again",
             ));
         }
     }
-    let earlier = app.table.tokens_of(&tenant).await.map_err(table)?;
-    let earlier: Vec<TokenRecord> = earlier.into_iter().filter(|token| token.name == BOOTSTRAP).collect();
-    let token = ids::token();
+    let earlier = app.table.tenant_tokens(&tenant).await.map_err(storage_error)?;
+    let earlier: Vec<TokenRecord> = earlier.into_iter().filter(|token| token.name == BOOTSTRAP_TOKEN_NAME).collect();
+    let token = ids::api_token();
     let record = TokenRecord {
-        token_id: TokenId::new(&ids::suffix()),
+        token_id: TokenId::new(&ids::id_suffix()),
         // The identity behind the token stays, as with every rotation.
         integration_id: earlier
             .first()
-            .map_or_else(|| IntegrationId::new(&ids::suffix()), |token| token.integration_id.clone()),
-        name: BOOTSTRAP.to_owned(),
-        scopes: ALL.iter().map(|scope| (*scope).to_owned()).collect(),
-        tenants: Tenants::All(Star::Star),
+            .map_or_else(|| IntegrationId::new(&ids::id_suffix()), |token| token.integration_id.clone()),
+        name: BOOTSTRAP_TOKEN_NAME.to_owned(),
+        scopes: ALL_SCOPES.iter().map(|scope| (*scope).to_owned()).collect(),
+        tenants: TenantScope::All(Wildcard::Asterisk),
         defaults: json!({}),
         created_at: clock::now(),
         expires_at_time: None,
@@ -65,12 +67,12 @@ pub(crate) async fn platform_admin(app: &PreferencesApi) -> Result<Value, Direct
         owner: tenant.clone(),
         hash: token_hash(&token),
     };
-    let issued = audit("token.issued", record.token_id.as_str());
-    app.table.issue_token(&record, &issued, &ids::suffix()).await.map_err(table)?;
+    let issued = operator_audit("token.issued", record.token_id.as_str());
+    app.table.issue_token(&record, &issued, &ids::id_suffix()).await.map_err(storage_error)?;
     // After the new one is stored: a failure in between leaves a token too many, never none.
     for old in earlier.iter().filter(|token| token.revoked_at.is_none()) {
-        let revoked = audit("token.revoked", old.token_id.as_str());
-        app.table.revoke_token(&tenant, &old.token_id, &revoked, &ids::suffix()).await.map_err(table)?;
+        let revoked = operator_audit("token.revoked", old.token_id.as_str());
+        app.table.revoke_token(&tenant, &old.token_id, &revoked, &ids::id_suffix()).await.map_err(storage_error)?;
     }
     tracing::info!(token_id = %record.token_id, revoked = earlier.len(), "bootstrap token issued");
     Ok(json!({
@@ -82,19 +84,19 @@ pub(crate) async fn platform_admin(app: &PreferencesApi) -> Result<Value, Direct
 }
 
 /// Writes a tenant's compiled subscriptions anew.
-pub(crate) async fn recompile(app: &PreferencesApi, tenant: &str) -> Result<Value, DirectError> {
+pub(crate) async fn recompile_subscriptions(app: &PreferencesApi, tenant: &str) -> Result<Value, DirectError> {
     let tenant = TenantId::parse(tenant).map_err(|error| DirectError::new("BadRequest", error.to_string()))?;
-    match app.table.recompile(&tenant).await.map_err(table)? {
+    match app.table.rebuild_subscriptions(&tenant).await.map_err(storage_error)? {
         Some(chunks) => Ok(json!({"tenant": tenant, "chunks": chunks})),
         None => Err(DirectError::new("NotFound", format!("there is no tenant {tenant}"))),
     }
 }
 
 /// The operators' tenant hears of the platform's own troubles by e-mail from the first minute; everything else is off.
-fn operators(app: &PreferencesApi) -> Result<Settings, DirectError> {
-    let top = app.policy.plans.top().ok_or_else(|| DirectError::new("Internal", "plans.yaml names no plan"))?;
+fn operators_settings(app: &PreferencesApi) -> Result<Settings, DirectError> {
+    let top = app.policy.plans.largest().ok_or_else(|| DirectError::new("Internal", "plans.yaml names no plan"))?;
     let body = TenantBody { name: "Platform operators".to_owned(), plan: top.id.clone(), zone: "UTC".to_owned() };
-    let mut settings = settings::create(&TenantId::operators(), &body, &app.policy)
+    let mut settings = settings::new_settings(&TenantId::operators(), &body, &app.policy)
         .map_err(|_| DirectError::new("Internal", "the operators' tenant does not pass its own checks"))?;
     let channels = BTreeSet::from([ChannelClass::Email]);
     settings
@@ -110,9 +112,9 @@ fn operators(app: &PreferencesApi) -> Result<Settings, DirectError> {
     Ok(settings)
 }
 
-fn operator(email: Email) -> Recipient {
+fn operator_recipient(email: Email) -> Recipient {
     Recipient {
-        id: RecipientId::new(&ids::suffix()),
+        id: RecipientId::new(&ids::id_suffix()),
         name: "Operator".to_owned(),
         email: Some(email),
         // The parameter of the stack is the deployer's own word.
@@ -137,11 +139,11 @@ fn operator(email: Email) -> Recipient {
     }
 }
 
-fn audit(what: &str, object: &str) -> Audit {
-    Audit { at: clock::now(), who: "operator".to_owned(), what: what.to_owned(), object: object.to_owned() }
+fn operator_audit(what: &str, object: &str) -> AuditRecord {
+    AuditRecord { at: clock::now(), who: "operator".to_owned(), what: what.to_owned(), object: object.to_owned() }
 }
 
-fn table(error: StoreError) -> DirectError {
+fn storage_error(error: StoreError) -> DirectError {
     tracing::error!(%error, "the table did not answer");
     DirectError::new("Unavailable", format!("{error}; run the command again"))
 }

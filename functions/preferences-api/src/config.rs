@@ -1,29 +1,29 @@
-//! What the template tells this function.
+//! Environment variables that the template sets.
 
 runtime::config! {
-    /// The environment of `preferences-api`.
+    /// Configuration of `preferences-api`.
     pub struct Config {
-        /// The table.
+        /// Name of the DynamoDB table.
         pub table_name: String = "TABLE_NAME",
-        /// How long rows of incidents live, in days.
+        /// Days that items of incidents are kept.
         pub retention_days: u32 = "RETENTION_DAYS",
-        /// The KMS key that wraps the data keys.
+        /// Id of the KMS key that encrypts the data keys.
         pub kms_key_id: String = "KMS_KEY_ID",
-        /// Who runs this deployment: the first person of the operators' tenant.
+        /// E-mail address of the operator, who becomes the first recipient of the operators' tenant.
         pub operator_email: String = "OPERATOR_EMAIL",
-        /// The From address of alerts.
+        /// The From address of alert e-mails.
         pub email_from: String = "EMAIL_FROM",
-        /// The alphanumeric sender of SMS where the tenant registered none.
+        /// Alphanumeric SMS sender id for tenants that have not registered their own.
         pub sms_sender_id: Option<String> = "SMS_SENDER_ID",
-        /// Where notices to org admins go, as every event does.
+        /// Queue for system events, which notify org admins.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
-        /// E-mails that ask for a confirmation.
+        /// Queue for e-mails that ask a recipient to confirm an address.
         pub deliver_email_queue_url: String = "DELIVER_EMAIL_QUEUE_URL",
-        /// SMS that ask for a confirmation.
+        /// Queue for text messages with a confirmation code.
         pub deliver_sms_queue_url: String = "DELIVER_SMS_QUEUE_URL",
-        /// The API's address, with `{api}` for its id.
+        /// Base URL of the API, with `{api}` in place of its id.
         pub public_base_url: String = "PUBLIC_BASE_URL",
-        /// Exact host:port pairs that integrations may name beyond the public internet; empty but in the local stage.
+        /// `host:port` pairs on private networks that integrations may use; set in the local stage only.
         pub outbound_exceptions: Option<String> = "OUTBOUND_EXCEPTIONS",
     }
 }

@@ -1,21 +1,22 @@
-//! Trigger     `/v1/tenants/…`, `/v1/tokens…` (authorizer); `/unsubscribe`, `/stop`, `/confirm`, `/read` (open:
+//! Trigger     `/v1/tenants/…`, `/v1/tokens…` (behind the authorizer); `/unsubscribe`, `/stop`, `/confirm`, `/read` (no authorizer:
 //!             the link is signed);
 //!             a direct invocation by an operator: `{"bootstrap": "platform_admin"}`, `{"recompile": "<tenant>"}`
 //! Reads       tenants, recipients, integrations, tokens; incidents with their plans and deliveries
-//! Writes      tenants, recipients, integrations (with compiled subscriptions and audit), tokens; a failed delivery that is to be
-//!             sent again, with its due work
-//! Emits       confirmations, to the queues of e-mail and SMS; notices to org admins, on the queue of every event
-//! On failure  the caller: problem+json that names every wrong field. AWS: 503 with Retry-After
+//! Writes      tenants, recipients, integrations (each with the compiled subscriptions and an audit entry), tokens; a failed delivery
+//!             that an admin resends, with its item of the due index
+//! Emits       confirmation requests, to the e-mail and SMS queues; system events for org admins, to the classify queue
+//! On failure  caller's mistakes: problem+json that names every wrong field. AWS unavailable: 503 with Retry-After
 //! Config      [`config::Config`]
 //!
-//! The authorizer says who is calling; here every path's tenant is checked against it again, and another tenant's object
-//! is a 404.
+//! The authorizer identifies the caller. Each route checks again that the caller may act for the tenant in its path; another tenant's
+//! object is a 404.
 
 pub mod config;
 
 mod access;
 mod bootstrap;
 mod check;
+mod confirmation_requests;
 mod notices;
 mod pages;
 mod patch;
@@ -25,7 +26,7 @@ use aws::sqs::Queues;
 use axum::Router;
 use axum::routing::{delete, get, post, put};
 use config::Config;
-use contracts::http::Operator;
+use contracts::http::OperatorCommand;
 use domain::policy::Policy;
 use outbound::Exceptions;
 use routes::{
@@ -39,7 +40,7 @@ use std::sync::Arc;
 use store::Table;
 use vault::Keyring;
 
-/// The function.
+/// The preferences API: settings, recipients, integrations, tokens and the delivery log of each tenant.
 #[derive(Debug)]
 pub struct PreferencesApi {
     policy: Policy,
@@ -57,7 +58,7 @@ pub struct PreferencesApi {
     public_base_url: String,
 }
 
-/// The state of the router.
+/// The state that the router shares with every request.
 pub(crate) type App = Arc<PreferencesApi>;
 
 impl HttpFunction for PreferencesApi {
@@ -66,7 +67,7 @@ impl HttpFunction for PreferencesApi {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        let kms = aws::kms::Keys::new(aws.config());
+        let kms = aws::kms::KeyService::new(aws.config());
         let keyring = vault::load(&table, &kms, &config.kms_key_id, clock::now()).await.map_err(StartError::new)?;
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
         Ok(Self {
@@ -95,8 +96,8 @@ impl HttpFunction for PreferencesApi {
                 "/v1/tenants/{tenant}/recipients/{id}",
                 get(recipients::read).put(recipients::replace).patch(recipients::patch).delete(recipients::remove),
             )
-            .route("/v1/tenants/{tenant}/recipients/{id}/confirmation", post(confirmation::again))
-            .route("/v1/tenants/{tenant}/recipients/{id}/confirm", post(confirmation::by_code))
+            .route("/v1/tenants/{tenant}/recipients/{id}/confirmation", post(confirmation::resend))
+            .route("/v1/tenants/{tenant}/recipients/{id}/confirm", post(confirmation::confirm_by_code))
             .route("/v1/tenants/{tenant}/integrations", get(integrations::list).post(integrations::create))
             .route(
                 "/v1/tenants/{tenant}/integrations/{id}",
@@ -108,8 +109,8 @@ impl HttpFunction for PreferencesApi {
             .route("/v1/tenants/{tenant}/integrations/{id}/secret", post(integrations::rotate_secret))
             .route("/v1/tenants/{tenant}/incidents", get(incidents::list))
             .route("/v1/tenants/{tenant}/incidents/{id}", get(incidents::read))
-            .route("/v1/tenants/{tenant}/incidents/{id}/explain", get(explain::incident))
-            .route("/v1/tenants/{tenant}/explain", post(explain::event))
+            .route("/v1/tenants/{tenant}/incidents/{id}/explain", get(explain::explain_incident))
+            .route("/v1/tenants/{tenant}/explain", post(explain::explain_event))
             .route("/v1/tenants/{tenant}/incidents/{id}/support", get(support::read))
             .route("/v1/tenants/{tenant}/incidents/{id}/resend", post(deliveries::resend))
             .route("/v1/tenants/{tenant}/deliveries", get(deliveries::list))
@@ -121,17 +122,17 @@ impl HttpFunction for PreferencesApi {
             .route("/v1/tokens", get(tokens::list).post(tokens::issue))
             .route("/v1/tokens/{id}", delete(tokens::revoke))
             .route("/v1/tokens/{id}/rotate", post(tokens::rotate))
-            .route("/unsubscribe", get(pages::unsubscribe::show).post(pages::unsubscribe::act))
-            .route("/confirm", get(pages::confirm::show).post(pages::confirm::act))
-            .route("/stop", get(pages::stop::show).post(pages::stop::act))
+            .route("/unsubscribe", get(pages::unsubscribe::show).post(pages::unsubscribe::submit))
+            .route("/confirm", get(pages::confirm::show).post(pages::confirm::submit))
+            .route("/stop", get(pages::stop::show).post(pages::stop::submit))
             .route("/read", get(pages::read::show))
             .with_state(self)
     }
 
-    async fn direct(&self, event: Value) -> Result<Value, DirectError> {
+    async fn handle_direct(&self, event: Value) -> Result<Value, DirectError> {
         match serde_json::from_value(event) {
-            Ok(Operator::Bootstrap(_)) => bootstrap::platform_admin(self).await,
-            Ok(Operator::Recompile(tenant)) => bootstrap::recompile(self, &tenant).await,
+            Ok(OperatorCommand::Bootstrap(_)) => bootstrap::issue_admin_token(self).await,
+            Ok(OperatorCommand::Recompile(tenant)) => bootstrap::recompile_subscriptions(self, &tenant).await,
             Err(_) => Err(DirectError::new(
                 "BadRequest",
                 "send {\"bootstrap\": \"platform_admin\"} or {\"recompile\": \"<tenant>\"}",

@@ -1,61 +1,74 @@
 //! What org admins are told because a recipient used a link. It goes the way of every event.
 
 use crate::PreferencesApi;
-use aws::sqs::Outgoing;
+use aws::sqs::OutgoingMessage;
 use contracts::queue::IncidentReceived;
-use domain::event::{Event, Format};
-use domain::health::{self, OWN_SOURCE};
+use domain::event::{Event, Format, SYSTEM_SOURCE};
+use domain::health;
 use domain::ids::{EventId, TenantId};
-use domain::incident::UNSUBSCRIBED;
+use domain::incident::UNSUBSCRIBED_TYPE;
 use domain::tenant::{Integration, Recipient};
 use domain::vocabulary::{Category, Severity, Status};
 use jiff::Timestamp;
 use runtime::{clock, ids};
 
-/// What a recipient did.
+/// What a recipient change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Did {
+pub(crate) enum SubscriptionChange {
     /// Unsubscribed.
     Unsubscribed,
     /// Subscribed again.
     Resubscribed,
     /// Asked for it, at an address that several people read.
-    Asked,
+    UnsubscribeRequested,
 }
 
-/// Tells the org admins. What the recipient did is done and in the audit trail: a queue that does not answer takes nothing back.
-pub(crate) async fn tell(app: &PreferencesApi, tenant: &TenantId, recipient: &Recipient, topic: &str, did: Did) {
-    if let Err(error) = queue(app, &notice(tenant, recipient, topic, did, clock::now())).await {
+/// Tells the org admins. What the recipient change is done and in the audit trail: a queue that does not answer takes nothing back.
+pub(crate) async fn notify_admins(
+    app: &PreferencesApi,
+    tenant: &TenantId,
+    recipient: &Recipient,
+    topic: &str,
+    change: SubscriptionChange,
+) {
+    if let Err(error) = send_event(app, &build_notice(tenant, recipient, topic, change, clock::now())).await {
         tracing::error!(%error, %tenant, recipient = %recipient.id, "the org admins are not told of a recipient's choice");
     }
 }
 
 /// Ends the incident about an endpoint that was failing when it was removed: nothing is left to mend.
-pub(crate) async fn removed(app: &PreferencesApi, tenant: &TenantId, integration: &Integration) {
+pub(crate) async fn resolve_endpoint_incident(app: &PreferencesApi, tenant: &TenantId, integration: &Integration) {
     if integration.failing.is_none() {
         return;
     }
-    let event = health::notice(tenant, integration, health::Word::Removed, "");
-    let received = IncidentReceived::own(tenant, event, EventId::new(&ids::suffix()), &ids::suffix(), clock::now());
-    if let Err(error) = queue(app, &received).await {
+    let event = health::endpoint_notice_event(tenant, integration, health::EndpointNotice::Removed, "");
+    let received =
+        IncidentReceived::system_event(tenant, event, EventId::new(&ids::id_suffix()), &ids::id_suffix(), clock::now());
+    if let Err(error) = send_event(app, &received).await {
         tracing::error!(%error, %tenant, integration = %integration.id, "the incident about a removed endpoint stays open");
     }
 }
 
-async fn queue(app: &PreferencesApi, received: &IncidentReceived) -> Result<(), String> {
+async fn send_event(app: &PreferencesApi, received: &IncidentReceived) -> Result<(), String> {
     let body = serde_json::to_string(received).map_err(|error| error.to_string())?;
-    let (group, dedup) = (Some(received.group()), Some(received.deduplication_id()));
-    let outgoing = Outgoing { body, group, dedup, ..Outgoing::default() };
+    let (group, dedup) = (Some(received.message_group_id()), Some(received.deduplication_id()));
+    let outgoing = OutgoingMessage { body, group, dedup, ..OutgoingMessage::default() };
     app.queues.send(&app.classify_queue_url, &outgoing).await.map_err(|error| error.to_string())
 }
 
-fn notice(tenant: &TenantId, recipient: &Recipient, topic: &str, did: Did, now: Timestamp) -> IncidentReceived {
+fn build_notice(
+    tenant: &TenantId,
+    recipient: &Recipient,
+    topic: &str,
+    change: SubscriptionChange,
+    now: Timestamp,
+) -> IncidentReceived {
     // User-level warnings belong to no category; what is about one tenant's settings is configurable.
     let category = Category::parse(topic).unwrap_or(Category::Configurable);
     let what = Category::parse(topic).map_or("user-level warning", Category::title);
     let name = &recipient.name;
-    let (title, message) = match did {
-        Did::Unsubscribed => (
+    let (title, message) = match change {
+        SubscriptionChange::Unsubscribed => (
             format!("{name} unsubscribed from {what} alerts by e-mail"),
             format!(
                 "{name} ({}) gets no more {what} alerts by e-mail. Only the recipient can subscribe again, by the link of an earlier \
@@ -63,8 +76,10 @@ fn notice(tenant: &TenantId, recipient: &Recipient, topic: &str, did: Did, now: 
                 recipient.id
             ),
         ),
-        Did::Resubscribed => (format!("{name} subscribed to {what} alerts by e-mail again"), String::new()),
-        Did::Asked => (
+        SubscriptionChange::Resubscribed => {
+            (format!("{name} subscribed to {what} alerts by e-mail again"), String::new())
+        }
+        SubscriptionChange::UnsubscribeRequested => (
             format!("Somebody asked to unsubscribe {name} from {what} alerts by e-mail"),
             format!(
                 "{name} ({}) is an address that several people read, so nothing was changed. Remove the recipient, change its roles, or \
@@ -74,12 +89,12 @@ fn notice(tenant: &TenantId, recipient: &Recipient, topic: &str, did: Did, now: 
         ),
     };
     let event = Event {
-        event_type: UNSUBSCRIBED.to_owned(),
+        event_type: UNSUBSCRIBED_TYPE.to_owned(),
         dedup_key: format!("{}:{topic}", recipient.id),
         severity: Severity::Warning,
         title,
         message,
-        status: (did == Did::Resubscribed).then_some(Status::Resolved),
+        status: (change == SubscriptionChange::Resubscribed).then_some(Status::Resolved),
         tenant_ids: vec![tenant.clone()],
         labels: [
             ("category".to_owned(), category.as_str().to_owned()),
@@ -87,16 +102,16 @@ fn notice(tenant: &TenantId, recipient: &Recipient, topic: &str, did: Did, now: 
         ]
         .into(),
         public: Some(false),
-        ..Event::blank(Format::Native, OWN_SOURCE)
+        ..Event::blank(Format::Native, SYSTEM_SOURCE)
     };
-    IncidentReceived::own(tenant, event, EventId::new(&ids::suffix()), &ids::suffix(), now)
+    IncidentReceived::system_event(tenant, event, EventId::new(&ids::id_suffix()), &ids::id_suffix(), now)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use contracts::http::{Private, RecipientBody};
-    use contracts::queue::Body;
+    use contracts::queue::MessageBody;
     use domain::ids::RecipientId;
 
     #[test]
@@ -107,19 +122,27 @@ mod tests {
             roles: vec!["org_admin".into()],
             ..RecipientBody::default()
         };
-        let recipient = crate::check::recipient::recipient(None, &RecipientId::new("a"), &body, false).unwrap();
+        let recipient = crate::check::recipient::check_recipient(
+            None,
+            &RecipientId::new("a"),
+            &body,
+            crate::check::recipient::ConfirmedFlag::Ignored,
+        )
+        .unwrap();
         let policy = domain::policy::Policy::embedded().unwrap();
         let tenant = TenantId::parse("acme").unwrap();
         let mut keys = Vec::new();
-        for (topic, did) in
-            [("infrastructure", Did::Unsubscribed), ("infrastructure", Did::Resubscribed), ("warnings", Did::Asked)]
-        {
-            let received = notice(&tenant, &recipient, topic, did, Timestamp::UNIX_EPOCH);
-            let Body::Event(event) = &received.body else { panic!("{received:?}") };
-            assert!(matches!(policy.classify(event), domain::classification::Verdict::Included(_)), "{topic}");
+        for (topic, change) in [
+            ("infrastructure", SubscriptionChange::Unsubscribed),
+            ("infrastructure", SubscriptionChange::Resubscribed),
+            ("warnings", SubscriptionChange::UnsubscribeRequested),
+        ] {
+            let received = build_notice(&tenant, &recipient, topic, change, Timestamp::UNIX_EPOCH);
+            let MessageBody::Event(event) = &received.body else { panic!("{received:?}") };
+            assert!(matches!(policy.classify(event), domain::classification::Classification::Included(_)), "{topic}");
             assert!(!serde_json::to_string(&received).unwrap().contains("ops@example.com"));
-            assert_eq!(event.status == Some(Status::Resolved), did == Did::Resubscribed);
-            keys.push(received.group());
+            assert_eq!(event.status == Some(Status::Resolved), change == SubscriptionChange::Resubscribed);
+            keys.push(received.message_group_id());
         }
         assert!(keys[0] == keys[1] && keys[0] != keys[2]);
     }

@@ -1,8 +1,8 @@
-//! JSON merge patch (RFC 7396).
+//! Implements JSON merge patch (RFC 7396).
 
 use serde_json::{Map, Value};
 
-/// Merges `patch` into `target`: objects member by member, `null` removes, everything else replaces.
+/// Merges `patch` into `target`: objects field by field; `null` removes a field, every other value replaces it.
 pub(crate) fn merge(target: &mut Value, patch: Value) {
     let Value::Object(patch) = patch else {
         *target = patch;
@@ -27,7 +27,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_examples_of_the_rfc() {
+    fn the_examples_of_rfc_7396_hold() {
         for (mut target, patch, result) in [
             (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
             (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),

@@ -114,7 +114,7 @@ pub fn calendar(base: &str, told: &[Told]) -> String {
             .url(&page)
             // Somebody's free time is not ours to take.
             .append_property(Property::new("TRANSP", "TRANSPARENT"))
-            .status(if shown.is_called_off() { EventStatus::Cancelled } else { EventStatus::Confirmed })
+            .status(if shown.is_canceled() { EventStatus::Cancelled } else { EventStatus::Confirmed })
             .starts(moment(planned.from));
         if !shown.regions.is_empty() {
             event.location(&shown.regions.join(", "));
@@ -163,8 +163,8 @@ struct Timeline<'a> {
 mod tests {
     use super::*;
     use domain::ids::IncidentId;
-    use domain::maintenance::Planned;
-    use domain::status::{Said, Shown};
+    use domain::maintenance::MaintenanceSchedule;
+    use domain::status::{PublishedIncident, PublishedUpdate};
     use domain::vocabulary::{Kind, Phase, Severity, Status};
 
     fn at(text: &str) -> Timestamp {
@@ -173,7 +173,7 @@ mod tests {
 
     fn work() -> Told {
         let from = at("2026-11-24T22:00:00Z");
-        let incident = Shown {
+        let incident = PublishedIncident {
             id: IncidentId::new("m"),
             title: "New <switches>, 2;3".into(),
             kind: Kind::Maintenance,
@@ -184,10 +184,14 @@ mod tests {
             started_at: at("2026-11-20T08:00:00Z"),
             updated_at: at("2026-11-20T08:00:00Z"),
             resolved_at: None,
-            maintenance: Some(Planned { phase: Phase::Scheduled, from, until: Some(at("2026-11-25T02:00:00Z")) }),
+            maintenance: Some(MaintenanceSchedule {
+                phase: Phase::Scheduled,
+                from,
+                until: Some(at("2026-11-25T02:00:00Z")),
+            }),
             covered_by: None,
         };
-        let said = Said {
+        let said = PublishedUpdate {
             number: 1,
             at: incident.updated_at,
             status: incident.status,

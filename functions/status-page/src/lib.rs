@@ -20,10 +20,10 @@ use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use config::Config;
-use contracts::statuspage::{INCIDENTS_MAX, OPEN_PHASES, Page};
+use contracts::statuspage::{INCIDENTS_MAX, OPEN_PHASES, StatusPageView};
 use domain::ids::IncidentId;
 use domain::policy::Catalogue;
-use domain::status::{Board, Said, Shown, board};
+use domain::status::{PublishedIncident, PublishedUpdate, StatusOverview, summarize_status};
 use domain::vocabulary::{Kind, Phase};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -140,7 +140,7 @@ async fn calendar(State(this): App, api: ApiId, headers: HeaderMap) -> Response 
 async fn badge(State(this): App, headers: HeaderMap) -> Response {
     let all = this.table.public_incidents(NEWEST).await;
     open_to_all(all.map(|all| {
-        let indicator = board(&this.catalogue, &all.incidents, clock::now()).indicator;
+        let indicator = summarize_status(&this.catalogue, &all.incidents, clock::now()).indicator;
         match feed::badge(indicator) {
             Ok(badge) => answer("image/svg+xml", badge, &headers),
             Err(_) => Problem::internal().into_response(),
@@ -149,7 +149,7 @@ async fn badge(State(this): App, headers: HeaderMap) -> Response {
 }
 
 async fn summary(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
-    let open = |shown: &Shown| match shown.kind {
+    let open = |shown: &PublishedIncident| match shown.kind {
         Kind::Incident => shown.resolved_at.is_none(),
         _ => in_phase(shown, OPEN_PHASES),
     };
@@ -161,17 +161,17 @@ async fn status(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
 }
 
 async fn components(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
-    this.tell(&api, &headers, |_| false, 0, |page, board, _| json(&page.all_components(board))).await
+    this.tell(&api, &headers, |_| false, 0, |page, board, _| json(&page.component_list(board))).await
 }
 
 async fn incidents(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
-    let wanted = |shown: &Shown| shown.kind == Kind::Incident;
+    let wanted = |shown: &PublishedIncident| shown.kind == Kind::Incident;
     this.tell(&api, &headers, wanted, INCIDENTS_MAX, |page, board, told| json(&page.all_incidents(board, told, false)))
         .await
 }
 
 async fn unresolved(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
-    let wanted = |shown: &Shown| shown.kind == Kind::Incident && shown.resolved_at.is_none();
+    let wanted = |shown: &PublishedIncident| shown.kind == Kind::Incident && shown.resolved_at.is_none();
     this.tell(&api, &headers, wanted, NEWEST, |page, board, told| json(&page.all_incidents(board, told, true))).await
 }
 
@@ -192,7 +192,7 @@ fn home(uri: &Uri) -> String {
     page::home(uri.path().strip_prefix("/status").unwrap_or_default())
 }
 
-fn in_phase(shown: &Shown, phases: &[Phase]) -> bool {
+fn in_phase(shown: &PublishedIncident, phases: &[Phase]) -> bool {
     shown.maintenance.is_some_and(|planned| phases.contains(&planned.phase))
 }
 
@@ -207,7 +207,7 @@ impl StatusPage {
     }
 
     /// An incident, and everything that is public: unknown and not public are the same here.
-    async fn read_incident(&self, id: &IncidentId) -> Result<Option<(Told, Vec<Shown>)>, StoreError> {
+    async fn read_incident(&self, id: &IncidentId) -> Result<Option<(Told, Vec<PublishedIncident>)>, StoreError> {
         // The index knows no incident by its name alone, and the rows of the retention time fit a page or two.
         let all = self.table.public_incidents(usize::MAX).await?.incidents;
         match all.iter().find(|incident| incident.id == *id) {
@@ -217,24 +217,29 @@ impl StatusPage {
     }
 
     /// The newest of some incidents with their timelines, cut to what an answer holds.
-    async fn read(&self, wanted: impl Fn(&Shown) -> bool, most: usize) -> Result<Vec<Told>, StoreError> {
+    async fn read(&self, wanted: impl Fn(&PublishedIncident) -> bool, most: usize) -> Result<Vec<Told>, StoreError> {
         let all = self.table.public_incidents(NEWEST).await?;
         self.cut(&all.incidents, wanted, most).await
     }
 
-    async fn cut(&self, all: &[Shown], wanted: impl Fn(&Shown) -> bool, most: usize) -> Result<Vec<Told>, StoreError> {
-        let chosen: Vec<Shown> = all.iter().filter(|shown| wanted(shown)).take(most).cloned().collect();
+    async fn cut(
+        &self,
+        all: &[PublishedIncident],
+        wanted: impl Fn(&PublishedIncident) -> bool,
+        most: usize,
+    ) -> Result<Vec<Told>, StoreError> {
+        let chosen: Vec<PublishedIncident> = all.iter().filter(|shown| wanted(shown)).take(most).cloned().collect();
         let mut told = self.told_each(&chosen, ENTRIES_TOLD).await?;
         page::fit(&mut told, TEXT_MAX);
         Ok(told)
     }
 
-    async fn told_each(&self, incidents: &[Shown], limit: usize) -> Result<Vec<Told>, StoreError> {
+    async fn told_each(&self, incidents: &[PublishedIncident], limit: usize) -> Result<Vec<Told>, StoreError> {
         let each = incidents.iter().cloned().map(|incident| self.told(incident, limit));
         stream::iter(each.collect::<Vec<_>>()).buffered(IN_FLIGHT).try_collect().await
     }
 
-    async fn told(&self, incident: Shown, limit: usize) -> Result<Told, StoreError> {
+    async fn told(&self, incident: PublishedIncident, limit: usize) -> Result<Told, StoreError> {
         let mut timeline = self.table.public_timeline(&incident.id, limit + 1).await?;
         let more = timeline.len() > limit;
         timeline.truncate(limit);
@@ -242,8 +247,9 @@ impl StatusPage {
     }
 
     async fn works(&self, api: &ApiId, headers: &HeaderMap, phases: &[Phase], most: usize) -> Response {
-        let wanted = |shown: &Shown| in_phase(shown, phases);
-        self.tell(api, headers, wanted, most, |page, board, told| json(&page.maintenances(board, told, phases))).await
+        let wanted = |shown: &PublishedIncident| in_phase(shown, phases);
+        self.tell(api, headers, wanted, most, |page, board, told| json(&page.maintenance_list(board, told, phases)))
+            .await
     }
 
     /// An answer in Statuspage's shape about some of the incidents, the newest first.
@@ -251,9 +257,13 @@ impl StatusPage {
         &self,
         api: &ApiId,
         headers: &HeaderMap,
-        wanted: impl Fn(&Shown) -> bool,
+        wanted: impl Fn(&PublishedIncident) -> bool,
         most: usize,
-        write: impl FnOnce(&Page<'_>, &Board, &[(&Shown, &[Said])]) -> Option<String>,
+        write: impl FnOnce(
+            &StatusPageView<'_>,
+            &StatusOverview,
+            &[(&PublishedIncident, &[PublishedUpdate])],
+        ) -> Option<String>,
     ) -> Response {
         open_to_all(self.try_tell(api, headers, wanted, most, write).await)
     }
@@ -262,24 +272,29 @@ impl StatusPage {
         &self,
         api: &ApiId,
         headers: &HeaderMap,
-        wanted: impl Fn(&Shown) -> bool,
+        wanted: impl Fn(&PublishedIncident) -> bool,
         most: usize,
-        write: impl FnOnce(&Page<'_>, &Board, &[(&Shown, &[Said])]) -> Option<String>,
+        write: impl FnOnce(
+            &StatusPageView<'_>,
+            &StatusOverview,
+            &[(&PublishedIncident, &[PublishedUpdate])],
+        ) -> Option<String>,
     ) -> Result<Response, StoreError> {
         let all = self.table.public_incidents(NEWEST).await?.incidents;
         let told = self.cut(&all, wanted, most).await?;
-        let told: Vec<(&Shown, &[Said])> = told.iter().map(|one| (&one.incident, one.timeline.as_slice())).collect();
+        let told: Vec<(&PublishedIncident, &[PublishedUpdate])> =
+            told.iter().map(|one| (&one.incident, one.timeline.as_slice())).collect();
         let base = api.address(&self.base);
         // Of a page on which nothing ever happened, a moment that does not change with every request.
         let updated_at = all.iter().map(|shown| shown.updated_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
-        let page = Page {
+        let page = StatusPageView {
             id: "tocsin",
             name: page::NAME,
             url: format!("{base}/status"),
-            incidents: format!("{base}/status/incidents/"),
+            incident_url_prefix: format!("{base}/status/incidents/"),
             updated_at,
         };
-        let board = board(&self.catalogue, &all, clock::now());
+        let board = summarize_status(&self.catalogue, &all, clock::now());
         Ok(match write(&page, &board, &told) {
             Some(body) => answer("application/json; charset=utf-8", body, headers),
             None => Problem::internal().into_response(),

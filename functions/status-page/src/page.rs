@@ -4,7 +4,9 @@ use askama::Template;
 use domain::ids::IncidentId;
 use domain::policy::Catalogue;
 use domain::render;
-use domain::status::{Board, DAYS, Said, Shown, board, history};
+use domain::status::{
+    HISTORY_DAYS, PublishedIncident, PublishedUpdate, StatusOverview, daily_history, summarize_status,
+};
 use domain::vocabulary::{Health, Indicator, Kind, Phase, Severity, Status};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -32,9 +34,9 @@ pub const STYLE: &str = include_str!("../templates/page.css");
 #[derive(Clone, Debug)]
 pub struct Told {
     /// The incident.
-    pub incident: Shown,
+    pub incident: PublishedIncident,
     /// Its timeline.
-    pub timeline: Vec<Said>,
+    pub timeline: Vec<PublishedUpdate>,
     /// True where the timeline goes on beyond what was read.
     pub more: bool,
 }
@@ -43,19 +45,19 @@ pub struct Told {
 #[derive(Clone, Debug)]
 pub struct Sorted {
     /// Incidents that are open, newest first; then work that is being done or announced, the next first; then notices.
-    pub shown: Vec<Shown>,
+    pub shown: Vec<PublishedIncident>,
     /// How many more incidents are open, which there is no room for.
     pub beyond: usize,
     /// What was over lately, the last first.
-    pub over: Vec<Shown>,
+    pub over: Vec<PublishedIncident>,
 }
 
 /// Sorts incidents for the overview.
 #[must_use]
-pub fn sort(incidents: &[Shown], now: Timestamp) -> Sorted {
+pub fn sort(incidents: &[PublishedIncident], now: Timestamp) -> Sorted {
     let (mut shown, mut over): (Vec<_>, Vec<_>) =
         incidents.iter().cloned().partition(|incident| !incident.is_over(now));
-    let place = |shown: &Shown| match (shown.kind, shown.maintenance) {
+    let place = |shown: &PublishedIncident| match (shown.kind, shown.maintenance) {
         (Kind::Maintenance, planned) => (1, planned.map_or(shown.started_at, |planned| planned.from).as_second()),
         (Kind::Advisory, _) => (2, -shown.started_at.as_second()),
         _ => (0, -shown.started_at.as_second()),
@@ -98,14 +100,14 @@ pub fn home(below: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Overview<'c> {
     catalogue: &'c Catalogue,
-    board: Board,
+    board: StatusOverview,
     history: BTreeMap<String, Vec<(Date, Health)>>,
     known_from: Date,
     told: Vec<Told>,
     beyond: usize,
-    over: Vec<Shown>,
+    over: Vec<PublishedIncident>,
     /// What announced work explains, with that work.
-    inside: Vec<(IncidentId, Shown)>,
+    inside: Vec<(IncidentId, PublishedIncident)>,
     now: Timestamp,
 }
 
@@ -120,13 +122,13 @@ impl<'c> Overview<'c> {
         now: Timestamp,
     ) -> Self {
         let day = |at: Timestamp| at.to_zoned_datetime(TimeZone::UTC).date();
-        let history = history(&all.incidents, now);
+        let history = daily_history(&all.incidents, now);
         Self {
             catalogue,
-            board: board(catalogue, &all.incidents, now),
+            board: summarize_status(catalogue, &all.incidents, now),
             history: history.into_iter().map(|(name, days)| (name.to_owned(), days)).collect(),
             // Where more happened than was read, the days before may have been worse than we know.
-            known_from: all.known_from.map_or(Date::MIN, day),
+            known_from: all.complete_since.map_or(Date::MIN, day),
             inside: inside(&all.incidents, now),
             told,
             beyond: sorted.beyond,
@@ -141,14 +143,14 @@ impl<'c> Overview<'c> {
     /// [`askama::Error`]; none of the values here can cause one.
     pub fn render(&self, home: &str) -> Result<String, askama::Error> {
         let mut room = TEXT_MAX;
-        let mut cards = |wanted: &dyn Fn(&Shown) -> bool| -> Vec<Card<'_>> {
+        let mut cards = |wanted: &dyn Fn(&PublishedIncident) -> bool| -> Vec<Card<'_>> {
             let told = self.told.iter().filter(|told| wanted(&told.incident));
             told.map(|told| Card::of(told, &self.inside, self.catalogue, home, &mut room)).collect()
         };
-        let of_work = |shown: &Shown| shown.kind == Kind::Maintenance;
-        let notice = |shown: &Shown| shown.kind == Kind::Advisory;
+        let of_work = |shown: &PublishedIncident| shown.kind == Kind::Maintenance;
+        let notice = |shown: &PublishedIncident| shown.kind == Kind::Advisory;
         // What work explains is shown under it.
-        let part = |shown: &Shown| self.inside.iter().any(|(_, one)| one.id == shown.id);
+        let part = |shown: &PublishedIncident| self.inside.iter().any(|(_, one)| one.id == shown.id);
         let open = cards(&|shown| !of_work(shown) && !notice(shown) && !part(shown));
         let works = cards(&of_work);
         let notices = cards(&notice);
@@ -159,7 +161,7 @@ impl<'c> Overview<'c> {
             banner: Banner::of(self.board.indicator, incidents, other),
             newest: newest.map(Moment::of),
             lines: self.board.components.iter().map(|line| self.component(line)).collect(),
-            width: DAYS * (DAY_WIDTH + 1),
+            width: HISTORY_DAYS * (DAY_WIDTH + 1),
             open,
             beyond: self.beyond,
             works,
@@ -170,7 +172,7 @@ impl<'c> Overview<'c> {
         .render()
     }
 
-    fn component<'a>(&'a self, line: &'a domain::status::Line) -> Component<'a> {
+    fn component<'a>(&'a self, line: &'a domain::status::ComponentStatus) -> Component<'a> {
         let days = self.history.get(&line.id).map(Vec::as_slice).unwrap_or_default();
         let bars = days
             .iter()
@@ -184,8 +186,9 @@ impl<'c> Overview<'c> {
             })
             .collect();
         let today = self.now.to_zoned_datetime(TimeZone::UTC).date();
-        let known =
-            today.since(self.known_from).map_or(DAYS, |span| usize::try_from(span.get_days()).unwrap_or(DAYS) + 1);
+        let known = today
+            .since(self.known_from)
+            .map_or(HISTORY_DAYS, |span| usize::try_from(span.get_days()).unwrap_or(HISTORY_DAYS) + 1);
         let said = match bars.as_slice() {
             [] => "nothing in the last 90 days".to_owned(),
             [one] => format!("one day with an incident in the last 90: {}", one.said),
@@ -201,7 +204,7 @@ impl<'c> Overview<'c> {
                 .iter()
                 .map(|(name, health)| format!("{name}: {}", health.title().to_lowercase()))
                 .collect(),
-            unknown: (DAYS - known.min(DAYS)) * (DAY_WIDTH + 1),
+            unknown: (HISTORY_DAYS - known.min(HISTORY_DAYS)) * (DAY_WIDTH + 1),
             bars,
             said,
         }
@@ -209,8 +212,8 @@ impl<'c> Overview<'c> {
 }
 
 /// What announced work explains, each with that work, the newest first.
-fn inside(all: &[Shown], now: Timestamp) -> Vec<(IncidentId, Shown)> {
-    all.iter().filter_map(|shown| Some((shown.part_of(all, now)?.id.clone(), shown.clone()))).collect()
+fn inside(all: &[PublishedIncident], now: Timestamp) -> Vec<(IncidentId, PublishedIncident)> {
+    all.iter().filter_map(|shown| Some((shown.enclosing_maintenance(all, now)?.id.clone(), shown.clone()))).collect()
 }
 
 /// One incident's page.
@@ -220,7 +223,7 @@ fn inside(all: &[Shown], now: Timestamp) -> Vec<(IncidentId, Shown)> {
 pub fn incident(
     home: &str,
     told: &Told,
-    all: &[Shown],
+    all: &[PublishedIncident],
     catalogue: &Catalogue,
     now: Timestamp,
 ) -> Result<String, askama::Error> {
@@ -365,7 +368,7 @@ struct Entry<'a> {
 impl<'a> Card<'a> {
     fn of(
         told: &'a Told,
-        inside: &'a [(IncidentId, Shown)],
+        inside: &'a [(IncidentId, PublishedIncident)],
         catalogue: &'a Catalogue,
         home: &str,
         room: &mut usize,
@@ -399,10 +402,10 @@ impl<'a> Card<'a> {
             },
             severity: breaks.then(|| severity_label(incident.severity)),
             status: stands(incident, incident.status),
-            components: names(&incident.components, |id| catalogue.component(id)),
-            regions: names(&incident.regions, |id| catalogue.region(id)),
+            components: names(&incident.components, |id| catalogue.component_name(id)),
+            regions: names(&incident.regions, |id| catalogue.region_name(id)),
             began: match planned.map(|planned| planned.phase) {
-                _ if incident.is_called_off() => "Was to begin",
+                _ if incident.is_canceled() => "Was to begin",
                 Some(Phase::Scheduled) => "Begins",
                 _ => "Began",
             },
@@ -419,7 +422,7 @@ impl<'a> Card<'a> {
                 .map(|(_, part)| Part {
                     link: link(home, part),
                     title: title(part),
-                    status: render::status_of(part.kind, part.status),
+                    status: render::status_label(part.kind, part.status),
                     started: Moment::of(part.started_at),
                     ended: part.resolved_at.map(Moment::of),
                 })
@@ -433,14 +436,14 @@ fn names<'a>(ids: &'a [String], name: impl Fn(&'a str) -> &'a str) -> String {
 }
 
 /// Where an incident stands, in words.
-pub(crate) fn stands(incident: &Shown, status: Status) -> &'static str {
-    let off = status == Status::Resolved && incident.is_called_off();
-    if off { CALLED_OFF } else { render::status_of(incident.kind, status) }
+pub(crate) fn stands(incident: &PublishedIncident, status: Status) -> &'static str {
+    let off = status == Status::Resolved && incident.is_canceled();
+    if off { CALLED_OFF } else { render::status_label(incident.kind, status) }
 }
 
 /// How long it lasted; nothing of work that never began.
-fn lasted(incident: &Shown, from: Timestamp) -> Option<String> {
-    (!incident.is_called_off()).then(|| render::lasted(from, incident.ended_at()))
+fn lasted(incident: &PublishedIncident, from: Timestamp) -> Option<String> {
+    (!incident.is_canceled()).then(|| render::format_duration(from, incident.ended_at()))
 }
 
 /// What a text takes once it is escaped: each special character becomes five.
@@ -460,7 +463,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(incident: &'a Shown, catalogue: &'a Catalogue, home: &str) -> Self {
+    fn of(incident: &'a PublishedIncident, catalogue: &'a Catalogue, home: &str) -> Self {
         let from = incident.maintenance.map_or(incident.started_at, |planned| planned.from);
         Self {
             link: link(home, incident),
@@ -468,19 +471,19 @@ impl<'a> Line<'a> {
             over: stands(incident, Status::Resolved),
             ended: Moment::of(incident.ended_at()),
             lasted: lasted(incident, from),
-            components: names(&incident.components, |id| catalogue.component(id)),
-            regions: names(&incident.regions, |id| catalogue.region(id)),
+            components: names(&incident.components, |id| catalogue.component_name(id)),
+            regions: names(&incident.regions, |id| catalogue.region_name(id)),
         }
     }
 }
 
-fn link(home: &str, incident: &Shown) -> String {
+fn link(home: &str, incident: &PublishedIncident) -> String {
     format!("{home}/incidents/{}", incident.id)
 }
 
 /// The title of an incident; a word for one whose text is empty.
 #[must_use]
-pub fn title(incident: &Shown) -> &str {
+pub fn title(incident: &PublishedIncident) -> &str {
     let title = incident.title.trim();
     match (title.is_empty(), incident.kind) {
         (false, _) => title,
@@ -557,8 +560,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn public(id: &str, status: Status, severity: Severity, began: &str, resolved: Option<&str>) -> Shown {
-        Shown {
+    fn public(id: &str, status: Status, severity: Severity, began: &str, resolved: Option<&str>) -> PublishedIncident {
+        PublishedIncident {
             id: IncidentId::new(id),
             title: format!("Title of {id}"),
             kind: Kind::Incident,
@@ -574,8 +577,8 @@ mod tests {
         }
     }
 
-    fn told(incident: Shown, messages: &[&str]) -> Told {
-        let timeline = messages.iter().zip((1..=9).rev()).map(|(message, number)| Said {
+    fn told(incident: PublishedIncident, messages: &[&str]) -> Told {
+        let timeline = messages.iter().zip((1..=9).rev()).map(|(message, number)| PublishedUpdate {
             number,
             at: incident.updated_at,
             status: incident.status,
@@ -588,13 +591,13 @@ mod tests {
         Catalogue::embedded().unwrap()
     }
 
-    fn overview(told: &[Told], over: &[Shown]) -> String {
+    fn overview(told: &[Told], over: &[PublishedIncident]) -> String {
         overview_since(None, told, over)
     }
 
-    fn overview_since(known_from: Option<&str>, told: &[Told], over: &[Shown]) -> String {
+    fn overview_since(known_from: Option<&str>, told: &[Told], over: &[PublishedIncident]) -> String {
         let incidents = told.iter().map(|told| told.incident.clone()).chain(over.iter().cloned()).collect();
-        let all = PublicIncidents { incidents, known_from: known_from.map(at) };
+        let all = PublicIncidents { incidents, complete_since: known_from.map(at) };
         let sorted = Sorted { shown: Vec::new(), beyond: 0, over: over.to_vec() };
         Overview::of(&catalogue(), &all, told.to_vec(), sorted, at(NOW)).render("status").unwrap()
     }
@@ -611,7 +614,8 @@ mod tests {
             public("late", Status::Resolved, Severity::Info, "2026-10-01T00:00:00Z", Some("2026-11-20T00:00:00Z")),
         ];
         let Sorted { shown, over, .. } = sort(&all, at(NOW));
-        let names = |list: Vec<Shown>| list.into_iter().map(|i| i.id.as_str().to_owned()).collect::<Vec<_>>();
+        let names =
+            |list: Vec<PublishedIncident>| list.into_iter().map(|i| i.id.as_str().to_owned()).collect::<Vec<_>>();
         assert_eq!(names(shown), ["inc_new", "inc_old"]);
         assert_eq!(names(over), ["inc_late", "inc_edge"]);
     }
@@ -619,14 +623,17 @@ mod tests {
     #[test]
     fn of_very_many_open_ones_the_newest_are_listed_and_the_others_counted() {
         let named = |n: usize| public(&format!("n{n}"), Status::Identified, Severity::Error, NOW, None);
-        let mut all: Vec<Shown> = (0..crate::NEWEST).map(named).collect();
+        let mut all: Vec<PublishedIncident> = (0..crate::NEWEST).map(named).collect();
         all.push(public("old", Status::Identified, Severity::Critical, "2026-01-01T00:00:00Z", None));
-        all.push(Shown { kind: Kind::Maintenance, ..public("work", Status::Investigating, Severity::Info, NOW, None) });
+        all.push(PublishedIncident {
+            kind: Kind::Maintenance,
+            ..public("work", Status::Investigating, Severity::Info, NOW, None)
+        });
         let sorted = sort(&all, at(NOW));
         assert_eq!((sorted.shown.len(), sorted.beyond), (crate::NEWEST + 1, 1));
         assert_eq!(sorted.shown.last().unwrap().id.as_str(), "inc_work");
         let told: Vec<Told> = sorted.shown.iter().map(|shown| told(shown.clone(), &[])).collect();
-        let all = PublicIncidents { incidents: all, known_from: None };
+        let all = PublicIncidents { incidents: all, complete_since: None };
         let html = Overview::of(&catalogue(), &all, told, sorted, at(NOW)).render("status").unwrap();
         for part in ["1001 incidents are open.", "One more is open", "Major service disruption"] {
             assert!(html.contains(part), "{part}");
@@ -639,7 +646,7 @@ mod tests {
         evil.title = "</title><script>alert(1)</script>".into();
         evil.components = vec!["<b>".into()];
         evil.regions = vec!["\" onmouseover=\"x".into()];
-        let over = Shown { status: Status::Resolved, resolved_at: Some(at(NOW)), ..evil.clone() };
+        let over = PublishedIncident { status: Status::Resolved, resolved_at: Some(at(NOW)), ..evil.clone() };
         let evil = told(evil, &["<img src=x onerror=alert(1)>"]);
         for html in [
             overview(std::slice::from_ref(&evil), &[over]),
@@ -698,18 +705,20 @@ mod tests {
 
     #[test]
     fn work_and_notices_have_their_places() {
-        let planned = |phase| domain::maintenance::Planned {
+        let planned = |phase| domain::maintenance::MaintenanceSchedule {
             phase,
             from: at("2026-11-24T22:00:00Z"),
             until: Some(at("2026-11-25T02:00:00Z")),
         };
-        let work = |phase, status| Shown {
+        let work = |phase, status| PublishedIncident {
             kind: Kind::Maintenance,
             maintenance: Some(planned(phase)),
             ..public("work", status, Severity::Warning, NOW, None)
         };
-        let notice =
-            Shown { kind: Kind::Advisory, ..public("say", Status::Investigating, Severity::Warning, NOW, None) };
+        let notice = PublishedIncident {
+            kind: Kind::Advisory,
+            ..public("say", Status::Investigating, Severity::Warning, NOW, None)
+        };
         let html =
             overview(&[told(work(Phase::Scheduled, Status::Investigating), &["w"]), told(notice.clone(), &["n"])], &[]);
         for part in [
@@ -726,7 +735,7 @@ mod tests {
         assert!(!html.contains("Open incidents") && !html.contains("Severity"), "{html}");
         let html = overview(&[told(work(Phase::InProgress, Status::Identified), &["w"])], &[]);
         assert!(html.contains("Maintenance in progress") && html.contains("Under maintenance"), "{html}");
-        let off = Shown { resolved_at: Some(at(NOW)), ..work(Phase::Completed, Status::Resolved) };
+        let off = PublishedIncident { resolved_at: Some(at(NOW)), ..work(Phase::Completed, Status::Resolved) };
         let html = overview(&[], std::slice::from_ref(&off));
         assert!(
             html.contains("Called off <time datetime=\"2026-11-23T12:00:00Z\">") && !html.contains(" after "),
@@ -740,16 +749,16 @@ mod tests {
 
     #[test]
     fn what_work_explains_is_shown_under_it_and_makes_nothing_worse() {
-        let work = Shown {
+        let work = PublishedIncident {
             kind: Kind::Maintenance,
-            maintenance: Some(domain::maintenance::Planned {
+            maintenance: Some(domain::maintenance::MaintenanceSchedule {
                 phase: Phase::InProgress,
                 from: at("2026-11-23T11:00:00Z"),
                 until: Some(at("2026-11-23T13:00:00Z")),
             }),
             ..public("work", Status::Identified, Severity::Info, "2026-11-23T11:00:00Z", None)
         };
-        let part = Shown {
+        let part = PublishedIncident {
             covered_by: Some(IncidentId::new("work")),
             ..public("part", Status::Investigating, Severity::Error, "2026-11-23T11:30:00Z", None)
         };
@@ -762,7 +771,8 @@ mod tests {
         assert!(html.contains("During this work") && html.contains("incidents/inc_part"), "{html}");
         // It outlives the work: an incident like any other.
         let (catalogue, told) = (catalogue(), vec![told(all[0].clone(), &["p"])]);
-        let (all, then) = (PublicIncidents { incidents: all.to_vec(), known_from: None }, at("2026-11-23T13:00:00Z"));
+        let (all, then) =
+            (PublicIncidents { incidents: all.to_vec(), complete_since: None }, at("2026-11-23T13:00:00Z"));
         let sorted = sort(&all.incidents, then);
         let html = Overview::of(&catalogue, &all, told, sorted, then).render("status").unwrap();
         assert!(html.contains("Service disruption") && html.contains("One incident is open."), "{html}");
@@ -772,7 +782,7 @@ mod tests {
     fn what_a_page_shows_is_the_same_however_often_it_is_made() {
         let open = told(public("a", Status::Identified, Severity::Error, NOW, None), &["As of now"]);
         let made = |at: Timestamp| {
-            let all = PublicIncidents { incidents: vec![open.incident.clone()], known_from: None };
+            let all = PublicIncidents { incidents: vec![open.incident.clone()], complete_since: None };
             let sorted = sort(&all.incidents, at);
             let page = Overview::of(&catalogue(), &all, vec![open.clone()], sorted, at).render("status").unwrap();
             [page, incident("../../status", &open, &[], &catalogue(), at).unwrap()]

@@ -1,49 +1,52 @@
-//! What the template tells this function.
+//! Configuration from the environment, which `template.yaml` sets.
+
+use domain::vocabulary::ChannelClass;
+use runtime::queue::Lane;
 
 runtime::config! {
     /// The environment of `subscription-lookup`.
     pub struct Config {
-        /// The table.
+        /// The DynamoDB table's name.
         pub table_name: String = "TABLE_NAME",
-        /// Its own queue, for the next page.
+        /// The function's own queue, for the next page of a platform-wide job.
         pub subscription_lookup_queue_url: String = "SUBSCRIPTION_LOOKUP_QUEUE_URL",
-        /// Where poison goes.
+        /// The dead-letter queue for unprocessable messages.
         pub dead_letter_queue_url: String = "SUBSCRIPTION_LOOKUP_DEAD_LETTER_QUEUE_URL",
-        /// E-mail of a tenant's own alerts.
+        /// The queue for e-mail of a tenant's own alerts.
         pub email_queue_url: String = "DELIVER_EMAIL_QUEUE_URL",
-        /// E-mail of platform-wide fan-out.
+        /// The queue for e-mail of platform-wide alerts.
         pub email_bulk_queue_url: String = "DELIVER_EMAIL_BULK_QUEUE_URL",
-        /// SMS of a tenant's own alerts.
+        /// The queue for SMS of a tenant's own alerts.
         pub sms_queue_url: String = "DELIVER_SMS_QUEUE_URL",
-        /// SMS of platform-wide fan-out.
+        /// The queue for SMS of platform-wide alerts.
         pub sms_bulk_queue_url: String = "DELIVER_SMS_BULK_QUEUE_URL",
-        /// Slack and Teams of a tenant's own alerts.
+        /// The queue for Slack and Teams of a tenant's own alerts.
         pub chat_queue_url: String = "DELIVER_CHAT_QUEUE_URL",
-        /// Slack and Teams of platform-wide fan-out.
+        /// The queue for Slack and Teams of platform-wide alerts.
         pub chat_bulk_queue_url: String = "DELIVER_CHAT_BULK_QUEUE_URL",
-        /// Webhooks of a tenant's own alerts.
+        /// The queue for webhooks of a tenant's own alerts.
         pub webhook_queue_url: String = "DELIVER_WEBHOOK_QUEUE_URL",
-        /// Webhooks of platform-wide fan-out.
+        /// The queue for webhooks of platform-wide alerts.
         pub webhook_bulk_queue_url: String = "DELIVER_WEBHOOK_BULK_QUEUE_URL",
-        /// Days that rows of incidents are kept.
+        /// Days that incident rows are kept.
         pub retention_days: u32 = "RETENTION_DAYS",
     }
 }
 
 impl Config {
-    /// The queue of a channel: the urgent lane for a tenant's own alert, the bulk lane for what everybody is told.
+    /// Returns the queue of a channel: the bulk lane for platform-wide alerts, the urgent lane for a tenant's own.
     #[must_use]
-    pub fn queue(&self, class: domain::vocabulary::ChannelClass, bulk: bool) -> &str {
-        use domain::vocabulary::ChannelClass::{Chat, Email, Sms, Webhook};
-        match (class, bulk) {
-            (Email, false) => &self.email_queue_url,
-            (Email, true) => &self.email_bulk_queue_url,
-            (Sms, false) => &self.sms_queue_url,
-            (Sms, true) => &self.sms_bulk_queue_url,
-            (Chat, false) => &self.chat_queue_url,
-            (Chat, true) => &self.chat_bulk_queue_url,
-            (Webhook, false) => &self.webhook_queue_url,
-            (Webhook, true) => &self.webhook_bulk_queue_url,
+    pub fn queue(&self, class: ChannelClass, lane: Lane) -> &str {
+        use ChannelClass::{Chat, Email, Sms, Webhook};
+        match (class, lane) {
+            (Email, Lane::Urgent) => &self.email_queue_url,
+            (Email, Lane::Bulk) => &self.email_bulk_queue_url,
+            (Sms, Lane::Urgent) => &self.sms_queue_url,
+            (Sms, Lane::Bulk) => &self.sms_bulk_queue_url,
+            (Chat, Lane::Urgent) => &self.chat_queue_url,
+            (Chat, Lane::Bulk) => &self.chat_bulk_queue_url,
+            (Webhook, Lane::Urgent) => &self.webhook_queue_url,
+            (Webhook, Lane::Bulk) => &self.webhook_bulk_queue_url,
         }
     }
 }

@@ -1,44 +1,44 @@
-//! Trigger  `SubscriptionLookupQueue` (FIFO, one group an incident and group of shards)
-//! Reads    the incident, its timeline, what it explains where it is announced work, compiled subscriptions, earlier plans
-//! Writes   plans; due work for what they hold
-//! Emits    deliveries, two lanes a channel; the next page of a platform-wide job
-//! Fails    AWS fault: retried in order. Poison: dead letter
+//! Trigger  `SubscriptionLookupQueue` (FIFO, one group per incident and group of shards)
+//! Reads    the incident, its timeline, for scheduled maintenance the incidents that it suppresses, compiled subscriptions, earlier plans
+//! Writes   plans; entries of the due index for held deliveries
+//! Emits    deliveries, on two lanes per channel; the next page of a platform-wide job
+//! Fails    AWS fault: retried in order. Unprocessable message: dead-letter queue
 //! Config   [`config::Config`]
 //!
-//! The plan is stored first; a stored plan wins over a recomputed one; then everything due in it is enqueued, again on every
-//! re-run, because a claim drops what was sent already and nothing brings back what was never enqueued.
+//! The plan is stored first, and a stored plan takes precedence over a recomputed one. Then its deliveries are enqueued. A repeated run
+//! enqueues them again: a claim drops what was sent already, but nothing would bring back what was never enqueued.
 
 pub mod config;
 mod pages;
 
-use aws::sqs::{Outgoing, Queues};
+use aws::sqs::{OutgoingMessage, Queues};
 use config::Config;
-use contracts::queue::{Delivery, Route, RoutingJob};
+use contracts::queue::{Delivery, RoutingJob, RoutingTarget};
 use domain::ids::Scope;
 use domain::incident::{Incident, Update};
-use domain::maintenance::{Explained, look_again};
-use domain::plan::{Asked, Decision, Outcome, Told, follows, plan};
+use domain::maintenance::{SuppressedIncident, next_recheck};
+use domain::plan::{Decision, DecisionOutcome, NotificationHistory, PlanInput, plan_deliveries, webhook_predecessor};
 use domain::policy::Policy;
 use domain::tenant::Destination;
-use domain::vocabulary::{Category, ChannelClass, Severity, Storms};
+use domain::vocabulary::{Category, ChannelClass, Severity, StormMode};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use runtime::queue::{Failure, Meta, QueueFunction, Setup};
+use runtime::queue::{Lane, QueueFunction, QueueSetup, RecordError, RecordMeta};
 use runtime::{Aws, StartError, metrics};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use store::Table;
-use store::due::{Due, Hold};
-use store::plans::{Known, StoredPlan};
+use store::due::{Hold, ScheduledDelivery};
+use store::plans::{PlanHistory, StoredPlan};
 use store::subscriptions::Subscriber;
 
-/// Plans that are stored at once: enough to hide the table's latency, few enough not to be throttled.
+/// Tenants planned concurrently: enough to hide the table's latency, few enough not to be throttled.
 const PLANS_IN_FLIGHT: usize = 16;
-/// A page is begun only while this much time is left; what remains goes to the next page's message.
+/// A page is begun only if at least this much time is left; otherwise a new message continues with it.
 const PAGE_RESERVE: Duration = Duration::from_secs(30);
 
-/// The function.
+/// The function, with the clients and settings that one Lambda environment keeps.
 #[derive(Debug)]
 pub struct SubscriptionLookup {
     config: Config,
@@ -47,29 +47,31 @@ pub struct SubscriptionLookup {
     queues: Queues,
 }
 
-/// What plans give out.
+/// The deliveries of a plan.
 #[derive(Default)]
-struct Planned {
+struct PlannedDeliveries {
+    /// Deliveries that are enqueued now.
     now: Vec<Delivery>,
-    held: Vec<Due>,
+    /// Held deliveries, which are released from the due index later.
+    held: Vec<ScheduledDelivery>,
 }
 
-impl Planned {
-    fn and(mut self, other: Self) -> Self {
+impl PlannedDeliveries {
+    fn merge(mut self, other: Self) -> Self {
         self.now.extend(other.now);
         self.held.extend(other.held);
         self
     }
 }
 
-/// The incident and the updates that a job is about.
-struct Subject {
+/// The incident and the updates that a routing job is about.
+struct JobContext {
     incident: Incident,
     updates: Vec<Update>,
-    /// Of announced work, the incidents that it explained so far.
-    explained: Vec<Explained>,
+    /// For scheduled maintenance, the incidents that it suppresses.
+    suppressed: Vec<SuppressedIncident>,
     update: u32,
-    /// Whether the queue delivers this job once more: the run before it may have died after storing and before enqueuing.
+    /// Whether the queue delivers this job again: the earlier run may have died after it stored a plan and before it enqueued it.
     redelivered: bool,
 }
 
@@ -88,32 +90,34 @@ impl QueueFunction for SubscriptionLookup {
         })
     }
 
-    fn setup(&self) -> Setup {
-        Setup::fifo(&self.config.dead_letter_queue_url, &[&self.config.subscription_lookup_queue_url])
+    fn setup(&self) -> QueueSetup {
+        QueueSetup::fifo(&self.config.dead_letter_queue_url, &[&self.config.subscription_lookup_queue_url])
     }
 
-    async fn handle(&self, job: RoutingJob, meta: &Meta) -> Result<(), Failure> {
+    async fn handle(&self, job: RoutingJob, meta: &RecordMeta) -> Result<(), RecordError> {
         tracing::Span::current().record("incident", job.incident_id.as_str());
-        let subject = self.subject(&job, meta).await?;
-        // User-level warnings belong to no category; their subscribers are in every one, so one is as good as another.
-        let category = subject.incident.category.unwrap_or(Category::Configurable);
+        let context = self.read_context(&job, meta).await?;
+        // User-level warnings have no category, and their subscribers are in every one, so any category will do.
+        let category = context.incident.category.unwrap_or(Category::Configurable);
         match &job.route {
-            Route::Tenant(tenant) => {
-                let found = self.table.subscriber(tenant, category).await.map_err(runtime::queue::table)?;
-                let subscriber = found.ok_or_else(|| Failure::poison("the tenant has no compiled subscription"))?;
-                let plans = self.table.plans_of(&job.incident_id, tenant).await.map_err(runtime::queue::table)?;
-                let planned = self.plan(&subject, &subscriber, &plans).await?;
-                self.give_out(&subject, planned).await
+            RoutingTarget::Tenant(tenant) => {
+                let found = self.table.subscriber(tenant, category).await.map_err(runtime::queue::store_error)?;
+                let subscriber =
+                    found.ok_or_else(|| RecordError::unprocessable("the tenant has no compiled subscription"))?;
+                let plans = self.table.plans_of(&job.incident_id, tenant).await.map_err(runtime::queue::store_error)?;
+                let planned = self.plan_tenant(&context, &subscriber, &plans).await?;
+                self.enqueue_planned(&context, planned).await
             }
-            Route::Shards { first, next, end, after } => {
+            RoutingTarget::Shards { first, next, end, after } => {
                 let cursor = pages::Cursor { shard: *next, after: after.clone() };
-                match self.pages(&subject, category, cursor.clone(), *end, meta).await? {
+                match self.plan_pages(&context, category, cursor.clone(), *end, meta).await? {
                     None => Ok(()),
-                    // A successor at the same place would have this message's own deduplication id, and the queue would drop it.
-                    Some(rest) if rest == cursor => Err(Failure::later(Duration::ZERO, "no_time_for_a_page")),
+                    // A next message with the same cursor would have this message's deduplication id, and the queue would drop it.
+                    Some(rest) if rest == cursor => Err(RecordError::retry_after(Duration::ZERO, "no_time_for_a_page")),
                     Some(rest) => {
-                        let route = Route::Shards { first: *first, next: rest.shard, end: *end, after: rest.after };
-                        self.enqueue_next(&RoutingJob { route, ..job.clone() }).await
+                        let route =
+                            RoutingTarget::Shards { first: *first, next: rest.shard, end: *end, after: rest.after };
+                        self.enqueue_next_page(&RoutingJob { route, ..job.clone() }).await
                     }
                 }
             }
@@ -122,139 +126,148 @@ impl QueueFunction for SubscriptionLookup {
 }
 
 impl SubscriptionLookup {
-    async fn subject(&self, job: &RoutingJob, meta: &Meta) -> Result<Subject, Failure> {
-        let incident = self.table.incident(&job.incident_id).await.map_err(runtime::queue::table)?;
-        let incident = incident.ok_or_else(|| Failure::poison("the incident of this job is not in the table"))?;
-        let mut updates = self.table.updates(&job.incident_id, 1).await.map_err(runtime::queue::table)?;
+    /// Reads the incident and the updates of a job.
+    async fn read_context(&self, job: &RoutingJob, meta: &RecordMeta) -> Result<JobContext, RecordError> {
+        let incident = self.table.incident(&job.incident_id).await.map_err(runtime::queue::store_error)?;
+        let incident =
+            incident.ok_or_else(|| RecordError::unprocessable("the incident of this job is not in the table"))?;
+        let mut updates = self.table.updates(&job.incident_id, 1).await.map_err(runtime::queue::store_error)?;
         updates.retain(|update| update.number <= job.update);
         if updates.last().is_none_or(|last| last.number != job.update) {
-            return Err(Failure::poison("the update of this job is not in the table"));
+            return Err(RecordError::unprocessable("the update of this job is not in the table"));
         }
-        let explained = match incident.maintenance {
-            Some(_) => self.table.explained_by(&incident.id).await.map_err(runtime::queue::table)?,
+        let suppressed = match incident.maintenance {
+            Some(_) => self.table.incidents_suppressed_by(&incident.id).await.map_err(runtime::queue::store_error)?,
             None => Vec::new(),
         };
-        Ok(Subject { incident, updates, explained, update: job.update, redelivered: meta.receive_count > 1 })
+        Ok(JobContext { incident, updates, suppressed, update: job.update, redelivered: meta.receive_count > 1 })
     }
 
-    /// Plans page after page while there is time. What is left comes back as a cursor.
-    async fn pages(
+    /// Plans page after page while there is time. Returns the cursor of the first page that is left, if any.
+    async fn plan_pages(
         &self,
-        subject: &Subject,
+        context: &JobContext,
         category: Category,
         mut cursor: pages::Cursor,
         end: u16,
-        meta: &Meta,
-    ) -> Result<Option<pages::Cursor>, Failure> {
+        meta: &RecordMeta,
+    ) -> Result<Option<pages::Cursor>, RecordError> {
         while cursor.shard < end {
             if meta.deadline.remaining() < PAGE_RESERVE {
                 return Ok(Some(cursor));
             }
             let page = self.table.subscribers(category, cursor.shard, cursor.after.as_ref());
-            let page = page.await.map_err(runtime::queue::table)?;
+            let page = page.await.map_err(runtime::queue::store_error)?;
             if !page.subscribers.is_empty() {
-                let plans = self.table.plans_of_shard(&subject.incident.id, cursor.shard);
-                let plans = plans.await.map_err(runtime::queue::table)?;
-                let none = Known::default();
+                let plans = self.table.plans_of_shard(&context.incident.id, cursor.shard);
+                let plans = plans.await.map_err(runtime::queue::store_error)?;
+                let none = PlanHistory::default();
                 let mut planning = Vec::with_capacity(page.subscribers.len());
                 for subscriber in &page.subscribers {
                     let earlier = plans.get(&subscriber.settings.tenant).unwrap_or(&none);
-                    planning.push(self.plan(subject, subscriber, earlier).boxed());
+                    planning.push(self.plan_tenant(context, subscriber, earlier).boxed());
                 }
-                let planned: Vec<Planned> = stream::iter(planning).buffered(PLANS_IN_FLIGHT).try_collect().await?;
-                let together = planned.into_iter().fold(Planned::default(), Planned::and);
-                self.give_out(subject, together).await?;
+                let planned: Vec<PlannedDeliveries> =
+                    stream::iter(planning).buffered(PLANS_IN_FLIGHT).try_collect().await?;
+                let merged = planned.into_iter().fold(PlannedDeliveries::default(), PlannedDeliveries::merge);
+                self.enqueue_planned(context, merged).await?;
             }
             cursor = pages::advance(cursor, page.next);
         }
         Ok(None)
     }
 
-    /// One tenant's part: every update after its last plan is planned and stored, then what is due now or later is given back.
-    async fn plan(&self, subject: &Subject, subscriber: &Subscriber, earlier: &Known) -> Result<Planned, Failure> {
+    /// Plans and stores every update after the tenant's last plan. Returns the deliveries to send now or later.
+    async fn plan_tenant(
+        &self,
+        context: &JobContext,
+        subscriber: &Subscriber,
+        earlier: &PlanHistory,
+    ) -> Result<PlannedDeliveries, RecordError> {
         if subscriber.destinations.is_empty() {
-            return Ok(Planned::default());
+            return Ok(PlannedDeliveries::default());
         }
         let chunks = subscriber.destinations.iter().map(|(chunk, _)| *chunk);
-        let lower = pages::last_planned(chunks, &earlier.plans, subject.update);
+        let last_planned = pages::last_planned(chunks, &earlier.plans, context.update);
         let mut stored: Vec<Decision> = earlier.plans.iter().flat_map(|plan| plan.decisions.clone()).collect();
         let mut fresh = Vec::new();
-        if lower < subject.update {
-            fresh = self.store(subject, subscriber, lower, earlier).await?;
-            stored.retain(|decision| decision.update <= lower);
+        if last_planned < context.update {
+            fresh = self.plan_and_store(context, subscriber, last_planned, earlier).await?;
+            stored.retain(|decision| decision.update <= last_planned);
         }
         let all: Vec<Decision> = stored.iter().chain(&fresh).cloned().collect();
-        let counted = pages::given_out(stored, fresh, subject.redelivered);
+        let decisions = pages::decisions_to_enqueue(stored, fresh, context.redelivered);
         let by_id: BTreeMap<&str, &Destination> =
             subscriber.destinations.iter().map(|(_, destination)| (destination.id(), destination)).collect();
-        let mut planned = Planned::default();
-        for decision in counted {
+        let mut planned = PlannedDeliveries::default();
+        for decision in decisions {
             let role = match decision.outcome {
-                Outcome::Deliver { role } => role,
-                Outcome::Hold { until, reason, role } => {
-                    let update = subject.updates.iter().find(|update| update.number == decision.update);
-                    planned.held.extend(update.map(|update| Due {
-                        at: look_again(until, reason, update.accepted_at),
+                DecisionOutcome::Deliver { role } => role,
+                DecisionOutcome::Hold { until, reason, role } => {
+                    let update = context.updates.iter().find(|update| update.number == decision.update);
+                    planned.held.extend(update.map(|update| ScheduledDelivery {
+                        at: next_recheck(until, reason, update.accepted_at),
                         tenant: subscriber.settings.tenant.clone(),
                         destination: decision.destination,
                         channel: decision.channel,
-                        incident_id: subject.incident.id.clone(),
+                        incident_id: context.incident.id.clone(),
                         update: update.number,
                         attempt: 1,
                         plain: false,
                         role,
-                        held: Some(Hold { since: update.accepted_at, reason, named: false }),
-                        waited: None,
-                        more: 0,
-                        gathered: false,
-                        asked: false,
+                        held: Some(Hold { since: update.accepted_at, reason, always_listed: false }),
+                        held_before: None,
+                        omitted_count: 0,
+                        rebatched: false,
+                        resend_requested: false,
                     }));
                     continue;
                 }
-                Outcome::Skip { .. } => continue,
+                DecisionOutcome::Skip { .. } => continue,
             };
-            let update = subject.updates.iter().find(|update| update.number == decision.update);
+            let update = context.updates.iter().find(|update| update.number == decision.update);
             let destination = by_id.get(decision.destination.as_str());
-            // A destination that was deleted since it was planned is told nothing more; the plan keeps what was decided.
+            // A destination that was deleted since the plan was made is not notified any more; the plan keeps its decision.
             if let (Some(update), Some(destination)) = (update, destination) {
-                let (settings, incident) = (&subscriber.settings, &subject.incident);
+                let (settings, incident) = (&subscriber.settings, &context.incident);
                 let delivery = Delivery::build(settings, incident, update, destination, decision.channel, role);
-                let delivery = delivery.map(|delivery| delivery.naming(&subject.explained));
-                // What has expired has no row any more to wait for.
-                let before = follows(&decision, &all)
-                    .filter(|before| subject.updates.iter().any(|update| update.number == *before));
-                planned.now.extend(delivery.map(|one| Delivery { follows: before, ..one }));
+                let delivery = delivery.map(|delivery| delivery.with_suppressed_incidents(&context.suppressed));
+                // An update that has expired has no delivery row any more to wait for.
+                let predecessor = webhook_predecessor(&decision, &all)
+                    .filter(|predecessor| context.updates.iter().any(|update| update.number == *predecessor));
+                planned.now.extend(delivery.map(|delivery| Delivery { follows: predecessor, ..delivery }));
             }
         }
         Ok(planned)
     }
 
-    /// Plans the updates after `lower` and stores them, chunk by chunk; gives back what counts.
-    async fn store(
+    /// Plans the updates after number `last_planned` and stores the plans, chunk by chunk. Returns the stored decisions, which are those of
+    /// an earlier run where that stored a plan first.
+    async fn plan_and_store(
         &self,
-        subject: &Subject,
+        context: &JobContext,
         subscriber: &Subscriber,
-        lower: u32,
-        earlier: &Known,
-    ) -> Result<Vec<Decision>, Failure> {
+        last_planned: u32,
+        earlier: &PlanHistory,
+    ) -> Result<Vec<Decision>, RecordError> {
         let destinations: Vec<Destination> =
             subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
-        let updates: Vec<Update> = subject.updates.iter().filter(|update| update.number > lower).cloned().collect();
+        let updates: Vec<Update> =
+            context.updates.iter().filter(|update| update.number > last_planned).cloned().collect();
         let now = runtime::clock::now();
-        let stored = earlier.decisions().filter(|(_, decision)| decision.update <= lower);
-        let told = Told::from_plans(stored, &earlier.revised, now);
-        let told = told.but_not(&earlier.stopped);
-        let storm = if lower == 0 { self.storm(subject, subscriber, now).await? } else { None };
-        let decisions = plan(&Asked {
-            incident: &subject.incident,
+        let stored = earlier.decisions().filter(|(_, decision)| decision.update <= last_planned);
+        let history = NotificationHistory::from_plans(stored, &earlier.revisions, now).with_stopped(&earlier.stopped);
+        let storm_until = if last_planned == 0 { self.storm_until(context, subscriber, now).await? } else { None };
+        let decisions = plan_deliveries(&PlanInput {
+            incident: &context.incident,
             updates: &updates,
             settings: &subscriber.settings,
             destinations: &destinations,
-            told: &told,
+            history: &history,
             policy: &self.policy,
             now,
-            due: None,
-            storm,
+            released_from: None,
+            storm_until,
         });
         let chunk_of: BTreeMap<&str, u32> =
             subscriber.destinations.iter().map(|(chunk, destination)| (destination.id(), *chunk)).collect();
@@ -263,8 +276,8 @@ impl SubscriptionLookup {
             let chunk = chunk_of.get(decision.destination.as_str()).copied().unwrap_or_default();
             plans.entry((decision.update, chunk)).or_default().push(decision);
         }
-        let mut counted = Vec::new();
-        // In the order of the updates, so that a crash in between leaves a prefix and never a gap.
+        let mut stored_decisions = Vec::new();
+        // In the order of the updates, so that a crash in between leaves no gap.
         for ((update, chunk), decisions) in plans {
             let plan = StoredPlan {
                 tenant: subscriber.settings.tenant.clone(),
@@ -274,29 +287,30 @@ impl SubscriptionLookup {
                 settings_version: subscriber.settings.version,
                 decisions,
             };
-            count(&plan.decisions);
-            let stored = self.table.store_plan(&subject.incident.id, plan).await.map_err(runtime::queue::table)?;
-            counted.extend(stored.decisions);
+            count_decisions(&plan.decisions);
+            let stored =
+                self.table.store_plan(&context.incident.id, plan).await.map_err(runtime::queue::store_error)?;
+            stored_decisions.extend(stored.decisions);
         }
-        Ok(counted)
+        Ok(stored_decisions)
     }
 
-    /// Until when a tenant's incidents are collected, because too many opened at once; this one is counted. What is critical is told by
-    /// itself, and what is about everybody is one incident.
-    async fn storm(
+    /// Counts an opening towards the tenant's incident ceiling. Returns until when its notifications are bundled, if too many incidents
+    /// opened. Critical, platform-wide and test incidents are neither counted nor bundled.
+    async fn storm_until(
         &self,
-        subject: &Subject,
+        context: &JobContext,
         subscriber: &Subscriber,
         now: Timestamp,
-    ) -> Result<Option<Timestamp>, Failure> {
-        let Scope::Tenant(tenant) = &subject.incident.scope else { return Ok(None) };
-        let collects = subscriber.settings.storms == Storms::Bundle && !subject.incident.test;
-        if !collects || subject.incident.severity == Severity::Critical {
+    ) -> Result<Option<Timestamp>, RecordError> {
+        let Scope::Tenant(tenant) = &context.incident.scope else { return Ok(None) };
+        let bundles = subscriber.settings.storms == StormMode::Bundle && !context.incident.test;
+        if !bundles || context.incident.severity == Severity::Critical {
             return Ok(None);
         }
         let ceiling = &self.policy.storms.ceiling;
-        let (window, until) = ceiling.window(now);
-        let opened = self.table.count_opening(tenant, window, until).await.map_err(runtime::queue::table)?;
+        let (window, until) = ceiling.window_at(now);
+        let opened = self.table.count_opening(tenant, window, until).await.map_err(runtime::queue::store_error)?;
         if opened <= ceiling.incidents {
             return Ok(None);
         }
@@ -304,49 +318,61 @@ impl SubscriptionLookup {
         Ok(Some(until))
     }
 
-    /// Puts what is due now on the queues, and what is due later on the index. Doing it twice changes nothing: a claim drops what
-    /// was sent, and the same item of the index is one item.
-    async fn give_out(&self, subject: &Subject, planned: Planned) -> Result<(), Failure> {
+    /// Stores held deliveries in the due index, and enqueues the others. It is idempotent: a claim drops what was sent already, and a due
+    /// entry has the same key again.
+    async fn enqueue_planned(&self, context: &JobContext, planned: PlannedDeliveries) -> Result<(), RecordError> {
         let mut putting = Vec::with_capacity(planned.held.len());
         for due in &planned.held {
-            putting.push(self.table.put_due(due).boxed());
+            putting.push(self.table.schedule(due).boxed());
         }
         let put = stream::iter(putting).buffer_unordered(PLANS_IN_FLIGHT).try_collect::<()>();
-        put.await.map_err(runtime::queue::table)?;
-        self.enqueue(subject, planned.now).await
+        put.await.map_err(runtime::queue::store_error)?;
+        self.enqueue_deliveries(context, planned.now).await
     }
 
-    async fn enqueue(&self, subject: &Subject, deliveries: Vec<Delivery>) -> Result<(), Failure> {
-        let bulk = subject.incident.scope == Scope::Platform;
-        let mut queues: BTreeMap<ChannelClass, Vec<Outgoing>> = BTreeMap::new();
+    /// Enqueues deliveries on their channels' queues.
+    async fn enqueue_deliveries(&self, context: &JobContext, deliveries: Vec<Delivery>) -> Result<(), RecordError> {
+        let lane = if context.incident.scope == Scope::Platform { Lane::Bulk } else { Lane::Urgent };
+        let mut queues: BTreeMap<ChannelClass, Vec<OutgoingMessage>> = BTreeMap::new();
         for delivery in deliveries {
-            let body = serde_json::to_string(&delivery).map_err(|_| Failure::poison("a delivery cannot be written"))?;
-            // Fair queues: a noisy tenant is served after the others. In bulk the incident is the noisy one.
-            let group = if bulk { subject.incident.id.to_string() } else { delivery.alert.tenant.to_string() };
-            let outgoing = Outgoing { body, group: Some(group), ..Outgoing::default() };
+            let body = serde_json::to_string(&delivery)
+                .map_err(|_| RecordError::unprocessable("cannot serialize the delivery"))?;
+            // Fair queues: SQS serves a noisy message group after the others. On the bulk lane the incident is the noisy group.
+            let group = match lane {
+                Lane::Bulk => context.incident.id.to_string(),
+                Lane::Urgent => delivery.alert.tenant.to_string(),
+            };
+            let outgoing = OutgoingMessage { body, group: Some(group), ..OutgoingMessage::default() };
             queues.entry(delivery.channel.class()).or_default().push(outgoing);
         }
         for (class, messages) in queues {
-            self.queues.send_all(self.config.queue(class, bulk), messages).await.map_err(runtime::queue::unsent)?;
+            self.queues.send_all(self.config.queue(class, lane), messages).await.map_err(runtime::queue::unsent)?;
         }
         Ok(())
     }
 
-    async fn enqueue_next(&self, job: &RoutingJob) -> Result<(), Failure> {
-        let body = serde_json::to_string(job).map_err(|_| Failure::poison("a routing job cannot be written"))?;
-        let outgoing =
-            Outgoing { body, group: Some(job.group()), dedup: Some(job.deduplication_id()), ..Outgoing::default() };
+    /// Enqueues the job that continues with the next page.
+    async fn enqueue_next_page(&self, job: &RoutingJob) -> Result<(), RecordError> {
+        let body =
+            serde_json::to_string(job).map_err(|_| RecordError::unprocessable("cannot serialize the routing job"))?;
+        let outgoing = OutgoingMessage {
+            body,
+            group: Some(job.message_group_id()),
+            dedup: Some(job.deduplication_id()),
+            ..OutgoingMessage::default()
+        };
         let sent = self.queues.send(&self.config.subscription_lookup_queue_url, &outgoing).await;
-        sent.map_err(runtime::queue::aws)
+        sent.map_err(runtime::queue::aws_error)
     }
 }
 
-fn count(decisions: &[Decision]) {
+/// Counts planned decisions by outcome.
+fn count_decisions(decisions: &[Decision]) {
     for decision in decisions {
         let outcome = match &decision.outcome {
-            Outcome::Deliver { .. } => "deliver",
-            Outcome::Hold { .. } => "hold",
-            Outcome::Skip { .. } => "skip",
+            DecisionOutcome::Deliver { .. } => "deliver",
+            DecisionOutcome::Hold { .. } => "hold",
+            DecisionOutcome::Skip { .. } => "skip",
         };
         metrics::count_by("DeliveryPlanned", "decision", outcome, 1);
     }

@@ -1,18 +1,19 @@
-//! Where a platform-wide job stands, and from which update a tenant still has to be planned: pure.
+//! Pages of a platform-wide job, and which updates a tenant still needs planned: pure.
 
 use domain::ids::TenantId;
 use domain::plan::Decision;
 use std::collections::BTreeMap;
 use store::plans::StoredPlan;
 
-/// A place in the subscriptions.
+/// A position in the compiled subscriptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) shard: u16,
+    /// The last tenant of the shard that is done; `None` at the shard's beginning.
     pub(crate) after: Option<TenantId>,
 }
 
-/// The place after a page: further in the shard, or the next shard's beginning.
+/// Returns the cursor after a page: further on in the shard, or the beginning of the next one.
 pub(crate) fn advance(cursor: Cursor, next: Option<TenantId>) -> Cursor {
     match next {
         Some(after) => Cursor { after: Some(after), ..cursor },
@@ -20,8 +21,10 @@ pub(crate) fn advance(cursor: Cursor, next: Option<TenantId>) -> Cursor {
     }
 }
 
-/// The newest update that every chunk has a plan of. A chunk without any plan beside chunks that have one is new: it is
-/// planned from the update at hand on, so that nobody is told an old story. `update` is the one at hand.
+/// Returns the newest update for which every chunk has a plan; 0 if nothing was planned. `update` is the update of the job.
+///
+/// A chunk without any plan, beside chunks that have some, is new. It is planned from `update` on, so that
+/// its destinations get no old updates.
 pub(crate) fn last_planned(chunks: impl Iterator<Item = u32>, earlier: &[StoredPlan], update: u32) -> u32 {
     let mut planned: BTreeMap<u32, u32> = BTreeMap::new();
     for plan in earlier {
@@ -39,18 +42,20 @@ pub(crate) fn last_planned(chunks: impl Iterator<Item = u32>, earlier: &[StoredP
         .unwrap_or(update)
 }
 
-/// What is put on the queues. `stored` was planned by earlier runs: most of it is long delivered, and a claim for each of an
-/// incident's updates at every further one would cost more with every update. It is given out again only where a run before
-/// this one may have died in between: the queue delivers the job once more, or (a redriven job) nothing was left to plan.
-pub(crate) fn given_out(stored: Vec<Decision>, fresh: Vec<Decision>, redelivered: bool) -> Vec<Decision> {
-    let again = redelivered || fresh.is_empty();
-    if again { stored.into_iter().chain(fresh).collect() } else { fresh }
+/// Returns the decisions to enqueue. `stored` are those of earlier runs, `fresh` those of this one.
+///
+/// Stored decisions are enqueued again only if an earlier run may have died before it enqueued them: the queue delivers the job
+/// again, or (for a redriven job) nothing was left to plan. Otherwise most of them were delivered long ago, and claiming them again
+/// would cost more with every update.
+pub(crate) fn decisions_to_enqueue(stored: Vec<Decision>, fresh: Vec<Decision>, redelivered: bool) -> Vec<Decision> {
+    let enqueue_stored = redelivered || fresh.is_empty();
+    if enqueue_stored { stored.into_iter().chain(fresh).collect() } else { fresh }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::plan::Outcome;
+    use domain::plan::DecisionOutcome;
     use domain::vocabulary::Channel;
 
     fn plan(chunk: u32, update: u32) -> StoredPlan {
@@ -65,32 +70,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_to_plan() {
+    fn a_tenant_is_planned_from_its_last_complete_plan_on() {
         let last = |chunks: &[u32], plans: &[StoredPlan], update| last_planned(chunks.iter().copied(), plans, update);
-        assert_eq!(last(&[0], &[], 3), 0, "nothing was planned: everything is");
+        assert_eq!(last(&[0], &[], 3), 0, "nothing was planned, so everything is left");
         assert_eq!(last(&[0], &[plan(0, 1), plan(0, 2)], 3), 2);
-        assert_eq!(last(&[0, 1], &[plan(0, 3), plan(1, 2)], 3), 2, "a crash between two chunks");
-        assert_eq!(last(&[0, 1], &[plan(0, 2)], 3), 2, "a new chunk hears of the update at hand");
-        assert_eq!(last(&[0], &[plan(0, 3)], 3), 3, "a re-run plans nothing");
+        assert_eq!(last(&[0, 1], &[plan(0, 3), plan(1, 2)], 3), 2, "an earlier run died between two chunks");
+        assert_eq!(last(&[0, 1], &[plan(0, 2)], 3), 2, "a new chunk is planned from this update on");
+        assert_eq!(last(&[0], &[plan(0, 3)], 3), 3, "a repeated run plans nothing");
     }
 
     #[test]
-    fn earlier_updates_are_given_out_again_only_where_a_run_may_have_died() {
+    fn stored_decisions_are_enqueued_again_only_if_a_run_may_have_died() {
         let decision = |update| Decision {
             destination: "rcp-1".to_owned(),
             channel: Channel::Email,
             update,
-            outcome: Outcome::Deliver { role: None },
+            outcome: DecisionOutcome::Deliver { role: None },
         };
         let updates = |decisions: Vec<Decision>| decisions.iter().map(|decision| decision.update).collect::<Vec<_>>();
         let stored = || vec![decision(1), decision(2)];
-        assert_eq!(updates(given_out(stored(), vec![decision(3)], false)), [3]);
-        assert_eq!(updates(given_out(stored(), vec![decision(3)], true)), [1, 2, 3]);
-        assert_eq!(updates(given_out(stored(), vec![], false)), [1, 2], "a redriven job counts its receives anew");
+        assert_eq!(updates(decisions_to_enqueue(stored(), vec![decision(3)], false)), [3]);
+        assert_eq!(updates(decisions_to_enqueue(stored(), vec![decision(3)], true)), [1, 2, 3]);
+        assert_eq!(
+            updates(decisions_to_enqueue(stored(), vec![], false)),
+            [1, 2],
+            "a redriven job starts with a receive count of one"
+        );
     }
 
     #[test]
-    fn pages_follow_each_other() {
+    fn the_cursor_advances_within_a_shard_and_then_to_the_next() {
         let acme = TenantId::parse("acme").ok();
         let start = Cursor { shard: 4, after: None };
         let further = advance(start, acme.clone());

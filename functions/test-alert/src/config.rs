@@ -1,15 +1,15 @@
-//! What the template tells this function.
+//! Environment variables that the template sets.
 
 runtime::config! {
-    /// The environment of `test-alert`.
+    /// Configuration of `test-alert`.
     pub struct Config {
-        /// The table.
+        /// Name of the DynamoDB table.
         pub table_name: String = "TABLE_NAME",
-        /// Where a test goes, as every event does.
+        /// Queue that test events go to, as all events do.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
-        /// The From address of alerts: what a mail admin is to let through.
+        /// The From address of alert e-mails, which mail admins allow-list.
         pub email_from: String = "EMAIL_FROM",
-        /// Days that rows of incidents are kept.
+        /// Days that items of incidents are kept.
         pub retention_days: u32 = "RETENTION_DAYS",
     }
 }

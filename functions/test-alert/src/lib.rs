@@ -11,12 +11,11 @@
 //! endpoint, disables none, and counts nowhere but against its tenant's tests (`storms.yaml`). It stands at severity critical, so that it reaches whomever the worst real alert
 //! would.
 
-mod ask;
 pub mod config;
+mod request;
 mod rows;
 
-use ask::Asked;
-use aws::sqs::{Outgoing, Queues};
+use aws::sqs::{OutgoingMessage, Queues};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -28,16 +27,17 @@ use contracts::http::scopes::{ALERTS_MANAGE, ALERTS_TEST, PLATFORM_ADMIN};
 use contracts::http::{TestAlertAnswer, TestAlertBody};
 use contracts::problem::FieldError;
 use contracts::queue::IncidentReceived;
-use domain::classification::Verdict;
+use domain::classification::Classification;
 use domain::ids::{EventId, IncidentId, Scope, TenantId};
-use domain::incident::imagined;
-use domain::plan::{Decision, Outcome, afresh};
-use domain::policy::{Policy, Window};
+use domain::incident::simulate_opening;
+use domain::plan::{Decision, DecisionOutcome, plan_without_history};
+use domain::policy::{Policy, RateLimit};
 use domain::tenant::{Destination, Settings};
 use domain::vocabulary::Category;
 use jiff::{SignedDuration, Timestamp};
-use ledger::{Ledger, People};
-use runtime::http::{Caller, Correlation, HttpFunction, Problem};
+use ledger::{Destinations, Ledger};
+use request::TestRequest;
+use runtime::http::{Caller, CorrelationId, HttpFunction, Problem};
 use runtime::{Aws, DirectError, StartError, clock, ids};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ use std::time::Duration;
 use store::Table;
 
 /// Who may send test alerts.
-const TEST: &[&str] = &[ALERTS_TEST, ALERTS_MANAGE, PLATFORM_ADMIN];
+const TEST_SCOPES: &[&str] = &[ALERTS_TEST, ALERTS_MANAGE, PLATFORM_ADMIN];
 /// The longest wait by the API, whose own limit is 29 seconds.
 const API_WAIT_MAX: u32 = 25;
 /// The longest wait by a direct invocation.
@@ -54,7 +54,7 @@ const DIRECT_WAIT_MAX: u32 = 60;
 /// Tests that reach more destinations than this want to be meant.
 const CONFIRM_ABOVE: usize = 10;
 /// How often the ledger is read while somebody waits.
-const LOOK: Duration = Duration::from_millis(400);
+const POLL_INTERVAL: Duration = Duration::from_millis(400);
 /// The largest body, in bytes.
 const BODY_MAX: usize = 4 * 1024;
 
@@ -89,12 +89,12 @@ impl HttpFunction for TestAlert {
             .with_state(self)
     }
 
-    async fn direct(&self, event: Value) -> Result<Value, DirectError> {
+    async fn handle_direct(&self, event: Value) -> Result<Value, DirectError> {
         let body: TestAlertBody = contracts::problem::parse_object(event.to_string().as_bytes())
             .map_err(|error| DirectError::new("BadRequest", format!("{}: {}", error.pointer, error.detail)))?;
         let named = body.tenant_id.as_deref().and_then(|id| TenantId::parse(id).ok());
         let tenant = named.ok_or_else(|| DirectError::new("BadRequest", "/tenant_id: name the tenant"))?;
-        let answer = self.test(&tenant, &body, DIRECT_WAIT_MAX, &ids::suffix()).await;
+        let answer = self.run_test(&tenant, &body, DIRECT_WAIT_MAX, &ids::id_suffix()).await;
         let answer = answer.map_err(|problem| DirectError::new("Refused", problem.detail))?;
         serde_json::to_value(answer).map_err(|_| DirectError::new("Internal", "the answer cannot be written"))
     }
@@ -104,24 +104,24 @@ impl HttpFunction for TestAlert {
 async fn send(
     State(app): State<App>,
     caller: Caller,
-    correlation: Correlation,
+    correlation: CorrelationId,
     Path(path): Path<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, TEST)?;
+    let tenant = caller.authorize_tenant(&path, TEST_SCOPES)?;
     if body.len() > BODY_MAX {
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 4 KiB; send less"));
     }
     let body: TestAlertBody = match body.is_empty() {
         true => TestAlertBody::default(),
-        false => contracts::problem::parse_object(&body).map_err(|error| Problem::fields(vec![error]))?,
+        false => contracts::problem::parse_object(&body).map_err(|error| Problem::invalid_fields(vec![error]))?,
     };
     if body.tenant_id.as_deref().is_some_and(|named| named != tenant.as_str()) {
-        return Err(one("/tenant_id", "must be the tenant of the path, or be left out"));
+        return Err(field_problem("/tenant_id", "must be the tenant of the path, or be left out"));
     }
-    let answer = app.test(&tenant, &body, API_WAIT_MAX, &correlation.0).await?;
+    let answer = app.run_test(&tenant, &body, API_WAIT_MAX, &correlation.0).await?;
     tracing::info!(%tenant, token = caller.token_id, test = answer.test_id, "a test alert was sent");
-    Ok(json(&answer))
+    Ok(json_response(&answer))
 }
 
 /// `GET /v1/tenants/{tenant}/test-alert/{id}`
@@ -130,28 +130,28 @@ async fn read(
     caller: Caller,
     Path((path, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, TEST)?;
-    let event = EventId::parse(&id).ok_or_else(no_test)?;
-    let settings = app.table.settings(&tenant).await.map_err(unavailable)?.ok_or_else(Problem::no_tenant)?;
+    let tenant = caller.authorize_tenant(&path, TEST_SCOPES)?;
+    let event = EventId::parse(&id).ok_or_else(test_not_found)?;
+    let settings = app.table.settings(&tenant).await.map_err(storage_problem)?.ok_or_else(Problem::tenant_not_found)?;
     let incident = incident_of(&event, &tenant);
-    let head = app.table.incident(&incident).await.map_err(unavailable)?;
-    let category = head.filter(|head| head.test).and_then(|head| head.category).ok_or_else(no_test)?;
-    Ok(json(&app.look(&settings, &event, category, &[]).await?))
+    let head = app.table.incident(&incident).await.map_err(storage_problem)?;
+    let category = head.filter(|head| head.test).and_then(|head| head.category).ok_or_else(test_not_found)?;
+    Ok(json_response(&app.read_result(&settings, &event, category, &[]).await?))
 }
 
-fn no_test() -> Problem {
+fn test_not_found() -> Problem {
     Problem::not_found("this tenant has no such test alert; one that was just sent is there after a second")
 }
 
-fn json(answer: &TestAlertAnswer) -> Response {
+fn json_response(answer: &TestAlertAnswer) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], axum::Json(answer)).into_response()
 }
 
-fn one(pointer: &str, detail: &str) -> Problem {
-    Problem::fields(vec![FieldError::new(pointer, detail)])
+fn field_problem(pointer: &str, detail: &str) -> Problem {
+    Problem::invalid_fields(vec![FieldError::new(pointer, detail)])
 }
 
-fn unavailable(error: store::StoreError) -> Problem {
+fn storage_problem(error: store::StoreError) -> Problem {
     tracing::error!(%error, "the table did not answer");
     Problem::unavailable()
 }
@@ -162,71 +162,78 @@ fn incident_of(event: &EventId, tenant: &TenantId) -> IncidentId {
 }
 
 impl TestAlert {
-    async fn test(
+    async fn run_test(
         &self,
         tenant: &TenantId,
         body: &TestAlertBody,
         wait_max: u32,
         correlation: &str,
     ) -> Result<TestAlertAnswer, Problem> {
-        let settings = self.table.settings(tenant).await.map_err(unavailable)?.ok_or_else(Problem::no_tenant)?;
-        let asked = ask::read(body, &settings, wait_max).map_err(Problem::fields)?;
+        let settings =
+            self.table.settings(tenant).await.map_err(storage_problem)?.ok_or_else(Problem::tenant_not_found)?;
+        let request = request::parse(body, &settings, wait_max).map_err(Problem::invalid_fields)?;
         let now = clock::now();
-        let planned = self.planned(&settings, &asked, now).await?;
+        let planned = self.plan_test(&settings, &request, now).await?;
         if planned.is_empty() {
-            return Err(nobody(&asked));
+            return Err(no_destination(&request));
         }
-        let told: BTreeSet<&str> = planned
+        let reached: BTreeSet<&str> = planned
             .iter()
-            .filter(|decision| !matches!(decision.outcome, Outcome::Skip { .. }))
+            .filter(|decision| !matches!(decision.outcome, DecisionOutcome::Skip { .. }))
             .map(|decision| decision.destination.as_str())
             .collect();
-        if told.len() > CONFIRM_ABOVE && !asked.confirm_all {
+        if reached.len() > CONFIRM_ABOVE && !request.confirm_all {
             let detail =
-                format!("this would reach {} recipients and integrations; send true if you mean it", told.len());
-            return Err(one("/confirm_all", &detail));
+                format!("this would reach {} recipients and integrations; send true if you mean it", reached.len());
+            return Err(field_problem("/confirm_all", &detail));
         }
-        let full = self.table.count_test(tenant, &self.policy.storms.tests, now).await.map_err(unavailable)?;
+        let full =
+            self.table.count_test_alert(tenant, &self.policy.storms.tests, now).await.map_err(storage_problem)?;
         if let Some((window, left)) = full {
-            return Err(too_many(window, left));
+            return Err(rate_limited(window, left));
         }
-        let event_id = EventId::new(&ids::suffix());
-        let event = ask::event(&asked, &settings, event_id.as_str());
-        let message = IncidentReceived::own(tenant, event, event_id.clone(), correlation, now);
+        let event_id = EventId::new(&ids::id_suffix());
+        let event = request::build_event(&request, &settings, event_id.as_str());
+        let message = IncidentReceived::system_event(tenant, event, event_id.clone(), correlation, now);
         let body = serde_json::to_string(&message).map_err(|_| Problem::internal())?;
-        let (group, dedup) = (Some(message.group()), Some(message.deduplication_id()));
-        let outgoing = Outgoing { body, group, dedup, ..Outgoing::default() };
+        let (group, dedup) = (Some(message.message_group_id()), Some(message.deduplication_id()));
+        let outgoing = OutgoingMessage { body, group, dedup, ..OutgoingMessage::default() };
         self.queues.send(&self.config.classify_queue_url, &outgoing).await.map_err(|error| {
             tracing::error!(%error, "a test alert could not be queued");
             Problem::unavailable()
         })?;
-        let until = now.saturating_add(SignedDuration::from_secs(asked.wait_seconds.into())).unwrap_or(now);
+        let until = now.saturating_add(SignedDuration::from_secs(request.wait_seconds.into())).unwrap_or(now);
         loop {
-            let answer = self.look(&settings, &event_id, asked.category, &planned).await?;
+            let answer = self.read_result(&settings, &event_id, request.category, &planned).await?;
             if answer.complete || clock::now() >= until {
                 return Ok(answer);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// What routing will decide, asked of the same rules over the same facts.
-    async fn planned(&self, settings: &Settings, asked: &Asked, now: Timestamp) -> Result<Vec<Decision>, Problem> {
-        let event = ask::event(asked, settings, "planned");
-        let Verdict::Included(included) = self.policy.classify(&event) else {
+    /// What routing will decide, request of the same rules over the same facts.
+    async fn plan_test(
+        &self,
+        settings: &Settings,
+        request: &TestRequest,
+        now: Timestamp,
+    ) -> Result<Vec<Decision>, Problem> {
+        let event = request::build_event(request, settings, "planned");
+        let Classification::Included(included) = self.policy.classify(&event) else {
             let detail = "infra/policy/classification.yaml has no rule for test alerts of this category";
-            return Err(one("/category", detail));
+            return Err(field_problem("/category", detail));
         };
-        let subscriber = self.table.subscriber(&settings.tenant, asked.category).await.map_err(unavailable)?;
+        let subscriber = self.table.subscriber(&settings.tenant, request.category).await.map_err(storage_problem)?;
         let Some(subscriber) = subscriber else { return Ok(Vec::new()) };
         let destinations: Vec<Destination> =
             subscriber.destinations.into_iter().map(|(_, destination)| destination).collect();
-        let (incident, update) = imagined(&event, &included, &Scope::Tenant(settings.tenant.clone()), now);
-        Ok(afresh((&incident, &update), &subscriber.settings, &destinations, &self.policy, now))
+        let (incident, update) = simulate_opening(&event, &included, &Scope::Tenant(settings.tenant.clone()), now);
+        Ok(plan_without_history(&incident, &update, &subscriber.settings, &destinations, &self.policy, now))
     }
 
     /// How a test stands. Until it is planned the rows are those that `planned` says will be.
-    async fn look(
+    async fn read_result(
         &self,
         settings: &Settings,
         event: &EventId,
@@ -236,19 +243,19 @@ impl TestAlert {
         let tenant = &settings.tenant;
         let incident_id = incident_of(event, tenant);
         // Boxed, or everybody who asks carries the table's futures.
-        let people = Box::pin(People::read(&self.table, tenant));
-        let (head, people) = futures::try_join!(self.table.incident(&incident_id), people).map_err(unavailable)?;
+        let people = Box::pin(Destinations::read(&self.table, tenant));
+        let (head, people) = futures::try_join!(self.table.incident(&incident_id), people).map_err(storage_problem)?;
         let ledger = match &head {
-            Some(head) => Some(Box::pin(Ledger::read(&self.table, head, tenant)).await.map_err(unavailable)?),
+            Some(head) => Some(Box::pin(Ledger::read(&self.table, head, tenant)).await.map_err(storage_problem)?),
             None => None,
         };
         let entries = match ledger.filter(|ledger| !ledger.plans.is_empty()) {
             Some(ledger) => ledger.entries(&people),
-            None => rows::pending(ledger::imagined(planned, Some(category), &people.names())),
+            None => rows::mark_pending(ledger::hypothetical_entries(planned, Some(category), &people.names())),
         };
-        let held = rows::held(&people, settings, &self.policy, clock::now());
+        let notes = rows::hold_notes(&people, settings, &self.policy, clock::now());
         let rows: Vec<_> =
-            entries.iter().map(|entry| rows::row(entry, &people, &self.config.email_from, &held)).collect();
+            entries.iter().map(|entry| rows::build_row(entry, &people, &self.config.email_from, &notes)).collect();
         Ok(TestAlertAnswer {
             test_id: event.to_string(),
             incident_id: incident_id.to_string(),
@@ -260,7 +267,7 @@ impl TestAlert {
 }
 
 /// Why a tenant has to wait with its next test.
-fn too_many(window: &Window, left: i64) -> Problem {
+fn rate_limited(window: &RateLimit, left: i64) -> Problem {
     let detail = format!(
         "this tenant has sent {} test alerts in {} minutes, and may send no more of them for now; send it again after the seconds in \
          Retry-After",
@@ -270,14 +277,18 @@ fn too_many(window: &Window, left: i64) -> Problem {
 }
 
 /// Why a test has nobody to reach.
-fn nobody(asked: &Asked) -> Problem {
-    match (&asked.test_of.destination, asked.test_of.channels.is_empty()) {
+fn no_destination(request: &TestRequest) -> Problem {
+    match (&request.test_of.destination, request.test_of.channels.is_empty()) {
         (Some(id), _) if id.starts_with(domain::ids::RecipientId::PREFIX) => {
-            one("/recipient_id", "this tenant has no such recipient, or it has no such channel")
+            field_problem("/recipient_id", "this tenant has no such recipient, or it has no such channel")
         }
-        (Some(_), _) => one("/integration_id", "this tenant has no such integration, or it has no such channel"),
-        (None, false) => one("/channel", "no recipient or integration of this tenant has this channel; add one"),
-        (None, true) => one("", "this tenant has nobody to test; add a recipient or an integration"),
+        (Some(_), _) => {
+            field_problem("/integration_id", "this tenant has no such integration, or it has no such channel")
+        }
+        (None, false) => {
+            field_problem("/channel", "no recipient or integration of this tenant has this channel; add one")
+        }
+        (None, true) => field_problem("", "this tenant has nobody to test; add a recipient or an integration"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Wiring only.
+//! Starts the function.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {

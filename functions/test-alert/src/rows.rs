@@ -1,20 +1,20 @@
 //! What came of a test, a row for each destination and channel: outcome, reason, and what to do about it. Pure.
 
-use contracts::http::{ExplainEntry, TestRow};
-use domain::plan::{digest_at, quiet_until};
+use contracts::http::{ExplainEntry, TestAlertRow};
+use domain::plan::{next_digest_at, quiet_hours_until};
 use domain::policy::Policy;
-use domain::render::when;
+use domain::render::format_time;
 use domain::tenant::{Destination, Settings};
 use domain::vocabulary::{Channel, Severity};
 use jiff::Timestamp;
-use ledger::People;
+use ledger::Destinations;
 use std::collections::BTreeMap;
 
 /// Most characters of a receiver's answer that a row shows; the explanation has the rest.
-const EXCERPT: usize = 500;
+const EXCERPT_CHARS_MAX: usize = 500;
 
 /// What will be told, before anything is known.
-pub(crate) fn pending(entries: Vec<ExplainEntry>) -> Vec<ExplainEntry> {
+pub(crate) fn mark_pending(entries: Vec<ExplainEntry>) -> Vec<ExplainEntry> {
     let pending = |entry: ExplainEntry| match entry.outcome.as_str() {
         "deliver" => ExplainEntry { outcome: "pending".to_owned(), ..entry },
         _ => entry,
@@ -23,13 +23,13 @@ pub(crate) fn pending(entries: Vec<ExplainEntry>) -> Vec<ExplainEntry> {
 }
 
 /// What quiet hours and digests would do to a real alert now, of each destination and channel; a test passes them.
-pub(crate) fn held(people: &People, settings: &Settings, policy: &Policy, now: Timestamp) -> HeldNow {
+pub(crate) fn hold_notes(people: &Destinations, settings: &Settings, policy: &Policy, now: Timestamp) -> HoldNotes {
     let destinations = people.recipients.iter().cloned().map(|one| Destination::Recipient(Box::new(one)));
     let endpoints = people.integrations.iter().cloned().map(|one| Destination::Integration(Box::new(one)));
-    let mut held = HeldNow::new();
+    let mut held = HoldNotes::new();
     for destination in destinations.chain(endpoints) {
         for &channel in destination.channels() {
-            if let Some(at) = digest_at(settings, &destination, channel, Severity::Info, policy, now) {
+            if let Some(at) = next_digest_at(settings, &destination, channel, Severity::Info, policy, now) {
                 let below = match &destination {
                     Destination::Recipient(recipient) => recipient.digest.as_ref().map(|digest| digest.below),
                     Destination::Integration(_) => None,
@@ -37,15 +37,17 @@ pub(crate) fn held(people: &People, settings: &Settings, policy: &Policy, now: T
                 let sentence = format!(
                     "A real alert now that is less severe than {} would come with the digest of {}.",
                     below.map_or("", Severity::as_str),
-                    when(at, &settings.zone)
+                    format_time(at, &settings.zone)
                 );
                 held.insert((destination.id().to_owned(), channel), sentence);
             }
-            let until = |severity| quiet_until(settings, &destination, channel, severity, policy, now);
+            let until = |severity| quiet_hours_until(settings, &destination, channel, severity, policy, now);
             if let Some(end) = until(Severity::Error) {
                 let passes = if until(Severity::Critical).is_none() { "; a critical one would pass" } else { "" };
-                let sentence =
-                    format!("A real alert now would be held until {}: quiet hours{passes}.", when(end, &settings.zone));
+                let sentence = format!(
+                    "A real alert now would be held until {}: quiet hours{passes}.",
+                    format_time(end, &settings.zone)
+                );
                 let known = held.entry((destination.id().to_owned(), channel)).or_default();
                 *known = format!("{known} {sentence}").trim().to_owned();
             }
@@ -55,21 +57,21 @@ pub(crate) fn held(people: &People, settings: &Settings, policy: &Policy, now: T
 }
 
 /// The sentence of [`held`], by destination and channel.
-pub(crate) type HeldNow = BTreeMap<(String, Channel), String>;
+pub(crate) type HoldNotes = BTreeMap<(String, Channel), String>;
 
 /// One row.
-pub(crate) fn row(entry: &ExplainEntry, people: &People, from: &str, held: &HeldNow) -> TestRow {
+pub(crate) fn build_row(entry: &ExplainEntry, people: &Destinations, from: &str, held: &HoldNotes) -> TestAlertRow {
     // What the recipient's mail server said after the mail service had taken it counts, however it stands.
     let last = entry.attempts.last().filter(|last| entry.outcome == "failed" || last.attempt == 0);
     let why = entry.reason.as_ref();
-    let (detail, mend) = match (entry.outcome.as_str(), last) {
+    let (detail, remedy) = match (entry.outcome.as_str(), last) {
         (_, Some(attempt)) if attempt.attempt == 0 => {
-            (Some(attempt.sentence.clone()), Some(format!("{} Our sender is {from}.", attempt.mend)))
+            (Some(attempt.sentence.clone()), Some(format!("{} Our sender is {from}.", attempt.remedy)))
         }
-        (_, Some(attempt)) => (Some(attempt.sentence.clone()), Some(attempt.mend.clone())),
-        ("accepted", _) => accepted(entry, from),
-        ("delivered", _) => delivered(entry, people),
-        _ => (why.map(|why| why.sentence.clone()), why.map(|why| why.mend.clone())),
+        (_, Some(attempt)) => (Some(attempt.sentence.clone()), Some(attempt.remedy.clone())),
+        ("accepted", _) => accepted_texts(entry, from),
+        ("delivered", _) => delivered_texts(entry, people),
+        _ => (why.map(|why| why.sentence.clone()), why.map(|why| why.remedy.clone())),
     };
     let id = entry.recipient_id.as_ref().or(entry.integration_id.as_ref()).cloned().unwrap_or_default();
     // What is skipped is skipped at any hour.
@@ -78,7 +80,7 @@ pub(crate) fn row(entry: &ExplainEntry, people: &People, from: &str, held: &Held
         (Some(detail), Some(held)) => Some(format!("{detail} {held}")),
         (detail, held) => detail.or_else(|| held.cloned()),
     };
-    TestRow {
+    TestAlertRow {
         recipient_id: entry.recipient_id.clone(),
         integration_id: entry.integration_id.clone(),
         name: entry.name.clone(),
@@ -87,7 +89,7 @@ pub(crate) fn row(entry: &ExplainEntry, people: &People, from: &str, held: &Held
         reason: why.map(|why| why.reason.clone()),
         cause: last.map(|attempt| attempt.cause.clone()),
         detail,
-        mend,
+        remedy,
         setting: why.map(|why| why.setting.clone()),
         latency_ms: entry.latency_ms,
         status: last.and_then(|attempt| attempt.status),
@@ -96,8 +98,8 @@ pub(crate) fn row(entry: &ExplainEntry, people: &People, from: &str, held: &Held
 }
 
 /// Taken by SES or SNS: whether it arrives is another matter, and where it does not the next step is the receiver's side.
-fn accepted(entry: &ExplainEntry, from: &str) -> (Option<String>, Option<String>) {
-    let (detail, mend) = match entry.channel {
+fn accepted_texts(entry: &ExplainEntry, from: &str) -> (Option<String>, Option<String>) {
+    let (detail, remedy) = match entry.channel {
         Channel::Sms => (
             "The SMS service took it and hands it to the carrier.",
             "If it does not arrive, check the number, and ask the carrier whether it blocks or opted out of such messages.".to_owned(),
@@ -107,10 +109,10 @@ fn accepted(entry: &ExplainEntry, from: &str) -> (Option<String>, Option<String>
             format!("If it does not arrive, look into the spam folder and ask your mail admin to allow-list {from}."),
         ),
     };
-    (Some(detail.to_owned()), Some(mend))
+    (Some(detail.to_owned()), Some(remedy))
 }
 
-fn delivered(entry: &ExplainEntry, people: &People) -> (Option<String>, Option<String>) {
+fn delivered_texts(entry: &ExplainEntry, people: &Destinations) -> (Option<String>, Option<String>) {
     let id = entry.integration_id.as_deref().unwrap_or_default();
     let disabled = people.integrations.iter().any(|known| known.id.as_str() == id && known.disabled.is_some());
     if disabled {
@@ -122,6 +124,6 @@ fn delivered(entry: &ExplainEntry, people: &People) -> (Option<String>, Option<S
 
 fn excerpt(text: &str) -> String {
     let mut text = text.trim().to_owned();
-    domain::event::cut_chars(&mut text, EXCERPT);
+    domain::event::truncate_chars(&mut text, EXCERPT_CHARS_MAX);
     text
 }

@@ -1,10 +1,10 @@
 //! What is asked, what is answered; the way of a test is told by `tests/tests/e2e/test_alert.rs`.
 
-use crate::{ask, rows};
+use crate::{request, rows};
 use contracts::http::{AttemptView, ExplainEntry, ReasonView, TestAlertBody};
 use domain::tenant::Settings;
 use domain::vocabulary::{Category, Channel, Severity};
-use ledger::People;
+use ledger::Destinations;
 use serde_json::json;
 
 fn settings(on: &[&str]) -> Settings {
@@ -25,7 +25,7 @@ fn entry(channel: Channel, outcome: &str) -> ExplainEntry {
 
 #[test]
 fn without_a_category_the_first_that_is_on_is_tested() {
-    let read = |on: &[&str]| ask::read(&TestAlertBody::default(), &settings(on), 25).unwrap();
+    let read = |on: &[&str]| request::parse(&TestAlertBody::default(), &settings(on), 25).unwrap();
     assert_eq!(read(&["billing", "configurable"]).category, Category::Billing);
     assert_eq!(read(&[]).category, Category::Infrastructure, "which then says that it is off");
     assert_eq!((read(&[]).wait_seconds, read(&[]).confirm_all), (15, false));
@@ -37,15 +37,15 @@ fn every_wrong_field_is_named() {
         serde_json::from_value(json!({"category": "weather", "channel": "fax", "recipient_id": "x",
         "integration_id": "y", "wait_seconds": 26}))
         .unwrap();
-    let errors = ask::read(&body, &settings(&[]), 25).unwrap_err();
+    let errors = request::parse(&body, &settings(&[]), 25).unwrap_err();
     let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
     assert_eq!(
         pointers,
         ["/category", "/channel", "/integration_id", "/recipient_id", "/integration_id", "/wait_seconds"]
     );
     let chat: TestAlertBody = serde_json::from_value(json!({"channel": "chat", "wait_seconds": 26})).unwrap();
-    let asked = ask::read(&chat, &settings(&[]), 60).unwrap();
-    assert_eq!(asked.test_of.channels, [Channel::Slack, Channel::Teams]);
+    let parsed = request::parse(&chat, &settings(&[]), 60).unwrap();
+    assert_eq!(parsed.test_of.channels, [Channel::Slack, Channel::Teams]);
 }
 
 #[test]
@@ -53,10 +53,10 @@ fn the_policy_has_a_rule_for_each_category_and_nothing_of_a_test_is_public() {
     let policy = domain::policy::Policy::embedded().unwrap();
     for &category in Category::ALL {
         let body = TestAlertBody { category: Some(category.as_str().to_owned()), ..TestAlertBody::default() };
-        let asked = ask::read(&body, &settings(&[]), 25).unwrap();
-        let event = ask::event(&asked, &settings(&[]), "evt_1");
+        let parsed = request::parse(&body, &settings(&[]), 25).unwrap();
+        let event = request::build_event(&parsed, &settings(&[]), "evt_1");
         match policy.classify(&event) {
-            domain::classification::Verdict::Included(included) => {
+            domain::classification::Classification::Included(included) => {
                 assert_eq!((included.category, included.public), (Some(category), false));
                 assert_eq!(
                     included.low_balance,
@@ -72,24 +72,24 @@ fn the_policy_has_a_rule_for_each_category_and_nothing_of_a_test_is_public() {
 
 #[test]
 fn a_row_says_what_came_of_it_and_what_to_do() {
-    let people = People::default();
-    let row = |entry: &ExplainEntry| rows::row(entry, &people, "alerts@example.com", &rows::HeldNow::new());
+    let people = Destinations::default();
+    let row = |entry: &ExplainEntry| rows::build_row(entry, &people, "alerts@example.com", &rows::HoldNotes::new());
     let mail = row(&entry(Channel::Email, "accepted"));
-    assert!(mail.mend.unwrap().contains("allow-list alerts@example.com"));
+    assert!(mail.remedy.unwrap().contains("allow-list alerts@example.com"));
     let attempt = AttemptView {
         update: 1,
         attempt: 1,
         at: jiff::Timestamp::UNIX_EPOCH,
         cause: "http_404".into(),
-        sentence: "There is nothing at that URL.".into(),
-        mend: "Correct the URL.".into(),
+        sentence: "The URL doesn't exist.".into(),
+        remedy: "Correct the URL.".into(),
         status: Some(404),
         response: "x".repeat(600),
         took_ms: 3,
     };
     let failed = row(&ExplainEntry { attempts: vec![attempt.clone()], ..entry(Channel::Webhook, "failed") });
     assert_eq!(
-        (failed.status, failed.cause.as_deref(), failed.mend.as_deref()),
+        (failed.status, failed.cause.as_deref(), failed.remedy.as_deref()),
         (Some(404), Some("http_404"), Some("Correct the URL."))
     );
     assert_eq!(failed.response.unwrap().chars().count(), 500);
@@ -99,12 +99,12 @@ fn a_row_says_what_came_of_it_and_what_to_do() {
         (None, None),
         "an attempt that was sent again tells nothing of how it stands"
     );
-    let reason = ReasonView { reason: "dnd".into(), sentence: "s.".into(), setting: "t".into(), mend: "m.".into() };
+    let reason = ReasonView { reason: "dnd".into(), sentence: "s.".into(), setting: "t".into(), remedy: "m.".into() };
     let skipped = row(&ExplainEntry { reason: Some(reason), ..entry(Channel::Sms, "skipped") });
     assert_eq!(
-        (skipped.reason.as_deref(), skipped.detail.as_deref(), skipped.mend.as_deref()),
+        (skipped.reason.as_deref(), skipped.detail.as_deref(), skipped.remedy.as_deref()),
         (Some("dnd"), Some("s."), Some("m."))
     );
-    let waiting = rows::pending(vec![entry(Channel::Email, "deliver"), entry(Channel::Sms, "skipped")]);
+    let waiting = rows::mark_pending(vec![entry(Channel::Email, "deliver"), entry(Channel::Sms, "skipped")]);
     assert_eq!((waiting[0].outcome.as_str(), waiting[1].outcome.as_str()), ("pending", "skipped"));
 }

@@ -1,4 +1,4 @@
-//! A certificate authority that lives as long as the stack, and a server certificate of it.
+//! A certificate authority for the lifetime of the stack, and a server certificate signed by it.
 
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
@@ -6,15 +6,16 @@ use std::sync::Arc;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// What was made.
+/// The generated root and server certificates.
 pub(crate) struct Certificates {
-    /// The root, as PEM.
+    /// The root certificate, as PEM.
     pub(crate) root: String,
-    /// What the receivers serve with.
+    /// The TLS configuration of the receivers.
     pub(crate) server: Arc<ServerConfig>,
 }
 
-pub(crate) fn make() -> Result<Certificates> {
+/// Generates a root certificate and a server certificate for `127.0.0.1` and `localhost`.
+pub(crate) fn generate() -> Result<Certificates> {
     let root_key = KeyPair::generate()?;
     let mut root = CertificateParams::new(Vec::new())?;
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,6 +1,6 @@
-//! The receivers: each path is one, each records what it gets.
+//! The receivers: each path is one receiver, which records its requests.
 
-use crate::proxy::Wire;
+use crate::proxy::Proxy;
 use anyhow::Result;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -17,14 +17,14 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-/// The API's paths at the emulator: clients that insist on HTTPS, as AWS's API has it, reach them here.
+/// Paths of the API, which are passed on to the emulator: some clients accept only HTTPS, which the real API has.
 const API: &str = "/_aws/execute-api/";
-/// An identity provider's documents, which are https as well. The emulator writes into them the scheme and host that were asked.
+/// Documents of an identity provider, which are passed on as well. The emulator writes the requested scheme and host into them.
 const WELL_KNOWN: &str = "/.well-known/";
 
-/// One request as it arrived.
+/// A request that a receiver got.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Received {
+pub(crate) struct ReceivedRequest {
     received_at: String,
     method: String,
     path: String,
@@ -32,32 +32,37 @@ pub(crate) struct Received {
     body: String,
 }
 
-/// How a receiver behaves when it is told to.
+/// How a receiver behaves, other than by default.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Behaviour {
+pub(crate) struct Behavior {
     status: Option<u16>,
     delay_ms: Option<u64>,
+    /// True to close the connection without a response.
     #[serde(default)]
     reset: bool,
+    /// A URL to redirect to.
     redirect: Option<String>,
+    /// True for a response body of 10 MiB.
     #[serde(default)]
     huge: bool,
+    /// The value of the Retry-After header, in seconds.
     retry_after: Option<u32>,
     body: Option<String>,
-    /// For that many requests; for ever when missing.
+    /// The number of requests for which this applies; all if missing.
     times: Option<u32>,
 }
 
-/// Everything that was received, and how the receivers behave.
+/// The requests of all receivers, and their behavior.
 #[derive(Default)]
 pub(crate) struct Inbox {
-    received: Mutex<Vec<Received>>,
-    behaviours: Mutex<BTreeMap<String, Behaviour>>,
+    received: Mutex<Vec<ReceivedRequest>>,
+    behaviors: Mutex<BTreeMap<String, Behavior>>,
 }
 
 impl Inbox {
-    pub(crate) fn of(&self, path: &str) -> Vec<Received> {
+    /// Returns the requests to one path, or all for `/`.
+    pub(crate) fn requests_to(&self, path: &str) -> Vec<ReceivedRequest> {
         let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         received.iter().filter(|entry| path == "/" || entry.path == path).cloned().collect()
     }
@@ -66,22 +71,24 @@ impl Inbox {
         self.received.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    pub(crate) fn behave(&self, path: &str, behaviour: Option<Behaviour>) {
-        let mut behaviours = self.behaviours.lock().unwrap_or_else(PoisonError::into_inner);
-        match behaviour {
-            Some(behaviour) => drop(behaviours.insert(path.to_owned(), behaviour)),
-            None => drop(behaviours.remove(path)),
+    /// Sets the behavior of a path, or resets it to the default.
+    pub(crate) fn set_behavior(&self, path: &str, behavior: Option<Behavior>) {
+        let mut behaviors = self.behaviors.lock().unwrap_or_else(PoisonError::into_inner);
+        match behavior {
+            Some(behavior) => drop(behaviors.insert(path.to_owned(), behavior)),
+            None => drop(behaviors.remove(path)),
         }
     }
 
-    fn behaviour(&self, path: &str) -> Behaviour {
-        let mut behaviours = self.behaviours.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(behaviour) = behaviours.get_mut(path) else { return Behaviour::default() };
-        let now = behaviour.clone();
-        if let Some(times) = &mut behaviour.times {
+    /// Returns the behavior for the next request to a path, and counts that request.
+    fn next_behavior(&self, path: &str) -> Behavior {
+        let mut behaviors = self.behaviors.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(behavior) = behaviors.get_mut(path) else { return Behavior::default() };
+        let now = behavior.clone();
+        if let Some(times) = &mut behavior.times {
             *times = times.saturating_sub(1);
             if *times == 0 {
-                behaviours.remove(path);
+                behaviors.remove(path);
             }
         }
         now
@@ -92,43 +99,43 @@ pub(crate) async fn serve(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     inbox: Arc<Inbox>,
-    wire: Arc<Wire>,
+    proxy: Arc<Proxy>,
 ) -> Result<()> {
     let acceptor = TlsAcceptor::from(tls);
     loop {
         let (stream, _) = listener.accept().await?;
-        let (acceptor, inbox, wire) = (acceptor.clone(), Arc::clone(&inbox), Arc::clone(&wire));
+        let (acceptor, inbox, proxy) = (acceptor.clone(), Arc::clone(&inbox), Arc::clone(&proxy));
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };
-            let service = service_fn(move |request| receive(Arc::clone(&inbox), Arc::clone(&wire), request));
-            // An error is what `reset` asks for: the connection ends without an answer.
+            let service = service_fn(move |request| receive(Arc::clone(&inbox), Arc::clone(&proxy), request));
+            // `reset` returns an error, which closes the connection without a response.
             drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
         });
     }
 }
 
-async fn receive(inbox: Arc<Inbox>, wire: Arc<Wire>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+async fn receive(inbox: Arc<Inbox>, proxy: Arc<Proxy>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     let (mut parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let path = parts.uri.path().to_owned();
     if path.starts_with(API) || path.contains(WELL_KNOWN) {
         parts.headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        return wire.pass(parts, body).await;
+        return proxy.forward(parts, body).await;
     }
     let headers = parts.headers.iter();
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
-    inbox.received.lock().unwrap_or_else(PoisonError::into_inner).push(Received {
+    inbox.received.lock().unwrap_or_else(PoisonError::into_inner).push(ReceivedRequest {
         received_at: now(),
         method: parts.method.to_string(),
         path: path.clone(),
         headers: headers.collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     });
-    let behaviour = inbox.behaviour(&path);
-    if let Some(delay) = behaviour.delay_ms {
+    let behavior = inbox.next_behavior(&path);
+    if let Some(delay) = behavior.delay_ms {
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
-    anyhow::ensure!(!behaviour.reset, "told to reset");
+    anyhow::ensure!(!behavior.reset, "reset was requested");
     let (status, text) = if path.starts_with("/slack/") {
         (200, "ok")
     } else if path.starts_with("/teams/") {
@@ -136,23 +143,23 @@ async fn receive(inbox: Arc<Inbox>, wire: Arc<Wire>, request: Request<Incoming>)
     } else {
         (204, "")
     };
-    let mut answer = Response::builder().status(StatusCode::from_u16(behaviour.status.unwrap_or(status))?);
-    if let Some(location) = &behaviour.redirect {
-        answer = answer.status(StatusCode::FOUND).header("location", location);
+    let mut response = Response::builder().status(StatusCode::from_u16(behavior.status.unwrap_or(status))?);
+    if let Some(location) = &behavior.redirect {
+        response = response.status(StatusCode::FOUND).header("location", location);
     }
-    if let Some(seconds) = behaviour.retry_after {
-        answer = answer.header("retry-after", seconds);
+    if let Some(seconds) = behavior.retry_after {
+        response = response.header("retry-after", seconds);
     }
-    let text = match (behaviour.huge, behaviour.body) {
+    let text = match (behavior.huge, behavior.body) {
         (true, _) => Bytes::from(vec![b'x'; 10 * 1024 * 1024]),
         (false, Some(body)) => Bytes::from(body),
-        (false, None) if behaviour.status.is_some() => Bytes::new(),
+        (false, None) if behavior.status.is_some() => Bytes::new(),
         (false, None) => Bytes::from_static(text.as_bytes()),
     };
-    Ok(answer.body(Full::new(text))?)
+    Ok(response.body(Full::new(text))?)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a receiver outside of Tocsin has a clock of its own")]
+#[expect(clippy::disallowed_methods, reason = "receivers are outside of Tocsin and have their own clock")]
 fn now() -> String {
     jiff::Timestamp::now().to_string()
 }

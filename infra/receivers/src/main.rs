@@ -1,27 +1,27 @@
-//! What the local stack has outside of itself: receivers over HTTPS that record what they get and can be told to fail, and a
-//! proxy between the functions and the emulator that counts AWS calls and can hold one.
+//! The test doubles around the local stack: HTTPS receivers that record their requests and can be made to fail, and a proxy between the
+//! functions and the AWS emulator that counts AWS calls and can hold one.
 //!
-//! `receivers DIR EMULATOR_PORT RECEIVERS_PORT CONTROL_PORT PROXY_PORT` makes a certificate authority, writes `DIR/ca.pem`,
-//! listens on the three loopback ports and serves until it is stopped.
+//! `receivers DIR EMULATOR_PORT RECEIVERS_PORT CONTROL_PORT PROXY_PORT` generates a certificate authority, writes `DIR/ca.pem`,
+//! listens on the last three ports on loopback, and serves until it is stopped.
 //!
-//! | receivers (HTTPS) | answer |
+//! | receivers (HTTPS) | response |
 //! |---|---|
 //! | `/slack/…` | 200 `ok` |
 //! | `/teams/…` | 202 |
-//! | `/_aws/execute-api/…` | the API's own, for clients that speak HTTPS only |
+//! | `/_aws/execute-api/…` | the API's own, for clients that accept HTTPS only |
 //! | `/…/.well-known/…` | an identity provider's documents |
 //! | anything else | 204 |
 //!
 //! | control (HTTP) | does |
 //! |---|---|
-//! | `GET /inbox/<path>` | what `<path>` got: `[{received_at, method, path, headers, body}]`; without a path, everything |
-//! | `DELETE /inbox` | forgets what was got |
-//! | `PUT /behave/<path>` | `{status?, delay_ms?, reset?, redirect?, huge?, retry_after?, body?, times?}` from now on |
-//! | `DELETE /behave/<path>` | well again |
-//! | `GET /calls`, `DELETE /calls` | AWS calls by `service.Operation`; forgets them |
-//! | `POST /hold` | `{operation, contains?, after?, skip?}`: lets `skip` such calls pass and holds the next, or its answer; `{id}` |
-//! | `GET /hold/<id>` | `{held}` |
-//! | `POST /hold/<id>` | `{drop?}`: lets it go, or breaks the connection |
+//! | `GET /inbox/<path>` | returns the requests to `<path>`, or all without a path: `[{received_at, method, path, headers, body}]` |
+//! | `DELETE /inbox` | deletes all recorded requests |
+//! | `PUT /behave/<path>` | sets the behavior: `{status?, delay_ms?, reset?, redirect?, huge?, retry_after?, body?, times?}` |
+//! | `DELETE /behave/<path>` | resets the behavior to the default |
+//! | `GET /calls`, `DELETE /calls` | returns the counts of AWS calls by `service.Operation`; clears them |
+//! | `POST /hold` | holds an AWS call, or its response, after `skip` such calls: `{operation, contains?, after?, skip?}`; returns `{id}` |
+//! | `GET /hold/<id>` | returns whether a call is held: `{held}` |
+//! | `POST /hold/<id>` | releases the held call, or breaks its connection: `{drop?}` |
 
 mod certificates;
 mod control;
@@ -37,16 +37,16 @@ use tokio::net::TcpListener;
 async fn main() -> Result<()> {
     let (state, ports) = arguments()?;
     let [emulator, receivers, control, proxy] = ports;
-    let certificates = certificates::make()?;
+    let certificates = certificates::generate()?;
     let (receivers, control, proxy) = (listen(receivers).await?, listen(control).await?, listen(proxy).await?);
-    // Written last: whoever sees the file finds the ports open.
+    // Written last: once the file exists, the ports are open.
     tokio::fs::write(state.join("ca.pem"), &certificates.root).await.context("writing ca.pem")?;
     let inbox = Arc::new(inbox::Inbox::default());
-    let wire = Arc::new(proxy::Wire::new(&format!("http://127.0.0.1:{emulator}"))?);
+    let aws_proxy = Arc::new(proxy::Proxy::new(&format!("http://127.0.0.1:{emulator}"))?);
     tokio::select! {
-        done = inbox::serve(receivers, certificates.server, Arc::clone(&inbox), Arc::clone(&wire)) => done,
-        done = control::serve(control, inbox, Arc::clone(&wire)) => done,
-        done = proxy::serve(proxy, wire) => done,
+        done = inbox::serve(receivers, certificates.server, Arc::clone(&inbox), Arc::clone(&aws_proxy)) => done,
+        done = control::serve(control, inbox, Arc::clone(&aws_proxy)) => done,
+        done = proxy::serve(proxy, aws_proxy) => done,
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
@@ -62,5 +62,7 @@ fn arguments() -> Result<(PathBuf, [u16; 4])> {
 }
 
 async fn listen(port: u16) -> Result<TcpListener> {
-    TcpListener::bind(("127.0.0.1", port)).await.with_context(|| format!("port {port} on loopback is taken"))
+    TcpListener::bind(("127.0.0.1", port))
+        .await
+        .with_context(|| format!("cannot listen on 127.0.0.1:{port}; is another process using the port?"))
 }

@@ -1,5 +1,5 @@
-//! The wire between the functions and the emulator: every AWS call goes through here, is counted, and can be held, so that a
-//! test can kill a function while its claim, its send or its mark is on the way.
+//! The proxy between the functions and the AWS emulator. It counts every AWS call and can hold one, so that a test can kill a function
+//! while its claim, its send or its mark is in flight.
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -17,44 +17,45 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// Which call to hold.
+/// Which AWS call to hold.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Hold {
-    /// Such as `dynamodb.UpdateItem`.
+pub(crate) struct HoldRequest {
+    /// The operation, for example `dynamodb.UpdateItem`.
     operation: String,
-    /// What its body contains.
+    /// A text that the request body must contain.
     #[serde(default)]
     contains: String,
-    /// True: the call is made, its answer is held.
+    /// True to make the call and hold its response.
     #[serde(default)]
     after: bool,
-    /// How many such calls pass before one is held.
+    /// The number of such calls that pass before one is held.
     #[serde(default)]
     skip: u32,
 }
 
-struct Holding {
-    hold: Hold,
-    /// Whoever called gives up after two seconds and calls again, which is not to get through: it waits as well.
+/// A hold that was requested and not released.
+struct ActiveHold {
+    hold: HoldRequest,
+    /// The held calls. A caller retries after two seconds; its retries are held as well.
     waiting: Vec<oneshot::Sender<bool>>,
 }
 
 #[derive(Default)]
 struct State {
     calls: BTreeMap<String, u64>,
-    holds: BTreeMap<u64, Holding>,
+    holds: BTreeMap<u64, ActiveHold>,
     next: u64,
 }
 
-/// The wire.
-pub(crate) struct Wire {
+/// Forwards AWS calls to the emulator.
+pub(crate) struct Proxy {
     emulator: Uri,
     client: Client<HttpConnector, Full<Bytes>>,
     state: Mutex<State>,
 }
 
-impl Wire {
+impl Proxy {
     pub(crate) fn new(emulator: &str) -> Result<Self> {
         let emulator = emulator.parse().context("the emulator's address is not a URL")?;
         let client = Client::builder(TokioExecutor::new()).build_http();
@@ -69,15 +70,16 @@ impl Wire {
         self.state().calls.clone()
     }
 
-    pub(crate) fn forget(&self) {
+    pub(crate) fn clear_calls(&self) {
         self.state().calls.clear();
     }
 
-    pub(crate) fn hold(&self, hold: Hold) -> u64 {
+    /// Starts a hold. Returns its id.
+    pub(crate) fn hold(&self, hold: HoldRequest) -> u64 {
         let mut state = self.state();
         state.next += 1;
         let id = state.next;
-        state.holds.insert(id, Holding { hold, waiting: Vec::new() });
+        state.holds.insert(id, ActiveHold { hold, waiting: Vec::new() });
         id
     }
 
@@ -85,31 +87,32 @@ impl Wire {
         self.state().holds.get(&id).is_some_and(|holding| !holding.waiting.is_empty())
     }
 
-    pub(crate) fn release(&self, id: u64, drop_it: bool) {
+    /// Releases the calls of a hold, or breaks their connections.
+    pub(crate) fn release(&self, id: u64, break_connection: bool) {
         for sender in self.state().holds.remove(&id).into_iter().flat_map(|holding| holding.waiting) {
-            // Nobody may be waiting any more: the function that called was killed.
-            let _ = sender.send(drop_it);
+            // The caller may be gone: the test killed the function.
+            let _ = sender.send(break_connection);
         }
     }
 
-    /// Passes a request on to the emulator as it is.
-    pub(crate) async fn pass(&self, mut parts: Parts, body: Bytes) -> Result<Response<Full<Bytes>>> {
+    /// Forwards a request to the emulator unchanged.
+    pub(crate) async fn forward(&self, mut parts: Parts, body: Bytes) -> Result<Response<Full<Bytes>>> {
         let mut uri = self.emulator.clone().into_parts();
         uri.path_and_query = parts.uri.path_and_query().cloned();
         parts.uri = Uri::from_parts(uri)?;
-        // The Host header is signed, so it stays what the caller sent.
+        // The Host header is part of the signature, so it stays as the caller sent it.
         let answer = self.client.request(Request::from_parts(parts, Full::new(body))).await?;
         let (parts, body) = answer.into_parts();
         Ok(Response::from_parts(parts, Full::new(body.collect().await?.to_bytes())))
     }
 
-    /// Counts a call; gives back what to wait for if it is to be held, and whether its answer is.
-    fn arrive(&self, operation: &str, body: &[u8]) -> Option<(oneshot::Receiver<bool>, bool)> {
+    /// Counts a call. If it must be held, returns the receiver to wait on, and whether the response is held instead of the call.
+    fn count_and_hold(&self, operation: &str, body: &[u8]) -> Option<(oneshot::Receiver<bool>, bool)> {
         let mut state = self.state();
         *state.calls.entry(operation.to_owned()).or_default() += 1;
         let text = String::from_utf8_lossy(body);
-        let is_meant = |hold: &Hold| hold.operation == operation && text.contains(&hold.contains);
-        let holding = state.holds.values_mut().find(|holding| is_meant(&holding.hold))?;
+        let matches = |hold: &HoldRequest| hold.operation == operation && text.contains(&hold.contains);
+        let holding = state.holds.values_mut().find(|holding| matches(&holding.hold))?;
         if holding.hold.skip > 0 {
             holding.hold.skip -= 1;
             return None;
@@ -121,56 +124,57 @@ impl Wire {
     }
 }
 
-pub(crate) async fn serve(listener: TcpListener, wire: Arc<Wire>) -> Result<()> {
+pub(crate) async fn serve(listener: TcpListener, proxy: Arc<Proxy>) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
-        let wire = Arc::clone(&wire);
+        let proxy = Arc::clone(&proxy);
         tokio::spawn(async move {
-            let service = service_fn(move |request| forward(Arc::clone(&wire), request));
+            let service = service_fn(move |request| handle(Arc::clone(&proxy), request));
             drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
         });
     }
 }
 
-/// A call on its way. Whoever made it and went away before its answer cannot know whether it was done.
-struct OnItsWay {
-    wire: Arc<Wire>,
+/// A call in flight. It is counted as unanswered if the caller goes away before the response: then the caller cannot
+/// know whether the call was made.
+struct CallInFlight {
+    proxy: Arc<Proxy>,
     operation: String,
     answered: bool,
 }
 
-impl Drop for OnItsWay {
+impl Drop for CallInFlight {
     fn drop(&mut self) {
         if !self.answered {
-            *self.wire.state().calls.entry(format!("{} unanswered", self.operation)).or_default() += 1;
+            *self.proxy.state().calls.entry(format!("{} unanswered", self.operation)).or_default() += 1;
         }
     }
 }
 
-async fn forward(wire: Arc<Wire>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+async fn handle(proxy: Arc<Proxy>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    let operation = operation(&parts, &body);
-    let held = wire.arrive(&operation, &body);
-    let mut on_its_way = OnItsWay { wire: Arc::clone(&wire), operation, answered: false };
+    let operation = operation_name(&parts, &body);
+    let held = proxy.count_and_hold(&operation, &body);
+    let mut call = CallInFlight { proxy: Arc::clone(&proxy), operation, answered: false };
     let (before, after) = match held {
         Some((receiver, false)) => (Some(receiver), None),
         Some((receiver, true)) => (None, Some(receiver)),
         None => (None, None),
     };
     if let Some(receiver) = before {
-        anyhow::ensure!(!receiver.await.unwrap_or(true), "told to drop");
+        anyhow::ensure!(!receiver.await.unwrap_or(true), "a broken connection was requested");
     }
-    let answer = wire.pass(parts, body).await?;
+    let answer = proxy.forward(parts, body).await?;
     if let Some(receiver) = after {
-        anyhow::ensure!(!receiver.await.unwrap_or(true), "told to drop");
+        anyhow::ensure!(!receiver.await.unwrap_or(true), "a broken connection was requested");
     }
-    on_its_way.answered = true;
+    call.answered = true;
     Ok(answer)
 }
 
-/// `service.Operation`: the JSON protocols name it in a header, the query protocols in the form.
-fn operation(parts: &Parts, body: &[u8]) -> String {
+/// Returns `service.Operation` of a call. JSON protocols name it in a header, query protocols in the form.
+fn operation_name(parts: &Parts, body: &[u8]) -> String {
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     if let Some((service, operation)) = header("x-amz-target").and_then(|target| target.split_once('.')) {
         let service = service.to_ascii_lowercase();
@@ -184,7 +188,7 @@ fn operation(parts: &Parts, body: &[u8]) -> String {
     }
     let text = String::from_utf8_lossy(body);
     let action = text.split('&').find_map(|pair| pair.strip_prefix("Action="));
-    // The credential scope of the signature says which service a form is for.
+    // For a form, the service is in the credential scope of the signature.
     let service = header("authorization").and_then(|value| value.split('/').nth(3)).unwrap_or("unknown");
     match action {
         Some(action) => format!("{service}.{action}"),

@@ -1,28 +1,28 @@
-//! What went wrong with an AWS call, by what to do next.
+//! Errors of AWS calls, grouped by what the caller can do next.
 
 use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 
-/// Why an AWS call failed. Nothing here is the message's fault but [`AwsError::Refused`].
+/// Why an AWS call failed. Only [`AwsError::Refused`] can be caused by the message itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AwsError {
-    /// Too many calls: do the same again, later.
+    /// Too many calls. Retry later.
     #[error("throttled by AWS")]
     Throttled,
-    /// No answer, or AWS's own fault: do the same again, later.
-    #[error("AWS did not answer or failed")]
+    /// AWS did not respond, or failed internally. Retry later.
+    #[error("AWS did not respond, or failed")]
     Unavailable,
-    /// A quota of the account is used up: again when it is renewed, and tell an operator.
+    /// A quota of the account is used up. Retry after it is renewed, and alert an operator.
     #[error("a quota of the AWS account is used up")]
     QuotaExhausted,
-    /// Our permissions, credentials or a named resource are wrong: again later, and tell an operator.
+    /// Our permissions or credentials are wrong, or a resource does not exist. Retry later, and alert an operator.
     #[error("AWS denied the call ({code}); check the function's role and the resource's policy")]
     Denied {
         /// AWS's error code.
         code: String,
     },
-    /// The request itself is wrong: the same request will be refused again.
-    #[error("AWS refused the request ({code})")]
+    /// The request is invalid. The same request fails again.
+    #[error("AWS rejected the request ({code})")]
     Refused {
         /// AWS's error code.
         code: String,
@@ -30,8 +30,7 @@ pub enum AwsError {
 }
 
 impl AwsError {
-    /// Whether it is what the request carries that AWS will never take: only then is a message given up for it. A code that
-    /// nobody here has heard of may be AWS's own trouble.
+    /// Whether AWS rejects the content of the request. Only then is a message given up: an unknown code may be a problem of AWS.
     pub fn is_about_content(&self) -> bool {
         matches!(self, Self::Refused { code } if matches!(
             code.as_str(),
@@ -50,48 +49,49 @@ impl AwsError {
     }
 }
 
-/// An error code and the other facts that decide, freed from the operation's own error type.
-pub(crate) struct Failure<'a> {
+/// The parts of a service error that decide its class, independent of the operation's error type.
+pub(crate) struct ServiceFailure<'a> {
     pub(crate) code: &'a str,
     pub(crate) status: u16,
-    /// AWS's sentence. It may repeat what we sent: to be looked into, never shown.
+    /// AWS's error message. It may repeat parts of the request, so it is inspected but never shown.
     pub(crate) message: &'a str,
 }
 
-/// Splits "AWS answered with an error" from "there was no usable answer".
-pub(crate) fn failure<E>(error: &SdkError<E, HttpResponse>) -> Result<Failure<'_>, AwsError>
+/// Returns the service's error, or as the error case the class of a call without a usable response.
+pub(crate) fn service_failure<E>(error: &SdkError<E, HttpResponse>) -> Result<ServiceFailure<'_>, AwsError>
 where
     E: ProvideErrorMetadata,
 {
     match error {
         SdkError::ServiceError(context) => {
             let metadata = context.err().meta();
-            Ok(Failure {
+            Ok(ServiceFailure {
                 code: metadata.code().unwrap_or("Unknown"),
                 status: context.raw().status().as_u16(),
                 message: metadata.message().unwrap_or_default(),
             })
         }
-        // The request was never sent, because it cannot be written: sending it again will not help.
+        // The request could not be built and was not sent. A retry fails again.
         SdkError::ConstructionFailure(_) => Err(AwsError::Refused { code: "InvalidRequest".to_owned() }),
-        // Timeouts, connections, answers that are no AWS answer, and whatever the SDK adds later.
+        // Timeouts, broken connections, responses that do not come from AWS, and kinds that the SDK adds later.
         _ => Err(AwsError::Unavailable),
     }
 }
 
-/// The mapping that all services share.
+/// Maps an SDK error to an [`AwsError`], for services without codes of their own.
 pub(crate) fn classify<E>(error: &SdkError<E, HttpResponse>) -> AwsError
 where
     E: ProvideErrorMetadata,
 {
-    match failure(error) {
-        Ok(failure) => shared(&failure),
+    match service_failure(error) {
+        Ok(failure) => classify_failure(&failure),
         Err(known) => known,
     }
 }
 
-pub(crate) fn shared(failure: &Failure<'_>) -> AwsError {
-    let code = bare(failure.code);
+/// Maps a service's error by the codes that all services share.
+pub(crate) fn classify_failure(failure: &ServiceFailure<'_>) -> AwsError {
+    let code = plain_code(failure.code);
     if failure.status == 429 || is_throttle(&code) {
         AwsError::Throttled
     } else if failure.status >= 500 || is_outage(&code) {
@@ -105,9 +105,9 @@ pub(crate) fn shared(failure: &Failure<'_>) -> AwsError {
     }
 }
 
-/// The code without the decorations of older protocols (`com.amazonaws.sqs#…`, `AWS.SimpleQueueService.…`), and with
-/// nothing in it that could be a payload.
-pub(crate) fn bare(code: &str) -> String {
+/// Removes the prefixes of older protocols (`com.amazonaws.sqs#…`, `AWS.SimpleQueueService.…`) from an error code, and all characters
+/// but letters and digits, so that it cannot contain a payload.
+pub(crate) fn plain_code(code: &str) -> String {
     let last = code.rsplit(['#', '.']).next().unwrap_or(code);
     last.chars().filter(char::is_ascii_alphanumeric).take(64).collect()
 }
@@ -198,11 +198,11 @@ mod tests {
     use super::*;
 
     fn mapped(code: &str, status: u16) -> AwsError {
-        shared(&Failure { code, status, message: "" })
+        classify_failure(&ServiceFailure { code, status, message: "" })
     }
 
     #[test]
-    fn codes_are_mapped_by_what_to_do_next() {
+    fn codes_map_to_what_the_caller_can_do_next() {
         let denied = |code: &str| AwsError::Denied { code: code.to_owned() };
         let refused = |code: &str| AwsError::Refused { code: code.to_owned() };
         for (code, status, expected) in [
@@ -229,13 +229,13 @@ mod tests {
     }
 
     #[test]
-    fn a_code_shows_nothing_but_letters_and_digits() {
-        assert_eq!(bare("https://x/?sig=secret +4915112345"), "httpsxsigsecret4915112345");
-        assert!(bare(&"x".repeat(500)).len() <= 64);
+    fn a_code_keeps_only_letters_and_digits() {
+        assert_eq!(plain_code("https://x/?sig=secret +4915112345"), "httpsxsigsecret4915112345");
+        assert!(plain_code(&"x".repeat(500)).len() <= 64);
     }
 
     #[test]
-    fn only_a_refused_request_is_final() {
+    fn only_a_refused_request_is_permanent() {
         assert!(mapped("AccessDenied", 403).is_transient());
         assert!(AwsError::Throttled.is_transient());
         assert!(!mapped("InvalidMessageContents", 400).is_transient());

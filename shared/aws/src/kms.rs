@@ -1,4 +1,4 @@
-//! Data keys: made and unwrapped by KMS, used by `vault`.
+//! Generates and unwraps data keys with KMS, for `vault`.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use aws_sdk_kms::types::DataKeySpec;
 
 use crate::error::{AwsError, classify};
 
-/// A new data key: the plain key to use, the wrapped one to store.
+/// A new data key: the plain key for use, and the wrapped key for storage.
 pub struct DataKey {
-    /// 32 bytes, for AES-256.
+    /// The plain key: 32 bytes, for AES-256.
     pub plaintext: Vec<u8>,
-    /// What KMS gives the plain key back for.
+    /// The key as encrypted by KMS, which unwraps it again.
     pub wrapped: Vec<u8>,
 }
 
@@ -23,22 +23,22 @@ impl fmt::Debug for DataKey {
     }
 }
 
-/// The key service.
+/// A client of KMS.
 #[derive(Debug, Clone)]
-pub struct Keys {
+pub struct KeyService {
     client: Client,
 }
 
-impl Keys {
-    /// A client over the process's one configuration.
+impl KeyService {
+    /// Creates a client with the process's configuration.
     pub fn new(config: &SdkConfig) -> Self {
         Self { client: Client::new(config) }
     }
 
-    /// Makes a data key of 256 bits under the KMS key, bound to the context.
+    /// Generates a 256-bit data key under the KMS key `key_id`, bound to the encryption context.
     ///
     /// # Errors
-    /// By what to do next.
+    /// [`AwsError`] of the call.
     pub async fn generate_data_key(&self, key_id: &str, context: &[(&str, &str)]) -> Result<DataKey, AwsError> {
         let mut call = self.client.generate_data_key().key_id(key_id).key_spec(DataKeySpec::Aes256);
         for (name, value) in context {
@@ -53,10 +53,10 @@ impl Keys {
         }
     }
 
-    /// Unwraps a data key that was made with the same context.
+    /// Unwraps a data key that was generated with the same encryption context.
     ///
     /// # Errors
-    /// By what to do next; `Refused` when the wrapped key or the context is not the one it was made with.
+    /// [`AwsError`] of the call; `Refused` if the wrapped key is altered or the context differs.
     pub async fn decrypt(&self, wrapped: Vec<u8>, context: &[(&str, &str)]) -> Result<Vec<u8>, AwsError> {
         let mut call = self.client.decrypt().ciphertext_blob(Blob::new(wrapped));
         for (name, value) in context {
@@ -77,22 +77,22 @@ mod tests {
 
     const CONTEXT: &[(&str, &str)] = &[("purpose", "tocsin-data-key")];
 
-    async fn answering(target: &str, status: u16, body: Value) -> (MockServer, Keys) {
+    async fn answering(target: &str, status: u16, body: Value) -> (MockServer, KeyService) {
         let server = MockServer::start().await;
         Mock::given(header("x-amz-target", target))
             .respond_with(ResponseTemplate::new(status).set_body_raw(body.to_string(), "application/x-amz-json-1.1"))
             .mount(&server)
             .await;
-        let keys = Keys::new(&crate::config::towards(&server.uri()).await);
+        let keys = KeyService::new(&crate::config::test_config(&server.uri()).await);
         (server, keys)
     }
 
-    async fn asked(server: &MockServer) -> Value {
+    async fn first_request(server: &MockServer) -> Value {
         serde_json::from_slice(&server.received_requests().await.unwrap()[0].body).unwrap()
     }
 
     #[tokio::test]
-    async fn a_data_key_is_made_under_its_context() {
+    async fn a_data_key_is_generated_with_its_context() {
         let made = json!({"CiphertextBlob": "d3JhcHBlZA==", "Plaintext": "cGxhaW4=", "KeyId": "k"});
         let (server, keys) = answering("TrentService.GenerateDataKey", 200, made).await;
         let key = keys.generate_data_key("k", CONTEXT).await.unwrap();
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(format!("{key:?}"), "DataKey(redacted)");
         let context = json!({"purpose": "tocsin-data-key"});
         let expected = json!({"KeyId": "k", "KeySpec": "AES_256", "EncryptionContext": context});
-        assert_eq!(asked(&server).await, expected);
+        assert_eq!(first_request(&server).await, expected);
     }
 
     #[tokio::test]
@@ -109,11 +109,14 @@ mod tests {
             answering("TrentService.Decrypt", 200, json!({"Plaintext": "cGxhaW4=", "KeyId": "k"})).await;
         assert_eq!(keys.decrypt(b"wrapped".to_vec(), CONTEXT).await.unwrap(), b"plain");
         let context = json!({"purpose": "tocsin-data-key"});
-        assert_eq!(asked(&server).await, json!({"CiphertextBlob": "d3JhcHBlZA==", "EncryptionContext": context}));
+        assert_eq!(
+            first_request(&server).await,
+            json!({"CiphertextBlob": "d3JhcHBlZA==", "EncryptionContext": context})
+        );
     }
 
     #[tokio::test]
-    async fn a_refusal_is_told_from_an_outage() {
+    async fn a_wrong_key_is_distinguished_from_an_outage() {
         let wrong = json!({"__type": "InvalidCiphertextException"});
         let (_server, keys) = answering("TrentService.Decrypt", 400, wrong).await;
         let refused = AwsError::Refused { code: "InvalidCiphertextException".to_owned() };

@@ -1,6 +1,6 @@
-//! SQS, SES, SNS and KMS: thin, with errors named by what to do next.
+//! Thin clients of SQS, SES, SNS and KMS, whose errors say what the caller can do next.
 //!
-//! No error here carries a payload, an address, a phone number or a URL: every one of them may be logged.
+//! No error contains a payload, address, phone number or URL, so all of them may be logged.
 
 mod config;
 mod error;

@@ -1,4 +1,4 @@
-//! Sending one e-mail to one recipient.
+//! Sends one e-mail to one recipient with SES.
 
 use aws_config::SdkConfig;
 use aws_sdk_ses::Client;
@@ -8,65 +8,63 @@ use aws_sdk_ses::operation::send_raw_email::SendRawEmailError;
 use aws_sdk_ses::primitives::Blob;
 use aws_sdk_ses::types::RawMessage;
 
-use crate::error::{AwsError, Failure, failure, shared};
+use crate::error::{AwsError, ServiceFailure, classify_failure, service_failure};
 
 /// Why an e-mail was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MailError {
-    /// Over the account's rate: the same again in a moment; this was no attempt.
+    /// The account's sending rate is exceeded. Retry in a moment; this does not count as an attempt.
     #[error("throttled by SES: over the account's sending rate")]
     Throttled,
-    /// The account sends nothing more for now: its daily quota is used up, or its sending is paused. Again hours
-    /// later, and tell an operator.
-    #[error("SES sends nothing more for this account today: daily quota used up or sending paused")]
+    /// The account's daily quota is used up, or its sending is paused. Retry hours later, and alert an operator.
+    #[error("SES does not send for this account: its daily quota is used up or sending is paused")]
     DailyQuota,
-    /// Our permissions or credentials are wrong: again later, and tell an operator.
+    /// Our permissions or credentials are wrong. Retry later, and alert an operator.
     #[error("SES denied the call ({code}); check the function's role and the sender identity")]
     Denied {
         /// AWS's error code.
         code: String,
     },
-    /// SES refuses this message or this address: the same message will be refused again.
-    #[error("SES refused the message ({code})")]
+    /// SES rejects this message or address. The same message fails again.
+    #[error("SES rejected the message ({code})")]
     Refused {
         /// AWS's error code.
         code: String,
     },
-    /// No answer, or AWS's own fault: the same again, later.
-    #[error("SES did not answer or failed")]
+    /// SES did not respond, or failed internally. Retry later.
+    #[error("SES did not respond, or failed")]
     Unavailable,
 }
 
-/// The sender of e-mails.
+/// Sends e-mails with SES.
 #[derive(Debug, Clone)]
-pub struct Mailer {
+pub struct EmailSender {
     client: Client,
 }
 
-impl Mailer {
-    /// A client over the process's one configuration.
+impl EmailSender {
+    /// Creates a client with the process's configuration.
     ///
-    /// The SDK's own retries are off: it cannot know whether a call that timed out was accepted, and would send twice.
+    /// The SDK's retries are off. It cannot know whether a call that timed out was accepted, so a retry could send twice.
     pub fn new(config: &SdkConfig) -> Self {
-        let (retries, timeouts) = crate::config::sending();
+        let (retries, timeouts) = crate::config::send_once_config();
         let own = aws_sdk_ses::config::Builder::from(config).retry_config(retries).timeout_config(timeouts).build();
         Self { client: Client::from_conf(own) }
     }
 
-    /// Hands one MIME message to SES for one recipient and answers SES's message id.
+    /// Sends a MIME message to one recipient and returns SES's message id.
     ///
-    /// A connection that broke is tried once more at once: after a pause between two events the kept connection is
-    /// usually dead.
+    /// Retries once if the connection broke: after a pause between two events, a kept connection is usually closed.
     ///
     /// # Errors
-    /// By what to do next; after `Unavailable` the message may or may not have been accepted.
+    /// [`MailError`] of the call. After `Unavailable`, the message may have been accepted.
     pub async fn send_raw(&self, from: &str, to: &str, mime: Vec<u8>) -> Result<String, MailError> {
         let mime = Blob::new(mime);
         let answer = match self.attempt(from, to, mime.clone()).await {
             Err(SdkError::DispatchFailure(broken)) if !broken.is_timeout() => self.attempt(from, to, mime).await,
             answer => answer,
         };
-        answer.map_err(|error| named(&error, from))
+        answer.map_err(|error| mail_error(&error, from))
     }
 
     async fn attempt(
@@ -81,42 +79,42 @@ impl Mailer {
     }
 }
 
-fn named(error: &SdkError<SendRawEmailError, HttpResponse>, from: &str) -> MailError {
-    match failure(error) {
-        Ok(failure) => mapped(&failure, from),
-        Err(known) => from_shared(known),
+fn mail_error(error: &SdkError<SendRawEmailError, HttpResponse>, from: &str) -> MailError {
+    match service_failure(error) {
+        Ok(failure) => classify_ses_failure(&failure, from),
+        Err(known) => from_aws_error(known),
     }
 }
 
-fn mapped(failure: &Failure<'_>, from: &str) -> MailError {
+fn classify_ses_failure(failure: &ServiceFailure<'_>, from: &str) -> MailError {
     let message = failure.message.to_ascii_lowercase();
-    match crate::error::bare(failure.code).as_str() {
-        // Two different quotas share one code; only the sentence tells them apart.
+    match crate::error::plain_code(failure.code).as_str() {
+        // Rate and daily quota share one code. Only the message distinguishes them.
         "Throttling" | "ThrottlingException" if message.contains("daily") || message.contains("quota exceeded") => {
             MailError::DailyQuota
         }
         "AccountSendingPausedException" | "ConfigurationSetSendingPausedException" | "AccountSuspendedException" => {
             MailError::DailyQuota
         }
-        // One code for two faults: in the sandbox it is the recipient who is not verified, and no retry helps; a sender
-        // who is not verified is our own set-up, and must not turn every e-mail into a refused one.
+        // One code for two faults. In the sandbox, the recipient is not verified, and no retry helps. An unverified sender is a fault
+        // of our setup, and must not make every e-mail fail permanently.
         "MessageRejected" if message.contains("not verified") && message.contains(&address(from)) => {
             MailError::Denied { code: "SenderNotVerified".to_owned() }
         }
         code @ ("MailFromDomainNotVerifiedException" | "ConfigurationSetDoesNotExist") => {
             MailError::Denied { code: code.to_owned() }
         }
-        _ => from_shared(shared(failure)),
+        _ => from_aws_error(classify_failure(failure)),
     }
 }
 
-/// The bare address of `Name <address>`, in lower case.
+/// Returns the address of `Name <address>` in lower case.
 fn address(from: &str) -> String {
     let bare = from.rsplit_once('<').map_or(from, |(_, rest)| rest.trim_end_matches('>'));
     bare.trim().to_ascii_lowercase()
 }
 
-fn from_shared(error: AwsError) -> MailError {
+fn from_aws_error(error: AwsError) -> MailError {
     match error {
         AwsError::Throttled => MailError::Throttled,
         AwsError::Unavailable => MailError::Unavailable,
@@ -139,7 +137,7 @@ mod tests {
         <ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></SendRawEmailResponse>";
 
     async fn send(endpoint: &str) -> Result<String, MailError> {
-        let mailer = Mailer::new(&crate::config::towards(endpoint).await);
+        let mailer = EmailSender::new(&crate::config::test_config(endpoint).await);
         mailer
             .send_raw("Tocsin <alerts@tocsin.example>", "hunter2@acme.example", b"Subject: hunter2\r\n\r\nx".to_vec())
             .await
@@ -153,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_accepted_message_has_an_id() {
+    async fn an_accepted_message_returns_its_id() {
         let server = MockServer::start().await;
         Mock::given(body_string_contains("Action=SendRawEmail"))
             .and(body_string_contains("Destinations.member.1=hunter2%40acme.example"))
@@ -164,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn errors_are_named_by_what_to_do_and_sent_once() {
+    async fn errors_map_to_what_the_caller_can_do_and_are_not_retried() {
         let denied = |code: &str| MailError::Denied { code: code.to_owned() };
         let refused = |code: &str| MailError::Refused { code: code.to_owned() };
         for (status, code, message, expected) in [
@@ -201,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_times_out_is_not_sent_a_second_time() {
+    async fn a_call_that_times_out_is_not_retried() {
         let server = MockServer::start().await;
         let late = ResponseTemplate::new(200).set_body_raw(ACCEPTED, "text/xml").set_delay(Duration::from_secs(9));
         Mock::given(any()).respond_with(late).mount(&server).await;
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_broke_is_tried_once_more() {
+    async fn a_broken_connection_is_retried_once() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! Sending one SMS to one phone number.
+//! Sends one SMS to one phone number with SNS.
 
 use std::fmt;
 
@@ -9,22 +9,22 @@ use aws_sdk_sns::error::{BuildError, SdkError};
 use aws_sdk_sns::operation::publish::PublishError;
 use aws_sdk_sns::types::MessageAttributeValue;
 
-use crate::error::{AwsError, Failure, failure, shared};
+use crate::error::{AwsError, ServiceFailure, classify_failure, service_failure};
 
-/// One SMS.
+/// An SMS to send.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Sms {
-    /// The number, E.164.
+    /// Phone number in E.164 format.
     pub phone: String,
-    /// The text.
+    /// Text of the message.
     pub text: String,
-    /// What the phone shows as sender, where the country allows it.
+    /// Sender name shown on the phone, in countries that allow it.
     pub sender_id: Option<String>,
-    /// India: the registered entity (DLT).
+    /// India only: id of the registered entity (DLT).
     pub entity_id: Option<String>,
-    /// India: the registered template (DLT).
+    /// India only: id of the registered template (DLT).
     pub template_id: Option<String>,
-    /// The most that it may cost, in US dollars, for example `0.50`.
+    /// Maximum price of the message in US dollars, for example `0.50`.
     pub max_price: Option<String>,
 }
 
@@ -34,61 +34,61 @@ impl fmt::Debug for Sms {
     }
 }
 
-/// Why an SMS was not accepted. (SNS accepts most of what it will not deliver; the outcome comes later, by feedback.)
+/// Why an SMS was not accepted. SNS accepts most messages that it cannot deliver, and reports that later as feedback.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SmsError {
-    /// Over the account's rate: the same again in a moment; this was no attempt.
+    /// The account's sending rate is exceeded. Retry in a moment; this does not count as an attempt.
     #[error("throttled by SNS: over the account's sending rate")]
     Throttled,
-    /// The account's monthly spend limit or sandbox quota is used up: again hours later, and tell an operator.
+    /// The account's monthly spend limit or sandbox quota is used up. Retry hours later, and alert an operator.
     #[error("the SMS quota or spend limit of the AWS account is used up")]
     QuotaExhausted,
-    /// The owner of the phone answered STOP.
+    /// The phone's owner replied STOP.
     #[error("the phone number is opted out")]
     OptedOut,
-    /// Our permissions or credentials are wrong: again later, and tell an operator.
+    /// Our permissions or credentials are wrong. Retry later, and alert an operator.
     #[error("SNS denied the call ({code}); check the function's role")]
     Denied {
         /// AWS's error code.
         code: String,
     },
-    /// SNS refuses this number or text: the same will be refused again.
-    #[error("SNS refused the message ({code})")]
+    /// SNS rejects this number or text. The same message fails again.
+    #[error("SNS rejected the message ({code})")]
     Refused {
         /// AWS's error code.
         code: String,
     },
-    /// No answer, or AWS's own fault: the same again, later.
-    #[error("SNS did not answer or failed")]
+    /// SNS did not respond, or failed internally. Retry later.
+    #[error("SNS did not respond, or failed")]
     Unavailable,
 }
 
-/// The sender of SMS.
+/// Sends SMS with SNS.
 #[derive(Debug, Clone)]
-pub struct Texter {
+pub struct SmsSender {
     client: Client,
 }
 
-impl Texter {
-    /// A client over the process's one configuration; the SDK's own retries are off, as for e-mail.
+impl SmsSender {
+    /// Creates a client with the process's configuration. The SDK's retries are off, as for e-mail.
     pub fn new(config: &SdkConfig) -> Self {
-        let (retries, timeouts) = crate::config::sending();
+        let (retries, timeouts) = crate::config::send_once_config();
         let own = aws_sdk_sns::config::Builder::from(config).retry_config(retries).timeout_config(timeouts).build();
         Self { client: Client::from_conf(own) }
     }
 
-    /// Hands one transactional SMS to SNS and answers SNS's message id.
+    /// Sends a transactional SMS and returns SNS's message id.
     ///
-    /// A connection that broke is tried once more at once, as for e-mail.
+    /// Retries once if the connection broke, as for e-mail.
     ///
     /// # Errors
-    /// By what to do next; after `Unavailable` the message may or may not have been accepted.
+    /// [`SmsError`] of the call. After `Unavailable`, the message may have been accepted.
     pub async fn send(&self, sms: &Sms) -> Result<String, SmsError> {
         let answer = match self.attempt(sms).await {
             Err(SdkError::DispatchFailure(broken)) if !broken.is_timeout() => self.attempt(sms).await,
             answer => answer,
         };
-        answer.map_err(|error| named(&error))
+        answer.map_err(|error| sms_error(&error))
     }
 
     async fn attempt(&self, sms: &Sms) -> Result<String, SdkError<PublishError, HttpResponse>> {
@@ -102,7 +102,7 @@ impl Texter {
 
 fn attributes(sms: &Sms) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
     [
-        // Alerts are transactional: promotional ones are cut off by night and by opt-out lists.
+        // Alerts are transactional. Carriers block promotional messages at night and for numbers on opt-out lists.
         ("AWS.SNS.SMS.SMSType", "String", Some("Transactional")),
         ("AWS.SNS.SMS.SenderID", "String", sms.sender_id.as_deref()),
         ("AWS.MM.SMS.EntityId", "String", sms.entity_id.as_deref()),
@@ -117,24 +117,24 @@ fn attribute(kind: &str, value: &str) -> Result<MessageAttributeValue, BuildErro
     MessageAttributeValue::builder().data_type(kind).string_value(value).build()
 }
 
-fn named(error: &SdkError<PublishError, HttpResponse>) -> SmsError {
-    match failure(error) {
-        Ok(failure) => mapped(&failure),
-        Err(known) => from_shared(known),
+fn sms_error(error: &SdkError<PublishError, HttpResponse>) -> SmsError {
+    match service_failure(error) {
+        Ok(failure) => classify_sns_failure(&failure),
+        Err(known) => from_aws_error(known),
     }
 }
 
-fn mapped(failure: &Failure<'_>) -> SmsError {
-    let says = |words: &str| failure.message.to_ascii_lowercase().contains(words);
-    match crate::error::bare(failure.code).as_str() {
+fn classify_sns_failure(failure: &ServiceFailure<'_>) -> SmsError {
+    let says = |text: &str| failure.message.to_ascii_lowercase().contains(text);
+    match crate::error::plain_code(failure.code).as_str() {
         "OptedOut" | "OptedOutException" => SmsError::OptedOut,
         _ if says("opted out") => SmsError::OptedOut,
         _ if says("no quota left") || says("spend limit") || says("spending limit") => SmsError::QuotaExhausted,
-        _ => from_shared(shared(failure)),
+        _ => from_aws_error(classify_failure(failure)),
     }
 }
 
-fn from_shared(error: AwsError) -> SmsError {
+fn from_aws_error(error: AwsError) -> SmsError {
     match error {
         AwsError::Throttled => SmsError::Throttled,
         AwsError::Unavailable => SmsError::Unavailable,
@@ -154,13 +154,13 @@ mod tests {
     const ACCEPTED: &str = "<PublishResponse><PublishResult><MessageId>m-1</MessageId></PublishResult>\
         <ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></PublishResponse>";
 
-    async fn answering(status: u16, body: &str) -> (MockServer, Texter) {
+    async fn answering(status: u16, body: &str) -> (MockServer, SmsSender) {
         let server = MockServer::start().await;
         Mock::given(any())
             .respond_with(ResponseTemplate::new(status).set_body_raw(body, "text/xml"))
             .mount(&server)
             .await;
-        let texter = Texter::new(&crate::config::towards(&server.uri()).await);
+        let texter = SmsSender::new(&crate::config::test_config(&server.uri()).await);
         (server, texter)
     }
 
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_indian_sms_carries_its_registration() {
+    async fn an_indian_sms_carries_its_dlt_registration() {
         let (server, texter) = answering(200, ACCEPTED).await;
         let sms = Sms {
             sender_id: Some("TOCSIN".to_owned()),
@@ -204,14 +204,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn attributes_that_are_empty_are_left_out() {
+    async fn empty_attributes_are_omitted() {
         let (server, texter) = answering(200, ACCEPTED).await;
         texter.send(&Sms { sender_id: Some(String::new()), ..sms() }).await.unwrap();
         assert_eq!(body(&server).await.matches("Name=AWS").count(), 1);
     }
 
     #[tokio::test]
-    async fn errors_are_named_by_what_to_do_and_sent_once() {
+    async fn errors_map_to_what_the_caller_can_do_and_are_not_retried() {
         let denied = |code: &str| SmsError::Denied { code: code.to_owned() };
         let refused = |code: &str| SmsError::Refused { code: code.to_owned() };
         for (status, code, message, expected) in [

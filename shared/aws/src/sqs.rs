@@ -1,4 +1,4 @@
-//! Sending to queues, alone or by the thousand, and giving a message back for later.
+//! Sends messages to queues, singly or in batches, and changes the visibility of received messages.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,37 +11,39 @@ use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchOutput;
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use futures::StreamExt;
 
-use crate::error::{AwsError, bare, classify, shared};
+use crate::error::{AwsError, classify, classify_failure, plain_code};
 
-/// SQS takes this many messages in one call.
-const BATCH: usize = 10;
-/// SQS takes this many bytes in one message and in one call.
-const LARGEST: usize = 1_048_576;
-/// Calls in flight at once; more would only queue inside the client.
-const PARALLEL: usize = 8;
-/// How often single entries of an answered call are tried again, and the pause that doubles between the tries.
-const ROUNDS: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest delay and visibility that SQS takes.
-const LONGEST_DELAY: u16 = 900;
-const LONGEST_VISIBILITY: Duration = Duration::from_secs(43_200);
+/// Maximum messages that SQS accepts in one call.
+const MESSAGES_PER_CALL_MAX: usize = 10;
+/// Maximum bytes that SQS accepts in one message and in one call.
+const BYTES_MAX: usize = 1_048_576;
+/// Maximum calls in flight. More would only wait inside the client.
+const CALLS_IN_FLIGHT_MAX: usize = 8;
+/// Maximum tries of an entry that SQS rejects in an otherwise successful call.
+const ENTRY_TRIES: u32 = 4;
+/// Pause before the second try of rejected entries; it doubles with each further try.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// Maximum delivery delay that SQS accepts, in seconds.
+const DELAY_MAX: u16 = 900;
+/// Maximum visibility timeout that SQS accepts: twelve hours.
+const VISIBILITY_MAX: Duration = Duration::from_secs(43_200);
 
-/// One message on its way to a queue.
+/// A message to send to a queue.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Outgoing {
-    /// JSON text.
+pub struct OutgoingMessage {
+    /// The message body: JSON text.
     pub body: String,
-    /// The message group: order on a FIFO queue, fairness on a standard one.
+    /// Message group, for ordering on a FIFO queue and fairness on a standard queue.
     pub group: Option<String>,
-    /// The deduplication id; FIFO queues only.
+    /// Deduplication id, for FIFO queues only.
     pub dedup: Option<String>,
-    /// 0 to 900 seconds (more is cut); standard queues only.
+    /// Delivery delay of 0 to 900 seconds (higher values are capped), for standard queues only.
     pub delay_seconds: u16,
-    /// Text attributes, at most ten.
+    /// Text attributes, at most ten (limit of SQS).
     pub attributes: BTreeMap<String, String>,
 }
 
-impl fmt::Debug for Outgoing {
+impl fmt::Debug for OutgoingMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outgoing")
             .field("body_bytes", &self.body.len())
@@ -52,22 +54,22 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-impl Outgoing {
-    /// What SQS counts: the body and every attribute's name, type and value.
+impl OutgoingMessage {
+    /// Returns the size that SQS counts: the body and the name, type and value of all attributes.
     fn size(&self) -> usize {
         let attributes: usize =
             self.attributes.iter().map(|(name, value)| name.len() + "String".len() + value.len()).sum();
         self.body.len() + attributes
     }
 
-    /// The body as SQS takes it: of Unicode it refuses these two, which JSON can spell in another way.
+    /// Escapes the two Unicode characters that SQS rejects, as JSON allows.
     fn wire_body(&self) -> String {
         self.body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
     }
 
     fn delay(&self) -> Option<i32> {
-        // A FIFO queue refuses the field even when it is zero.
-        (self.delay_seconds > 0).then(|| i32::from(self.delay_seconds.min(LONGEST_DELAY)))
+        // A FIFO queue rejects the field even if it is zero.
+        (self.delay_seconds > 0).then(|| i32::from(self.delay_seconds.min(DELAY_MAX)))
     }
 
     fn entry(&self, id: usize) -> Result<SendMessageBatchRequestEntry, BuildError> {
@@ -92,26 +94,26 @@ fn attributes(
     texts.iter().map(|(name, value)| Ok((name.clone(), text(value)?))).collect::<Result<_, _>>().map(Some)
 }
 
-/// Some messages of a [`Queues::send_all`] were not taken. All others were.
+/// Some messages of a [`Queues::send_all`] call were not accepted. All others were.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} of {of} messages were not taken by the queue: {cause}", indices.len())]
-pub struct Unsent {
-    /// Which, as positions in what was handed in, ascending.
+#[error("{} of {total} messages were not accepted by the queue: {cause}", indices.len())]
+pub struct UnsentMessages {
+    /// Positions of the unsent messages in the given list, ascending.
     pub indices: Vec<usize>,
-    /// How many were handed in.
-    pub of: usize,
-    /// Why; when the reasons differ, the one that a later try may mend.
+    /// Number of messages in the given list.
+    pub total: usize,
+    /// Why they were not accepted. If the causes differ, one that a retry may resolve.
     pub cause: AwsError,
 }
 
-/// The queues of this stack.
+/// Sends to the stack's SQS queues.
 #[derive(Debug, Clone)]
 pub struct Queues {
     client: Client,
 }
 
 impl Queues {
-    /// A client over the process's one configuration.
+    /// Creates a client with the process's configuration.
     pub fn new(config: &SdkConfig) -> Self {
         Self { client: Client::new(config) }
     }
@@ -119,10 +121,10 @@ impl Queues {
     /// Sends one message.
     ///
     /// # Errors
-    /// The message is in the queue only when this answers `Ok`.
-    pub async fn send(&self, url: &str, message: &Outgoing) -> Result<(), AwsError> {
-        if message.size() > LARGEST {
-            return Err(too_large());
+    /// [`AwsError`] of the call. The message is certain to be in the queue only if this returns `Ok`.
+    pub async fn send(&self, url: &str, message: &OutgoingMessage) -> Result<(), AwsError> {
+        if message.size() > BYTES_MAX {
+            return Err(too_large_error());
         }
         self.client
             .send_message()
@@ -131,7 +133,7 @@ impl Queues {
             .set_message_group_id(message.group.clone())
             .set_message_deduplication_id(message.dedup.clone())
             .set_delay_seconds(message.delay())
-            .set_message_attributes(attributes(&message.attributes).map_err(|_| invalid())?)
+            .set_message_attributes(attributes(&message.attributes).map_err(|_| invalid_request_error())?)
             .send()
             .await
             .map_err(|error| classify(&error))?;
@@ -140,19 +142,20 @@ impl Queues {
 
     /// Sends any number of messages in as few calls as SQS allows.
     ///
-    /// Calls run side by side, but one after another where a deduplication id says that the queue is FIFO, so that the
-    /// groups keep the order of the list. Entries that SQS leaves out of a call are tried again a few times.
+    /// Calls run concurrently. If a message has a deduplication id, the queue is FIFO and calls run one after another, so that groups
+    /// keep the order of the list. Entries that SQS rejects are retried a few times.
     ///
     /// # Errors
-    /// Names the messages that are not in the queue; all others are.
-    pub async fn send_all(&self, url: &str, messages: Vec<Outgoing>) -> Result<(), Unsent> {
+    /// The positions of the messages that are not in the queue. All others are.
+    pub async fn send_all(&self, url: &str, messages: Vec<OutgoingMessage>) -> Result<(), UnsentMessages> {
         let of = messages.len();
         let ordered = messages.iter().any(|message| message.dedup.is_some());
-        let parallel = if ordered { 1 } else { PARALLEL };
+        let parallel = if ordered { 1 } else { CALLS_IN_FLIGHT_MAX };
         let (fitting, oversized): (Vec<_>, Vec<_>) =
-            messages.into_iter().enumerate().partition(|(_, message)| message.size() <= LARGEST);
+            messages.into_iter().enumerate().partition(|(_, message)| message.size() <= BYTES_MAX);
 
-        let mut left: Vec<(usize, AwsError)> = oversized.into_iter().map(|(index, _)| (index, too_large())).collect();
+        let mut left: Vec<(usize, AwsError)> =
+            oversized.into_iter().map(|(index, _)| (index, too_large_error())).collect();
         let mut calls =
             futures::stream::iter(batches(fitting)).map(|batch| self.send_batch(url, batch)).buffer_unordered(parallel);
         while let Some(unsent) = calls.next().await {
@@ -164,19 +167,21 @@ impl Queues {
             left.iter().find(|(_, cause)| cause.is_transient()).or(left.first()).map(|(_, cause)| cause.clone());
         match cause {
             None => Ok(()),
-            Some(cause) => Err(Unsent { indices: left.into_iter().map(|(index, _)| index).collect(), of, cause }),
+            Some(cause) => {
+                Err(UnsentMessages { indices: left.into_iter().map(|(index, _)| index).collect(), total: of, cause })
+            }
         }
     }
 
-    /// One call and the retries of what it left out; answers what is still not in the queue.
-    async fn send_batch(&self, url: &str, mut batch: Vec<(usize, Outgoing)>) -> Vec<(usize, AwsError)> {
+    /// Sends one batch and retries its rejected entries. Returns the positions and causes of those that are still not in the queue.
+    async fn send_batch(&self, url: &str, mut batch: Vec<(usize, OutgoingMessage)>) -> Vec<(usize, AwsError)> {
         let mut unsent = Vec::new();
-        let mut pause = FIRST_PAUSE;
-        for round in 1..=ROUNDS {
+        let mut pause = FIRST_BACKOFF;
+        for round in 1..=ENTRY_TRIES {
             let entries: Result<Vec<_>, _> =
                 batch.iter().enumerate().map(|(id, (_, message))| message.entry(id)).collect();
             let Ok(entries) = entries else {
-                unsent.extend(batch.into_iter().map(|(index, _)| (index, invalid())));
+                unsent.extend(batch.into_iter().map(|(index, _)| (index, invalid_request_error())));
                 return unsent;
             };
             let answer = match self.client.send_message_batch().queue_url(url).set_entries(Some(entries)).send().await {
@@ -190,9 +195,9 @@ impl Queues {
             };
             let mut again = Vec::new();
             for (id, (index, message)) in batch.into_iter().enumerate() {
-                match left_out(&answer, &id.to_string()) {
+                match entry_error(&answer, &id.to_string()) {
                     None => {}
-                    Some(cause) if cause.is_transient() && round < ROUNDS => again.push((index, message)),
+                    Some(cause) if cause.is_transient() && round < ENTRY_TRIES => again.push((index, message)),
                     Some(cause) => unsent.push((index, cause)),
                 }
             }
@@ -206,13 +211,14 @@ impl Queues {
         unsent
     }
 
-    /// Hides a received message for this long from now on (at most twelve hours); zero gives it back at once.
+    /// Makes a received message visible again after `visible_in` (at most twelve hours, rounded up to seconds). Zero returns it to the
+    /// queue immediately.
     ///
     /// # Errors
-    /// `Refused` when the message is no longer ours, for its visibility had already run out.
+    /// [`AwsError`] of the call; `Refused` if the message's visibility timeout has already expired.
     pub async fn set_visibility(&self, url: &str, receipt_handle: &str, visible_in: Duration) -> Result<(), AwsError> {
         let whole = visible_in.as_secs() + u64::from(visible_in.subsec_nanos() > 0);
-        let seconds = i32::try_from(whole.min(LONGEST_VISIBILITY.as_secs())).unwrap_or(i32::MAX);
+        let seconds = i32::try_from(whole.min(VISIBILITY_MAX.as_secs())).unwrap_or(i32::MAX);
         self.client
             .change_message_visibility()
             .queue_url(url)
@@ -225,9 +231,9 @@ impl Queues {
     }
 }
 
-/// Why this entry of a call is not in the queue; nothing when it is.
-fn left_out(answer: &SendMessageBatchOutput, id: &str) -> Option<AwsError> {
-    if answer.successful().iter().any(|taken| taken.id() == id) {
+/// Returns why SQS rejected an entry of a call, or `None` if it is in the queue.
+fn entry_error(answer: &SendMessageBatchOutput, id: &str) -> Option<AwsError> {
+    if answer.successful().iter().any(|accepted| accepted.id() == id) {
         return None;
     }
     Some(match answer.failed().iter().find(|failed| failed.id() == id) {
@@ -235,19 +241,19 @@ fn left_out(answer: &SendMessageBatchOutput, id: &str) -> Option<AwsError> {
         Some(failed) => {
             let status = if failed.sender_fault() { 400 } else { 500 };
             let code = failed.code();
-            shared(&crate::error::Failure { code, status, message: "" })
+            classify_failure(&crate::error::ServiceFailure { code, status, message: "" })
         }
     })
 }
 
-/// As few calls as the limits on messages and bytes allow, in the given order.
-fn batches(messages: Vec<(usize, Outgoing)>) -> Vec<Vec<(usize, Outgoing)>> {
+/// Splits messages into as few batches as the limits on messages and bytes allow, in the given order.
+fn batches(messages: Vec<(usize, OutgoingMessage)>) -> Vec<Vec<(usize, OutgoingMessage)>> {
     let mut batches = Vec::new();
-    let mut current: Vec<(usize, Outgoing)> = Vec::new();
+    let mut current: Vec<(usize, OutgoingMessage)> = Vec::new();
     let mut bytes = 0;
     for (index, message) in messages {
         let size = message.size();
-        if current.len() == BATCH || (bytes + size > LARGEST && !current.is_empty()) {
+        if current.len() == MESSAGES_PER_CALL_MAX || (bytes + size > BYTES_MAX && !current.is_empty()) {
             batches.push(std::mem::take(&mut current));
             bytes = 0;
         }
@@ -260,12 +266,12 @@ fn batches(messages: Vec<(usize, Outgoing)>) -> Vec<Vec<(usize, Outgoing)>> {
     batches
 }
 
-fn too_large() -> AwsError {
-    AwsError::Refused { code: bare("MessageTooLarge") }
+fn too_large_error() -> AwsError {
+    AwsError::Refused { code: plain_code("MessageTooLarge") }
 }
 
-fn invalid() -> AwsError {
-    AwsError::Refused { code: bare("InvalidRequest") }
+fn invalid_request_error() -> AwsError {
+    AwsError::Refused { code: plain_code("InvalidRequest") }
 }
 
 #[cfg(test)]
@@ -280,16 +286,16 @@ mod tests {
 
     const URL: &str = "http://127.0.0.1/1/deliver";
 
-    /// What the queue answers for an entry at its n-th appearance (from 1): nothing, or an error code and whose fault.
+    /// The response to an entry at its n-th appearance (from 1): success, or an error code and whether it is the sender's fault.
     type Verdict = fn(body: &str, appearance: usize) -> Option<(&'static str, bool)>;
 
-    /// An SQS that speaks the wire protocol and remembers every call's entries.
-    struct Queue {
+    /// A fake SQS that speaks the wire protocol and records the entries of all calls.
+    struct FakeSqs {
         server: MockServer,
         calls: Arc<Mutex<Vec<Vec<Value>>>>,
     }
 
-    impl Queue {
+    impl FakeSqs {
         async fn start(verdict: Verdict) -> Self {
             let server = MockServer::start().await;
             let calls: Arc<Mutex<Vec<Vec<Value>>>> = Arc::default();
@@ -323,7 +329,7 @@ mod tests {
         }
 
         async fn queues(&self) -> Queues {
-            Queues::new(&crate::config::towards(&self.server.uri()).await)
+            Queues::new(&crate::config::test_config(&self.server.uri()).await)
         }
 
         fn calls(&self) -> Vec<Vec<Value>> {
@@ -331,13 +337,13 @@ mod tests {
         }
     }
 
-    fn messages(bodies: impl IntoIterator<Item = String>) -> Vec<Outgoing> {
-        bodies.into_iter().map(|body| Outgoing { body, ..Outgoing::default() }).collect()
+    fn messages(bodies: impl IntoIterator<Item = String>) -> Vec<OutgoingMessage> {
+        bodies.into_iter().map(|body| OutgoingMessage { body, ..OutgoingMessage::default() }).collect()
     }
 
     #[tokio::test]
-    async fn messages_travel_in_calls_of_ten_each_once() {
-        let queue = Queue::start(|_, _| None).await;
+    async fn messages_are_sent_once_in_calls_of_ten() {
+        let queue = FakeSqs::start(|_, _| None).await;
         queue.queues().await.send_all(URL, messages((0..95).map(|n| format!("m{n}")))).await.unwrap();
         let calls = queue.calls();
         assert_eq!(calls.len(), 10);
@@ -350,41 +356,44 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_to_send_is_no_call() {
-        let queue = Queue::start(|_, _| None).await;
+    async fn an_empty_list_makes_no_call() {
+        let queue = FakeSqs::start(|_, _| None).await;
         queue.queues().await.send_all(URL, Vec::new()).await.unwrap();
         assert!(queue.calls().is_empty());
     }
 
     #[tokio::test]
-    async fn what_a_call_leaves_out_is_sent_again_alone() {
-        let queue = Queue::start(|body, time| (body == "m3" && time < 3).then_some(("InternalError", false))).await;
+    async fn only_rejected_entries_are_retried() {
+        let queue = FakeSqs::start(|body, time| (body == "m3" && time < 3).then_some(("InternalError", false))).await;
         queue.queues().await.send_all(URL, messages((0..10).map(|n| format!("m{n}")))).await.unwrap();
         let sizes: Vec<usize> = queue.calls().iter().map(Vec::len).collect();
         assert_eq!(sizes, [10, 1, 1]);
     }
 
     #[tokio::test]
-    async fn what_stays_out_is_named_by_position() {
-        let queue = Queue::start(|body, _| (body == "m3" || body == "m14").then_some(("InternalError", false))).await;
+    async fn unsent_messages_are_reported_by_position() {
+        let queue = FakeSqs::start(|body, _| (body == "m3" || body == "m14").then_some(("InternalError", false))).await;
         let unsent = queue.queues().await.send_all(URL, messages((0..20).map(|n| format!("m{n}")))).await.unwrap_err();
-        assert_eq!(unsent, Unsent { indices: vec![3, 14], of: 20, cause: AwsError::Unavailable });
-        assert_eq!(unsent.to_string(), "2 of 20 messages were not taken by the queue: AWS did not answer or failed");
+        assert_eq!(unsent, UnsentMessages { indices: vec![3, 14], total: 20, cause: AwsError::Unavailable });
+        assert_eq!(
+            unsent.to_string(),
+            "2 of 20 messages were not accepted by the queue: AWS did not respond, or failed"
+        );
         assert_eq!(queue.calls().len(), 2 * 4);
     }
 
     #[tokio::test]
-    async fn an_entry_that_is_our_fault_is_not_sent_again() {
-        let queue = Queue::start(|body, _| (body == "bad").then_some(("InvalidMessageContents", true))).await;
+    async fn an_entry_rejected_as_the_senders_fault_is_not_retried() {
+        let queue = FakeSqs::start(|body, _| (body == "bad").then_some(("InvalidMessageContents", true))).await;
         let sent = queue.queues().await.send_all(URL, messages(["good".to_owned(), "bad".to_owned()])).await;
         let cause = AwsError::Refused { code: "InvalidMessageContents".to_owned() };
-        assert_eq!(sent, Err(Unsent { indices: vec![1], of: 2, cause }));
+        assert_eq!(sent, Err(UnsentMessages { indices: vec![1], total: 2, cause }));
         assert_eq!(queue.calls().len(), 1);
     }
 
     #[tokio::test]
     async fn a_call_stays_under_one_mebibyte() {
-        let queue = Queue::start(|_, _| None).await;
+        let queue = FakeSqs::start(|_, _| None).await;
         let large = |n: usize| format!("{n}{}", "x".repeat(300_000));
         queue.queues().await.send_all(URL, messages((0..7).map(large))).await.unwrap();
         let sizes: Vec<usize> = queue.calls().iter().map(Vec::len).collect();
@@ -392,18 +401,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_that_no_queue_takes_does_not_hold_the_others() {
-        let queue = Queue::start(|_, _| None).await;
-        let bodies = ["a".to_owned(), "x".repeat(LARGEST + 1), "b".to_owned()];
+    async fn an_oversized_message_does_not_block_the_others() {
+        let queue = FakeSqs::start(|_, _| None).await;
+        let bodies = ["a".to_owned(), "x".repeat(BYTES_MAX + 1), "b".to_owned()];
         let unsent = queue.queues().await.send_all(URL, messages(bodies)).await.unwrap_err();
         assert_eq!((unsent.indices, unsent.cause), (vec![1], AwsError::Refused { code: "MessageTooLarge".to_owned() }));
         assert_eq!(queue.calls().iter().flatten().count(), 2);
     }
 
     #[tokio::test]
-    async fn a_fifo_queue_gets_its_calls_in_order() {
-        let queue = Queue::start(|_, _| None).await;
-        let ordered = messages((0..60).map(|n| format!("{n:02}"))).into_iter().map(|message| Outgoing {
+    async fn a_fifo_queue_receives_messages_in_order() {
+        let queue = FakeSqs::start(|_, _| None).await;
+        let ordered = messages((0..60).map(|n| format!("{n:02}"))).into_iter().map(|message| OutgoingMessage {
             dedup: Some(message.body.clone()),
             group: Some("incident".to_owned()),
             ..message
@@ -415,13 +424,13 @@ mod tests {
             (&entries[7]["MessageDeduplicationId"], &entries[7]["MessageGroupId"]),
             (&json!("07"), &json!("incident"))
         );
-        assert!(entries[7].get("DelaySeconds").is_none(), "a FIFO queue refuses the field");
+        assert!(entries[7].get("DelaySeconds").is_none(), "a FIFO queue rejects the field");
     }
 
     #[tokio::test]
     async fn delay_group_and_attributes_reach_the_wire() {
-        let queue = Queue::start(|_, _| None).await;
-        let message = Outgoing {
+        let queue = FakeSqs::start(|_, _| None).await;
+        let message = OutgoingMessage {
             body: "x".to_owned(),
             group: Some("acme".to_owned()),
             dedup: None,
@@ -435,7 +444,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn errors_of_whole_calls_are_named_by_what_to_do() {
+    async fn errors_of_whole_calls_map_to_what_the_caller_can_do() {
         for (status, code, expected, calls) in [
             (400, "com.amazonaws.sqs#RequestThrottled", AwsError::Throttled, 3),
             (503, "ServiceUnavailable", AwsError::Unavailable, 3),
@@ -456,21 +465,21 @@ mod tests {
                 )
                 .mount(&server)
                 .await;
-            let queues = Queues::new(&crate::config::towards(&server.uri()).await);
-            let message = Outgoing { body: "hunter2".to_owned(), ..Outgoing::default() };
+            let queues = Queues::new(&crate::config::test_config(&server.uri()).await);
+            let message = OutgoingMessage { body: "hunter2".to_owned(), ..OutgoingMessage::default() };
             let sent = queues.send(URL, &message).await.unwrap_err();
             assert_eq!(sent, expected, "{code}");
             assert!(!format!("{sent} {sent:?} {message:?}").contains("hunter2"));
             assert_eq!(server.received_requests().await.unwrap().len(), calls, "{code}");
 
             let all = queues.send_all(URL, messages(["a".to_owned(), "b".to_owned()])).await.unwrap_err();
-            assert_eq!(all, Unsent { indices: vec![0, 1], of: 2, cause: expected.clone() });
+            assert_eq!(all, UnsentMessages { indices: vec![0, 1], total: 2, cause: expected.clone() });
             assert_eq!(queues.set_visibility(URL, "r", Duration::ZERO).await, Err(expected));
         }
     }
 
     #[tokio::test]
-    async fn visibility_is_whole_seconds_rounded_up_and_at_most_twelve_hours() {
+    async fn visibility_is_rounded_up_to_seconds_and_capped_at_twelve_hours() {
         for (visible_in, seconds) in [
             (Duration::ZERO, 0),
             (Duration::from_millis(1), 1),
@@ -483,7 +492,7 @@ mod tests {
                 .respond_with(ResponseTemplate::new(200).set_body_string("{}"))
                 .mount(&server)
                 .await;
-            let queues = Queues::new(&crate::config::towards(&server.uri()).await);
+            let queues = Queues::new(&crate::config::test_config(&server.uri()).await);
             queues.set_visibility(URL, "handle", visible_in).await.unwrap();
             let sent: Value = serde_json::from_slice(&server.received_requests().await.unwrap()[0].body).unwrap();
             assert_eq!((&sent["VisibilityTimeout"], &sent["ReceiptHandle"]), (&json!(seconds), &json!("handle")));
@@ -491,9 +500,9 @@ mod tests {
     }
 
     #[test]
-    fn a_body_has_no_character_that_sqs_refuses() {
+    fn a_body_has_no_character_that_sqs_rejects() {
         let body = json!({"title": "a\u{fffe}b\u{ffff}ü"}).to_string();
-        let wire = Outgoing { body: body.clone(), ..Outgoing::default() }.wire_body();
+        let wire = OutgoingMessage { body: body.clone(), ..OutgoingMessage::default() }.wire_body();
         assert!(!wire.contains(['\u{fffe}', '\u{ffff}']));
         assert_eq!(serde_json::from_str::<Value>(&wire).unwrap(), serde_json::from_str::<Value>(&body).unwrap());
     }

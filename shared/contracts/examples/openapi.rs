@@ -4,7 +4,7 @@ use std::io::Write;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let yaml = serde_norway::to_string(&contracts::openapi::document())?;
-    let note = "# Made from the code: cargo run -p contracts --example openapi > infra/openapi.yaml";
+    let note = "# Generated; do not edit: cargo run -p contracts --example openapi > infra/openapi.yaml";
     writeln!(std::io::stdout(), "{note}\n{yaml}")?;
     Ok(())
 }

@@ -3,8 +3,11 @@
 //! `endsAt` is the zero time `0001-01-01T00:00:00Z` while an alert fires. Its 5xx are retried until the next group interval;
 //! its 4xx, 429 included, are dropped: whoever sheds load answers 503.
 
-use crate::intake::{Addressed, DropIn, EVENTS_MAX, Mapped, Request, TENANT, event_type, links, list};
-use crate::native::{or_default, severity};
+use crate::intake::{
+    Addressees, DropInFormat, EVENTS_MAX, IntakeItem, IntakeRequest, TENANT_FIELD, https_links, resolve_event_type,
+    split_list,
+};
+use crate::native::{or_token_default, parse_severity};
 use crate::problem::FieldError;
 use domain::event::{Event, Format, shrink_details};
 use domain::vocabulary::Status;
@@ -13,15 +16,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Alertmanager's.
-pub const FORMAT: DropIn = DropIn { name: "alertmanager", parse };
+/// The format of Alertmanager's webhook.
+pub const FORMAT: DropInFormat = DropInFormat { name: "alertmanager", parse };
 
-/// The event type that says that alerts were left out.
+/// The event type that reports alerts which Alertmanager left out.
 const TRUNCATED: &str = "alerts.truncated";
-/// Most bytes of a notification's own fields, as JSON.
+/// Maximum size of a notification's own fields as JSON, in bytes.
 const NOTIFICATION_MAX: usize = 8 * 1024;
-/// What says nothing about any alert of the group. Where alerts of several tenants share a notification, nothing else of it is
-/// kept: a title, a message and common labels are about all of them, and details go to each tenant's webhooks.
+/// Fields of a notification that say nothing about any single alert. If a notification has alerts of several tenants, only these are
+/// kept: its title, message and common labels are about all of them, and details are sent to each tenant's webhooks.
 const ABOUT_NONE: [&str; 7] = ["receiver", "status", "version", "truncatedAlerts", "orgId", "state", "externalURL"];
 
 #[derive(Debug, Deserialize)]
@@ -56,20 +59,20 @@ enum AlertStatus {
     Resolved,
 }
 
-fn parse(request: &Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>> {
-    notification(request, "4", &|_| Event::blank(Format::Alertmanager, "alertmanager"))
+fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>> {
+    map_notification(request, "4", &|_| Event::blank(Format::Alertmanager, "alertmanager"))
 }
 
-/// Maps one notification to its events, one for each alert. Grafana sends the same shape as another version, with fields of its
-/// own beside: `first` makes of an alert's other fields the event that the common ones are filled into.
+/// Maps a notification to one event for each alert. Grafana sends the same structure as another version with fields of its own:
+/// `base_event` builds an event from an alert's other fields, and the common fields are then set on it.
 ///
 /// # Errors
-/// Where the body is not a notification of this version.
-pub(crate) fn notification(
-    request: &Request<'_>,
+/// If the body is not a notification of this version.
+pub(crate) fn map_notification(
+    request: &IntakeRequest<'_>,
     version: &str,
     first: &dyn Fn(&Map<String, Value>) -> Event,
-) -> Result<Vec<Mapped>, Vec<FieldError>> {
+) -> Result<Vec<IntakeItem>, Vec<FieldError>> {
     let payload: Payload = crate::problem::parse_object(request.body).map_err(|error| vec![error])?;
     if payload.version != version {
         let detail = format!("must be \"{version}\" here; Alertmanager sends \"4\", Grafana \"1\": check the path");
@@ -84,17 +87,17 @@ pub(crate) fn notification(
         rest.retain(|name, _| ABOUT_NONE.contains(&name.as_str()));
     }
     shrink_details(&mut rest, NOTIFICATION_MAX);
-    let mut mapped: Vec<Mapped> = payload.alerts.iter().map(|alert| map(alert, &rest, request, first)).collect();
+    let mut mapped: Vec<IntakeItem> = payload.alerts.iter().map(|alert| map(alert, &rest, request, first)).collect();
     let cut = rest.get("truncatedAlerts").and_then(Value::as_u64).filter(|cut| *cut > 0);
     mapped.extend(cut.map(|cut| truncated(cut, &rest, first(&Map::new()))));
     Ok(mapped)
 }
 
-/// Whether every alert is about the same one tenant, or about everybody.
-fn same_tenant(alerts: &[Alert], request: &Request<'_>) -> bool {
+/// Whether every alert is about the same single tenant, or every alert is platform-wide.
+fn same_tenant(alerts: &[Alert], request: &IntakeRequest<'_>) -> bool {
     let mut whose = alerts.iter().map(|alert| alert.whose(request));
     let Some(first) = whose.next() else { return true };
-    first.tenant_ids.len() + first.bad_tenants.len() <= 1 && whose.all(|other| other == first)
+    first.tenant_ids.len() + first.invalid_tenants.len() <= 1 && whose.all(|other| other == first)
 }
 
 impl Alert {
@@ -103,44 +106,44 @@ impl Alert {
     }
 
     fn labelled(&self, name: &str) -> Vec<String> {
-        list(self.label(name).unwrap_or_default())
+        split_list(self.label(name).unwrap_or_default())
     }
 
-    fn whose(&self, request: &Request<'_>) -> Addressed {
-        Addressed::read(self.labelled(TENANT), request.defaults)
+    fn whose(&self, request: &IntakeRequest<'_>) -> Addressees {
+        Addressees::parse(self.labelled(TENANT_FIELD), request.defaults)
     }
 }
 
-/// Alerts that were cut off are alerts that nobody hears of: the operators are told, for no rule knows this type.
-fn truncated(cut: u64, payload: &Map<String, Value>, blank: Event) -> Mapped {
+/// Builds the event for alerts that Alertmanager left out. No rule matches its type, so the operators are notified.
+fn truncated(cut: u64, payload: &Map<String, Value>, blank: Event) -> IntakeItem {
     let group = payload.get("groupKey").and_then(Value::as_str).unwrap_or_default();
     let event = Event {
         event_type: TRUNCATED.to_owned(),
-        dedup_key: domain::ids::digest(&["truncated", group]),
+        dedup_key: domain::ids::short_hash(&["truncated", group]),
         title: format!("{cut} alerts of one group were cut off; raise max_alerts or group by more labels"),
         details: payload.clone(),
         ..blank
     };
-    Mapped::event(event, Addressed::default())
+    IntakeItem::event(event, Addressees::default())
 }
 
 fn map(
     alert: &Alert,
     payload: &Map<String, Value>,
-    request: &Request<'_>,
+    request: &IntakeRequest<'_>,
     first: &dyn Fn(&Map<String, Value>) -> Event,
-) -> Mapped {
+) -> IntakeItem {
     let (label, labelled) = (|name: &str| alert.label(name), |name: &str| alert.labelled(name));
     let annotation = |name: &str| alert.annotations.get(name).filter(|text| !text.is_empty());
     let name = label("alertname").unwrap_or("alert");
     let defaults = request.defaults;
-    let (severity, severity_given) = severity(label("severity"));
+    let (severity, severity_given) = parse_severity(label("severity"));
     let starts_at = alert.starts_at.as_deref().and_then(time);
     let ends_at = alert.ends_at.as_deref().and_then(time);
     let fingerprint = if alert.fingerprint.is_empty() {
         // Alertmanager always sends one; a hand-made payload is told apart by its labels.
         let labels: Vec<&str> = alert.labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).collect();
-        domain::ids::digest(&labels)
+        domain::ids::short_hash(&labels)
     } else {
         alert.fingerprint.clone()
     };
@@ -150,13 +153,13 @@ fn map(
     details.insert("annotations".to_owned(), to_value(&alert.annotations));
     details.insert("notification".to_owned(), Value::Object(payload.clone()));
     // Whom else an alert is about is no tenant's business.
-    let labels = alert.labels.iter().filter(|(name, _)| *name != TENANT);
+    let labels = alert.labels.iter().filter(|(name, _)| *name != TENANT_FIELD);
     let labels = labels.map(|(name, value)| (name.clone(), value.clone())).collect();
     let annotated = ["runbook_url", "dashboard_url"];
     let annotated =
         annotated.into_iter().filter_map(|name| Some((annotation(name)?.as_str(), name.trim_end_matches("_url"))));
     let event = Event {
-        event_type: event_type(label("type"), name, request),
+        event_type: resolve_event_type(label("type"), name, request),
         dedup_key: fingerprint.clone(),
         severity,
         severity_given,
@@ -165,21 +168,21 @@ fn map(
         public_title: annotation("public_title").cloned(),
         public_message: annotation("public_message").cloned(),
         status: resolved.then_some(Status::Resolved),
-        components: or_default(labelled("component"), &defaults.components),
-        regions: or_default(labelled("region"), &defaults.regions),
+        components: or_token_default(labelled("component"), &defaults.components),
+        regions: or_token_default(labelled("region"), &defaults.regions),
         starts_at,
         labels,
-        links: links(annotated).into_iter().chain(event.links).collect(),
+        links: https_links(annotated).into_iter().chain(event.links).collect(),
         details,
         ..event
     };
     let status = if resolved { "resolved" } else { "firing" };
     let moment = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
     let identity = vec![fingerprint, status.to_owned(), moment(starts_at), moment(ends_at.filter(|_| resolved))];
-    Mapped::event(event, alert.whose(request)).called(identity)
+    IntakeItem::event(event, alert.whose(request)).with_source_event_id(identity)
 }
 
-/// A time of Alertmanager's; its zero time (year 1) means "none".
+/// Parses a time. Alertmanager's zero time (year 1) means that there is none.
 fn time(text: &str) -> Option<Timestamp> {
     let at: Timestamp = text.parse().ok()?;
     (at > Timestamp::UNIX_EPOCH).then_some(at)
@@ -192,7 +195,7 @@ fn to_value(map: &BTreeMap<String, String>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intake::{Defaults, testing};
+    use crate::intake::{TokenDefaults, testing};
     use domain::ids::TenantId;
     use proptest::prelude::*;
 
@@ -203,13 +206,13 @@ mod tests {
         "http://prom.internal/graph","fingerprint":"b1946ac92492d234"}],"groupLabels":{},"commonLabels":{},
         "commonAnnotations":{},"externalURL":"http://am.internal","version":"4","groupKey":"{}:{}","truncatedAlerts":0}"#;
 
-    fn one(body: &str, defaults: &Defaults) -> Mapped {
+    fn one(body: &str, defaults: &TokenDefaults) -> IntakeItem {
         testing::parse(FORMAT, body, defaults).unwrap().remove(0)
     }
 
     #[test]
     fn a_captured_notification_maps() {
-        let mapped = one(CAPTURED, &Defaults::default());
+        let mapped = one(CAPTURED, &TokenDefaults::default());
         let event = testing::event(&mapped);
         assert_eq!(event.event_type, "pop.degraded");
         assert_eq!(event.tenant_ids.len(), 2);
@@ -223,21 +226,22 @@ mod tests {
 
     #[test]
     fn changed_annotations_are_the_same_event_and_a_resolve_is_another() {
-        let first = one(CAPTURED, &Defaults::default());
-        let again = one(&CAPTURED.replace("POP bom-1 down", "POP bom-1 is down, 12 calls lost"), &Defaults::default());
-        assert_eq!(first.identity, again.identity);
+        let first = one(CAPTURED, &TokenDefaults::default());
+        let again =
+            one(&CAPTURED.replace("POP bom-1 down", "POP bom-1 is down, 12 calls lost"), &TokenDefaults::default());
+        assert_eq!(first.source_event_id, again.source_event_id);
         let resolved = CAPTURED
             .replacen("\"status\":\"firing\",\"labels\"", "\"status\":\"resolved\",\"labels\"", 1)
             .replace("0001-01-01T00:00:00Z", "2026-11-23T11:00:00Z");
-        let resolved = one(&resolved, &Defaults::default());
-        assert_ne!(first.identity, resolved.identity);
+        let resolved = one(&resolved, &TokenDefaults::default());
+        assert_ne!(first.source_event_id, resolved.source_event_id);
         assert_eq!(testing::event(&resolved).status, Some(Status::Resolved));
     }
 
     #[test]
     fn a_plain_alert_takes_the_tokens_defaults() {
         let body = r#"{"version":"4","alerts":[{"status":"firing","labels":{"alertname":"HighErrorRate"}}]}"#;
-        let defaults = Defaults {
+        let defaults = TokenDefaults {
             event_type: Some("api.outage".into()),
             tenant_ids: vec![TenantId::parse("acme").unwrap()],
             components: vec!["api".into()],
@@ -248,7 +252,7 @@ mod tests {
         assert_eq!((event.event_type.as_str(), event.title.as_str()), ("api.outage", "HighErrorRate"));
         assert_eq!(event.tenant_ids, defaults.tenant_ids);
         assert_eq!(event.components, ["api"]);
-        let silent = one(body, &Defaults::default());
+        let silent = one(body, &TokenDefaults::default());
         let silent = testing::event(&silent);
         assert_eq!(silent.event_type, "HighErrorRate");
         assert!(silent.tenant_ids.is_empty() && !silent.platform, "nobody is guessed");
@@ -259,22 +263,22 @@ mod tests {
         let body = |tenant: &str| {
             format!(r#"{{"version":"4","alerts":[{{"status":"firing","labels":{{"tenant":"{tenant}"}}}}]}}"#)
         };
-        assert!(one(&body("*"), &Defaults::default()).whose.platform);
-        let bad = one(&body("Acme Inc,globex"), &Defaults::default());
-        assert_eq!(bad.whose.bad_tenants, ["Acme Inc"]);
-        assert_eq!(bad.whose.tenant_ids.len(), 1);
+        assert!(one(&body("*"), &TokenDefaults::default()).addressees.platform);
+        let bad = one(&body("Acme Inc,globex"), &TokenDefaults::default());
+        assert_eq!(bad.addressees.invalid_tenants, ["Acme Inc"]);
+        assert_eq!(bad.addressees.tenant_ids.len(), 1);
     }
 
     #[test]
     fn another_version_is_refused_by_name() {
-        let error = testing::parse(FORMAT, r#"{"version":"1","alerts":[]}"#, &Defaults::default()).unwrap_err();
+        let error = testing::parse(FORMAT, r#"{"version":"1","alerts":[]}"#, &TokenDefaults::default()).unwrap_err();
         assert_eq!(error[0].pointer, "/version");
     }
 
     #[test]
     fn alerts_that_were_cut_off_are_told_to_the_operators() {
         let body = CAPTURED.replace("\"truncatedAlerts\":0", "\"truncatedAlerts\":7");
-        let defaults = Defaults { tenant_ids: vec![TenantId::parse("acme").unwrap()], ..Defaults::default() };
+        let defaults = TokenDefaults { tenant_ids: vec![TenantId::parse("acme").unwrap()], ..TokenDefaults::default() };
         let mapped = testing::parse(FORMAT, &body, &defaults).unwrap();
         let event = testing::event(&mapped[1]);
         assert_eq!((mapped.len(), event.event_type.as_str(), &event.tenant_ids), (2, "alerts.truncated", &vec![]));
@@ -290,14 +294,14 @@ mod tests {
             .to_string()
         };
         for shared in [&["acme", "globex"][..], &["acme,globex"], &["acme", "*"], &["acme", "Globex Inc."]] {
-            for mapped in testing::parse(FORMAT, &body(shared), &Defaults::default()).unwrap() {
+            for mapped in testing::parse(FORMAT, &body(shared), &TokenDefaults::default()).unwrap() {
                 let event = testing::event(&mapped);
                 let told = serde_json::to_string(&(&event.labels, &event.details)).unwrap();
                 assert!(!told.contains("lobex") && !told.contains("acme") && told.contains("bom-1"), "{told}");
                 assert_eq!(event.details["notification"]["receiver"], "tocsin");
             }
         }
-        let own = testing::parse(FORMAT, &body(&["acme", "acme"]), &Defaults::default()).unwrap();
+        let own = testing::parse(FORMAT, &body(&["acme", "acme"]), &TokenDefaults::default()).unwrap();
         assert_eq!(testing::event(&own[0]).details["notification"]["title"], "globex burns", "all of it is acme's");
     }
 
@@ -305,7 +309,7 @@ mod tests {
     fn what_we_do_not_know_is_kept() {
         let odd =
             CAPTURED.replacen("\"alerts\":[{", "\"odd\":{\"x\":1},\"alerts\":[{\"own\":[2],", 1).replace(",globex", "");
-        let mapped = one(&odd, &Defaults::default());
+        let mapped = one(&odd, &TokenDefaults::default());
         let details = &testing::event(&mapped).details;
         assert_eq!((&details["own"][0], &details["notification"]["odd"]["x"]), (&2.into(), &1.into()));
     }
@@ -317,13 +321,13 @@ mod tests {
             annotations in proptest::collection::btree_map("[a-z]{1,8}|summary|description", ".{0,20000}", 0..4),
         ) {
             let body = serde_json::json!({"version":"4","alerts":[{"status":"firing","labels":labels,"annotations":annotations}]});
-            testing::valid(&one(&body.to_string(), &Defaults::default()))?;
+            testing::check_valid(&one(&body.to_string(), &TokenDefaults::default()))?;
         }
 
         #[test]
-        fn nothing_makes_it_panic(body in testing::json()) {
-            for mapped in testing::parse(FORMAT, &body.to_string(), &Defaults::default()).unwrap_or_default() {
-                testing::valid(&mapped)?;
+        fn nothing_makes_it_panic(body in testing::any_json()) {
+            for mapped in testing::parse(FORMAT, &body.to_string(), &TokenDefaults::default()).unwrap_or_default() {
+                testing::check_valid(&mapped)?;
             }
         }
     }

@@ -3,8 +3,10 @@
 //! `type` is the event type, `subject` (else `data.dedup_key`, else `id`) the dedup key, `data` holds the other native fields;
 //! whatever else it holds is kept in the details. `source` and `id` together are the event's own name.
 
-use crate::intake::{Addressed, DropIn, EVENTS_MAX, Mapped, Request, dedup_key, links, list};
-use crate::native::{or_default, severity};
+use crate::intake::{
+    Addressees, DropInFormat, EVENTS_MAX, IntakeItem, IntakeRequest, capped_dedup_key, https_links, split_list,
+};
+use crate::native::{or_token_default, parse_severity};
 use crate::problem::FieldError;
 use domain::event::{Event, Format, Link, NAME_MAX};
 use domain::vocabulary::Status;
@@ -14,13 +16,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// CloudEvents'.
-pub const FORMAT: DropIn = DropIn { name: "cloudevents", parse };
-/// The attributes that every event has.
+/// The format of CloudEvents.
+pub const FORMAT: DropInFormat = DropInFormat { name: "cloudevents", parse };
+/// The attributes that every event must have.
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 
-/// What `data` says in our words. What has one of our names and another shape is somebody else's, and is kept with the rest;
-/// but whom an event is about is never guessed.
+/// The native fields that `data` contains. A field with a native name but another type is kept in the details, except for the tenants,
+/// which are never guessed.
 #[derive(Debug, Default)]
 struct Data {
     title: Option<String>,
@@ -42,7 +44,7 @@ struct Data {
     rest: Map<String, Value>,
 }
 
-/// Takes a field out where it has our shape.
+/// Removes and returns a field if it has the expected type.
 fn taken<T: DeserializeOwned>(data: &mut Map<String, Value>, name: &str) -> Option<T> {
     let found = T::deserialize(data.get(name)?).ok()?;
     data.remove(name);
@@ -84,10 +86,10 @@ impl Data {
     }
 }
 
-fn parse(request: &Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>> {
+fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>> {
     let media = request.headers.get("content-type").map(String::as_str).unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let json = |body: &[u8]| crate::problem::parse::<Value>(body).map_err(|error| vec![error]);
+    let json = |body: &[u8]| crate::problem::parse_json::<Value>(body).map_err(|error| vec![error]);
     match media.as_str() {
         "application/cloudevents+json" => one(json(request.body)?, "", "", request).map(|mapped| vec![mapped]),
         "application/cloudevents-batch+json" => {
@@ -124,8 +126,8 @@ fn parse(request: &Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>> {
     }
 }
 
-/// A binary event as the structured one that it stands for.
-fn binary(media: &str, request: &Request<'_>) -> Result<Value, Vec<FieldError>> {
+/// Converts a binary-mode event to its structured form.
+fn binary(media: &str, request: &IntakeRequest<'_>) -> Result<Value, Vec<FieldError>> {
     let mut event = Map::new();
     for (name, value) in request.headers {
         if let Some(attribute) = name.strip_prefix("ce-") {
@@ -135,7 +137,7 @@ fn binary(media: &str, request: &Request<'_>) -> Result<Value, Vec<FieldError>> 
     if !request.body.is_empty() {
         let is_json = media.is_empty() || media == "application/json" || media.ends_with("+json");
         let data = if is_json {
-            crate::problem::parse(request.body)
+            crate::problem::parse_json(request.body)
                 .map_err(|error| vec![FieldError { pointer: format!("/data{}", error.pointer), ..error }])?
         } else {
             Value::from(String::from_utf8_lossy(request.body))
@@ -145,7 +147,7 @@ fn binary(media: &str, request: &Request<'_>) -> Result<Value, Vec<FieldError>> 
     Ok(Value::Object(event))
 }
 
-/// Header values carry what is not printable ASCII percent-encoded (`http-protocol-binding.md`, 3.1.3.2).
+/// Decodes a header value. Characters that are not printable ASCII are percent-encoded (`http-protocol-binding.md`, 3.1.3.2).
 fn percent_decoded(value: &str) -> String {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
@@ -165,17 +167,17 @@ fn percent_decoded(value: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A source as a name of ours; a longer one, such as a cloud's resource id, is told apart by its hash.
+/// Returns the source as the event's source. If it is too long, such as a cloud's resource id, its end is replaced by a hash.
 fn named(source: &str) -> String {
     if source.chars().count() <= NAME_MAX {
         return source.to_owned();
     }
     let begin: String = source.chars().take(NAME_MAX - 33).collect();
-    format!("{begin}#{:.32}", domain::ids::digest(&[source]))
+    format!("{begin}#{:.32}", domain::ids::short_hash(&[source]))
 }
 
-/// Maps one event, whose attributes stand at `pointer` or, in binary mode, in headers that begin with `header`.
-fn one(event: Value, pointer: &str, header: &str, request: &Request<'_>) -> Result<Mapped, Vec<FieldError>> {
+/// Maps one event. Its attributes are at `pointer` or, in binary mode, in headers that start with `header`.
+fn one(event: Value, pointer: &str, header: &str, request: &IntakeRequest<'_>) -> Result<IntakeItem, Vec<FieldError>> {
     let Value::Object(mut event) = event else {
         return Err(vec![FieldError::new(pointer, "must be an object: an event of CloudEvents 1.0")]);
     };
@@ -218,12 +220,12 @@ fn one(event: Value, pointer: &str, header: &str, request: &Request<'_>) -> Resu
     }
     let given = data.dedup_key.filter(|key| !key.trim().is_empty());
     let key = if subject.is_empty() { given.unwrap_or_else(|| id.clone()) } else { subject };
-    let (severity, severity_given) = severity(data.severity.as_deref());
+    let (severity, severity_given) = parse_severity(data.severity.as_deref());
     let title = data.title.filter(|title| !title.trim().is_empty());
     let defaults = request.defaults;
     let normalised = Event {
-        event_type: crate::intake::event_type(None, &event_type, request),
-        dedup_key: dedup_key(&key),
+        event_type: crate::intake::resolve_event_type(None, &event_type, request),
+        dedup_key: capped_dedup_key(&key),
         severity,
         severity_given,
         title: title.unwrap_or(event_type),
@@ -231,32 +233,32 @@ fn one(event: Value, pointer: &str, header: &str, request: &Request<'_>) -> Resu
         public_title: data.public_title,
         public_message: data.public_message,
         status: data.status,
-        components: or_default(data.components, &defaults.components),
-        regions: or_default(data.regions, &defaults.regions),
+        components: or_token_default(data.components, &defaults.components),
+        regions: or_token_default(data.regions, &defaults.regions),
         starts_at: data.starts_at.or_else(|| time.parse().ok().filter(|_| data.status.is_none())),
         ends_at: data.ends_at,
         measurements: data.measurements,
         labels: data.labels,
-        links: links(data.links.iter().map(|link| (link.href.as_str(), link.text.as_str()))),
+        links: https_links(data.links.iter().map(|link| (link.href.as_str(), link.text.as_str()))),
         details,
         public: data.public,
         ..Event::blank(Format::CloudEvents, &named(&source))
     };
-    let names: Vec<String> = data.tenants.iter().flat_map(|name| list(name)).collect();
-    Ok(Mapped::event(normalised, Addressed::read(names, defaults)).called(vec![source, id]))
+    let names: Vec<String> = data.tenants.iter().flat_map(|name| split_list(name)).collect();
+    Ok(IntakeItem::event(normalised, Addressees::parse(names, defaults)).with_source_event_id(vec![source, id]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intake::{Defaults, testing};
+    use crate::intake::{TokenDefaults, testing};
     use domain::vocabulary::Severity;
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn post(headers: &[(&str, &str)], body: &str) -> Result<Vec<Mapped>, Vec<FieldError>> {
+    fn post(headers: &[(&str, &str)], body: &str) -> Result<Vec<IntakeItem>, Vec<FieldError>> {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        parse(&testing::request(body, &headers, &Defaults::default()))
+        parse(&testing::request(body, &headers, &TokenDefaults::default()))
     }
 
     fn event() -> Value {
@@ -279,7 +281,7 @@ mod tests {
         assert_eq!(event.starts_at.unwrap().to_string(), "2018-04-05T17:31:00Z");
         assert_eq!(event.details["myfield"], json!([1]));
         assert_eq!(event.details["attributes"]["comexampleextension1"], "value");
-        assert_eq!(mapped.identity.unwrap(), ["/mycontext/4", "A234-1234-1234"]);
+        assert_eq!(mapped.source_event_id.unwrap(), ["/mycontext/4", "A234-1234-1234"]);
     }
 
     #[test]
@@ -297,7 +299,10 @@ mod tests {
         ];
         let binary = post(&headers, &whole["data"].to_string()).unwrap().remove(0);
         let structured = post(STRUCTURED, &whole.to_string()).unwrap().remove(0);
-        assert_eq!((&binary.identity, binary.content.key()), (&structured.identity, structured.content.key()));
+        assert_eq!(
+            (&binary.source_event_id, binary.content.source_and_dedup_key()),
+            (&structured.source_event_id, structured.content.source_and_dedup_key())
+        );
         let event = testing::event(&binary);
         assert_eq!(event.title, "POP 1 is down");
         assert_eq!(event.details["attributes"]["comexampleextension1"], "Euro € 100%");
@@ -341,29 +346,29 @@ mod tests {
     fn an_event_without_a_subject_is_its_own_incident() {
         let plain = json!({"specversion": "1.0", "id": "1", "source": "s", "type": "t"}).to_string();
         let mapped = post(STRUCTURED, &plain).unwrap().remove(0);
-        assert_eq!(mapped.content.key(), ("s", "1"));
+        assert_eq!(mapped.content.source_and_dedup_key(), ("s", "1"));
         assert_eq!(testing::event(&mapped).title, "t");
     }
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(body in testing::json(), media in prop::sample::select(vec![STRUCTURED, BATCH])) {
+        fn nothing_makes_it_panic(body in testing::any_json(), media in prop::sample::select(vec![STRUCTURED, BATCH])) {
             for mapped in post(media, &body.to_string()).unwrap_or_default() {
-                testing::valid(&mapped)?;
+                testing::check_valid(&mapped)?;
             }
         }
 
         #[test]
         fn whatever_parses_maps_within_the_caps(
-            id in ".{1,600}", kind in ".{1,400}", subject in ".{0,600}", data in testing::json(), header in "[ -~]{0,40}",
+            id in ".{1,600}", kind in ".{1,400}", subject in ".{0,600}", data in testing::any_json(), header in "[ -~]{0,40}",
         ) {
             let body = json!({"specversion": "1.0", "id": id, "source": "s", "type": kind, "subject": subject, "data": data});
             for mapped in post(STRUCTURED, &body.to_string()).unwrap_or_default() {
-                testing::valid(&mapped)?;
+                testing::check_valid(&mapped)?;
             }
             let headers = [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "s"), ("ce-type", header.as_str())];
             for mapped in post(&headers, &data.to_string()).unwrap_or_default() {
-                testing::valid(&mapped)?;
+                testing::check_valid(&mapped)?;
             }
         }
     }

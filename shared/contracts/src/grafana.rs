@@ -4,7 +4,7 @@
 //! It can sign what it sends: the hexadecimal HMAC-SHA256 of the body, or of `timestamp:body` where a timestamp header is
 //! configured (grafana/grafana#100960). The key is the token itself, so that there is one secret to keep.
 
-use crate::intake::{DropIn, Mapped, Request, links};
+use crate::intake::{DropInFormat, IntakeItem, IntakeRequest, https_links};
 use crate::problem::FieldError;
 use domain::event::{Event, Format};
 use hmac::{Hmac, KeyInit, Mac};
@@ -13,21 +13,21 @@ use serde_json::{Map, Value};
 use sha2::Sha256;
 use std::collections::BTreeMap;
 
-/// Grafana's.
-pub const FORMAT: DropIn = DropIn { name: "grafana", parse };
-/// The header of its signature.
-pub const SIGNATURE: &str = "x-grafana-alerting-signature";
-/// The header of the signature's time, where the contact point names one; Grafana has no default for it.
-pub const TIMESTAMP: &str = "x-grafana-alerting-timestamp";
-/// How far, in seconds, a signature's time may be from ours.
+/// The format of Grafana's webhook.
+pub const FORMAT: DropInFormat = DropInFormat { name: "grafana", parse };
+/// The header with the signature.
+pub const SIGNATURE_HEADER: &str = "x-grafana-alerting-signature";
+/// The header with the signature's time, if the contact point is configured to send it. Grafana has no default name for it.
+pub const TIMESTAMP_HEADER: &str = "x-grafana-alerting-timestamp";
+/// Maximum difference between a signature's time and ours, in seconds.
 const TOLERANCE: i64 = 300;
 
-fn parse(request: &Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>> {
-    crate::alertmanager::notification(request, "1", &first)
+fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>> {
+    crate::alertmanager::map_notification(request, "1", &base_event)
 }
 
-/// What Grafana says beside Alertmanager's fields.
-fn first(alert: &Map<String, Value>) -> Event {
+/// Builds an event from the fields that Grafana adds to Alertmanager's.
+fn base_event(alert: &Map<String, Value>) -> Event {
     let pages =
         [("panelURL", "panel"), ("dashboardURL", "dashboard"), ("silenceURL", "silence"), ("imageURL", "image")];
     let pages = pages.into_iter().filter_map(|(name, text)| Some((alert.get(name)?.as_str()?, text)));
@@ -35,25 +35,30 @@ fn first(alert: &Map<String, Value>) -> Event {
     Event {
         measurements: values.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect(),
         message: alert.get("valueString").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        links: links(pages),
+        links: https_links(pages),
         ..Event::blank(Format::Grafana, "grafana")
     }
 }
 
-/// Checks a signature where there is one.
+/// Verifies the signature, if there is one.
 ///
 /// # Errors
-/// What does not fit, with its mend.
-pub fn verify(headers: &BTreeMap<String, String>, body: &[u8], token: &str, now: Timestamp) -> Result<(), FieldError> {
-    let Some(given) = headers.get(SIGNATURE) else { return Ok(()) };
+/// What is wrong with a header and how to fix it.
+pub fn verify_signature(
+    headers: &BTreeMap<String, String>,
+    body: &[u8],
+    token: &str,
+    now: Timestamp,
+) -> Result<(), FieldError> {
+    let Some(given) = headers.get(SIGNATURE_HEADER) else { return Ok(()) };
     let wrong = |header: &str, detail: &str| FieldError::new(format!("header:{header}"), detail);
     let mut mac = <Hmac<Sha256>>::new_from_slice(token.as_bytes())
         .map_err(|_| wrong("Authorization", "there is no token to check the signature with"))?;
-    if let Some(at) = headers.get(TIMESTAMP) {
-        let seconds: i64 = at.trim().parse().map_err(|_| wrong(TIMESTAMP, "must be seconds since 1970"))?;
+    if let Some(at) = headers.get(TIMESTAMP_HEADER) {
+        let seconds: i64 = at.trim().parse().map_err(|_| wrong(TIMESTAMP_HEADER, "must be seconds since 1970"))?;
         if (now.as_second() - seconds).abs() > TOLERANCE {
             return Err(wrong(
-                TIMESTAMP,
+                TIMESTAMP_HEADER,
                 "is more than five minutes away from our time; set the clock of Grafana's machine",
             ));
         }
@@ -64,15 +69,16 @@ pub fn verify(headers: &BTreeMap<String, String>, body: &[u8], token: &str, now:
     let digits = given.trim().as_bytes();
     let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let bytes: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
-    let mend = "is not the HMAC-SHA256 of this body under the token; set the contact point's HMAC secret to the token";
+    let remedy =
+        "is not the HMAC-SHA256 of this body under the token; set the contact point's HMAC secret to the token";
     // The comparison takes the same time wherever the signatures differ.
-    mac.verify_slice(&bytes.unwrap_or_default()).map_err(|_| wrong(SIGNATURE, mend))
+    mac.verify_slice(&bytes.unwrap_or_default()).map_err(|_| wrong(SIGNATURE_HEADER, remedy))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intake::{Defaults, testing};
+    use crate::intake::{TokenDefaults, testing};
     use domain::vocabulary::Status;
     use proptest::prelude::*;
 
@@ -90,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_captured_notification_maps() {
-        let mapped = testing::parse(FORMAT, CAPTURED, &Defaults::default()).unwrap().remove(0);
+        let mapped = testing::parse(FORMAT, CAPTURED, &TokenDefaults::default()).unwrap().remove(0);
         let event = testing::event(&mapped);
         assert_eq!((event.source.as_str(), event.event_type.as_str()), ("grafana", "api.outage"));
         assert_eq!(event.title, "This alert was triggered for zone us-1");
@@ -101,10 +107,13 @@ mod tests {
         assert_eq!(event.details["notification"]["state"], "alerting");
         assert!(event.details["valueString"].is_string());
         let over = CAPTURED.replacen("[{\"status\":\"firing\"", "[{\"status\":\"resolved\"", 1);
-        let mapped = testing::parse(FORMAT, &over, &Defaults::default()).unwrap().remove(0);
+        let mapped = testing::parse(FORMAT, &over, &TokenDefaults::default()).unwrap().remove(0);
         assert_eq!(testing::event(&mapped).status, Some(Status::Resolved));
-        let error =
-            testing::parse(FORMAT, &CAPTURED.replace("\"version\":\"1\"", "\"version\":\"4\""), &Defaults::default());
+        let error = testing::parse(
+            FORMAT,
+            &CAPTURED.replace("\"version\":\"1\"", "\"version\":\"4\""),
+            &TokenDefaults::default(),
+        );
         assert_eq!(error.unwrap_err()[0].pointer, "/version");
     }
 
@@ -117,32 +126,33 @@ mod tests {
         let now = Timestamp::from_second(1_700_000_100).unwrap();
         // printf '{"a":1}' | openssl dgst -sha256 -hmac secret
         let known = "aa9e2e3575f5d7098b6caccd790888c36d5fdb63342a73bada2d6a51747a8494";
-        assert!(verify(&headers(&[(SIGNATURE, known)]), br#"{"a":1}"#, "secret", now).is_ok());
-        assert!(verify(&headers(&[]), b"{}", "secret", now).is_ok(), "signing is optional");
+        assert!(verify_signature(&headers(&[(SIGNATURE_HEADER, known)]), br#"{"a":1}"#, "secret", now).is_ok());
+        assert!(verify_signature(&headers(&[]), b"{}", "secret", now).is_ok(), "signing is optional");
         let signed = |text: &str| {
             let mac = <Hmac<Sha256>>::new_from_slice(b"secret").unwrap().chain_update(text).finalize().into_bytes();
             mac.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
         };
         let body = r#"{"a":1}"#;
-        let good = headers(&[(SIGNATURE, &signed(body))]);
-        assert!(verify(&good, body.as_bytes(), "secret", now).is_ok());
-        assert!(verify(&good, br#"{"a":2}"#, "secret", now).is_err());
-        assert!(verify(&good, body.as_bytes(), "other", now).is_err());
-        let stamped = |at: &str| headers(&[(SIGNATURE, &signed(&format!("{at}:{body}"))), (TIMESTAMP, at)]);
-        assert!(verify(&stamped("1700000000"), body.as_bytes(), "secret", now).is_ok());
-        let late = verify(&stamped("1699990000"), body.as_bytes(), "secret", now).unwrap_err();
-        assert_eq!(late.pointer, format!("header:{TIMESTAMP}"));
-        assert!(verify(&stamped("yesterday"), body.as_bytes(), "secret", now).is_err());
+        let good = headers(&[(SIGNATURE_HEADER, &signed(body))]);
+        assert!(verify_signature(&good, body.as_bytes(), "secret", now).is_ok());
+        assert!(verify_signature(&good, br#"{"a":2}"#, "secret", now).is_err());
+        assert!(verify_signature(&good, body.as_bytes(), "other", now).is_err());
+        let stamped =
+            |at: &str| headers(&[(SIGNATURE_HEADER, &signed(&format!("{at}:{body}"))), (TIMESTAMP_HEADER, at)]);
+        assert!(verify_signature(&stamped("1700000000"), body.as_bytes(), "secret", now).is_ok());
+        let late = verify_signature(&stamped("1699990000"), body.as_bytes(), "secret", now).unwrap_err();
+        assert_eq!(late.pointer, format!("header:{TIMESTAMP_HEADER}"));
+        assert!(verify_signature(&stamped("yesterday"), body.as_bytes(), "secret", now).is_err());
         for odd in ["", "zz", "abc", "é"] {
-            assert!(verify(&headers(&[(SIGNATURE, odd)]), body.as_bytes(), "secret", now).is_err());
+            assert!(verify_signature(&headers(&[(SIGNATURE_HEADER, odd)]), body.as_bytes(), "secret", now).is_err());
         }
     }
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(body in testing::json()) {
-            for mapped in testing::parse(FORMAT, &body.to_string(), &Defaults::default()).unwrap_or_default() {
-                testing::valid(&mapped)?;
+        fn nothing_makes_it_panic(body in testing::any_json()) {
+            for mapped in testing::parse(FORMAT, &body.to_string(), &TokenDefaults::default()).unwrap_or_default() {
+                testing::check_valid(&mapped)?;
             }
         }
     }

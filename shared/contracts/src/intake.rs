@@ -9,84 +9,80 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Most events of one request, and most messages that they become: what one invocation can queue.
+/// Maximum number of events in a request, and of messages that they become: what one invocation can enqueue.
 pub const EVENTS_MAX: usize = 2_000;
 
-/// The name under which formats say whom an alert is about. It is read and not kept: of several tenants none hears who the
-/// others are.
-pub const TENANT: &str = "tenant";
+/// The field or label that names the tenants of an alert. It is parsed and then removed, so that no tenant sees which others are
+/// affected.
+pub const TENANT_FIELD: &str = "tenant";
 
-/// What a token says for events that are silent.
+/// A token's values for events that do not set these fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Defaults {
-    /// The event type.
+pub struct TokenDefaults {
+    /// The event type, such as `api.outage`.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub event_type: Option<String>,
-    /// The tenants.
+    /// Ids of the tenants that events are about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tenant_ids: Vec<TenantId>,
-    /// The components.
+    /// Affected components.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<String>,
-    /// The regions.
+    /// Affected regions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<String>,
 }
 
-/// A drop-in request, as a format reads it.
+/// A drop-in request as a format parses it.
 #[derive(Clone, Copy)]
-pub struct Request<'a> {
-    /// The body as posted.
+pub struct IntakeRequest<'a> {
+    /// The body as it was posted.
     pub body: &'a [u8],
-    /// The headers, names in lower case.
+    /// The headers, with names in lower case.
     pub headers: &'a BTreeMap<String, String>,
-    /// What the token says for what is silent.
-    pub defaults: &'a Defaults,
-    /// Whether a rule knows an event type: a monitor's own name for an alarm stands for its type only then, else the
-    /// token's default type does.
-    pub known: &'a (dyn Fn(&str) -> bool + Sync),
+    /// The token's values for fields that the request does not set.
+    pub defaults: &'a TokenDefaults,
+    /// Whether a rule matches an event type. A monitor's own alarm name becomes the event type only if it does; otherwise the token's
+    /// default type is used.
+    pub is_known_type: &'a (dyn Fn(&str) -> bool + Sync),
 }
 
 /// A drop-in format of `POST /v1/intake/{name}`.
 #[derive(Clone, Copy, Debug)]
-pub struct DropIn {
-    /// Its name in the path.
+pub struct DropInFormat {
+    /// The format's name in the path.
     pub name: &'static str,
-    /// Reads one request. Pure.
-    pub parse: fn(&Request<'_>) -> Result<Vec<Mapped>, Vec<FieldError>>,
+    /// Parses a request into events and notes. Pure.
+    pub parse: fn(&IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>>,
 }
 
-/// The drop-in formats that share a path and our own error shape. PagerDuty and Opsgenie have paths of their own.
-pub const FORMATS: &[DropIn] =
-    &[crate::alertmanager::FORMAT, crate::grafana::FORMAT, crate::cloudevents::FORMAT, crate::cloudwatch::FORMAT];
-
-/// One event or note of a drop-in request.
+/// An event or note of a drop-in request.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Mapped {
-    /// What it says.
-    pub content: Content,
-    /// Whom it is about.
-    pub whose: Addressed,
-    /// What the source calls this very event, if it calls it anything: the same words give the same event id.
-    pub identity: Option<Vec<String>>,
-    /// Whether a later request may name nothing but the dedup key: then it is remembered whose it is.
-    pub by_key: bool,
+pub struct IntakeItem {
+    /// The event or note itself.
+    pub content: IntakeContent,
+    /// The tenants it is about.
+    pub addressees: Addressees,
+    /// The source's own id of this event, in parts, if it has one. The same parts give the same event id.
+    pub source_event_id: Option<Vec<String>>,
+    /// Whether later requests may name only the dedup key. The scopes of the incident are then stored under that key.
+    pub index_dedup_key: bool,
 }
 
-/// What a drop-in request says.
+/// An event, or a note on an open incident.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Content {
-    /// Something happened.
+pub enum IntakeContent {
+    /// A normalized event.
     Event(Box<Event>),
-    /// Words on whatever is open under the key.
+    /// A note on whatever is open under its dedup key.
     Note(Note),
 }
 
-impl Content {
-    /// Source and dedup key: what a key is made of, besides integration and scope.
+impl IntakeContent {
+    /// Returns source and dedup key. With integration and scope they identify an incident.
     #[must_use]
-    pub fn key(&self) -> (&str, &str) {
+    pub fn source_and_dedup_key(&self) -> (&str, &str) {
         match self {
             Self::Event(event) => (&event.source, &event.dedup_key),
             Self::Note(note) => (&note.source, &note.dedup_key),
@@ -94,149 +90,159 @@ impl Content {
     }
 }
 
-impl Mapped {
-    /// An event, capped, whose tenants are `whose`.
+impl IntakeItem {
+    /// Creates an item from an event: sets its tenants and applies the caps.
     #[must_use]
-    pub fn event(event: Event, whose: Addressed) -> Self {
-        let event = Event { tenant_ids: whose.tenant_ids.clone(), platform: whose.platform, ..event }.capped();
-        Self { content: Content::Event(Box::new(event)), whose, identity: None, by_key: false }
+    pub fn event(event: Event, addressees: Addressees) -> Self {
+        let event = Event { tenant_ids: addressees.tenant_ids.clone(), platform: addressees.platform, ..event }
+            .truncated_to_limits();
+        Self {
+            content: IntakeContent::Event(Box::new(event)),
+            addressees,
+            source_event_id: None,
+            index_dedup_key: false,
+        }
     }
 
-    /// A note.
+    /// Creates an item from a note.
     #[must_use]
-    pub fn note(note: Note, whose: Addressed) -> Self {
-        Self { content: Content::Note(note), whose, identity: None, by_key: false }
+    pub fn note(note: Note, addressees: Addressees) -> Self {
+        Self { content: IntakeContent::Note(note), addressees, source_event_id: None, index_dedup_key: false }
     }
 
-    /// The same under the source's own name for it.
+    /// Sets the source's own id of the event.
     #[must_use]
-    pub fn called(self, identity: Vec<String>) -> Self {
-        Self { identity: Some(identity), ..self }
+    pub fn with_source_event_id(self, identity: Vec<String>) -> Self {
+        Self { source_event_id: Some(identity), ..self }
     }
 }
 
-/// Whom a drop-in request is about.
+/// The tenants that a drop-in request is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Addressed {
-    /// The tenants.
+pub struct Addressees {
+    /// Ids of the tenants, without duplicates.
     pub tenant_ids: Vec<TenantId>,
-    /// True where it said `*`.
+    /// Whether the request names `*`: it is about every tenant.
     pub platform: bool,
-    /// Names that no tenant can have.
-    pub bad_tenants: Vec<String>,
+    /// Names that are not valid tenant ids.
+    pub invalid_tenants: Vec<String>,
 }
 
-impl Addressed {
-    /// Reads tenant names; `*` is the whole platform. Where nothing is said the token's defaults say it.
+impl Addressees {
+    /// Parses tenant names; `*` means every tenant. Without any name the token's default tenants are used.
     #[must_use]
-    pub fn read(names: Vec<String>, defaults: &Defaults) -> Self {
+    pub fn parse(names: Vec<String>, defaults: &TokenDefaults) -> Self {
         let mut whose = Self::default();
         for name in names {
             match TenantId::parse(&name) {
                 _ if name == "*" => whose.platform = true,
                 Ok(id) if whose.tenant_ids.contains(&id) => {}
                 Ok(id) => whose.tenant_ids.push(id),
-                Err(_) => whose.bad_tenants.push(name),
+                Err(_) => whose.invalid_tenants.push(name),
             }
         }
         if whose.platform {
             whose.tenant_ids.clear();
-        } else if whose.tenant_ids.is_empty() && whose.bad_tenants.is_empty() {
+        } else if whose.tenant_ids.is_empty() && whose.invalid_tenants.is_empty() {
             whose.tenant_ids.clone_from(&defaults.tenant_ids);
         }
         whose
     }
 }
 
-/// The event type: what the source says, else its own name for it where a rule knows that, else the token's default, else
-/// the name after all, so that the operators see what nobody placed.
+/// Returns the event type: `given` if the source sets one; else the source's own `name` for it if a rule matches that; else the token's
+/// default; else `name`, so that operators see which alarms are not classified.
 #[must_use]
-pub fn event_type(said: Option<&str>, name: &str, request: &Request<'_>) -> String {
-    said.or_else(|| Some(name).filter(|name| (request.known)(name)))
+pub fn resolve_event_type(said: Option<&str>, name: &str, request: &IntakeRequest<'_>) -> String {
+    said.or_else(|| Some(name).filter(|name| (request.is_known_type)(name)))
         .or(request.defaults.event_type.as_deref())
         .unwrap_or(name)
         .to_owned()
 }
 
-/// A comma-separated text as a list.
+/// Splits a comma-separated text into its non-empty entries.
 #[must_use]
-pub fn list(text: &str) -> Vec<String> {
+pub fn split_list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
 
-/// A JSON value as a list: an array's texts, or a comma-separated text.
+/// Reads a JSON array of texts, or a comma-separated text, as a list.
 #[must_use]
-pub fn listed(value: Option<&Value>) -> Vec<String> {
+pub fn string_list(value: Option<&Value>) -> Vec<String> {
     match value {
-        Some(Value::String(text)) => list(text),
-        Some(Value::Array(entries)) => entries.iter().filter_map(Value::as_str).flat_map(list).collect(),
+        Some(Value::String(text)) => split_list(text),
+        Some(Value::Array(entries)) => entries.iter().filter_map(Value::as_str).flat_map(split_list).collect(),
         _ => Vec::new(),
     }
 }
 
-/// A text field of a JSON object that is not blank.
+/// Returns a text field of a JSON object, trimmed; `None` if it is missing or blank.
 #[must_use]
-pub fn worded<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+pub fn text_field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     object.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// Links that messages may carry: https only.
+/// Builds the links of an event from pairs of address and text. Only `https://` links are kept.
 #[must_use]
-pub fn links<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Link> {
+pub fn https_links<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Link> {
     let secure = given.into_iter().filter(|(href, _)| href.starts_with("https://"));
     secure.map(|(href, text)| Link { href: href.to_owned(), text: text.to_owned() }).collect()
 }
 
-/// A dedup key of at most the longest length; a longer one is told apart by its hash.
+/// Returns the dedup key, replaced by its hash if it is longer than [`DEDUP_KEY_MAX`].
 #[must_use]
-pub fn dedup_key(given: &str) -> String {
-    if given.chars().count() <= DEDUP_KEY_MAX { given.to_owned() } else { domain::ids::digest(&[given]) }
+pub fn capped_dedup_key(given: &str) -> String {
+    if given.chars().count() <= DEDUP_KEY_MAX { given.to_owned() } else { domain::ids::short_hash(&[given]) }
 }
 
-/// What the tests of the formats share.
+/// Helpers for the tests of the formats.
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
     use proptest::prelude::*;
     use proptest::test_runner::TestCaseError;
 
-    /// The one type that a rule knows.
-    pub(crate) fn known(event_type: &str) -> bool {
+    /// The only event type that a rule matches in these tests is `api.outage`.
+    pub(crate) fn is_known_type(event_type: &str) -> bool {
         event_type == "api.outage"
     }
 
-    /// A request of these parts.
+    /// Builds a request from its parts.
     pub(crate) fn request<'a>(
         body: &'a str,
         headers: &'a BTreeMap<String, String>,
-        defaults: &'a Defaults,
-    ) -> Request<'a> {
-        Request { body: body.as_bytes(), headers, defaults, known: &known }
+        defaults: &'a TokenDefaults,
+    ) -> IntakeRequest<'a> {
+        IntakeRequest { body: body.as_bytes(), headers, defaults, is_known_type: &is_known_type }
     }
 
-    pub(crate) fn parse(format: DropIn, body: &str, defaults: &Defaults) -> Result<Vec<Mapped>, Vec<FieldError>> {
+    pub(crate) fn parse(
+        format: DropInFormat,
+        body: &str,
+        defaults: &TokenDefaults,
+    ) -> Result<Vec<IntakeItem>, Vec<FieldError>> {
         (format.parse)(&request(body, &BTreeMap::new(), defaults))
     }
 
-    pub(crate) fn event(mapped: &Mapped) -> &Event {
+    pub(crate) fn event(mapped: &IntakeItem) -> &Event {
         match &mapped.content {
-            Content::Event(event) => event,
-            Content::Note(note) => panic!("{note:?} is no event"),
+            IntakeContent::Event(event) => event,
+            IntakeContent::Note(note) => panic!("{note:?} is no event"),
         }
     }
 
-    pub(crate) fn note(mapped: &Mapped) -> &Note {
+    pub(crate) fn note(mapped: &IntakeItem) -> &Note {
         match &mapped.content {
-            Content::Note(note) => note,
-            Content::Event(event) => panic!("{event:?} is no note"),
+            IntakeContent::Note(note) => note,
+            IntakeContent::Event(event) => panic!("{event:?} is no note"),
         }
     }
 
-    /// Whatever was mapped is an event as the native format would have made it, or a note on a key.
-    pub(crate) fn valid(mapped: &Mapped) -> Result<(), TestCaseError> {
-        let (source, key) = mapped.content.key();
+    /// Checks that an item is an event that the native format could have produced, or a note with a valid key.
+    pub(crate) fn check_valid(mapped: &IntakeItem) -> Result<(), TestCaseError> {
+        let (source, key) = mapped.content.source_and_dedup_key();
         prop_assert!(!source.is_empty() && !key.is_empty() && key.chars().count() <= DEDUP_KEY_MAX);
-        if let Content::Event(event) = &mapped.content {
+        if let IntakeContent::Event(event) = &mapped.content {
             prop_assert!(!event.event_type.is_empty() && !event.title.is_empty());
             prop_assert!(event.title.chars().count() <= domain::event::TITLE_MAX);
             prop_assert!(event.message.chars().count() <= domain::event::MESSAGE_MAX);
@@ -250,8 +256,8 @@ pub(crate) mod testing {
         Ok(())
     }
 
-    /// Any JSON, rich in the names and words that the formats look for.
-    pub(crate) fn json() -> impl Strategy<Value = Value> {
+    /// Any JSON, rich in the field names and values that the formats look for.
+    pub(crate) fn any_json() -> impl Strategy<Value = Value> {
         let words = prop::sample::select(vec![
             "1",
             "4",

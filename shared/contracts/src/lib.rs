@@ -3,11 +3,12 @@
 //! Additive within a version: unknown fields of queue messages are ignored, so that a producer may be briefly ahead of a
 //! consumer. HTTP bodies refuse unknown fields, because a misspelt field must not be lost in silence.
 //!
-//! A new intake format is one file here (parse and map, pure) and one line in [`intake::FORMATS`]; CONTRIBUTING.md shows how.
+//! A new intake format is one file here (parse and map, pure) and one line in [`formats::FORMATS`]; CONTRIBUTING.md shows how.
 
 pub mod alertmanager;
 pub mod cloudevents;
 pub mod cloudwatch;
+pub mod formats;
 pub mod grafana;
 pub mod http;
 pub mod intake;

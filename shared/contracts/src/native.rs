@@ -1,89 +1,94 @@
 //! The native event of `POST /v1/incidents` and the update of `POST /v1/incidents/{id}/updates`.
 
-use crate::intake::Defaults;
+mod answers;
+
+pub use answers::{
+    DryRunAnswer, EventAccepted, EventAnswer, EventIncident, EventsAccepted, NotNotified, SourceIncidentAnswer,
+    UpdateAccepted,
+};
+
+use crate::intake::TokenDefaults;
 use crate::problem::FieldError;
 use domain::event::{DEDUP_KEY_MAX, Event, Format, Link, NAME_MAX, TENANTS_MAX};
-use domain::ids::{EventId, IncidentId, TenantId};
-use domain::incident::{Incident, Update};
+use domain::ids::TenantId;
 use domain::maintenance;
-use domain::reason::Reason;
 use domain::schema::Instant;
-use domain::vocabulary::{Category, Phase, Severity, Status};
+use domain::vocabulary::{Phase, Severity, Status};
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// The body as posted. Unknown fields are refused: a misspelt `tenant_ids` must not alert nobody in silence.
+/// Body of `POST /v1/incidents`. Unknown fields are rejected, so that a misspelled `tenant_ids` cannot silently alert nobody.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NativeEvent")]
-pub struct Body {
-    /// The system that says so.
+pub struct NativeEventBody {
+    /// The name of the system that reports the event.
     #[schemars(length(min = 1, max = 255))]
     source: String,
-    /// What kind of thing happened, such as `api.outage`; may be left to the token's defaults.
+    /// The event type, such as `api.outage`. Defaults to the token's default type.
     #[serde(rename = "type")]
     event_type: Option<String>,
-    /// What makes two events the same incident; absent, each event is an incident of its own.
+    /// Events with the same source and dedup key belong to the same incident. If it is omitted, every event is an incident of its own.
     #[schemars(length(min = 1, max = 512))]
     dedup_key: Option<String>,
-    /// `critical`, `error`, `warning` or `info`; any other word counts as `error` and is kept.
+    /// `critical`, `error`, `warning` or `info`. Any other value counts as `error`, and the original is kept.
     severity: Option<String>,
-    /// One line; cut after 255 characters.
+    /// The title in one line. Truncated to 255 characters.
     #[schemars(length(min = 1))]
     title: String,
-    /// The text; cut after 15,000 characters.
+    /// The text. Truncated to 15,000 characters.
     #[serde(default)]
     message: String,
-    /// The line for the public.
+    /// The title for the public status page.
     public_title: Option<String>,
-    /// The text for the public.
+    /// The text for the public status page.
     public_message: Option<String>,
-    /// The status; absent, it is firing.
+    /// The status. Defaults to an open incident.
     status: Option<Status>,
-    /// The tenants it is about. An incident is made for each.
+    /// Ids of the tenants that the event is about. Each of them gets an incident.
     #[serde(default)]
     #[schemars(with = "Vec<TenantId>", length(max = 100))]
     tenant_ids: Vec<String>,
-    /// True when it is about everybody; needs the scope `incidents:platform`.
+    /// Whether the event is about every tenant. Requires the scope `incidents:platform`.
     #[serde(default)]
     platform: bool,
-    /// What is affected.
+    /// Affected components.
     #[serde(default)]
     components: Vec<String>,
-    /// Where.
+    /// Affected regions.
     #[serde(default)]
     regions: Vec<String>,
-    /// When it began, by the source's clock.
+    /// Time at which it began, by the source's clock.
     #[schemars(with = "Option<Instant>")]
     starts_at: Option<Timestamp>,
-    /// When announced work is to end; of `maintenance.…` only.
+    /// Planned end of scheduled maintenance. Only for event types `maintenance.…`.
     #[schemars(with = "Option<Instant>")]
     ends_at: Option<Timestamp>,
-    /// Numbers that rules compare, such as `delay_minutes`.
+    /// Numbers that rules can compare, such as `delay_minutes`.
     #[serde(default)]
     measurements: BTreeMap<String, f64>,
-    /// Words for whoever reads the alert.
+    /// Labels for readers of the alert.
     #[serde(default)]
     labels: BTreeMap<String, String>,
-    /// Where to look further.
+    /// Links to further information. Only `https://`.
     #[serde(default)]
     links: Vec<Link>,
-    /// Anything else; cut after 32 KiB.
+    /// Any other data. Truncated to 32 KiB.
     #[serde(default)]
     details: Map<String, Value>,
-    /// Whether the public sees it; absent, the rule decides.
+    /// Whether the incident is shown on the public status page. Defaults to what the rule says.
     public: Option<bool>,
 }
 
 /// Parses a native event; `new_key` is the dedup key of an event that names none (then every event is its own incident).
 ///
 /// # Errors
-/// Every field that does not fit, with its mend.
-pub fn parse(body: &[u8], defaults: &Defaults, new_key: &str) -> Result<Event, Vec<FieldError>> {
-    let body: Body = crate::problem::parse_object(body).map_err(|error| vec![error])?;
+/// Every field that does not fit, with its remedy.
+pub fn parse_event(body: &[u8], defaults: &TokenDefaults, new_key: &str) -> Result<Event, Vec<FieldError>> {
+    let body: NativeEventBody = crate::problem::parse_object(body).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
     let mut tenant_ids = Vec::new();
     for (index, text) in body.tenant_ids.iter().enumerate() {
@@ -137,7 +142,7 @@ pub fn parse(body: &[u8], defaults: &Defaults, new_key: &str) -> Result<Event, V
     {
         errors.push(FieldError::new("/ends_at", "must be later than `starts_at`"));
     }
-    let phase = maintenance::phase(&event_type);
+    let phase = maintenance::phase_of_event_type(&event_type);
     if body.ends_at.is_some() && phase.is_none() {
         errors.push(FieldError::new("/ends_at", "is for `maintenance.…` only: what breaks has no planned end"));
     }
@@ -147,7 +152,7 @@ pub fn parse(body: &[u8], defaults: &Defaults, new_key: &str) -> Result<Event, V
     if !errors.is_empty() {
         return Err(errors);
     }
-    let (severity, severity_given) = severity(body.severity.as_deref());
+    let (severity, severity_given) = parse_severity(body.severity.as_deref());
     Ok(Event {
         format: Format::Native,
         source: body.source,
@@ -162,8 +167,8 @@ pub fn parse(body: &[u8], defaults: &Defaults, new_key: &str) -> Result<Event, V
         status: body.status,
         tenant_ids,
         platform: body.platform,
-        components: or_default(body.components, &defaults.components),
-        regions: or_default(body.regions, &defaults.regions),
+        components: or_token_default(body.components, &defaults.components),
+        regions: or_token_default(body.regions, &defaults.regions),
         starts_at: body.starts_at,
         ends_at: body.ends_at,
         as_of: None,
@@ -176,12 +181,12 @@ pub fn parse(body: &[u8], defaults: &Defaults, new_key: &str) -> Result<Event, V
         cut: Vec::new(),
         warnings: Vec::new(),
     }
-    .capped())
+    .truncated_to_limits())
 }
 
-/// The severity of a source's word: unknown or missing is `error`, and what was given is kept.
+/// Parses the severity that a source sent. A missing or unknown one is `error`; the second value is the original, to be recorded.
 #[must_use]
-pub fn severity(given: Option<&str>) -> (Severity, Option<String>) {
+pub fn parse_severity(given: Option<&str>) -> (Severity, Option<String>) {
     match given {
         Some(text) => match Severity::parse(&text.to_ascii_lowercase()) {
             Some(severity) => (severity, None),
@@ -191,128 +196,33 @@ pub fn severity(given: Option<&str>) -> (Severity, Option<String>) {
     }
 }
 
-/// A list, or the token's default where the source was silent.
+/// Returns `list`, or the token's default if it is empty.
 #[must_use]
-pub fn or_default(list: Vec<String>, default: &[String]) -> Vec<String> {
+pub fn or_token_default(list: Vec<String>, default: &[String]) -> Vec<String> {
     if list.is_empty() { default.to_vec() } else { list }
 }
 
-/// The body of an update.
+/// Body of `POST /v1/incidents/{id}/updates`. It sets a status, a message, or both.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateBody {
-    /// The new status; missing keeps it.
+    /// The new status. Omit it to leave it unchanged.
     pub status: Option<Status>,
-    /// The words.
+    /// The update's text. Truncated to 15,000 characters.
     #[serde(default)]
     pub message: String,
-}
-
-/// 202: the event is durably queued.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Accepted {
-    /// By which `GET /v1/events/{id}` tells what became of it.
-    pub event_id: EventId,
-    /// What later events name to mean the same incident.
-    pub dedup_key: String,
-}
-
-/// 202: the update is durably queued.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct UpdateAccepted {
-    /// By which `GET /v1/events/{id}` tells what became of it.
-    pub event_id: EventId,
-    /// The incident.
-    pub incident_id: IncidentId,
-}
-
-/// 202 of a drop-in format: every event of the request is durably queued.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct AllAccepted {
-    /// In the order of the request.
-    pub events: Vec<Accepted>,
-}
-
-/// What a dry run says.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct DryRunAnswer {
-    /// Always true.
-    pub dry_run: bool,
-    /// `included`, `excluded` or `unclassified`.
-    pub classification: &'static str,
-    /// The rule that matched.
-    pub rule: Option<String>,
-    /// How many tenants would be asked.
-    pub tenants: usize,
-    /// How many deliveries there would be, by channel.
-    pub would_tell: BTreeMap<&'static str, u64>,
-    /// What is odd about it: a rule that could not be asked, a component or region that the catalogue does not have.
-    pub warnings: Vec<String>,
-}
-
-/// `GET /v1/events/{id}`: what became of an event.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct EventAnswer {
-    /// The event.
-    pub event_id: EventId,
-    /// `included`, `excluded` or `unclassified`.
-    pub classification: String,
-    /// The category, if it has one.
-    pub category: Option<Category>,
-    /// The rule that matched.
-    pub rule: Option<String>,
-    /// The incidents that it opened, updated or repeated.
-    pub incidents: Vec<Made>,
-    /// For whom it told nobody, and why.
-    pub not_told: Vec<NotTold>,
-    /// What is odd about it: what its source asked for and did not get, a component or region that the catalogue does not have, a rule that
-    /// could not be asked.
-    pub warnings: Vec<String>,
-}
-
-/// An incident that an event opened, updated or repeated.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Made {
-    /// The incident.
-    pub incident_id: String,
-    /// Whose; `None` when it is everybody's.
-    pub tenant_id: Option<TenantId>,
-    /// The update that the event made; `None` where it changed nothing.
-    pub update: Option<u32>,
-}
-
-/// Why an event told nobody of a tenant.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct NotTold {
-    /// Whose; `None` when it is everybody's or nobody's.
-    pub tenant_id: Option<TenantId>,
-    /// The word.
-    pub reason: Reason,
-    /// What it means.
-    pub sentence: &'static str,
-    /// Where it would be changed.
-    pub setting: &'static str,
-}
-
-/// `GET /v1/incidents/{id}`: an incident as its source sees it.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct IncidentAnswer {
-    /// What is true of it now.
-    pub incident: Incident,
-    /// How it came there.
-    pub timeline: Vec<Update>,
 }
 
 /// Parses an update.
 ///
 /// # Errors
-/// What does not fit, with its mend.
+/// The fields that do not fit, each with what to do about it.
 pub fn parse_update(body: &[u8]) -> Result<UpdateBody, Vec<FieldError>> {
     let mut update: UpdateBody = crate::problem::parse_object(body).map_err(|error| vec![error])?;
     if update.status.is_none() && update.message.trim().is_empty() {
         return Err(vec![FieldError::new("/message", "say what is new, or give a new `status`")]);
     }
-    domain::event::cut_chars(&mut update.message, domain::event::MESSAGE_MAX);
+    domain::event::truncate_chars(&mut update.message, domain::event::MESSAGE_MAX);
     Ok(update)
 }
 
@@ -322,7 +232,7 @@ mod tests {
     use serde_json::json;
 
     fn check(body: &Value) -> Result<Event, Vec<FieldError>> {
-        parse(body.to_string().as_bytes(), &Defaults::default(), "new")
+        parse_event(body.to_string().as_bytes(), &TokenDefaults::default(), "new")
     }
 
     fn pointers(body: &Value) -> Vec<String> {
@@ -347,8 +257,8 @@ mod tests {
         assert_eq!(pointers(&json!({"source":"s","type":"t","title":"x"})), ["/tenant_ids"]);
         let both = json!({"source":"s","type":"t","title":"x","platform":true,"tenant_ids":["a"]});
         assert_eq!(pointers(&both), ["/platform"]);
-        let defaults = Defaults { tenant_ids: vec![TenantId::parse("acme").unwrap()], ..Defaults::default() };
-        let event = parse(br#"{"source":"s","type":"t","title":"x"}"#, &defaults, "k").unwrap();
+        let defaults = TokenDefaults { tenant_ids: vec![TenantId::parse("acme").unwrap()], ..TokenDefaults::default() };
+        let event = parse_event(br#"{"source":"s","type":"t","title":"x"}"#, &defaults, "k").unwrap();
         assert_eq!(event.tenant_ids, defaults.tenant_ids);
         assert_eq!(event.dedup_key, "k");
     }
@@ -363,9 +273,9 @@ mod tests {
 
     #[test]
     fn an_unknown_severity_is_error_and_recorded() {
-        assert_eq!(severity(Some("CRITICAL")), (Severity::Critical, None));
-        assert_eq!(severity(Some("page")), (Severity::Error, Some("page".into())));
-        assert_eq!(severity(None), (Severity::Error, Some(String::new())));
+        assert_eq!(parse_severity(Some("CRITICAL")), (Severity::Critical, None));
+        assert_eq!(parse_severity(Some("page")), (Severity::Error, Some("page".into())));
+        assert_eq!(parse_severity(None), (Severity::Error, Some(String::new())));
     }
 
     #[test]

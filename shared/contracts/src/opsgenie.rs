@@ -3,43 +3,46 @@
 //! The alias is the dedup key. What comes after the creation names alias or id and nothing else, so intake remembers whose an
 //! alias is. Errors are the original's: 400 for what is no JSON, 422 with a text for each field.
 
-use crate::intake::{Addressed, Defaults, Mapped, Request, TENANT, event_type, list, listed, worded};
-use crate::native::or_default;
+use crate::intake::{
+    Addressees, IntakeItem, IntakeRequest, TENANT_FIELD, TokenDefaults, resolve_event_type, split_list, string_list,
+    text_field,
+};
+use crate::native::or_token_default;
 use crate::queue::Note;
 use domain::event::{DEDUP_KEY_MAX, Event, Format};
 use domain::vocabulary::{Severity, Status};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// The source of every event by this way.
+/// The source of every event from Opsgenie's API.
 pub const SOURCE: &str = "opsgenie";
-/// The event type of an alert that names none.
+/// The event type of an alert that sets none.
 const ALERT: &str = "opsgenie.alert";
 
-/// Why a body is refused.
+/// Why a request is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It is no JSON object: 400.
+pub enum OpsgenieError {
+    /// The body is not a JSON object: 400.
     Unreadable,
-    /// Fields that do not fit, each with its text: 422.
+    /// Invalid fields, each with an error text: 422.
     Fields(BTreeMap<String, String>),
 }
 
-/// What is done to an alert.
+/// An action on an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// `POST /v2/alerts/{id}/close`
+pub enum AlertAction {
+    /// Closes the alert: `POST /v2/alerts/{id}/close`.
     Close,
-    /// `POST /v2/alerts/{id}/acknowledge`
+    /// Acknowledges the alert: `POST /v2/alerts/{id}/acknowledge`.
     Acknowledge,
-    /// `POST /v2/alerts/{id}/notes`
+    /// Adds a note: `POST /v2/alerts/{id}/notes`.
     AddNote,
 }
 
-impl Action {
-    /// By the last part of the path.
+impl AlertAction {
+    /// Parses the last segment of the path.
     #[must_use]
-    pub fn of(path: &str) -> Option<Self> {
+    pub fn from_path(path: &str) -> Option<Self> {
         match path {
             "close" => Some(Self::Close),
             "acknowledge" => Some(Self::Acknowledge),
@@ -49,28 +52,28 @@ impl Action {
     }
 }
 
-fn refused(field: &str, text: &str) -> Refusal {
-    Refusal::Fields(BTreeMap::from([(field.to_owned(), text.to_owned())]))
+fn refused(field: &str, text: &str) -> OpsgenieError {
+    OpsgenieError::Fields(BTreeMap::from([(field.to_owned(), text.to_owned())]))
 }
 
-fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
-    serde_json::from_slice(body).map_err(|_| Refusal::Unreadable)
+fn object(body: &[u8]) -> Result<Map<String, Value>, OpsgenieError> {
+    serde_json::from_slice(body).map_err(|_| OpsgenieError::Unreadable)
 }
 
-/// Maps `POST /v2/alerts`. `new_key` is the alias of an alert that names none.
+/// Maps `POST /v2/alerts`. `new_key` is the alias of an alert that sets none.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn create(
+/// [`OpsgenieError`] if the body is invalid.
+pub fn map_alert(
     body: &[u8],
-    defaults: &Defaults,
+    defaults: &TokenDefaults,
     known: &(dyn Fn(&str) -> bool + Sync),
     new_key: &str,
-) -> Result<Mapped, Refusal> {
+) -> Result<IntakeItem, OpsgenieError> {
     let body = object(body)?;
     let mut errors = BTreeMap::new();
-    let Some(title) = worded(&body, "message") else { return Err(refused("message", "Message can not be empty.")) };
-    let alias = worded(&body, "alias").unwrap_or(new_key);
+    let Some(title) = text_field(&body, "message") else { return Err(refused("message", "Message can not be empty.")) };
+    let alias = text_field(&body, "alias").unwrap_or(new_key);
     if alias.chars().count() > DEDUP_KEY_MAX {
         errors.insert("alias".to_owned(), format!("Alias can not be longer than {DEDUP_KEY_MAX} characters."));
     }
@@ -97,37 +100,40 @@ pub fn create(
         }
     };
     if !errors.is_empty() {
-        return Err(Refusal::Fields(errors));
+        return Err(OpsgenieError::Fields(errors));
     }
     // Whom else it is about is no tenant's business.
     let mut kept = body.clone();
     if let Some(Value::Object(details)) = kept.get_mut("details") {
-        details.remove(TENANT);
+        details.remove(TENANT_FIELD);
     }
     let headers = BTreeMap::new();
-    let request = Request { body: &[], headers: &headers, defaults, known };
+    let request = IntakeRequest { body: &[], headers: &headers, defaults, is_known_type: known };
     let event = Event {
-        event_type: event_type(worded(&details, "type"), ALERT, &request),
+        event_type: resolve_event_type(text_field(&details, "type"), ALERT, &request),
         dedup_key: alias.to_owned(),
         severity,
         title: title.to_owned(),
-        message: worded(&body, "description").unwrap_or_default().to_owned(),
-        public_title: worded(&details, "public_title").map(str::to_owned),
-        public_message: worded(&details, "public_message").map(str::to_owned),
-        components: or_default(list(worded(&details, "component").unwrap_or_default()), &defaults.components),
-        regions: or_default(list(worded(&details, "region").unwrap_or_default()), &defaults.regions),
+        message: text_field(&body, "description").unwrap_or_default().to_owned(),
+        public_title: text_field(&details, "public_title").map(str::to_owned),
+        public_message: text_field(&details, "public_message").map(str::to_owned),
+        components: or_token_default(
+            split_list(text_field(&details, "component").unwrap_or_default()),
+            &defaults.components,
+        ),
+        regions: or_token_default(split_list(text_field(&details, "region").unwrap_or_default()), &defaults.regions),
         details: kept,
         ..Event::blank(Format::Opsgenie, SOURCE)
     };
-    let whose = Addressed::read(listed(details.get(TENANT)), defaults);
-    Ok(Mapped { by_key: true, ..Mapped::event(event, whose) })
+    let whose = Addressees::parse(string_list(details.get(TENANT_FIELD)), defaults);
+    Ok(IntakeItem { index_dedup_key: true, ..IntakeItem::event(event, whose) })
 }
 
-/// Maps an action on the alert of an alias.
+/// Maps an action on the alert with this alias.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn act(action: Action, alias: &str, body: &[u8]) -> Result<Mapped, Refusal> {
+/// [`OpsgenieError`] if the alias or the body is invalid.
+pub fn map_action(action: AlertAction, alias: &str, body: &[u8]) -> Result<IntakeItem, OpsgenieError> {
     // Close and acknowledge may come without a body.
     let body = if body.iter().all(u8::is_ascii_whitespace) { Map::new() } else { object(body)? };
     // As at the creation.
@@ -135,20 +141,20 @@ pub fn act(action: Action, alias: &str, body: &[u8]) -> Result<Mapped, Refusal> 
     if alias.is_empty() || alias.chars().count() > DEDUP_KEY_MAX {
         return Err(refused("identifier", &format!("Identifier must have 1 to {DEDUP_KEY_MAX} characters.")));
     }
-    let mut words = worded(&body, "note").unwrap_or_default().to_owned();
-    domain::event::cut_chars(&mut words, domain::event::MESSAGE_MAX);
+    let mut words = text_field(&body, "note").unwrap_or_default().to_owned();
+    domain::event::truncate_chars(&mut words, domain::event::MESSAGE_MAX);
     let status = match action {
-        Action::Close => Some(Status::Resolved),
-        Action::Acknowledge => Some(Status::Identified),
-        Action::AddNote if words.is_empty() => return Err(refused("note", "Note can not be empty.")),
-        Action::AddNote => None,
+        AlertAction::Close => Some(Status::Resolved),
+        AlertAction::Acknowledge => Some(Status::Identified),
+        AlertAction::AddNote if words.is_empty() => return Err(refused("note", "Note can not be empty.")),
+        AlertAction::AddNote => None,
     };
-    if action == Action::Acknowledge && words.is_empty() {
+    if action == AlertAction::Acknowledge && words.is_empty() {
         words = "Somebody has acknowledged it and is looking into it.".to_owned();
     }
-    let tell = action == Action::AddNote;
-    let note = Note { source: SOURCE.to_owned(), dedup_key: alias.to_owned(), status, message: words, tell };
-    Ok(Mapped { by_key: true, ..Mapped::note(note, Addressed::default()) })
+    let tell = action == AlertAction::AddNote;
+    let note = Note { source: SOURCE.to_owned(), dedup_key: alias.to_owned(), status, message: words, notify: tell };
+    Ok(IntakeItem { index_dedup_key: true, ..IntakeItem::note(note, Addressees::default()) })
 }
 
 #[cfg(test)]
@@ -165,8 +171,8 @@ mod tests {
         ["OverwriteQuietHours","Critical"],"details":{"key1":"value1","tenant":"acme, globex","type":"api.outage","component":
         "api"},"entity":"An example entity","priority":"P1","x-new":1}"#;
 
-    fn create(body: &str) -> Result<Mapped, Refusal> {
-        super::create(body.as_bytes(), &Defaults::default(), &testing::known, "new")
+    fn create(body: &str) -> Result<IntakeItem, OpsgenieError> {
+        super::map_alert(body.as_bytes(), &TokenDefaults::default(), &testing::is_known_type, "new")
     }
 
     #[test]
@@ -202,48 +208,51 @@ mod tests {
     #[test]
     fn errors_name_the_field() {
         let fields = |body: Value| match create(&body.to_string()) {
-            Err(Refusal::Fields(fields)) => fields.into_keys().collect::<Vec<_>>(),
+            Err(OpsgenieError::Fields(fields)) => fields.into_keys().collect::<Vec<_>>(),
             other => panic!("{other:?}"),
         };
         assert_eq!(fields(json!({"message": ""})), ["message"]);
         assert_eq!(fields(json!({"message": "m", "priority": "P9", "details": 1})), ["details", "priority"]);
         assert_eq!(fields(json!({"message": "m", "alias": "x".repeat(513)})), ["alias"]);
-        assert_eq!(create("{"), Err(Refusal::Unreadable));
-        assert!(matches!(act(Action::AddNote, "a", b"{}"), Err(Refusal::Fields(_))));
-        assert!(matches!(act(Action::Close, " ", b""), Err(Refusal::Fields(_))));
-        assert_eq!(act(Action::Close, "a", b"["), Err(Refusal::Unreadable));
+        assert_eq!(create("{"), Err(OpsgenieError::Unreadable));
+        assert!(matches!(map_action(AlertAction::AddNote, "a", b"{}"), Err(OpsgenieError::Fields(_))));
+        assert!(matches!(map_action(AlertAction::Close, " ", b""), Err(OpsgenieError::Fields(_))));
+        assert_eq!(map_action(AlertAction::Close, "a", b"["), Err(OpsgenieError::Unreadable));
     }
 
     #[test]
     fn actions_are_notes_on_the_alias() {
-        let done = |action, body: &str| act(action, "alias", body.as_bytes()).unwrap();
-        let over = done(Action::Close, "");
-        assert_eq!((testing::note(&over).status, over.content.key()), (Some(Status::Resolved), ("opsgenie", "alias")));
-        let ack = done(Action::Acknowledge, r#"{"user":"Monitoring Script","source":"AWS Lambda"}"#);
+        let done = |action, body: &str| map_action(action, "alias", body.as_bytes()).unwrap();
+        let over = done(AlertAction::Close, "");
+        assert_eq!(
+            (testing::note(&over).status, over.content.source_and_dedup_key()),
+            (Some(Status::Resolved), ("opsgenie", "alias"))
+        );
+        let ack = done(AlertAction::Acknowledge, r#"{"user":"Monitoring Script","source":"AWS Lambda"}"#);
         assert_eq!(testing::note(&ack).status, Some(Status::Identified));
-        let note = done(Action::AddNote, r#"{"note":"We found it."}"#);
+        let note = done(AlertAction::AddNote, r#"{"note":"We found it."}"#);
         let note = testing::note(&note);
-        assert_eq!((note.status, note.message.as_str(), note.tell), (None, "We found it.", true));
+        assert_eq!((note.status, note.message.as_str(), note.notify), (None, "We found it.", true));
     }
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(body in testing::json(), alias in ".{0,600}") {
+        fn nothing_makes_it_panic(body in testing::any_json(), alias in ".{0,600}") {
             if let Ok(mapped) = create(&body.to_string()) {
-                testing::valid(&mapped)?;
+                testing::check_valid(&mapped)?;
             }
-            for action in [Action::Close, Action::Acknowledge, Action::AddNote] {
-                if let Ok(mapped) = act(action, &alias, body.to_string().as_bytes()) {
-                    testing::valid(&mapped)?;
+            for action in [AlertAction::Close, AlertAction::Acknowledge, AlertAction::AddNote] {
+                if let Ok(mapped) = map_action(action, &alias, body.to_string().as_bytes()) {
+                    testing::check_valid(&mapped)?;
                 }
             }
         }
 
         #[test]
-        fn whatever_parses_maps_within_the_caps(message in ".{1,600}", description in ".{0,20000}", extra in testing::json()) {
+        fn whatever_parses_maps_within_the_caps(message in ".{1,600}", description in ".{0,20000}", extra in testing::any_json()) {
             let body = json!({"message": message, "description": description, "details": {"x": extra.clone()}, "entity": extra});
             if let Ok(mapped) = create(&body.to_string()) {
-                testing::valid(&mapped)?;
+                testing::check_valid(&mapped)?;
             }
         }
     }

@@ -3,8 +3,11 @@
 //! The routing key is one of our tokens; both have 32 characters. Acknowledge and resolve name nothing but the dedup key, so
 //! intake remembers whose a key is. Errors are texts that name the field, in the words of the original.
 
-use crate::intake::{Addressed, Defaults, Mapped, Request, TENANT, dedup_key, event_type, links, list, listed, worded};
-use crate::native::or_default;
+use crate::intake::{
+    Addressees, IntakeItem, IntakeRequest, TENANT_FIELD, TokenDefaults, capped_dedup_key, https_links,
+    resolve_event_type, split_list, string_list, text_field,
+};
+use crate::native::or_token_default;
 use crate::queue::Note;
 use domain::event::{DEDUP_KEY_MAX, Event, Format};
 use domain::vocabulary::{Severity, Status};
@@ -12,19 +15,19 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// The event type of an event that names no class.
+/// The event type of an event that sets no class.
 const EVENT: &str = "pagerduty.event";
-/// A change of something: recorded, nobody is told.
+/// The event type of a change event. It is recorded, and nobody is notified.
 const CHANGE: &str = "advisory.notice";
 const SOURCE: &str = "pagerduty";
 /// The length of a routing key.
 const KEY: usize = 32;
-/// PagerDuty's own limit of a dedup key is lower; ours is what Opsgenie's clients send.
+/// Maximum length of a dedup key. PagerDuty's own limit is lower; this one also fits Opsgenie's aliases.
 const LONGEST: usize = DEDUP_KEY_MAX;
 
-/// A body that is an object with a routing key that can be one.
+/// A JSON object with a well-formed routing key.
 pub struct Enqueue {
-    /// The routing key: a secret.
+    /// The routing key, which is a secret.
     pub routing_key: String,
     body: Map<String, Value>,
 }
@@ -35,11 +38,11 @@ impl fmt::Debug for Enqueue {
     }
 }
 
-/// Reads the body and its routing key, which tells who is posting. A routing key in the header `X-Routing-Key` does as well.
+/// Parses the body and its routing key, which identifies the caller. The routing key may also be in the header `X-Routing-Key`.
 ///
 /// # Errors
 /// Texts for the answer's `errors`.
-pub fn read(request: &[u8], header: Option<&str>) -> Result<Enqueue, Vec<String>> {
+pub fn parse_enqueue(request: &[u8], header: Option<&str>) -> Result<Enqueue, Vec<String>> {
     let Ok(Value::Object(body)) = serde_json::from_slice(request) else {
         return Err(vec!["The body is not a JSON object".to_owned()]);
     };
@@ -53,16 +56,16 @@ pub fn read(request: &[u8], header: Option<&str>) -> Result<Enqueue, Vec<String>
 }
 
 impl Enqueue {
-    /// Maps `/v2/enqueue`. `new_key` is the dedup key of a trigger that names none.
+    /// Maps `/v2/enqueue`. `new_key` is the dedup key of a trigger that sets none.
     ///
     /// # Errors
     /// Texts for the answer's `errors`.
-    pub fn event(
+    pub fn map_event(
         mut self,
-        defaults: &Defaults,
+        defaults: &TokenDefaults,
         known: &(dyn Fn(&str) -> bool + Sync),
         new_key: &str,
-    ) -> Result<Mapped, Vec<String>> {
+    ) -> Result<IntakeItem, Vec<String>> {
         let key = match self.body.remove("dedup_key") {
             None | Some(Value::Null) => None,
             Some(Value::String(key)) if key.trim().is_empty() => None,
@@ -98,18 +101,18 @@ impl Enqueue {
             dedup_key: key,
             status: Some(status),
             message: message.to_owned(),
-            tell: false,
+            notify: false,
         };
-        Ok(Mapped { by_key: true, ..Mapped::note(note, Addressed::default()) })
+        Ok(IntakeItem { index_dedup_key: true, ..IntakeItem::note(note, Addressees::default()) })
     }
 
-    /// Maps `/v2/change/enqueue`: something was changed on purpose.
+    /// Maps `/v2/change/enqueue`: a planned change.
     ///
     /// # Errors
     /// Texts for the answer's `errors`.
-    pub fn change(mut self, defaults: &Defaults, new_key: &str) -> Result<Mapped, Vec<String>> {
+    pub fn map_change(mut self, defaults: &TokenDefaults, new_key: &str) -> Result<IntakeItem, Vec<String>> {
         let payload = payload(&mut self.body)?;
-        let Some(summary) = worded(&payload, "summary") else {
+        let Some(summary) = text_field(&payload, "summary") else {
             return Err(vec!["'payload.summary' is missing or blank".to_owned()]);
         };
         let custom = custom(&payload);
@@ -122,20 +125,20 @@ impl Enqueue {
             details: details(self.body, &payload),
             ..Event::blank(Format::PagerDuty, SOURCE)
         };
-        Ok(Mapped::event(event, Addressed::read(listed(custom.get(TENANT)), defaults)))
+        Ok(IntakeItem::event(event, Addressees::parse(string_list(custom.get(TENANT_FIELD)), defaults)))
     }
 }
 
 fn trigger(
     mut body: Map<String, Value>,
-    defaults: &Defaults,
+    defaults: &TokenDefaults,
     known: &(dyn Fn(&str) -> bool + Sync),
     key: String,
-) -> Result<Mapped, Vec<String>> {
+) -> Result<IntakeItem, Vec<String>> {
     let payload = payload(&mut body)?;
     let mut errors = Vec::new();
     let mut needed = |name: &str| {
-        let found = worded(&payload, name).map(str::to_owned);
+        let found = text_field(&payload, name).map(str::to_owned);
         if found.is_none() {
             errors.push(format!("'payload.{name}' is missing or blank"));
         }
@@ -152,30 +155,33 @@ fn trigger(
     }
     let custom = custom(&payload);
     let headers = std::collections::BTreeMap::new();
-    let request = Request { body: &[], headers: &headers, defaults, known };
+    let request = IntakeRequest { body: &[], headers: &headers, defaults, is_known_type: known };
     let event = Event {
         // A class is free text ("ping failure"), so it counts where a rule knows it.
-        event_type: event_type(None, worded(&payload, "class").unwrap_or(EVENT), &request),
-        dedup_key: dedup_key(&key),
+        event_type: resolve_event_type(None, text_field(&payload, "class").unwrap_or(EVENT), &request),
+        dedup_key: capped_dedup_key(&key),
         severity: parsed.unwrap_or(Severity::Error),
         title,
         message: ["message", "description"]
             .into_iter()
-            .find_map(|name| worded(&custom, name))
+            .find_map(|name| text_field(&custom, name))
             .unwrap_or_default()
             .to_owned(),
-        public_title: worded(&custom, "public_title").map(str::to_owned),
-        public_message: worded(&custom, "public_message").map(str::to_owned),
-        components: or_default(list(worded(&payload, "component").unwrap_or_default()), &defaults.components),
-        regions: or_default(listed(custom.get("region")), &defaults.regions),
+        public_title: text_field(&custom, "public_title").map(str::to_owned),
+        public_message: text_field(&custom, "public_message").map(str::to_owned),
+        components: or_token_default(
+            split_list(text_field(&payload, "component").unwrap_or_default()),
+            &defaults.components,
+        ),
+        regions: or_token_default(string_list(custom.get("region")), &defaults.regions),
         // PagerDuty takes what it cannot read as no time, and its own client sends such times.
-        starts_at: worded(&payload, "timestamp").and_then(|text| text.parse::<Timestamp>().ok()),
+        starts_at: text_field(&payload, "timestamp").and_then(|text| text.parse::<Timestamp>().ok()),
         links: linked(&body),
         details: details(body, &payload),
         ..Event::blank(Format::PagerDuty, SOURCE)
     };
-    let whose = Addressed::read(listed(custom.get(TENANT)), defaults);
-    Ok(Mapped { by_key: true, ..Mapped::event(event, whose) })
+    let whose = Addressees::parse(string_list(custom.get(TENANT_FIELD)), defaults);
+    Ok(IntakeItem { index_dedup_key: true, ..IntakeItem::event(event, whose) })
 }
 
 fn payload(body: &mut Map<String, Value>) -> Result<Map<String, Value>, Vec<String>> {
@@ -195,16 +201,16 @@ fn linked(body: &Map<String, Value>) -> Vec<domain::event::Link> {
         let text = link.get("text").and_then(Value::as_str).unwrap_or_default();
         Some((link.get("href")?.as_str()?, text))
     });
-    let client = worded(body, "client_url").map(|href| (href, worded(body, "client").unwrap_or("client")));
-    links(given.chain(client))
+    let client = text_field(body, "client_url").map(|href| (href, text_field(body, "client").unwrap_or("client")));
+    https_links(given.chain(client))
 }
 
-/// Everything but the routing key, which is a secret, and whom else it is about.
+/// Returns everything but the routing key, which is a secret, and the tenants.
 fn details(mut body: Map<String, Value>, payload: &Map<String, Value>) -> Map<String, Value> {
     body.remove("routing_key");
     let mut payload = payload.clone();
     if let Some(Value::Object(custom)) = payload.get_mut("custom_details") {
-        custom.remove(TENANT);
+        custom.remove(TENANT_FIELD);
     }
     body.insert("payload".to_owned(), Value::Object(payload));
     body
@@ -220,8 +226,12 @@ mod tests {
 
     const KEY: &str = "0123456789abcdefghijABCDEFGHIJ01";
 
-    fn map(body: &Value) -> Result<Mapped, Vec<String>> {
-        read(body.to_string().as_bytes(), None)?.event(&Defaults::default(), &testing::known, "new")
+    fn map(body: &Value) -> Result<IntakeItem, Vec<String>> {
+        parse_enqueue(body.to_string().as_bytes(), None)?.map_event(
+            &TokenDefaults::default(),
+            &testing::is_known_type,
+            "new",
+        )
     }
 
     fn trigger() -> Value {
@@ -251,18 +261,18 @@ mod tests {
         assert_eq!(event.details["payload"]["group"], "prod-datapipe");
         assert!(!serde_json::to_string(event).unwrap().contains(KEY), "the routing key is a secret");
         assert_eq!(event.details["payload"]["custom_details"], json!({"ping time": "1500ms", "region": "eu"}));
-        let read = read(trigger().to_string().as_bytes(), None).unwrap();
+        let read = parse_enqueue(trigger().to_string().as_bytes(), None).unwrap();
         assert_eq!(format!("{read:?}"), "Enqueue(…)");
-        assert!(mapped.by_key);
+        assert!(mapped.index_dedup_key);
     }
 
     #[test]
     fn acknowledge_and_resolve_need_the_key_only() {
         let ack = map(&json!({"routing_key": KEY, "event_action": "acknowledge", "dedup_key": "k"})).unwrap();
-        assert_eq!((testing::note(&ack).status, ack.by_key), (Some(Status::Identified), true));
+        assert_eq!((testing::note(&ack).status, ack.index_dedup_key), (Some(Status::Identified), true));
         let over = map(&json!({"routing_key": KEY, "event_action": "resolve", "dedup_key": "k"})).unwrap();
         assert_eq!(testing::note(&over).status, Some(Status::Resolved));
-        assert_eq!(over.content.key(), ("pagerduty", "k"));
+        assert_eq!(over.content.source_and_dedup_key(), ("pagerduty", "k"));
         let error = map(&json!({"routing_key": KEY, "event_action": "resolve"})).unwrap_err();
         assert_eq!(error, ["'dedup_key' is missing or blank"]);
         let mut fresh = trigger();
@@ -288,42 +298,48 @@ mod tests {
         let short = json!({"routing_key": "abc", "event_action": "trigger"});
         assert_eq!(map(&short).unwrap_err(), ["Length of 'routing_key' is incorrect (should be 32 characters)"]);
         assert_eq!(map(&json!({})).unwrap_err(), ["'routing_key' is missing or blank"]);
-        assert_eq!(read(b"[", None).unwrap_err(), ["The body is not a JSON object"]);
-        assert_eq!(read(b"{}", Some(KEY)).unwrap().routing_key, KEY);
+        assert_eq!(parse_enqueue(b"[", None).unwrap_err(), ["The body is not a JSON object"]);
+        assert_eq!(parse_enqueue(b"{}", Some(KEY)).unwrap().routing_key, KEY);
     }
 
     #[test]
     fn a_change_is_an_advisory() {
         let body = json!({"routing_key": KEY, "payload": {"summary": "Build Success", "timestamp": "2026-11-23T10:00:00+00:00Z",
             "source": "acme-build", "custom_details": {"build": 7}}, "links": [{"href": "https://ci.example", "text": "CI"}]});
-        let mapped = read(body.to_string().as_bytes(), None).unwrap().change(&Defaults::default(), "new").unwrap();
+        let mapped = parse_enqueue(body.to_string().as_bytes(), None)
+            .unwrap()
+            .map_change(&TokenDefaults::default(), "new")
+            .unwrap();
         let event = testing::event(&mapped);
         assert_eq!((event.event_type.as_str(), event.severity), ("advisory.notice", Severity::Info));
         assert_eq!((event.links.len(), &event.details["payload"]["custom_details"]["build"]), (1, &json!(7)));
-        let silent = read(json!({"routing_key": KEY, "payload": {}}).to_string().as_bytes(), None).unwrap();
-        assert_eq!(silent.change(&Defaults::default(), "new").unwrap_err(), ["'payload.summary' is missing or blank"]);
+        let silent = parse_enqueue(json!({"routing_key": KEY, "payload": {}}).to_string().as_bytes(), None).unwrap();
+        assert_eq!(
+            silent.map_change(&TokenDefaults::default(), "new").unwrap_err(),
+            ["'payload.summary' is missing or blank"]
+        );
     }
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(body in testing::json(), header in prop::option::of(Just(KEY))) {
-            let read = |body: &Value| read(body.to_string().as_bytes(), header);
+        fn nothing_makes_it_panic(body in testing::any_json(), header in prop::option::of(Just(KEY))) {
+            let read = |body: &Value| parse_enqueue(body.to_string().as_bytes(), header);
             if let Ok(enqueue) = read(&body)
-                && let Ok(mapped) = enqueue.event(&Defaults::default(), &testing::known, "new")
+                && let Ok(mapped) = enqueue.map_event(&TokenDefaults::default(), &testing::is_known_type, "new")
             {
-                testing::valid(&mapped)?;
+                testing::check_valid(&mapped)?;
             }
-            if let Ok(mapped) = read(&body).and_then(|enqueue| enqueue.change(&Defaults::default(), "new")) {
-                testing::valid(&mapped)?;
+            if let Ok(mapped) = read(&body).and_then(|enqueue| enqueue.map_change(&TokenDefaults::default(), "new")) {
+                testing::check_valid(&mapped)?;
             }
         }
 
         #[test]
-        fn whatever_parses_maps_within_the_caps(summary in ".{1,2000}", class in ".{0,400}", extra in testing::json()) {
+        fn whatever_parses_maps_within_the_caps(summary in ".{1,2000}", class in ".{0,400}", extra in testing::any_json()) {
             let body = json!({"routing_key": KEY, "event_action": "trigger", "payload": {"summary": summary, "source": "s",
                 "severity": "error", "class": class, "custom_details": extra}});
             if let Ok(mapped) = map(&body) {
-                testing::valid(&mapped)?;
+                testing::check_valid(&mapped)?;
             }
         }
     }

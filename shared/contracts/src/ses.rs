@@ -7,14 +7,15 @@ use crate::problem::FieldError;
 use domain::delivery::FeedbackKind;
 use serde::Deserialize;
 
-/// Most characters that are kept of a mail server's words.
+/// Maximum number of characters kept of a mail server's answer.
 const TEXT_MAX: usize = 500;
 
-/// What SES said.
+/// A notification of SES about one message.
 #[derive(Debug, PartialEq)]
-pub struct Notification {
+pub struct SesNotification {
     /// SES's id of the message.
     pub message_id: String,
+    /// Returns the feedback and the mail server's text; `None` for kinds of notifications that are not used.
     meaning: Option<(FeedbackKind, String)>,
 }
 
@@ -83,11 +84,11 @@ struct Reject {
     reason: String,
 }
 
-/// Reads what a topic delivered, raw.
+/// Parses a notification as the SNS topic delivers it (raw delivery).
 ///
 /// # Errors
-/// Where it is nothing that SES says of a message.
-pub fn parse(body: &[u8]) -> Result<Notification, FieldError> {
+/// If it is not a notification about a message.
+pub fn parse(body: &[u8]) -> Result<SesNotification, FieldError> {
     let written: Written = crate::problem::parse_object(body)?;
     let first = |all: &[Diagnosed], other: &str| {
         let said = all.iter().map(|one| one.diagnostic_code.as_str()).find(|text| !text.is_empty());
@@ -111,22 +112,22 @@ pub fn parse(body: &[u8]) -> Result<Notification, FieldError> {
         _ => None,
     };
     let meaning = meaning.map(|(kind, mut text)| {
-        domain::event::cut_chars(&mut text, TEXT_MAX);
+        domain::event::truncate_chars(&mut text, TEXT_MAX);
         (kind, without_addresses(&text))
     });
-    Ok(Notification { message_id: written.mail.message_id, meaning })
+    Ok(SesNotification { message_id: written.mail.message_id, meaning })
 }
 
-/// A mail server likes to repeat the address that it refuses; the row does not need it, and a support bundle must not have it.
+/// Replaces addresses. Mail servers often repeat the address that they reject; neither the row nor a support bundle may contain it.
 fn without_addresses(text: &str) -> String {
     let word = |word: &str| if word.contains('@') { "[address]".to_owned() } else { word.to_owned() };
     text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
-impl Notification {
+impl SesNotification {
     /// What it says of the message, with the mail server's words; `None` where it is nothing that we ask.
     #[must_use]
-    pub fn meaning(&self) -> Option<(FeedbackKind, String)> {
+    pub fn feedback(&self) -> Option<(FeedbackKind, String)> {
         self.meaning.clone()
     }
 }
@@ -137,7 +138,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn said(body: &Value) -> Option<(FeedbackKind, String)> {
-        parse(body.to_string().as_bytes()).unwrap().meaning()
+        parse(body.to_string().as_bytes()).unwrap().feedback()
     }
 
     #[test]

@@ -3,23 +3,26 @@
 //! Limits (docs.slack.dev): 50 blocks, a header of 150 characters, a section of 3,000, 10 fields of 2,000. `&`, `<` and `>`
 //! are escaped, so that no source can write `<!channel>`.
 
-use domain::alert::{Alert, Why, because, why_sentence};
-use domain::attempt::{self, Failed};
-use domain::event::cut_chars;
-use domain::render::{INSIDE, Read, facts, headline, inside, notes};
+use domain::alert::{Alert, NotificationReason};
+use domain::attempt::{self, AttemptFailure};
+use domain::event::truncate_chars;
+use domain::render::{
+    AlertLinks, SUPPRESSED_HEADING, facts, headline, notes, subscription_sentence, suppressed_incident_lines,
+    trigger_clause,
+};
 use domain::vocabulary::{Channel, Severity, Status};
 use serde_json::{Value, json};
 
 const HEADER_MAX: usize = 150;
-/// Slack's limit is 3,000; escaping may lengthen what is cut, so the cut comes well before.
+/// Maximum length of a section's text. Slack's limit is 3,000; the cut comes earlier, because escaping lengthens a text.
 const SECTION_MAX: usize = 2_900;
 const FIELD_MAX: usize = 1_900;
-/// Links shown at most.
+/// Maximum number of links shown.
 const LINKS_MAX: usize = 5;
 
-/// The rich message.
+/// Builds the rich message (Block Kit).
 #[must_use]
-pub fn message(alert: &Alert, why: &Why, read: &Read) -> Value {
+pub fn build_message(alert: &Alert, why: &NotificationReason, read: &AlertLinks) -> Value {
     let mut blocks = vec![json!({
         "type": "header",
         "text": {"type": "plain_text", "text": header(alert), "emoji": true},
@@ -36,10 +39,12 @@ pub fn message(alert: &Alert, why: &Why, read: &Read) -> Value {
         .map(|(name, value)| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape_cut(value, FIELD_MAX))}))
         .collect();
     blocks.push(json!({"type": "section", "fields": fields}));
-    let inside = inside(alert);
+    let inside = suppressed_incident_lines(alert);
     if !inside.is_empty() {
-        blocks
-            .push(section(&format!("*{INSIDE}*\n{}", escape_cut(&format!("• {}", inside.join("\n• ")), SECTION_MAX))));
+        blocks.push(section(&format!(
+            "*{SUPPRESSED_HEADING}*\n{}",
+            escape_cut(&format!("• {}", inside.join("\n• ")), SECTION_MAX)
+        )));
     }
     let mut links = vec![format!("<{}|Read on>", escape_url(&read.incident_url))];
     let given = alert.links.iter().filter(|link| link.href.starts_with("https://")).take(LINKS_MAX);
@@ -48,10 +53,10 @@ pub fn message(alert: &Alert, why: &Why, read: &Read) -> Value {
         format!("<{}|{}>", escape_url(&link.href), escape_cut(text, 100))
     }));
     blocks.push(section(&links.join("  ·  ")));
-    let reason = why_sentence(alert, why, Channel::Slack.title());
+    let reason = subscription_sentence(alert, why, Channel::Slack.title());
     let small = format!(
         "Sent now because {}. {} Incident {} · update {}",
-        escape(&because(alert, why)),
+        escape(&trigger_clause(alert, why)),
         escape(&reason),
         alert.incident_id,
         alert.update
@@ -60,38 +65,38 @@ pub fn message(alert: &Alert, why: &Why, read: &Read) -> Value {
     json!({"text": fallback(alert), "blocks": blocks})
 }
 
-/// The plain message: what is sent when Slack calls the rich one invalid. Everything that matters, in one text.
+/// Builds the plain message, which is sent if Slack rejects the rich one as invalid. It has the same content in one text.
 #[must_use]
-pub fn plain(alert: &Alert, why: &Why, read: &Read) -> Value {
+pub fn build_plain_message(alert: &Alert, why: &NotificationReason, read: &AlertLinks) -> Value {
     let mut lines = vec![fallback(alert)];
     lines.extend(notes(alert).iter().map(|note| escape(note)));
     if !alert.message.trim().is_empty() {
         lines.push(escape_cut(alert.message.trim(), SECTION_MAX));
     }
     lines.extend(facts(alert).iter().map(|(name, value)| format!("{name}: {}", escape_cut(value, FIELD_MAX))));
-    let inside = inside(alert);
+    let inside = suppressed_incident_lines(alert);
     if !inside.is_empty() {
-        lines.push(format!("{INSIDE}:"));
+        lines.push(format!("{SUPPRESSED_HEADING}:"));
         lines.extend(inside.iter().map(|line| escape_cut(line, FIELD_MAX)));
     }
     lines.push(format!("Read on: {}", escape_url(&read.incident_url)));
-    lines.push(format!("Sent now because {}.", escape(&because(alert, why))));
-    lines.push(escape(&why_sentence(alert, why, Channel::Slack.title())));
+    lines.push(format!("Sent now because {}.", escape(&trigger_clause(alert, why))));
+    lines.push(escape(&subscription_sentence(alert, why, Channel::Slack.title())));
     json!({"text": lines.join("\n")})
 }
 
-/// What Slack's answer means.
+/// The result of posting a message to Slack.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Posted.
+pub enum SlackResult {
+    /// Slack posted the message.
     Accepted,
-    /// Our blocks were refused: the plain message may still be taken.
+    /// Slack rejected the blocks. The plain message may still be accepted.
     RetryPlain,
-    /// Not posted.
-    Failed(Failed),
+    /// Slack did not post the message.
+    Failed(AttemptFailure),
 }
 
-/// Codes after which nothing will ever be posted there (Slack's changelog of 2016-05-17, completed from
+/// Error codes after which nothing can be posted to this webhook again (Slack's changelog of 2016-05-17, completed from
 /// prometheus/alertmanager#3727).
 const GONE: &[&str] = &[
     "no_service",
@@ -107,30 +112,30 @@ const GONE: &[&str] = &[
 ];
 const OURS: &[&str] = &["invalid_blocks", "invalid_payload", "no_text", "missing_text_or_fallback_or_attachments"];
 
-/// Reads Slack's answer: success is 200 with the body `ok` and nothing else; an error is a code in plain text.
+/// Evaluates Slack's answer. Success is status 200 with the body `ok` and nothing else; an error is a code in plain text.
 #[must_use]
-pub fn verdict(status: u16, body: &str) -> Verdict {
+pub fn evaluate_response(status: u16, body: &str) -> SlackResult {
     let body = body.trim();
     if status == 200 && body == "ok" {
-        return Verdict::Accepted;
+        return SlackResult::Accepted;
     }
     let word = |codes: &[&'static str]| {
         codes.iter().copied().find(|code| body == *code || body.contains(&format!("\"{code}\"")))
     };
     if word(OURS).is_some() {
-        return Verdict::RetryPlain;
+        return SlackResult::RetryPlain;
     }
     let (cause, verdict) = match word(GONE) {
-        Some(code) => (code.to_owned(), attempt::Verdict::Gone),
-        None if status == 410 => ("http_410".to_owned(), attempt::Verdict::Gone),
-        None => (format!("http_{status}"), attempt::Verdict::Retry),
+        Some(code) => (code.to_owned(), attempt::RetryVerdict::Gone),
+        None if status == 410 => ("http_410".to_owned(), attempt::RetryVerdict::Gone),
+        None => (format!("http_{status}"), attempt::RetryVerdict::Retry),
     };
-    Verdict::Failed(Failed { cause, retry_after: None, slow_down: status == 429, verdict })
+    SlackResult::Failed(AttemptFailure { cause, retry_after: None, slow_down: status == 429, verdict })
 }
 
 fn header(alert: &Alert) -> String {
     let mut header = format!("{} {}: {}", emoji(alert), headline(alert), one_line(&alert.title));
-    cut_chars(&mut header, HEADER_MAX);
+    truncate_chars(&mut header, HEADER_MAX);
     header
 }
 
@@ -160,7 +165,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Escapes, and cuts what is longer than `max` characters once it is escaped; never inside an entity.
+/// Escapes a text and truncates it to `max` escaped characters, never inside an entity.
 fn escape_cut(text: &str, max: usize) -> String {
     let mut out = String::new();
     let mut length = 0;
@@ -176,7 +181,7 @@ fn escape_cut(text: &str, max: usize) -> String {
     out
 }
 
-/// A link's address must not end the link.
+/// Escapes an address so that it cannot end the link.
 fn escape_url(url: &str) -> String {
     url.replace('&', "&amp;").replace('<', "%3C").replace('>', "%3E").replace('|', "%7C")
 }

@@ -6,20 +6,20 @@ use crate::problem::FieldError;
 use domain::delivery::FeedbackKind;
 use serde::Deserialize;
 
-/// Most characters that are kept of a carrier's words.
+/// Maximum number of characters kept of a carrier's answer.
 const TEXT_MAX: usize = 500;
 
-/// What SNS said.
+/// The delivery status of one SMS.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct SmsDeliveryStatus {
     /// SNS's id of the message.
     pub message_id: String,
-    /// What became of it.
+    /// The kind of feedback.
     pub kind: FeedbackKind,
-    /// In the carrier's words, or SNS's.
+    /// The carrier's answer, or SNS's.
     pub text: String,
-    /// True where the account's quota or spend limit is used up: then nobody is reached.
-    pub quota: bool,
+    /// Whether the account's quota or spend limit is exhausted. Then no SMS is sent to anybody.
+    pub quota_exhausted: bool,
 }
 
 #[derive(Deserialize)]
@@ -43,14 +43,14 @@ struct Delivery {
     provider_response: String,
 }
 
-/// Reads one line of the log.
+/// Parses one line of the log.
 ///
 /// # Errors
-/// Where it is nothing that SNS says of a message.
-pub fn parse(line: &[u8]) -> Result<Outcome, FieldError> {
+/// If it is not the status of a message.
+pub fn parse(line: &[u8]) -> Result<SmsDeliveryStatus, FieldError> {
     let written: Written = crate::problem::parse_object(line)?;
     let mut text = written.delivery.provider_response;
-    domain::event::cut_chars(&mut text, TEXT_MAX);
+    domain::event::truncate_chars(&mut text, TEXT_MAX);
     let says = |words: &str| text.to_ascii_lowercase().contains(words);
     let quota = says("no quota left") || says("spend limit") || says("spending limit");
     let kind = match written.status.as_str() {
@@ -58,10 +58,15 @@ pub fn parse(line: &[u8]) -> Result<Outcome, FieldError> {
         _ if says("opted out") => FeedbackKind::OptedOut,
         _ => FeedbackKind::Rejected,
     };
-    Ok(Outcome { message_id: written.notification.message_id, kind, text: without_numbers(&text), quota })
+    Ok(SmsDeliveryStatus {
+        message_id: written.notification.message_id,
+        kind,
+        text: without_numbers(&text),
+        quota_exhausted: quota,
+    })
 }
 
-/// A carrier may repeat the number; the row does not need it, and a support bundle must not have it.
+/// Replaces phone numbers. Carriers may repeat the number; neither the row nor a support bundle may contain it.
 fn without_numbers(text: &str) -> String {
     let digits = |word: &str| word.chars().filter(char::is_ascii_digit).count();
     let word = |word: &str| if digits(word) > 6 { "[number]".to_owned() } else { word.to_owned() };
@@ -81,7 +86,7 @@ mod tests {
             "status": status});
         let outcome = parse(line.to_string().as_bytes()).unwrap();
         assert_eq!(outcome.message_id, "34d9b400");
-        (outcome.kind, outcome.text, outcome.quota)
+        (outcome.kind, outcome.text, outcome.quota_exhausted)
     }
 
     #[test]

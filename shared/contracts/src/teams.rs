@@ -3,19 +3,22 @@
 //! A flow answers 202 and fails later, unseen, when the card is over 28 KB once expanded (MicrosoftDocs/msteams-docs#11274), so
 //! a card here stays under 20 KB.
 
-use domain::alert::{Alert, Why, because, why_sentence};
-use domain::attempt::{Failed, Verdict};
-use domain::event::cut_chars;
-use domain::render::{INSIDE, Read, facts, headline, inside, notes};
+use domain::alert::{Alert, NotificationReason};
+use domain::attempt::{AttemptFailure, RetryVerdict};
+use domain::event::truncate_chars;
+use domain::render::{
+    AlertLinks, SUPPRESSED_HEADING, facts, headline, notes, subscription_sentence, suppressed_incident_lines,
+    trigger_clause,
+};
 use domain::vocabulary::{Channel, Severity, Status};
 use serde_json::{Value, json};
 
-/// Most bytes of a card.
+/// Maximum size of a card in bytes.
 pub const CARD_MAX: usize = 20 * 1024;
 
-/// The message.
+/// Builds the message with its card. The text is halved until the card fits [`CARD_MAX`].
 #[must_use]
-pub fn message(alert: &Alert, why: &Why, read: &Read) -> Value {
+pub fn build_message(alert: &Alert, why: &NotificationReason, read: &AlertLinks) -> Value {
     // The text is what can be long; it is halved until the card fits.
     let mut room = 8_000;
     loop {
@@ -27,7 +30,7 @@ pub fn message(alert: &Alert, why: &Why, read: &Read) -> Value {
     }
 }
 
-fn sized(alert: &Alert, why: &Why, read: &Read, room: usize) -> Value {
+fn sized(alert: &Alert, why: &NotificationReason, read: &AlertLinks, room: usize) -> Value {
     let mut body = vec![
         json!({"type": "TextBlock", "text": headline(alert), "weight": "Bolder", "color": colour(alert), "wrap": true}),
         json!({"type": "TextBlock", "text": plain(&one_line(&alert.title)), "size": "Large", "weight": "Bolder",
@@ -37,7 +40,7 @@ fn sized(alert: &Alert, why: &Why, read: &Read, room: usize) -> Value {
         body.push(json!({"type": "TextBlock", "text": plain(&note), "weight": "Bolder", "wrap": true}));
     }
     let mut text = alert.message.trim().to_owned();
-    cut_chars(&mut text, room.max(1));
+    truncate_chars(&mut text, room.max(1));
     if !text.is_empty() && room > 0 {
         // In a text block a line break takes two newlines.
         body.push(json!({"type": "TextBlock", "text": plain(&text).replace('\n', "\n\n"), "wrap": true}));
@@ -45,21 +48,21 @@ fn sized(alert: &Alert, why: &Why, read: &Read, room: usize) -> Value {
     let facts: Vec<Value> = facts(alert)
         .into_iter()
         .map(|(name, mut value)| {
-            cut_chars(&mut value, 300);
+            truncate_chars(&mut value, 300);
             json!({"title": name, "value": plain(&value)})
         })
         .collect();
     body.push(json!({"type": "FactSet", "facts": facts}));
-    let inside = inside(alert);
+    let inside = suppressed_incident_lines(alert);
     if !inside.is_empty() {
-        body.push(json!({"type": "TextBlock", "text": INSIDE, "weight": "Bolder", "wrap": true}));
+        body.push(json!({"type": "TextBlock", "text": SUPPRESSED_HEADING, "weight": "Bolder", "wrap": true}));
         let lines = inside.iter().map(|line| plain(line)).collect::<Vec<_>>().join("\n\n");
         body.push(json!({"type": "TextBlock", "text": lines, "wrap": true, "spacing": "None"}));
     }
-    let reason = why_sentence(alert, why, Channel::Teams.title());
+    let reason = subscription_sentence(alert, why, Channel::Teams.title());
     let small = format!(
         "Sent now because {}. {reason} Incident {} · update {}",
-        because(alert, why),
+        trigger_clause(alert, why),
         alert.incident_id,
         alert.update
     );
@@ -68,7 +71,7 @@ fn sized(alert: &Alert, why: &Why, read: &Read, room: usize) -> Value {
     let given = alert.links.iter().filter(|link| link.href.starts_with("https://") && link.href.len() < 1_000).take(3);
     actions.extend(given.map(|link| {
         let mut title = if link.text.is_empty() { "Link".to_owned() } else { link.text.clone() };
-        cut_chars(&mut title, 40);
+        truncate_chars(&mut title, 40);
         json!({"type": "Action.OpenUrl", "title": title, "url": link.href})
     }));
     json!({
@@ -89,23 +92,23 @@ fn sized(alert: &Alert, why: &Why, read: &Read, room: usize) -> Value {
     })
 }
 
-/// Reads a flow's answer. Any 2xx is accepted (Workflows answers 202), but for the retired connectors' 200 that says in its
-/// body that nothing was posted. `None` is accepted.
+/// Evaluates a flow's answer; `None` is success. Any 2xx is success (Workflows answers 202), except a retired connector's 200 whose body
+/// says that nothing was posted.
 #[must_use]
-pub fn verdict(status: u16, body: &str) -> Option<Failed> {
+pub fn evaluate_response(status: u16, body: &str) -> Option<AttemptFailure> {
     let hidden = ["429", "413"].into_iter().find(|code| body.contains(&format!("HTTP error {code}")));
     let (cause, slow_down, verdict) = match (status, hidden) {
         (200..=299, None) => return None,
-        (200..=299, Some("413")) | (413, _) => ("http_413".to_owned(), false, Verdict::Refused),
-        (200..=299, Some(_)) => ("http_429".to_owned(), true, Verdict::Retry),
+        (200..=299, Some("413")) | (413, _) => ("http_413".to_owned(), false, RetryVerdict::Refused),
+        (200..=299, Some(_)) => ("http_429".to_owned(), true, RetryVerdict::Retry),
         // A flow that was deleted answers 404, one that was switched off 410 or 400; only 410 says that it is for good.
-        (410, _) => ("http_410".to_owned(), false, Verdict::Gone),
-        (status, _) => (format!("http_{status}"), status == 429, Verdict::Retry),
+        (410, _) => ("http_410".to_owned(), false, RetryVerdict::Gone),
+        (status, _) => (format!("http_{status}"), status == 429, RetryVerdict::Retry),
     };
-    Some(Failed { cause, retry_after: None, slow_down, verdict })
+    Some(AttemptFailure { cause, retry_after: None, slow_down, verdict })
 }
 
-/// True for hosts whose webhooks Microsoft retired: they take no more messages.
+/// Whether Microsoft retired the webhooks of this host. They accept no more messages.
 #[must_use]
 pub fn is_retired_host(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
@@ -127,7 +130,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A text block reads Markdown; what a source writes is no markup. A backslash stands before everything that could be.
+/// Escapes Markdown, so that a source's text cannot contain markup.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {

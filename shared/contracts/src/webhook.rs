@@ -1,11 +1,11 @@
 //! What a tenant's own endpoint receives, by Standard Webhooks: a type, a time and thin data; under 20 KB where it can be.
 
-use domain::alert::{Alert, Why};
-use domain::attempt::{Failed, Verdict};
+use domain::alert::{Alert, NotificationReason};
+use domain::attempt::{AttemptFailure, RetryVerdict};
 use domain::event::Link;
-use domain::ids::{EventId, IncidentId, TenantId, digest};
+use domain::ids::{EventId, IncidentId, TenantId, short_hash};
 use domain::incident::Change;
-use domain::maintenance::{Explained, Planned};
+use domain::maintenance::{MaintenanceSchedule, SuppressedIncident};
 use domain::schema::Instant;
 use domain::vocabulary::{Category, Kind, Role, Severity, Status};
 use jiff::Timestamp;
@@ -14,117 +14,118 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// What the specification recommends a body to stay under, in bytes.
+/// Size in bytes that Standard Webhooks recommends a body to stay under.
 pub const BODY_MAX: usize = 20 * 1024;
 
-/// The body.
+/// The body of a webhook.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WebhookBody {
-    /// `incident.opened`, `incident.updated`, `incident.resolved`; `maintenance.…` and `advisory.…` alike.
+    /// The type of the message: `incident.opened`, `incident.updated` or `incident.resolved`, and the same for `maintenance.…` and
+    /// `advisory.…`.
     #[serde(rename = "type")]
     pub event: String,
-    /// When the update was accepted.
+    /// Time at which the update was accepted.
     pub timestamp: Timestamp,
     /// The update.
-    pub data: Data,
+    pub data: WebhookData,
 }
 
-/// The update.
+/// The update that a webhook reports.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Data {
-    /// The incident.
+pub struct WebhookData {
+    /// The incident's id.
     pub incident_id: IncidentId,
-    /// The event that made the update.
+    /// The id of the event that caused the update.
     pub event_id: EventId,
-    /// The tenant.
+    /// The tenant's id.
     pub tenant_id: TenantId,
-    /// The update's number, from 1: retries may arrive late, the receiver orders by it.
+    /// The update's number, from 1. Retries may arrive late; receivers order updates by it.
     pub sequence: u32,
-    /// True when everybody is affected.
+    /// Whether the incident is about every tenant.
     pub platform_wide: bool,
-    /// The category; null for none.
+    /// The category; null if it has none.
     pub category: Option<Category>,
-    /// The kind.
+    /// The kind of the incident.
     pub kind: Kind,
-    /// The source's type.
+    /// The event type, such as `api.outage`.
     pub event_type: String,
-    /// How bad.
+    /// The severity after the update.
     pub severity: Severity,
-    /// Where it stands.
+    /// The status after the update.
     pub status: Status,
-    /// Why it is sent now.
+    /// What the update changed, which is why it is sent.
     pub change: Change,
-    /// What happened, in one line.
+    /// The title in one line.
     pub title: String,
-    /// What happened.
+    /// The update's text.
     pub message: String,
-    /// To what.
+    /// Affected components.
     pub components: Vec<String>,
-    /// Where.
+    /// Affected regions.
     pub regions: Vec<String>,
-    /// Since when.
+    /// Time at which the incident began.
     pub started_at: Timestamp,
-    /// Until when; null while it lasts.
+    /// Time at which the incident was resolved; null while it is open.
     pub resolved_at: Option<Timestamp>,
-    /// Of announced work, where it stands and its hours.
+    /// For scheduled maintenance: its phase and its window.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub maintenance: Option<Planned>,
-    /// Of announced work, the incidents that it explained so far: what is open first, at most ten.
+    pub maintenance: Option<MaintenanceSchedule>,
+    /// For scheduled maintenance: the incidents that it suppressed so far. Open ones first, at most ten.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub covered: Vec<CoveredIncident>,
-    /// How many more there are.
+    /// Number of suppressed incidents that are not listed.
     #[serde(skip_serializing_if = "is_zero")]
     pub covered_more: usize,
-    /// The announced work that explained it when it was said: people are told of it only if it lasts longer.
+    /// The maintenance window that suppresses this incident. Recipients are notified of the incident only if it outlasts the window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub covered_by: Option<CoveredBy>,
-    /// When it happened, where its source told us more than five minutes later.
+    /// Time at which it happened, if the source reported it more than five minutes later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_source: Option<Timestamp>,
-    /// The role that this endpoint is told as.
+    /// The role on whose behalf this endpoint is notified.
     pub audience: Option<Role>,
-    /// Where to look further.
+    /// Links to further information.
     pub links: Vec<Link>,
-    /// Words of the source.
+    /// Labels from the source.
     pub labels: BTreeMap<String, String>,
-    /// Numbers of the source.
+    /// Numbers from the source, by name.
     pub measurements: BTreeMap<String, f64>,
-    /// Everything else of the source.
+    /// Everything else from the source.
     pub details: Map<String, Value>,
-    /// True for a test alert.
+    /// Whether it is a test alert.
     pub test: bool,
-    /// What was cut.
+    /// Names of the fields that were truncated because they were too long.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<String>,
 }
 
-/// An incident that announced work explained.
+/// An incident that a maintenance window suppressed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CoveredIncident {
-    /// The incident.
+    /// The incident's id.
     pub incident_id: IncidentId,
-    /// Its title.
+    /// The incident's title.
     pub title: String,
-    /// Since when.
+    /// Time at which the incident began.
     #[schemars(with = "Instant")]
     pub started_at: Timestamp,
-    /// Until when; null while it lasts.
+    /// Time at which the incident was resolved; null while it is open.
     #[schemars(with = "Option<Instant>")]
     pub resolved_at: Option<Timestamp>,
 }
 
-/// The announced work that explained an incident.
+/// The maintenance window that suppresses an incident.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CoveredBy {
-    /// The maintenance.
+    /// The id of the maintenance.
     pub incident_id: IncidentId,
-    /// When it was to end: whoever waits for the incident is told of it then.
+    /// Planned end of the window. Recipients are notified then if the incident is still open.
     pub until: Timestamp,
 }
 
-/// The body of an alert.
+/// Builds the body of a webhook. Drops the details if the body would exceed [`BODY_MAX`].
 #[must_use]
-pub fn body(alert: &Alert, why: &Why) -> WebhookBody {
+pub fn build_body(alert: &Alert, why: &NotificationReason) -> WebhookBody {
     let family = match alert.kind {
         Kind::Maintenance => "maintenance",
         Kind::Advisory => "advisory",
@@ -138,7 +139,7 @@ pub fn body(alert: &Alert, why: &Why) -> WebhookBody {
     let mut body = WebhookBody {
         event: format!("{family}.{what}"),
         timestamp: alert.at,
-        data: Data {
+        data: WebhookData {
             incident_id: alert.incident_id.clone(),
             event_id: alert.event_id.clone(),
             tenant_id: alert.tenant.clone(),
@@ -157,8 +158,8 @@ pub fn body(alert: &Alert, why: &Why) -> WebhookBody {
             started_at: alert.started_at,
             resolved_at: alert.resolved_at,
             maintenance: alert.maintenance,
-            covered: alert.inside.incidents.iter().map(CoveredIncident::of).collect(),
-            covered_more: alert.inside.more,
+            covered: alert.suppressed_incidents.incidents.iter().map(CoveredIncident::of).collect(),
+            covered_more: alert.suppressed_incidents.omitted_count,
             covered_by: alert
                 .covered
                 .as_ref()
@@ -183,9 +184,9 @@ pub fn body(alert: &Alert, why: &Why) -> WebhookBody {
 }
 
 impl CoveredIncident {
-    /// What announced work explained, as programs read it.
+    /// Converts a suppressed incident to its form in the API.
     #[must_use]
-    pub fn of(one: &Explained) -> Self {
+    pub fn of(one: &SuppressedIncident) -> Self {
         Self {
             incident_id: one.incident_id.clone(),
             title: one.title.clone(),
@@ -195,21 +196,21 @@ impl CoveredIncident {
     }
 }
 
-/// The `webhook-id`: the same on every attempt of an update, so that a receiver can drop a double. It has no dot.
+/// Returns the `webhook-id`: the same for every attempt of an update, so that a receiver can drop duplicates. It contains no dot.
 #[must_use]
 pub fn webhook_id(tenant: &TenantId, incident: &IncidentId, update: u32, integration: &str) -> String {
-    format!("msg_{}", digest(&[tenant.as_str(), incident.as_str(), &update.to_string(), integration]))
+    format!("msg_{}", short_hash(&[tenant.as_str(), incident.as_str(), &update.to_string(), integration]))
 }
 
-/// Reads an endpoint's answer: 2xx is success, 3xx is not followed, 410 is for good, everything else is tried again.
-/// `None` is success.
+/// Evaluates an endpoint's answer; `None` is success. 2xx is success, redirects (3xx) are not followed, 410 is permanent, and everything
+/// else is retried.
 #[must_use]
-pub fn verdict(status: u16) -> Option<Failed> {
+pub fn evaluate_response(status: u16) -> Option<AttemptFailure> {
     if (200..300).contains(&status) {
         return None;
     }
-    let verdict = if status == 410 { Verdict::Gone } else { Verdict::Retry };
-    Some(Failed { cause: format!("http_{status}"), retry_after: None, slow_down: status == 429, verdict })
+    let verdict = if status == 410 { RetryVerdict::Gone } else { RetryVerdict::Retry };
+    Some(AttemptFailure { cause: format!("http_{status}"), retry_after: None, slow_down: status == 429, verdict })
 }
 
 pub(crate) fn is_zero(count: &usize) -> bool {

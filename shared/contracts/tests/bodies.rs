@@ -3,12 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use contracts::{slack, teams, webhook};
-use domain::alert::{Alert, Why};
+use domain::alert::{Alert, NotificationReason};
 use domain::event::Link;
 use domain::ids::{EventId, IncidentId, Scope, TenantId};
 use domain::incident::Change;
-use domain::maintenance::{Covered, Explained, Inside};
-use domain::render::Read;
+use domain::maintenance::{MaintenanceSuppression, SuppressedIncident, SuppressedIncidents};
+use domain::render::AlertLinks;
 use domain::vocabulary::{Category, Kind, Role, Severity, Status};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -33,7 +33,7 @@ fn alert() -> Alert {
         at: "2026-11-23T08:31:00Z".parse().unwrap(),
         resolved_at: None,
         maintenance: None,
-        inside: Default::default(),
+        suppressed_incidents: Default::default(),
         covered: None,
         late_source: None,
         openings: None,
@@ -69,13 +69,13 @@ fn variants() -> Vec<(&'static str, Alert)> {
         measurements: Default::default(),
         ..alert()
     };
-    let one = |id: &str, title: &str, until: Option<&str>| Explained {
+    let one = |id: &str, title: &str, until: Option<&str>| SuppressedIncident {
         incident_id: IncidentId::new(id),
         scope: Scope::Platform,
         title: title.to_owned(),
         from: "2026-11-23T08:40:00Z".parse().unwrap(),
         until: until.map(|until| until.parse().unwrap()),
-        alone: false,
+        escalated: false,
     };
     let incidents = vec![
         one("inside", "Calls <!here> & *texts* fail", None),
@@ -86,7 +86,7 @@ fn variants() -> Vec<(&'static str, Alert)> {
         event_type: "maintenance.verifying".into(),
         status: Status::Monitoring,
         change: Change::StatusChanged,
-        inside: Inside { incidents, more: 2 },
+        suppressed_incidents: SuppressedIncidents { incidents, omitted_count: 2 },
         ..alert()
     };
     vec![
@@ -99,12 +99,12 @@ fn variants() -> Vec<(&'static str, Alert)> {
     ]
 }
 
-fn why() -> Why {
-    Why { role: Some(Role::OrgAdmin), held: None }
+fn why() -> NotificationReason {
+    NotificationReason { role: Some(Role::OrgAdmin), held: None }
 }
 
-fn read() -> Read {
-    Read {
+fn read() -> AlertLinks {
+    AlertLinks {
         incident_url: "https://status.example.com/status/incidents/inc_a".into(),
         unsubscribe_url: None,
         stop_url: None,
@@ -114,23 +114,23 @@ fn read() -> Read {
 #[test]
 fn what_receivers_get_is_what_they_got() {
     for (name, alert) in variants() {
-        insta::assert_json_snapshot!(format!("slack_{name}"), slack::message(&alert, &why(), &read()));
-        insta::assert_json_snapshot!(format!("teams_{name}"), teams::message(&alert, &why(), &read()));
-        insta::assert_json_snapshot!(format!("webhook_{name}"), webhook::body(&alert, &why()));
+        insta::assert_json_snapshot!(format!("slack_{name}"), slack::build_message(&alert, &why(), &read()));
+        insta::assert_json_snapshot!(format!("teams_{name}"), teams::build_message(&alert, &why(), &read()));
+        insta::assert_json_snapshot!(format!("webhook_{name}"), webhook::build_body(&alert, &why()));
     }
 }
 
 #[test]
 fn a_machine_is_told_what_explains_an_incident() {
     let until = "2026-11-23T10:00:00Z".parse().unwrap();
-    let covered = Covered { by: IncidentId::new("work"), until, up_to: Severity::Critical };
-    let body = webhook::body(&Alert { covered: Some(covered), ..alert() }, &why());
+    let covered = MaintenanceSuppression { by: IncidentId::new("work"), until, up_to: Severity::Critical };
+    let body = webhook::build_body(&Alert { covered: Some(covered), ..alert() }, &why());
     let body = serde_json::to_value(&body).unwrap();
     assert_eq!(
         body["data"]["covered_by"],
         serde_json::json!({"incident_id": "inc_work", "until": "2026-11-23T10:00:00Z"})
     );
-    assert!(serde_json::to_value(webhook::body(&alert(), &why())).unwrap()["data"].get("covered_by").is_none());
+    assert!(serde_json::to_value(webhook::build_body(&alert(), &why())).unwrap()["data"].get("covered_by").is_none());
 }
 
 #[test]
@@ -144,13 +144,13 @@ fn the_webhook_id_is_the_updates_and_the_integrations() {
 
 #[test]
 fn what_slack_answers() {
-    use domain::attempt::Verdict::{Gone, Retry};
-    let failed = |status, body: &str| match slack::verdict(status, body) {
-        slack::Verdict::Failed(failed) => Some((failed.cause, failed.verdict, failed.slow_down)),
+    use domain::attempt::RetryVerdict::{Gone, Retry};
+    let failed = |status, body: &str| match slack::evaluate_response(status, body) {
+        slack::SlackResult::Failed(failed) => Some((failed.cause, failed.verdict, failed.slow_down)),
         _ => None,
     };
-    assert_eq!(slack::verdict(200, "ok"), slack::Verdict::Accepted);
-    assert_eq!(slack::verdict(400, "invalid_blocks"), slack::Verdict::RetryPlain);
+    assert_eq!(slack::evaluate_response(200, "ok"), slack::SlackResult::Accepted);
+    assert_eq!(slack::evaluate_response(400, "invalid_blocks"), slack::SlackResult::RetryPlain);
     assert_eq!(failed(200, "<html>captive portal"), Some(("http_200".into(), Retry, false)), "ok, and nothing else");
     assert_eq!(failed(404, "no_service"), Some(("no_service".into(), Gone, false)));
     assert_eq!(failed(410, "channel_is_archived"), Some(("channel_is_archived".into(), Gone, false)));
@@ -161,11 +161,11 @@ fn what_slack_answers() {
 
 #[test]
 fn what_teams_answers() {
-    assert_eq!(teams::verdict(202, ""), None);
-    assert_eq!(teams::verdict(200, "1"), None);
+    assert_eq!(teams::evaluate_response(202, ""), None);
+    assert_eq!(teams::evaluate_response(200, "1"), None);
     let limited = "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429";
-    assert!(teams::verdict(200, limited).is_some_and(|failed| failed.slow_down));
-    assert!(teams::verdict(502, "").is_some());
+    assert!(teams::evaluate_response(200, limited).is_some_and(|failed| failed.slow_down));
+    assert!(teams::evaluate_response(502, "").is_some());
     for (host, retired) in [
         ("acme.webhook.office.com", true),
         ("prod-1.westeurope.logic.azure.com", true),
@@ -190,17 +190,18 @@ proptest! {
     fn any_alert_stays_within_the_receivers_limits(title in ".{0,255}", message in ".{0,15000}|(<!channel>){0,400}",
         components in prop::collection::vec(".{0,100}", 0..50), inside in prop::collection::vec(".{0,255}", 0..11),
         href in "https://[a-z|<>&]{1,50}") {
-        let explained = |title: String| Explained {
+        let explained = |title: String| SuppressedIncident {
             incident_id: IncidentId::new("i"),
             scope: Scope::Platform,
             title,
             from: alert().at,
             until: Some(alert().at),
-            alone: false,
+            escalated: false,
         };
-        let inside = Inside { incidents: inside.into_iter().map(explained).collect(), more: 7 };
-        let alert = Alert { title, message, components, inside, links: vec![Link { href, text: String::new() }], ..alert() };
-        let slack = slack::message(&alert, &why(), &read());
+        let incidents = inside.into_iter().map(explained).collect();
+        let suppressed_incidents = SuppressedIncidents { incidents, omitted_count: 7 };
+        let alert = Alert { title, message, components, suppressed_incidents, links: vec![Link { href, text: String::new() }], ..alert() };
+        let slack = slack::build_message(&alert, &why(), &read());
         let blocks = slack["blocks"].as_array().unwrap();
         prop_assert!(blocks.len() <= 50);
         for block in blocks {
@@ -214,7 +215,7 @@ proptest! {
         let mut found = Vec::new();
         texts(&serde_json::json!([slack["text"], blocks[1..]]), &mut found);
         prop_assert!(found.iter().all(|text| !text.contains("<!")), "{:?}", found);
-        prop_assert!(teams::message(&alert, &why(), &read()).to_string().len() <= teams::CARD_MAX);
-        prop_assert!(serde_json::to_vec(&webhook::body(&alert, &why())).unwrap().len() < 256 * 1024);
+        prop_assert!(teams::build_message(&alert, &why(), &read()).to_string().len() <= teams::CARD_MAX);
+        prop_assert!(serde_json::to_vec(&webhook::build_body(&alert, &why())).unwrap().len() < 256 * 1024);
     }
 }

@@ -1,172 +1,155 @@
-//! What a recipient is told, in neutral form: every channel renders the same facts.
+//! The alert: the content of a notification, independent of its channel. Every channel renders the same facts.
 
 use crate::event::Link;
 use crate::ids::{EventId, IncidentId, Scope, TenantId};
 use crate::incident::{Change, Incident, Update};
-use crate::maintenance::{Covered, Inside, Planned};
+use crate::maintenance::{MaintenanceSchedule, MaintenanceSuppression, SuppressedIncidents};
+use crate::rate_limit::Exemption;
 use crate::reason::Reason;
-use crate::render::when;
-use crate::storm::{Exempt, Openings};
-use crate::tenant::Content;
+use crate::storm::Openings;
+use crate::tenant::ContentLevel;
 use crate::vocabulary::{Category, Kind, Role, Severity, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// An update of an incident as one tenant is told of it.
+/// One update of an incident as one tenant is notified of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
-    /// Who is told.
+    /// The tenant that is notified.
     pub tenant: TenantId,
-    /// The incident.
+    /// The id of the incident.
     pub incident_id: IncidentId,
-    /// The update's number; receivers order by it.
+    /// The update's number within the incident, from 1; receivers order by it.
     pub update: u32,
     /// The event that made the update.
     pub event_id: EventId,
-    /// True when it is about everybody.
+    /// Whether the incident affects the whole platform, not only this tenant.
     pub platform_wide: bool,
     /// The category; `None` for user-level warnings.
     pub category: Option<Category>,
-    /// The kind.
+    /// Whether it is an incident, maintenance, an advisory or an opt-in warning.
     pub kind: Kind,
-    /// The event type.
+    /// The type of the event, such as `voice.routing_failure`.
     pub event_type: String,
-    /// How bad.
+    /// The severity of this update.
     pub severity: Severity,
-    /// Where it stands.
+    /// The status of the incident after this update.
     pub status: Status,
-    /// What happened, in one line.
+    /// One line that says what happened.
     pub title: String,
-    /// What happened.
+    /// The description, as plain text; may be empty.
     #[serde(default)]
     pub message: String,
-    /// To what.
+    /// Names of the affected components; may be empty.
     #[serde(default)]
     pub components: Vec<String>,
-    /// Where.
+    /// Names of the affected regions; may be empty.
     #[serde(default)]
     pub regions: Vec<String>,
-    /// Since when.
+    /// When the incident started.
     pub started_at: Timestamp,
-    /// When this update was accepted.
+    /// When the intake accepted this update.
     pub at: Timestamp,
-    /// When it was resolved.
+    /// When the incident was resolved; only in the resolve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Timestamp>,
-    /// Of announced work, its hours.
+    /// The scheduled start and end; only for maintenance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maintenance: Option<Planned>,
-    /// Of announced work, the incidents that it explained so far.
-    #[serde(default, skip_serializing_if = "is_none")]
-    pub inside: Inside,
-    /// The announced work that explained it when it was said. Only machines are told then.
+    pub maintenance: Option<MaintenanceSchedule>,
+    /// The incidents inside the maintenance window so far; only for maintenance.
+    #[serde(default, skip_serializing_if = "has_no_incidents")]
+    pub suppressed_incidents: SuppressedIncidents,
+    /// The maintenance window that the incident was inside when the update was accepted. Such updates go to webhooks only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub covered: Option<Covered>,
-    /// When it happened, where its source told us late.
+    pub covered: Option<MaintenanceSuppression>,
+    /// When it happened, if the source reported it late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_source: Option<Timestamp>,
-    /// How often its key opened lately, where that is more than once.
+    /// How often the dedup key opened recently; `None` if once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openings: Option<Openings>,
-    /// Why it is sent now.
+    /// What changed with this update.
     pub change: Change,
-    /// The tenant's zone, in which times are printed.
+    /// The IANA time zone of the tenant, in which times are printed.
     pub zone: String,
-    /// Where to look further, as the source gave it.
+    /// Links that the source provided.
     #[serde(default)]
     pub links: Vec<Link>,
-    /// Numbers.
+    /// Numeric facts by name, as the source provided them.
     #[serde(default)]
     pub measurements: BTreeMap<String, f64>,
-    /// Words.
+    /// Text facts by name, as the source provided them.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Everything else; for webhooks.
+    /// All other fields of the source's request; sent to webhooks only.
     #[serde(default)]
     pub details: Map<String, Value>,
-    /// What was cut on the way.
+    /// Names of the fields that were shortened.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<String>,
     /// Whether the incident is on the public status page.
     pub public: bool,
-    /// True for a test alert.
+    /// Whether this is a test alert.
     #[serde(default)]
     pub test: bool,
-    /// True where the data-processing agreement left only title, severity and link.
+    /// Whether the data-processing agreement reduced the content to title, severity and link.
     #[serde(default)]
     pub minimal: bool,
 }
 
-fn is_none(inside: &Inside) -> bool {
+fn has_no_incidents(inside: &SuppressedIncidents) -> bool {
     inside.count() == 0
 }
 
-/// Why this recipient is told.
+/// Why a recipient gets an alert, and why only now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Why {
-    /// The role that the matrix gives this category on this channel; `None` where only an opt-in counts.
+pub struct NotificationReason {
+    /// The role to which the role matrix grants this category on this channel; `None` where only an opt-in counts.
     pub role: Option<Role>,
-    /// Since when and why it was held, where it was.
+    /// How long and why the alert was held; `None` if it was sent at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held: Option<Held>,
+    pub held: Option<HoldPeriod>,
 }
 
-/// What was held before it was sent.
+/// The time for which an alert was held before it was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
-    /// Since when this recipient would have been told.
+pub struct HoldPeriod {
+    /// When the alert would have been sent otherwise.
     pub since: Timestamp,
-    /// Until when it was held; the alert window counts from here.
+    /// When the hold ended. The alert window counts from here.
     pub until: Timestamp,
-    /// Why.
+    /// Why it was held.
     pub reason: Reason,
 }
 
-/// Why an alert is sent now, as a clause: "sent now because …".
-#[must_use]
-pub fn because(alert: &Alert, why: &Why) -> String {
-    match &why.held {
-        Some(Held { reason: Reason::CoveredByMaintenance, .. }) => {
-            "it has outlived the maintenance that explained it".to_owned()
-        }
-        Some(held) => format!(
-            "it waited since {} for {} to end",
-            when(held.since, &alert.zone),
-            match held.reason {
-                Reason::QuietHours => "quiet hours",
-                Reason::Throttled => "too much at once",
-                _ => "its time",
-            }
-        ),
-        None => alert.change.because().to_owned(),
-    }
-}
-
 impl Alert {
-    /// As what it may go to a contact that has had enough for now: the first word of something critical, and every end.
+    /// Returns the exemption from a contact's rate limit: openings and escalations of critical incidents, and every resolve.
     #[must_use]
-    pub fn exempt(&self) -> Option<Exempt> {
+    pub fn rate_limit_exemption(&self) -> Option<Exemption> {
         match self.change {
-            Change::Resolved => Some(Exempt::End),
-            Change::Opened | Change::SeverityRaised if self.severity == Severity::Critical => Some(Exempt::Critical),
+            Change::Resolved => Some(Exemption::Resolve),
+            Change::Opened | Change::SeverityRaised if self.severity == Severity::Critical => {
+                Some(Exemption::CriticalOpening)
+            }
             _ => None,
         }
     }
 
-    /// Milliseconds from the moment from which its window counts until `now`, and whether that is longer than the window. What was held
-    /// is late only if it comes late after its time.
+    /// Returns the latency at `now` in milliseconds, and whether it exceeds the tenant's alert window.
+    ///
+    /// The latency counts from acceptance, or from the end of the hold if the alert was held.
     #[must_use]
-    pub fn latency(&self, why: &Why, window_seconds: u32, now: Timestamp) -> (i64, bool) {
+    pub fn latency(&self, why: &NotificationReason, window_seconds: u32, now: Timestamp) -> (i64, bool) {
         let from = why.held.as_ref().map_or(self.at, |held| held.until.max(self.at));
         let latency_ms = (now.as_millisecond() - from.as_millisecond()).max(0);
         (latency_ms, latency_ms > i64::from(window_seconds) * 1_000)
     }
 
-    /// The alert of `update` for `tenant`, cut to what its data-processing agreement allows.
+    /// Builds the alert of `update` for `tenant`, reduced to what its data-processing agreement allows.
     #[must_use]
-    pub fn new(tenant: &TenantId, zone: &str, content: Content, incident: &Incident, update: &Update) -> Self {
+    pub fn new(tenant: &TenantId, zone: &str, content: ContentLevel, incident: &Incident, update: &Update) -> Self {
         let full = Self {
             tenant: tenant.clone(),
             incident_id: incident.id.clone(),
@@ -186,7 +169,7 @@ impl Alert {
             at: update.accepted_at,
             resolved_at: if update.status == Status::Resolved { incident.resolved_at } else { None },
             maintenance: incident.maintenance,
-            inside: Inside::default(),
+            suppressed_incidents: SuppressedIncidents::default(),
             covered: incident.covered.clone().filter(|cover| update.accepted_at < cover.until),
             late_source: update.late_source,
             openings: incident.openings.filter(|openings| openings.count > 1),
@@ -202,8 +185,8 @@ impl Alert {
             minimal: false,
         };
         match content {
-            Content::Full => full,
-            Content::Minimal => Self {
+            ContentLevel::Full => full,
+            ContentLevel::Minimal => Self {
                 message: String::new(),
                 components: Vec::new(),
                 regions: Vec::new(),
@@ -217,24 +200,10 @@ impl Alert {
         }
     }
 
-    /// The category as people read it.
+    /// Returns the name of the category for people.
     #[must_use]
     pub fn category_title(&self) -> &'static str {
         self.category.map_or("User-level warning", Category::title)
-    }
-}
-
-/// The sentence that says why this recipient gets this alert.
-#[must_use]
-pub fn why_sentence(alert: &Alert, why: &Why, channel_title: &str) -> String {
-    let tenant = &alert.tenant;
-    match (why.role, alert.category) {
-        (Some(role), Some(category)) => format!(
-            "You get this because {tenant} sends {} alerts by {channel_title} to the role {}.",
-            category.title(),
-            role.title()
-        ),
-        _ => format!("You get this because you opted in to user-level warnings of {tenant} by {channel_title}."),
     }
 }
 
@@ -244,16 +213,23 @@ mod tests {
     use crate::render::tests::alert;
 
     #[test]
-    fn a_window_counts_from_acceptance_or_from_the_end_of_what_held_it() {
+    fn the_alert_window_counts_from_acceptance_or_from_the_end_of_the_hold() {
         let alert = Alert { severity: Severity::Error, ..alert() };
         let after = |seconds: i64| alert.at.saturating_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
-        let held = |reason| Why { role: None, held: Some(Held { since: alert.at, until: after(3_600), reason }) };
-        let at_once = Why { role: None, held: None };
+        let held = |reason| NotificationReason {
+            role: None,
+            held: Some(HoldPeriod { since: alert.at, until: after(3_600), reason }),
+        };
+        let at_once = NotificationReason { role: None, held: None };
         assert_eq!(alert.latency(&at_once, 60, after(60)), (60_000, false));
         assert_eq!(alert.latency(&at_once, 60, after(61)), (61_000, true));
-        assert_eq!(alert.latency(&at_once, 86_400, after(61)), (61_000, false), "each tenant has its own");
+        assert_eq!(alert.latency(&at_once, 86_400, after(61)), (61_000, false), "each tenant has its own window");
         assert_eq!(alert.latency(&held(Reason::QuietHours), 60, after(3_602)), (2_000, false));
-        assert_eq!(alert.latency(&held(Reason::QuietHours), 60, after(3_661)), (61_000, true), "late after its time");
+        assert_eq!(
+            alert.latency(&held(Reason::QuietHours), 60, after(3_661)),
+            (61_000, true),
+            "late after the hold ended"
+        );
         assert_eq!(alert.latency(&held(Reason::Throttled), 60, after(3_602)), (2_000, false));
     }
 }

@@ -1,203 +1,221 @@
-//! What follows an attempt. Whose fault it was decides: a receiver's failure is scheduled here, an AWS fault never is.
+//! What follows a delivery attempt: a retry at a certain time, or giving up.
+//!
+//! Only failures of a receiver or provider are handled here. Faults of AWS leave the message in its queue.
 
-use crate::health::TOO_LONG;
 use crate::reason::Reason;
 use crate::vocabulary::Channel;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Pauses before webhook attempts 2, 3, …, in seconds (Svix's schedule: 0 s, 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 10 h).
-pub const WEBHOOK_PAUSES: &[u32] = &[5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
-/// Pauses before e-mail and chat attempts 2, 3, …, in seconds.
-pub const MESSAGE_PAUSES: &[u32] = &[5, 30, 120, 600, 1_800, 3_600];
-/// Pauses before SMS attempts 2, 3, …, in seconds.
-pub const SMS_PAUSES: &[u32] = &[5, 30, 120, 300];
-/// The longest delay of a queue (SQS), in seconds.
+/// Delays before webhook attempts 2, 3, …, in seconds (Svix's schedule: 0 s, 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 10 h).
+pub const WEBHOOK_RETRY_DELAYS: &[u32] = &[5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
+/// Delays before e-mail and chat attempts 2, 3, …, in seconds.
+pub const MESSAGE_RETRY_DELAYS: &[u32] = &[5, 30, 120, 600, 1_800, 3_600];
+/// Delays before SMS attempts 2, 3, …, in seconds.
+pub const SMS_RETRY_DELAYS: &[u32] = &[5, 30, 120, 300];
+/// The longest message delay that SQS supports, in seconds.
 pub const QUEUE_DELAY_MAX: u32 = 900;
 
-/// The longest pause before an attempt that is spent on a queue, in seconds; after a longer one it comes off the due index, where it is asked
-/// whether it is night by then. So to people it is a minute; machines know no hours.
+/// Returns the longest retry delay that is spent on a queue, in seconds. A longer one is spent in the due index.
+///
+/// Deliveries from the due index are checked against quiet hours. To people that check is due after a minute; webhooks have no quiet hours.
 #[must_use]
-pub const fn pause_on_queue_max(channel: Channel) -> u32 {
+pub const fn queue_delay_max(channel: Channel) -> u32 {
     match channel {
         Channel::Webhook => QUEUE_DELAY_MAX,
         Channel::Email | Channel::Sms | Channel::Slack | Channel::Teams => 60,
     }
 }
-/// The least pause after a timeout or a 429 (Svix), in seconds.
-pub const SLOW_DOWN: u32 = 60;
+/// The shortest retry delay after a timeout or a 429 (Svix), in seconds.
+pub const SLOW_DOWN_DELAY_MIN: u32 = 60;
 
-/// The cause of a number whose owner wants no text messages.
-pub const OPTED_OUT: &str = "opted_out";
+/// The cause recorded for a number whose owner opted out of SMS.
+pub const CAUSE_OPTED_OUT: &str = "opted_out";
 
-/// How an attempt failed, in the receiver's or the provider's terms.
+/// The cause recorded when an endpoint is disabled because it only failed for too long ([`crate::health::DISABLE_AFTER`]).
+pub const FAILING_TOO_LONG: &str = "failing_too_long";
+
+/// How an attempt failed, as the receiver or the provider reported it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failed {
+pub struct AttemptFailure {
     /// The class of failure: `http_500`, `timeout`, `dns`, `tls`, `connect`, `reset`, `forbidden_address`, or a provider's
     /// code such as `no_service` or `MessageRejected`.
     pub cause: String,
-    /// What the receiver asked for, in seconds.
+    /// The `Retry-After` of the receiver, in seconds; `None` if it sent none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
-    /// True for a timeout or a 429: the receiver is asked more slowly.
+    /// Whether retries must slow down: after a timeout or a 429.
     #[serde(default)]
     pub slow_down: bool,
-    /// Whether trying again can help at all.
-    pub verdict: Verdict,
+    /// Whether a retry can help.
+    pub verdict: RetryVerdict,
 }
 
-/// Whether trying again can help.
+/// Whether a retry can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Perhaps.
+pub enum RetryVerdict {
+    /// A retry may succeed.
     Retry,
-    /// This message never: refused for good.
+    /// The message was refused permanently.
     Refused,
-    /// Nothing will ever be taken there: disable the destination (HTTP 410, Slack's permanent codes).
+    /// The destination no longer exists and is to be disabled (HTTP 410, Slack's permanent codes).
     Gone,
 }
 
-/// What follows.
+/// What follows a failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Another attempt, then.
-    Again {
-        /// When it is due.
+pub enum NextStep {
+    /// Another attempt is scheduled.
+    Retry {
+        /// When the next attempt is due.
         at: Timestamp,
     },
-    /// No more.
+    /// No further attempt follows.
     GiveUp {
-        /// Why.
+        /// Why the delivery ends.
         reason: Reason,
         /// Whether the destination is to be disabled.
         disable: bool,
     },
 }
 
-/// What follows failed attempt number `attempt` (from 1) on `channel`. `jitter` is drawn by the caller from `0.0..1.0` and
-/// moves the pause by ±20 %, so that a thousand retries do not come back in the same second.
+/// Decides what follows failed attempt number `attempt` (from 1) on `channel`.
 ///
-/// Retry-After is honoured between the pause and twice the pause (Svix), so that no receiver can park an alert for a day.
+/// The caller draws `jitter` from `0.0..1.0`; it changes the delay by up to ±20 %, so that a thousand retries do not arrive in the same
+/// second. `Retry-After` is honored between the delay and twice the delay (Svix), so that no receiver can postpone an alert for a day.
 #[must_use]
-pub fn next(channel: Channel, attempt: u32, failed: &Failed, now: Timestamp, jitter: f64) -> Next {
+pub fn decide_next_step(
+    channel: Channel,
+    attempt: u32,
+    failed: &AttemptFailure,
+    now: Timestamp,
+    jitter: f64,
+) -> NextStep {
     match failed.verdict {
-        Verdict::Gone => return Next::GiveUp { reason: Reason::EndpointDisabled, disable: true },
-        Verdict::Refused => return Next::GiveUp { reason: refusal(failed), disable: false },
-        Verdict::Retry => {}
+        RetryVerdict::Gone => return NextStep::GiveUp { reason: Reason::EndpointDisabled, disable: true },
+        RetryVerdict::Refused => return NextStep::GiveUp { reason: refusal_reason(failed), disable: false },
+        RetryVerdict::Retry => {}
     }
-    let pauses = match channel {
-        Channel::Webhook => WEBHOOK_PAUSES,
-        Channel::Sms => SMS_PAUSES,
-        Channel::Email | Channel::Slack | Channel::Teams => MESSAGE_PAUSES,
+    let delays = match channel {
+        Channel::Webhook => WEBHOOK_RETRY_DELAYS,
+        Channel::Sms => SMS_RETRY_DELAYS,
+        Channel::Email | Channel::Slack | Channel::Teams => MESSAGE_RETRY_DELAYS,
     };
     let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
-    let Some(&pause) = pauses.get(index) else {
-        return Next::GiveUp { reason: Reason::GaveUp, disable: false };
+    let Some(&delay) = delays.get(index) else {
+        return NextStep::GiveUp { reason: Reason::GaveUp, disable: false };
     };
-    let base = if failed.slow_down { pause.max(SLOW_DOWN) } else { pause };
+    let base = if failed.slow_down { delay.max(SLOW_DOWN_DELAY_MIN) } else { delay };
     let seconds = match failed.retry_after {
-        Some(asked) => f64::from(asked.clamp(base, base.saturating_mul(2))),
+        Some(requested) => f64::from(requested.clamp(base, base.saturating_mul(2))),
         None => f64::from(base) * (0.8 + 0.4 * jitter.clamp(0.0, 1.0)),
     };
-    Next::Again { at: now.saturating_add(SignedDuration::from_secs_f64(seconds)).unwrap_or(now) }
+    NextStep::Retry { at: now.saturating_add(SignedDuration::from_secs_f64(seconds)).unwrap_or(now) }
 }
 
-/// Why a provider will never take it.
-fn refusal(failed: &Failed) -> Reason {
-    if failed.cause == OPTED_OUT { Reason::OptedOut } else { Reason::RefusedByProvider }
+/// Returns the reason for a permanent refusal.
+fn refusal_reason(failed: &AttemptFailure) -> Reason {
+    if failed.cause == CAUSE_OPTED_OUT { Reason::OptedOut } else { Reason::RefusedByProvider }
 }
 
-/// What follows a test alert's failed attempt: nothing. Whoever tests wants to know now, and a test neither disables an endpoint
-/// nor tries for hours.
+/// Decides what follows a failed attempt of a test alert: it always gives up. The result of a test must be known at once, and a test
+/// never disables an endpoint.
 #[must_use]
-pub fn after_test(failed: &Failed) -> Next {
+pub fn decide_after_test_alert(failed: &AttemptFailure) -> NextStep {
     let reason = match failed.verdict {
-        Verdict::Retry => Reason::GaveUp,
-        Verdict::Refused | Verdict::Gone => refusal(failed),
+        RetryVerdict::Retry => Reason::GaveUp,
+        RetryVerdict::Refused | RetryVerdict::Gone => refusal_reason(failed),
     };
-    Next::GiveUp { reason, disable: false }
+    NextStep::GiveUp { reason, disable: false }
 }
 
-/// What a failed attempt's cause means and what to do about it, for a tenant admin.
+/// Explains the cause of a failed attempt to a tenant admin: what it means, and what to do about it.
 #[must_use]
-pub fn meaning(cause: &str) -> (&'static str, &'static str) {
+pub fn explain_cause(cause: &str) -> (&'static str, &'static str) {
     match cause {
-        "dns" => ("The host name does not resolve.", "Correct the host in the URL, or its DNS record."),
-        "connect" => {
-            ("Nobody answers at the endpoint's address.", "See that the service runs and that its firewall lets us in.")
-        }
+        "dns" => ("The host name doesn't resolve.", "Correct the host in the URL, or fix its DNS record."),
+        "connect" => (
+            "Nothing is listening at the endpoint's address.",
+            "Check that the service is running and that its firewall lets us in.",
+        ),
         "tls" => (
-            "TLS failed.",
-            "Install a certificate of a public authority, for this host name, unexpired and with its chain.",
+            "The TLS handshake failed.",
+            "Install a valid certificate from a public authority for this host name, including the intermediate certificates.",
         ),
         "timeout" => (
-            "The endpoint did not answer in time.",
-            "Answer with 2xx within 15 seconds at once, and do the work afterwards.",
+            "The endpoint didn't respond in time.",
+            "Respond with 2xx within 15 seconds, and process the alert afterward.",
         ),
-        "reset" => ("The endpoint broke the connection off.", "Look into the receiver's and its proxy's log."),
-        "protocol" => ("The endpoint does not answer in HTTP.", "Look into the receiver's and its proxy's log."),
+        "reset" => ("The endpoint closed the connection.", "Check the logs of the receiver and its proxy."),
+        "protocol" => ("The endpoint didn't respond with valid HTTP.", "Check the logs of the receiver and its proxy."),
         "forbidden_address" => {
-            ("The URL leads to an address that is not public.", "Use a public https address; private ones are refused.")
+            ("The URL points to a private address.", "Use a public HTTPS address; private addresses are not allowed.")
         }
-        TOO_LONG => (
-            "It failed for five days, and took nothing.",
-            "Mend the endpoint; its last failed attempt says what it met.",
+        FAILING_TOO_LONG => (
+            "Every delivery to the endpoint failed for five days.",
+            "Fix the endpoint; its last failed attempt shows the error.",
         ),
         "http_400" | "http_422" => (
-            "The receiver does not take the body.",
-            "See in its log what it expects; Slack and Teams URLs belong to integrations of their own kind.",
+            "The receiver rejected the request body.",
+            "Check its log for what it expects. For Slack and Teams URLs, create a Slack or Teams integration instead.",
         ),
         "http_401" | "http_403" => (
-            "The receiver refused us.",
-            "Check that it verifies the signature with this integration's secret over the body as it came.",
+            "The receiver rejected our signature or credentials.",
+            "Check that it verifies the signature with this integration's secret, over the raw request body.",
         ),
-        "http_404" => ("There is nothing at that URL.", "Correct the URL, or make it anew in Slack or Teams."),
-        "http_405" => ("The receiver takes no POST at that URL.", "Correct the URL, or let it take POST."),
-        "http_410" => ("The receiver says that it is gone for good.", "Give the integration a new URL."),
-        "http_413" => ("The message is too large for the receiver.", "Raise its limit to 256 KiB."),
-        "http_429" => ("The receiver has too many messages.", "Raise its limit; it is tried again more slowly."),
+        "http_404" => ("The URL doesn't exist.", "Correct the URL, or create a new webhook in Slack or Teams."),
+        "http_405" => ("The receiver doesn't accept POST at this URL.", "Correct the URL, or allow POST requests."),
+        "http_410" => ("The receiver says that this URL is permanently gone.", "Enter a new URL for the integration."),
+        "http_413" => ("The message is too large for the receiver.", "Raise its request size limit to 256 KiB."),
+        "http_429" => ("The receiver is rate limiting us.", "Raise its rate limit. Retries slow down automatically."),
         "no_service" | "no_service_id" | "invalid_token" | "no_active_hooks" | "no_team" | "team_disabled" => {
-            ("Slack says that this webhook no longer exists.", "Make a new incoming webhook in Slack and save its URL.")
+            ("This Slack webhook no longer exists.", "Create a new incoming webhook in Slack and save its URL.")
         }
         "channel_not_found" | "channel_is_archived" => {
-            ("Slack says that the channel is gone or archived.", "Restore it, or make a webhook for another channel.")
+            ("The Slack channel was deleted or archived.", "Restore it, or create a webhook for another channel.")
         }
         "action_prohibited" | "posting_to_general_channel_denied" => {
-            ("A Slack admin does not allow posts there.", "Ask that admin, or choose another channel.")
+            ("A Slack admin doesn't allow posts in this channel.", "Ask the admin, or choose another channel.")
         }
-        "invalid_blocks" => ("Slack took neither the rich nor the plain form.", "Tell support: this is ours to mend."),
+        "invalid_blocks" => (
+            "Slack rejected both the rich and the plain text format.",
+            "Contact support; this is a problem on our side.",
+        ),
         "RecipientNotVerified" => (
-            "The SES account may only write to verified addresses yet.",
-            "The operators must ask AWS to lift the SES sandbox.",
+            "The SES account can only send to verified addresses.",
+            "The operators must ask AWS to move the account out of the SES sandbox.",
         ),
         "bounced" => (
-            "The recipient's mail server refused it for good.",
-            "Correct the address, or ask the recipient's mail admin to allow-list our sender; then have the address confirmed again.",
+            "The recipient's mail server rejected it permanently.",
+            "Correct the address, or ask the recipient's mail admin to allow-list our sender. Then have the address confirmed again.",
         ),
         "deferred" => (
-            "The recipient's mail server has not taken it yet; the mail service tries again for hours.",
-            "Ask the recipient's mail admin to allow-list our sender, and see that the mailbox is not full.",
+            "The recipient's mail server hasn't accepted it yet. Retries continue for hours.",
+            "Ask the recipient's mail admin to allow-list our sender, and check that the mailbox isn't full.",
         ),
-        "rejected" => ("The mail service did not send it after all.", "Tell support: this is ours to mend."),
+        "rejected" => ("The mail service didn't send it.", "Contact support; this is a problem on our side."),
         "complained" => (
             "The recipient reported it as spam.",
-            "Have the address confirmed again: only its owner, by the link, lifts this.",
+            "Have the address confirmed again. Only its owner can do that, with the link we send.",
         ),
-        "opted_out" => ("The number has opted out of SMS.", "Have its owner text START, or use another number."),
+        "opted_out" => ("The number has opted out of SMS.", "Ask its owner to text START, or use another number."),
         "dlt_registration_missing" => (
-            "SMS to this country need a registered entity and template.",
+            "SMS to this country requires a registered entity and template.",
             "Enter both under SMS compliance in the settings.",
         ),
         "url_not_usable" | "url_cannot_be_opened" | "secret_not_usable" => {
-            ("The saved URL or secret cannot be used.", "Save the integration's URL and secret anew.")
+            ("The saved URL or secret can't be used.", "Save the integration's URL and secret again.")
         }
         cause if cause.starts_with("http_3") => {
-            ("The receiver redirects, and redirects are not followed.", "Save the URL that it redirects to.")
+            ("The receiver redirects, and redirects aren't followed.", "Save the URL that it redirects to.")
         }
-        cause if cause.starts_with("http_5") => ("The receiver failed.", "Look into the receiver's log."),
-        cause if cause.starts_with("http_") => ("The receiver refused the message.", "Look into the receiver's log."),
-        _ => ("The provider refused the message.", "Check the address or number; else tell support this code."),
+        cause if cause.starts_with("http_5") => ("The receiver returned a server error.", "Check the receiver's log."),
+        cause if cause.starts_with("http_") => ("The receiver rejected the message.", "Check the receiver's log."),
+        _ => (
+            "The provider rejected the message.",
+            "Check the address or number. If it is correct, send this code to support.",
+        ),
     }
 }
 
@@ -205,40 +223,40 @@ pub fn meaning(cause: &str) -> (&'static str, &'static str) {
 mod tests {
     use super::*;
 
-    fn failed(verdict: Verdict) -> Failed {
-        Failed { cause: "http_500".into(), retry_after: None, slow_down: false, verdict }
+    fn failed(verdict: RetryVerdict) -> AttemptFailure {
+        AttemptFailure { cause: "http_500".into(), retry_after: None, slow_down: false, verdict }
     }
 
-    fn seconds(channel: Channel, attempt: u32, failed: &Failed, jitter: f64) -> Option<i64> {
-        match next(channel, attempt, failed, Timestamp::UNIX_EPOCH, jitter) {
-            Next::Again { at } => Some(at.as_second()),
-            Next::GiveUp { .. } => None,
+    fn seconds(channel: Channel, attempt: u32, failed: &AttemptFailure, jitter: f64) -> Option<i64> {
+        match decide_next_step(channel, attempt, failed, Timestamp::UNIX_EPOCH, jitter) {
+            NextStep::Retry { at } => Some(at.as_second()),
+            NextStep::GiveUp { .. } => None,
         }
     }
 
     #[test]
-    fn a_test_is_tried_once_and_disables_nothing() {
+    fn a_test_alert_is_sent_once_and_disables_nothing() {
         for (verdict, reason) in [
-            (Verdict::Retry, Reason::GaveUp),
-            (Verdict::Refused, Reason::RefusedByProvider),
-            (Verdict::Gone, Reason::RefusedByProvider),
+            (RetryVerdict::Retry, Reason::GaveUp),
+            (RetryVerdict::Refused, Reason::RefusedByProvider),
+            (RetryVerdict::Gone, Reason::RefusedByProvider),
         ] {
-            assert_eq!(after_test(&failed(verdict)), Next::GiveUp { reason, disable: false });
+            assert_eq!(decide_after_test_alert(&failed(verdict)), NextStep::GiveUp { reason, disable: false });
         }
     }
 
     #[test]
-    fn every_cause_has_a_meaning_and_a_mend() {
+    fn every_cause_has_an_explanation_and_a_remedy() {
         for cause in ["dns", "tls", "http_302", "http_404", "http_418", "http_503", "no_service", "MessageRejected"] {
-            let (sentence, mend) = meaning(cause);
-            assert!(sentence.ends_with('.') && mend.ends_with('.'), "{cause}");
+            let (sentence, remedy) = explain_cause(cause);
+            assert!(sentence.ends_with('.') && remedy.ends_with('.'), "{cause}");
         }
-        assert_ne!(meaning("http_404"), meaning("http_418"));
+        assert_ne!(explain_cause("http_404"), explain_cause("http_418"));
     }
 
     #[test]
     fn a_webhook_has_eight_attempts_over_the_schedule() {
-        let plan: Vec<_> = (1..=8).map(|n| seconds(Channel::Webhook, n, &failed(Verdict::Retry), 0.5)).collect();
+        let plan: Vec<_> = (1..=8).map(|n| seconds(Channel::Webhook, n, &failed(RetryVerdict::Retry), 0.5)).collect();
         assert_eq!(
             plan,
             [Some(5), Some(300), Some(1_800), Some(7_200), Some(18_000), Some(36_000), Some(36_000), None]
@@ -246,8 +264,9 @@ mod tests {
     }
 
     #[test]
-    fn e_mail_chat_and_sms_have_theirs() {
-        let plan = |channel| (1..=7).map(|n| seconds(channel, n, &failed(Verdict::Retry), 0.5)).collect::<Vec<_>>();
+    fn email_chat_and_sms_have_schedules_of_their_own() {
+        let plan =
+            |channel| (1..=7).map(|n| seconds(channel, n, &failed(RetryVerdict::Retry), 0.5)).collect::<Vec<_>>();
         let message = [Some(5), Some(30), Some(120), Some(600), Some(1_800), Some(3_600), None];
         assert_eq!(plan(Channel::Email), message);
         assert_eq!(plan(Channel::Slack), message);
@@ -255,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_twenty_percent_and_retry_after_is_honoured_within_bounds() {
-        assert_eq!(seconds(Channel::Webhook, 2, &failed(Verdict::Retry), 0.0), Some(240));
-        assert_eq!(seconds(Channel::Webhook, 2, &failed(Verdict::Retry), 1.0), Some(360));
-        for (asked, got) in [(1, 300), (400, 400), (86_400, 600)] {
-            let failed = Failed { retry_after: Some(asked), ..failed(Verdict::Retry) };
-            assert_eq!(seconds(Channel::Webhook, 2, &failed, 0.3), Some(got));
+    fn jitter_is_twenty_percent_and_retry_after_is_honored_within_bounds() {
+        assert_eq!(seconds(Channel::Webhook, 2, &failed(RetryVerdict::Retry), 0.0), Some(240));
+        assert_eq!(seconds(Channel::Webhook, 2, &failed(RetryVerdict::Retry), 1.0), Some(360));
+        for (requested, expected) in [(1, 300), (400, 400), (86_400, 600)] {
+            let failed = AttemptFailure { retry_after: Some(requested), ..failed(RetryVerdict::Retry) };
+            assert_eq!(seconds(Channel::Webhook, 2, &failed, 0.3), Some(expected));
         }
-        let slow = Failed { slow_down: true, ..failed(Verdict::Retry) };
+        let slow = AttemptFailure { slow_down: true, ..failed(RetryVerdict::Retry) };
         assert_eq!(seconds(Channel::Webhook, 1, &slow, 0.5), Some(60));
     }
 
@@ -270,12 +289,12 @@ mod tests {
     fn gone_disables_and_refused_does_not() {
         let now = Timestamp::UNIX_EPOCH;
         assert_eq!(
-            next(Channel::Slack, 1, &failed(Verdict::Gone), now, 0.5),
-            Next::GiveUp { reason: Reason::EndpointDisabled, disable: true }
+            decide_next_step(Channel::Slack, 1, &failed(RetryVerdict::Gone), now, 0.5),
+            NextStep::GiveUp { reason: Reason::EndpointDisabled, disable: true }
         );
         assert_eq!(
-            next(Channel::Email, 1, &failed(Verdict::Refused), now, 0.5),
-            Next::GiveUp { reason: Reason::RefusedByProvider, disable: false }
+            decide_next_step(Channel::Email, 1, &failed(RetryVerdict::Refused), now, 0.5),
+            NextStep::GiveUp { reason: Reason::RefusedByProvider, disable: false }
         );
     }
 }

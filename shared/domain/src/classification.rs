@@ -1,4 +1,4 @@
-//! Which rule an event meets. The rules are the deployer's (`infra/policy/classification.yaml`); conditions are CEL.
+//! Classifies events: finds the first rule of `infra/policy/classification.yaml` that an event matches. Conditions are written in CEL.
 
 use crate::event::Event;
 use crate::vocabulary::{Category, Kind};
@@ -6,45 +6,45 @@ use cel::{Context, Program};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// What a rule that includes an event says about it.
+/// What the matching rule says about an event that it includes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Included {
-    /// The category; `None` only for `opt_in`.
+pub struct RuleMatch {
+    /// The category of the incident; `None` only for the kind `opt_in`.
     pub category: Option<Category>,
-    /// The kind; never `excluded`.
+    /// The kind of the incident; never `excluded`.
     pub kind: Kind,
-    /// The rule's id.
+    /// The id of the rule.
     pub rule: String,
-    /// Whether the rule lets a platform-wide incident be shown in public.
+    /// Whether platform-wide incidents of this rule are shown on the status page by default.
     pub public: bool,
-    /// What the public reads where the source wrote nothing for it.
+    /// The sentence on the status page if the source sent no text for the public.
     pub public_sentence: String,
-    /// Whether SMS counts it as "low balance".
+    /// Whether the matrix condition `low_balance_only` includes it.
     pub low_balance: bool,
-    /// What went wrong while a condition was evaluated; the event counts as included then.
+    /// Conditions that could not be evaluated for this event. Such a condition never excludes an event.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// What becomes of an event.
+/// How an event is classified.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
-pub enum Verdict {
-    /// It is told.
-    Included(Included),
-    /// It is stored and not told.
+pub enum Classification {
+    /// The event opens or updates an incident, and recipients are notified.
+    Included(RuleMatch),
+    /// The event is stored, and nobody is notified.
     Excluded {
-        /// The rule's id.
+        /// The id of the rule that excludes it.
         rule: String,
     },
-    /// No rule matched: stored, and the operators are told.
+    /// No rule matches. The event is stored, and the operators are notified.
     Unclassified,
 }
 
-/// A rule as the file writes it.
+/// A rule as it is written in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct RuleDefinition {
     id: String,
     category: Option<Category>,
     kind: Kind,
@@ -62,41 +62,41 @@ struct Written {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    rules: Vec<Written>,
+struct RulesFile {
+    rules: Vec<RuleDefinition>,
 }
 
-/// A checked rule.
+/// A rule whose definition was checked and whose condition was compiled.
 #[derive(Debug)]
 pub struct Rule {
-    /// Its id.
+    /// The id, unique among the rules.
     pub id: String,
-    /// The sentence of the product document that it stands for.
+    /// The sentence of the product document that the rule implements.
     pub document: String,
-    /// Its example events, in the native format.
+    /// Example events in the native format, which a test expects to match this rule.
     pub examples: Vec<serde_json::Value>,
     types: Vec<String>,
     when: Option<Program>,
-    verdict: Verdict,
+    verdict: Classification,
 }
 
-/// The rules, in order.
+/// The rules in order of precedence: the first match wins.
 #[derive(Debug)]
 pub(crate) struct Rules(Vec<Rule>);
 
 impl Rules {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let file: File = serde_norway::from_str(text).map_err(|error| error.to_string())?;
+        let file: RulesFile = serde_norway::from_str(text).map_err(|error| error.to_string())?;
         let mut ids = BTreeSet::new();
         let mut rules = Vec::with_capacity(file.rules.len());
         for written in file.rules {
             if !ids.insert(written.id.clone()) {
-                return Err(format!("{} is there twice; every rule has its own id", written.id));
+                return Err(format!("the id {} is used twice; give every rule its own id", written.id));
             }
-            rules.push(checked(written)?);
+            rules.push(compile_rule(written)?);
         }
         if rules.is_empty() {
-            return Err("there is no rule, so nobody would ever be alerted".to_owned());
+            return Err("there are no rules; define at least one, or no alert will ever be sent".to_owned());
         }
         Ok(Self(rules))
     }
@@ -105,44 +105,45 @@ impl Rules {
         &self.0
     }
 
-    pub(crate) fn knows(&self, event_type: &str) -> bool {
+    pub(crate) fn has_type(&self, event_type: &str) -> bool {
         self.0.iter().any(|rule| rule.types.iter().any(|known| known == event_type))
     }
 
-    pub(crate) fn classify(&self, event: &Event) -> Verdict {
+    pub(crate) fn classify(&self, event: &Event) -> Classification {
         let mut warnings = Vec::new();
         for rule in self.0.iter().filter(|rule| rule.types.contains(&event.event_type)) {
-            let met = match rule.when.as_ref().map(|program| met(program, event)) {
+            let met = match rule.when.as_ref().map(|program| evaluate_condition(program, event)) {
                 None => true,
                 Some(Ok(met)) => met,
                 Some(Err(problem)) => {
-                    // What cannot be evaluated never excludes: the event counts as included, and somebody can see why.
+                    // A condition that cannot be evaluated counts as true where the rule includes and as false where it excludes.
                     warnings.push(format!("rule {}: {problem}", rule.id));
-                    !matches!(rule.verdict, Verdict::Excluded { .. })
+                    !matches!(rule.verdict, Classification::Excluded { .. })
                 }
             };
             if met {
                 return match rule.verdict.clone() {
-                    Verdict::Included(included) => Verdict::Included(Included { warnings, ..included }),
+                    Classification::Included(included) => Classification::Included(RuleMatch { warnings, ..included }),
                     other => other,
                 };
             }
         }
-        Verdict::Unclassified
+        Classification::Unclassified
     }
 }
 
-fn checked(written: Written) -> Result<Rule, String> {
-    let Written { id, category, kind, types, when, low_balance, public, public_sentence, document, examples } = written;
+fn compile_rule(written: RuleDefinition) -> Result<Rule, String> {
+    let RuleDefinition { id, category, kind, types, when, low_balance, public, public_sentence, document, examples } =
+        written;
     let fault = |problem: &str| Err(format!("{id}: {problem}"));
     if types.is_empty() {
-        return fault("`types` is empty; name the event types that it is about");
+        return fault("`types` is empty; list the event types that the rule is for");
     }
     if examples.is_empty() {
-        return fault("there is no example; give an event that this rule is for");
+        return fault("`examples` is empty; add an event that matches the rule");
     }
     if public && public_sentence.is_empty() {
-        return fault("a public rule needs a `public_sentence` for sources that write none");
+        return fault("`public_sentence` is missing; a public rule needs it for sources that send no public text");
     }
     let when = match when {
         None => None,
@@ -152,11 +153,11 @@ fn checked(written: Written) -> Result<Rule, String> {
         },
     };
     let verdict = match (kind, category) {
-        (Kind::Excluded, None) => Verdict::Excluded { rule: id.clone() },
-        (Kind::Excluded, Some(_)) => return fault("an excluded kind has no category"),
-        (Kind::OptIn, Some(_)) => return fault("an opt_in kind has no category: it goes where it was asked for"),
-        (Kind::Incident | Kind::Advisory | Kind::Maintenance, None) => return fault("name its category"),
-        _ => Verdict::Included(Included {
+        (Kind::Excluded, None) => Classification::Excluded { rule: id.clone() },
+        (Kind::Excluded, Some(_)) => return fault("remove `category`; rules of the kind `excluded` have none"),
+        (Kind::OptIn, Some(_)) => return fault("remove `category`; rules of the kind `opt_in` have none"),
+        (Kind::Incident | Kind::Advisory | Kind::Maintenance, None) => return fault("`category` is missing"),
+        _ => Classification::Included(RuleMatch {
             category,
             kind,
             rule: id.clone(),
@@ -169,17 +170,17 @@ fn checked(written: Written) -> Result<Rule, String> {
     Ok(Rule { id, document, examples, types, when, verdict })
 }
 
-fn met(program: &Program, event: &Event) -> Result<bool, String> {
+fn evaluate_condition(program: &Program, event: &Event) -> Result<bool, String> {
     let mut context = Context::default();
-    let fields = serde_json::to_value(event).map_err(|_| "the event cannot be read".to_owned())?;
+    let fields = serde_json::to_value(event).map_err(|_| "the event cannot be converted to CEL values".to_owned())?;
     let fields = fields.as_object().cloned().unwrap_or_default();
     for (name, value) in fields {
-        context.add_variable(name, value).map_err(|_| "the event cannot be read".to_owned())?;
+        context.add_variable(name, value).map_err(|_| "the event cannot be converted to CEL values".to_owned())?;
     }
     match program.execute(&context) {
         Ok(cel::Value::Bool(met)) => Ok(met),
-        Ok(_) => Err("the condition gives neither true nor false".to_owned()),
-        // An evaluation error may quote the event; its kind is enough.
+        Ok(_) => Err("the condition does not return true or false".to_owned()),
+        // The error is left out because it may quote the event.
         Err(_) => Err("the condition cannot be evaluated for this event".to_owned()),
     }
 }
@@ -199,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn every_example_of_every_rule_ends_in_its_rule() {
+    fn every_example_matches_its_rule() {
         let policy = Policy::embedded().unwrap();
         for rule in policy.rules() {
             for example in &rule.examples {
                 let got = match policy.classify(&event(example)) {
-                    Verdict::Included(included) => included.rule,
-                    Verdict::Excluded { rule } => rule,
-                    Verdict::Unclassified => "nothing".to_owned(),
+                    Classification::Included(included) => included.rule,
+                    Classification::Excluded { rule } => rule,
+                    Classification::Unclassified => "nothing".to_owned(),
                 };
                 assert_eq!(got, rule.id, "{example}");
             }
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn every_example_of_the_product_document_is_a_rule() {
+    fn every_example_of_the_product_document_has_a_rule() {
         let policy = Policy::embedded().unwrap();
         for (sentence, event_type, expected) in [
             ("API downtime", "api.outage", "infrastructure"),
@@ -247,31 +248,31 @@ mod tests {
             ("anything else", "weather.rain", "unclassified"),
         ] {
             let got = match policy.classify(&event(&json!({"type": event_type}))) {
-                Verdict::Included(Included { category: Some(category), .. }) => category.as_str(),
-                Verdict::Included(included) => included.kind.as_str(),
-                Verdict::Excluded { .. } => "excluded",
-                Verdict::Unclassified => "unclassified",
+                Classification::Included(RuleMatch { category: Some(category), .. }) => category.as_str(),
+                Classification::Included(included) => included.kind.as_str(),
+                Classification::Excluded { .. } => "excluded",
+                Classification::Unclassified => "unclassified",
             };
             assert_eq!(got, expected, "{sentence}");
         }
     }
 
     #[test]
-    fn a_backfill_delay_counts_from_its_threshold_on_and_where_a_number_is_missing() {
+    fn a_backfill_delay_alerts_from_its_threshold_on_and_if_a_measurement_is_missing() {
         let policy = Policy::embedded().unwrap();
-        let told = |measurements: Value| {
+        let alerts = |measurements: Value| {
             let event = event(&json!({"type": "analytics.backfill_delay", "measurements": measurements}));
-            matches!(policy.classify(&event), Verdict::Included(_))
+            matches!(policy.classify(&event), Classification::Included(_))
         };
-        assert!(!told(json!({"delay_minutes": 29.9, "threshold_minutes": 30})));
-        assert!(told(json!({"delay_minutes": 30, "threshold_minutes": 30})));
-        assert!(told(json!({"delay_minutes": 31, "threshold_minutes": 30})));
-        assert!(told(json!({"delay_minutes": 12})));
-        assert!(told(json!({})));
+        assert!(!alerts(json!({"delay_minutes": 29.9, "threshold_minutes": 30})));
+        assert!(alerts(json!({"delay_minutes": 30, "threshold_minutes": 30})));
+        assert!(alerts(json!({"delay_minutes": 31, "threshold_minutes": 30})));
+        assert!(alerts(json!({"delay_minutes": 12})));
+        assert!(alerts(json!({})));
     }
 
     #[test]
-    fn what_cannot_be_evaluated_is_included_with_a_warning() {
+    fn a_condition_that_cannot_be_evaluated_never_excludes_and_leaves_a_warning() {
         let rules = Rules::parse(
             r"
 rules:
@@ -281,7 +282,7 @@ rules:
         )
         .unwrap();
         match rules.classify(&event(&json!({}))) {
-            Verdict::Included(included) => {
+            Classification::Included(included) => {
                 assert_eq!(included.rule, "in");
                 assert!(included.warnings[0].contains("rule out"), "{:?}", included.warnings);
             }
@@ -291,7 +292,7 @@ rules:
 
     proptest::proptest! {
         #[test]
-        fn any_event_is_classified(event_type in "[a-z_.]{1,30}|analytics.backfill_delay|test.alert",
+        fn no_event_makes_classification_panic(event_type in "[a-z_.]{1,30}|analytics.backfill_delay|test.alert",
             number in proptest::num::f64::ANY, label in ".{0,20}") {
             let policy = Policy::embedded().unwrap();
             let mut event = event(&json!({"type": event_type, "labels": {"category": label}}));

@@ -1,53 +1,53 @@
-//! What a delivery row says, and who may send now.
+//! The delivery row: the state of a delivery, and whether an attempt may be claimed.
 //!
-//! Claim → send → mark. A claim carries a lease and a token; a mark without the token changes nothing. A row of a person is
-//! a thread: one row per incident and channel, and a newer update ends the older ones. A row of a webhook is one per update.
+//! Every attempt is claimed, sent and marked. A claim carries a lease and a token; a mark without the token changes nothing. Recipients and
+//! chat channels have one row per incident and channel, in which a newer update supersedes older ones. Webhooks have one row per update.
 
 use crate::reason::Reason;
 use crate::vocabulary::{Channel, ChannelClass};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// How a delivery stands.
+/// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Claimed, not yet marked.
+pub enum DeliveryState {
+    /// An attempt is claimed and not marked yet.
     Sending,
-    /// An attempt failed; another is due.
+    /// An attempt failed or was deferred; another is scheduled.
     Retrying,
-    /// The provider or the receiver took it. For e-mail and SMS that is not "delivered".
+    /// The provider or the receiver accepted it. For e-mail and SMS that does not mean delivered.
     Accepted,
-    /// Over, without success.
+    /// No further attempt follows.
     Failed,
 }
 
-/// Whether the first attempt of a delivery, by its row, is over: what follows it may begin, and waits for no retry.
+/// Returns whether the first attempt of a delivery is over. The next update of a webhook waits for that, but not for retries.
 #[must_use]
-pub fn was_tried(row: Option<&Row>) -> bool {
-    row.is_some_and(|row| row.attempts > 0 || row.state != State::Sending)
+pub fn is_first_attempt_over(row: Option<&DeliveryRow>) -> bool {
+    row.is_some_and(|row| row.attempts > 0 || row.state != DeliveryState::Sending)
 }
 
-/// What a provider says of a message after it took it.
+/// What a provider reports about a message after it accepted the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FeedbackKind {
-    /// The recipient's mail server did not take it yet.
+    /// The recipient's mail server has not accepted it yet.
     Deferred,
-    /// The recipient's mail server took it.
+    /// The recipient's mail server accepted it.
     Delivered,
-    /// The provider did not send it after all.
+    /// The provider did not send it.
     Rejected,
-    /// The recipient's mail server will never take it.
+    /// The recipient's mail server rejected it permanently.
     Bounced,
     /// The recipient reported it as spam.
     Complained,
-    /// The phone's owner wants no text messages.
+    /// The owner of the phone opted out of SMS.
     OptedOut,
 }
 
 impl FeedbackKind {
-    /// The word in metrics.
+    /// Returns the code in metrics, such as `bounced`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -60,9 +60,9 @@ impl FeedbackKind {
         }
     }
 
-    /// Which of two counts: notifications come in any order.
+    /// Returns the rank among reports on one message; the highest counts. Reports arrive in any order.
     #[must_use]
-    pub const fn weight(self) -> u8 {
+    pub const fn rank(self) -> u8 {
         match self {
             Self::Deferred => 1,
             Self::Delivered => 2,
@@ -73,9 +73,9 @@ impl FeedbackKind {
         }
     }
 
-    /// Why nothing more is sent to the address or number, where that follows.
+    /// Returns why nothing more is sent to the address or number; `None` if sending goes on.
     #[must_use]
-    pub const fn suppresses(self) -> Option<Reason> {
+    pub const fn suppression_reason(self) -> Option<Reason> {
         match self {
             Self::Bounced => Some(Reason::SuppressedBounce),
             Self::Complained => Some(Reason::SuppressedComplaint),
@@ -84,151 +84,160 @@ impl FeedbackKind {
         }
     }
 
-    /// Why the delivery failed after all, where it did.
+    /// Returns why the delivery failed; `None` if it did not.
     #[must_use]
-    pub const fn ends_with(self) -> Option<Reason> {
+    pub const fn failure_reason(self) -> Option<Reason> {
         match self {
             Self::Rejected => Some(Reason::RefusedByProvider),
-            other => other.suppresses(),
+            other => other.suppression_reason(),
         }
     }
 }
 
-/// What a provider said of an update's message.
+/// A provider's report about the message of one update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feedback {
-    /// The update.
+    /// Number of the update within its incident.
     pub update: u32,
-    /// What it said.
+    /// The outcome that the provider reported.
     pub kind: FeedbackKind,
-    /// When.
+    /// When the provider reported it.
     pub at: Timestamp,
-    /// In the words of the recipient's mail server.
+    /// The reply of the recipient's mail server, verbatim.
     pub text: String,
 }
 
 /// A delivery row as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Row {
+pub struct DeliveryRow {
     /// The newest update that was claimed.
     pub latest: u32,
     /// The newest update that is over (accepted or failed).
     #[serde(default)]
     pub done: u32,
-    /// How `latest` stands.
-    pub state: State,
+    /// The state of `latest`.
+    pub state: DeliveryState,
     /// Attempts of `latest` that are over.
     #[serde(default)]
     pub attempts: u32,
-    /// Until when the claimer may send, in epoch milliseconds; 0 when nobody does.
+    /// When the claim's lease expires, in Unix milliseconds; 0 if there is no claim.
     #[serde(default)]
     pub lease_until_ms: i64,
-    /// What the mark must present.
+    /// The token of the claim, which its mark must present.
     #[serde(default)]
     pub token: String,
-    /// The channel.
+    /// The channel of the delivery.
     pub channel: Channel,
-    /// What the provider said later.
+    /// The provider's report that counts; `None` until there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feedback: Option<Feedback>,
-    /// When the next attempt is due, in epoch milliseconds.
+    /// When the next attempt is due, in Unix milliseconds; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at_ms: Option<i64>,
-    /// What the last attempt met: `http_500`, `timeout`, …
+    /// The cause of the last attempt's failure, such as `http_500` or `timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Why it is over, when it failed.
+    /// Why the delivery failed or is deferred.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// The provider's id of the message.
+    /// The message id that the provider assigned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
-    /// When it was over.
+    /// When the last attempt ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
     /// Milliseconds from acceptance by intake to acceptance by the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<i64>,
-    /// Whether that was longer than the tenant's alert window.
+    /// Whether the latency exceeded the tenant's alert window.
     #[serde(default)]
     pub late: bool,
 }
 
-/// Why a claim was not granted, and what its message is worth now.
+/// Why a claim was refused, and what becomes of its queue message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// This update is over: the message may go.
+pub enum ClaimRefusal {
+    /// The update is done; the queue message can be deleted.
     Done,
-    /// A newer update took the thread: the message may go.
+    /// A newer update superseded it; the queue message can be deleted.
     Superseded {
-        /// The newer update.
+        /// Number of the newer update.
         by: u32,
     },
-    /// Somebody is sending: come back when the lease ends.
+    /// Another claim is active; try again when its lease expires.
     Leased {
-        /// When the lease ends, in epoch milliseconds.
+        /// When the lease expires, in Unix milliseconds.
         until_ms: i64,
     },
-    /// This attempt is over and another is due: whoever marked may have died before enqueueing it.
+    /// The attempt is over and the next one is scheduled. The function may have died after the mark, before it enqueued that attempt.
     AttemptOver {
-        /// Attempts that are over.
+        /// Number of attempts that are over.
         attempts: u32,
-        /// When the next is due, in epoch milliseconds.
+        /// When the next attempt is due, in Unix milliseconds.
         next_at_ms: i64,
     },
 }
 
-/// Why attempt `attempt` (from 1) of `update` cannot be claimed on `row` now; `None` if it can.
+/// Returns why attempt `attempt` (from 1) of `update` cannot be claimed at `now_ms`; `None` if it can.
 #[must_use]
-pub fn refusal(row: Option<&Row>, update: u32, attempt: u32, now_ms: i64) -> Option<Refusal> {
+pub fn claim_refusal(row: Option<&DeliveryRow>, update: u32, attempt: u32, now_ms: i64) -> Option<ClaimRefusal> {
     let row = row?;
     if row.done >= update {
-        return Some(if row.latest > update { Refusal::Superseded { by: row.latest } } else { Refusal::Done });
+        return Some(if row.latest > update {
+            ClaimRefusal::Superseded { by: row.latest }
+        } else {
+            ClaimRefusal::Done
+        });
     }
     if row.latest > update {
-        return Some(Refusal::Superseded { by: row.latest });
+        return Some(ClaimRefusal::Superseded { by: row.latest });
     }
     if row.lease_until_ms > now_ms {
-        return Some(Refusal::Leased { until_ms: row.lease_until_ms });
+        return Some(ClaimRefusal::Leased { until_ms: row.lease_until_ms });
     }
     if row.latest == update && row.attempts >= attempt {
-        return Some(Refusal::AttemptOver { attempts: row.attempts, next_at_ms: row.next_at_ms.unwrap_or(now_ms) });
+        return Some(ClaimRefusal::AttemptOver {
+            attempts: row.attempts,
+            next_at_ms: row.next_at_ms.unwrap_or(now_ms),
+        });
     }
     None
 }
 
-/// What came of an attempt before it was claimed now.
+/// What an earlier claim of the same attempt left behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Before {
-    /// Until when it was put off for its contact. A queue delivers a message twice now and then: the second one asks for no other place,
-    /// or what is said of the first would be wrong.
-    pub put_off: Option<Timestamp>,
-    /// Whether somebody had it and died: perhaps it was sent, so nobody may say any more that it waits or never came.
-    pub tried: bool,
+pub struct EarlierClaim {
+    /// Until when the rate limit of the contact deferred the attempt. A queue may deliver a message twice; the second one must keep the
+    /// slot of the first.
+    pub deferred_until: Option<Timestamp>,
+    /// Whether an earlier claimant may have sent it before its lease expired. It can then no longer be reported as deferred or skipped.
+    pub may_have_sent: bool,
 }
 
-/// Reads it off the row as it stood before the claim.
+/// Reads what an earlier claim left behind from the row as it was before this claim.
 #[must_use]
-pub fn before(row: Option<&Row>, update: u32, attempt: u32) -> Before {
+pub fn earlier_claim(row: Option<&DeliveryRow>, update: u32, attempt: u32) -> EarlierClaim {
     let Some(row) = row.filter(|row| row.latest == update && row.attempts + 1 == attempt) else {
-        return Before::default();
+        return EarlierClaim::default();
     };
-    let put_off = row.state == State::Retrying && row.reason == Some(Reason::Throttled);
-    Before {
-        put_off: row.next_at_ms.filter(|_| put_off).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-        // A claim that was given back unused has no lease.
-        tried: row.state == State::Sending && row.lease_until_ms != 0,
+    let deferred = row.state == DeliveryState::Retrying && row.reason == Some(Reason::Throttled);
+    EarlierClaim {
+        deferred_until: row.next_at_ms.filter(|_| deferred).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        // A claim that was released unused has no lease.
+        may_have_sent: row.state == DeliveryState::Sending && row.lease_until_ms != 0,
     }
 }
 
-/// Whether it is our doing that a delivery came late. Only a first attempt says so; and of a tenant's endpoint, which may take long by
-/// itself, one whose sending began late (`begun_late`) though its own gate (`slots`: moments that it handed out) did not hold it back.
+/// Returns whether a late delivery counts as Tocsin's delay, for the latency alarm.
+///
+/// Only first attempts count. The endpoint of a tenant may be slow itself, so for chat and webhooks the sending must have started late
+/// (`started_late`) although the endpoint's own rate limiter did not delay it (`slots`: how many slots it was given).
 #[must_use]
-pub fn is_our_delay(channel: Channel, attempt: u32, slots: u32, begun_late: bool) -> bool {
+pub fn counts_as_our_delay(channel: Channel, attempt: u32, slots: u32, started_late: bool) -> bool {
     attempt == 1
         && match channel.class() {
             ChannelClass::Email | ChannelClass::Sms => true,
-            ChannelClass::Chat | ChannelClass::Webhook => slots == 0 && begun_late,
+            ChannelClass::Chat | ChannelClass::Webhook => slots == 0 && started_late,
         }
 }
 
@@ -236,11 +245,11 @@ pub fn is_our_delay(channel: Channel, attempt: u32, slots: u32, begun_late: bool
 mod tests {
     use super::*;
 
-    fn row(latest: u32, done: u32, lease: i64, attempts: u32) -> Row {
-        Row {
+    fn row(latest: u32, done: u32, lease: i64, attempts: u32) -> DeliveryRow {
+        DeliveryRow {
             latest,
             done,
-            state: State::Sending,
+            state: DeliveryState::Sending,
             attempts,
             lease_until_ms: lease,
             token: "t".into(),
@@ -257,66 +266,70 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_waits_for_a_first_attempt_and_for_no_retry() {
-        assert!(!was_tried(None) && !was_tried(Some(&row(1, 0, 500, 0))));
-        assert!(was_tried(Some(&row(1, 0, 500, 1))), "a retry is under way");
-        assert!(was_tried(Some(&Row { state: State::Accepted, ..row(1, 1, 0, 0) })));
+    fn the_first_attempt_is_over_before_its_retries_are() {
+        assert!(!is_first_attempt_over(None) && !is_first_attempt_over(Some(&row(1, 0, 500, 0))));
+        assert!(is_first_attempt_over(Some(&row(1, 0, 500, 1))), "a retry is in progress");
+        assert!(is_first_attempt_over(Some(&DeliveryRow { state: DeliveryState::Accepted, ..row(1, 1, 0, 0) })));
     }
 
     #[test]
-    fn no_endpoint_makes_our_lateness() {
+    fn a_slow_endpoint_is_not_our_delay() {
         for channel in [Channel::Webhook, Channel::Slack, Channel::Teams] {
-            assert!(is_our_delay(channel, 1, 0, true));
-            assert!(!is_our_delay(channel, 1, 0, false), "it took long itself");
-            assert!(!is_our_delay(channel, 1, 1, true), "its gate was full");
-            assert!(!is_our_delay(channel, 2, 0, true), "it failed before");
+            assert!(counts_as_our_delay(channel, 1, 0, true));
+            assert!(!counts_as_our_delay(channel, 1, 0, false), "the endpoint is slow");
+            assert!(!counts_as_our_delay(channel, 1, 1, true), "its rate limiter delayed it");
+            assert!(!counts_as_our_delay(channel, 2, 0, true), "an earlier attempt failed");
         }
         for channel in [Channel::Email, Channel::Sms] {
-            assert!(is_our_delay(channel, 1, 0, false), "its provider is ours");
-            assert!(!is_our_delay(channel, 2, 0, true));
+            assert!(counts_as_our_delay(channel, 1, 0, false), "the provider is part of our path");
+            assert!(!counts_as_our_delay(channel, 2, 0, true));
         }
     }
 
     #[test]
-    fn a_claim_is_granted_once_at_a_time_and_never_backwards() {
+    fn one_claim_is_active_at_a_time_and_never_for_an_older_update() {
         let now = 100;
-        assert_eq!(refusal(None, 1, 1, now), None, "no row yet");
-        assert_eq!(refusal(Some(&row(1, 0, 90, 0)), 1, 1, now), None, "the lease has lapsed");
-        assert_eq!(refusal(Some(&row(1, 0, 200, 0)), 1, 1, now), Some(Refusal::Leased { until_ms: 200 }));
-        assert_eq!(refusal(Some(&row(1, 1, 0, 1)), 1, 1, now), Some(Refusal::Done));
-        assert_eq!(refusal(Some(&row(2, 0, 0, 0)), 1, 1, now), Some(Refusal::Superseded { by: 2 }));
-        assert_eq!(refusal(Some(&row(2, 2, 0, 1)), 1, 1, now), Some(Refusal::Superseded { by: 2 }));
-        assert_eq!(refusal(Some(&row(1, 1, 0, 1)), 2, 1, now), None, "a newer update takes the thread");
+        assert_eq!(claim_refusal(None, 1, 1, now), None, "no row yet");
+        assert_eq!(claim_refusal(Some(&row(1, 0, 90, 0)), 1, 1, now), None, "the lease has expired");
+        assert_eq!(claim_refusal(Some(&row(1, 0, 200, 0)), 1, 1, now), Some(ClaimRefusal::Leased { until_ms: 200 }));
+        assert_eq!(claim_refusal(Some(&row(1, 1, 0, 1)), 1, 1, now), Some(ClaimRefusal::Done));
+        assert_eq!(claim_refusal(Some(&row(2, 0, 0, 0)), 1, 1, now), Some(ClaimRefusal::Superseded { by: 2 }));
+        assert_eq!(claim_refusal(Some(&row(2, 2, 0, 1)), 1, 1, now), Some(ClaimRefusal::Superseded { by: 2 }));
+        assert_eq!(claim_refusal(Some(&row(1, 1, 0, 1)), 2, 1, now), None, "a newer update supersedes the older one");
         assert_eq!(
-            refusal(Some(&row(1, 0, 200, 0)), 2, 1, now),
-            Some(Refusal::Leased { until_ms: 200 }),
-            "but not while the older one is being sent"
+            claim_refusal(Some(&row(1, 0, 200, 0)), 2, 1, now),
+            Some(ClaimRefusal::Leased { until_ms: 200 }),
+            "not while the older one is being sent"
         );
         assert_eq!(
-            refusal(Some(&row(1, 0, 0, 1)), 1, 1, now),
-            Some(Refusal::AttemptOver { attempts: 1, next_at_ms: 500 })
+            claim_refusal(Some(&row(1, 0, 0, 1)), 1, 1, now),
+            Some(ClaimRefusal::AttemptOver { attempts: 1, next_at_ms: 500 })
         );
-        assert_eq!(refusal(Some(&row(1, 0, 0, 1)), 1, 2, now), None, "the second attempt");
+        assert_eq!(claim_refusal(Some(&row(1, 0, 0, 1)), 1, 2, now), None, "the second attempt");
     }
 
     #[test]
-    fn what_was_put_off_is_not_put_off_anew() {
-        let put_off = Row { state: State::Retrying, reason: Some(Reason::Throttled), ..row(1, 0, 0, 0) };
+    fn a_deferred_attempt_keeps_its_slot() {
+        let deferred =
+            DeliveryRow { state: DeliveryState::Retrying, reason: Some(Reason::Throttled), ..row(1, 0, 0, 0) };
         let at = Timestamp::from_millisecond(500).ok();
-        let until = |row: &Row, update, attempt| before(Some(row), update, attempt).put_off;
-        assert_eq!(until(&put_off, 1, 1), at);
-        assert_eq!(until(&put_off, 2, 1), None, "a newer update asks for itself");
-        assert_eq!(until(&Row { attempts: 1, ..put_off.clone() }, 1, 2), at);
-        assert_eq!(until(&Row { attempts: 1, reason: None, ..put_off.clone() }, 1, 2), None, "a retry");
-        assert_eq!(until(&Row { state: State::Sending, ..put_off }, 1, 1), None);
-        assert_eq!(before(None, 1, 1), Before::default());
+        let until = |row: &DeliveryRow, update, attempt| earlier_claim(Some(row), update, attempt).deferred_until;
+        assert_eq!(until(&deferred, 1, 1), at);
+        assert_eq!(until(&deferred, 2, 1), None, "a newer update reserves its own slot");
+        assert_eq!(until(&DeliveryRow { attempts: 1, ..deferred.clone() }, 1, 2), at);
+        assert_eq!(until(&DeliveryRow { attempts: 1, reason: None, ..deferred.clone() }, 1, 2), None, "a retry");
+        assert_eq!(until(&DeliveryRow { state: DeliveryState::Sending, ..deferred }, 1, 1), None);
+        assert_eq!(earlier_claim(None, 1, 1), EarlierClaim::default());
     }
 
     #[test]
-    fn whoever_died_with_it_may_have_sent_it() {
-        assert!(before(Some(&row(1, 0, 90, 0)), 1, 1).tried);
-        assert!(!before(Some(&row(1, 0, 0, 0)), 1, 1).tried, "the claim was given back");
-        assert!(!before(Some(&row(1, 0, 90, 0)), 2, 1).tried, "that was an older update");
-        assert!(!before(Some(&Row { state: State::Retrying, ..row(1, 0, 90, 0) }), 1, 1).tried);
+    fn an_expired_lease_means_it_may_have_been_sent() {
+        assert!(earlier_claim(Some(&row(1, 0, 90, 0)), 1, 1).may_have_sent);
+        assert!(!earlier_claim(Some(&row(1, 0, 0, 0)), 1, 1).may_have_sent, "the claim was released");
+        assert!(!earlier_claim(Some(&row(1, 0, 90, 0)), 2, 1).may_have_sent, "that was an older update");
+        assert!(
+            !earlier_claim(Some(&DeliveryRow { state: DeliveryState::Retrying, ..row(1, 0, 90, 0) }), 1, 1)
+                .may_have_sent
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Digests: what is not urgent is collected and comes in one e-mail or one text message, every hour or once a day.
+//! Digests: alerts that are not urgent are held and sent in one e-mail or one SMS, every hour or once a day.
 
 use crate::vocabulary::{ChannelClass, Severity};
 use jiff::civil::Time;
@@ -7,45 +7,45 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Most alerts that a digest shows; it counts the others.
-pub const SHOWN: usize = 10;
+/// Most alerts that a digest lists; it only counts the others.
+pub const ALERTS_LISTED_MAX: usize = 10;
 
-/// What a recipient wants collected, and when it comes.
+/// Which alerts a recipient gets in a digest, and when it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest {
-    /// How often.
+    /// When the digest is sent.
     #[serde(flatten)]
-    pub every: Every,
-    /// Alerts below this severity are collected; the others come at once.
+    pub schedule: DigestSchedule,
+    /// Alerts below this severity are put into the digest; others are sent at once.
     pub below: Severity,
-    /// On which of the recipient's channels, each of which has a digest of its own.
-    #[serde(default = "emails")]
+    /// The channels with a digest; each has a digest of its own. Default: e-mail.
+    #[serde(default = "email_only")]
     pub channels: BTreeSet<ChannelClass>,
 }
 
-fn emails() -> BTreeSet<ChannelClass> {
+fn email_only() -> BTreeSet<ChannelClass> {
     BTreeSet::from([ChannelClass::Email])
 }
 
-/// How often a digest comes.
+/// How often a digest is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "every", rename_all = "snake_case")]
-pub enum Every {
-    /// At every full hour of local time.
+pub enum DigestSchedule {
+    /// At every full hour of the recipient's local time.
     Hourly,
     /// Once a day.
     Daily {
-        /// At this local time.
+        /// The local time of day.
         at: Time,
     },
 }
 
 impl Digest {
-    /// When the next digest after `now` comes, in the zone of its recipient.
+    /// Returns when the next digest after `now` is sent. `zone` is the IANA time zone of the recipient.
     ///
-    /// Where a clock jumps over that time, it comes right after the jump by as much; where it strikes twice, the first time.
+    /// A local time that a clock change skips is moved forward by the length of the gap. Of a local time that occurs twice, the first counts.
     #[must_use]
-    pub fn next(&self, zone: &str, now: Timestamp) -> Timestamp {
+    pub fn next_after(&self, zone: &str, now: Timestamp) -> Timestamp {
         let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
         let local = now.to_zoned_datetime(zone.clone());
         let full_hour = || {
@@ -55,14 +55,14 @@ impl Digest {
             let next = now.saturating_add(left).unwrap_or(now);
             Timestamp::from_second(next.as_second()).unwrap_or(next)
         };
-        match self.every {
-            Every::Hourly => full_hour(),
-            Every::Daily { at } => {
+        match self.schedule {
+            DigestSchedule::Hourly => full_hour(),
+            DigestSchedule::Daily { at } => {
                 let on = |days: i64| {
                     let day = local.date().checked_add(days.days()).ok()?;
                     zone.to_timestamp(day.to_datetime(at)).ok().filter(|moment| *moment > now)
                 };
-                // A day may be missing from a zone altogether; then the one after it has the time.
+                // A time zone can skip a whole day; then the following day counts.
                 (0..=2).find_map(on).unwrap_or_else(full_hour)
             }
         }
@@ -74,51 +74,53 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn next(every: Every, zone: &str, now: &str) -> String {
-        Digest { every, below: Severity::Error, channels: emails() }.next(zone, now.parse().unwrap()).to_string()
+    fn next(schedule: DigestSchedule, zone: &str, now: &str) -> String {
+        Digest { schedule, below: Severity::Error, channels: email_only() }
+            .next_after(zone, now.parse().unwrap())
+            .to_string()
     }
 
-    fn daily(at: &str) -> Every {
-        Every::Daily { at: at.parse().unwrap() }
+    fn daily(at: &str) -> DigestSchedule {
+        DigestSchedule::Daily { at: at.parse().unwrap() }
     }
 
     #[test]
-    fn the_next_one_is_at_the_full_local_hour_or_the_days_time() {
-        for (every, zone, now, expected) in [
-            (Every::Hourly, "UTC", "2026-11-23T10:00:00Z", "2026-11-23T11:00:00Z"),
-            (Every::Hourly, "UTC", "2026-11-23T10:59:59.9Z", "2026-11-23T11:00:00Z"),
-            (Every::Hourly, "Asia/Kolkata", "2026-11-23T10:00:00Z", "2026-11-23T10:30:00Z"),
-            (Every::Hourly, "Asia/Kathmandu", "2026-11-23T10:20:00Z", "2026-11-23T11:15:00Z"),
+    fn the_next_digest_is_at_the_full_local_hour_or_the_daily_time() {
+        for (schedule, zone, now, expected) in [
+            (DigestSchedule::Hourly, "UTC", "2026-11-23T10:00:00Z", "2026-11-23T11:00:00Z"),
+            (DigestSchedule::Hourly, "UTC", "2026-11-23T10:59:59.9Z", "2026-11-23T11:00:00Z"),
+            (DigestSchedule::Hourly, "Asia/Kolkata", "2026-11-23T10:00:00Z", "2026-11-23T10:30:00Z"),
+            (DigestSchedule::Hourly, "Asia/Kathmandu", "2026-11-23T10:20:00Z", "2026-11-23T11:15:00Z"),
             (daily("08:00"), "Asia/Kolkata", "2026-11-23T02:29:59Z", "2026-11-23T02:30:00Z"),
             (daily("08:00"), "Asia/Kolkata", "2026-11-23T02:30:00Z", "2026-11-24T02:30:00Z"),
             (daily("00:00"), "UTC", "2028-02-28T12:00:00Z", "2028-02-29T00:00:00Z"),
         ] {
-            assert_eq!(next(every, zone, now), expected, "{zone} {now}");
+            assert_eq!(next(schedule, zone, now), expected, "{zone} {now}");
         }
     }
 
     #[test]
-    fn clocks_that_change_keep_the_days_time() {
-        // Berlin leaves out 02:00 to 03:00 on 2026-03-29, and has it twice on 2026-10-25.
+    fn clock_changes_keep_the_daily_time() {
+        // Berlin skips 02:00 to 03:00 on 2026-03-29 and repeats it on 2026-10-25.
         assert_eq!(next(daily("08:00"), "Europe/Berlin", "2026-03-28T08:00:00Z"), "2026-03-29T06:00:00Z");
         assert_eq!(next(daily("02:30"), "Europe/Berlin", "2026-03-28T12:00:00Z"), "2026-03-29T01:30:00Z");
         assert_eq!(next(daily("02:30"), "Europe/Berlin", "2026-10-24T12:00:00Z"), "2026-10-25T00:30:00Z");
         assert_eq!(next(daily("02:30"), "Europe/Berlin", "2026-10-25T00:30:00Z"), "2026-10-26T01:30:00Z", "once a day");
-        assert_eq!(next(Every::Hourly, "Europe/Berlin", "2026-10-25T00:30:00Z"), "2026-10-25T01:00:00Z");
+        assert_eq!(next(DigestSchedule::Hourly, "Europe/Berlin", "2026-10-25T00:30:00Z"), "2026-10-25T01:00:00Z");
     }
 
     proptest! {
         #[test]
-        fn it_is_later_and_within_its_time(
+        fn the_next_digest_is_later_and_within_its_interval(
             hour in 0i8..24, minute in 0i8..60,
             zone in proptest::sample::select(&["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia"][..]),
             second in 1_300_000_000i64..1_900_000_000,
         ) {
             let now = Timestamp::from_second(second).unwrap();
             let at = Time::new(hour, minute, 0, 0).unwrap();
-            for (every, most) in [(Every::Hourly, 3_600), (Every::Daily { at }, 49 * 3_600)] {
-                let next = Digest { every, below: Severity::Error, channels: emails() }.next(zone, now);
-                prop_assert!(next > now && next.as_second() - second <= most, "{every:?} {next}");
+            for (schedule, most) in [(DigestSchedule::Hourly, 3_600), (DigestSchedule::Daily { at }, 49 * 3_600)] {
+                let next = Digest { schedule, below: Severity::Error, channels: email_only() }.next_after(zone, now);
+                prop_assert!(next > now && next.as_second() - second <= most, "{schedule:?} {next}");
                 prop_assert_eq!(next.as_second() % 60, 0);
             }
         }

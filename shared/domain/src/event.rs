@@ -1,6 +1,5 @@
-//! The normalised event: what every intake format becomes before anything is decided.
+//! The normalized event that every intake format is converted to.
 
-use crate::health::OWN_TYPES;
 use crate::ids::TenantId;
 use crate::vocabulary::{Channel, Severity, Status};
 use jiff::Timestamp;
@@ -9,174 +8,178 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Most characters of a title.
+/// Maximum length of a title, in characters.
 pub const TITLE_MAX: usize = 255;
-/// Most characters of a message (Opsgenie's cap for a description).
+/// Maximum length of a message, in characters (Opsgenie's limit for a description).
 pub const MESSAGE_MAX: usize = 15_000;
-/// Most bytes of `details` as JSON.
+/// Maximum size of `details`, in bytes of JSON.
 pub const DETAILS_MAX: usize = 32 * 1024;
-/// Most bytes of a whole normalised event as JSON.
+/// Maximum size of a normalized event, in bytes of JSON.
 pub const EVENT_MAX: usize = 64 * 1024;
-/// Most bytes that the names of all cut fields take as JSON.
+/// Maximum size of the list of truncated fields, in bytes of JSON.
 const CUT_MAX: usize = 256;
-/// Most tenants that one event may name.
+/// Maximum number of tenants in one event.
 pub const TENANTS_MAX: usize = 100;
-/// Most characters of a dedup key (Opsgenie's alias is the longest of the peers').
+/// Maximum length of a dedup key, in characters (Opsgenie's limit for an alias, the longest of similar products).
 pub const DEDUP_KEY_MAX: usize = 512;
-/// Most entries of a list (components, regions, links) and of a map (labels, measurements).
+/// Maximum number of entries of a list (components, regions, links) or a map (labels, measurements).
 pub const LIST_MAX: usize = 50;
-/// Most characters of a source, a type, a component, a region, a label.
+/// Maximum length of a source, type, component, region or label, in characters.
 pub const NAME_MAX: usize = 255;
 
-/// The type of a test alert.
-pub const TEST: &str = "test.alert";
+/// The source of the events that Tocsin itself creates (system events).
+pub const SYSTEM_SOURCE: &str = "tocsin";
+/// The prefix of the types of system events, such as `tocsin.delivery_failed`.
+pub const SYSTEM_TYPE_PREFIX: &str = "tocsin.";
+/// The event type of test alerts.
+pub const TEST_ALERT_TYPE: &str = "test.alert";
 
-/// Whether a type is Tocsin's own: a test, which passes every limit, or its word to a tenant. No source can say it.
+/// Whether an event type is reserved for Tocsin itself: test alerts, which bypass rate limits, and system events.
 #[must_use]
-pub fn is_own(event_type: &str) -> bool {
-    event_type == TEST || event_type.starts_with(OWN_TYPES)
+pub fn is_reserved_type(event_type: &str) -> bool {
+    event_type == TEST_ALERT_TYPE || event_type.starts_with(SYSTEM_TYPE_PREFIX)
 }
 
-/// Whom a test alert is for.
+/// The destinations of a test alert.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TestOf {
-    /// Only these channels; empty is all.
+pub struct TestTarget {
+    /// Sends the test to these channels only; to all channels if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<Channel>,
-    /// Only this recipient or integration.
+    /// Sends the test to this recipient or integration only (its id).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
 }
 
-impl TestOf {
-    /// Whether it is for this destination on this channel.
+impl TestTarget {
+    /// Whether the test goes to this destination on this channel.
     #[must_use]
-    pub fn takes(&self, destination: &str, channel: Channel) -> bool {
+    pub fn includes(&self, destination: &str, channel: Channel) -> bool {
         (self.channels.is_empty() || self.channels.contains(&channel))
             && self.destination.as_ref().is_none_or(|only| only == destination)
     }
 }
 
-/// A link that the source gave.
+/// A link from the source of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
-    /// An https address.
+    /// The address, an https URL.
     pub href: String,
-    /// What to call it.
+    /// The text of the link; empty if the source gave none.
     #[serde(default)]
     pub text: String,
 }
 
-/// Which intake format an event came by: drop-in formats never publish raw monitor text.
+/// The intake format of an event. Text from drop-in formats is never published unless it was written for the public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// `POST /v1/incidents`.
+    /// Tocsin's own format, `POST /v1/incidents`.
     Native,
     /// Prometheus Alertmanager's webhook, version 4.
     Alertmanager,
-    /// Grafana's alert webhook.
+    /// Grafana's webhook for alerts.
     Grafana,
-    /// PagerDuty's Events API, version 2.
+    /// PagerDuty's Events API, in version 2.
     #[serde(rename = "pagerduty")]
     PagerDuty,
-    /// Opsgenie's Alert API.
+    /// Opsgenie's API for alerts.
     Opsgenie,
-    /// CloudWatch alarms, by SNS or EventBridge.
+    /// CloudWatch alarms, through SNS or EventBridge.
     #[serde(rename = "cloudwatch")]
     CloudWatch,
-    /// CloudEvents 1.0.
+    /// CloudEvents, in version 1.0.
     #[serde(rename = "cloudevents")]
     CloudEvents,
 }
 
-/// What happened, as the source said it, in one shape for all formats.
+/// What happened according to the source, in one shape for all formats.
 ///
 /// `Debug` is derived for tests; nothing logs an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Which format it came by.
+    /// The intake format that the event was sent in.
     pub format: Format,
-    /// The system that says so.
+    /// The name of the system that sent the event.
     pub source: String,
-    /// What kind of thing happened, such as `voice.routing_failure`.
+    /// The event type, such as `voice.routing_failure`.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// What makes two events the same incident, within source and integration.
+    /// Events with the same dedup key belong to the same incident, within one source and integration.
     pub dedup_key: String,
-    /// How bad; `error` when the source did not say or said something unknown.
+    /// The severity; `error` if the source sent none or an unknown one.
     pub severity: Severity,
-    /// What the source wrote where the severity was not one of ours.
+    /// The severity as the source sent it, if it is not one of the known ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity_given: Option<String>,
-    /// One line.
+    /// A summary in one line.
     pub title: String,
-    /// The text.
+    /// The text of the alert; may be empty.
     #[serde(default)]
     pub message: String,
-    /// The line for the public, if the source wrote one.
+    /// The title for the status page, if the source sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_title: Option<String>,
-    /// The text for the public, if the source wrote one.
+    /// The text for the status page, if the source sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_message: Option<String>,
-    /// The status that the source states; `None` means "it is firing", which never moves an incident backwards.
+    /// The status that the source sent; `None` means that the alert is firing, which never moves an incident's status backward.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
-    /// The tenants it is about.
+    /// The tenants that the event is for, at most [`TENANTS_MAX`].
     #[serde(default)]
     pub tenant_ids: Vec<TenantId>,
-    /// True when it is about everybody; always said, never guessed.
+    /// Whether the event is for all tenants. Sources must say so; it is never inferred.
     #[serde(default)]
     pub platform: bool,
-    /// What is affected.
+    /// The components that the event affects, at most [`LIST_MAX`].
     #[serde(default)]
     pub components: Vec<String>,
-    /// Where.
+    /// The regions that the event affects, at most [`LIST_MAX`].
     #[serde(default)]
     pub regions: Vec<String>,
-    /// When it began, by the source's clock.
+    /// When it started, by the source's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<Timestamp>,
-    /// When announced work is to end; of a maintenance only.
+    /// When the maintenance is planned to end; only in maintenance events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
-    /// When its source saw the state change, where the source says so: what it says later may overtake this on the way.
+    /// When the source observed the change of state, if it says so. Puts events that overtook each other back in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Timestamp>,
-    /// Numbers that rules may look at.
+    /// Numbers that conditions of rules can use.
     #[serde(default)]
     pub measurements: BTreeMap<String, f64>,
-    /// Words that rules may look at.
+    /// Texts that conditions of rules can use.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Where to look further.
+    /// Links to more information, at most [`LIST_MAX`].
     #[serde(default)]
     pub links: Vec<Link>,
-    /// Everything else.
+    /// All other data of the source, at most [`DETAILS_MAX`].
     #[serde(default)]
     pub details: Map<String, Value>,
-    /// Whether the source says that it may be shown in public. Said of an incident that is public already, `false` keeps these words
-    /// off the page.
+    /// Whether the event may be shown on the status page; `None` leaves it to the rule. `false` on an incident that is already public
+    /// keeps the text of this event off the page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<bool>,
-    /// Of a test alert, whom it is for. No source can say it.
+    /// The destinations of a test alert. Sources cannot send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test_of: Option<TestOf>,
-    /// The caps that cut something, by field name: never cut in silence.
+    pub test_of: Option<TestTarget>,
+    /// The names of the fields that were truncated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<String>,
-    /// What its source asked for and did not get, each in a sentence with its mend.
+    /// What its source asked for and did not get, each in a sentence with its remedy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// Why an event that says `public: true` is not shown in public for its word alone: every tenant reads the status page.
-pub const PUBLISHING: &str =
-    "`public: true` needs a token with the scope incidents:platform; without it leave the field out or say false";
+/// The warning for an event with `public: true` from a token that may not publish. Every tenant reads the status page.
+pub const PUBLIC_DENIED: &str =
+    "`public: true` requires a token with the scope incidents:platform. Use such a token, or omit `public`.";
 
 impl Event {
-    /// An event that says nothing yet; nothing is public that its source did not say so.
+    /// Creates an event with empty fields, the severity `error`, and no statement about `public`.
     #[must_use]
     pub fn blank(format: Format, source: &str) -> Self {
         Self {
@@ -209,23 +212,23 @@ impl Event {
         }
     }
 
-    /// The event as somebody may say it who may not speak to everybody: it publishes nothing, and none of its words are shown
-    /// where somebody else has published its incident.
+    /// Sets `public` to `false`, for senders without the scope `incidents:platform`, and adds a warning if they asked for `true`. The
+    /// event publishes nothing, and its text is not shown even if its incident is already public.
     #[must_use]
-    pub fn unpublished(mut self) -> Self {
+    pub fn deny_public(mut self) -> Self {
         if self.public == Some(true) {
-            self.warnings.push(PUBLISHING.to_owned());
+            self.warnings.push(PUBLIC_DENIED.to_owned());
         }
         self.public = Some(false);
         self
     }
 
-    /// Cuts what is longer than the caps and records which fields were cut.
+    /// Truncates every field that is over its limit, and lists those fields in `cut`.
     #[must_use]
-    pub fn capped(mut self) -> Self {
+    pub fn truncated_to_limits(mut self) -> Self {
         let mut cut = std::mem::take(&mut self.cut);
         let mut text = |field: &mut String, max: usize, name: &str| {
-            if cut_chars(field, max) {
+            if truncate_chars(field, max) {
                 cut.push(name.to_owned());
             }
         };
@@ -240,7 +243,7 @@ impl Event {
             text(message, MESSAGE_MAX, "public_message");
         }
         for (list, name) in [(&mut self.components, "components"), (&mut self.regions, "regions")] {
-            let long = list.iter_mut().map(|entry| cut_chars(entry, NAME_MAX)).filter(|cut| *cut).count();
+            let long = list.iter_mut().map(|entry| truncate_chars(entry, NAME_MAX)).filter(|cut| *cut).count();
             if list.len() > LIST_MAX || long > 0 {
                 list.truncate(LIST_MAX);
                 cut.push(name.to_owned());
@@ -266,18 +269,20 @@ impl Event {
             shrink_details(&mut self.details, DETAILS_MAX);
             cut.push("details".to_owned());
         }
-        cut.extend(self.within_event_max());
+        cut.extend(self.shrink_to_event_max());
         cut.sort_unstable();
         cut.dedup();
         self.cut = cut;
         self
     }
 
-    /// Takes away until the whole fits [`EVENT_MAX`], which characters of four bytes and escapes can pass within all other
-    /// caps. What goes first is what the alert can be understood without; title, type and addressing stay.
-    fn within_event_max(&mut self) -> Vec<String> {
+    /// Removes data until the event fits [`EVENT_MAX`], and returns the names of the truncated fields.
+    ///
+    /// Characters of four bytes and escapes can exceed it although every field is within its own limit. Details go first, then labels,
+    /// links and measurements, then the longer half of the message; title, type and tenants stay.
+    fn shrink_to_event_max(&mut self) -> Vec<String> {
         let mut cut = Vec::new();
-        // The list of cuts is in the event too.
+        // The list of truncated fields is part of the event too.
         let too_long = |event: &Self| json_len(event) > EVENT_MAX - CUT_MAX;
         if too_long(self) {
             self.details = Map::new();
@@ -303,15 +308,15 @@ impl Event {
                 cut.extend(["components", "regions"]);
                 break;
             }
-            cut_chars(longest, half);
+            truncate_chars(longest, half);
             cut.push(name);
         }
         cut.into_iter().map(str::to_owned).collect()
     }
 }
 
-/// Cuts `text` to `max` characters, the last one an ellipsis. True if it was cut.
-pub fn cut_chars(text: &mut String, max: usize) -> bool {
+/// Truncates `text` to `max` characters, the last of which is an ellipsis. Returns whether it was truncated.
+pub fn truncate_chars(text: &mut String, max: usize) -> bool {
     if text.chars().count() <= max {
         return false;
     }
@@ -325,9 +330,9 @@ fn json_len(value: &(impl Serialize + ?Sized)) -> usize {
     serde_json::to_vec(value).map_or(usize::MAX, |bytes| bytes.len())
 }
 
-/// Drops the largest entries first, so that the many small ones survive one huge one.
+/// Removes the largest entries of `details` until it takes at most `max` bytes of JSON. One huge entry thus does not cost many small ones.
 pub fn shrink_details(details: &mut Map<String, Value>, max: usize) {
-    // Of an entry: its name and its value, the quotes, the colon and the comma.
+    // The size of an entry is its name (with quotes), its value, the colon and the comma.
     let mut sizes: Vec<(usize, String)> =
         details.iter().map(|(name, value)| (json_len(name) + json_len(value) + 2, name.clone())).collect();
     let mut total: usize = 1 + sizes.iter().map(|(size, _)| size).sum::<usize>();
@@ -345,16 +350,19 @@ mod tests {
     use crate::ids::TenantId;
 
     #[test]
-    fn who_may_not_speak_to_everybody_publishes_nothing() {
-        let said = |public| Event { public, ..Event::blank(Format::CloudEvents, "x") }.unpublished();
-        assert_eq!((said(Some(true)).public, said(Some(true)).warnings), (Some(false), vec![PUBLISHING.to_owned()]));
+    fn senders_without_the_platform_scope_publish_nothing() {
+        let denied = |public| Event { public, ..Event::blank(Format::CloudEvents, "x") }.deny_public();
+        assert_eq!(
+            (denied(Some(true)).public, denied(Some(true)).warnings),
+            (Some(false), vec![PUBLIC_DENIED.to_owned()])
+        );
         for public in [None, Some(false)] {
-            assert_eq!((said(public).public, said(public).warnings), (Some(false), vec![]));
+            assert_eq!((denied(public).public, denied(public).warnings), (Some(false), vec![]));
         }
     }
 
     #[test]
-    fn whatever_comes_fits_a_queue_message() {
+    fn any_event_fits_a_queue_message_after_truncation() {
         for wide in ["\0", "𐀀", "\\", "a"] {
             let long = wide.repeat(20_000);
             let names = || (0..200).map(|number| format!("{number}{long}"));
@@ -373,7 +381,7 @@ mod tests {
                 details: names().map(|name| (name, Value::from(long.clone()))).collect(),
                 ..Event::blank(Format::Native, &long)
             }
-            .capped();
+            .truncated_to_limits();
             assert!(json_len(&event) <= EVENT_MAX, "{wide:?}: {}", json_len(&event));
             assert!(!event.title.is_empty() && event.message.chars().count() > 100 && event.tenant_ids.len() == 100);
             assert!(event.cut.contains(&"message".to_owned()) && json_len(&event.cut) <= CUT_MAX);

@@ -1,81 +1,76 @@
-//! How a Slack, Teams or webhook endpoint fares: when its owner is told that it fails, when nothing more is sent to it, and how it
-//! comes back. Only its owner's alerts count: what Tocsin itself says of endpoints does not, so two dead ones cannot feed each other.
+//! Endpoint health of Slack, Teams and webhook integrations: when the tenant is notified that an endpoint is failing, when the integration is
+//! disabled, and how it recovers.
+//!
+//! Only deliveries of the tenant's alerts count. System alerts about endpoints do not, so two failing endpoints cannot disable each other.
 
-use crate::attempt::meaning;
-use crate::event::{Event, Format};
+use crate::attempt::explain_cause;
+use crate::event::{Event, Format, SYSTEM_SOURCE};
 use crate::ids::TenantId;
 use crate::tenant::Integration;
 use crate::vocabulary::{Severity, Status};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// The type of the incident that an endpoint fails.
-pub const FAILING: &str = "tocsin.endpoint_failing";
-/// The source of what Tocsin itself has to say.
-pub const OWN_SOURCE: &str = "tocsin";
-/// What the types of all that begin with.
-pub const OWN_TYPES: &str = "tocsin.";
-/// From how many failures in a row its owner is told (Svix: 4 attempts).
-pub const TOLD_AFTER: u32 = 4;
-/// After how long with nothing but failures, since its owner was told, nothing more is sent (Svix: 5 days).
-pub const DISABLED_AFTER: SignedDuration = SignedDuration::from_hours(5 * 24);
-/// How long after that, or after the last probe, an alert tries it again (PagerDuty: 24 h).
+/// The event type of the incident "endpoint failing".
+pub const ENDPOINT_FAILING_TYPE: &str = "tocsin.endpoint_failing";
+/// Consecutive failures after which the tenant is notified (Svix: 4 attempts).
+pub const NOTIFY_AFTER_FAILURES: u32 = 4;
+/// Time with nothing but failures, counted from the notification, after which the integration is disabled (Svix: 5 days).
+pub const DISABLE_AFTER: SignedDuration = SignedDuration::from_hours(5 * 24);
+/// Time after disabling, or after the last probe, until one alert probes the endpoint again (PagerDuty: 24 h).
 pub const PROBE_AFTER: SignedDuration = SignedDuration::from_hours(24);
-/// Failures that are nearer to each other count as one: many at once are one trouble, and are written once.
-pub const APART: SignedDuration = SignedDuration::from_secs(10);
-/// A failure that is longer ago begins no row: within one, a retry comes at least that often (10 hours and a fifth).
-const IN_A_ROW: SignedDuration = SignedDuration::from_hours(13);
+/// Failures closer together than this count as one, and are written once.
+pub const FAILURES_MERGED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
+/// A failure this long after the previous one starts a new streak. Retries of one alert are at most 12 hours apart (10 hours plus 20 %).
+const STREAK_GAP_MAX: SignedDuration = SignedDuration::from_hours(13);
 
-/// The cause by which an endpoint is disabled that only failed for too long.
-pub const TOO_LONG: &str = "failing_too_long";
-
-/// Failures in a row, until they are enough to be told.
+/// A streak of consecutive failures, until the tenant is notified of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failures {
-    /// How many, those within ten seconds as one.
+pub struct FailureStreak {
+    /// Number of failures; those within ten seconds count as one.
     pub count: u32,
-    /// The last one that counted.
+    /// When the last counted failure happened.
     pub last: Timestamp,
 }
 
-impl Failures {
-    /// With one more; `None` where it does not count.
+impl FailureStreak {
+    /// Returns the streak with one more failure at `now`; `None` if the failure is too close to the previous one to count.
     #[must_use]
-    pub fn again(before: Option<Self>, now: Timestamp) -> Option<Self> {
-        match before.filter(|before| now.duration_since(before.last) < IN_A_ROW) {
-            Some(before) if now.duration_since(before.last) < APART => None,
-            Some(before) => Some(Self { count: before.count.saturating_add(1), last: now }),
+    pub fn with_failure(previous: Option<Self>, now: Timestamp) -> Option<Self> {
+        match previous.filter(|previous| now.duration_since(previous.last) < STREAK_GAP_MAX) {
+            Some(previous) if now.duration_since(previous.last) < FAILURES_MERGED_WITHIN => None,
+            Some(previous) => Some(Self { count: previous.count.saturating_add(1), last: now }),
             None => Some(Self { count: 1, last: now }),
         }
     }
 
-    /// Whether its owner is told: of so many in a row, or of one alert that failed as often.
+    /// Returns whether the tenant is to be notified: the streak, or the attempts of one alert, reached [`NOTIFY_AFTER_FAILURES`].
     #[must_use]
-    pub fn are_enough(self, attempt: u32) -> bool {
-        self.count >= TOLD_AFTER || attempt >= TOLD_AFTER
+    pub fn should_notify(self, attempt: u32) -> bool {
+        self.count >= NOTIFY_AFTER_FAILURES || attempt >= NOTIFY_AFTER_FAILURES
     }
 }
 
-/// What is known of an endpoint when an alert is sent there.
+/// The health of an endpoint when an alert is sent to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Endpoint {
-    /// Nothing bad.
+pub enum EndpointHealth {
+    /// No failure streak was reported.
     #[default]
     Healthy,
-    /// Its owner was told that it fails.
+    /// The tenant was notified that the endpoint is failing.
     Failing {
-        /// When.
+        /// When the tenant was notified.
         since: Timestamp,
     },
-    /// It is disabled, and this alert tries whether it is back.
+    /// The integration is disabled, and this alert probes whether the endpoint works again.
     HalfOpen,
 }
 
-impl Endpoint {
-    /// Of an integration.
+impl EndpointHealth {
+    /// Reads the health from an integration that an alert is sent to.
     #[must_use]
-    pub fn of(integration: &Integration) -> Self {
+    pub fn of_integration(integration: &Integration) -> Self {
         match (&integration.disabled, integration.failing) {
             (Some(_), _) => Self::HalfOpen,
             (None, Some(since)) => Self::Failing { since },
@@ -83,68 +78,68 @@ impl Endpoint {
         }
     }
 
-    /// Whether nothing that was healthy is told of it.
+    /// Returns whether no failure was reported.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         *self == Self::Healthy
     }
 
-    /// Whether it failed for so long that nothing more is sent.
+    /// Returns whether the endpoint has been failing for so long that it is to be disabled.
     #[must_use]
     pub fn failed_for_too_long(self, now: Timestamp) -> bool {
-        matches!(self, Self::Failing { since } if now.duration_since(since) >= DISABLED_AFTER)
+        matches!(self, Self::Failing { since } if now.duration_since(since) >= DISABLE_AFTER)
     }
 }
 
-/// What stands about an endpoint.
+/// What a tenant is notified about one of its endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// It fails; alerts go on being tried.
-    Fails,
-    /// It is disabled.
+pub enum EndpointNotice {
+    /// It is failing; alerts are still sent.
+    Failing,
+    /// The integration was disabled.
     Disabled,
-    /// It takes alerts again.
+    /// It accepts alerts again.
     Recovered,
-    /// It was removed, so nothing is left to mend.
+    /// The integration was removed, so there is nothing left to fix.
     Removed,
 }
 
-/// The event that tells a tenant of its endpoint: one incident for as long as it lasts. It names no URL.
+/// Builds the system event that notifies a tenant about an endpoint. All events of one outage form one incident. It contains no URL.
 #[must_use]
-pub fn notice(tenant: &TenantId, integration: &Integration, word: Word, cause: &str) -> Event {
+pub fn endpoint_notice_event(tenant: &TenantId, integration: &Integration, word: EndpointNotice, cause: &str) -> Event {
     let name = format!("{} \"{}\"", integration.kind.title(), integration.name);
-    let (sentence, mend) = meaning(cause);
+    let (sentence, remedy) = explain_cause(cause);
     let (severity, title, message) = match word {
-        Word::Fails => (
+        EndpointNotice::Failing => (
             Severity::Warning,
-            format!("{name} does not take alerts"),
+            format!("{name} is not accepting alerts"),
             format!(
-                "{sentence} {mend} Alerts go on being tried; after {} days of nothing but failures the integration is disabled.",
-                DISABLED_AFTER.as_hours() / 24
+                "{sentence} {remedy} We keep sending alerts; if every delivery fails for {} days, the integration is disabled.",
+                DISABLE_AFTER.as_hours() / 24
             ),
         ),
-        Word::Disabled => (
+        EndpointNotice::Disabled => (
             Severity::Error,
-            format!("{name} gets no more alerts"),
-            format!("{sentence} {mend} Then send a test alert to it, and enable it again."),
+            format!("{name} was disabled"),
+            format!("{sentence} {remedy} Then send a test alert to it and enable it again."),
         ),
-        Word::Recovered => (Severity::Warning, format!("{name} takes alerts again"), String::new()),
-        Word::Removed => (Severity::Warning, format!("{name} was removed"), String::new()),
+        EndpointNotice::Recovered => (Severity::Warning, format!("{name} accepts alerts again"), String::new()),
+        EndpointNotice::Removed => (Severity::Warning, format!("{name} was removed"), String::new()),
     };
-    let over = matches!(word, Word::Recovered | Word::Removed);
+    let is_resolved = matches!(word, EndpointNotice::Recovered | EndpointNotice::Removed);
     Event {
-        event_type: FAILING.to_owned(),
+        event_type: ENDPOINT_FAILING_TYPE.to_owned(),
         dedup_key: integration.id.to_string(),
         severity,
         title,
         message,
-        status: over.then_some(Status::Resolved),
+        status: is_resolved.then_some(Status::Resolved),
         tenant_ids: vec![tenant.clone()],
         labels: [("integration".to_owned(), integration.id.to_string()), ("cause".to_owned(), cause.to_owned())].into(),
         public: Some(false),
-        ..Event::blank(Format::Native, OWN_SOURCE)
+        ..Event::blank(Format::Native, SYSTEM_SOURCE)
     }
-    .capped()
+    .truncated_to_limits()
 }
 
 #[cfg(test)]
@@ -155,30 +150,34 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
     }
 
-    fn counted(seconds: &[i64]) -> u32 {
-        let mut known: Option<Failures> = None;
+    fn count_failures(seconds: &[i64]) -> u32 {
+        let mut streak: Option<FailureStreak> = None;
         for second in seconds {
-            known = Failures::again(known, at(*second)).or(known);
+            streak = FailureStreak::with_failure(streak, at(*second)).or(streak);
         }
-        known.map_or(0, |failures| failures.count)
+        streak.map_or(0, |failures| failures.count)
     }
 
     #[test]
-    fn failures_in_a_row_count_and_many_at_once_are_one() {
-        assert_eq!(counted(&[0, 1, 2, 9]), 1);
-        assert_eq!(counted(&[0, 10, 20, 30]), 4);
-        assert_eq!(counted(&[0, 9, 18]), 2, "by the last one that counted");
-        assert_eq!(counted(&[0, 3_600, 12 * 3_600, 24 * 3_600]), 4, "the longest pauses of one alert are in a row");
-        assert_eq!(counted(&[0, 60, 14 * 3_600]), 1, "yesterday's are not");
-        let one = Failures { count: 1, last: at(0) };
-        assert!(!one.are_enough(3) && one.are_enough(4) && Failures { count: 4, ..one }.are_enough(1));
+    fn consecutive_failures_count_and_simultaneous_ones_count_as_one() {
+        assert_eq!(count_failures(&[0, 1, 2, 9]), 1);
+        assert_eq!(count_failures(&[0, 10, 20, 30]), 4);
+        assert_eq!(count_failures(&[0, 9, 18]), 2, "measured from the last counted failure");
+        assert_eq!(
+            count_failures(&[0, 3_600, 12 * 3_600, 24 * 3_600]),
+            4,
+            "the longest retry delays of one alert are one streak"
+        );
+        assert_eq!(count_failures(&[0, 60, 14 * 3_600]), 1, "yesterday's failures are not");
+        let one = FailureStreak { count: 1, last: at(0) };
+        assert!(!one.should_notify(3) && one.should_notify(4) && FailureStreak { count: 4, ..one }.should_notify(1));
     }
 
     #[test]
-    fn five_days_count_from_when_its_owner_was_told() {
-        let failing = Endpoint::Failing { since: at(0) };
+    fn five_days_count_from_the_notification() {
+        let failing = EndpointHealth::Failing { since: at(0) };
         assert!(!failing.failed_for_too_long(at(5 * 86_400 - 1)) && failing.failed_for_too_long(at(5 * 86_400)));
-        assert!(!Endpoint::Healthy.failed_for_too_long(at(9 * 86_400)));
-        assert!(!Endpoint::HalfOpen.failed_for_too_long(at(9 * 86_400)), "it is disabled already");
+        assert!(!EndpointHealth::Healthy.failed_for_too_long(at(9 * 86_400)));
+        assert!(!EndpointHealth::HalfOpen.failed_for_too_long(at(9 * 86_400)), "it is already disabled");
     }
 }

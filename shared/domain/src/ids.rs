@@ -1,54 +1,54 @@
-//! Names of things. Each id has a printed prefix, so that a log line tells what kind of id it holds.
+//! Ids. Each kind of id has a prefix, so that a log line shows what an id names.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// The tenant that stands for the operators of the platform themselves.
+/// The id of the operators' own tenant.
 pub const OPERATORS: &str = "platform";
 
-/// Number of subscription shards: a constant, because changing it would move every compiled subscription.
+/// Number of subscription shards. It is a constant, because a change would move every compiled subscription.
 pub const SHARDS: u16 = 64;
 
-/// Number of due shards: the release function is invoked once a minute for each.
+/// Number of shards of the due index. The release function is invoked once a minute for each.
 pub const DUE_SHARDS: u16 = 8;
 
-/// A tenant's name: `[a-z0-9-]{1,63}`, so that it fits a DNS label, a key and a URL path as it is.
+/// The id of a tenant: `[a-z0-9-]{1,63}`, which fits a DNS label, a key and a URL path without escaping.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", extend("pattern" = "^[a-z0-9-]{1,63}$"))]
 pub struct TenantId(String);
 
-/// Why a tenant id was refused.
+/// The error for a text that is not a tenant id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a tenant id is 1 to 63 characters of a-z, 0-9 and '-'")]
-pub struct BadTenantId;
+#[error("a tenant id must be 1 to 63 characters of a-z, 0-9 and '-'")]
+pub struct InvalidTenantId;
 
 impl TenantId {
     /// Parses a tenant id.
     ///
     /// # Errors
-    /// [`BadTenantId`] when it is empty, longer than 63 characters or has other characters than `a-z0-9-`.
-    pub fn parse(text: &str) -> Result<Self, BadTenantId> {
+    /// [`InvalidTenantId`] if it is empty, longer than 63 characters, or has characters other than `a-z0-9-`.
+    pub fn parse(text: &str) -> Result<Self, InvalidTenantId> {
         let ok = (1..=63).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        if ok { Ok(Self(text.to_owned())) } else { Err(BadTenantId) }
+        if ok { Ok(Self(text.to_owned())) } else { Err(InvalidTenantId) }
     }
 
-    /// The operators' own tenant.
+    /// Returns the id of the operators' own tenant.
     #[must_use]
     pub fn operators() -> Self {
         Self(OPERATORS.to_owned())
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The subscription shard of this tenant, `0..SHARDS`; the same for ever.
+    /// Returns the subscription shard of this tenant, `0..SHARDS`. It never changes.
     #[must_use]
     pub fn shard(&self) -> u16 {
         shard_of(&self.0, SHARDS)
@@ -56,8 +56,8 @@ impl TenantId {
 }
 
 impl TryFrom<String> for TenantId {
-    type Error = BadTenantId;
-    fn try_from(text: String) -> Result<Self, BadTenantId> {
+    type Error = InvalidTenantId;
+    fn try_from(text: String) -> Result<Self, InvalidTenantId> {
         Self::parse(&text)
     }
 }
@@ -74,18 +74,18 @@ impl fmt::Display for TenantId {
     }
 }
 
-/// Whom an incident belongs to.
+/// The scope of an incident.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// The platform: every tenant is asked.
+    /// The whole platform: the incident goes to all tenants, each with its own settings.
     Platform,
-    /// One tenant.
+    /// A single tenant, by its id.
     Tenant(TenantId),
 }
 
 impl Scope {
-    /// The tenant, if it is one's.
+    /// Returns the tenant; `None` for the platform.
     #[must_use]
     pub fn tenant(&self) -> Option<&TenantId> {
         match self {
@@ -104,22 +104,22 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// What every id of this kind begins with.
+            /// The prefix of every id of this kind.
             pub const PREFIX: &'static str = $prefix;
 
-            /// An id from a random suffix that the caller drew.
+            /// Creates an id from a suffix, usually a random one.
             #[must_use]
             pub fn new(suffix: &str) -> Self {
                 Self(format!("{}{suffix}", $prefix))
             }
 
-            /// An id that is the same whenever its parts are.
+            /// Derives an id from `parts`. The same parts always give the same id.
             #[must_use]
             pub fn derived(parts: &[&str]) -> Self {
-                Self(format!("{}{}", $prefix, digest(parts)))
+                Self(format!("{}{}", $prefix, short_hash(parts)))
             }
 
-            /// Reads an id that came from outside; `None` if it has another shape.
+            /// Parses an id from outside: the prefix and 1 to 64 ASCII letters and digits. `None` if it is anything else.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
                 let suffix = text.strip_prefix($prefix)?;
@@ -127,7 +127,7 @@ macro_rules! id {
                 ok.then(|| Self(text.to_owned()))
             }
 
-            /// The id as text.
+            /// Returns the id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -143,38 +143,38 @@ macro_rules! id {
 }
 
 id!(
-    /// One accepted request's event; the same for every tenant that it names.
+    /// The id of an event; the same for all tenants that the event names.
     EventId, "evt_"
 );
 id!(
-    /// One incident of one scope.
+    /// The id of an incident, which belongs to one scope.
     IncidentId, "inc_"
 );
 id!(
-    /// A person who may be told.
+    /// The id of a recipient: a person who can receive alerts.
     RecipientId, "rcp_"
 );
 id!(
-    /// A Slack, Teams or webhook destination; also the identity behind an intake token, kept when the token is rotated.
+    /// The id of an integration: a Slack, Teams or webhook destination, or the source behind an intake token. Rotating the token keeps it.
     IntegrationId, "int_"
 );
 id!(
-    /// An API token's public name (never the token).
+    /// The public id of an API token; never the token itself.
     TokenId, "tok_"
 );
 
-/// The beginning of a recipient's id, by which it is known among those of its tenant: 25 bits, so two of a thousand share one
-/// seldom, and then neither is meant.
+/// Returns the first five characters of a recipient's id, by which links name it within its tenant. They hold 25 bits, so two of a thousand
+/// recipients rarely share them; if they do, neither matches.
 #[must_use]
-pub fn short_recipient(id: &str) -> &str {
+pub fn short_recipient_id(id: &str) -> &str {
     let suffix = id.strip_prefix(RecipientId::PREFIX).unwrap_or(id);
     suffix.get(..5).unwrap_or(suffix)
 }
 
-/// A short, stable, printable digest of `parts`: 26 characters of lower-case base 32, 130 bits of SHA-256. The parts are
-/// length-prefixed, so that `["a","bc"]` and `["ab","c"]` differ.
+/// Hashes `parts` to 26 characters of lowercase base 32, which hold 130 bits of SHA-256. The parts are length-prefixed, so that
+/// `["a","bc"]` and `["ab","c"]` differ.
 #[must_use]
-pub fn digest(parts: &[&str]) -> String {
+pub fn short_hash(parts: &[&str]) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let hash = sha256(parts);
     let mut out = String::with_capacity(26);
@@ -191,7 +191,7 @@ pub fn digest(parts: &[&str]) -> String {
     out
 }
 
-/// SHA-256 over the length-prefixed parts.
+/// Returns the SHA-256 of the length-prefixed parts.
 #[must_use]
 pub fn sha256(parts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
@@ -202,7 +202,7 @@ pub fn sha256(parts: &[&str]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// Which of `shards` a name falls into; the same for ever.
+/// Returns the shard of a name, `0..shards`. It never changes.
 #[must_use]
 pub fn shard_of(name: &str, shards: u16) -> u16 {
     let hash = sha256(&[name]);
@@ -221,21 +221,21 @@ mod tests {
             assert!(TenantId::parse(good).is_ok(), "{good}");
         }
         for bad in ["", "Acme", "a_b", "a b", "ä", "*", "a#b", "a/b", &"x".repeat(64)] {
-            assert_eq!(TenantId::parse(bad), Err(BadTenantId), "{bad}");
+            assert_eq!(TenantId::parse(bad), Err(InvalidTenantId), "{bad}");
         }
     }
 
     #[test]
-    fn a_digest_keeps_its_parts_apart_and_never_changes() {
-        assert_ne!(digest(&["a", "bc"]), digest(&["ab", "c"]));
-        assert_eq!(digest(&["acme"]).len(), 26);
-        assert_eq!(digest(&["acme"]), digest(&["acme"]));
+    fn a_short_hash_separates_its_parts_and_is_stable() {
+        assert_ne!(short_hash(&["a", "bc"]), short_hash(&["ab", "c"]));
+        assert_eq!(short_hash(&["acme"]).len(), 26);
+        assert_eq!(short_hash(&["acme"]), short_hash(&["acme"]));
         assert_eq!(IncidentId::derived(&["x"]).as_str().len(), 30);
     }
 
     #[test]
     fn shards_are_stable() {
-        // These three were computed once; if they change, every compiled subscription is in the wrong place.
+        // If these change, every compiled subscription is in the wrong place.
         assert_eq!(
             ["acme", "globex", "initech"].map(|name| shard_of(name, SHARDS)),
             ["acme", "globex", "initech"].map(|name| TenantId::parse(name).unwrap().shard())
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_from_outside_has_its_prefix() {
+    fn ids_from_outside_need_their_prefix_and_alphanumeric_characters() {
         assert!(IncidentId::parse("inc_abc").is_some());
         for bad in ["abc", "inc_", "evt_abc", "inc_a#b", "inc_a/b"] {
             assert!(IncidentId::parse(bad).is_none(), "{bad}");

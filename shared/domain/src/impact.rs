@@ -1,7 +1,7 @@
-//! When a tenant was affected, by component and region: what call logs and reports are marked with. Nothing of an incident's
-//! words, severity or source is in it.
+//! Periods in which a tenant was affected, by component and region, with which call logs and reports are annotated. They show nothing of
+//! an incident's texts, severity or source.
 
-use crate::health::OWN_TYPES;
+use crate::event::SYSTEM_TYPE_PREFIX;
 use crate::incident::{Incident, Update};
 use crate::schema::Instant;
 use crate::vocabulary::{Category, Kind, Phase, Severity};
@@ -10,58 +10,61 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A time in which one component was affected in one region.
+/// A period in which one component was affected in one region.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Affected {
-    /// What was affected; `None` where it was not said.
+pub struct ImpactPeriod {
+    /// The affected component; `None` if the incident names none.
     pub component: Option<String>,
-    /// Where; `None` is everywhere, or not said.
+    /// The affected region; `None` if the incident names none, or affects all.
     pub region: Option<String>,
-    /// Since when, inclusive.
+    /// The start of the period, inclusive.
     #[schemars(with = "Instant")]
     pub from: Timestamp,
-    /// Until when, exclusive; `None` while it lasts.
+    /// The end of the period, exclusive; `None` while the incident is open.
     #[schemars(with = "Option<Instant>")]
     pub until: Option<Timestamp>,
 }
 
-/// What is asked about.
+/// The period and filters of a query for impact periods.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked<'a> {
-    /// The beginning.
+pub struct ImpactQuery<'a> {
+    /// The start of the queried period, inclusive.
     pub from: Timestamp,
-    /// The end.
+    /// The end of the queried period, exclusive.
     pub to: Timestamp,
-    /// Only this component; an incident that names none counts for each, as with the filters of alerts: nobody said that it spared one.
+    /// Only this component. Incidents that name no component match too, as they do with alert filters.
     pub component: Option<&'a str>,
-    /// Only this region; an incident that names none counts for each.
+    /// Only this region. Incidents that name no region match too.
     pub region: Option<&'a str>,
 }
 
-/// From when until when; `None` while it lasts.
+/// Start and end of a period; no end while the incident is open.
 type Span = (Timestamp, Option<Timestamp>);
 
-/// Whether an incident may have affected the platform's service in the time asked about. A tenant's bill, its own settings and
-/// endpoints, and what Tocsin says of itself are not the service. Advisories and notices affect nothing, announced work only while it is
-/// being done.
+/// Whether an incident may have affected the platform's service in the queried period.
+///
+/// Only Infrastructure counts: not billing, not a tenant's own configuration and endpoints, and no system events. Advisories never count,
+/// and a maintenance counts only from its start on.
 #[must_use]
-pub fn touches(incident: &Incident, asked: &Asked<'_>) -> bool {
-    let service = incident.category == Some(Category::Infrastructure) && !incident.event_type.starts_with(OWN_TYPES);
-    service && whole(incident).is_some_and(|span| meets(span, asked))
+pub fn has_impact(incident: &Incident, query: &ImpactQuery<'_>) -> bool {
+    let service =
+        incident.category == Some(Category::Infrastructure) && !incident.event_type.starts_with(SYSTEM_TYPE_PREFIX);
+    service && impact_span(incident).is_some_and(|span| overlaps(span, query))
 }
 
-/// The times in which something was affected and that touch the time asked about, by component, region and beginning. Those of one
-/// component and region that overlap or meet are one. Each incident, one that [`touches`], comes with its timeline: every update says
-/// what was affected from then on.
+/// Lists the impact periods that overlap the queried period, sorted by component, region and start.
+///
+/// Each incident, for which [`has_impact`] must be true, comes with its timeline, whose updates say what was affected from then on. Periods
+/// of the same component and region that overlap or are adjacent are merged.
 #[must_use]
-pub fn affected(incidents: &[(Incident, Vec<Update>)], asked: &Asked<'_>) -> Vec<Affected> {
-    /// Component and region.
+pub fn list_impact_periods(incidents: &[(Incident, Vec<Update>)], query: &ImpactQuery<'_>) -> Vec<ImpactPeriod> {
+    /// A component and a region, where they are known.
     type Place<'a> = (Option<&'a str>, Option<&'a str>);
     let mut places: BTreeMap<Place<'_>, Vec<Span>> = BTreeMap::new();
     for (incident, timeline) in incidents {
-        for (span, components, regions) in stretches(incident, timeline) {
-            for component in each(components, asked.component) {
-                for region in each(regions, asked.region) {
+        for (span, components, regions) in impact_segments(incident, timeline) {
+            for component in matching_names(components, query.component) {
+                for region in matching_names(regions, query.region) {
                     places.entry((component, region)).or_default().push(span);
                 }
             }
@@ -78,7 +81,7 @@ pub fn affected(incidents: &[(Incident, Vec<Update>)], asked: &Asked<'_>) -> Vec
             }
         }
         let named = |name: Option<&str>| name.map(str::to_owned);
-        all.extend(merged.into_iter().filter(|span| meets(*span, asked)).map(|(from, until)| Affected {
+        all.extend(merged.into_iter().filter(|span| overlaps(*span, query)).map(|(from, until)| ImpactPeriod {
             component: named(component),
             region: named(region),
             from,
@@ -88,12 +91,13 @@ pub fn affected(incidents: &[(Incident, Vec<Update>)], asked: &Asked<'_>) -> Vec
     all
 }
 
-fn meets((from, until): Span, asked: &Asked<'_>) -> bool {
-    from < asked.to && until.is_none_or(|until| until > asked.from)
+fn overlaps(span: Span, query: &ImpactQuery<'_>) -> bool {
+    let (from, until) = span;
+    from < query.to && until.is_none_or(|until| until > query.from)
 }
 
-/// When an incident may have affected anything; `None` if it did not.
-fn whole(incident: &Incident) -> Option<Span> {
+/// Returns the period in which an incident may have affected anything; `None` if it did not.
+fn impact_span(incident: &Incident) -> Option<Span> {
     let from = match (incident.kind, incident.maintenance) {
         (Kind::Maintenance, Some(planned)) => {
             let begun = incident.resolved_at.is_some() || planned.phase != Phase::Scheduled;
@@ -105,9 +109,10 @@ fn whole(incident: &Incident) -> Option<Span> {
     incident.resolved_at.is_none_or(|until| until > from).then_some((from, incident.resolved_at))
 }
 
-/// What an incident affected, as long as it was the same. Of one whose timeline is not kept any more, what is known now.
-fn stretches<'a>(incident: &'a Incident, timeline: &'a [Update]) -> Vec<(Span, &'a [String], &'a [String])> {
-    let Some((begun, ended)) = whole(incident) else { return Vec::new() };
+/// Splits the period of an incident where its components, regions or severity changed. Without a stored timeline, the current ones count
+/// for the whole period.
+fn impact_segments<'a>(incident: &'a Incident, timeline: &'a [Update]) -> Vec<(Span, &'a [String], &'a [String])> {
+    let Some((begun, ended)) = impact_span(incident) else { return Vec::new() };
     let now = (begun, incident.severity, incident.components.as_slice(), incident.regions.as_slice());
     let mut states: Vec<_> = timeline
         .iter()
@@ -128,8 +133,8 @@ fn stretches<'a>(incident: &'a Incident, timeline: &'a [Update]) -> Vec<(Span, &
     spans.collect()
 }
 
-/// The names of an incident that are asked about; one nameless where it names none.
-fn each<'a>(names: &'a [String], only: Option<&str>) -> Vec<Option<&'a str>> {
+/// Returns the names of an incident that match a filter, or a single `None` if it names none.
+fn matching_names<'a>(names: &'a [String], only: Option<&str>) -> Vec<Option<&'a str>> {
     if names.is_empty() {
         return vec![None];
     }
@@ -139,11 +144,11 @@ fn each<'a>(names: &'a [String], only: Option<&str>) -> Vec<Option<&'a str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::maintenance::Planned;
+    use crate::maintenance::MaintenanceSchedule;
     use serde_json::json;
 
-    /// Incidents with their timelines.
-    type Known = (Incident, Vec<Update>);
+    /// An incident with its timeline.
+    type Recorded = (Incident, Vec<Update>);
 
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + 60 * minute).unwrap()
@@ -167,21 +172,24 @@ mod tests {
         .unwrap()
     }
 
-    fn known(from: i64, until: Option<i64>, components: &[&str], regions: &[&str]) -> Known {
+    fn recorded(from: i64, until: Option<i64>, components: &[&str], regions: &[&str]) -> Recorded {
         (incident(from, until, components, regions), vec![update(from, "error", components, regions)])
     }
 
-    fn asked<'a>(component: Option<&'a str>, region: Option<&'a str>) -> Asked<'a> {
-        Asked { from: at(0), to: at(100), component, region }
+    fn query<'a>(component: Option<&'a str>, region: Option<&'a str>) -> ImpactQuery<'a> {
+        ImpactQuery { from: at(0), to: at(100), component, region }
     }
 
-    fn told(incidents: &[Known], asked: &Asked<'_>) -> Vec<(String, i64, Option<i64>)> {
+    fn periods(incidents: &[Recorded], query: &ImpactQuery<'_>) -> Vec<(String, i64, Option<i64>)> {
         let minute = |time: Timestamp| (time.as_second() - 1_800_000_000) / 60;
-        let name = |one: &Affected| {
+        let name = |one: &ImpactPeriod| {
             format!("{}@{}", one.component.as_deref().unwrap_or("?"), one.region.as_deref().unwrap_or("?"))
         };
-        let touching: Vec<Known> = incidents.iter().filter(|(one, _)| touches(one, asked)).cloned().collect();
-        affected(&touching, asked).iter().map(|one| (name(one), minute(one.from), one.until.map(minute))).collect()
+        let touching: Vec<Recorded> = incidents.iter().filter(|(one, _)| has_impact(one, query)).cloned().collect();
+        list_impact_periods(&touching, query)
+            .iter()
+            .map(|one| (name(one), minute(one.from), one.until.map(minute)))
+            .collect()
     }
 
     fn one(place: &str, from: i64, until: Option<i64>) -> (String, i64, Option<i64>) {
@@ -189,17 +197,17 @@ mod tests {
     }
 
     #[test]
-    fn what_overlaps_or_meets_is_one_and_what_lasts_has_no_end() {
+    fn overlapping_and_adjacent_periods_are_merged_and_open_ones_have_no_end() {
         let incidents = [
-            known(10, Some(20), &["voice"], &["eu"]),
-            known(15, Some(30), &["voice"], &["eu", "us"]),
-            known(30, Some(31), &["voice"], &["eu"]),
-            known(40, Some(41), &["voice"], &["eu"]),
-            known(50, None, &["api"], &[]),
-            known(60, Some(70), &["api"], &[]),
+            recorded(10, Some(20), &["voice"], &["eu"]),
+            recorded(15, Some(30), &["voice"], &["eu", "us"]),
+            recorded(30, Some(31), &["voice"], &["eu"]),
+            recorded(40, Some(41), &["voice"], &["eu"]),
+            recorded(50, None, &["api"], &[]),
+            recorded(60, Some(70), &["api"], &[]),
         ];
         assert_eq!(
-            told(&incidents, &asked(None, None)),
+            periods(&incidents, &query(None, None)),
             [
                 one("api@?", 50, None),
                 one("voice@eu", 10, Some(31)),
@@ -210,22 +218,22 @@ mod tests {
     }
 
     #[test]
-    fn the_window_is_half_open_and_what_names_nothing_counts_for_everything() {
+    fn the_queried_period_is_half_open_and_unnamed_components_match_every_filter() {
         let incidents = [
-            known(-20, Some(0), &["voice"], &[]),
-            known(-20, Some(1), &["voice"], &["eu"]),
-            known(99, Some(300), &[], &[]),
-            known(100, None, &["voice"], &["eu"]),
+            recorded(-20, Some(0), &["voice"], &[]),
+            recorded(-20, Some(1), &["voice"], &["eu"]),
+            recorded(99, Some(300), &[], &[]),
+            recorded(100, None, &["voice"], &["eu"]),
         ];
         assert_eq!(
-            told(&incidents, &asked(Some("voice"), Some("eu"))),
+            periods(&incidents, &query(Some("voice"), Some("eu"))),
             [one("?@?", 99, Some(300)), one("voice@eu", -20, Some(1))]
         );
-        assert_eq!(told(&incidents, &asked(Some("api"), None)), [one("?@?", 99, Some(300))]);
+        assert_eq!(periods(&incidents, &query(Some("api"), None)), [one("?@?", 99, Some(300))]);
     }
 
     #[test]
-    fn what_was_affected_counts_as_long_as_it_was() {
+    fn each_component_is_affected_only_while_an_update_names_it() {
         let narrowed = incident(10, Some(50), &["voice"], &["eu"]);
         let timeline = vec![
             update(12, "error", &["voice", "api"], &["eu"]),
@@ -235,17 +243,17 @@ mod tests {
         ];
         let narrowed = (narrowed, timeline);
         let all = [one("api@eu", 10, Some(30)), one("voice@eu", 10, Some(40))];
-        assert_eq!(told(std::slice::from_ref(&narrowed), &asked(None, None)), all);
-        let late = Asked { from: at(30), ..asked(None, None) };
-        assert_eq!(told(std::slice::from_ref(&narrowed), &late), [one("voice@eu", 10, Some(40))]);
+        assert_eq!(periods(std::slice::from_ref(&narrowed), &query(None, None)), all);
+        let late = ImpactQuery { from: at(30), ..query(None, None) };
+        assert_eq!(periods(std::slice::from_ref(&narrowed), &late), [one("voice@eu", 10, Some(40))]);
         let forgotten = (narrowed.0, Vec::new());
-        assert_eq!(told(&[forgotten], &asked(None, None)), [one("voice@eu", 10, Some(50))]);
+        assert_eq!(periods(&[forgotten], &query(None, None)), [one("voice@eu", 10, Some(50))]);
     }
 
     #[test]
-    fn only_the_platforms_service_is_affected() {
+    fn only_infrastructure_incidents_have_impact() {
         let of = |category: Option<Category>, event_type: &str| {
-            let (incident, timeline) = known(10, None, &["voice"], &[]);
+            let (incident, timeline) = recorded(10, None, &["voice"], &[]);
             (Incident { category, event_type: event_type.into(), ..incident }, timeline)
         };
         let others = [
@@ -254,24 +262,24 @@ mod tests {
             of(Some(Category::Infrastructure), "tocsin.unclassified"),
             of(None, "user.warning"),
         ];
-        assert_eq!(told(&others, &asked(None, None)), []);
-        assert_eq!(told(&[of(Some(Category::Infrastructure), "api.outage")], &asked(None, None)).len(), 1);
+        assert_eq!(periods(&others, &query(None, None)), []);
+        assert_eq!(periods(&[of(Some(Category::Infrastructure), "api.outage")], &query(None, None)).len(), 1);
     }
 
     #[test]
-    fn work_counts_while_it_is_done_and_words_do_not() {
-        let work = |phase, until: Option<i64>| {
-            let (incident, timeline) = known(-50, until, &["network"], &[]);
-            let maintenance = Some(Planned { phase, from: at(10), until: Some(at(60)) });
+    fn maintenance_has_impact_from_its_start_on_and_advisories_have_none() {
+        let maintenance = |phase, until: Option<i64>| {
+            let (incident, timeline) = recorded(-50, until, &["network"], &[]);
+            let maintenance = Some(MaintenanceSchedule { phase, from: at(10), until: Some(at(60)) });
             (Incident { kind: Kind::Maintenance, maintenance, ..incident }, timeline)
         };
-        let told_of = |one: Known| told(&[one], &asked(None, None));
-        assert_eq!(told_of(work(Phase::Scheduled, None)), []);
-        assert_eq!(told_of(work(Phase::InProgress, None)), [one("network@?", 10, None)]);
-        assert_eq!(told_of(work(Phase::Completed, Some(30))), [one("network@?", 10, Some(30))]);
-        assert_eq!(told_of(work(Phase::Completed, Some(5))), [], "called off before it began");
-        let (notice, timeline) = known(10, None, &["voice"], &[]);
-        assert_eq!(told_of((Incident { kind: Kind::Advisory, ..notice.clone() }, timeline)), []);
-        assert_eq!(told_of((notice, vec![update(10, "info", &["voice"], &[])])), []);
+        let periods_of = |one: Recorded| periods(&[one], &query(None, None));
+        assert_eq!(periods_of(maintenance(Phase::Scheduled, None)), []);
+        assert_eq!(periods_of(maintenance(Phase::InProgress, None)), [one("network@?", 10, None)]);
+        assert_eq!(periods_of(maintenance(Phase::Completed, Some(30))), [one("network@?", 10, Some(30))]);
+        assert_eq!(periods_of(maintenance(Phase::Completed, Some(5))), [], "canceled before its start");
+        let (notice, timeline) = recorded(10, None, &["voice"], &[]);
+        assert_eq!(periods_of((Incident { kind: Kind::Advisory, ..notice.clone() }, timeline)), []);
+        assert_eq!(periods_of((notice, vec![update(10, "info", &["voice"], &[])])), []);
     }
 }

@@ -1,32 +1,33 @@
-//! The rules of Tocsin, and nothing else.
+//! The rules of Tocsin.
 //!
-//! No async, no sockets, no AWS, no clock: every function here is told the time and the ids, so every rule can be argued
-//! on paper and tested with literals.
+//! Everything here is pure: no async, no sockets, no AWS, no clock. Functions take the time and new ids as arguments, so that rules can be
+//! tested with literals.
 //!
-//! | module | answers |
+//! | Module | Contains |
 //! |---|---|
-//! | [`ids`] | what names a tenant, an event, an incident, a delivery |
+//! | [`ids`] | the ids of tenants, events, incidents, recipients, integrations and tokens |
 //! | [`vocabulary`] | categories, kinds, channels, roles, severities, statuses |
-//! | [`event`] | the normalised event and its caps |
-//! | [`classification`] | which rule an event meets, and what that means |
-//! | [`incident`] | the state machine: open, update, repeat, stale, resolve |
-//! | [`maintenance`] | announced work, and the incidents that it explains |
+//! | [`event`] | the normalized event and its limits |
+//! | [`classification`] | which rule an event matches |
+//! | [`incident`] | the incident and its state machine: open, update, repeat, stale, resolve |
+//! | [`maintenance`] | scheduled maintenance: phases, windows, suppressed incidents, reminders |
 //! | [`impact`] | when a tenant was affected, for call logs and reports |
 //! | [`policy`] | the deployer's files of `infra/policy`, parsed and checked |
-//! | [`storm`] | what is too much at once: throttles, a ceiling, flapping |
-//! | [`status`] | the state of everything, from the incidents that are open |
-//! | [`tenant`] | settings, recipients, integrations and the facts compiled from them |
-//! | [`plan`] | who is told on which channel, and why the others are not |
-//! | [`digest`] | when what is not urgent comes together |
-//! | [`quiet`] | hours in which people are not disturbed |
+//! | [`rate_limit`] | how many messages one address or number gets per window |
+//! | [`storm`] | storm protection: the limit of incidents at once, flapping |
+//! | [`status`] | the status of components and of the product, from the open incidents |
+//! | [`tenant`] | settings, recipients, integrations, and the subscriptions compiled from them |
+//! | [`plan`] | which destinations are notified on which channel, and why others are not |
+//! | [`digest`] | when digests are sent |
+//! | [`quiet`] | quiet hours |
 //! | [`reason`] | the closed list of reasons, each with its sentence and its setting |
-//! | [`lint`] | what a tenant's settings cannot do although they look as if they could |
-//! | [`contact`] | how an address or a number is confirmed, and how often it is asked |
-//! | [`alert`] | what a recipient is told, in neutral form |
-//! | [`attempt`] | what follows an attempt: done, again at, given up |
-//! | [`health`] | how an endpoint fares: told, disabled, tried again |
-//! | [`delivery`] | what a delivery row says, and who may send now |
-//! | [`render`] | the words of e-mail and SMS, and the limits they obey |
+//! | [`lint`] | warnings about settings that have no effect |
+//! | [`contact`] | how addresses and numbers are confirmed, and how often they are asked |
+//! | [`alert`] | the content of an alert, before it is rendered for a channel |
+//! | [`attempt`] | what follows a delivery attempt: done, retry, give up |
+//! | [`health`] | endpoint health: when an endpoint counts as failing, is disabled, is probed |
+//! | [`delivery`] | the state of a delivery, and who may claim it |
+//! | [`render`] | e-mail and SMS |
 
 pub mod alert;
 pub mod attempt;
@@ -44,6 +45,7 @@ pub mod maintenance;
 pub mod plan;
 pub mod policy;
 pub mod quiet;
+pub mod rate_limit;
 pub mod reason;
 pub mod render;
 pub mod schema;

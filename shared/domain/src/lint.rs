@@ -1,15 +1,15 @@
-//! What a tenant's settings cannot do although they look as if they could: each finding with its mend.
+//! What a tenant's settings cannot do although they look as if they could: each finding with its remedy.
 //!
 //! It asks the plan itself, with a critical incident of each category that is about everything, so that it cannot say what
 //! routing does not do.
 
-use crate::classification::Included;
+use crate::classification::RuleMatch;
 use crate::event::{Event, Format};
 use crate::ids::{RecipientId, Scope};
-use crate::incident::imagined;
-use crate::plan::{Decision, Outcome, afresh};
+use crate::incident::simulate_opening;
+use crate::plan::{Decision, DecisionOutcome, plan_without_history};
 use crate::policy::{Catalogue, Policy};
-use crate::quiet::OwnQuietHours;
+use crate::quiet::QuietHoursOverride;
 use crate::reason::Reason;
 use crate::tenant::{Destination, Settings};
 use crate::vocabulary::{Category, Channel, ChannelClass, Kind, Severity};
@@ -28,7 +28,7 @@ pub struct Finding {
     /// What is so.
     pub sentence: String,
     /// What to do about it.
-    pub mend: String,
+    pub remedy: String,
     /// The setting.
     pub setting: String,
     /// The category that it is about.
@@ -50,7 +50,7 @@ pub fn lint(settings: &Settings, destinations: &[Destination], policy: &Policy, 
         return vec![Finding {
             code: "nothing_is_on",
             sentence: "No category is switched on: nobody is told of anything.".to_owned(),
-            mend: "Switch on the categories that you want to hear of.".to_owned(),
+            remedy: "Switch on the categories that you want to hear of.".to_owned(),
             setting: "settings.categories".to_owned(),
             category: None,
             channel: None,
@@ -85,7 +85,7 @@ fn of_names(destinations: &[Destination], catalogue: &Catalogue) -> Vec<Finding>
             findings.push(Finding {
                 code,
                 sentence: format!("The filter names the {what} `{name}`, which the catalogue does not have."),
-                mend: format!("Take one of the {field} of GET /v1/tenants/{{tenant}}/catalogue, or leave the name if your monitors use it."),
+                remedy: format!("Take one of the {field} of GET /v1/tenants/{{tenant}}/catalogue, or leave the name if your monitors use it."),
                 setting: format!("{whose}.{}.{field}", destination.id()),
                 category: None,
                 channel: None,
@@ -103,16 +103,16 @@ fn of_quiet_hours(settings: &Settings, destinations: &[Destination], policy: &Po
     let in_plan = policy.plans.get(&settings.plan).is_some_and(|plan| plan.quiet_hours);
     let own = destinations.iter().filter_map(|destination| match destination {
         Destination::Recipient(recipient) => match &recipient.quiet_hours {
-            Some(OwnQuietHours::Hours(hours)) => Some((hours, Some(recipient.id.as_str()))),
+            Some(QuietHoursOverride::Hours(hours)) => Some((hours, Some(recipient.id.as_str()))),
             _ => None,
         },
         Destination::Integration(_) => None,
     });
     let all = settings.quiet_hours.iter().map(|hours| (hours, None)).chain(own);
-    let finding = |code, sentence: &str, mend: &str, whose: Option<&str>| Finding {
+    let finding = |code, sentence: &str, remedy: &str, whose: Option<&str>| Finding {
         code,
         sentence: sentence.to_owned(),
-        mend: mend.to_owned(),
+        remedy: remedy.to_owned(),
         setting: whose.map_or("settings.quiet_hours".to_owned(), |id| format!("recipients.{id}.quiet_hours")),
         category: None,
         channel: None,
@@ -123,22 +123,22 @@ fn of_quiet_hours(settings: &Settings, destinations: &[Destination], policy: &Po
         |destination: &&Destination| matches!(destination, Destination::Recipient(one) if one.digest.is_some());
     if !policy.plans.get(&settings.plan).is_some_and(|plan| plan.digest) {
         for destination in destinations.iter().filter(collects) {
-            let (sentence, mend) = (
+            let (sentence, remedy) = (
                 "The plan has no digests: every alert is sent by itself.",
                 "Ask for a larger plan, or take the digest out.",
             );
-            let finding = finding("digest_not_in_plan", sentence, mend, Some(destination.id()));
+            let finding = finding("digest_not_in_plan", sentence, remedy, Some(destination.id()));
             findings.push(Finding { setting: format!("recipients.{}.digest", destination.id()), ..finding });
         }
     }
     for (hours, whose) in all {
         if !in_plan {
-            let mend = "Ask for a larger plan, or take the quiet hours out.";
+            let remedy = "Ask for a larger plan, or take the quiet hours out.";
             let sentence = "The plan has no quiet hours: alerts are sent at any time.";
-            findings.push(finding("quiet_hours_not_in_plan", sentence, mend, whose));
+            findings.push(finding("quiet_hours_not_in_plan", sentence, remedy, whose));
             continue;
         }
-        if hours.days.is_empty() && hours.minutes() > 24 * 60 - LEAST_AWAKE {
+        if hours.days.is_empty() && hours.duration_minutes() > 24 * 60 - LEAST_AWAKE {
             let sentence = "Quiet hours cover the whole day: what is not critical comes once a day.";
             findings.push(finding(
                 "quiet_hours_all_day",
@@ -169,7 +169,7 @@ fn would(
 ) -> Vec<Decision> {
     let blank = Event::blank(Format::Native, "lint");
     let event = Event { event_type: "lint".to_owned(), severity: Severity::Critical, ..blank };
-    let included = Included {
+    let included = RuleMatch {
         category: Some(category),
         kind: Kind::Incident,
         rule: "lint".to_owned(),
@@ -178,19 +178,19 @@ fn would(
         low_balance: category == Category::Billing,
         warnings: Vec::new(),
     };
-    let (incident, update) = imagined(&event, &included, &Scope::Tenant(settings.tenant.clone()), now);
-    afresh((&incident, &update), settings, destinations, policy, now)
+    let (incident, update) = simulate_opening(&event, &included, &Scope::Tenant(settings.tenant.clone()), now);
+    plan_without_history(&incident, &update, settings, destinations, policy, now)
 }
 
 fn is_told(decision: &Decision) -> bool {
-    !matches!(decision.outcome, Outcome::Skip { .. })
+    !matches!(decision.outcome, DecisionOutcome::Skip { .. })
 }
 
 /// The reason that stops most of these, where one does; roles that the matrix leaves out are as they should be.
 fn usual(decisions: &[&Decision]) -> Option<Reason> {
     let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
     for decision in decisions {
-        if let Outcome::Skip { reason, .. } = decision.outcome
+        if let DecisionOutcome::Skip { reason, .. } = decision.outcome
             && reason != Reason::RoleNotInMatrix
         {
             *counts.entry(reason).or_default() += 1;
@@ -207,7 +207,7 @@ fn of_category(settings: &Settings, policy: &Policy, category: Category, decisio
         return vec![Finding {
             code: "category_unreachable",
             sentence: format!("{title} is on, but nobody can receive it."),
-            mend: match usual {
+            remedy: match usual {
                 Some(reason) => format!("{} Most are stopped by that.", reason.sentence()),
                 None => "Add a recipient or an integration with a role that gets this category.".to_owned(),
             },
@@ -226,7 +226,7 @@ fn of_category(settings: &Settings, policy: &Policy, category: Category, decisio
             continue;
         }
         let channel = class.title();
-        let (mend, by) = if included.contains(&class) {
+        let (remedy, by) = if included.contains(&class) {
             match usual(&of_class) {
                 Some(reason) => (format!("{} Mend that, or untick {channel}.", reason.sentence()), reason),
                 None => (format!("Add somebody who gets {title} by {channel}, or untick it."), Reason::RoleNotInMatrix),
@@ -240,7 +240,7 @@ fn of_category(settings: &Settings, policy: &Policy, category: Category, decisio
         findings.push(Finding {
             code: if included.contains(&class) { "channel_unreachable" } else { Reason::PlanExcludesChannel.as_str() },
             sentence: format!("{channel} is ticked for {title}, but nobody gets it that way."),
-            mend,
+            remedy,
             setting: setting(by, category),
             category: Some(category),
             channel: Some(class),
@@ -275,7 +275,7 @@ fn of_destinations(destinations: &[Destination], decided: &[Decision]) -> Vec<Fi
         let stopped: BTreeSet<(Channel, Reason)> = own
             .iter()
             .filter_map(|decision| match decision.outcome {
-                Outcome::Skip { reason, .. } if OWN.contains(&reason) => Some((decision.channel, reason)),
+                DecisionOutcome::Skip { reason, .. } if OWN.contains(&reason) => Some((decision.channel, reason)),
                 _ => None,
             })
             .collect();
@@ -283,7 +283,7 @@ fn of_destinations(destinations: &[Destination], decided: &[Decision]) -> Vec<Fi
             findings.push(Finding {
                 code: reason.as_str(),
                 sentence: reason.sentence().to_owned(),
-                mend: reason.mend().to_owned(),
+                remedy: reason.remedy().to_owned(),
                 setting: reason.setting_of(None, id),
                 category: None,
                 channel: Some(channel.class()),
@@ -299,7 +299,7 @@ fn of_destinations(destinations: &[Destination], decided: &[Decision]) -> Vec<Fi
             findings.push(Finding {
                 code: "destination_silent",
                 sentence: "Nothing that is switched on ever reaches this destination.".to_owned(),
-                mend: format!("{} Change that, or remove the destination.", why.sentence()),
+                remedy: format!("{} Change that, or remove the destination.", why.sentence()),
                 setting: why.setting_of(None, id).replace("<category>", "*"),
                 category: None,
                 channel: None,

@@ -1,5 +1,6 @@
-//! The words of a message, and the limits they obey. Every message says what happened, to what, since when, where, why this
-//! recipient gets it, and where to read on.
+//! Renders alerts as e-mail and SMS, within the limits of each channel.
+//!
+//! Every message says what happened, what is affected, where and since when, why this recipient gets it, and where to find more.
 
 mod bundle;
 mod confirmation;
@@ -7,59 +8,61 @@ mod digest;
 mod email;
 pub mod gsm7;
 mod sms;
+mod why;
 
 pub use bundle::bundle;
 pub use confirmation::{confirmation_email, confirmation_sms};
-pub use digest::{Collected, Together, digest_email};
-pub use email::{Email, email, mime};
-pub use sms::{Encoding, Sms, sms};
+pub use digest::{BatchKind, DigestContent, DigestEntry, UnsubscribeLink, digest_email};
+pub use email::{RenderedEmail, build_mime, email};
+pub use sms::{Encoding, RenderedSms, sms};
+pub use why::{subscription_sentence, trigger_clause};
 
 use crate::alert::Alert;
-use crate::event::cut_chars;
+use crate::event::truncate_chars;
 use crate::incident::Change;
-use crate::maintenance::Explained;
+use crate::maintenance::SuppressedIncident;
 use crate::vocabulary::{Category, Kind, Severity, Status};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// From how many openings of one key on a message says so.
-const FLAPS: u32 = 3;
+/// Number of openings of one dedup key from which messages say that the incident is flapping.
+const FLAPPING_NOTE_FROM: u32 = 3;
 
-/// The links of a message.
+/// The links in a message about one alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Read {
-    /// Where to read on.
+pub struct AlertLinks {
+    /// The URL of the incident's page.
     pub incident_url: String,
-    /// Where to unsubscribe; e-mail only.
+    /// The URL that unsubscribes the recipient from the category; e-mail only.
     pub unsubscribe_url: Option<String>,
-    /// Where to stop hearing of this one incident; e-mail to one person only.
+    /// The URL that stops notifications about this incident; only in e-mails to an address that one person reads.
     pub stop_url: Option<String>,
 }
 
-/// The word at the head of a message: what sort of news this is.
+/// Returns the label at the start of a message, such as `CRITICAL`, `RESOLVED` or `MAINTENANCE`.
 #[must_use]
 pub fn headline(alert: &Alert) -> String {
-    let word = match (alert.change, alert.kind) {
+    let label = match (alert.change, alert.kind) {
         (Change::Resolved, Kind::Maintenance) => "MAINTENANCE COMPLETED".to_owned(),
         (Change::Resolved, _) => "RESOLVED".to_owned(),
         (_, Kind::Maintenance) => "MAINTENANCE".to_owned(),
         (_, Kind::Advisory) => "ADVISORY".to_owned(),
-        // The tenant's own settings are wrong: nothing of the product is down.
+        // A problem in the tenant's own configuration. No part of the product is down.
         (_, Kind::Incident) if alert.category == Some(Category::Configurable) => match alert.severity {
             Severity::Critical => "CRITICAL CONFIGURATION ALERT".to_owned(),
             _ => "CONFIGURATION ALERT".to_owned(),
         },
         _ => alert.severity.as_str().to_uppercase(),
     };
-    if alert.test { format!("TEST {word}") } else { word }
+    if alert.test { format!("TEST {label}") } else { label }
 }
 
-/// The facts of an alert as name and value, in the order in which somebody woken at night needs them.
+/// Lists the facts of an alert as name and value, in the order in which somebody woken at night needs them.
 #[must_use]
 pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     if !alert.minimal {
-        facts.push(("Status", status_of(alert.kind, alert.status).to_owned()));
+        facts.push(("Status", status_label(alert.kind, alert.status).to_owned()));
     }
     facts.push(("Severity", alert.severity.as_str().to_owned()));
     if alert.minimal {
@@ -73,48 +76,48 @@ pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
     }
     match (&alert.maintenance, alert.late_source) {
         (Some(planned), _) => {
-            facts.push(("From", when(planned.from, &alert.zone)));
+            facts.push(("Start", format_time(planned.from, &alert.zone)));
             if let Some(until) = planned.until.filter(|_| alert.resolved_at.is_none()) {
-                facts.push(("Until", when(until, &alert.zone)));
+                facts.push(("End", format_time(until, &alert.zone)));
             }
         }
         (None, Some(happened)) => {
-            facts.push(("Happened", when(happened, &alert.zone)));
-            facts.push(("Reported to us", when(alert.at, &alert.zone)));
+            facts.push(("Started", format_time(happened, &alert.zone)));
+            facts.push(("Reported to us", format_time(alert.at, &alert.zone)));
         }
-        (None, None) => facts.push(("Since", when(alert.started_at, &alert.zone))),
+        (None, None) => facts.push(("Started", format_time(alert.started_at, &alert.zone))),
     }
-    if let Some(openings) = alert.openings.filter(|openings| openings.count >= FLAPS) {
-        let since = when(openings.since, &alert.zone);
+    if let Some(openings) = alert.openings.filter(|openings| openings.count >= FLAPPING_NOTE_FROM) {
+        let since = format_time(openings.since, &alert.zone);
         facts.push(("Flapping", format!("opened {} times since {since}", openings.count)));
     }
     if let Some(resolved_at) = alert.resolved_at {
-        facts.push(("Until", when(resolved_at, &alert.zone)));
-        facts.push(("Lasted", lasted(alert.started_at, resolved_at)));
+        facts.push((status_label(alert.kind, Status::Resolved), format_time(resolved_at, &alert.zone)));
+        facts.push(("Duration", format_duration(alert.started_at, resolved_at)));
     }
     facts.push(("Category", alert.category_title().to_owned()));
     facts.push((
         "Scope",
-        if alert.platform_wide { "platform-wide".to_owned() } else { format!("{} only", alert.tenant) },
+        if alert.platform_wide { "Platform-wide".to_owned() } else { format!("{} only", alert.tenant) },
     ));
     facts
 }
 
-/// A status as people read it: announced work has words of its own.
+/// Returns the label of a status. Maintenance has labels of its own, such as "Scheduled".
 #[must_use]
-pub const fn status_of(kind: Kind, at: Status) -> &'static str {
+pub const fn status_label(kind: Kind, at: Status) -> &'static str {
     match (kind, at) {
         (Kind::Maintenance, Status::Investigating) => "Scheduled",
         (Kind::Maintenance, Status::Identified) => "In progress",
         (Kind::Maintenance, Status::Monitoring) => "Verifying",
         (Kind::Maintenance, Status::Resolved) => "Completed",
-        (_, other) => status(other),
+        (_, other) => incident_status_label(other),
     }
 }
 
-/// An incident's status as people read it.
+/// Returns the label of an incident's status.
 #[must_use]
-pub const fn status(status: Status) -> &'static str {
+pub const fn incident_status_label(status: Status) -> &'static str {
     match status {
         Status::Investigating => "Investigating",
         Status::Identified => "Identified",
@@ -123,16 +126,16 @@ pub const fn status(status: Status) -> &'static str {
     }
 }
 
-/// A moment in a zone, with the zone's name and offset, so that nobody has to guess. An unknown zone is UTC.
+/// Formats a time in an IANA zone, with the zone's abbreviation and UTC offset. An unknown zone is UTC.
 #[must_use]
-pub fn when(at: Timestamp, zone: &str) -> String {
+pub fn format_time(at: Timestamp, zone: &str) -> String {
     let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
     at.to_zoned_datetime(zone).strftime("%a %-d %b %Y, %H:%M %Z (UTC%:z)").to_string()
 }
 
-/// How long something lasted, in its two largest units.
+/// Formats the time between two moments in its two largest units, in whole minutes.
 #[must_use]
-pub fn lasted(from: Timestamp, to: Timestamp) -> String {
+pub fn format_duration(from: Timestamp, to: Timestamp) -> String {
     let minutes = (to.as_second() - from.as_second()).max(0) / 60;
     match (minutes / 1_440, minutes / 60 % 24, minutes % 60) {
         (0, 0, 0) => "less than a minute".to_owned(),
@@ -142,49 +145,49 @@ pub fn lasted(from: Timestamp, to: Timestamp) -> String {
     }
 }
 
-/// Most characters of an incident's title among those that announced work explains.
-const INSIDE_MAX: usize = 150;
-/// What stands above them.
-pub const INSIDE: &str = "During this work";
+/// Maximum length of a suppressed incident's title, in characters.
+const SUPPRESSED_TITLE_MAX: usize = 150;
+/// The heading above the incidents that a maintenance suppressed.
+pub const SUPPRESSED_HEADING: &str = "Incidents during this maintenance";
 
-/// The incidents that announced work explained, a line each, and how many more there are.
+/// Lists the incidents that a maintenance suppressed, one line each, and the number of those that are not named.
 #[must_use]
-pub fn inside(alert: &Alert) -> Vec<String> {
-    let line = |one: &Explained| {
+pub fn suppressed_incident_lines(alert: &Alert) -> Vec<String> {
+    let line = |one: &SuppressedIncident| {
         let mut title = email::one_line(&one.title);
-        cut_chars(&mut title, INSIDE_MAX);
-        let from = when(one.from, &alert.zone);
+        truncate_chars(&mut title, SUPPRESSED_TITLE_MAX);
+        let from = format_time(one.from, &alert.zone);
         match one.until {
             _ if alert.minimal => title,
-            Some(until) => format!("{title}: {from} to {}", when(until, &alert.zone)),
+            Some(until) => format!("{title}: {from} to {}", format_time(until, &alert.zone)),
             None => format!("{title}: since {from}, still open"),
         }
     };
-    let mut lines: Vec<String> = alert.inside.incidents.iter().map(line).collect();
-    if alert.inside.more > 0 {
-        lines.push(format!("and {} more", alert.inside.more));
+    let mut lines: Vec<String> = alert.suppressed_incidents.incidents.iter().map(line).collect();
+    if alert.suppressed_incidents.omitted_count > 0 {
+        lines.push(format!("and {} more", alert.suppressed_incidents.omitted_count));
     }
     lines
 }
 
-/// How many incidents announced work explained; `None` for none.
+/// Says how many incidents a maintenance suppressed; `None` if there were none.
 #[must_use]
-pub fn count_inside(alert: &Alert) -> Option<String> {
-    match alert.inside.count() {
+pub fn suppressed_incident_count(alert: &Alert) -> Option<String> {
+    match alert.suppressed_incidents.count() {
         0 => None,
-        1 => Some("1 incident during it".to_owned()),
-        many => Some(format!("{many} incidents during it")),
+        1 => Some("1 incident during maintenance".to_owned()),
+        many => Some(format!("{many} incidents during maintenance")),
     }
 }
 
-/// When it happened and when we were told, by the hour of UTC, where its source told us late.
+/// Says when the incident started and when it was reported, in UTC; `None` unless its source reported it late.
 #[must_use]
-pub fn late(alert: &Alert) -> Option<String> {
-    let (happened, told) = (alert.late_source?.strftime("%H:%M"), alert.at.strftime("%H:%M"));
-    Some(format!("happened {happened}Z, told us {told}Z"))
+pub fn late_report(alert: &Alert) -> Option<String> {
+    let (started, reported) = (alert.late_source?.strftime("%H:%M"), alert.at.strftime("%H:%M"));
+    Some(format!("started {started}Z, reported {reported}Z"))
 }
 
-/// What a reader of the alert should know of how it was made.
+/// Lists remarks for the reader: that it is a test, that details are left out, or that a text was truncated.
 #[must_use]
 pub fn notes(alert: &Alert) -> Vec<String> {
     let mut notes = Vec::new();
@@ -192,10 +195,12 @@ pub fn notes(alert: &Alert) -> Vec<String> {
         notes.push("This is a test alert. Nothing is broken.".to_owned());
     }
     if alert.minimal {
-        notes.push("Your data-processing agreement keeps the details out of messages; read on for them.".to_owned());
+        notes.push(
+            "Your data processing agreement keeps details out of messages. View the incident to see them.".to_owned(),
+        );
     }
     if !alert.cut.is_empty() {
-        notes.push(format!("Shortened on the way: {}.", alert.cut.join(", ")));
+        notes.push(format!("Truncated because it was too long: {}.", alert.cut.join(", ")));
     }
     notes
 }
@@ -204,9 +209,9 @@ pub fn notes(alert: &Alert) -> Vec<String> {
 pub(crate) mod tests {
     use super::*;
     use crate::ids::{EventId, IncidentId, Scope, TenantId};
-    use crate::maintenance::Inside;
+    use crate::maintenance::SuppressedIncidents;
 
-    /// An alert as most messages are.
+    /// An ordinary alert: the opening of a critical platform-wide incident.
     pub(crate) fn alert() -> Alert {
         Alert {
             tenant: TenantId::parse("acme").unwrap(),
@@ -227,7 +232,7 @@ pub(crate) mod tests {
             at: "2026-11-23T08:31:00Z".parse().unwrap(),
             resolved_at: None,
             maintenance: None,
-            inside: Inside::default(),
+            suppressed_incidents: SuppressedIncidents::default(),
             covered: None,
             late_source: None,
             openings: None,
@@ -245,41 +250,46 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn times_name_their_zone() {
+    fn times_show_their_zone_and_an_unknown_zone_is_utc() {
         let at = alert().started_at;
-        assert_eq!(when(at, "Asia/Kolkata"), "Mon 23 Nov 2026, 14:00 IST (UTC+05:30)");
-        assert_eq!(when(at, "Nowhere/Land"), "Mon 23 Nov 2026, 08:30 UTC (UTC+00:00)");
+        assert_eq!(format_time(at, "Asia/Kolkata"), "Mon 23 Nov 2026, 14:00 IST (UTC+05:30)");
+        assert_eq!(format_time(at, "Nowhere/Land"), "Mon 23 Nov 2026, 08:30 UTC (UTC+00:00)");
     }
 
     #[test]
-    fn durations_have_two_units() {
+    fn durations_show_their_two_largest_units() {
         let from = alert().started_at;
-        let text = |seconds: i64| lasted(from, Timestamp::from_second(from.as_second() + seconds).unwrap());
+        let text = |seconds: i64| format_duration(from, Timestamp::from_second(from.as_second() + seconds).unwrap());
         assert_eq!(
             [text(30), text(2_520), text(3_660), text(180_000)],
             ["less than a minute", "42 min", "1 h 1 min", "2 d 2 h"]
         );
     }
 
-    /// Announced work with one incident inside that is over, one that is open, and two more.
-    pub(crate) fn work() -> Alert {
-        let one = |id: &str, title: &str, until: Option<&str>| Explained {
+    /// A maintenance that suppressed one resolved incident, one open incident, and two that are not named.
+    pub(crate) fn maintenance_alert() -> Alert {
+        let one = |id: &str, title: &str, until: Option<&str>| SuppressedIncident {
             incident_id: IncidentId::new(id),
             scope: Scope::Platform,
             title: title.to_owned(),
             from: "2026-11-23T08:40:00Z".parse().unwrap(),
             until: until.map(|until| until.parse().unwrap()),
-            alone: false,
+            escalated: false,
         };
         let incidents =
             vec![one("a", "Calls <b>fail</b>", None), one("b", "Texts\nwait", Some("2026-11-23T09:00:00Z"))];
-        Alert { kind: Kind::Maintenance, title: "New carrier".into(), inside: Inside { incidents, more: 2 }, ..alert() }
+        Alert {
+            kind: Kind::Maintenance,
+            title: "New carrier".into(),
+            suppressed_incidents: SuppressedIncidents { incidents, omitted_count: 2 },
+            ..alert()
+        }
     }
 
     #[test]
-    fn work_names_what_it_explained() {
+    fn a_maintenance_lists_the_incidents_it_suppressed() {
         assert_eq!(
-            inside(&work()),
+            suppressed_incident_lines(&maintenance_alert()),
             [
                 "Calls <b>fail</b>: since Mon 23 Nov 2026, 14:10 IST (UTC+05:30), still open",
                 "Texts wait: Mon 23 Nov 2026, 14:10 IST (UTC+05:30) to Mon 23 Nov 2026, 14:30 IST (UTC+05:30)",
@@ -287,24 +297,24 @@ pub(crate) mod tests {
             ]
         );
         assert_eq!(
-            inside(&Alert { minimal: true, ..work() })[0],
+            suppressed_incident_lines(&Alert { minimal: true, ..maintenance_alert() })[0],
             "Calls <b>fail</b>",
-            "the agreement leaves the title"
+            "a minimal message still names the title"
         );
-        assert_eq!(count_inside(&work()).as_deref(), Some("4 incidents during it"));
-        assert_eq!((inside(&alert()), count_inside(&alert())), (vec![], None));
+        assert_eq!(suppressed_incident_count(&maintenance_alert()).as_deref(), Some("4 incidents during maintenance"));
+        assert_eq!((suppressed_incident_lines(&alert()), suppressed_incident_count(&alert())), (vec![], None));
     }
 
     #[test]
-    fn headlines() {
+    fn headlines_follow_change_kind_category_and_severity() {
         let resolved = Alert { change: Change::Resolved, ..alert() };
         assert_eq!(headline(&alert()), "CRITICAL");
         assert_eq!(headline(&resolved), "RESOLVED");
         assert_eq!(headline(&Alert { test: true, ..alert() }), "TEST CRITICAL");
-        let own = |severity| Alert { category: Some(Category::Configurable), severity, ..alert() };
-        assert_eq!(headline(&own(Severity::Error)), "CONFIGURATION ALERT");
-        assert_eq!(headline(&own(Severity::Critical)), "CRITICAL CONFIGURATION ALERT");
-        assert_eq!(headline(&Alert { change: Change::Resolved, ..own(Severity::Error) }), "RESOLVED");
-        assert_eq!(headline(&Alert { kind: Kind::Advisory, ..own(Severity::Error) }), "ADVISORY");
+        let configuration = |severity| Alert { category: Some(Category::Configurable), severity, ..alert() };
+        assert_eq!(headline(&configuration(Severity::Error)), "CONFIGURATION ALERT");
+        assert_eq!(headline(&configuration(Severity::Critical)), "CRITICAL CONFIGURATION ALERT");
+        assert_eq!(headline(&Alert { change: Change::Resolved, ..configuration(Severity::Error) }), "RESOLVED");
+        assert_eq!(headline(&Alert { kind: Kind::Advisory, ..configuration(Severity::Error) }), "ADVISORY");
     }
 }

@@ -1,9 +1,9 @@
-//! How types of other crates look in a JSON Schema.
+//! JSON Schemas for types of other crates.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 
-/// An instant as RFC 3339 writes it; stands in schemas for `jiff::Timestamp`.
+/// The schema of `jiff::Timestamp`: a date and time in RFC 3339.
 #[derive(Debug)]
 pub struct Instant;
 

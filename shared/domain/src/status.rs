@@ -1,7 +1,7 @@
-//! The state of everything, from the incidents that are open: by component, by region, and as a whole.
+//! The status of the product, derived from its open incidents: by component, by region, and as a whole.
 
 use crate::ids::IncidentId;
-use crate::maintenance::Planned;
+use crate::maintenance::MaintenanceSchedule;
 use crate::policy::Catalogue;
 use crate::vocabulary::{Health, Impact, Indicator, Kind, Phase, Severity, Status};
 use jiff::civil::Date;
@@ -10,86 +10,87 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// How long an advisory is shown after its last word: nobody resolves one.
-pub const ADVISORY_SHOWN: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// Days of a component's history.
-pub const DAYS: usize = 90;
+/// How long an advisory is shown after its latest update. Advisories are never resolved.
+pub const ADVISORY_SHOWN_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Number of days in a component's history.
+pub const HISTORY_DAYS: usize = 90;
 
-/// An incident as a status page shows it.
+/// An incident as the status page shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Shown {
-    /// Its id.
+pub struct PublishedIncident {
+    /// The id of the incident.
     pub id: IncidentId,
-    /// Its title for whoever looks.
+    /// The title for this reader: the public one, or the tenant's own.
     pub title: String,
-    /// What sort of thing it is.
-    #[serde(default = "incident")]
+    /// The kind of the incident.
+    #[serde(default = "default_kind")]
     pub kind: Kind,
-    /// Where it stands.
+    /// The current status of the incident.
     pub status: Status,
-    /// How bad it is.
+    /// The current severity of the incident.
     pub severity: Severity,
-    /// What is affected.
+    /// The components that the incident affects.
     pub components: Vec<String>,
-    /// Where.
+    /// The regions that the incident affects.
     pub regions: Vec<String>,
-    /// Since when.
+    /// When the incident started.
     pub started_at: Timestamp,
-    /// When the last update came.
+    /// When the latest update was accepted.
     pub updated_at: Timestamp,
-    /// Until when.
+    /// When the incident was resolved.
     #[serde(default)]
     pub resolved_at: Option<Timestamp>,
-    /// Of announced work, where it stands and its hours.
+    /// Phase and hours of a maintenance; `None` for other kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maintenance: Option<Planned>,
-    /// The announced work that explains it.
+    pub maintenance: Option<MaintenanceSchedule>,
+    /// The maintenance that suppresses the incident, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covered_by: Option<IncidentId>,
 }
 
-fn incident() -> Kind {
+fn default_kind() -> Kind {
     Kind::Incident
 }
 
-/// An entry of a timeline as a status page shows it.
+/// An update as the status page shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Said {
-    /// Its number.
+pub struct PublishedUpdate {
+    /// The number of the update, from 1.
     pub number: u32,
-    /// When.
+    /// When the update was accepted.
     pub at: Timestamp,
-    /// Where the incident stood after it.
+    /// The status after the update.
     pub status: Status,
-    /// The words.
+    /// The text of the update.
     pub message: String,
 }
 
-impl Shown {
-    /// Whether it is over: resolved, or an advisory that was said long enough ago.
+impl PublishedIncident {
+    /// Whether the incident is over: resolved, or an advisory without an update for [`ADVISORY_SHOWN_FOR`].
     #[must_use]
     pub fn is_over(&self, now: Timestamp) -> bool {
         let ended = self.status == Status::Resolved || self.resolved_at.is_some();
-        ended || (self.kind == Kind::Advisory && now.duration_since(self.updated_at) > ADVISORY_SHOWN)
+        ended || (self.kind == Kind::Advisory && now.duration_since(self.updated_at) > ADVISORY_SHOWN_FOR)
     }
 
-    /// When it was over, or when it was last heard of.
+    /// Returns when the incident was resolved, or else when it was last updated.
     #[must_use]
     pub fn ended_at(&self) -> Timestamp {
         self.resolved_at.unwrap_or(self.updated_at)
     }
 
-    /// Whether it is announced work that was over before it was to begin.
+    /// Whether this is a maintenance that was canceled: it ended before its planned start.
     #[must_use]
-    pub fn is_called_off(&self) -> bool {
-        self.maintenance.is_some_and(|planned| planned.is_called_off(self.resolved_at))
+    pub fn is_canceled(&self) -> bool {
+        self.maintenance.is_some_and(|schedule| schedule.is_canceled(self.resolved_at))
     }
 
-    /// What it does to what it affects: an advisory nothing, announced work only while it is being done.
+    /// Returns the health of the components that the incident affects. Advisories change nothing, and a maintenance changes it only while it
+    /// is in progress.
     #[must_use]
     pub fn health(&self) -> Health {
         match (self.kind, self.severity) {
-            (Kind::Maintenance, _) => match self.maintenance.map(|planned| planned.phase) {
+            (Kind::Maintenance, _) => match self.maintenance.map(|schedule| schedule.phase) {
                 Some(Phase::InProgress | Phase::Verifying) => Health::UnderMaintenance,
                 _ => Health::Operational,
             },
@@ -102,26 +103,26 @@ impl Shown {
         }
     }
 
-    /// The work among `all` that explains it: it is part of that as long as it does not outlive it.
+    /// Finds the maintenance among `all` that suppresses the incident; `None` once the incident outlasts its window.
     #[must_use]
-    pub fn part_of<'a>(&self, all: &'a [Self], now: Timestamp) -> Option<&'a Self> {
+    pub fn enclosing_maintenance<'a>(&self, all: &'a [Self], now: Timestamp) -> Option<&'a Self> {
         let by = self.covered_by.as_ref()?;
-        let work = all.iter().find(|work| work.id == *by)?;
-        let until = work.maintenance?.until?;
-        let until = work.resolved_at.map_or(until, |ended| ended.min(until));
+        let maintenance = all.iter().find(|maintenance| maintenance.id == *by)?;
+        let until = maintenance.maintenance?.until?;
+        let until = maintenance.resolved_at.map_or(until, |ended| ended.min(until));
         let within = self.resolved_at.map_or(now < until, |ended| ended <= until);
-        within.then_some(work)
+        within.then_some(maintenance)
     }
 
-    /// What it does to what it affects, no worse than the work that it is part of.
-    fn health_among(&self, all: &[Self], now: Timestamp) -> Health {
-        match self.part_of(all, now) {
+    /// Returns the health of the affected components, which is `UnderMaintenance` at worst while a maintenance suppresses the incident.
+    fn effective_health(&self, all: &[Self], now: Timestamp) -> Health {
+        match self.enclosing_maintenance(all, now) {
             Some(_) => self.health().min(Health::UnderMaintenance),
             None => self.health(),
         }
     }
 
-    /// How much it matters, in Statuspage's words.
+    /// Returns the impact in Statuspage's terms.
     #[must_use]
     pub fn impact(&self) -> Impact {
         match (self.kind, self.severity) {
@@ -134,50 +135,50 @@ impl Shown {
     }
 }
 
-/// A component or a region of one, and its state.
+/// The status of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Its id.
+pub struct ComponentStatus {
+    /// The id of the component.
     pub id: String,
-    /// Its name for people; the id of what the catalogue does not know.
+    /// The name that people read; the id if the catalogue does not have the component.
     pub name: String,
-    /// What it is; empty for what the catalogue does not know.
+    /// The description; empty if the catalogue does not have the component.
     pub description: String,
-    /// Its state.
+    /// The worst health that an open incident gives it.
     pub health: Health,
-    /// The state by region, of the regions where it is not operational; empty where no incident says where.
+    /// The regions where it is not operational, by name; empty if no incident names a region.
     pub regions: Vec<(String, Health)>,
-    /// The newest word about it.
+    /// When an open incident that names it was last updated.
     pub updated_at: Option<Timestamp>,
 }
 
-/// The state of everything.
+/// The status of all components, and of the product as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Board {
-    /// Every component of the catalogue, in its order, and after them what incidents name besides.
-    pub components: Vec<Line>,
-    /// What it comes to.
+pub struct StatusOverview {
+    /// All components of the catalogue, in its order, followed by others that incidents name.
+    pub components: Vec<ComponentStatus>,
+    /// The status of the product as a whole.
     pub indicator: Indicator,
 }
 
-/// The state of everything now. What says nothing about components counts for the whole only.
+/// Summarizes the status at `now`. An incident that names no component counts for the product as a whole only.
 #[must_use]
-pub fn board(catalogue: &Catalogue, incidents: &[Shown], now: Timestamp) -> Board {
-    let open: Vec<&Shown> = incidents.iter().filter(|shown| !shown.is_over(now)).collect();
-    let mut lines: Vec<Line> =
-        catalogue.components.iter().map(|known| blank(&known.id, &known.name, &known.description)).collect();
-    for shown in &open {
-        for name in &shown.components {
+pub fn summarize_status(catalogue: &Catalogue, incidents: &[PublishedIncident], now: Timestamp) -> StatusOverview {
+    let open: Vec<&PublishedIncident> = incidents.iter().filter(|incident| !incident.is_over(now)).collect();
+    let mut lines: Vec<ComponentStatus> =
+        catalogue.components.iter().map(|known| operational(&known.id, &known.name, &known.description)).collect();
+    for incident in &open {
+        for name in &incident.components {
             let place = lines.iter().position(|line| line.id == *name).unwrap_or_else(|| {
-                lines.push(blank(name, name, ""));
+                lines.push(operational(name, name, ""));
                 lines.len() - 1
             });
             let Some(line) = lines.get_mut(place) else { continue };
-            let health = shown.health_among(incidents, now);
+            let health = incident.effective_health(incidents, now);
             line.health = line.health.max(health);
-            line.updated_at = line.updated_at.max(Some(shown.updated_at));
-            for region in shown.regions.iter().filter(|_| health != Health::Operational) {
-                let region = catalogue.region(region);
+            line.updated_at = line.updated_at.max(Some(incident.updated_at));
+            for region in incident.regions.iter().filter(|_| health != Health::Operational) {
+                let region = catalogue.region_name(region);
                 match line.regions.iter_mut().find(|(known, _)| known == region) {
                     Some((_, known)) => *known = (*known).max(health),
                     None => line.regions.push((region.to_owned(), health)),
@@ -185,7 +186,8 @@ pub fn board(catalogue: &Catalogue, incidents: &[Shown], now: Timestamp) -> Boar
             }
         }
     }
-    let worst = open.iter().map(|shown| shown.health_among(incidents, now)).max().unwrap_or(Health::Operational);
+    let worst =
+        open.iter().map(|incident| incident.effective_health(incidents, now)).max().unwrap_or(Health::Operational);
     let indicator = match worst {
         Health::Operational => Indicator::None,
         Health::UnderMaintenance => Indicator::Maintenance,
@@ -193,11 +195,11 @@ pub fn board(catalogue: &Catalogue, incidents: &[Shown], now: Timestamp) -> Boar
         Health::PartialOutage => Indicator::Major,
         Health::MajorOutage => Indicator::Critical,
     };
-    Board { components: lines, indicator }
+    StatusOverview { components: lines, indicator }
 }
 
-fn blank(id: &str, name: &str, description: &str) -> Line {
-    Line {
+fn operational(id: &str, name: &str, description: &str) -> ComponentStatus {
+    ComponentStatus {
         id: id.to_owned(),
         name: name.to_owned(),
         description: description.to_owned(),
@@ -207,29 +209,29 @@ fn blank(id: &str, name: &str, description: &str) -> Line {
     }
 }
 
-/// The worst of each day (UTC) for each component that an incident names, the last [`DAYS`] days, oldest first. An incident counts on
-/// every day that it touched, with the severity that it had last.
+/// Returns the worst health of each UTC day of the last [`HISTORY_DAYS`] days, oldest first, for each component that an incident names. An
+/// incident counts on every day on which it was open, with its latest severity.
 #[must_use]
-pub fn history(incidents: &[Shown], now: Timestamp) -> BTreeMap<&str, Vec<(Date, Health)>> {
+pub fn daily_history(incidents: &[PublishedIncident], now: Timestamp) -> BTreeMap<&str, Vec<(Date, Health)>> {
     let today = day(now);
     let days = || {
-        (0..DAYS)
+        (0..HISTORY_DAYS)
             .rev()
             .filter_map(move |back| today.checked_sub(jiff::Span::new().days(i64::try_from(back).ok()?)).ok())
     };
     let mut all: BTreeMap<&str, Vec<(Date, Health)>> = BTreeMap::new();
-    for shown in incidents {
-        let (from, until) = match shown.maintenance {
-            Some(planned) => (planned.from, shown.resolved_at.unwrap_or(now)),
-            None => (shown.started_at, shown.resolved_at.unwrap_or(now)),
+    for incident in incidents {
+        let (from, until) = match incident.maintenance {
+            Some(planned) => (planned.from, incident.resolved_at.unwrap_or(now)),
+            None => (incident.started_at, incident.resolved_at.unwrap_or(now)),
         };
-        let health = match shown.kind {
+        let health = match incident.kind {
             Kind::Maintenance if from < until => Health::UnderMaintenance,
             Kind::Maintenance => Health::Operational,
-            _ => shown.health_among(incidents, now),
+            _ => incident.effective_health(incidents, now),
         };
         let (from, until) = (day(from), day(until.min(now)));
-        for name in &shown.components {
+        for name in &incident.components {
             let line = all.entry(name).or_insert_with(|| days().map(|date| (date, Health::Operational)).collect());
             for (_, worst) in line.iter_mut().filter(|(date, _)| (from..=until).contains(date)) {
                 *worst = (*worst).max(health);
@@ -252,9 +254,9 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn shown(severity: Severity, components: &[&str], regions: &[&str]) -> Shown {
+    fn incident(severity: Severity, components: &[&str], regions: &[&str]) -> PublishedIncident {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Shown {
+        PublishedIncident {
             id: IncidentId::new("a"),
             title: "Calls fail".into(),
             kind: Kind::Incident,
@@ -274,19 +276,19 @@ mod tests {
 
     const NOW: &str = "2026-11-24T12:00:00Z";
 
-    fn state(incidents: &[Shown]) -> (Indicator, Vec<(String, Health, Regions)>) {
-        let board = board(&Policy::embedded().unwrap().catalogue, incidents, at(NOW));
+    fn state(incidents: &[PublishedIncident]) -> (Indicator, Vec<(String, Health, Regions)>) {
+        let board = summarize_status(&Policy::embedded().unwrap().catalogue, incidents, at(NOW));
         let lines =
             board.components.into_iter().filter(|line| line.health != Health::Operational || line.updated_at.is_some());
         (board.indicator, lines.map(|line| (line.name, line.health, line.regions)).collect())
     }
 
     #[test]
-    fn the_worst_open_incident_is_a_components_state_and_its_regions_say_where() {
+    fn a_component_has_the_health_of_its_worst_open_incident_by_region() {
         assert_eq!(state(&[]), (Indicator::None, vec![]));
-        let minor = shown(Severity::Warning, &["voice", "api"], &["eu-central-1"]);
-        let major = shown(Severity::Error, &["voice"], &["ap-south-1", "mars-1"]);
-        let over = Shown { resolved_at: Some(at(NOW)), ..shown(Severity::Critical, &["voice"], &[]) };
+        let minor = incident(Severity::Warning, &["voice", "api"], &["eu-central-1"]);
+        let major = incident(Severity::Error, &["voice"], &["ap-south-1", "mars-1"]);
+        let over = PublishedIncident { resolved_at: Some(at(NOW)), ..incident(Severity::Critical, &["voice"], &[]) };
         let (indicator, lines) = state(&[minor, major, over]);
         assert_eq!(indicator, Indicator::Major);
         let region = |name: &str, health| (name.to_owned(), health);
@@ -308,69 +310,86 @@ mod tests {
     }
 
     #[test]
-    fn what_the_catalogue_does_not_know_is_shown_under_its_own_name() {
-        let (indicator, lines) = state(&[shown(Severity::Critical, &["flux-capacitor"], &[])]);
+    fn a_component_missing_from_the_catalogue_is_shown_by_its_id() {
+        let (indicator, lines) = state(&[incident(Severity::Critical, &["flux-capacitor"], &[])]);
         assert_eq!(
             (indicator, lines),
             (Indicator::Critical, vec![("flux-capacitor".to_owned(), Health::MajorOutage, vec![])])
         );
-        // What names no component still counts for the whole.
-        assert_eq!(state(&[shown(Severity::Error, &[], &[])]), (Indicator::Major, vec![]));
+        // An incident without components still counts for the whole.
+        assert_eq!(state(&[incident(Severity::Error, &[], &[])]), (Indicator::Major, vec![]));
     }
 
     #[test]
-    fn advisories_break_nothing_and_go_and_work_counts_while_it_is_done() {
-        let advisory = Shown { kind: Kind::Advisory, ..shown(Severity::Critical, &["voice"], &[]) };
+    fn advisories_change_nothing_and_expire_and_maintenance_counts_while_in_progress() {
+        let advisory = PublishedIncident { kind: Kind::Advisory, ..incident(Severity::Critical, &["voice"], &[]) };
         assert_eq!(state(std::slice::from_ref(&advisory)).0, Indicator::None);
         assert!(!advisory.is_over(at("2026-11-27T23:30:00Z")) && advisory.is_over(at("2026-11-27T23:30:01Z")));
-        let work = |phase| Shown {
+        let maintenance = |phase| PublishedIncident {
             kind: Kind::Maintenance,
-            maintenance: Some(Planned { phase, from: at(NOW), until: None }),
-            ..shown(Severity::Error, &["voice"], &[])
+            maintenance: Some(MaintenanceSchedule { phase, from: at(NOW), until: None }),
+            ..incident(Severity::Error, &["voice"], &[])
         };
-        assert_eq!(state(&[work(Phase::Scheduled)]).0, Indicator::None);
-        assert_eq!(state(&[work(Phase::InProgress)]).0, Indicator::Maintenance);
-        assert_eq!(state(&[work(Phase::InProgress), shown(Severity::Warning, &["api"], &[])]).0, Indicator::Minor);
+        assert_eq!(state(&[maintenance(Phase::Scheduled)]).0, Indicator::None);
+        assert_eq!(state(&[maintenance(Phase::InProgress)]).0, Indicator::Maintenance);
+        assert_eq!(
+            state(&[maintenance(Phase::InProgress), incident(Severity::Warning, &["api"], &[])]).0,
+            Indicator::Minor
+        );
     }
 
     #[test]
-    fn what_work_explains_is_no_worse_than_the_work_unless_it_outlives_it() {
-        let work = |resolved_at: Option<&str>| Shown {
+    fn a_suppressed_incident_counts_as_maintenance_unless_it_outlasts_the_window() {
+        let maintenance = |resolved_at: Option<&str>| PublishedIncident {
             id: IncidentId::new("m"),
             kind: Kind::Maintenance,
-            maintenance: Some(Planned {
+            maintenance: Some(MaintenanceSchedule {
                 phase: Phase::InProgress,
                 from: at("2026-11-24T11:00:00Z"),
                 until: Some(at("2026-11-24T12:30:00Z")),
             }),
             resolved_at: resolved_at.map(at),
-            ..shown(Severity::Info, &["voice"], &[])
+            ..incident(Severity::Info, &["voice"], &[])
         };
-        let inside = Shown {
+        let inside = PublishedIncident {
             covered_by: Some(IncidentId::new("m")),
             started_at: at("2026-11-24T11:30:00Z"),
-            ..shown(Severity::Error, &["voice"], &["ap-south-1"])
+            ..incident(Severity::Error, &["voice"], &["ap-south-1"])
         };
-        let (indicator, lines) = state(&[work(None), inside.clone()]);
+        let (indicator, lines) = state(&[maintenance(None), inside.clone()]);
         assert_eq!((indicator, lines[0].1), (Indicator::Maintenance, Health::UnderMaintenance));
         assert_eq!(lines[0].2, [("Mumbai".to_owned(), Health::UnderMaintenance)]);
-        assert_eq!(state(&[work(Some("2026-11-24T11:59:00Z")), inside.clone()]).0, Indicator::Major, "it outlived it");
-        assert_eq!(state(std::slice::from_ref(&inside)).0, Indicator::Major, "nobody sees what explains it");
-        let last = |incidents: &[Shown]| history(incidents, at(NOW))["voice"].last().unwrap().1;
-        let over = |end: &str| Shown { resolved_at: Some(at(end)), ..inside.clone() };
-        let done = work(Some("2026-11-24T11:59:00Z"));
+        assert_eq!(
+            state(&[maintenance(Some("2026-11-24T11:59:00Z")), inside.clone()]).0,
+            Indicator::Major,
+            "it outlasted the maintenance"
+        );
+        assert_eq!(
+            state(std::slice::from_ref(&inside)).0,
+            Indicator::Major,
+            "the maintenance is not visible to this reader"
+        );
+        let last = |incidents: &[PublishedIncident]| daily_history(incidents, at(NOW))["voice"].last().unwrap().1;
+        let over = |end: &str| PublishedIncident { resolved_at: Some(at(end)), ..inside.clone() };
+        let done = maintenance(Some("2026-11-24T11:59:00Z"));
         assert_eq!(last(&[done.clone(), over("2026-11-24T11:59:00Z")]), Health::UnderMaintenance);
         assert_eq!(last(&[done, over("2026-11-24T11:59:01Z")]), Health::PartialOutage);
     }
 
     #[test]
-    fn a_day_is_as_bad_as_its_worst_incident() {
-        let first = Shown { resolved_at: Some(at("2026-11-21T00:10:00Z")), ..shown(Severity::Error, &["voice"], &[]) };
-        let second = Shown { started_at: at("2026-11-24T00:00:00Z"), ..shown(Severity::Critical, &["voice"], &[]) };
+    fn a_day_has_the_health_of_its_worst_incident() {
+        let first = PublishedIncident {
+            resolved_at: Some(at("2026-11-21T00:10:00Z")),
+            ..incident(Severity::Error, &["voice"], &[])
+        };
+        let second = PublishedIncident {
+            started_at: at("2026-11-24T00:00:00Z"),
+            ..incident(Severity::Critical, &["voice"], &[])
+        };
         let incidents = [first, second];
-        let history = history(&incidents, at(NOW));
+        let history = daily_history(&incidents, at(NOW));
         let days = &history["voice"];
-        assert_eq!((days.len(), days[0].0.to_string().as_str()), (DAYS, "2026-08-27"));
+        assert_eq!((days.len(), days[0].0.to_string().as_str()), (HISTORY_DAYS, "2026-08-27"));
         let bad: Vec<_> = days
             .iter()
             .filter(|(_, health)| *health != Health::Operational)

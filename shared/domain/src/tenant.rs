@@ -1,20 +1,20 @@
-//! A tenant's settings, its recipients and integrations, and the facts that routing reads of them.
+//! A tenant's settings, recipients and integrations, as routing reads them.
 
 use crate::digest::Digest;
 use crate::ids::{IntegrationId, RecipientId, TenantId};
-use crate::quiet::{OwnQuietHours, QuietHours};
+use crate::quiet::{QuietHours, QuietHoursOverride};
 use crate::reason::Reason;
-use crate::vocabulary::{Category, Channel, ChannelClass, Role, Severity, Storms};
+use crate::vocabulary::{Category, Channel, ChannelClass, Role, Severity, StormMode};
 use email_address::EmailAddress;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Most destinations of one compiled chunk: 100 keep it under 100 KB.
-pub const CHUNK_MAX: usize = 100;
+/// Most destinations in one compiled chunk; 100 keep it below 100 KB.
+pub const DESTINATIONS_PER_CHUNK_MAX: usize = 100;
 
-macro_rules! private {
+macro_rules! redacted_text {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ macro_rules! private {
         pub struct $name(String);
 
         impl $name {
-            /// The value itself: for the wire and the table, never for a log.
+            /// Returns the value, for requests and the table, never for a log.
             #[must_use]
             pub fn expose(&self) -> &str {
                 &self.0
@@ -37,24 +37,24 @@ macro_rules! private {
     };
 }
 
-private!(
-    /// An e-mail address, normalised: the domain in lower case, as it is compared for "the same address".
+redacted_text!(
+    /// An e-mail address, normalized: its domain is in lower case.
     Email
 );
-private!(
-    /// A phone number in E.164.
+redacted_text!(
+    /// A phone number in E.164 format.
     Phone
 );
-private!(
-    /// Text that the vault sealed.
+redacted_text!(
+    /// A text that the vault encrypted.
     Sealed
 );
 
 impl Email {
-    /// Parses and normalises an address.
+    /// Parses and normalizes an address.
     ///
     /// # Errors
-    /// A sentence for the caller, without the address.
+    /// A message for the caller, without the address.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let text = text.trim();
         if text.len() > 254 || !EmailAddress::is_valid(text) || text.contains(['<', '"', ' ', '\r', '\n']) {
@@ -64,13 +64,13 @@ impl Email {
         Ok(Self(format!("{local}@{}", domain.to_ascii_lowercase())))
     }
 
-    /// The domain, in lower case.
+    /// Returns the domain, in lower case.
     #[must_use]
     pub fn domain(&self) -> &str {
         self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
     }
 
-    /// What two spellings of one mailbox share: everything in lower case.
+    /// Returns the address in lower case, by which two spellings of one mailbox are compared.
     #[must_use]
     pub fn identity(&self) -> String {
         self.0.to_lowercase()
@@ -78,19 +78,19 @@ impl Email {
 }
 
 impl Phone {
-    /// Parses a number in international form (`+` and country code) and normalises it to E.164.
+    /// Parses a number in international form (`+` and country code) and normalizes it to E.164.
     ///
     /// # Errors
-    /// A sentence for the caller, without the number.
+    /// A message for the caller, without the number.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const MEND: &str = "write the number in international form, such as +14155550100";
-        let number = phonenumber::parse(None, text.trim()).map_err(|_| MEND)?;
+        const REMEDY: &str = "write the number in international form, such as +14155550100";
+        let number = phonenumber::parse(None, text.trim()).map_err(|_| REMEDY)?;
         let digits = number.format().mode(phonenumber::Mode::E164).to_string();
         let ok = digits.len() <= 16 && digits.len() >= 8 && digits.starts_with('+');
-        if ok { Ok(Self(digits)) } else { Err(MEND) }
+        if ok { Ok(Self(digits)) } else { Err(REMEDY) }
     }
 
-    /// The ISO 3166 code of the number's country, such as `IN`, if the calling code tells.
+    /// Returns the ISO 3166 code of the number's country, such as `IN`; `None` if the calling code does not determine it.
     #[must_use]
     pub fn country(&self) -> Option<String> {
         let number = phonenumber::parse(None, &self.0).ok()?;
@@ -99,80 +99,80 @@ impl Phone {
 }
 
 impl Sealed {
-    /// Wraps what the vault wrote.
+    /// Wraps a text that the vault encrypted.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(text)
     }
 }
 
-/// What a tenant chose for a category.
+/// A tenant's settings for one category.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CategorySettings {
-    /// Switched on.
+    /// Whether alerts of the category are sent.
     pub enabled: bool,
-    /// Ticked channels.
+    /// Channels selected for the category.
     pub channels: BTreeSet<ChannelClass>,
-    /// Muted until then; nobody is told before.
+    /// Until when the category is muted; `None` if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub muted_until: Option<Timestamp>,
 }
 
-/// How much of an alert leaves the platform.
+/// How much of an alert may leave the platform.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Content {
-    /// Everything.
+pub enum ContentLevel {
+    /// The whole alert.
     #[default]
     Full,
-    /// Title, severity and link only.
+    /// Only title, severity and link.
     Minimal,
 }
 
-/// What the data-processing agreement allows.
+/// What the tenant's data-processing agreement allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataProcessing {
-    /// The channels it allows; `None` allows all.
+    /// Allowed channels; `None` allows all.
     #[serde(default)]
     pub channels: Option<BTreeSet<ChannelClass>>,
-    /// How much may be said.
+    /// How much of an alert may be sent.
     #[serde(default)]
-    pub content: Content,
+    pub content: ContentLevel,
 }
 
-/// What SMS needs by law in the tenant's country.
+/// What the rules of the tenant's country require for SMS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SmsCompliance {
     /// ISO 3166 code of the country whose rules apply, such as `IN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
-    /// India: the registered entity (DLT), 1–50 characters.
+    /// India: id of the registered entity (DLT), 1–50 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dlt_entity_id: Option<String>,
-    /// India: the registered template (DLT), 1–50 characters.
+    /// India: id of the registered template (DLT), 1–50 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dlt_template_id: Option<String>,
-    /// Alphanumeric sender, 3–11 characters.
+    /// Alphanumeric sender id, 3–11 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_id: Option<String>,
 }
 
-/// Somebody's word that alerting by a channel complies with the notification rules that apply to its recipients.
+/// An admin's confirmation that alerts on a channel comply with the notification rules that apply to its recipients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComplianceConfirmed {
-    /// The token's id, or who else said it.
+    /// Id of the token, or who else confirmed it.
     pub by: String,
-    /// When.
+    /// When it was confirmed.
     pub at: Timestamp,
-    /// In which words.
+    /// The text that was confirmed.
     pub wording: String,
 }
 
-/// The words by which an admin confirms that alerting by a channel is lawful; `None` for channels whose receivers are machines
-/// or the tenant's own rooms.
+/// Returns the text by which an admin confirms that alerts on a channel are lawful; `None` for webhooks and the tenant's own chat channels,
+/// which need no confirmation.
 #[must_use]
 pub fn compliance_wording(class: ChannelClass) -> Option<String> {
     match class {
@@ -187,45 +187,45 @@ pub fn compliance_wording(class: ChannelClass) -> Option<String> {
 /// A tenant's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Whose.
+    /// Id of the tenant.
     pub tenant: TenantId,
-    /// The tenant's name for people.
+    /// Display name of the tenant.
     pub name: String,
-    /// The plan's id in `plans.yaml`.
+    /// Id of the tenant's plan in `plans.yaml`.
     pub plan: String,
-    /// IANA zone for everything that is local time.
+    /// IANA time zone for every local time of the tenant.
     pub zone: String,
-    /// Seconds within which an alert should be with the provider.
+    /// The alert window: seconds within which the provider should accept an alert.
     pub alert_window_seconds: u32,
-    /// The three categories.
+    /// Settings of the three categories.
     pub categories: BTreeMap<Category, CategorySettings>,
-    /// Domains that alerts may be mailed to; empty allows all.
+    /// Domains that alerts may be e-mailed to; empty allows all.
     #[serde(default)]
     pub allowed_email_domains: Vec<String>,
-    /// SMS rules.
+    /// Regulatory data for SMS.
     #[serde(default)]
     pub compliance: SmsCompliance,
-    /// For which channels somebody confirmed that alerting complies with local notification rules.
+    /// Confirmations that alerts comply with local notification rules, by channel.
     #[serde(default)]
     pub compliance_confirmed: BTreeMap<ChannelClass, ComplianceConfirmed>,
-    /// The data-processing agreement.
+    /// What the data-processing agreement allows.
     #[serde(default)]
     pub data_processing: DataProcessing,
-    /// When people and rooms are not disturbed.
+    /// Hours in which people and chat channels are not notified; `None` for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<QuietHours>,
-    /// What becomes of more than a person can take.
-    #[serde(default = "bundle")]
-    pub storms: Storms,
-    /// Goes up by one with each write; the ETag.
+    /// Storm protection: whether too many alerts are bundled or sent one by one.
+    #[serde(default = "bundle_storms")]
+    pub storms: StormMode,
+    /// Increases by one with each write; used as the ETag.
     pub version: u64,
 }
 
-fn bundle() -> Storms {
-    Storms::Bundle
+fn bundle_storms() -> StormMode {
+    StormMode::Bundle
 }
 
-/// What a recipient asked for beyond the matrix.
+/// An alert that a recipient opted in to, beyond the role matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OptIn {
@@ -237,97 +237,97 @@ pub enum OptIn {
     WarningsSms,
 }
 
-/// What a destination wants to hear of. Empty takes everything.
+/// Filters of a destination. An empty filter accepts everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filters {
-    /// Regions.
+    /// Names of regions to be notified of.
     #[serde(default)]
     pub regions: Vec<String>,
-    /// Components.
+    /// Names of components to be notified of.
     #[serde(default)]
     pub components: Vec<String>,
-    /// The least severity.
+    /// Minimum severity; `None` accepts every severity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_severity: Option<Severity>,
 }
 
-/// Why and since when an address gets nothing more.
+/// Why and since when nothing is sent to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Suppressed {
-    /// `suppressed_bounce` or `suppressed_complaint`; of a number `opted_out`.
+pub struct Suppression {
+    /// `suppressed_bounce` or `suppressed_complaint`; `opted_out` for a number.
     pub reason: Reason,
-    /// When.
+    /// When it was suppressed.
     pub at: Timestamp,
 }
 
-/// A person who may be told.
+/// A person, or a shared mailbox, that may be notified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
-    /// Its name in the system.
+    /// Id of the recipient (`rcp_…`).
     pub id: RecipientId,
-    /// Its name for people.
+    /// Display name.
     pub name: String,
-    /// E-mail address.
+    /// E-mail address; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
-    /// Whether the address was confirmed.
+    /// Whether the owner confirmed the address.
     #[serde(default)]
     pub email_confirmed: bool,
-    /// Phone number.
+    /// Phone number; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<Phone>,
-    /// Whether the number was confirmed.
+    /// Whether the owner confirmed the number.
     #[serde(default)]
     pub phone_confirmed: bool,
-    /// 1 to 4 roles.
+    /// Roles of the recipient, 1 to 4.
     pub roles: BTreeSet<Role>,
-    /// Filters.
+    /// Filters on regions, components and severity.
     #[serde(flatten)]
     pub filters: Filters,
-    /// Opt-ins.
+    /// Alerts that the recipient opted in to.
     #[serde(default)]
     pub opt_ins: BTreeSet<OptIn>,
-    /// Categories that the recipient unsubscribed from by e-mail.
+    /// Categories whose e-mails the recipient unsubscribed from.
     #[serde(default)]
     pub unsubscribed: BTreeSet<Category>,
-    /// True when the recipient unsubscribed from user-level warnings by e-mail.
+    /// Whether the recipient unsubscribed from e-mails about user-level warnings.
     #[serde(default)]
     pub unsubscribed_warnings: bool,
-    /// The number is in a do-not-disturb registry.
+    /// Whether the number is in a do-not-disturb registry.
     #[serde(default)]
     pub dnd: bool,
-    /// Consent to SMS is recorded, which overrides `dnd`.
+    /// Whether consent to SMS is recorded, which overrides `dnd`.
     #[serde(default)]
     pub sms_consent: bool,
-    /// IANA zone in which this person reads times; `None` is the tenant's.
+    /// IANA time zone of the recipient; `None` means the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// Why nothing more is sent to the address, until its owner confirms it anew.
+    /// Why nothing is sent to the address until its owner confirms it again; `None` if it is not suppressed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suppressed: Option<Suppressed>,
-    /// Since when the phone's owner wants no text messages, until the number is confirmed anew.
+    pub suppressed: Option<Suppression>,
+    /// When the owner of the phone opted out of SMS; `None` once the number is confirmed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sms_opted_out: Option<Timestamp>,
-    /// What of its e-mails is collected; `None` is nothing.
+    /// Which alerts are put into a digest; `None` for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// Its own word on quiet hours; `None` leaves it to the tenant's.
+    /// Quiet hours that replace the tenant's; `None` keeps the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quiet_hours: Option<OwnQuietHours>,
-    /// Several people read this address: no single one of them may unsubscribe it.
+    pub quiet_hours: Option<QuietHoursOverride>,
+    /// Whether several people read this address. Then no single one of them can unsubscribe it.
     #[serde(default)]
     pub shared: bool,
-    /// When it was added: what was planned before did not know it.
+    /// When it was added. Earlier plans do not include it.
     #[serde(default)]
     pub created_at: Timestamp,
-    /// Goes up by one with each write; the ETag.
+    /// Increases by one with each write; used as the ETag.
     pub version: u64,
 }
 
 impl Recipient {
-    /// Sends nothing more to the address, or to the number where the phone's owner stopped text messages. `false` where that is so
-    /// already, or there is none.
-    pub fn silence(&mut self, suppressed: &Suppressed) -> bool {
+    /// Suppresses the address, or the number if the reason is an SMS opt-out. Returns whether anything changed; `false` if it is suppressed
+    /// already or missing.
+    pub fn suppress(&mut self, suppressed: &Suppression) -> bool {
         match suppressed.reason {
             Reason::OptedOut if self.phone.is_none() || self.sms_opted_out.is_some() => false,
             Reason::OptedOut => {
@@ -343,92 +343,92 @@ impl Recipient {
     }
 }
 
-/// Why an integration no longer gets anything.
+/// Why and since when an integration is disabled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Disabled {
-    /// When.
+pub struct Disablement {
+    /// When it was disabled.
     pub at: Timestamp,
-    /// What the receiver said: `http_410`, or Slack's code such as `no_service`; or that it only failed for too long.
+    /// The cause: `http_410`, Slack's code such as `no_service`, or `failing_too_long`.
     pub cause: String,
-    /// From when on an alert tries whether it is back; `None` where it said itself that it is not.
+    /// From when on an alert probes the endpoint; `None` if the endpoint said that it no longer exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_at: Option<Timestamp>,
 }
 
-impl Disabled {
-    /// Whether an alert may try it now.
+impl Disablement {
+    /// Returns whether an alert may probe the endpoint at `now`.
     #[must_use]
     pub fn is_half_open(&self, now: Timestamp) -> bool {
         self.probe_at.is_some_and(|at| now >= at)
     }
 }
 
-/// A secret that a rotation replaced; it signs beside the new one until then.
+/// A signing secret that was rotated out. Webhooks are signed with both secrets until it expires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldSecret {
-    /// The sealed secret.
+    /// The encrypted secret.
     pub secret: Sealed,
-    /// Until when it signs.
+    /// When it expires.
     pub until: Timestamp,
 }
 
-/// A Slack, Teams or webhook destination.
+/// A Slack, Teams or webhook endpoint that may be notified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Integration {
-    /// Its name in the system.
+    /// Id of the integration (`int_…`).
     pub id: IntegrationId,
-    /// Its name for people.
+    /// Display name.
     pub name: String,
-    /// `Slack`, `Teams` or `Webhook`.
+    /// The kind of endpoint: `Slack`, `Teams` or `Webhook`.
     pub kind: Channel,
-    /// The sealed URL: for Slack and Teams the URL is the credential.
+    /// The encrypted URL. For Slack and Teams the URL is the credential.
     pub url: Sealed,
-    /// The URL's host, which may be shown.
+    /// Host of the URL, which may be displayed.
     pub host: String,
-    /// A keyed hash of the normalised URL: equal for equal URLs, and says nothing else.
+    /// Keyed hash of the normalized URL: equal for equal URLs, and reveals nothing else.
     pub fingerprint: String,
-    /// The sealed signing secret of a webhook.
+    /// The encrypted signing secret; only for webhooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Sealed>,
-    /// The secret before the last rotation.
+    /// The secret before the last rotation; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_secret: Option<OldSecret>,
-    /// Categories it takes; empty takes all.
+    /// Categories it receives; empty means all.
     #[serde(default)]
     pub categories: BTreeSet<Category>,
-    /// 1 to 4 roles it stands for.
+    /// Roles whose alerts it receives, 1 to 4.
     pub audiences: BTreeSet<Role>,
-    /// Filters.
+    /// Filters on regions, components and severity.
     #[serde(flatten)]
     pub filters: Filters,
-    /// The tenant paused it.
+    /// Whether the tenant paused it.
     #[serde(default)]
     pub paused: bool,
-    /// The endpoint refused for good.
+    /// Why it is disabled; `None` if it is enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disabled: Option<Disabled>,
-    /// Since when its owner knows that it fails; the days until it is disabled count from here.
+    pub disabled: Option<Disablement>,
+    /// When the tenant was notified that it is failing; the days until it is disabled count from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<Timestamp>,
-    /// When it was added: what was planned before did not know it.
+    /// When it was added. Earlier plans do not include it.
     #[serde(default)]
     pub created_at: Timestamp,
-    /// Goes up by one with each write; the ETag.
+    /// Increases by one with each write; used as the ETag.
     pub version: u64,
 }
 
-/// Somebody or something that may be told.
+/// A recipient or an integration that may be notified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Destination {
-    /// A person.
+    /// A person, by e-mail and SMS.
     Recipient(Box<Recipient>),
-    /// An integration.
+    /// A Slack, Teams or webhook endpoint.
     Integration(Box<Integration>),
 }
 
 impl Destination {
-    /// Its id as text: what decisions, rows and messages call it.
+    /// Returns its id, as used in decisions, rows and messages.
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
@@ -437,7 +437,7 @@ impl Destination {
         }
     }
 
-    /// When it was added.
+    /// Returns when it was added.
     #[must_use]
     pub fn created_at(&self) -> Timestamp {
         match self {
@@ -446,7 +446,7 @@ impl Destination {
         }
     }
 
-    /// Its filters.
+    /// Returns its filters.
     #[must_use]
     pub fn filters(&self) -> &Filters {
         match self {
@@ -455,7 +455,7 @@ impl Destination {
         }
     }
 
-    /// The roles it is told as.
+    /// Returns the roles for which it is notified.
     #[must_use]
     pub fn roles(&self) -> &BTreeSet<Role> {
         match self {
@@ -464,7 +464,7 @@ impl Destination {
         }
     }
 
-    /// Every channel it could be told on.
+    /// Returns every channel on which it could be notified.
     #[must_use]
     pub fn channels(&self) -> &'static [Channel] {
         match self {
@@ -477,7 +477,7 @@ impl Destination {
         }
     }
 
-    /// What makes two destinations the same one on `channel`; `None` when it has no such address.
+    /// Returns the address, number or URL hash by which two destinations are the same on `channel`; `None` if it has none.
     #[must_use]
     pub fn identity(&self, channel: Channel) -> Option<String> {
         match (self, channel) {
@@ -489,19 +489,19 @@ impl Destination {
     }
 }
 
-/// One compiled chunk of a tenant's destinations: facts, never the outcome of a rule. Chunk 0 carries the settings.
+/// One compiled chunk of a tenant's destinations. It holds facts, never the outcome of a rule. Chunk 0 also holds the settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// Whose.
+    /// Id of the tenant.
     pub tenant: TenantId,
-    /// From 0; a destination keeps its chunk for life.
+    /// Number of the chunk, from 0. A destination never changes its chunk.
     pub number: u32,
-    /// The settings; only in chunk 0.
+    /// The tenant's settings; only in chunk 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
-    /// At most [`CHUNK_MAX`] destinations.
+    /// At most [`DESTINATIONS_PER_CHUNK_MAX`] destinations.
     pub destinations: Vec<Destination>,
-    /// Goes up by one with each write.
+    /// Increases by one with each write.
     pub version: u64,
 }
 
@@ -510,7 +510,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_normalised_and_never_printed() {
+    fn addresses_are_normalized_and_never_printed() {
         let email = Email::parse(" Ops.Team@EXAMPLE.com ").unwrap();
         assert_eq!((email.expose(), email.domain()), ("Ops.Team@example.com", "example.com"));
         assert_eq!(email.identity(), "ops.team@example.com");
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_e164() {
+    fn phone_numbers_are_e164() {
         assert_eq!(Phone::parse("+91 98765 43210").unwrap().expose(), "+919876543210");
         assert_eq!(Phone::parse("+91 98765 43210").unwrap().country().as_deref(), Some("IN"));
         for bad in ["", "12", "98765 43210", "+", "+abc"] {

@@ -1,10 +1,11 @@
-//! The words everything else is said in. Their JSON spelling is the product's vocabulary and never changes.
+//! The enumerations that the whole product uses. Their JSON spelling never changes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-macro_rules! words {
+/// Defines an enum whose values are spelled as given in JSON, with `ALL`, `as_str`, `parse` and `Display`.
+macro_rules! string_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -14,13 +15,13 @@ macro_rules! words {
             /// Every value, in order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The word as it stands in JSON, keys and metrics.
+            /// The value as it is spelled in JSON, keys and metrics.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
 
-            /// The value of a word; `None` if there is no such word.
+            /// Parses the JSON spelling; `None` if no value has it.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
                 match text { $($text => Some(Self::$variant),)+ _ => None }
@@ -35,20 +36,20 @@ macro_rules! words {
     };
 }
 
-words!(
-    /// What part of the product an incident is about; what a tenant switches on and off.
+string_enum!(
+    /// The category of an incident, which tenants turn on and off.
     Category {
-        /// Platform and service availability.
+        /// Availability of the platform and its services.
         Infrastructure = "infrastructure",
         /// Payments, invoices, balances and expiries.
         Billing = "billing",
-        /// A tenant's own configuration.
+        /// Problems in a tenant's own configuration.
         Configurable = "configurable",
     }
 );
 
 impl Category {
-    /// The category as a heading.
+    /// The category as a title.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -59,54 +60,54 @@ impl Category {
     }
 }
 
-words!(
-    /// What sort of thing a rule makes of an event.
+string_enum!(
+    /// The kind of incident that a rule makes of an event.
     Kind {
-        /// Something is broken.
+        /// Something in the product is broken.
         Incident = "incident",
-        /// Something worth knowing that is told once and has no life of its own.
+        /// Information that is sent once and never resolved.
         Advisory = "advisory",
-        /// Announced work.
+        /// Scheduled maintenance, from its announcement to its end.
         Maintenance = "maintenance",
-        /// A user-level warning: only to those who opted in, by e-mail or SMS.
+        /// A user-level warning, sent by e-mail or SMS to recipients who opted in.
         OptIn = "opt_in",
-        /// Stored, never told.
+        /// An event that is stored and never notified.
         Excluded = "excluded",
     }
 );
 
-words!(
-    /// Where announced work stands; the words are Statuspage's.
+string_enum!(
+    /// The phase of a maintenance, in Statuspage's terms.
     Phase {
-        /// Announced.
+        /// It is announced and has not started.
         Scheduled = "scheduled",
-        /// Being done.
+        /// The work has started.
         InProgress = "in_progress",
-        /// Done, and watched.
+        /// The work is done, and its result is being verified.
         Verifying = "verifying",
-        /// Over.
+        /// It has ended, or was canceled.
         Completed = "completed",
     }
 );
 
-words!(
-    /// The state of a component, the worst last; the words are Statuspage's.
+string_enum!(
+    /// The health of a component, in Statuspage's terms; ordered, worst last.
     Health {
-        /// As it should be.
+        /// It works as it should.
         Operational = "operational",
-        /// Announced work is being done.
+        /// A maintenance is in progress.
         UnderMaintenance = "under_maintenance",
-        /// Slow, or in part.
+        /// It is slow, or works in part.
         DegradedPerformance = "degraded_performance",
-        /// Down for some.
+        /// It is down for some users.
         PartialOutage = "partial_outage",
-        /// Down.
+        /// It is down for all users.
         MajorOutage = "major_outage",
     }
 );
 
 impl Health {
-    /// The state as people read it.
+    /// The health as people read it.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -119,24 +120,24 @@ impl Health {
     }
 }
 
-words!(
-    /// What everything comes to; the words are Statuspage's.
+string_enum!(
+    /// The status of the product as a whole, in Statuspage's terms; ordered, worst last.
     Indicator {
-        /// All is well.
+        /// All components are operational.
         None = "none",
-        /// Announced work, and nothing worse.
+        /// A maintenance is in progress, and nothing is broken.
         Maintenance = "maintenance",
-        /// Something is degraded.
+        /// A component is degraded.
         Minor = "minor",
-        /// Something is down for some.
+        /// A component is down for some users.
         Major = "major",
-        /// Something is down.
+        /// A component is down for all users.
         Critical = "critical",
     }
 );
 
 impl Indicator {
-    /// The state of everything as people read it; Statuspage's own sentences, which its clients show.
+    /// The status as people read it. These are Statuspage's own sentences, which its clients show.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -149,84 +150,84 @@ impl Indicator {
     }
 }
 
-words!(
-    /// How much an incident matters; the words are Statuspage's.
+string_enum!(
+    /// The impact of an incident, in Statuspage's terms.
     Impact {
-        /// It breaks nothing.
+        /// No component is affected.
         None = "none",
-        /// It is announced work.
+        /// It is a maintenance.
         Maintenance = "maintenance",
-        /// Something is degraded.
+        /// A component is degraded.
         Minor = "minor",
-        /// Something is down for some.
+        /// A component is down for some users.
         Major = "major",
-        /// Something is down.
+        /// A component is down for all users.
         Critical = "critical",
     }
 );
 
-words!(
-    /// What becomes of more than a person can take.
-    Storms {
-        /// It comes together in one message.
+string_enum!(
+    /// How storm protection handles alerts over a limit.
+    StormMode {
+        /// It combines them into one message.
         Bundle = "bundle",
-        /// Each is told by itself.
+        /// It is off: every alert is sent on its own.
         Each = "each",
     }
 );
 
-words!(
-    /// A way to reach somebody. `Slack` and `Teams` are one channel, `chat`, to matrix, plans and ticks.
+string_enum!(
+    /// A delivery channel. The matrix, the pricing plans and tenants' settings treat `Slack` and `Teams` as one class, `chat`.
     Channel {
-        /// E-mail through SES.
+        /// E-mail, sent through SES.
         Email = "email",
-        /// SMS through SNS.
+        /// SMS, sent through SNS.
         Sms = "sms",
-        /// A Slack incoming webhook.
+        /// Slack, through an incoming webhook.
         Slack = "slack",
-        /// A Teams Workflows webhook.
+        /// Teams, through a Workflows webhook.
         Teams = "teams",
-        /// The tenant's own HTTPS endpoint, signed.
+        /// Signed requests to the tenant's own HTTPS endpoint.
         Webhook = "webhook",
     }
 );
 
-words!(
-    /// What the matrix, the plans and a tenant's ticks speak of.
+string_enum!(
+    /// A class of channels, by which the matrix, the pricing plans and tenants' settings are written.
     ChannelClass {
-        /// E-mail.
+        /// E-mails to recipients.
         Email = "email",
-        /// SMS.
+        /// Text messages to phones.
         Sms = "sms",
-        /// Slack and Teams.
+        /// The channels Slack and Teams.
         Chat = "chat",
-        /// Signed webhook.
+        /// Signed requests to HTTPS endpoints.
         Webhook = "webhook",
     }
 );
 
-words!(
+string_enum!(
     /// A day of the week.
     Day {
-        /// Monday.
+        /// The whole Monday, by the local calendar.
         Monday = "monday",
-        /// Tuesday.
+        /// The whole Tuesday, by the local calendar.
         Tuesday = "tuesday",
-        /// Wednesday.
+        /// The whole Wednesday, by the local calendar.
         Wednesday = "wednesday",
-        /// Thursday.
+        /// The whole Thursday, by the local calendar.
         Thursday = "thursday",
-        /// Friday.
+        /// The whole Friday, by the local calendar.
         Friday = "friday",
-        /// Saturday.
+        /// The whole Saturday, by the local calendar.
         Saturday = "saturday",
-        /// Sunday.
+        /// The whole Sunday, by the local calendar.
         Sunday = "sunday",
     }
 );
 
 impl ChannelClass {
-    /// The class's name in a sentence.
+    /// The name of the class, as used in a sentence.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -239,7 +240,7 @@ impl ChannelClass {
 }
 
 impl Channel {
-    /// The class that matrix, plans and ticks know this channel by.
+    /// The class that the channel belongs to.
     #[must_use]
     pub const fn class(self) -> ChannelClass {
         match self {
@@ -250,7 +251,7 @@ impl Channel {
         }
     }
 
-    /// The channel's name in a sentence.
+    /// The name of the channel, as used in a sentence.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -263,22 +264,22 @@ impl Channel {
     }
 }
 
-words!(
-    /// A recipient's role, or the audience of an integration.
+string_enum!(
+    /// The role of a recipient, or the audience of an integration.
     Role {
-        /// Runs the tenant.
+        /// Administrators of the tenant's organization.
         OrgAdmin = "org_admin",
-        /// Pays for it.
+        /// People who handle billing.
         BillingAdmin = "billing_admin",
-        /// Operates what is built on it.
+        /// Engineers who operate what is built on the product.
         TechDevops = "tech_devops",
-        /// Answers its customers.
+        /// People who answer the tenant's own customers.
         SupportManager = "support_manager",
     }
 );
 
 impl Role {
-    /// The role as the product document writes it.
+    /// The name of the role, as the product document spells it.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -290,30 +291,30 @@ impl Role {
     }
 }
 
-words!(
-    /// How bad it is; ordered, worst last.
+string_enum!(
+    /// The severity of an incident; ordered, worst last.
     Severity {
-        /// Worth knowing.
+        /// It is for information only.
         Info = "info",
-        /// May become a problem.
+        /// It may become a problem.
         Warning = "warning",
-        /// A problem.
+        /// It is a problem.
         Error = "error",
-        /// An emergency: passes quiet hours unless the tenant says otherwise.
+        /// It is an emergency, which quiet hours do not hold unless the tenant chose so.
         Critical = "critical",
     }
 );
 
-words!(
-    /// Where an incident stands; ordered, so that "forward" means "greater".
+string_enum!(
+    /// The status of an incident; ordered, so that a move forward is to a greater value.
     Status {
-        /// Known, cause unknown.
+        /// The cause is not known yet.
         Investigating = "investigating",
-        /// Cause known.
+        /// The cause is known.
         Identified = "identified",
-        /// Fixed as far as we know, being watched.
+        /// It seems to be fixed, and is being monitored.
         Monitoring = "monitoring",
-        /// Over.
+        /// The incident is over.
         Resolved = "resolved",
     }
 );

@@ -1,15 +1,15 @@
-//! The incident's state machine, by example.
+//! Examples of the incident state machine.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use domain::classification::Included;
+use domain::classification::RuleMatch;
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IntegrationId, Scope, TenantId};
 use domain::incident::{
-    Arrival, Change, Incident, KeyState, Step, Update, advance, advance_by_note, advance_by_reminder,
-    advance_by_update, ended_before_it_began, key,
+    Change, EventArrival, Incident, KeyState, NoteContent, ReminderContent, Transition, Update, apply_event,
+    apply_note, apply_reminder, apply_update, hash_dedup_key, record_early_resolve,
 };
-use domain::maintenance::{Planned, Reminder};
+use domain::maintenance::MaintenanceSchedule;
 use domain::vocabulary::{Category, Kind, Phase, Severity, Status};
 use jiff::{SignedDuration, Timestamp};
 
@@ -48,8 +48,8 @@ fn event() -> Event {
     }
 }
 
-fn class() -> Included {
-    Included {
+fn class() -> RuleMatch {
+    RuleMatch {
         category: Some(Category::Infrastructure),
         kind: Kind::Incident,
         rule: "voice-routing".into(),
@@ -60,12 +60,12 @@ fn class() -> Included {
     }
 }
 
-/// Takes `event` through the machine as event number `n`.
-fn step(remembered: Option<&KeyState>, open: Option<&Incident>, event: &Event, n: u32, scope: &Scope) -> Step {
+/// Applies `event`, accepted `n` seconds after the epoch of the tests.
+fn step(remembered: Option<&KeyState>, open: Option<&Incident>, event: &Event, n: u32, scope: &Scope) -> Transition {
     let integration = IntegrationId::new("x");
-    let key = key(scope, &integration, &event.source, &event.dedup_key);
+    let key = hash_dedup_key(scope, &integration, &event.source, &event.dedup_key);
     let id = EventId::new(&n.to_string());
-    let arrival = Arrival {
+    let arrival = EventArrival {
         event_id: &id,
         scope,
         key: &key,
@@ -73,53 +73,57 @@ fn step(remembered: Option<&KeyState>, open: Option<&Incident>, event: &Event, n
         correlation_id: "c",
         accepted_at: at(i64::from(n)),
     };
-    advance(remembered, open, event, &class(), &arrival)
+    apply_event(remembered, open, event, &class(), &arrival)
 }
 
 fn opened(event: &Event, scope: &Scope) -> (Incident, Update) {
     match step(None, None, event, 1, scope) {
-        Step::Open(pair) => *pair,
+        Transition::Open(pair) => *pair,
         other => panic!("{other:?}"),
     }
 }
 
 fn change(open: &Incident, event: &Event) -> Option<(Change, Incident)> {
     match step(None, Some(open), event, 2, &open.scope) {
-        Step::Update(pair) => Some((pair.1.change, pair.0)),
-        Step::Repeat(_) => None,
+        Transition::Update(pair) => Some((pair.1.change, pair.0)),
+        Transition::Repeat(_) => None,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn the_first_event_opens() {
+fn the_first_event_opens_an_incident() {
     let (incident, update) = opened(&event(), &Scope::Platform);
     assert_eq!((incident.status, incident.updates, incident.version), (Status::Investigating, 1, 1));
     assert_eq!((update.number, update.change), (1, Change::Opened));
-    assert_eq!(incident.started_at, at(-60), "the source knows better when it began");
-    assert_eq!(incident.opened_at, Some(at(1)), "and we when we heard of it");
+    assert_eq!(incident.started_at, at(-60), "the start is the source's");
+    assert_eq!(incident.opened_at, Some(at(1)), "the opening is the time of acceptance");
     assert!(incident.public);
     assert_eq!(incident.public_title, "Calls fail");
 }
 
 #[test]
-fn a_repeat_changes_nothing_however_its_text_changes() {
+fn an_event_with_only_a_new_text_is_a_repeat() {
     let (open, _) = opened(&event(), &Scope::Platform);
     let again = Event { title: "Calls fail!".into(), message: "12 lost".into(), ..event() };
     match step(None, Some(&open), &again, 2, &Scope::Platform) {
-        Step::Repeat(repeated) => {
+        Transition::Repeat(repeated) => {
             assert_eq!((repeated.repeats, repeated.updates), (1, 1));
             assert_eq!(repeated.last_seen, at(2));
             assert_eq!(repeated.title, open.title);
         }
         other => panic!("{other:?}"),
     }
-    let silent = Event { components: vec![], regions: vec![], ..event() };
-    assert_eq!(change(&open, &silent).map(|(change, _)| change), None, "silence about where is no change");
+    let unnamed = Event { components: vec![], regions: vec![], ..event() };
+    assert_eq!(
+        change(&open, &unnamed).map(|(change, _)| change),
+        None,
+        "an event without components and regions does not change them"
+    );
 }
 
 #[test]
-fn what_changes_notifies_and_says_why() {
+fn a_change_of_severity_status_or_scope_is_an_update() {
     let (open, _) = opened(&event(), &Scope::Platform);
     let changed = |event: Event| change(&open, &event).map(|(change, _)| change);
     assert_eq!(changed(Event { severity: Severity::Critical, ..event() }), Some(Change::SeverityRaised));
@@ -127,15 +131,15 @@ fn what_changes_notifies_and_says_why() {
     assert_eq!(changed(Event { regions: vec!["eu-west-1".into()], ..event() }), Some(Change::ScopeChanged));
     assert_eq!(changed(Event { status: Some(Status::Monitoring), ..event() }), Some(Change::StatusChanged));
     let resolve = Event { status: Some(Status::Resolved), severity: Severity::Info, regions: vec![], ..event() };
-    let (why, resolved) = change(&open, &resolve).unwrap();
-    assert_eq!((why, resolved.resolved_at), (Change::Resolved, Some(at(2))));
-    assert_eq!(resolved.severity, Severity::Error, "a resolve says nothing about how bad it was");
+    let (reason, resolved) = change(&open, &resolve).unwrap();
+    assert_eq!((reason, resolved.resolved_at), (Change::Resolved, Some(at(2))));
+    assert_eq!(resolved.severity, Severity::Error, "a resolve does not change the severity");
 }
 
 #[test]
-fn the_status_moves_forward_and_falls_back_only_from_monitoring() {
+fn the_status_moves_backward_only_from_monitoring_to_identified() {
     use Status::{Identified, Investigating, Monitoring, Resolved};
-    for (from, asked, to) in [
+    for (from, requested, to) in [
         (Investigating, Some(Identified), Identified),
         (Investigating, Some(Resolved), Resolved),
         (Identified, Some(Investigating), Identified),
@@ -144,14 +148,14 @@ fn the_status_moves_forward_and_falls_back_only_from_monitoring() {
         (Resolved, Some(Investigating), Resolved),
         (Monitoring, None, Monitoring),
     ] {
-        assert_eq!(domain::incident::next_status(from, asked), to, "{from} asked for {asked:?}");
+        assert_eq!(domain::incident::next_status(from, requested), to, "{from} to {requested:?}");
     }
 }
 
 #[test]
-fn a_resolve_needs_something_open_and_a_late_repeat_is_stale() {
+fn a_resolve_needs_an_open_incident_and_a_late_repeat_is_stale() {
     let resolve = Event { status: Some(Status::Resolved), ..event() };
-    assert_eq!(step(None, None, &resolve, 2, &Scope::Platform), Step::ResolveWithoutOpen);
+    assert_eq!(step(None, None, &resolve, 2, &Scope::Platform), Transition::ResolveWithoutOpen);
     let (incident, _) = opened(&event(), &Scope::Platform);
     let closed = KeyState {
         incident_id: incident.id,
@@ -161,18 +165,18 @@ fn a_resolve_needs_something_open_and_a_late_repeat_is_stale() {
         closed_at: None,
         openings: None,
     };
-    assert_eq!(step(Some(&closed), None, &event(), 3, &Scope::Platform), Step::Stale);
-    let anew = Event { starts_at: Some(at(5)), ..event() };
-    assert!(matches!(step(Some(&closed), None, &anew, 3, &Scope::Platform), Step::Open(_)), "it broke again");
+    assert_eq!(step(Some(&closed), None, &event(), 3, &Scope::Platform), Transition::Stale);
+    let reopened = Event { starts_at: Some(at(5)), ..event() };
+    assert!(matches!(step(Some(&closed), None, &reopened, 3, &Scope::Platform), Transition::Open(_)));
     let timeless = Event { starts_at: None, ..event() };
     let closed = KeyState { source_started_at: None, ..closed };
-    assert!(matches!(step(Some(&closed), None, &timeless, 3, &Scope::Platform), Step::Open(_)));
+    assert!(matches!(step(Some(&closed), None, &timeless, 3, &Scope::Platform), Transition::Open(_)));
 }
 
 #[test]
-fn what_the_public_may_see() {
+fn only_text_written_for_the_public_is_published() {
     let acme = Scope::Tenant(TenantId::parse("acme").unwrap());
-    assert!(!opened(&event(), &acme).0.public, "a named tenant's incident is nobody else's business");
+    assert!(!opened(&event(), &acme).0.public, "a tenant's incident is private by default");
     assert!(opened(&Event { public: Some(true), ..event() }, &acme).0.public);
     assert!(!opened(&Event { public: Some(false), ..event() }, &Scope::Platform).0.public);
     let raw = Event { format: Format::Alertmanager, message: "host bom-1.internal".into(), ..event() };
@@ -181,46 +185,52 @@ fn what_the_public_may_see() {
     assert_eq!(update.public_message, "Some calls may fail. Affected: voice. Region: ap-south-1.");
     let written = Event { public_message: Some("We are on it.".into()), ..raw };
     assert_eq!(opened(&written, &Scope::Platform).1.public_message, "We are on it.");
-    // What goes on under a public incident is shown; of what is not for the public only the status.
+    // An update of a public incident is published; with `public: false`, only its status is.
     let public = opened(&event(), &Scope::Platform).0;
-    for (said, shown) in [(None, "Every third call."), (Some(false), "")] {
+    for (flag, published) in [(None, "Every third call."), (Some(false), "")] {
         let later = Event {
-            public: said,
+            public: flag,
             public_message: None,
             message: "Every third call.".into(),
             status: Some(Status::Identified),
             ..event()
         };
-        let Step::Update(pair) = step(None, Some(&public), &later, 2, &Scope::Platform) else { panic!("{said:?}") };
+        let Transition::Update(pair) = step(None, Some(&public), &later, 2, &Scope::Platform) else {
+            panic!("{flag:?}")
+        };
         assert_eq!((pair.0.status, pair.1.message.as_str()), (Status::Identified, "Every third call."));
-        assert_eq!((pair.0.public, pair.1.public_message.as_str()), (true, shown));
+        assert_eq!((pair.0.public, pair.1.public_message.as_str()), (true, published));
     }
-    // Nor do they say there what is affected, also not once a publisher goes on without naming it.
+    // With `public: false`, its components and regions are not published either, not even by a later event that names none.
     let wide = |public| Event { public, components: vec!["voice".into(), "hacked by x".into()], ..event() };
-    let go_on = |open: &Incident, event: &Event| match step(None, Some(open), event, 2, &Scope::Platform) {
-        Step::Update(pair) => pair.0,
+    let next = |open: &Incident, event: &Event| match step(None, Some(open), event, 2, &Scope::Platform) {
+        Transition::Update(pair) => pair.0,
         other => panic!("{other:?}"),
     };
-    let hidden = go_on(&public, &wide(Some(false)));
-    assert_eq!((hidden.components.len(), hidden.shown().components), (2, vec!["voice".to_owned()]));
-    let silent = Event { components: vec![], regions: vec![], ..event() };
+    let hidden = next(&public, &wide(Some(false)));
+    assert_eq!((hidden.components.len(), hidden.public_scope().components), (2, vec!["voice".to_owned()]));
+    let unnamed = Event { components: vec![], regions: vec![], ..event() };
     for (status, severity) in [(Status::Resolved, Severity::Error), (Status::Identified, Severity::Critical)] {
-        let later = go_on(&hidden, &Event { status: Some(status), severity, ..silent.clone() });
-        assert_eq!((later.components.len(), later.shown().components.len()), (2, 1), "{status:?}");
+        let later = next(&hidden, &Event { status: Some(status), severity, ..unnamed.clone() });
+        assert_eq!((later.components.len(), later.public_scope().components.len()), (2, 1), "{status:?}");
     }
-    let Step::Repeat(told) = step(None, Some(&hidden), &wide(None), 2, &Scope::Platform) else {
-        panic!("it is no news")
+    let Transition::Repeat(repeated) = step(None, Some(&hidden), &wide(None), 2, &Scope::Platform) else {
+        panic!("a repeat")
     };
-    assert_eq!((told.shown.clone(), told.shown().components.len()), (None, 2), "but the public reads of it");
-    let named = go_on(&hidden, &Event { severity: Severity::Critical, ..wide(None) });
-    assert_eq!((named.shown.clone(), named.shown().components.len()), (None, 2));
+    assert_eq!(
+        (repeated.shown.clone(), repeated.public_scope().components.len()),
+        (None, 2),
+        "a repeat publishes them"
+    );
+    let named = next(&hidden, &Event { severity: Severity::Critical, ..wide(None) });
+    assert_eq!((named.shown.clone(), named.public_scope().components.len()), (None, 2));
 }
 
 #[test]
-fn words_alone_notify_through_updates() {
+fn a_message_alone_notifies_through_an_update() {
     let (open, _) = opened(&event(), &Scope::Platform);
     let (id, integration) = (EventId::new("9"), IntegrationId::new("x"));
-    let arrival = Arrival {
+    let arrival = EventArrival {
         event_id: &id,
         scope: &open.scope,
         key: &open.key,
@@ -228,38 +238,38 @@ fn words_alone_notify_through_updates() {
         correlation_id: "c",
         accepted_at: at(9),
     };
-    let said = |status| match advance_by_update(&open, status, "We found it.", &arrival) {
-        Step::Update(pair) => (pair.1.change, pair.1.message, pair.0.updates),
+    let updated = |status| match apply_update(&open, status, "We found it.", &arrival) {
+        Transition::Update(pair) => (pair.1.change, pair.1.message, pair.0.updates),
         other => panic!("{other:?}"),
     };
-    assert_eq!(said(None), (Change::TextAdded, "We found it.".to_owned(), 2));
-    assert_eq!(said(Some(Status::Identified)).0, Change::StatusChanged);
-    assert_eq!(said(Some(Status::Resolved)).0, Change::Resolved);
-    let over = Incident { status: Status::Resolved, ..open.clone() };
-    assert_eq!(advance_by_update(&over, None, "Late words.", &arrival), Step::Stale);
+    assert_eq!(updated(None), (Change::TextAdded, "We found it.".to_owned(), 2));
+    assert_eq!(updated(Some(Status::Identified)).0, Change::StatusChanged);
+    assert_eq!(updated(Some(Status::Resolved)).0, Change::Resolved);
+    let resolved = Incident { status: Status::Resolved, ..open.clone() };
+    assert_eq!(apply_update(&resolved, None, "A late message.", &arrival), Transition::Stale);
 }
 
 #[test]
-fn the_key_keeps_tenants_integrations_and_sources_apart() {
+fn hashed_keys_differ_by_scope_integration_source_and_dedup_key() {
     let acme = Scope::Tenant(TenantId::parse("acme").unwrap());
     let (one, two) = (IntegrationId::new("one"), IntegrationId::new("two"));
     let keys = [
-        key(&acme, &one, "s", "k"),
-        key(&Scope::Platform, &one, "s", "k"),
-        key(&acme, &two, "s", "k"),
-        key(&acme, &one, "t", "k"),
-        key(&acme, &one, "s", "l"),
-        key(&acme, &one, "sk", ""),
+        hash_dedup_key(&acme, &one, "s", "k"),
+        hash_dedup_key(&Scope::Platform, &one, "s", "k"),
+        hash_dedup_key(&acme, &two, "s", "k"),
+        hash_dedup_key(&acme, &one, "t", "k"),
+        hash_dedup_key(&acme, &one, "s", "l"),
+        hash_dedup_key(&acme, &one, "sk", ""),
     ];
     for (place, left) in keys.iter().enumerate() {
         assert!(keys.iter().skip(place + 1).all(|right| left != right), "{place}");
     }
 }
 
-fn noted(open: Option<&Incident>, status: Option<Status>, words: &str, tell: bool) -> Step {
+fn noted(open: Option<&Incident>, status: Option<Status>, message: &str, notify: bool) -> Transition {
     let (integration, id) = (IntegrationId::new("x"), EventId::new("n"));
     let scope = Scope::Platform;
-    let arrival = Arrival {
+    let arrival = EventArrival {
         event_id: &id,
         scope: &scope,
         key: "",
@@ -267,41 +277,41 @@ fn noted(open: Option<&Incident>, status: Option<Status>, words: &str, tell: boo
         correlation_id: "c",
         accepted_at: at(9),
     };
-    advance_by_note(open, status, words, tell, &arrival)
+    apply_note(open, NoteContent { status, message, notify }, &arrival)
 }
 
 #[test]
-fn a_note_opens_nothing_takes_nothing_back_and_publishes_no_words() {
-    assert_eq!(noted(None, Some(Status::Resolved), "", false), Step::ResolveWithoutOpen);
-    assert_eq!(noted(None, None, "Hello", true), Step::ResolveWithoutOpen);
+fn a_note_never_opens_an_incident_moves_it_back_or_publishes_text() {
+    assert_eq!(noted(None, Some(Status::Resolved), "", false), Transition::ResolveWithoutOpen);
+    assert_eq!(noted(None, None, "Hello", true), Transition::ResolveWithoutOpen);
     let (open, _) = opened(&event(), &Scope::Platform);
-    let told = |step: Step| match step {
-        Step::Update(pair) => Some((pair.1.change, pair.0.status, pair.1.message, pair.1.public_message)),
-        Step::Repeat(_) => None,
+    let updated = |step: Transition| match step {
+        Transition::Update(pair) => Some((pair.1.change, pair.0.status, pair.1.message, pair.1.public_message)),
+        Transition::Repeat(_) => None,
         other => panic!("{other:?}"),
     };
-    let acknowledged = told(noted(Some(&open), Some(Status::Identified), "db-7.internal", false)).unwrap();
+    let acknowledged = updated(noted(Some(&open), Some(Status::Identified), "db-7.internal", false)).unwrap();
     assert_eq!((acknowledged.0, acknowledged.1), (Change::StatusChanged, Status::Identified));
-    assert_eq!((acknowledged.2.as_str(), acknowledged.3.as_str()), ("db-7.internal", ""), "open is public");
-    let words = told(noted(Some(&open), None, "We called the carrier.", true)).unwrap();
-    assert_eq!((words.0, words.3.as_str()), (Change::TextAdded, ""));
-    // Once more, further on already, only for the record, without a word.
+    assert_eq!((acknowledged.2.as_str(), acknowledged.3.as_str()), ("db-7.internal", ""), "the incident is public");
+    let message = updated(noted(Some(&open), None, "We called the carrier.", true)).unwrap();
+    assert_eq!((message.0, message.3.as_str()), (Change::TextAdded, ""));
+    // Repeated, with an earlier status, without `notify`, and without text.
     let further = Incident { status: Status::Monitoring, ..open.clone() };
-    assert_eq!(told(noted(Some(&further), Some(Status::Identified), "", false)), None);
-    assert_eq!(told(noted(Some(&open), None, "No data.", false)), None);
-    assert_eq!(told(noted(Some(&open), None, " ", true)), None);
+    assert_eq!(updated(noted(Some(&further), Some(Status::Identified), "", false)), None);
+    assert_eq!(updated(noted(Some(&open), None, "No data.", false)), None);
+    assert_eq!(updated(noted(Some(&open), None, " ", true)), None);
 }
 
 #[test]
-fn what_overtakes_on_the_way_is_put_in_its_place() {
-    let said = |second: i64, over: bool| Event {
+fn events_that_overtook_each_other_are_put_in_order() {
+    let observed = |second: i64, resolved: bool| Event {
         starts_at: None,
         as_of: Some(at(second)),
-        status: over.then_some(Status::Resolved),
+        status: resolved.then_some(Status::Resolved),
         ..event()
     };
     let (integration, id) = (IntegrationId::new("x"), EventId::new("9"));
-    let arrival = Arrival {
+    let arrival = EventArrival {
         event_id: &id,
         scope: &Scope::Platform,
         key: "k",
@@ -309,32 +319,41 @@ fn what_overtakes_on_the_way_is_put_in_its_place() {
         correlation_id: "c",
         accepted_at: at(9),
     };
-    // The end came first: the beginning is stale when it comes, and the next beginning opens.
-    let ended = said(20, true);
-    assert_eq!(step(None, None, &ended, 1, &Scope::Platform), Step::ResolveWithoutOpen);
-    let key = ended_before_it_began(&ended, None, &arrival).unwrap();
-    assert_eq!(step(Some(&key), None, &said(10, false), 2, &Scope::Platform), Step::Stale);
-    assert!(matches!(step(Some(&key), None, &said(30, false), 3, &Scope::Platform), Step::Open(_)));
-    assert_eq!(ended_before_it_began(&said(15, true), Some(&key), &arrival), None, "an older end says nothing new");
-    let silent = Event { as_of: None, ..ended };
-    assert_eq!(ended_before_it_began(&silent, None, &arrival), None, "a source that names no times cannot be ordered");
+    // The resolve arrives first. The opening is stale when it arrives, and the next opening opens an incident.
+    let resolve = observed(20, true);
+    assert_eq!(step(None, None, &resolve, 1, &Scope::Platform), Transition::ResolveWithoutOpen);
+    let key = record_early_resolve(&resolve, None, &arrival).unwrap();
+    assert_eq!(step(Some(&key), None, &observed(10, false), 2, &Scope::Platform), Transition::Stale);
+    assert!(matches!(step(Some(&key), None, &observed(30, false), 3, &Scope::Platform), Transition::Open(_)));
+    assert_eq!(
+        record_early_resolve(&observed(15, true), Some(&key), &arrival),
+        None,
+        "an older resolve changes nothing"
+    );
+    let undated = Event { as_of: None, ..resolve };
+    assert_eq!(record_early_resolve(&undated, None, &arrival), None, "events without as_of cannot be ordered");
 
-    // An old end does not resolve what has begun anew since.
-    let (open, _) = opened(&said(10, false), &Scope::Platform);
-    let Step::Repeat(again) = step(None, Some(&open), &said(30, false), 2, &Scope::Platform) else { panic!() };
-    assert_eq!(step(None, Some(&again), &said(20, true), 3, &Scope::Platform), Step::Stale);
-    assert!(matches!(step(None, Some(&again), &said(40, true), 4, &Scope::Platform), Step::Update(_)));
+    // An older resolve does not resolve an incident that was confirmed since.
+    let (open, _) = opened(&observed(10, false), &Scope::Platform);
+    let Transition::Repeat(again) = step(None, Some(&open), &observed(30, false), 2, &Scope::Platform) else {
+        panic!()
+    };
+    assert_eq!(step(None, Some(&again), &observed(20, true), 3, &Scope::Platform), Transition::Stale);
+    assert!(matches!(step(None, Some(&again), &observed(40, true), 4, &Scope::Platform), Transition::Update(_)));
 }
 
 #[test]
-fn a_letter_that_was_sent_again_after_its_time_tells_nothing() {
+fn a_redriven_event_is_stale_if_newer_ones_were_applied() {
     let fresh = Event { starts_at: None, ..event() };
     let (open, _) = opened(&fresh, &Scope::Platform);
     let busy = Incident { last_seen: at(3_600), ..open.clone() };
     let worse = Event { severity: Severity::Critical, ..fresh.clone() };
-    assert_eq!(step(None, Some(&busy), &worse, 2, &Scope::Platform), Step::Stale);
+    assert_eq!(step(None, Some(&busy), &worse, 2, &Scope::Platform), Transition::Stale);
     let near = Incident { last_seen: at(30), ..open.clone() };
-    assert!(matches!(step(None, Some(&near), &worse, 2, &Scope::Platform), Step::Update(_)), "clocks may differ");
+    assert!(
+        matches!(step(None, Some(&near), &worse, 2, &Scope::Platform), Transition::Update(_)),
+        "clocks may differ by less than a minute"
+    );
     let key = |closed| KeyState {
         incident_id: open.id.clone(),
         open: false,
@@ -343,13 +362,13 @@ fn a_letter_that_was_sent_again_after_its_time_tells_nothing() {
         closed_at: Some(closed),
         openings: None,
     };
-    assert_eq!(step(Some(&key(at(3_600))), None, &fresh, 2, &Scope::Platform), Step::Stale);
-    assert!(matches!(step(Some(&key(at(30))), None, &fresh, 2, &Scope::Platform), Step::Open(_)));
+    assert_eq!(step(Some(&key(at(3_600))), None, &fresh, 2, &Scope::Platform), Transition::Stale);
+    assert!(matches!(step(Some(&key(at(30))), None, &fresh, 2, &Scope::Platform), Transition::Open(_)));
 }
 
-/// Takes the types of a maintenance through the machine one after another; what each did, and where the work stands then.
-fn maintained(events: &[(&str, Option<i64>, Option<i64>)]) -> Vec<Option<(Change, Status, Planned)>> {
-    let class = Included { kind: Kind::Maintenance, ..class() };
+/// Applies maintenance events one after another. Returns change, status and schedule of each; `None` for repeats.
+fn maintained(events: &[(&str, Option<i64>, Option<i64>)]) -> Vec<Option<(Change, Status, MaintenanceSchedule)>> {
+    let class = RuleMatch { kind: Kind::Maintenance, ..class() };
     let integration = IntegrationId::new("x");
     let mut open: Option<Incident> = None;
     let mut steps = Vec::new();
@@ -362,7 +381,7 @@ fn maintained(events: &[(&str, Option<i64>, Option<i64>)]) -> Vec<Option<(Change
             ..event()
         };
         let id = EventId::new(&n.to_string());
-        let arrival = Arrival {
+        let arrival = EventArrival {
             event_id: &id,
             scope: &Scope::Platform,
             key: "k",
@@ -370,15 +389,15 @@ fn maintained(events: &[(&str, Option<i64>, Option<i64>)]) -> Vec<Option<(Change
             correlation_id: "c",
             accepted_at: at(n),
         };
-        let step = advance(None, open.as_ref(), &event, &class, &arrival);
+        let step = apply_event(None, open.as_ref(), &event, &class, &arrival);
         steps.push(match step {
-            Step::Open(pair) | Step::Update(pair) => {
+            Transition::Open(pair) | Transition::Update(pair) => {
                 let (incident, update) = *pair;
                 let done = (update.change, incident.status, incident.maintenance.unwrap());
                 open = Some(incident).filter(|incident| incident.resolved_at.is_none());
                 Some(done)
             }
-            Step::Repeat(incident) => {
+            Transition::Repeat(incident) => {
                 open = Some(*incident);
                 None
             }
@@ -389,7 +408,7 @@ fn maintained(events: &[(&str, Option<i64>, Option<i64>)]) -> Vec<Option<(Change
 }
 
 #[test]
-fn a_maintenance_is_announced_reminded_of_begun_verified_and_completed() {
+fn a_maintenance_goes_through_its_phases() {
     let hours = (Some(3_600), Some(7_200));
     let steps = maintained(&[
         ("announced", hours.0, hours.1),
@@ -401,9 +420,9 @@ fn a_maintenance_is_announced_reminded_of_begun_verified_and_completed() {
         ("verifying", None, None),
         ("completed", None, None),
     ]);
-    let said: Vec<_> = steps.iter().map(|step| step.map(|(change, _, planned)| (change, planned.phase))).collect();
+    let changes: Vec<_> = steps.iter().map(|step| step.map(|(change, _, planned)| (change, planned.phase))).collect();
     assert_eq!(
-        said,
+        changes,
         [
             Some((Change::Opened, Phase::Scheduled)),
             None,
@@ -418,12 +437,12 @@ fn a_maintenance_is_announced_reminded_of_begun_verified_and_completed() {
     let planned = |place: usize| steps[place].unwrap().2;
     assert_eq!((planned(0).from, planned(0).until), (at(3_600), Some(at(7_200))));
     assert_eq!((planned(4).from, planned(4).until), (at(4_000), Some(at(8_000))));
-    assert_eq!(planned(5).from, at(6), "it began before its time");
+    assert_eq!(planned(5).from, at(6), "it started early");
     assert_eq!(steps[7].unwrap().1, Status::Resolved);
 }
 
 #[test]
-fn what_its_source_told_late_says_when_it_happened() {
+fn an_incident_reported_over_five_minutes_late_keeps_its_start() {
     for (before, late) in [(299, false), (300, false), (301, true), (86_400, true)] {
         let event = Event { starts_at: Some(at(1 - before)), ..event() };
         let (_, update) = opened(&event, &Scope::Platform);
@@ -433,11 +452,11 @@ fn what_its_source_told_late_says_when_it_happened() {
 }
 
 #[test]
-fn announced_work_is_reminded_of_once_and_only_where_nothing_was_said_since() {
+fn a_maintenance_reminder_is_sent_once_and_only_without_newer_updates() {
     const HOUR: i64 = 3_600;
     let hour = SignedDuration::from_secs(HOUR);
     let (id, integration) = (EventId::new("1"), IntegrationId::new("x"));
-    let arrival = |now: i64| Arrival {
+    let arrival = |now: i64| EventArrival {
         event_id: &id,
         scope: &Scope::Platform,
         key: "k",
@@ -445,43 +464,44 @@ fn announced_work_is_reminded_of_once_and_only_where_nothing_was_said_since() {
         correlation_id: "c",
         accepted_at: at(now),
     };
-    let announced = |begins: i64| {
-        let said = Event { event_type: "maintenance.announced".into(), starts_at: Some(at(begins)), ..event() };
-        let class = Included { kind: Kind::Maintenance, ..class() };
-        match advance(None, None, &said, &class, &arrival(0)) {
-            Step::Open(pair) => *pair,
+    let announced = |start: i64| {
+        let event = Event { event_type: "maintenance.announced".into(), starts_at: Some(at(start)), ..event() };
+        let class = RuleMatch { kind: Kind::Maintenance, ..class() };
+        match apply_event(None, None, &event, &class, &arrival(0)) {
+            Transition::Open(pair) => *pair,
             other => panic!("{other:?}"),
         }
     };
-    let (work, first) = announced(24 * HOUR);
-    let noted = Reminder::of(&work, hour, "c", at(0)).unwrap();
-    assert_eq!((noted.at, noted.update), (at(23 * HOUR), 1));
-    assert!(Reminder::of(&announced(2 * HOUR).0, hour, "c", at(0)).is_some());
-    let fresh = announced(2 * HOUR - 1).0;
-    assert_eq!(Reminder::of(&fresh, hour, "c", at(0)), None, "they heard of it less than an hour before");
-    assert_eq!(Reminder::of(&work, SignedDuration::ZERO, "c", at(0)), None, "never");
-    assert_eq!(Reminder::of(&opened(&event(), &Scope::Platform).0, hour, "c", at(0)), None, "no work");
+    let (maintenance, first) = announced(24 * HOUR);
+    let reminder = maintenance.schedule_reminder(hour, "c", at(0)).unwrap();
+    assert_eq!((reminder.at, reminder.update), (at(23 * HOUR), 1));
+    assert!(announced(2 * HOUR).0.schedule_reminder(hour, "c", at(0)).is_some());
+    let recent = announced(2 * HOUR - 1).0;
+    assert_eq!(recent.schedule_reminder(hour, "c", at(0)), None, "announced less than an hour before the reminder");
+    assert_eq!(maintenance.schedule_reminder(SignedDuration::ZERO, "c", at(0)), None, "reminders are off");
+    let incident = opened(&event(), &Scope::Platform).0;
+    assert_eq!(incident.schedule_reminder(hour, "c", at(0)), None, "not a maintenance");
 
-    let reminded = |work: &Incident, said: Option<&Update>, now: i64| match advance_by_reminder(
-        work,
-        (noted.update, said),
+    let reminded = |maintenance: &Incident, update: Option<&Update>, now: i64| match apply_reminder(
+        maintenance,
+        ReminderContent { update_number: reminder.update, update },
         &arrival(now),
         at(now),
     ) {
-        Step::Update(pair) => Some(*pair),
-        Step::Stale => None,
+        Transition::Update(pair) => Some(*pair),
+        Transition::Stale => None,
         other => panic!("{other:?}"),
     };
-    let (next, update) = reminded(&work, Some(&first), 23 * HOUR).unwrap();
+    let (next, update) = reminded(&maintenance, Some(&first), 23 * HOUR).unwrap();
     assert_eq!((update.change, update.number, &update.message), (Change::Reminded, 2, &first.message));
-    assert_eq!((next.status, next.maintenance), (work.status, work.maintenance), "it stands as it stood");
-    assert_eq!(update.public_message, "This is a reminder: the work begins soon.");
-    assert!(reminded(&work, None, 23 * HOUR).is_some(), "what it said may be gone by then");
-    assert_eq!(reminded(&next, Some(&first), 23 * HOUR), None, "once");
-    assert_eq!(reminded(&work, Some(&first), 24 * HOUR), None, "it should have begun");
-    let off = Incident { resolved_at: Some(at(9)), ..work.clone() };
-    assert_eq!(reminded(&off, Some(&first), 23 * HOUR), None, "called off");
-    let begun = work.maintenance.map(|planned| Planned { phase: Phase::InProgress, ..planned });
-    let begun = Incident { maintenance: begun, ..work.clone() };
-    assert_eq!(reminded(&begun, Some(&first), 23 * HOUR), None, "it has begun");
+    assert_eq!((next.status, next.maintenance), (maintenance.status, maintenance.maintenance), "nothing else changes");
+    assert_eq!(update.public_message, "This is a reminder: the maintenance starts soon.");
+    assert!(reminded(&maintenance, None, 23 * HOUR).is_some(), "the repeated update may be deleted by then");
+    assert_eq!(reminded(&next, Some(&first), 23 * HOUR), None, "only once");
+    assert_eq!(reminded(&maintenance, Some(&first), 24 * HOUR), None, "it should have started");
+    let canceled = Incident { resolved_at: Some(at(9)), ..maintenance.clone() };
+    assert_eq!(reminded(&canceled, Some(&first), 23 * HOUR), None, "canceled");
+    let schedule = maintenance.maintenance.map(|schedule| MaintenanceSchedule { phase: Phase::InProgress, ..schedule });
+    let started = Incident { maintenance: schedule, ..maintenance.clone() };
+    assert_eq!(reminded(&started, Some(&first), 23 * HOUR), None, "it has started");
 }

@@ -4,18 +4,18 @@
 //! does not.
 
 use contracts::http::{AttemptView, ExplainEntry, ReasonView};
-use contracts::queue::row_name;
-use domain::attempt::meaning;
-use domain::delivery::{Feedback, FeedbackKind, State as DeliveryState};
+use contracts::queue::delivery_row_key;
+use domain::attempt::explain_cause;
+use domain::delivery::{DeliveryState, Feedback, FeedbackKind};
 use domain::ids::{RecipientId, TenantId};
 use domain::incident::Incident;
-use domain::plan::{Decision, Outcome};
+use domain::plan::{Decision, DecisionOutcome};
 use domain::reason::Reason;
 use domain::tenant::{Destination, Integration, Recipient};
 use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use store::deliveries::{Attempt, Listed};
+use store::deliveries::{FailedAttempt, ListedDelivery};
 use store::plans::StoredPlan;
 use store::{StoreError, Table};
 
@@ -27,11 +27,11 @@ pub struct Ledger {
     /// What came of some of their decisions otherwise.
     pub revised: Vec<Decision>,
     /// Its delivery rows.
-    pub deliveries: Vec<Listed>,
+    pub deliveries: Vec<ListedDelivery>,
     category: Option<Category>,
     updates: u32,
     last_seen: Timestamp,
-    test_of: Option<domain::event::TestOf>,
+    test_of: Option<domain::event::TestTarget>,
     /// When it happened, where we were told late.
     late_source: Option<Timestamp>,
 }
@@ -49,7 +49,7 @@ impl Ledger {
             table.update(&incident.id, 1)
         )?;
         let late_source = first.and_then(|first| first.late_source);
-        let (plans, revised) = (known.plans, known.revised);
+        let (plans, revised) = (known.plans, known.revisions);
         let test_of = incident.test_of.clone();
         let (category, updates, last_seen) = (incident.category, incident.updates, incident.last_seen);
         Ok(Self { plans, revised, deliveries, category, updates, last_seen, test_of, late_source })
@@ -58,11 +58,11 @@ impl Ledger {
     /// One entry for every update, recipient or integration, and channel of the tenant, told or not, in the order of the
     /// updates. Who was added after the planning has an entry that says so.
     #[must_use]
-    pub fn entries(&self, people: &People) -> Vec<ExplainEntry> {
+    pub fn entries(&self, people: &Destinations) -> Vec<ExplainEntry> {
         let names = people.names();
         let (story, decisions) = self.story(&names);
         let mut entries: Vec<ExplainEntry> = decisions.iter().map(|decision| story.entry(decision)).collect();
-        let wanted = |id: &str, channel| self.test_of.as_ref().is_none_or(|test| test.takes(id, channel));
+        let wanted = |id: &str, channel| self.test_of.as_ref().is_none_or(|test| test.includes(id, channel));
         let newest = decisions.iter().map(|decision| decision.update).max().unwrap_or_default();
         // Where routing is done, whoever it left out was not there. Where it is not, only who came after the last event was not:
         // the others wait, however long it takes.
@@ -74,31 +74,31 @@ impl Ledger {
 
     /// The entries of what was planned, and nothing else.
     #[must_use]
-    pub fn planned(&self, people: &People) -> Vec<ExplainEntry> {
+    pub fn planned_entries(&self, people: &Destinations) -> Vec<ExplainEntry> {
         let names = people.names();
         let (story, decisions) = self.story(&names);
         decisions.iter().map(|decision| story.entry(decision)).collect()
     }
 
-    fn story<'a>(&'a self, names: &'a Names<'a>) -> (Story<'a>, Vec<&'a Decision>) {
+    fn story<'a>(&'a self, names: &'a DestinationNames<'a>) -> (EntryBuilder<'a>, Vec<&'a Decision>) {
         let mut decisions: Vec<&Decision> = self.plans.iter().flat_map(|plan| &plan.decisions).collect();
         decisions.sort_by_key(|decision| decision.update);
         let rows = self.deliveries.iter().map(|listed| (listed.row.as_str(), listed)).collect();
         let (category, revised, late_source) = (self.category, self.revised.as_slice(), self.late_source);
-        (Story { category, names, rows, revised, late_source }, decisions)
+        (EntryBuilder { category, names, rows, revised, late_source }, decisions)
     }
 }
 
 /// Who is there now.
 #[derive(Clone, Debug, Default)]
-pub struct People {
+pub struct Destinations {
     /// The tenant's recipients.
     pub recipients: Vec<Recipient>,
     /// Its integrations.
     pub integrations: Vec<Integration>,
 }
 
-impl People {
+impl Destinations {
     /// Reads them.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl People {
 
     /// Their names by id.
     #[must_use]
-    pub fn names(&self) -> Names<'_> {
+    pub fn names(&self) -> DestinationNames<'_> {
         let people = self.recipients.iter().map(|recipient| (recipient.id.as_str(), recipient.name.as_str()));
         let endpoints = self.integrations.iter();
         people.chain(endpoints.map(|integration| (integration.id.as_str(), integration.name.as_str()))).collect()
@@ -118,43 +118,47 @@ impl People {
 }
 
 /// Names of recipients and integrations by id.
-pub type Names<'a> = HashMap<&'a str, &'a str>;
+pub type DestinationNames<'a> = HashMap<&'a str, &'a str>;
 
 /// A failed attempt, with what it means and what to do about it.
 #[must_use]
-pub fn attempt(attempt: &Attempt) -> AttemptView {
-    let (sentence, mend) = meaning(&attempt.cause);
+pub fn attempt_view(attempt: &FailedAttempt) -> AttemptView {
+    let (sentence, remedy) = explain_cause(&attempt.cause);
     AttemptView {
         update: attempt.update,
         attempt: attempt.attempt,
         at: attempt.at,
         cause: attempt.cause.clone(),
         sentence: sentence.to_owned(),
-        mend: mend.to_owned(),
+        remedy: remedy.to_owned(),
         status: attempt.status,
         response: attempt.response.clone(),
         took_ms: attempt.took_ms,
     }
 }
 
-/// A reason with its sentence and its mend, and its setting spelled for this category and destination.
+/// A reason with its sentence and its remedy, and its setting spelled for this category and destination.
 #[must_use]
-pub fn explained(reason: Reason, category: Option<Category>, destination: &str) -> ReasonView {
+pub fn reason_view(reason: Reason, category: Option<Category>, destination: &str) -> ReasonView {
     ReasonView {
         reason: reason.to_string(),
         sentence: reason.sentence().to_owned(),
         setting: reason.setting_of(category, destination),
-        mend: reason.mend().to_owned(),
+        remedy: reason.remedy().to_owned(),
     }
 }
 
 /// What would be decided, as entries: of an event that was only asked about.
 #[must_use]
-pub fn imagined(decisions: &[Decision], category: Option<Category>, names: &Names<'_>) -> Vec<ExplainEntry> {
-    let story = Story { category, names, rows: BTreeMap::new(), revised: &[], late_source: None };
+pub fn hypothetical_entries(
+    decisions: &[Decision],
+    category: Option<Category>,
+    names: &DestinationNames<'_>,
+) -> Vec<ExplainEntry> {
+    let story = EntryBuilder { category, names, rows: BTreeMap::new(), revised: &[], late_source: None };
     let entry = |decision: &Decision| {
         let entry = story.entry(decision);
-        if matches!(decision.outcome, Outcome::Deliver { .. }) {
+        if matches!(decision.outcome, DecisionOutcome::Deliver { .. }) {
             ExplainEntry { outcome: "deliver".to_owned(), ..entry }
         } else {
             entry
@@ -164,17 +168,17 @@ pub fn imagined(decisions: &[Decision], category: Option<Category>, names: &Name
 }
 
 /// What decisions and deliveries tell together.
-struct Story<'a> {
+struct EntryBuilder<'a> {
     category: Option<Category>,
-    names: &'a Names<'a>,
-    rows: BTreeMap<&'a str, &'a Listed>,
+    names: &'a DestinationNames<'a>,
+    rows: BTreeMap<&'a str, &'a ListedDelivery>,
     revised: &'a [Decision],
     late_source: Option<Timestamp>,
 }
 
 /// How a planned delivery stands.
 #[derive(Default)]
-struct Stands {
+struct DeliveryStatus {
     outcome: &'static str,
     reason: Option<Reason>,
     by: Option<String>,
@@ -184,7 +188,7 @@ struct Stands {
     late: bool,
 }
 
-impl Story<'_> {
+impl EntryBuilder<'_> {
     fn blank(&self, update: u32, destination: &str, channel: Channel) -> ExplainEntry {
         let is_recipient = destination.starts_with(RecipientId::PREFIX);
         ExplainEntry {
@@ -208,39 +212,55 @@ impl Story<'_> {
 
     /// Until when and why it waits, where that is not what its plan says.
     fn waits(&self, decision: &Decision) -> Option<(Timestamp, Reason)> {
-        match self.revised.iter().find(|one| one.is_on_the_same(decision))?.outcome {
-            Outcome::Hold { until, reason, .. } => Some((until, reason)),
-            Outcome::Deliver { .. } | Outcome::Skip { .. } => None,
+        match self.revised.iter().find(|one| one.has_same_target(decision))?.outcome {
+            DecisionOutcome::Hold { until, reason, .. } => Some((until, reason)),
+            DecisionOutcome::Deliver { .. } | DecisionOutcome::Skip { .. } => None,
         }
     }
 
     fn entry(&self, decision: &Decision) -> ExplainEntry {
-        let row = self.rows.get(row_name(&decision.destination, decision.channel, decision.update).as_str());
+        let row = self.rows.get(delivery_row_key(&decision.destination, decision.channel, decision.update).as_str());
         let (role, stands) = match &decision.outcome {
-            Outcome::Skip { reason, by } => {
-                (None, Stands { outcome: "skipped", reason: Some(*reason), by: by.clone(), ..Stands::default() })
-            }
+            DecisionOutcome::Skip { reason, by } => (
+                None,
+                DeliveryStatus {
+                    outcome: "skipped",
+                    reason: Some(*reason),
+                    by: by.clone(),
+                    ..DeliveryStatus::default()
+                },
+            ),
             // Once its time has come, it is a delivery like any other.
-            Outcome::Hold { until, reason, role } => match row.filter(|row| row.delivery.latest >= decision.update) {
-                Some(row) => (*role, stands(row, decision)),
-                None => {
-                    // It may wait for longer by now, or for another reason.
-                    let (until, reason) = self.waits(decision).unwrap_or((*until, *reason));
-                    (*role, Stands { outcome: "held", reason: Some(reason), until: Some(until), ..Stands::default() })
+            DecisionOutcome::Hold { until, reason, role } => {
+                match row.filter(|row| row.delivery.latest >= decision.update) {
+                    Some(row) => (*role, stands(row, decision)),
+                    None => {
+                        // It may wait for longer by now, or for another reason.
+                        let (until, reason) = self.waits(decision).unwrap_or((*until, *reason));
+                        (
+                            *role,
+                            DeliveryStatus {
+                                outcome: "held",
+                                reason: Some(reason),
+                                until: Some(until),
+                                ..DeliveryStatus::default()
+                            },
+                        )
+                    }
                 }
-            },
-            Outcome::Deliver { role } => (*role, row.map_or_else(pending, |row| stands(row, decision))),
+            }
+            DecisionOutcome::Deliver { role } => (*role, row.map_or_else(pending, |row| stands(row, decision))),
         };
         let attempts = row.map(|row| row.attempts.as_slice()).unwrap_or_default().iter();
         let said = row.and_then(|row| row.delivery.feedback.as_ref()).filter(|said| said.update == decision.update);
         let stands = match said {
-            Some(said) => Stands { outcome: after(said.kind), reason: said.kind.ends_with(), ..stands },
+            Some(said) => DeliveryStatus { outcome: after(said.kind), reason: said.kind.failure_reason(), ..stands },
             None => stands,
         };
         ExplainEntry {
             outcome: stands.outcome.to_owned(),
             role,
-            reason: stands.reason.map(|reason| explained(reason, self.category, &decision.destination)),
+            reason: stands.reason.map(|reason| reason_view(reason, self.category, &decision.destination)),
             by: stands.by,
             until: stands.until,
             at: stands.at,
@@ -248,7 +268,7 @@ impl Story<'_> {
             late: stands.late,
             attempts: attempts
                 .filter(|failed| failed.update == decision.update)
-                .map(attempt)
+                .map(attempt_view)
                 .chain(said.and_then(later))
                 .collect(),
             ..self.blank(decision.update, &decision.destination, decision.channel)
@@ -259,7 +279,7 @@ impl Story<'_> {
     fn unplanned(
         &self,
         decisions: &[&Decision],
-        people: &People,
+        people: &Destinations,
         update: u32,
         wanted: &dyn Fn(&str, Channel) -> bool,
         later: &dyn Fn(Timestamp) -> bool,
@@ -271,7 +291,7 @@ impl Story<'_> {
         for destination in people.chain(endpoints).filter(|destination| !there.contains(destination.id())) {
             let later = later(destination.created_at());
             for channel in destination.channels().iter().filter(|channel| wanted(destination.id(), **channel)) {
-                let reason = later.then(|| explained(Reason::AddedLater, self.category, destination.id()));
+                let reason = later.then(|| reason_view(Reason::AddedLater, self.category, destination.id()));
                 let outcome = if later { "skipped" } else { "pending" }.to_owned();
                 entries.push(ExplainEntry { outcome, reason, ..self.blank(update, destination.id(), *channel) });
             }
@@ -295,25 +315,25 @@ fn later(said: &Feedback) -> Option<AttemptView> {
     if said.kind == FeedbackKind::Delivered {
         return None;
     }
-    let (sentence, mend) = meaning(said.kind.as_str());
+    let (sentence, remedy) = explain_cause(said.kind.as_str());
     Some(AttemptView {
         update: said.update,
         attempt: 0,
         at: said.at,
         cause: said.kind.as_str().to_owned(),
         sentence: sentence.to_owned(),
-        mend: mend.to_owned(),
+        remedy: remedy.to_owned(),
         status: None,
         response: said.text.clone(),
         took_ms: 0,
     })
 }
 
-fn pending() -> Stands {
-    Stands { outcome: "pending", ..Stands::default() }
+fn pending() -> DeliveryStatus {
+    DeliveryStatus { outcome: "pending", ..DeliveryStatus::default() }
 }
 
-fn stands(listed: &Listed, decision: &Decision) -> Stands {
+fn stands(listed: &ListedDelivery, decision: &Decision) -> DeliveryStatus {
     let taken = match decision.channel {
         // SES and SNS take a message and send it later; whether it arrived is another matter.
         Channel::Email | Channel::Sms => "accepted",
@@ -327,20 +347,25 @@ fn stands(listed: &Listed, decision: &Decision) -> Stands {
         return match Reason::parse(&end.outcome) {
             // Nobody tried: while it waited, something else took its place or forbade it.
             Some(reason) if end.attempts == 0 => {
-                Stands { outcome: "skipped", reason: Some(reason), at, ..Stands::default() }
+                DeliveryStatus { outcome: "skipped", reason: Some(reason), at, ..DeliveryStatus::default() }
             }
-            Some(reason) => Stands { outcome: "failed", reason: Some(reason), at, ..Stands::default() },
+            Some(reason) => DeliveryStatus { outcome: "failed", reason: Some(reason), at, ..DeliveryStatus::default() },
             // The row keeps the latency of its newest update.
             None => {
                 let latency_ms = row.latency_ms.filter(|_| row.latest == decision.update);
                 let late = row.late && latency_ms.is_some();
-                Stands { outcome: taken, at, latency_ms, late, ..Stands::default() }
+                DeliveryStatus { outcome: taken, at, latency_ms, late, ..DeliveryStatus::default() }
             }
         };
     }
     if row.latest > decision.update {
         let by = Some(row.latest.to_string());
-        return Stands { outcome: "skipped", reason: Some(Reason::SupersededBy), by, ..Stands::default() };
+        return DeliveryStatus {
+            outcome: "skipped",
+            reason: Some(Reason::SupersededBy),
+            by,
+            ..DeliveryStatus::default()
+        };
     }
     // A newer word that nobody has taken up yet does not wait for what the older one waits for.
     let until = row.next_at_ms.filter(|_| row.state == DeliveryState::Retrying && row.latest == decision.update);
@@ -348,24 +373,24 @@ fn stands(listed: &Listed, decision: &Decision) -> Stands {
     let hours = |reason: &Reason| matches!(reason, Reason::QuietHours | Reason::RegulatoryWindow);
     match row.reason.filter(|reason| until.is_some() && (row.attempts == 0 || hours(reason))) {
         // Its contact has had enough for now and nobody tried yet, or it is night where it is to be tried again.
-        Some(reason) => Stands { outcome: "held", reason: Some(reason), until, ..Stands::default() },
-        None => Stands { until, ..pending() },
+        Some(reason) => DeliveryStatus { outcome: "held", reason: Some(reason), until, ..DeliveryStatus::default() },
+        None => DeliveryStatus { until, ..pending() },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::delivery::Row;
+    use domain::delivery::DeliveryRow;
     use domain::vocabulary::Role;
-    use store::deliveries::Ended;
+    use store::deliveries::HistoryEntry;
 
-    fn decision(channel: Channel, update: u32, outcome: Outcome) -> Decision {
+    fn decision(channel: Channel, update: u32, outcome: DecisionOutcome) -> Decision {
         Decision { update, destination: "rcp_1".into(), channel, outcome }
     }
 
-    fn listed(state: DeliveryState, latest: u32, history: Vec<Ended>) -> Listed {
-        let delivery = Row {
+    fn listed(state: DeliveryState, latest: u32, history: Vec<HistoryEntry>) -> ListedDelivery {
+        let delivery = DeliveryRow {
             latest,
             done: if history.is_empty() { 0 } else { latest },
             state,
@@ -383,7 +408,7 @@ mod tests {
             latency_ms: None,
         };
         let at = Timestamp::UNIX_EPOCH;
-        let failed = |update| Attempt {
+        let failed = |update| FailedAttempt {
             update,
             attempt: 1,
             at,
@@ -392,22 +417,27 @@ mod tests {
             response: "oops".into(),
             took_ms: 1,
         };
-        Listed { row: "rcp_1#email".into(), delivery, history, attempts: vec![failed(1), failed(2)] }
+        ListedDelivery { row: "rcp_1#email".into(), delivery, history, attempts: vec![failed(1), failed(2)] }
     }
 
-    fn entry(listed: Option<&Listed>, decision: &Decision) -> ExplainEntry {
-        let names = Names::from([("rcp_1", "Ops")]);
+    fn entry(listed: Option<&ListedDelivery>, decision: &Decision) -> ExplainEntry {
+        let names = DestinationNames::from([("rcp_1", "Ops")]);
         let rows = listed.map(|listed| (listed.row.as_str(), listed)).into_iter().collect();
         let late_source = Some(Timestamp::UNIX_EPOCH);
-        Story { category: Some(Category::Billing), names: &names, rows, revised: &[], late_source }.entry(decision)
+        EntryBuilder { category: Some(Category::Billing), names: &names, rows, revised: &[], late_source }
+            .entry(decision)
     }
 
-    const DELIVER: Outcome = Outcome::Deliver { role: Some(Role::BillingAdmin) };
+    const DELIVER: DecisionOutcome = DecisionOutcome::Deliver { role: Some(Role::BillingAdmin) };
 
     #[test]
     fn a_delivery_is_told_as_it_stands() {
-        let ended =
-            |update, outcome: &str| Ended { update, outcome: outcome.into(), at: Timestamp::UNIX_EPOCH, attempts: 2 };
+        let ended = |update, outcome: &str| HistoryEntry {
+            update,
+            outcome: outcome.into(),
+            at: Timestamp::UNIX_EPOCH,
+            attempts: 2,
+        };
         let first = decision(Channel::Email, 1, DELIVER);
         let pending = entry(None, &first);
         assert_eq!((pending.outcome.as_str(), pending.recipient_id.as_deref()), ("pending", Some("rcp_1")));
@@ -417,8 +447,11 @@ mod tests {
         assert_eq!((failed.outcome.as_str(), failed.reason.unwrap().reason.as_str()), ("failed", "gave_up"));
         let retrying = entry(Some(&listed(DeliveryState::Retrying, 1, vec![])), &first);
         assert_eq!((retrying.outcome.as_str(), retrying.until.is_some()), ("pending", true));
-        let row = Listed {
-            delivery: Row { reason: Some(Reason::QuietHours), ..listed(DeliveryState::Retrying, 1, vec![]).delivery },
+        let row = ListedDelivery {
+            delivery: DeliveryRow {
+                reason: Some(Reason::QuietHours),
+                ..listed(DeliveryState::Retrying, 1, vec![]).delivery
+            },
             ..listed(DeliveryState::Retrying, 1, vec![])
         };
         let asleep = entry(Some(&row), &first);
@@ -426,16 +459,18 @@ mod tests {
         assert_eq!(asleep.attempts.len(), 1, "it was tried before");
         let newer = entry(Some(&row), &decision(Channel::Email, 2, DELIVER));
         assert_eq!((newer.outcome.as_str(), newer.until), ("pending", None), "it waits for nothing");
-        let again = Listed {
-            delivery: Row { done: 0, ..listed(DeliveryState::Retrying, 1, vec![]).delivery },
+        let again = ListedDelivery {
+            delivery: DeliveryRow { done: 0, ..listed(DeliveryState::Retrying, 1, vec![]).delivery },
             ..listed(DeliveryState::Failed, 1, vec![ended(1, "gave_up")])
         };
         assert_eq!(entry(Some(&again), &first).outcome, "pending", "sent again");
         let newer = entry(Some(&listed(DeliveryState::Sending, 2, vec![])), &first);
         assert_eq!((newer.reason.unwrap().reason.as_str(), newer.by.as_deref()), ("superseded_by", Some("2")));
         let hook = Decision { destination: "int_1".into(), ..decision(Channel::Webhook, 2, DELIVER) };
-        let row =
-            Listed { row: "int_1#000002".into(), ..listed(DeliveryState::Accepted, 2, vec![ended(2, "accepted")]) };
+        let row = ListedDelivery {
+            row: "int_1#000002".into(),
+            ..listed(DeliveryState::Accepted, 2, vec![ended(2, "accepted")])
+        };
         let hook = entry(Some(&row), &hook);
         assert_eq!((hook.outcome.as_str(), hook.integration_id.as_deref()), ("delivered", Some("int_1")));
         assert_eq!(
@@ -472,7 +507,7 @@ mod tests {
                 test_of: None,
                 late_source: None,
             };
-            let people = People { recipients: vec![recipient(created_at)], integrations: vec![] };
+            let people = Destinations { recipients: vec![recipient(created_at)], integrations: vec![] };
             let entries = ledger.entries(&people);
             entries.into_iter().find(|entry| entry.recipient_id.as_deref() == Some("rcp_2")).unwrap().outcome
         };
@@ -484,7 +519,7 @@ mod tests {
 
     #[test]
     fn a_skip_names_the_setting() {
-        let skip = Outcome::Skip { reason: Reason::CategoryDisabled, by: None };
+        let skip = DecisionOutcome::Skip { reason: Reason::CategoryDisabled, by: None };
         let entry = entry(None, &decision(Channel::Email, 1, skip));
         let reason = entry.reason.unwrap();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The client itself: what goes out, what may come back, and how each failure is named.
+//! The HTTP client: requests, responses and errors.
 
 use std::error::Error;
 use std::fmt;
@@ -13,33 +13,34 @@ use jiff::Timestamp;
 use reqwest::Certificate;
 use rustls::CertificateError;
 
-use crate::resolve::{Guard, Refused};
-use crate::url::{Exceptions, SecretUrl, UrlProblem, callable};
+use crate::resolve::{ForbiddenAddress, PublicOnlyResolver};
+use crate::url::{Exceptions, SecretUrl, UrlProblem, check_callable};
 
-/// No call waits longer than this, whatever the caller asks for.
-pub const MAX_TIMEOUT: Duration = Duration::from_secs(15);
-/// No more of an answer is read than this; the connection is dropped instead.
-pub const LONGEST_RESPONSE: usize = 20_000;
+/// Upper limit of any call's timeout.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(15);
+/// Maximum bytes read of a response to a POST. The connection is closed after that.
+pub const RESPONSE_BYTES_MAX: usize = 20_000;
 
+/// Timeout for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Below the minute or more after which usual load balancers close an idle connection, so that we seldom meet one that
-/// is just being closed.
-const IDLE: Duration = Duration::from_secs(50);
+/// Time after which an idle connection is closed. Load balancers usually close theirs after a minute or more, so we rarely use one
+/// that is just being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 const USER_AGENT: &str = concat!("Tocsin/", env!("CARGO_PKG_VERSION"));
 
-/// How the client differs from the default: only ever on the local stack.
+/// Settings of the client that differ from the default. Used only on the local stack.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct ClientOptions {
     exceptions: Exceptions,
     extra_root_pem: Option<String>,
 }
 
-impl Options {
-    /// From the texts of `OUTBOUND_EXCEPTIONS` (comma-separated `host:port`) and `OUTBOUND_EXTRA_ROOT` (PEM, or the
-    /// base64 of PEM); both may be empty.
+impl ClientOptions {
+    /// Parses the values of `OUTBOUND_EXCEPTIONS` (comma-separated `host:port`) and `OUTBOUND_EXTRA_ROOT` (PEM, or PEM in base64). Both
+    /// may be empty.
     ///
     /// # Errors
-    /// The variable that cannot be read, with its mend.
+    /// Names the variable that is not valid and how to fix it.
     pub fn parse(exceptions: &str, extra_root: &str) -> Result<Self, BuildError> {
         let exceptions = Exceptions::parse(exceptions)?;
         let extra_root = extra_root.trim();
@@ -54,43 +55,43 @@ impl Options {
         Ok(Self { exceptions, extra_root_pem })
     }
 
-    /// The exceptions, for [`check_url`](crate::check_url).
+    /// Returns the exceptions, for [`check_url`](crate::check_url).
     pub fn exceptions(&self) -> &Exceptions {
         &self.exceptions
     }
 }
 
-/// Why there is no client.
+/// Why the client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The exception list cannot be read.
+    /// The exception list is not valid.
     #[error(transparent)]
-    Exceptions(#[from] crate::url::BadException),
-    /// The extra root cannot be read.
+    Exceptions(#[from] crate::url::ExceptionsError),
+    /// The extra root certificate is not valid.
     #[error(
         "OUTBOUND_EXTRA_ROOT: not a PEM certificate; write the certificate's PEM text or its base64, or leave it empty"
     )]
     ExtraRoot,
-    /// The TLS stack did not start.
+    /// The TLS stack could not be set up.
     #[error("the HTTP client cannot be built: {0}")]
     Tls(String),
 }
 
-/// The answer of the other side, whatever its status: what a status means is the caller's business.
+/// A receiver's response, whatever its status. The caller decides what a status means.
 pub struct Response {
-    /// The HTTP status. Redirects arrive here as they are: they are never followed.
+    /// HTTP status. Redirects are not followed, so their status is returned.
     pub status: StatusCode,
-    /// How long the other side asked us to wait, from now on.
+    /// How long the receiver asks to wait (`Retry-After`), from now on.
     pub retry_after: Option<Duration>,
-    /// The body, at most [`LONGEST_RESPONSE`] bytes of it where it answers a post.
+    /// The body: at most [`RESPONSE_BYTES_MAX`] bytes for a POST.
     pub body: Vec<u8>,
-    /// Whether the body was longer than we read, or broke off after the status had arrived.
+    /// Whether the body was longer than the limit, or ended early.
     pub truncated: bool,
-    /// From the start of the call to the end of the body.
+    /// Time from the start of the call to the end of the body.
     pub elapsed: Duration,
 }
 
-/// A body may repeat what we sent, so it is not printed.
+/// Omits the body, which may repeat what we sent.
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
@@ -103,39 +104,39 @@ impl fmt::Debug for Response {
     }
 }
 
-/// Why no answer came. Names neither the URL nor any address: it may be logged and shown.
+/// Why a call got no response. Contains neither URL nor address, so it may be logged and shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// Our guard refused the URL or what its name resolves to.
-    #[error("refused: {0}")]
+    /// The URL, or an address that its host resolves to, is forbidden.
+    #[error("blocked: {0}")]
     Forbidden(UrlProblem),
-    /// The name does not resolve.
+    /// The host name does not resolve.
     #[error("the host name does not resolve")]
     Dns,
-    /// Nobody answers at the address, or the connection was refused.
+    /// The host is unreachable or refused the connection.
     #[error("the host does not accept connections")]
     Connect,
     /// The TLS handshake failed; the text says why.
     #[error("TLS failed: {0}")]
     Tls(&'static str),
-    /// No complete answer in time.
-    #[error("no answer in time")]
+    /// No response arrived before the timeout.
+    #[error("the host did not respond in time")]
     Timeout,
-    /// The connection broke before an answer.
-    #[error("the connection was closed before an answer")]
+    /// The connection broke before a response.
+    #[error("the host closed the connection without a response")]
     Reset,
-    /// What came back is not HTTP.
-    #[error("the answer is not valid HTTP")]
+    /// The response is not HTTP.
+    #[error("the response is not valid HTTP")]
     Protocol,
 }
 
-/// The one HTTP client of a process: build it once, before the first event, and keep it.
+/// The process's HTTP client. Build it once, before the first event, and keep it.
 #[derive(Clone)]
 pub struct Client {
     exceptions: Exceptions,
     guarded: reqwest::Client,
-    /// Calls the exceptions, and only them: no resolver guard, and the extra root is trusted here alone. A client of
-    /// its own, because a resolver is asked for a name without the port, and an exception is one exact port.
+    /// Client for the exceptions only: without the guarded resolver, and the only one to trust the extra root. It is separate, because a
+    /// resolver does not see the port, and an exception is for one port.
     excepted: Option<reqwest::Client>,
 }
 
@@ -149,10 +150,10 @@ impl Client {
     /// Builds the client.
     ///
     /// # Errors
-    /// An extra root that is no certificate, or a TLS stack that does not start.
-    pub fn new(options: &Options) -> Result<Self, BuildError> {
-        let public = certificates()?;
-        let guarded = build(builder().dns_resolver(Guard).tls_certs_only(public.clone()))?;
+    /// If the extra root is not a certificate, or the TLS stack cannot be set up.
+    pub fn new(options: &ClientOptions) -> Result<Self, BuildError> {
+        let public = public_roots()?;
+        let guarded = build(builder().dns_resolver(PublicOnlyResolver).tls_certs_only(public.clone()))?;
         let excepted = if options.exceptions.is_empty() {
             None
         } else {
@@ -169,12 +170,12 @@ impl Client {
         Ok(Self { exceptions: options.exceptions.clone(), guarded, excepted })
     }
 
-    /// Posts once: no redirect, no retry, no proxy; over within `timeout` (at most [`MAX_TIMEOUT`]).
+    /// Sends one POST, without redirects, retries or proxy. Ends within `timeout` (at most [`TIMEOUT_MAX`]).
     ///
-    /// `now` turns a `Retry-After` date into a duration.
+    /// `now` is needed to turn a `Retry-After` date into a duration.
     ///
     /// # Errors
-    /// Only when there is no answer at all. Once a status has arrived it counts, even if the body breaks off.
+    /// Only if no response arrived. Once the status has arrived, the response counts even if its body ends early.
     pub async fn post(
         &self,
         url: &SecretUrl,
@@ -183,50 +184,50 @@ impl Client {
         timeout: Duration,
         now: Timestamp,
     ) -> Result<Response, SendError> {
-        let request = self.client(url)?.post(url.url().clone()).headers(headers).body(body);
-        call(request.timeout(timeout.min(MAX_TIMEOUT)), LONGEST_RESPONSE, now).await
+        let request = self.client_for(url)?.post(url.url().clone()).headers(headers).body(body);
+        call(request.timeout(timeout.min(TIMEOUT_MAX)), RESPONSE_BYTES_MAX, now).await
     }
 
-    /// Gets once, under the same guards as [`Client::post`]; of the answer at most `longest` bytes.
+    /// Sends one GET, with the same protection as [`Client::post`], and reads at most `max_bytes` of the response.
     ///
     /// # Errors
-    /// As [`Client::post`].
+    /// Like [`Client::post`].
     pub async fn get(
         &self,
         url: &SecretUrl,
         timeout: Duration,
-        longest: usize,
+        max_bytes: usize,
         now: Timestamp,
     ) -> Result<Response, SendError> {
-        let request = self.client(url)?.get(url.url().clone());
-        call(request.timeout(timeout.min(MAX_TIMEOUT)), longest, now).await
+        let request = self.client_for(url)?.get(url.url().clone());
+        call(request.timeout(timeout.min(TIMEOUT_MAX)), max_bytes, now).await
     }
 
-    /// The exceptions, for [`check_url`](crate::check_url).
+    /// Returns the exceptions, for [`check_url`](crate::check_url).
     pub fn exceptions(&self) -> &Exceptions {
         &self.exceptions
     }
 
-    /// The client that may call a URL.
-    fn client(&self, url: &SecretUrl) -> Result<&reqwest::Client, SendError> {
-        callable(url.url(), &self.exceptions).map_err(SendError::Forbidden)?;
+    /// Checks a URL and returns the client that may call it.
+    fn client_for(&self, url: &SecretUrl) -> Result<&reqwest::Client, SendError> {
+        check_callable(url.url(), &self.exceptions).map_err(SendError::Forbidden)?;
         Ok(match &self.excepted {
-            Some(excepted) if self.exceptions.covers(url.url()) => excepted,
+            Some(excepted) if self.exceptions.contains(url.url()) => excepted,
             _ => &self.guarded,
         })
     }
 }
 
-async fn call(request: reqwest::RequestBuilder, longest: usize, now: Timestamp) -> Result<Response, SendError> {
+async fn call(request: reqwest::RequestBuilder, max_bytes: usize, now: Timestamp) -> Result<Response, SendError> {
     let started = Instant::now();
-    let mut answer = request.send().await.map_err(|error| named(&error.without_url()))?;
+    let mut answer = request.send().await.map_err(|error| classify_error(&error.without_url()))?;
     let status = answer.status();
     let retry_after = retry_after(answer.headers(), now, started.elapsed());
-    let (body, truncated) = read(&mut answer, longest).await;
+    let (body, truncated) = read_body(&mut answer, max_bytes).await;
     Ok(Response { status, retry_after, body, truncated, elapsed: started.elapsed() })
 }
 
-// The only place that may: the lint forbids it everywhere else, so that no request passes the guard by.
+// The only use of reqwest's builder. A lint forbids it everywhere else, so that no request bypasses the address check.
 #[allow(clippy::disallowed_methods)]
 fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
@@ -236,30 +237,31 @@ fn builder() -> reqwest::ClientBuilder {
         .referer(false)
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(MAX_TIMEOUT)
-        .pool_idle_timeout(IDLE)
+        .timeout(TIMEOUT_MAX)
+        .pool_idle_timeout(IDLE_TIMEOUT)
 }
 
 fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, BuildError> {
     builder.build().map_err(|error| BuildError::Tls(error.without_url().to_string()))
 }
 
-/// Mozilla's roots, compiled in: scanning the system's store is most of the start-up time of a small function.
-fn certificates() -> Result<Vec<Certificate>, BuildError> {
+/// Returns Mozilla's root certificates, which are compiled in. Scanning the system's certificate store would take most of a small
+/// function's start-up time.
+fn public_roots() -> Result<Vec<Certificate>, BuildError> {
     webpki_root_certs::TLS_SERVER_ROOT_CERTS
         .iter()
         .map(|der| Certificate::from_der(der).map_err(|error| BuildError::Tls(error.to_string())))
         .collect()
 }
 
-/// Reads no more than we keep; dropping the answer closes what is left of it.
-async fn read(answer: &mut reqwest::Response, longest: usize) -> (Vec<u8>, bool) {
+/// Reads at most `max_bytes` of a body, and whether it was longer or ended early. Dropping the response closes the connection.
+async fn read_body(answer: &mut reqwest::Response, max_bytes: usize) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
         match answer.chunk().await {
             Ok(None) => return (body, false),
             Ok(Some(chunk)) => {
-                let room = longest - body.len();
+                let room = max_bytes - body.len();
                 body.extend(chunk.iter().take(room));
                 if chunk.len() > room {
                     return (body, true);
@@ -270,7 +272,7 @@ async fn read(answer: &mut reqwest::Response, longest: usize) -> (Vec<u8>, bool)
     }
 }
 
-/// Seconds or an HTTP date (RFC 9110, 10.2.3). A date is counted from when the answer came.
+/// Reads `Retry-After`: seconds or an HTTP date (RFC 9110, 10.2.3). A date counts from the arrival of the response.
 fn retry_after(headers: &HeaderMap, now: Timestamp, elapsed: Duration) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {
@@ -281,12 +283,12 @@ fn retry_after(headers: &HeaderMap, now: Timestamp, elapsed: Duration) -> Option
     Some(Duration::try_from(wait).unwrap_or_default().saturating_sub(elapsed))
 }
 
-/// The one cause that matters among those that the HTTP library nests; its own texts may name the host, ours do not.
-fn named(error: &reqwest::Error) -> SendError {
-    if let Some(refused) = find::<Refused>(error) {
+/// Finds the decisive cause among the nested errors of the HTTP library. The library's texts may contain the host; ours do not.
+fn classify_error(error: &reqwest::Error) -> SendError {
+    if let Some(refused) = find_in_chain::<ForbiddenAddress>(error) {
         return SendError::Forbidden(UrlProblem::Forbidden(refused.0));
     }
-    if let Some(tls) = find::<rustls::Error>(error) {
+    if let Some(tls) = find_in_chain::<rustls::Error>(error) {
         return SendError::Tls(tls_reason(tls));
     }
     if error.is_timeout() {
@@ -295,11 +297,11 @@ fn named(error: &reqwest::Error) -> SendError {
     if error.is_dns() {
         return SendError::Dns;
     }
-    let broken = find::<io::Error>(error).is_some_and(|io| {
+    let broken = find_in_chain::<io::Error>(error).is_some_and(|io| {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         matches!(io.kind(), ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof)
     });
-    let cut_off = find::<hyper::Error>(error)
+    let cut_off = find_in_chain::<hyper::Error>(error)
         .is_some_and(|http| http.is_incomplete_message() || http.is_closed() || http.is_canceled());
     if broken || cut_off {
         SendError::Reset
@@ -310,15 +312,15 @@ fn named(error: &reqwest::Error) -> SendError {
     }
 }
 
-/// The first error of this type in the chain, also inside an [`io::Error`], whose payload is not a `source`.
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+/// Returns the first error of a type in the chain of sources, including the payload of an [`io::Error`], which is not a `source`.
+fn find_in_chain<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<E>() {
             return Some(found);
         }
         let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(found) = inside.and_then(|inner| find::<E>(inner)) {
+        if let Some(found) = inside.and_then(|inner| find_in_chain::<E>(inner)) {
             return Some(found);
         }
         next = error.source();
@@ -343,7 +345,7 @@ fn tls_reason(error: &rustls::Error) -> &'static str {
             _ => "the certificate is not valid",
         },
         rustls::Error::AlertReceived(_) => "the host refused the handshake",
-        rustls::Error::PeerIncompatible(_) => "the host offers no TLS version or cipher that we accept",
+        rustls::Error::PeerIncompatible(_) => "the host offers no TLS version or cipher that Tocsin accepts",
         rustls::Error::InvalidMessage(_) => "the host does not speak TLS on this port",
         _ => "the handshake failed",
     }

@@ -1,7 +1,7 @@
-//! Which addresses no request of ours may reach: everything that is not the public internet.
+//! The addresses that outbound requests must not reach: everything but the public internet.
 //!
-//! A tenant chooses the URL that we call from inside our own network. Without this table that URL could name our
-//! instance metadata, a neighbour in the VPC, or one of them in disguise (an IPv6 form that carries an IPv4 address).
+//! A tenant chooses the URL that we call from inside our network. Without this table, a URL could point to the instance metadata
+//! service or a host in the VPC, also in disguise (an IPv6 address that embeds an IPv4 address). This is SSRF protection.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,7 +16,7 @@ const fn v6(segments: [u16; 8], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix)
 }
 
-/// First match names the block, so the narrow ones stand before the wide ones that hold them.
+/// Forbidden IPv4 blocks with their names. The first match counts, so narrow blocks come before the wide ones that contain them.
 const IPV4: &[(Ipv4Net, &str)] = &[
     (v4(169, 254, 169, 254, 32), "instance metadata service"),
     (v4(255, 255, 255, 255, 32), "broadcast"),
@@ -37,8 +37,10 @@ const IPV4: &[(Ipv4Net, &str)] = &[
     (v4(240, 0, 0, 0, 4), "reserved (240.0.0.0/4)"),
 ];
 
-/// The forms that carry an IPv4 address (mapped, compatible, translated, 6to4, Teredo, NAT64) are refused whole: a
-/// public host has an address of its own, so only somebody who hides an address needs them.
+/// Forbidden IPv6 blocks with their names, in the same order.
+///
+/// Forms that embed an IPv4 address (mapped, compatible, translated, 6to4, Teredo, NAT64) are forbidden as a whole. A public host has
+/// a plain address, so only an attempt to hide an address needs them.
 const IPV6: &[(Ipv6Net, &str)] = &[
     (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128), "instance metadata service"),
     (v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "unspecified (::)"),
@@ -61,11 +63,11 @@ const IPV6: &[(Ipv6Net, &str)] = &[
     (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast (ff00::/8)"),
 ];
 
-/// All public IPv6 hosts live here; what lies outside and has no name above is not assigned to anybody.
+/// The block of all public IPv6 hosts. Addresses outside of it are forbidden even if no block above names them.
 const IPV6_GLOBAL_UNICAST: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 
-/// The name of the block that forbids this address, or nothing when it is a public one.
-pub fn forbidden(ip: IpAddr) -> Option<&'static str> {
+/// Returns the name of the block that forbids an address, or `None` if the address is public.
+pub fn forbidden_block(ip: IpAddr) -> Option<&'static str> {
     match ip {
         IpAddr::V4(ip) => IPV4.iter().find(|(net, _)| net.contains(&ip)).map(|(_, name)| *name),
         IpAddr::V6(ip) => IPV6
@@ -80,7 +82,7 @@ pub fn forbidden(ip: IpAddr) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    /// Every block with its first and its last address, and the name that the refusal gives.
+    /// Addresses of every block, its first and last among them, with the block's name.
     const REFUSED: &[(&str, &str)] = &[
         ("0.0.0.0", "this network (0.0.0.0/8)"),
         ("0.255.255.255", "this network (0.0.0.0/8)"),
@@ -172,7 +174,7 @@ mod tests {
         ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "multicast (ff00::/8)"),
     ];
 
-    /// The neighbours of every block: refusing them would cut off real customers.
+    /// Public addresses next to the blocks. Forbidding them would cut off real customers.
     const ALLOWED: &[&str] = &[
         "1.0.0.0",
         "8.8.8.8",
@@ -213,23 +215,23 @@ mod tests {
     ];
 
     #[test]
-    fn every_block_is_refused_by_name() {
+    fn addresses_of_every_block_are_forbidden_by_name() {
         for (address, name) in REFUSED {
             let ip: IpAddr = address.parse().unwrap();
-            assert_eq!(forbidden(ip), Some(*name), "{address}");
+            assert_eq!(forbidden_block(ip), Some(*name), "{address}");
         }
     }
 
     #[test]
-    fn public_neighbours_of_every_block_are_let_through() {
+    fn public_addresses_next_to_every_block_are_allowed() {
         for address in ALLOWED {
             let ip: IpAddr = address.parse().unwrap();
-            assert_eq!(forbidden(ip), None, "{address}");
+            assert_eq!(forbidden_block(ip), None, "{address}");
         }
     }
 
     #[test]
-    fn every_row_of_the_block_list_has_a_test() {
+    fn every_block_has_a_test_address() {
         let tested: Vec<&str> = REFUSED.iter().map(|(_, name)| *name).collect();
         for name in IPV4.iter().map(|(_, name)| *name).chain(IPV6.iter().map(|(_, name)| *name)) {
             assert!(tested.contains(&name), "{name} has no test");

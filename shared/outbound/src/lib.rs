@@ -1,10 +1,11 @@
-//! The one HTTP client with which Tocsin calls what tenants configured (Slack, Teams and webhook endpoints) and
-//! reads the identity provider's keys.
+//! The HTTP client for endpoints that tenants configure (Slack, Teams and webhooks) and for the identity provider's keys.
 //!
-//! Three walls keep a tenant's URL from reaching our own network. [`check_url`] refuses at save time what can be
-//! refused without a name server. [`Client::post`] checks the same again and refuses address literals. The resolver
-//! inside the client refuses every name of which *any* address is not public, and hands exactly the addresses that it
-//! checked to the connection, so that a name cannot change its answer between the check and the call.
+//! Three checks keep a tenant's URL from reaching our own network (SSRF):
+//!
+//! 1. [`check_url`] rejects, when a URL is saved, everything that can be rejected without a name server.
+//! 2. [`Client::post`] repeats the check of scheme, credentials, port and address literals before each call.
+//! 3. The client's resolver rejects a name if *any* of its addresses is not public. The connection uses exactly the addresses that were
+//!    checked, so that a name cannot resolve differently between the check and the call.
 
 mod client;
 mod forbidden;
@@ -14,7 +15,7 @@ mod resolve;
 mod sign;
 mod url;
 
-pub use crate::client::{BuildError, Client, LONGEST_RESPONSE, MAX_TIMEOUT, Options, Response, SendError};
-pub use crate::forbidden::forbidden;
-pub use crate::sign::{SignError, check_secret, secret_from, sign};
-pub use crate::url::{BadException, Exceptions, SecretUrl, UrlProblem, check_url};
+pub use crate::client::{BuildError, Client, ClientOptions, RESPONSE_BYTES_MAX, Response, SendError, TIMEOUT_MAX};
+pub use crate::forbidden::forbidden_block;
+pub use crate::sign::{SignError, check_secret, encode_secret, sign};
+pub use crate::url::{Exceptions, ExceptionsError, SecretUrl, UrlProblem, check_url};

@@ -1,4 +1,4 @@
-//! The client against real TLS servers on loopback: each behaves in one of the ways that receivers do.
+//! Tests the client against TLS servers on loopback, each with one behavior of real receivers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Client, LONGEST_RESPONSE, Options, Response, SecretUrl, SendError, UrlProblem};
+use crate::{Client, ClientOptions, RESPONSE_BYTES_MAX, Response, SecretUrl, SendError, UrlProblem};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const SECRET: &str = "hunter2";
 
-/// A certificate authority of its own and a certificate for this host.
+/// A certificate authority, and a server with a certificate that it issued.
 struct Authority {
     root_pem: String,
     acceptor: TlsAcceptor,
@@ -45,19 +45,19 @@ fn authority(host: &str, change: impl FnOnce(&mut CertificateParams)) -> Authori
     Authority { root_pem, acceptor: TlsAcceptor::from(Arc::new(config)) }
 }
 
-/// What a receiver does once it has read a request.
+/// What a receiver does after it has read a request.
 #[derive(Clone)]
-enum Manner {
-    /// Answers this text, and keeps the connection.
+enum Behavior {
+    /// Sends this text and keeps the connection open.
     Answer(String),
-    /// Answers this text, then neither says more nor closes.
+    /// Sends this text, then sends nothing more and keeps the connection open.
     AnswerAndStall(String),
-    /// Answers a head and then a body without end.
-    Endless,
-    /// Says nothing.
-    Silent,
-    /// Closes without a word.
-    HangUp,
+    /// Sends headers, then a body that never ends.
+    EndlessBody,
+    /// Sends nothing and keeps the connection open.
+    NoResponse,
+    /// Closes the connection without a response.
+    Close,
 }
 
 struct Receiver {
@@ -65,22 +65,22 @@ struct Receiver {
     root_pem: String,
     connections: Arc<AtomicUsize>,
     requests: Arc<Mutex<Vec<String>>>,
-    /// How many bytes of an endless body could be written before the other side closed.
-    poured: Arc<AtomicUsize>,
+    /// Bytes of an endless body written before the client closed the connection.
+    endless_bytes_written: Arc<AtomicUsize>,
 }
 
 impl Receiver {
-    async fn start(authority: Authority, manner: Manner) -> Self {
+    async fn start(authority: Authority, manner: Behavior) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let receiver = Self {
             port: listener.local_addr().unwrap().port(),
             root_pem: authority.root_pem,
             connections: Arc::default(),
             requests: Arc::default(),
-            poured: Arc::default(),
+            endless_bytes_written: Arc::default(),
         };
         let (connections, requests) = (receiver.connections.clone(), receiver.requests.clone());
-        let poured = receiver.poured.clone();
+        let poured = receiver.endless_bytes_written.clone();
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::SeqCst);
@@ -90,7 +90,7 @@ impl Receiver {
                     if let Ok(mut stream) = acceptor.accept(tcp).await {
                         while let Some(request) = read_request(&mut stream).await {
                             requests.lock().unwrap().push(request);
-                            if behave(&mut stream, &manner, &poured).await.is_none() {
+                            if respond(&mut stream, &manner, &poured).await.is_none() {
                                 break;
                             }
                         }
@@ -101,7 +101,7 @@ impl Receiver {
         receiver
     }
 
-    async fn behaving(manner: Manner) -> Self {
+    async fn with_behavior(manner: Behavior) -> Self {
         Self::start(authority("127.0.0.1", |_| {}), manner).await
     }
 
@@ -109,8 +109,8 @@ impl Receiver {
         SecretUrl::parse(&format!("https://127.0.0.1:{}/{SECRET}?sig={SECRET}", self.port)).unwrap()
     }
 
-    fn options(&self) -> Options {
-        Options::parse(&format!("127.0.0.1:{}", self.port), &self.root_pem).unwrap()
+    fn options(&self) -> ClientOptions {
+        ClientOptions::parse(&format!("127.0.0.1:{}", self.port), &self.root_pem).unwrap()
     }
 
     async fn post(&self) -> Result<Response, SendError> {
@@ -121,7 +121,7 @@ impl Receiver {
 async fn post(client: &Client, url: &SecretUrl) -> Result<Response, SendError> {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/json".parse().unwrap());
-    let sent = client.post(url, headers, b"{\"a\":1}".to_vec(), PATIENCE, Timestamp::UNIX_EPOCH).await;
+    let sent = client.post(url, headers, b"{\"a\":1}".to_vec(), TIMEOUT, Timestamp::UNIX_EPOCH).await;
     if let Err(error) = &sent {
         for text in [error.to_string(), format!("{error:?}")] {
             assert!(!text.contains(SECRET) && !text.contains(url.host()) && !text.contains(url.expose()), "{text}");
@@ -148,18 +148,18 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     }
 }
 
-async fn behave(stream: &mut (impl AsyncWrite + Unpin), manner: &Manner, poured: &AtomicUsize) -> Option<()> {
+async fn respond(stream: &mut (impl AsyncWrite + Unpin), manner: &Behavior, poured: &AtomicUsize) -> Option<()> {
     match manner {
-        Manner::Answer(text) => {
+        Behavior::Answer(text) => {
             stream.write_all(text.as_bytes()).await.ok()?;
             stream.flush().await.ok()
         }
-        Manner::AnswerAndStall(text) => {
+        Behavior::AnswerAndStall(text) => {
             stream.write_all(text.as_bytes()).await.ok()?;
             stream.flush().await.ok()?;
             std::future::pending().await
         }
-        Manner::Endless => {
+        Behavior::EndlessBody => {
             stream.write_all(b"HTTP/1.1 500 No\r\ntransfer-encoding: chunked\r\n\r\n").await.ok()?;
             let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
             loop {
@@ -167,21 +167,21 @@ async fn behave(stream: &mut (impl AsyncWrite + Unpin), manner: &Manner, poured:
                 poured.fetch_add(0x1000, Ordering::SeqCst);
             }
         }
-        Manner::Silent => std::future::pending().await,
-        Manner::HangUp => {
+        Behavior::NoResponse => std::future::pending().await,
+        Behavior::Close => {
             stream.shutdown().await.ok()?;
             None
         }
     }
 }
 
-fn answer(status: &str, headers: &str, body: &str) -> Manner {
-    Manner::Answer(format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()))
+fn answer(status: &str, headers: &str, body: &str) -> Behavior {
+    Behavior::Answer(format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()))
 }
 
 #[tokio::test]
-async fn a_post_arrives_whole_and_says_who_sends_it() {
-    let receiver = Receiver::behaving(answer("200 OK", "", "ok")).await;
+async fn a_post_arrives_complete_with_its_user_agent() {
+    let receiver = Receiver::with_behavior(answer("200 OK", "", "ok")).await;
     let response = receiver.post().await.unwrap();
     assert_eq!((response.status, response.body.as_slice(), response.truncated), (StatusCode::OK, &b"ok"[..], false));
     assert!(response.elapsed > Duration::ZERO);
@@ -193,8 +193,8 @@ async fn a_post_arrives_whole_and_says_who_sends_it() {
 }
 
 #[tokio::test]
-async fn the_connection_is_kept_for_the_next_post() {
-    let receiver = Receiver::behaving(answer("204 No Content", "", "")).await;
+async fn the_connection_is_reused_for_the_next_post() {
+    let receiver = Receiver::with_behavior(answer("204 No Content", "", "")).await;
     let client = Client::new(&receiver.options()).unwrap();
     for _ in 0..3 {
         post(&client, &receiver.url()).await.unwrap();
@@ -204,9 +204,9 @@ async fn the_connection_is_kept_for_the_next_post() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_an_answer_and_is_not_followed() {
+async fn a_redirect_is_returned_and_not_followed() {
     for status in ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
-        let receiver = Receiver::behaving(answer(status, "location: /elsewhere\r\n", "")).await;
+        let receiver = Receiver::with_behavior(answer(status, "location: /elsewhere\r\n", "")).await;
         let response = receiver.post().await.unwrap();
         assert!(response.status.is_redirection());
         assert_eq!(receiver.requests.lock().unwrap().len(), 1, "{status}");
@@ -214,69 +214,69 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
 }
 
 #[tokio::test]
-async fn no_more_of_a_body_is_read_than_is_kept() {
-    let exact = Receiver::behaving(answer("500 No", "", &"x".repeat(LONGEST_RESPONSE))).await;
+async fn a_body_is_read_only_up_to_the_limit() {
+    let exact = Receiver::with_behavior(answer("500 No", "", &"x".repeat(RESPONSE_BYTES_MAX))).await;
     let response = exact.post().await.unwrap();
-    assert_eq!((response.body.len(), response.truncated), (LONGEST_RESPONSE, false));
+    assert_eq!((response.body.len(), response.truncated), (RESPONSE_BYTES_MAX, false));
 
-    let larger = Receiver::behaving(answer("500 No", "", &"x".repeat(LONGEST_RESPONSE + 1))).await;
+    let larger = Receiver::with_behavior(answer("500 No", "", &"x".repeat(RESPONSE_BYTES_MAX + 1))).await;
     let response = larger.post().await.unwrap();
-    assert_eq!((response.body.len(), response.truncated), (LONGEST_RESPONSE, true));
+    assert_eq!((response.body.len(), response.truncated), (RESPONSE_BYTES_MAX, true));
 
-    let endless = Receiver::behaving(Manner::Endless).await;
+    let endless = Receiver::with_behavior(Behavior::EndlessBody).await;
     let response = endless.post().await.unwrap();
-    assert_eq!((response.status.as_u16(), response.body.len(), response.truncated), (500, LONGEST_RESPONSE, true));
-    assert!(response.elapsed < PATIENCE);
-    // The receiver notices: its writes fail, so it stops after what the sockets' buffers hold.
+    assert_eq!((response.status.as_u16(), response.body.len(), response.truncated), (500, RESPONSE_BYTES_MAX, true));
+    assert!(response.elapsed < TIMEOUT);
+    // The receiver's writes fail, so it stops once the socket buffers are full.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let poured = endless.poured.load(Ordering::SeqCst);
+    let poured = endless.endless_bytes_written.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(endless.poured.load(Ordering::SeqCst), poured);
+    assert_eq!(endless.endless_bytes_written.load(Ordering::SeqCst), poured);
 }
 
 #[tokio::test]
-async fn silence_ends_at_the_timeout() {
-    let receiver = Receiver::behaving(Manner::Silent).await;
+async fn a_receiver_that_never_responds_times_out() {
+    let receiver = Receiver::with_behavior(Behavior::NoResponse).await;
     let client = Client::new(&receiver.options()).unwrap();
     let started = Instant::now();
-    let patience = Duration::from_millis(300);
-    let sent = client.post(&receiver.url(), HeaderMap::new(), Vec::new(), patience, Timestamp::UNIX_EPOCH).await;
+    let timeout = Duration::from_millis(300);
+    let sent = client.post(&receiver.url(), HeaderMap::new(), Vec::new(), timeout, Timestamp::UNIX_EPOCH).await;
     assert_eq!(sent.err(), Some(SendError::Timeout));
-    assert!(started.elapsed() >= patience && started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() >= timeout && started.elapsed() < Duration::from_secs(3));
 }
 
 #[tokio::test]
-async fn a_status_counts_even_if_the_body_never_ends() {
-    let stalled = Manner::AnswerAndStall("HTTP/1.1 202 Accepted\r\ncontent-length: 9\r\n\r\nhalf".to_owned());
-    let receiver = Receiver::behaving(stalled).await;
+async fn a_response_counts_even_if_its_body_never_ends() {
+    let stalled = Behavior::AnswerAndStall("HTTP/1.1 202 Accepted\r\ncontent-length: 9\r\n\r\nhalf".to_owned());
+    let receiver = Receiver::with_behavior(stalled).await;
     let client = Client::new(&receiver.options()).unwrap();
-    let patience = Duration::from_millis(400);
+    let timeout = Duration::from_millis(400);
     let now = Timestamp::UNIX_EPOCH;
-    let response = client.post(&receiver.url(), HeaderMap::new(), Vec::new(), patience, now).await.unwrap();
+    let response = client.post(&receiver.url(), HeaderMap::new(), Vec::new(), timeout, now).await.unwrap();
     assert_eq!((response.status.as_u16(), response.body.as_slice(), response.truncated), (202, &b"half"[..], true));
 }
 
 #[tokio::test]
-async fn a_connection_closed_without_an_answer_is_a_reset() {
-    assert_eq!(Receiver::behaving(Manner::HangUp).await.post().await.err(), Some(SendError::Reset));
+async fn a_connection_closed_without_a_response_is_a_reset() {
+    assert_eq!(Receiver::with_behavior(Behavior::Close).await.post().await.err(), Some(SendError::Reset));
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_http_is_named() {
-    let receiver = Receiver::behaving(Manner::AnswerAndStall("SSH-2.0-OpenSSH_9.2\r\n".to_owned())).await;
+async fn a_response_that_is_not_http_is_a_protocol_error() {
+    let receiver = Receiver::with_behavior(Behavior::AnswerAndStall("SSH-2.0-OpenSSH_9.2\r\n".to_owned())).await;
     assert_eq!(receiver.post().await.err(), Some(SendError::Protocol));
 }
 
 #[tokio::test]
-async fn a_port_without_a_listener_is_a_refused_connection() {
+async fn a_port_without_a_listener_is_a_connect_error() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let client = Client::new(&Options::parse(&format!("127.0.0.1:{port}"), "").unwrap()).unwrap();
+    let client = Client::new(&ClientOptions::parse(&format!("127.0.0.1:{port}"), "").unwrap()).unwrap();
     let url = SecretUrl::parse(&format!("https://127.0.0.1:{port}/")).unwrap();
     assert_eq!(post(&client, &url).await.err(), Some(SendError::Connect));
 }
 
 #[tokio::test]
-async fn a_port_that_speaks_no_tls_is_named() {
+async fn a_port_without_tls_is_a_tls_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -284,15 +284,15 @@ async fn a_port_that_speaks_no_tls_is_named() {
         tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         std::future::pending::<()>().await;
     });
-    let client = Client::new(&Options::parse(&format!("127.0.0.1:{port}"), "").unwrap()).unwrap();
+    let client = Client::new(&ClientOptions::parse(&format!("127.0.0.1:{port}"), "").unwrap()).unwrap();
     let url = SecretUrl::parse(&format!("https://127.0.0.1:{port}/")).unwrap();
     assert_eq!(post(&client, &url).await.err(), Some(SendError::Tls("the host does not speak TLS on this port")));
 }
 
 #[tokio::test]
-async fn bad_certificates_are_named() {
-    let trusted_by_nobody = Receiver::behaving(answer("200 OK", "", "")).await;
-    let without_root = Options::parse(&format!("127.0.0.1:{}", trusted_by_nobody.port), "").unwrap();
+async fn each_certificate_problem_has_its_own_message() {
+    let trusted_by_nobody = Receiver::with_behavior(answer("200 OK", "", "")).await;
+    let without_root = ClientOptions::parse(&format!("127.0.0.1:{}", trusted_by_nobody.port), "").unwrap();
     let sent = post(&Client::new(&without_root).unwrap(), &trusted_by_nobody.url()).await;
     let issuer = "the certificate's issuer is not trusted, or its intermediate certificate is missing";
     assert_eq!(sent.err(), Some(SendError::Tls(issuer)));
@@ -309,37 +309,37 @@ async fn bad_certificates_are_named() {
 #[tokio::test]
 async fn the_extra_root_may_be_base64() {
     use base64::Engine;
-    let receiver = Receiver::behaving(answer("200 OK", "", "")).await;
+    let receiver = Receiver::with_behavior(answer("200 OK", "", "")).await;
     let root = base64::engine::general_purpose::STANDARD.encode(&receiver.root_pem);
-    let options = Options::parse(&format!("127.0.0.1:{}", receiver.port), &root).unwrap();
+    let options = ClientOptions::parse(&format!("127.0.0.1:{}", receiver.port), &root).unwrap();
     assert!(post(&Client::new(&options).unwrap(), &receiver.url()).await.is_ok());
-    assert!(Options::parse("", "no certificate").is_err());
+    assert!(ClientOptions::parse("", "no certificate").is_err());
     let no_certificate =
-        Options::parse("127.0.0.1:1", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----").unwrap();
+        ClientOptions::parse("127.0.0.1:1", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----").unwrap();
     assert!(Client::new(&no_certificate).is_err());
 }
 
 #[tokio::test]
-async fn without_an_exception_the_same_receiver_is_out_of_reach() {
-    let receiver = Receiver::behaving(answer("200 OK", "", "")).await;
+async fn without_an_exception_the_same_receiver_is_forbidden() {
+    let receiver = Receiver::with_behavior(answer("200 OK", "", "")).await;
     let loopback = SendError::Forbidden(UrlProblem::Forbidden("loopback (127.0.0.0/8)"));
-    let client = Client::new(&Options::default()).unwrap();
+    let client = Client::new(&ClientOptions::default()).unwrap();
     assert_eq!(post(&client, &receiver.url()).await.err(), Some(loopback.clone()));
 
-    // An exception for another port, or for the same port under another name, opens nothing.
+    // An exception for another port, or for the same port of another host, does not apply.
     for elsewhere in ["127.0.0.1:1".to_owned(), format!("localhost:{}", receiver.port)] {
-        let client = Client::new(&Options::parse(&elsewhere, &receiver.root_pem).unwrap()).unwrap();
+        let client = Client::new(&ClientOptions::parse(&elsewhere, &receiver.root_pem).unwrap()).unwrap();
         assert_eq!(post(&client, &receiver.url()).await.err(), Some(loopback.clone()), "{elsewhere}");
     }
     assert_eq!(receiver.connections.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
-async fn a_name_that_resolves_to_loopback_is_refused_by_the_resolver() {
+async fn a_name_that_resolves_to_loopback_is_rejected() {
     let url = SecretUrl::parse("https://localhost/x").unwrap();
-    for options in [Options::default(), Options::parse("localhost:8443", "").unwrap()] {
+    for options in [ClientOptions::default(), ClientOptions::parse("localhost:8443", "").unwrap()] {
         let client = Client::new(&options).unwrap();
-        let refused = client.post(&url, HeaderMap::new(), Vec::new(), PATIENCE, Timestamp::UNIX_EPOCH).await.err();
+        let refused = client.post(&url, HeaderMap::new(), Vec::new(), TIMEOUT, Timestamp::UNIX_EPOCH).await.err();
         assert!(
             matches!(refused, Some(SendError::Forbidden(UrlProblem::Forbidden(block))) if block.starts_with("loopback")),
             "{refused:?}"
@@ -348,8 +348,8 @@ async fn a_name_that_resolves_to_loopback_is_refused_by_the_resolver() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_saved_may_not_be_called_either() {
-    let client = Client::new(&Options::default()).unwrap();
+async fn a_url_that_cannot_be_saved_cannot_be_called() {
+    let client = Client::new(&ClientOptions::default()).unwrap();
     for (url, problem) in [
         ("http://hooks.acme.io/", UrlProblem::NotHttps),
         ("https://hooks.acme.io:8443/", UrlProblem::Port(8443)),
@@ -362,8 +362,8 @@ async fn what_may_not_be_saved_may_not_be_called_either() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_exist_is_named() {
-    let client = Client::new(&Options::default()).unwrap();
+async fn a_name_that_does_not_exist_is_a_dns_error() {
+    let client = Client::new(&ClientOptions::default()).unwrap();
     let sent = post(&client, &SecretUrl::parse("https://nowhere.invalid/").unwrap()).await;
     assert_eq!(sent.err(), Some(SendError::Dns));
 }
@@ -378,27 +378,27 @@ async fn retry_after_is_read_as_seconds_or_as_a_date() {
         ("retry-after: -1\r\n", None),
         ("", None),
     ] {
-        let receiver = Receiver::behaving(answer("429 Slow Down", header, "")).await;
+        let receiver = Receiver::with_behavior(answer("429 Slow Down", header, "")).await;
         let response = receiver.post().await.unwrap();
-        // A date is counted from the answer's arrival, a moment after the call began.
+        // A date counts from the response's arrival, slightly after the start of the call.
         let seconds = response.retry_after.map(|wait| wait.as_secs_f64().ceil());
         assert_eq!(seconds, expected.map(f64::from), "{header}");
     }
-    let past = Receiver::behaving(answer("503 No", "retry-after: Wed, 31 Dec 1969 23:00:00 GMT\r\n", "")).await;
+    let past = Receiver::with_behavior(answer("503 No", "retry-after: Wed, 31 Dec 1969 23:00:00 GMT\r\n", "")).await;
     assert_eq!(past.post().await.unwrap().retry_after, Some(Duration::ZERO));
 }
 
 #[tokio::test]
-async fn ten_slow_receivers_are_waited_for_at_once() {
-    let receiver = Receiver::behaving(Manner::Silent).await;
+async fn calls_to_slow_receivers_run_concurrently() {
+    let receiver = Receiver::with_behavior(Behavior::NoResponse).await;
     let client = Client::new(&receiver.options()).unwrap();
     let started = Instant::now();
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..10 {
         let (client, url) = (client.clone(), receiver.url());
         calls.spawn(async move {
-            let patience = Duration::from_millis(500);
-            client.post(&url, HeaderMap::new(), Vec::new(), patience, Timestamp::UNIX_EPOCH).await.err()
+            let timeout = Duration::from_millis(500);
+            client.post(&url, HeaderMap::new(), Vec::new(), timeout, Timestamp::UNIX_EPOCH).await.err()
         });
     }
     while let Some(sent) = calls.join_next().await {

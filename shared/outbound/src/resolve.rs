@@ -1,4 +1,4 @@
-//! The guard that sits where the connection gets its addresses from.
+//! The client's resolver, which rejects names with an address that is not public.
 
 use std::future::Future;
 use std::io;
@@ -6,31 +6,33 @@ use std::net::SocketAddr;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::forbidden::forbidden;
+use crate::forbidden::forbidden_block;
 
-/// The name resolved, but to an address that no request of ours may reach.
+/// A name resolved to a forbidden address. Holds the name of the address block.
 #[derive(Debug, thiserror::Error)]
 #[error("resolves to an address that is not public: {0}")]
-pub(crate) struct Refused(pub(crate) &'static str);
+pub(crate) struct ForbiddenAddress(pub(crate) &'static str);
 
-/// Asks the system's resolver and refuses the whole name when any one of its addresses is forbidden.
+/// Resolves names with the system's resolver and rejects a name if any of its addresses is forbidden.
 ///
-/// The whole name, because a name with one private address among public ones is either an attack or a mistake: to drop
-/// only the private one would make the outcome depend on which address is tried first.
-pub(crate) struct Guard;
+/// A name with a private address among public ones is an attack or a mistake. Dropping only the private address would hide both.
+pub(crate) struct PublicOnlyResolver;
 
-impl Resolve for Guard {
+impl Resolve for PublicOnlyResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found =
-                checked(name.as_str(), |name| async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) });
+                lookup_public(
+                    name.as_str(),
+                    |name| async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) },
+                );
             Ok(Box::new(found.await?.into_iter()) as Addrs)
         })
     }
 }
 
-/// What one lookup may answer; the lookup itself is handed in, so that the rule is tested without a name server.
-pub(crate) async fn checked<Lookup, Answer>(
+/// Runs a lookup and checks its result. The lookup is a parameter, so that the check can be tested without a name server.
+pub(crate) async fn lookup_public<Lookup, Answer>(
     name: &str,
     lookup: Lookup,
 ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>>
@@ -39,8 +41,8 @@ where
     Answer: Future<Output = io::Result<Vec<SocketAddr>>>,
 {
     let found = lookup(name.to_owned()).await?;
-    if let Some(block) = found.iter().find_map(|address| forbidden(address.ip())) {
-        return Err(Box::new(Refused(block)));
+    if let Some(block) = found.iter().find_map(|address| forbidden_block(address.ip())) {
+        return Err(Box::new(ForbiddenAddress(block)));
     }
     Ok(found)
 }
@@ -51,11 +53,11 @@ mod tests {
 
     async fn resolve(addresses: &[&str]) -> Result<Vec<SocketAddr>, String> {
         let found = addresses.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect();
-        checked("hooks.acme.io", |_| async move { Ok(found) }).await.map_err(|error| error.to_string())
+        lookup_public("hooks.acme.io", |_| async move { Ok(found) }).await.map_err(|error| error.to_string())
     }
 
     #[tokio::test]
-    async fn public_addresses_are_handed_on_as_they_are() {
+    async fn public_addresses_are_returned_unchanged() {
         let found = resolve(&["93.184.216.34", "2606:2800:220:1::1"]).await.unwrap();
         let expected: Vec<SocketAddr> =
             vec!["93.184.216.34:0".parse().unwrap(), "[2606:2800:220:1::1]:0".parse().unwrap()];
@@ -63,7 +65,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_private_address_among_public_ones_refuses_the_name_wherever_it_stands() {
+    async fn one_private_address_among_public_ones_rejects_the_name() {
         for (addresses, block) in [
             (&["10.0.0.1"][..], "private network (10.0.0.0/8)"),
             (&["10.0.0.1", "93.184.216.34"], "private network (10.0.0.0/8)"),
@@ -80,14 +82,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_does_not_resolve_stays_a_lookup_failure() {
-        let failed = checked("nowhere.acme.io", |_| async { Err(io::Error::other("no such host")) }).await.unwrap_err();
-        assert!(failed.downcast_ref::<Refused>().is_none());
+    async fn a_name_that_does_not_resolve_is_a_lookup_failure() {
+        let failed =
+            lookup_public("nowhere.acme.io", |_| async { Err(io::Error::other("no such host")) }).await.unwrap_err();
+        assert!(failed.downcast_ref::<ForbiddenAddress>().is_none());
     }
 
     #[tokio::test]
-    async fn the_system_resolver_is_guarded_too() {
-        let refused = Guard.resolve("localhost".parse().unwrap()).await.err().unwrap();
-        assert!(refused.downcast_ref::<Refused>().is_some(), "{refused}");
+    async fn names_of_the_system_resolver_are_checked() {
+        let refused = PublicOnlyResolver.resolve("localhost".parse().unwrap()).await.err().unwrap();
+        assert!(refused.downcast_ref::<ForbiddenAddress>().is_some(), "{refused}");
     }
 }

@@ -1,37 +1,38 @@
-//! Webhook signatures as Standard Webhooks writes them.
+//! Webhook signatures and secrets as specified by Standard Webhooks.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue};
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 
+/// Prefix of a signing secret's text form.
 const PREFIX: &str = "whsec_";
-/// The range of key lengths that the specification names.
+/// Key lengths that the specification allows, in bytes.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// Why a webhook could not be signed; never holds the secret.
+/// Why a webhook could not be signed. Never contains the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
     /// No secret was given.
     #[error("no signing secret; set the integration's secret")]
     NoSecret,
-    /// A secret is not `whsec_` and base64 of 24 to 64 bytes.
-    #[error("secret is not a signing secret; write whsec_ followed by the base64 of 24 to 64 random bytes")]
+    /// A secret is not `whsec_` followed by the base64 of 24 to 64 bytes.
+    #[error("secret is not a signing secret; use whsec_ followed by the base64 of 24 to 64 random bytes")]
     Secret,
-    /// The message id is empty, holds a full stop (which separates the signed parts) or cannot stand in a header.
-    #[error("webhook id cannot be signed; use letters, digits, _ and - only")]
+    /// The message id is empty, contains a period (which separates the signed parts), or is not a valid header value.
+    #[error("webhook id cannot be signed; use only letters, digits, _ and -")]
     Id,
     /// The body is not UTF-8.
     #[error("webhook body is not UTF-8")]
     Body,
 }
 
-/// The three Standard Webhooks headers for this attempt: one signature per secret, the newest secret first.
+/// Signs an attempt and returns the three Standard Webhooks headers, with one signature per secret, the newest secret first.
 ///
-/// `id` must be the same on every attempt of one message; `timestamp` is the Unix second of this attempt.
+/// `id` must be the same in all attempts of a message; `timestamp` is the time of this attempt in Unix seconds.
 ///
 /// # Errors
-/// A secret, id or body that cannot be signed.
+/// If a secret, the id or the body cannot be used.
 pub fn sign(secrets: &[&str], id: &str, timestamp: i64, body: &[u8]) -> Result<HeaderMap, SignError> {
     if secrets.is_empty() {
         return Err(SignError::NoSecret);
@@ -53,18 +54,18 @@ pub fn sign(secrets: &[&str], id: &str, timestamp: i64, body: &[u8]) -> Result<H
     Ok(headers)
 }
 
-/// Whether a secret that a tenant brings along can sign.
+/// Checks a signing secret supplied by a tenant.
 ///
 /// # Errors
-/// [`SignError::Secret`], which says what a secret looks like.
+/// [`SignError::Secret`], which describes a valid secret.
 pub fn check_secret(secret: &str) -> Result<(), SignError> {
     let key = secret.strip_prefix(PREFIX).ok_or(SignError::Secret)?;
     let bytes = STANDARD.decode(key).map_err(|_| SignError::Secret)?;
     if KEY_BYTES.contains(&bytes.len()) { Ok(()) } else { Err(SignError::Secret) }
 }
 
-/// The written form of a new secret; the 32 bytes must come from a cryptographic random source.
-pub fn secret_from(random: &[u8; 32]) -> String {
+/// Formats a new signing secret. The 32 bytes must come from a cryptographic random source.
+pub fn encode_secret(random: &[u8; 32]) -> String {
     format!("{PREFIX}{}", STANDARD.encode(random))
 }
 
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vector_of_the_standard_webhooks_library() {
+    fn signature_matches_the_test_vector_of_the_standard_webhooks_library() {
         let body = br#"{"email":"test@example.com","username":"test_user"}"#;
         let headers = sign(&[OLD], "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk", 1_649_367_553, body).unwrap();
         assert_eq!(header(&headers, "webhook-id"), "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk");
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vector_of_the_svix_tests() {
+    fn signature_matches_the_test_vector_of_svix() {
         let body = br#"{"event_type":"ping","data":{"success":true}}"#;
         let headers = sign(&[NEW], "msg_loFOjxBNrRLzqYUf", 1_731_705_121, body).unwrap();
         assert_eq!(header(&headers, "webhook-signature"), "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0=");
@@ -105,12 +106,12 @@ mod tests {
         for secret in [NEW, OLD] {
             Webhook::new(secret).unwrap().verify(body, &headers).unwrap();
         }
-        assert!(Webhook::new(&secret_from(&[7; 32])).unwrap().verify(body, &headers).is_err());
+        assert!(Webhook::new(&encode_secret(&[7; 32])).unwrap().verify(body, &headers).is_err());
         assert!(Webhook::new(NEW).unwrap().verify(b"{ }", &headers).is_err());
     }
 
     #[test]
-    fn what_cannot_be_signed_is_named() {
+    fn unusable_secrets_ids_and_bodies_are_rejected_by_kind() {
         assert_eq!(sign(&[], "m", 1, b"{}"), Err(SignError::NoSecret));
         assert_eq!(sign(&["whsec_***"], "m", 1, b"{}"), Err(SignError::Secret));
         assert_eq!(sign(&[OLD], "m.1", 1, b"{}"), Err(SignError::Id));
@@ -120,9 +121,9 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_checked_by_form_and_length() {
+    fn secrets_are_checked_for_format_and_length() {
         assert!(check_secret(OLD).is_ok());
-        assert!(check_secret(&secret_from(&[0; 32])).is_ok());
+        assert!(check_secret(&encode_secret(&[0; 32])).is_ok());
         assert!(check_secret(&format!("whsec_{}", STANDARD.encode([1; 64]))).is_ok());
         for secret in ["", "hunter2", "whsec_", "whsec_hunter2!", "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"] {
             assert_eq!(check_secret(secret), Err(SignError::Secret), "{secret}");

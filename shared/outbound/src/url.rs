@@ -1,4 +1,4 @@
-//! What a URL must be before we keep it or call it.
+//! Checks URLs before they are saved and before they are called.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,35 +6,36 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use crate::forbidden::forbidden;
+use crate::forbidden::forbidden_block;
 
-const LONGEST_URL: usize = 2048;
+/// Maximum length of a URL in bytes.
+const URL_LENGTH_MAX: usize = 2048;
 
-/// Names that only a private network resolves (RFC 6761, 6762, 8375, and `internal`, which ICANN reserved for that).
+/// Suffixes of names that resolve only in private networks (RFC 6761, 6762, 8375, and `internal`, which ICANN reserved for that).
 const PRIVATE_SUFFIXES: &[&str] = &["localhost", "local", "internal", "lan", "home.arpa"];
 
-/// The exact `host:port` pairs that the guard lets through: the local stack's own receivers. Empty everywhere else.
+/// The `host:port` pairs that are exempt from the address check: the receivers of the local stack. Empty on all other stacks.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Exceptions(BTreeSet<(String, u16)>);
 
-/// An entry of the exception list that is not `host:port`.
+/// An entry of the exception list is not `host:port`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("OUTBOUND_EXCEPTIONS: entry {position} is not host:port; write for example 127.0.0.1:8443,localhost:8444")]
-pub struct BadException {
-    /// Which entry, counted from one. The entry itself is not repeated: it may be a mistyped secret.
+#[error("OUTBOUND_EXCEPTIONS: entry {position} is not host:port; write, for example, 127.0.0.1:8443,localhost:8444")]
+pub struct ExceptionsError {
+    /// Position of the entry, from 1. The entry itself is not repeated, because it may be a mistyped secret.
     pub position: usize,
 }
 
 impl Exceptions {
-    /// Reads the comma-separated list; blank text is the empty list.
+    /// Parses the comma-separated list. A blank text is an empty list.
     ///
     /// # Errors
-    /// The first entry that is not `host:port`.
-    pub fn parse(text: &str) -> Result<Self, BadException> {
+    /// Position of the first entry that is not `host:port`.
+    pub fn parse(text: &str) -> Result<Self, ExceptionsError> {
         let mut entries = BTreeSet::new();
         for (index, entry) in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).enumerate() {
-            let bad = BadException { position: index + 1 };
-            // A URL parser reads the pair, so that the host is spelled exactly as in the URLs it is compared with.
+            let bad = ExceptionsError { position: index + 1 };
+            // Parsed as a URL, so that the host has the same normal form as in the URLs that it is compared with.
             let url = Url::parse(&format!("https://{entry}/")).map_err(|_| bad.clone())?;
             let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return Err(bad) };
             let spelled_out = entry.rsplit_once(':').is_some_and(|(_, digits)| digits.parse() == Ok(port));
@@ -47,14 +48,15 @@ impl Exceptions {
         Ok(Self(entries))
     }
 
-    /// Whether nothing at all is excepted.
+    /// Whether there are no exceptions.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn covers(&self, url: &Url) -> bool {
+    /// Whether a URL's host and port are an exception.
+    pub(crate) fn contains(&self, url: &Url) -> bool {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return false };
-        // Compared by hand: a set of owned pairs cannot be asked with a borrowed one, and the list has a few entries.
+        // A linear search: a set of owned pairs cannot be searched with a borrowed pair, and the list has few entries.
         self.0.iter().any(|(excepted, at)| excepted == host && *at == port)
     }
 }
@@ -65,44 +67,44 @@ impl fmt::Debug for Exceptions {
     }
 }
 
-/// Why a URL is not taken, with what to write instead.
+/// Why a URL is rejected, and what to use instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlProblem {
-    /// Not a URL at all.
-    #[error("url is not a URL; write it in full, for example https://hooks.example.com/tocsin")]
+    /// The text is not a URL.
+    #[error("url is not a valid URL; use a full URL, for example https://hooks.example.com/tocsin")]
     NotAUrl,
-    /// Longer than we keep.
+    /// The URL is too long.
     #[error("url is longer than 2048 characters; use a shorter one")]
     TooLong,
-    /// Another scheme than https.
-    #[error("url must begin with https://; alerts are only sent over TLS")]
+    /// The scheme is not https.
+    #[error("url must begin with https://; alerts are sent only over TLS")]
     NotHttps,
-    /// `user:password@` in the URL.
-    #[error("url carries a user name or password; remove the part before the @ and verify our signature instead")]
+    /// The URL contains `user:password@`.
+    #[error("url contains a user name or password; remove the part before the @ and verify Tocsin's signature instead")]
     UserInfo,
-    /// No host name.
-    #[error("url has no host; write it in full, for example https://hooks.example.com/tocsin")]
+    /// The URL has no host.
+    #[error("url has no host; use a full URL, for example https://hooks.example.com/tocsin")]
     NoHost,
-    /// Another port than 443.
-    #[error("url names port {0}; alerts are only sent to port 443, so remove the port")]
+    /// The port is not 443.
+    #[error("url has port {0}; alerts are sent only to port 443, so remove the port")]
     Port(u16),
-    /// `#…` in the URL: it is never sent, so whoever wrote it expects something that will not happen.
+    /// The URL contains `#…`. A fragment is never sent, so it would not have the effect that its author expects.
     #[error("url has a fragment; remove the # and what follows it")]
     Fragment,
-    /// An address that is not on the public internet.
+    /// The URL has an address that is not on the public internet. Holds the name of the address block.
     #[error("url points to an address that is not public: {0}; use a host that is reachable from the internet")]
     Forbidden(&'static str),
-    /// A name that only a private network resolves.
-    #[error("url names a host of a private network; use a full host name that is reachable from the internet")]
+    /// The host name resolves only in private networks.
+    #[error("url has the host name of a private network; use a full host name that is reachable from the internet")]
     PrivateName,
 }
 
-/// A URL that may carry a secret (Slack's and Teams' do): prints as its host only.
+/// A URL that may contain a secret, as those of Slack and Teams do. Prints only its host.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(Url);
 
 impl SecretUrl {
-    /// Reads a URL that was checked when it was saved; whether it may be called is checked again by the client.
+    /// Parses a URL that was checked when it was saved. The client checks again whether it may be called.
     ///
     /// # Errors
     /// [`UrlProblem::NotAUrl`] or [`UrlProblem::NoHost`].
@@ -114,12 +116,12 @@ impl SecretUrl {
         }
     }
 
-    /// The host, which may be shown.
+    /// Returns the host, which may be shown.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
     }
 
-    /// The whole URL in its normal form, to seal it or to compare it; never for a log.
+    /// Returns the whole URL in normal form, to seal or compare it. Never log it.
     pub fn expose(&self) -> &str {
         self.0.as_str()
     }
@@ -141,31 +143,31 @@ impl fmt::Debug for SecretUrl {
     }
 }
 
-/// Whether a tenant may save this URL. Names are not resolved here: what they resolve to is checked at every call.
+/// Checks whether a tenant may save a URL. Host names are not resolved here; their addresses are checked at every call.
 ///
 /// # Errors
-/// The first thing that is wrong with it, with its mend.
+/// The first problem, and how to fix it.
 pub fn check_url(text: &str, exceptions: &Exceptions) -> Result<SecretUrl, UrlProblem> {
     let text = text.trim();
-    if text.len() > LONGEST_URL {
+    if text.len() > URL_LENGTH_MAX {
         return Err(UrlProblem::TooLong);
     }
     let url = Url::parse(text).map_err(|problem| match problem {
         url::ParseError::EmptyHost => UrlProblem::NoHost,
         _ => UrlProblem::NotAUrl,
     })?;
-    callable(&url, exceptions)?;
+    check_callable(&url, exceptions)?;
     if url.fragment().is_some() {
         return Err(UrlProblem::Fragment);
     }
-    if !exceptions.covers(&url) && private_name(&url) {
+    if !exceptions.contains(&url) && has_private_name(&url) {
         return Err(UrlProblem::PrivateName);
     }
     Ok(SecretUrl(url))
 }
 
-/// What can be said before a connection: everything but what the name resolves to.
-pub(crate) fn callable(url: &Url, exceptions: &Exceptions) -> Result<(), UrlProblem> {
+/// Checks everything that can be checked before connecting: scheme, credentials, port and address literals.
+pub(crate) fn check_callable(url: &Url, exceptions: &Exceptions) -> Result<(), UrlProblem> {
     if url.scheme() != "https" {
         return Err(UrlProblem::NotHttps);
     }
@@ -173,7 +175,7 @@ pub(crate) fn callable(url: &Url, exceptions: &Exceptions) -> Result<(), UrlProb
         return Err(UrlProblem::UserInfo);
     }
     let host = url.host().ok_or(UrlProblem::NoHost)?;
-    if exceptions.covers(url) {
+    if exceptions.contains(url) {
         return Ok(());
     }
     let literal = match host {
@@ -181,8 +183,8 @@ pub(crate) fn callable(url: &Url, exceptions: &Exceptions) -> Result<(), UrlProb
         Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
         Host::Domain(_) => None,
     };
-    // The resolver never sees a literal, so it is checked here.
-    if let Some(block) = literal.and_then(forbidden) {
+    // Address literals do not go through the resolver, so they are checked here.
+    if let Some(block) = literal.and_then(forbidden_block) {
         return Err(UrlProblem::Forbidden(block));
     }
     match url.port_or_known_default() {
@@ -192,7 +194,8 @@ pub(crate) fn callable(url: &Url, exceptions: &Exceptions) -> Result<(), UrlProb
     }
 }
 
-fn private_name(url: &Url) -> bool {
+/// Whether the URL's host name resolves only in private networks.
+fn has_private_name(url: &Url) -> bool {
     let Some(name) = url.domain() else { return false };
     let name = name.trim_end_matches('.');
     let under = |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
@@ -208,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_of_real_receivers_are_taken() {
+    fn urls_of_real_receivers_are_accepted() {
         for text in [
             "https://hooks.slack.com/services/T0/B0/x",
             "https://a1.environment.api.powerplatform.com:443/powerautomate/automations/direct/workflows/x?sig=s",
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn each_problem_is_named() {
+    fn each_problem_is_reported_by_kind() {
         use UrlProblem::{Forbidden, Fragment, NoHost, NotAUrl, NotHttps, Port, PrivateName, TooLong, UserInfo};
         let long = format!("https://hooks.acme.io/{}", "a".repeat(2048));
         for (text, problem) in [
@@ -271,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn a_public_name_that_only_ends_like_a_private_one_is_taken() {
+    fn a_public_name_that_only_ends_like_a_private_one_is_accepted() {
         assert!(check("https://mylocal/").is_err());
         assert!(check("https://notlocal.com/").is_ok());
         assert!(check("https://hooks.contest/").is_ok());
     }
 
     #[test]
-    fn exceptions_are_exact_pairs() {
+    fn exceptions_match_host_and_port_exactly() {
         let exceptions = Exceptions::parse(" 127.0.0.1:8443, localhost:9000,[::1]:8443 ,").unwrap();
         for text in ["https://127.0.0.1:8443/x", "https://localhost:9000/", "https://[::1]:8443/"] {
             assert!(check_url(text, &exceptions).is_ok(), "{text}");
@@ -298,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn exception_entries_must_be_host_and_port() {
+    fn an_exception_must_be_host_and_port() {
         assert!(Exceptions::parse("").unwrap().is_empty());
         assert!(!Exceptions::parse("hooks.acme.io:443").unwrap().is_empty());
         for (text, position) in [
@@ -310,12 +313,12 @@ mod tests {
             ("a:99999", 1),
             ("[::1]", 1),
         ] {
-            assert_eq!(Exceptions::parse(text), Err(BadException { position }), "{text}");
+            assert_eq!(Exceptions::parse(text), Err(ExceptionsError { position }), "{text}");
         }
     }
 
     #[test]
-    fn a_secret_url_shows_its_host_only() {
+    fn a_secret_url_prints_only_its_host() {
         let url = SecretUrl::parse("https://hooks.slack.com/services/T0/B0/hunter2?sig=hunter2").unwrap();
         assert_eq!(url.to_string(), "hooks.slack.com");
         assert_eq!(format!("{url:?}"), "SecretUrl(hooks.slack.com)");

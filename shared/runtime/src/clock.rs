@@ -1,56 +1,56 @@
-//! The only reader of time.
+//! The clock: the only code that reads the time.
 //!
-//! Where the template's parameter `TestClock` is true, which it can be in the local stage only, what functions take for now is as far
-//! ahead of the machine's clock as the table says: tests thereby live through days. Deadlines of invocations stay the machine's.
+//! If the template's parameter `TestClock` is true, which is possible only in the local stage, the functions' time is ahead of the
+//! system clock by an offset stored in the table, so that tests can simulate days. Deadlines of invocations use the system clock.
 
 use jiff::{SignedDuration, Timestamp};
 use std::sync::atomic::{AtomicI64, Ordering};
 use store::Table;
 
-/// How many milliseconds the functions' clock is ahead of the machine's.
-static AHEAD_MS: AtomicI64 = AtomicI64::new(0);
-/// When that was read last, by the machine's clock in milliseconds.
-static READ_MS: AtomicI64 = AtomicI64::new(0);
-/// How old it may be.
-const FRESH_MS: i64 = 500;
+/// Offset of the functions' time from the system clock, in milliseconds; 0 without a test clock.
+static TEST_OFFSET_MS: AtomicI64 = AtomicI64::new(0);
+/// When the offset was last read, in Unix milliseconds of the system clock.
+static OFFSET_READ_AT_MS: AtomicI64 = AtomicI64::new(0);
+/// Age in milliseconds after which the offset is read again.
+const OFFSET_MAX_AGE_MS: i64 = 500;
 
-/// Now.
+/// Returns the current time, shifted by the test clock if there is one.
 #[must_use]
 pub fn now() -> Timestamp {
-    let ahead = SignedDuration::from_millis(AHEAD_MS.load(Ordering::Relaxed));
-    machine().saturating_add(ahead).unwrap_or(Timestamp::MAX)
+    let ahead = SignedDuration::from_millis(TEST_OFFSET_MS.load(Ordering::Relaxed));
+    system_now().saturating_add(ahead).unwrap_or(Timestamp::MAX)
 }
 
-/// Now, by the clock that deadlines of invocations are on.
+/// Returns the current time of the system clock, which deadlines of invocations are based on.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
-pub(crate) fn machine() -> Timestamp {
+#[expect(clippy::disallowed_methods, reason = "this is the only place that reads the clock")]
+pub(crate) fn system_now() -> Timestamp {
     Timestamp::now()
 }
 
-/// Where a test may set the time.
+/// The table in which a test sets the time offset.
 #[derive(Clone, Debug)]
 pub(crate) struct TestClock(Table);
 
 impl TestClock {
-    /// The clock of `TEST_CLOCK_TABLE`; `None` where there is no such variable.
-    pub(crate) fn of_environment(aws: &aws::SdkConfig) -> Option<Self> {
-        let name = crate::config::read::<Option<String>>("TEST_CLOCK_TABLE", &mut Vec::new()).flatten()?;
+    /// Returns the test clock of the table named by `TEST_CLOCK_TABLE`, or `None` if the variable is not set.
+    pub(crate) fn from_env(aws: &aws::SdkConfig) -> Option<Self> {
+        let name = crate::config::read_variable::<Option<String>>("TEST_CLOCK_TABLE", &mut Vec::new()).flatten()?;
         Some(Self(Table::new(aws, &name, 1)))
     }
 
-    /// Takes over what the table says, unless that was done a moment ago. What cannot be read leaves the time as it is.
-    pub(crate) async fn follow(&self) {
-        let at = machine().as_millisecond();
-        if at - READ_MS.load(Ordering::Relaxed) < FRESH_MS {
+    /// Reads the offset from the table, unless it was read just now. If the read fails, the offset stays unchanged.
+    pub(crate) async fn refresh(&self) {
+        let now_ms = system_now().as_millisecond();
+        if now_ms - OFFSET_READ_AT_MS.load(Ordering::Relaxed) < OFFSET_MAX_AGE_MS {
             return;
         }
-        match self.0.clock_ahead_ms().await {
+        match self.0.test_clock_offset_ms().await {
             Ok(ahead) => {
-                AHEAD_MS.store(ahead, Ordering::Relaxed);
-                READ_MS.store(at, Ordering::Relaxed);
+                TEST_OFFSET_MS.store(ahead, Ordering::Relaxed);
+                OFFSET_READ_AT_MS.store(now_ms, Ordering::Relaxed);
             }
-            Err(error) => tracing::warn!(%error, "the test's clock cannot be read"),
+            Err(error) => tracing::warn!(%error, "cannot read the test clock; the offset stays unchanged"),
         }
     }
 }

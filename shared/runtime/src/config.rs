@@ -1,16 +1,16 @@
-//! The environment of a function, read once at its cold start.
+//! Reads a function's environment variables, once at its cold start.
 
-/// What is wrong with the environment: every variable at once, never a value.
+/// All problems of the environment variables in one error. Never contains a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the environment of this function is not right: {}", .0.join("; "))]
+#[error("invalid environment variables: {}", .0.join("; "))]
 pub struct ConfigError(pub Vec<String>);
 
-/// A type that a variable can have.
+/// A type that an environment variable can be parsed to.
 pub trait Variable: Sized {
-    /// The value of a variable that may be missing.
+    /// Parses a variable's value; `None` if the variable is not set.
     ///
     /// # Errors
-    /// What is wrong with it, without its value.
+    /// What is wrong with the value, without the value.
     fn read(value: Option<String>) -> Result<Self, &'static str>;
 }
 
@@ -32,10 +32,10 @@ impl Variable for Option<String> {
     }
 }
 
-/// Reads one variable and notes what is wrong with it. An empty variable is a missing one.
+/// Reads one variable and adds a problem to `faults` if it is not valid. An empty variable counts as not set.
 #[doc(hidden)]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-pub fn read<T: Variable>(name: &str, faults: &mut Vec<String>) -> Option<T> {
+#[expect(clippy::disallowed_methods, reason = "this is the only place that reads the environment")]
+pub fn read_variable<T: Variable>(name: &str, faults: &mut Vec<String>) -> Option<T> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     match T::read(value) {
         Ok(value) => Some(value),
@@ -46,8 +46,8 @@ pub fn read<T: Variable>(name: &str, faults: &mut Vec<String>) -> Option<T> {
     }
 }
 
-/// Declares the environment of a function: `pub field: Type = "VARIABLE",`. Gives the struct `VARIABLES` (a test compares
-/// them with the template) and `from_env`.
+/// Declares a function's environment variables as a struct with fields `pub field: Type = "VARIABLE",`. Generates `VARIABLES` (compared
+/// with the template by a test) and `from_env`.
 #[macro_export]
 macro_rules! config {
     ($(#[$doc:meta])* pub struct $name:ident { $($(#[$field_doc:meta])* pub $field:ident: $kind:ty = $variable:literal),+ $(,)? }) => {
@@ -56,16 +56,16 @@ macro_rules! config {
         pub struct $name { $($(#[$field_doc])* pub $field: $kind),+ }
 
         impl $name {
-            /// The variables that it reads.
+            /// Names of the environment variables.
             pub const VARIABLES: &'static [&'static str] = &[$($variable),+];
 
-            /// Reads the environment.
+            /// Reads the environment variables.
             ///
             /// # Errors
-            /// Every variable that is missing or not of its type, in one error.
+            /// All variables that are missing or not valid, in one error.
             pub fn from_env() -> ::core::result::Result<Self, $crate::config::ConfigError> {
                 let mut faults = ::std::vec::Vec::new();
-                $(let $field = $crate::config::read::<$kind>($variable, &mut faults);)+
+                $(let $field = $crate::config::read_variable::<$kind>($variable, &mut faults);)+
                 match ($($field,)+) {
                     ($(::core::option::Option::Some($field),)+) => ::core::result::Result::Ok(Self { $($field),+ }),
                     _ => ::core::result::Result::Err($crate::config::ConfigError(faults)),
@@ -76,32 +76,32 @@ macro_rules! config {
 }
 
 #[cfg(test)]
-#[expect(unreachable_pub, reason = "the macro declares what another module reads")]
+#[expect(unreachable_pub, reason = "the macro declares public items")]
 mod tests {
     crate::config! {
-        /// An environment that is not right.
+        /// Variables with problems.
         pub struct Wrong {
-            /// Missing.
+            /// A variable that is not set.
             pub missing: String = "TOCSIN_TEST_MISSING",
-            /// Not a number.
+            /// A variable that is not a number.
             pub number: u32 = "PATH",
-            /// May be missing.
+            /// An optional variable.
             pub optional: Option<String> = "TOCSIN_TEST_OPTIONAL",
         }
     }
 
     crate::config! {
-        /// An environment that is right.
+        /// Valid variables.
         pub struct Right {
-            /// There is one everywhere.
+            /// A variable that is always set.
             pub path: String = "PATH",
-            /// May be missing.
+            /// An optional variable.
             pub optional: Option<String> = "TOCSIN_TEST_OPTIONAL",
         }
     }
 
     #[test]
-    fn every_fault_is_named_at_once_and_no_value() {
+    fn all_problems_are_reported_together_without_values() {
         let error =
             Wrong::from_env().map(|Wrong { missing, number, optional }| (missing, number, optional)).unwrap_err();
         let text = error.to_string();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_read() {
+    fn valid_variables_are_read() {
         let right = Right::from_env().unwrap();
         assert!(!right.path.is_empty() && right.optional.is_none());
         assert_eq!(Right::VARIABLES.len(), 2);

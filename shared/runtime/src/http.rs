@@ -1,4 +1,4 @@
-//! API Gateway in, axum, problem+json out.
+//! HTTP functions: turns API Gateway events into requests to an axum router, and errors into problem+json.
 
 use crate::queue::Deadline;
 use crate::{Aws, DirectError, StartError, ids};
@@ -21,47 +21,52 @@ use std::sync::Arc;
 use tower::ServiceExt;
 use tracing::Instrument;
 
-/// The largest body (PagerDuty's and Novu's limit), in bytes.
+/// Maximum size of a request body in bytes: 512 KiB, the limit of PagerDuty and Novu.
 pub const BODY_MAX: usize = 512 * 1024;
-/// The header that carries the correlation id in and out.
-pub const CORRELATION: &str = "x-correlation-id";
-/// API Gateway's own id of a request, where the caller brings none.
-const TRACE: &str = "x-amzn-trace-id";
+/// Header with the correlation id, in requests and responses.
+pub const CORRELATION_HEADER: &str = "x-correlation-id";
+/// Header with API Gateway's trace id, used if the caller sends no correlation id.
+const TRACE_HEADER: &str = "x-amzn-trace-id";
 
-/// A function behind the API.
+/// A Lambda function behind the HTTP API.
 pub trait HttpFunction: Send + Sync + Sized + 'static {
-    /// The function's name.
+    /// Name of the function, in logs and metrics.
     const NAME: &'static str;
 
     /// Builds the function.
     fn start(aws: &Aws) -> impl Future<Output = Result<Self, StartError>> + Send;
 
-    /// Its routes.
+    /// Returns the function's routes.
     fn router(self: Arc<Self>) -> Router;
 
-    /// What it answers when it is invoked directly.
-    fn direct(&self, _event: Value) -> impl Future<Output = Result<Value, DirectError>> + Send {
-        async { Err(DirectError::new("BadRequest", "this function is called through the API only")) }
+    /// Handles a direct invocation. Rejected by default.
+    fn handle_direct(&self, _event: Value) -> impl Future<Output = Result<Value, DirectError>> + Send {
+        async {
+            Err(DirectError::new(
+                "BadRequest",
+                "this function cannot be invoked directly; call it through the HTTP API",
+            ))
+        }
     }
 }
 
-/// Whoever the authorizer let in. Without authorizer (open routes) nobody: no scope and no tenant.
+/// The caller as authenticated by the authorizer. On routes without authorizer, a caller without scopes and tenants.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Caller {
-    /// The token's public name.
+    /// Public id of the caller's token.
     pub token_id: String,
-    /// The identity behind the token.
+    /// Id of the integration that the token belongs to.
     pub integration_id: String,
-    /// What it may do.
+    /// Scopes that the token grants.
     pub scopes: BTreeSet<String>,
-    /// The tenants it may speak for; `None` means all.
+    /// Tenants that the caller may access; `None` means all.
     pub tenants: Option<BTreeSet<TenantId>>,
-    /// What it says for events that are silent.
+    /// Default values for fields that an event leaves out.
     pub defaults: Option<Value>,
 }
 
 impl Caller {
-    /// Reads the authorizer's context. What is missing gives nothing.
+    /// Builds a caller from the authorizer's context. Missing values grant nothing.
     #[must_use]
     pub fn from_context(context: &Value) -> Self {
         let text = |name: &str| context.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -76,58 +81,60 @@ impl Caller {
         }
     }
 
-    /// Nobody.
+    /// Returns a caller without scopes and tenants.
     #[must_use]
-    pub fn nobody() -> Self {
+    pub fn anonymous() -> Self {
         Self { tenants: Some(BTreeSet::new()), ..Self::default() }
     }
 
-    /// Whether it has a scope.
+    /// Whether the caller has a scope.
     #[must_use]
-    pub fn has(&self, scope: &str) -> bool {
+    pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes.contains(scope)
     }
 
-    /// Whether it may speak for a tenant.
+    /// Whether the caller may access a tenant.
     #[must_use]
-    pub fn may_speak_for(&self, tenant: &TenantId) -> bool {
+    pub fn can_access_tenant(&self, tenant: &TenantId) -> bool {
         self.tenants.as_ref().is_none_or(|tenants| tenants.contains(tenant))
     }
 
-    /// Whether it may speak for all tenants.
+    /// Whether the caller may access all tenants.
     #[must_use]
-    pub fn speaks_for_all(&self) -> bool {
+    pub fn can_access_all_tenants(&self) -> bool {
         self.tenants.is_none()
     }
 
-    /// Insists on a scope.
+    /// Requires a scope.
     ///
     /// # Errors
-    /// 403 that names the scope.
-    pub fn require(&self, scope: &str) -> Result<(), Problem> {
-        self.require_any(&[scope])
+    /// 403 with the name of the scope.
+    pub fn require_scope(&self, scope: &str) -> Result<(), Problem> {
+        self.require_any_scope(&[scope])
     }
 
-    /// Insists on one of several scopes.
+    /// Requires at least one of several scopes.
     ///
     /// # Errors
-    /// 403 that names the scopes.
-    pub fn require_any(&self, scopes: &[&str]) -> Result<(), Problem> {
-        if scopes.iter().any(|scope| self.has(scope)) {
+    /// 403 with the names of the scopes.
+    pub fn require_any_scope(&self, scopes: &[&str]) -> Result<(), Problem> {
+        if scopes.iter().any(|scope| self.has_scope(scope)) {
             return Ok(());
         }
-        Err(Problem::forbidden(&format!("this token lacks the scope {}", scopes.join(" or "))))
+        Err(Problem::forbidden(&format!(
+            "This token does not have the scope {}. Use a token that has it.",
+            scopes.join(" or ")
+        )))
     }
-}
 
-impl Caller {
-    /// The tenant of a path, if the caller has one of the scopes and speaks for it. Another tenant's path does not exist.
+    /// Returns the tenant of a path if the caller has one of the scopes and may access the tenant. The tenants of others do not exist
+    /// for the caller.
     ///
     /// # Errors
-    /// 403 without the scopes, 404 for another's tenant.
-    pub fn speaking_for(&self, path: &str, scopes: &[&str]) -> Result<TenantId, Problem> {
-        self.require_any(scopes)?;
-        TenantId::parse(path).ok().filter(|tenant| self.may_speak_for(tenant)).ok_or_else(Problem::no_tenant)
+    /// 403 without one of the scopes, 404 for a tenant that the caller may not access.
+    pub fn authorize_tenant(&self, path: &str, scopes: &[&str]) -> Result<TenantId, Problem> {
+        self.require_any_scope(scopes)?;
+        TenantId::parse(path).ok().filter(|tenant| self.can_access_tenant(tenant)).ok_or_else(Problem::tenant_not_found)
     }
 }
 
@@ -135,30 +142,30 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(Self::nobody))
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(Self::anonymous))
     }
 }
 
-/// The one id of a request, from the upstream to the receiver.
+/// Correlation id of a request, from the sender to the delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Correlation(pub String);
+pub struct CorrelationId(pub String);
 
-impl<S: Sync> FromRequestParts<S> for Correlation {
+impl<S: Sync> FromRequestParts<S> for CorrelationId {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
         let found = parts.extensions.get::<Self>().cloned();
-        Ok(found.unwrap_or_else(|| Self(ids::suffix())))
+        Ok(found.unwrap_or_else(|| Self(ids::id_suffix())))
     }
 }
 
-/// The id of the API that the request came by. A function behind the API cannot have its address in its environment (the two
-/// would wait for each other), but all of it except this.
+/// Id of the API that received the request. The API's URL cannot be in the function's environment, because the two resources would
+/// depend on each other. The environment has a URL with a placeholder for the id instead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiId(String);
 
 impl ApiId {
-    /// The API's address, from one that has `{api}` where the id belongs.
+    /// Returns the API's URL: `pattern` with the id in place of `{api}`.
     #[must_use]
     pub fn address(&self, pattern: &str) -> String {
         pattern.replace("{api}", &self.0)
@@ -173,33 +180,34 @@ impl<S: Sync> FromRequestParts<S> for ApiId {
     }
 }
 
-/// An answer that says what is wrong and how to mend it (RFC 9457).
+/// An error response that says what is wrong and how to fix it (RFC 9457).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
-    /// The HTTP status.
+    /// HTTP status of the response.
     pub status: StatusCode,
-    /// What is wrong and how to mend it.
+    /// What is wrong and how to fix it.
     pub detail: String,
-    /// Every field that is wrong.
+    /// All fields that are not valid.
     pub errors: Vec<FieldError>,
-    /// Seconds after which to try again.
+    /// Seconds after which the caller may retry (`Retry-After`).
     pub retry_after: Option<u32>,
 }
 
 impl Problem {
-    /// A problem of a status.
+    /// Builds a problem with a status and a detail.
     #[must_use]
     pub fn new(status: StatusCode, detail: &str) -> Self {
         Self { status, detail: detail.to_owned(), errors: Vec::new(), retry_after: None }
     }
 
-    /// 400 or 422: fields that do not fit. What is not even JSON is 400.
+    /// Builds a problem for invalid fields: 422, or 400 if the body is not JSON.
     #[must_use]
-    pub fn fields(errors: Vec<FieldError>) -> Self {
-        let syntax = errors.iter().any(|error| error.pointer.is_empty() && error.detail.contains(" at line "));
-        let missing =
-            errors.iter().any(|error| error.detail.contains("missing field") || error.detail.contains("unknown field"));
-        let status = if syntax && !missing { StatusCode::BAD_REQUEST } else { StatusCode::UNPROCESSABLE_ENTITY };
+    pub fn invalid_fields(errors: Vec<FieldError>) -> Self {
+        let status = if errors.iter().any(FieldError::is_invalid_json) {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::UNPROCESSABLE_ENTITY
+        };
         let detail = errors.first().map_or_else(String::new, |first| {
             if first.pointer.is_empty() { first.detail.clone() } else { format!("{}: {}", first.pointer, first.detail) }
         });
@@ -212,38 +220,40 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
-    /// 404; also for what exists but not for this caller.
+    /// Builds a 404, also for objects that exist but that the caller may not access.
     #[must_use]
     pub fn not_found(detail: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// 404 of a tenant that is not there, or not for this caller.
+    /// Builds a 404 for a tenant that does not exist or that the caller may not access.
     #[must_use]
-    pub fn no_tenant() -> Self {
-        Self::not_found("there is no such tenant for this token")
+    pub fn tenant_not_found() -> Self {
+        Self::not_found("This tenant does not exist, or this token cannot access it.")
     }
 
-    /// 409.
+    /// Builds a 409.
     #[must_use]
     pub fn conflict(detail: &str) -> Self {
         Self::new(StatusCode::CONFLICT, detail)
     }
 
-    /// 503 with Retry-After: what Alertmanager and Grafana try again.
+    /// Builds a 503 with `Retry-After`, which Alertmanager and Grafana retry.
     #[must_use]
     pub fn unavailable() -> Self {
-        let detail = "something that this needs did not answer; send the same request again";
+        let detail = "The service is temporarily unavailable. Send the same request again.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(5)
     }
 
-    /// 500, which says nothing about our inside.
+    /// Builds a 500 without details of the error.
     #[must_use]
     pub fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "this is our fault; the operators see it under the correlation id")
+        let detail =
+            "Internal error. If it happens again, contact the operators with the correlation id of this response.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
     }
 
-    /// With Retry-After, in seconds.
+    /// Sets `Retry-After`, in seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
@@ -270,18 +280,19 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Answers one event of API Gateway (REST, payload 1.0).
+/// Handles one event of API Gateway (REST, payload version 1.0).
 pub(crate) async fn serve(router: Router, event: Value, deadline: Deadline) -> Result<Value, DirectError> {
     let context = event.pointer("/requestContext/authorizer").cloned().unwrap_or(Value::Null);
-    let event: ApiGatewayProxyRequest = serde_json::from_value(event)
-        .map_err(|_| DirectError::new("BadRequest", "this is not an event of API Gateway's proxy integration"))?;
-    let correlation = correlation(&event);
+    let event: ApiGatewayProxyRequest = serde_json::from_value(event).map_err(|_| {
+        DirectError::new("BadRequest", "this is not a proxy event of API Gateway (REST, payload version 1.0)")
+    })?;
+    let correlation = correlation_id(&event);
     let path = event.path.clone().unwrap_or_default();
     let span = tracing::info_span!("request", correlation_id = correlation.0, route = event.resource);
-    let response = match request(event, &context, &correlation) {
+    let response = match build_request(event, &context, &correlation) {
         Ok(request) => {
             let answer = AssertUnwindSafe(router.oneshot(request)).catch_unwind();
-            // An invocation that Lambda ends is a bare 502; before that the caller can still be told to try again.
+            // If Lambda ends the invocation, the caller gets a bare 502. Before that, it can still be asked to retry.
             match tokio::time::timeout(deadline.remaining(), answer).instrument(span.clone()).await {
                 Ok(Ok(Ok(response))) => response,
                 Ok(Ok(Err(infallible))) => match infallible {},
@@ -291,16 +302,15 @@ pub(crate) async fn serve(router: Router, event: Value, deadline: Deadline) -> R
         }
         Err(problem) => problem.into_response(),
     };
-    let response = plain_errors(response, &path);
+    let response = problem_for_plain_error(response, &path);
     let status = response.status();
-    let answer = encode(response, &correlation).await;
-    span.in_scope(|| tracing::info!(status = status.as_u16(), "answered"));
+    let answer = encode_response(response, &correlation).await;
+    span.in_scope(|| tracing::info!(status = status.as_u16(), "request handled"));
     answer
 }
 
-/// axum's own refusals (no such route, wrong method, a query that does not parse) are plain text; everything we say is
-/// problem+json.
-fn plain_errors(response: Response, path: &str) -> Response {
+/// Replaces axum's plain-text errors (unknown route, wrong method, invalid query) by problem+json.
+fn problem_for_plain_error(response: Response, path: &str) -> Response {
     let is_text =
         response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
     let status = response.status();
@@ -308,9 +318,11 @@ fn plain_errors(response: Response, path: &str) -> Response {
         return response;
     }
     let detail = match status {
-        StatusCode::NOT_FOUND => format!("there is nothing at {path}"),
-        StatusCode::METHOD_NOT_ALLOWED => "this path has other methods".to_owned(),
-        _ => "the path or the query does not parse".to_owned(),
+        StatusCode::NOT_FOUND => format!("There is no resource at {path}."),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            "This path does not support this method. The Allow header lists the supported methods.".to_owned()
+        }
+        _ => "The path or the query string is not valid.".to_owned(),
     };
     let mut problem = Problem::new(status, &detail).into_response();
     if let Some(allow) = response.headers().get(header::ALLOW) {
@@ -319,32 +331,40 @@ fn plain_errors(response: Response, path: &str) -> Response {
     problem
 }
 
-fn correlation(event: &ApiGatewayProxyRequest) -> Correlation {
+/// Returns the request's correlation id: the caller's, otherwise the trace's, otherwise API Gateway's request id.
+fn correlation_id(event: &ApiGatewayProxyRequest) -> CorrelationId {
     let header = |name: &str| event.headers.get(name).and_then(|value| value.to_str().ok());
-    // `Root=1-…;Parent=…;Sampled=1`: the root is what finds the request in X-Ray.
-    let root = header(TRACE).and_then(|trace| trace.split(';').find_map(|part| part.trim().strip_prefix("Root=")));
+    // `Root=1-…;Parent=…;Sampled=1`: the root identifies the request in X-Ray.
+    let root =
+        header(TRACE_HEADER).and_then(|trace| trace.split(';').find_map(|part| part.trim().strip_prefix("Root=")));
     let fits =
         |text: &&str| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    let given = header(CORRELATION).filter(fits).or_else(|| root.filter(fits)).map(str::to_owned);
-    Correlation(given.or_else(|| event.request_context.request_id.clone()).unwrap_or_else(ids::suffix))
+    let given = header(CORRELATION_HEADER).filter(fits).or_else(|| root.filter(fits)).map(str::to_owned);
+    CorrelationId(given.or_else(|| event.request_context.request_id.clone()).unwrap_or_else(ids::id_suffix))
 }
 
-fn request(
+/// Builds the router's request from an API Gateway event.
+fn build_request(
     event: ApiGatewayProxyRequest,
     context: &Value,
-    correlation: &Correlation,
+    correlation: &CorrelationId,
 ) -> Result<Request<Body>, Problem> {
     let body = event.body.unwrap_or_default();
     let body = if event.is_base64_encoded {
-        STANDARD.decode(body).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not base64"))?
+        STANDARD
+            .decode(body)
+            .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "The request body is not valid base64."))?
     } else {
         body.into_bytes()
     };
     if body.len() > BODY_MAX {
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 512 KiB; send less"));
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The request body is larger than 512 KiB. Send a smaller body.",
+        ));
     }
     let mut uri = path(&event.path.unwrap_or_else(|| "/".to_owned()));
-    // Every value stands in the multi-value map where there is one, and only the last in the other.
+    // The multi-value map has all values of a parameter, the other map only the last.
     let values = if event.multi_value_query_string_parameters.is_empty() {
         &event.query_string_parameters
     } else {
@@ -364,15 +384,15 @@ fn request(
     }
     let mut request = request
         .body(Body::from(body))
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the path is not a path of a URL"))?;
-    let caller = if context.is_object() { Caller::from_context(context) } else { Caller::nobody() };
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "The path is not a valid URL path."))?;
+    let caller = if context.is_object() { Caller::from_context(context) } else { Caller::anonymous() };
     request.extensions_mut().insert(ApiId(event.request_context.apiid.unwrap_or_default()));
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(correlation.clone());
     Ok(request)
 }
 
-/// A path as a URL has it: whatever may not stand there is percent-encoded, what is encoded already stays.
+/// Percent-encodes the characters that are not allowed in a URL's path. Existing percent-encoding stays as it is.
 fn path(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -384,7 +404,7 @@ fn path(text: &str) -> String {
     out
 }
 
-/// Percent-encodes what API Gateway decoded.
+/// Percent-encodes a query name or value, which API Gateway has decoded.
 fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -396,11 +416,12 @@ fn encoded(text: &str) -> String {
     out
 }
 
-async fn encode(response: Response, correlation: &Correlation) -> Result<Value, DirectError> {
+/// Builds the response that API Gateway expects.
+async fn encode_response(response: Response, correlation: &CorrelationId) -> Result<Value, DirectError> {
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, 5 * 1024 * 1024)
         .await
-        .map_err(|_| DirectError::new("Internal", "the answer is too large"))?;
+        .map_err(|_| DirectError::new("Internal", "the response is larger than 5 MiB"))?;
     let mut headers = serde_json::Map::new();
     for (name, value) in &parts.headers {
         let text = value.to_str().unwrap_or_default();
@@ -409,7 +430,7 @@ async fn encode(response: Response, correlation: &Correlation) -> Result<Value, 
             None => drop(headers.insert(name.to_string(), json!([text]))),
         }
     }
-    headers.insert(HeaderName::from_static(CORRELATION).to_string(), json!([correlation.0]));
+    headers.insert(HeaderName::from_static(CORRELATION_HEADER).to_string(), json!([correlation.0]));
     let (body, is_base64) = match String::from_utf8(bytes.to_vec()) {
         Ok(text) => (text, false),
         Err(_) => (STANDARD.encode(&bytes), true),
@@ -454,7 +475,7 @@ mod tests {
             .route("/panic", get(|| async { panic!("secret") as () }))
             .route("/slow", get(|| async { tokio::time::sleep(std::time::Duration::from_secs(3_600)).await }))
             .route(
-                "/heard",
+                "/header-count",
                 get(|headers: http::HeaderMap| async move { headers.get_all("x-many").iter().count().to_string() }),
             );
         let soon = clock::now().as_millisecond() + 1_300;
@@ -462,15 +483,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_goes_through() {
+    async fn a_request_reaches_its_route_with_query_and_caller() {
         let got = answer(event("GET", "/echo/x", "")).await;
         assert_eq!((got["statusCode"].as_u64(), got["body"].as_str()), (Some(200), Some("x a b&c 2")));
         assert_eq!(got["multiValueHeaders"]["x-correlation-id"], json!(["r-1"]));
     }
 
     #[tokio::test]
-    async fn a_request_arrives_as_it_was_sent() {
-        let mut many = event("GET", "/heard", "");
+    async fn headers_path_query_and_body_arrive_unchanged() {
+        let mut many = event("GET", "/header-count", "");
         many["headers"]["x-many"] = json!("b");
         many["multiValueHeaders"] = json!({"x-many": ["a", "b"]});
         assert_eq!(answer(many).await["body"], json!("2"));
@@ -479,17 +500,17 @@ mod tests {
         assert_eq!(answer(odd).await["body"], json!("München 1/2 a b&c 2"));
         let mut encoded = event("POST", "/body", &STANDARD.encode([0_u8, 159, 146]));
         encoded["isBase64Encoded"] = json!(true);
-        assert_eq!(answer(encoded.clone()).await["statusCode"], 400, "a String extractor wants UTF-8");
+        assert_eq!(answer(encoded.clone()).await["statusCode"], 400, "a String extractor requires UTF-8");
         encoded["body"] = json!(STANDARD.encode("four"));
         assert_eq!(answer(encoded).await["body"], json!("4"));
     }
 
     #[tokio::test]
-    async fn the_correlation_id_is_the_callers_else_the_traces_else_the_requests() {
+    async fn the_correlation_id_is_the_callers_or_the_traces_or_the_requests() {
         let id = async |name: &str, value: &str| {
-            let mut event = event("GET", "/heard", "");
+            let mut event = event("GET", "/header-count", "");
             event["headers"][name] = json!(value);
-            answer(event).await["multiValueHeaders"][CORRELATION][0].as_str().unwrap().to_owned()
+            answer(event).await["multiValueHeaders"][CORRELATION_HEADER][0].as_str().unwrap().to_owned()
         };
         assert_eq!(id("X-Correlation-Id", "abc-1").await, "abc-1");
         assert_eq!(id("X-Amzn-Trace-Id", "Parent=2;Root=1-67-ab;Sampled=0").await, "1-67-ab");
@@ -497,7 +518,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_error_is_a_problem() {
+    async fn every_error_response_is_problem_json() {
         for (event, status) in [
             (event("GET", "/nowhere", ""), 404),
             (event("POST", "/echo/x", ""), 405),
@@ -515,23 +536,31 @@ mod tests {
     }
 
     #[test]
-    fn the_authorizers_context_says_who_it_is() {
+    fn a_caller_is_built_from_the_authorizers_context() {
         let caller = Caller::from_context(&event("GET", "/", "")["requestContext"]["authorizer"]);
-        assert!(caller.has("a") && !caller.has("c"));
-        assert!(caller.may_speak_for(&TenantId::parse("acme").unwrap()));
-        assert!(!caller.may_speak_for(&TenantId::parse("initech").unwrap()));
-        assert!(!caller.speaks_for_all());
-        assert!(Caller::from_context(&json!({"tenants": "*"})).speaks_for_all());
+        assert!(caller.has_scope("a") && !caller.has_scope("c"));
+        assert!(caller.can_access_tenant(&TenantId::parse("acme").unwrap()));
+        assert!(!caller.can_access_tenant(&TenantId::parse("initech").unwrap()));
+        assert!(!caller.can_access_all_tenants());
+        assert!(Caller::from_context(&json!({"tenants": "*"})).can_access_all_tenants());
         let nobody = Caller::from_context(&json!({}));
-        assert!(!nobody.speaks_for_all() && !nobody.may_speak_for(&TenantId::parse("acme").unwrap()));
+        assert!(!nobody.can_access_all_tenants() && !nobody.can_access_tenant(&TenantId::parse("acme").unwrap()));
     }
 
     #[test]
-    fn what_is_not_json_is_400_and_what_does_not_fit_is_422() {
-        let status =
-            |pointer: &str, detail: &str| Problem::fields(vec![FieldError::new(pointer, detail)]).status.as_u16();
-        assert_eq!(status("", "expected value at line 1 column 1"), 400);
-        assert_eq!(status("", "missing field `title` at line 1 column 2"), 422);
-        assert_eq!(status("/title", "must not be empty"), 422);
+    fn invalid_json_is_400_and_invalid_fields_are_422() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Body {
+            #[serde(rename = "title")]
+            _title: String,
+        }
+        let problem = |body: &str| {
+            Problem::invalid_fields(vec![contracts::problem::parse_json::<Body>(body.as_bytes()).unwrap_err()])
+        };
+        assert_eq!(problem("{").status, StatusCode::BAD_REQUEST);
+        assert_eq!(problem("7").status, StatusCode::UNPROCESSABLE_ENTITY);
+        let missing = problem("{}");
+        assert_eq!(missing.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(missing.detail, "/title: is required; add this field");
     }
 }

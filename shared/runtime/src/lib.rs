@@ -1,14 +1,14 @@
-//! Start-up and outer loop of every function, once.
+//! Start-up, event loop and shared services of all Lambda functions.
 //!
-//! | module | what every function would otherwise repeat |
+//! | module | contents |
 //! |---|---|
-//! | [`mod@config`] | the environment, read once, every fault in one error |
-//! | [`clock`], [`ids`] | the only readers of time and of randomness |
-//! | [`mod@queue`] | the batch loop: all in flight at once, panic fence, deadline guard, FIFO order, dead letters |
-//! | [`mod@http`] | API Gateway in, axum, problem+json out |
-//! | [`event`](EventFunction) | one JSON in, one JSON out: schedules, authorizers, direct invocations |
-//! | [`logs`] | what a subscription of a log group hands over |
-//! | [`metrics`] | counts in the embedded metric format, one line a kind an invocation |
+//! | [`mod@config`] | environment variables, with all problems in one error |
+//! | [`clock`], [`ids`] | the only code that reads the time and randomness |
+//! | [`mod@queue`] | SQS batches: concurrency, FIFO order, panics, deadlines, retries and dead letters |
+//! | [`mod@http`] | HTTP functions: from API Gateway events to axum routers, errors as problem+json |
+//! | [`EventFunction`] | functions from one JSON value to another: schedules, authorizers, direct invocations |
+//! | [`logs`] | events of CloudWatch Logs subscriptions |
+//! | [`metrics`] | metrics in the embedded metric format, one line per set of dimensions and invocation |
 
 pub mod clock;
 pub mod config;
@@ -20,8 +20,8 @@ mod pace;
 pub mod queue;
 mod start;
 
-pub use pace::Pace;
+pub use pace::Pacer;
 pub use start::{
-    Aws, Direct, DirectError, EventFunction, StartError, run_event as event, run_http as http,
+    Aws, DirectError, DirectFunction, EventFunction, StartError, run_event as event, run_http as http,
     run_http_and_queue as http_and_queue, run_queue as queue, run_queue_and_direct as queue_and_direct,
 };

@@ -1,22 +1,22 @@
-//! Metrics in the embedded metric format: a line on stdout that CloudWatch turns into metrics, never an API call.
+//! Metrics in CloudWatch's embedded metric format: lines on stdout, without API calls.
 //!
-//! Namespace `Tocsin`, dimension `function`, and at most one more of few values (`channel`, `decision`, `format`). The tenant
-//! is never a dimension: it would cost a metric a tenant.
+//! The namespace is `Tocsin`. The dimensions are `function` and at most one more with few values (`channel`, `decision`, `format`). The
+//! tenant is never a dimension, because each tenant would add a paid metric.
 //!
-//! | metric | the question it answers |
+//! | metric | question it answers |
 //! |---|---|
-//! | `IncidentAccepted` by `format` | is anything coming in? |
-//! | `IncidentClassified`, `IncidentRepeated`, `IncidentExcluded`, `IncidentUnclassified` | what became of it? |
-//! | `DeliveryPlanned` by `decision` | how many are told, held, skipped? |
-//! | `DeliveryDelivered` by `channel` | how many did a provider or receiver take? |
-//! | `DeliveryGivenUp` by `channel` | whom could we not reach? |
-//! | `AttemptFailed` by `channel` | who is failing? |
-//! | `AlertLatencyMs`, `DeliveryLate` | from acceptance to acceptance: inside the tenant's window? |
-//! | `DeadLetter` by `source` | what can nobody handle? |
-//! | `AwsFault` | what goes back to its queue for AWS's fault or ours? |
-//! | `DuplicateSuppressed`, `ClaimLost` | what at-least-once cost |
+//! | `IncidentAccepted` by `format` | are events arriving? |
+//! | `IncidentClassified`, `IncidentRepeated`, `IncidentExcluded`, `IncidentUnclassified` | how were they classified? |
+//! | `DeliveryPlanned` by `decision` | how many are delivered, held, skipped? |
+//! | `DeliveryDelivered` by `channel` | how many did a provider or receiver accept? |
+//! | `DeliveryGivenUp` by `channel` | which deliveries failed for good? |
+//! | `AttemptFailed` by `channel` | which channel's attempts fail? |
+//! | `AlertLatencyMs`, `DeliveryLate` | how long from intake to the provider or receiver, and is that within the tenant's alert window? |
+//! | `DeadLetter` by `source` | which messages could not be processed? |
+//! | `AwsFault` | which messages return to their queue because of AWS or ourselves? |
+//! | `DuplicateSuppressed`, `ClaimLost` | how often did at-least-once delivery repeat work? |
 //! | `ProviderThrottled`, `ProviderQuotaExhausted` by `channel` | is a provider's quota too small? |
-//! | `IntegrationDisabled` by `channel` | which endpoints said that they are gone? |
+//! | `IntegrationDisabled` by `channel` | which endpoints were disabled? |
 //! | `DueReleased`, `DueEnded`, `DueLeft`, `DueBehind` | does the due index keep up? |
 
 use metrics_cloudwatch_embedded::{Builder, Collector};
@@ -25,37 +25,40 @@ use std::sync::OnceLock;
 
 static COLLECTOR: OnceLock<&'static Collector> = OnceLock::new();
 
-pub(crate) fn start(function: &'static str) {
+/// Sets up the collector for all metrics of the process, with the dimension `function`.
+pub(crate) fn init(function: &'static str) {
     let built = Builder::new().cloudwatch_namespace("Tocsin").with_dimension("function", function).init();
     match built {
         Ok(collector) => drop(COLLECTOR.set(collector)),
-        Err(error) => tracing::error!(%error, "there will be no metrics"),
+        Err(error) => tracing::error!(%error, "cannot set up metrics; this process reports none"),
     }
 }
 
+/// Writes the metrics collected since the last flush to stdout.
 pub(crate) fn flush() {
     flush_to(&mut std::io::stdout().lock());
 }
 
+/// Writes the metrics collected since the last flush to `out`.
 pub(crate) fn flush_to(out: &mut impl Write) {
     if let Some(collector) = COLLECTOR.get()
         && let Err(error) = collector.flush(&mut *out).and_then(|()| out.flush())
     {
-        tracing::error!(%error, "the metrics of this invocation are lost");
+        tracing::error!(%error, "cannot write metrics; those of this invocation are lost");
     }
 }
 
-/// Counts `n` of `name`.
+/// Adds `n` to the counter `name`.
 pub fn count(name: &'static str, n: u64) {
     ::metrics::counter!(name).increment(n);
 }
 
-/// Counts `n` of `name` under one more dimension of few values.
+/// Adds `n` to the counter `name` with one more dimension, which must have few values.
 pub fn count_by(name: &'static str, dimension: &'static str, value: &str, n: u64) {
     ::metrics::counter!(name, dimension => value.to_owned()).increment(n);
 }
 
-/// Observes a time in milliseconds.
+/// Records a duration in milliseconds; negative values count as 0.
 pub fn observe_ms(name: &'static str, milliseconds: i64) {
     let value = f64::from(u32::try_from(milliseconds.max(0)).unwrap_or(u32::MAX));
     ::metrics::histogram!(name).record(value);
@@ -73,8 +76,8 @@ mod tests {
     }
 
     #[test]
-    fn an_invocation_leaves_one_line_a_set_of_dimensions_and_nothing_when_nothing_happened() {
-        start("classify");
+    fn an_invocation_writes_one_line_per_set_of_dimensions() {
+        init("classify");
         assert!(lines().is_empty());
         count("DuplicateSuppressed", 2);
         count("DuplicateSuppressed", 1);
@@ -92,6 +95,6 @@ mod tests {
         let split = lines_now.iter().find(|line| line.get("decision").is_some()).unwrap();
         assert_eq!((&split["decision"], &split["DeliveryPlanned"]), (&json!("hold"), &json!(4)));
         assert_eq!(split["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["function", "decision"]]));
-        assert!(lines().is_empty(), "a count is told once");
+        assert!(lines().is_empty(), "a flush resets the counters");
     }
 }

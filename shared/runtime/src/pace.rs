@@ -1,24 +1,24 @@
-//! A sender's own pace: MaximumConcurrency limits environments, not rate.
+//! Limits the rate of calls within one process. Lambda's `MaximumConcurrency` limits the number of processes, not their rate.
 
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// Lets callers through one at a time, at least `interval` apart, in the order in which they asked.
+/// Lets callers proceed one at a time, at least `interval` apart, first come, first served.
 #[derive(Debug)]
-pub struct Pace {
+pub struct Pacer {
     interval: Duration,
     next: Mutex<Option<Instant>>,
 }
 
-impl Pace {
-    /// A pace of one call every `interval`; zero lets everybody through.
+impl Pacer {
+    /// Creates a pacer of one call per `interval`. Zero means no limit.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
         Self { interval, next: Mutex::new(None) }
     }
 
-    /// Waits for this caller's turn.
+    /// Waits until this caller may proceed.
     pub async fn wait(&self) {
         if self.interval.is_zero() {
             return;
@@ -39,8 +39,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn calls_are_an_interval_apart() {
-        let pace = Pace::new(Duration::from_millis(100));
+    async fn calls_are_at_least_one_interval_apart() {
+        let pace = Pacer::new(Duration::from_millis(100));
         let start = Instant::now();
         for _ in 0..5 {
             pace.wait().await;

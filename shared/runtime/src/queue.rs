@@ -1,12 +1,13 @@
-//! The batch loop of every function that is fed by a queue.
+//! Handles SQS batches for all functions that consume queues.
 //!
-//! A whole standard batch is in flight at once. Of a FIFO batch the groups are, each in strict order, and a group ends at its
-//! first failure. A record that panics or does not parse is poison: it is parked in the dead-letter queue at once with its
-//! reason, and its neighbours never notice. Shortly before the invocation's end what is not done is handed back.
+//! All records of a standard queue run concurrently. On a FIFO queue, message groups run concurrently and the records of a group in
+//! order, up to the first failure. An unprocessable (poison) message, which panics or does not parse, is sent to the dead-letter queue
+//! immediately with the reason, and does not affect other records. Shortly before the invocation ends, unfinished records are returned
+//! to their queue.
 
 use crate::{Aws, DirectError, StartError, clock, metrics};
 use aws::AwsError;
-use aws::sqs::{Outgoing, Queues, Unsent};
+use aws::sqs::{OutgoingMessage, Queues, UnsentMessages};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use contracts::queue::Correlated;
 use futures::FutureExt;
@@ -21,42 +22,42 @@ use std::time::Duration;
 use store::StoreError;
 use tracing::Instrument;
 
-/// What is kept back of an invocation's time: enough to hand a record back and to answer.
-const RESERVE: Duration = Duration::from_millis(1_000);
-/// What is left of the reserve when the handing back must be over: an answer that comes too late fails the whole batch, and
-/// every record that is done already would be done again.
-const ANSWER: Duration = Duration::from_millis(250);
-/// The first pause after an AWS fault; it doubles with each receive.
+/// Time reserved at the end of an invocation for returning records to their queue and for the response.
+const DEADLINE_RESERVE: Duration = Duration::from_millis(1_000);
+/// Part of the reserve that is kept for the response alone. A late response fails the whole batch, and all its finished records would
+/// be handled again.
+const RESPONSE_RESERVE: Duration = Duration::from_millis(250);
+/// Pause after an AWS fault at the first receive; it doubles with each further receive.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest pause after an AWS fault.
-const LONGEST_PAUSE: Duration = Duration::from_secs(900);
+/// Maximum pause after an AWS fault: 15 minutes.
+const PAUSE_MAX: Duration = Duration::from_secs(900);
 
-/// What is counted of records that go back to their queue for AWS's fault or ours. It alarms, for the age of a standard queue's
-/// oldest message leaves out what was received three times.
-const FAULT: &str = "AwsFault";
+/// Metric of records that return to their queue because of AWS or ourselves. It has an alarm, because the age of a standard queue's
+/// oldest message ignores messages that were received three times.
+const FAULT_METRIC: &str = "AwsFault";
 
-/// A function that is fed by queues.
+/// A Lambda function that consumes SQS queues.
 pub trait QueueFunction: Send + Sync + Sized + 'static {
-    /// The function's name.
+    /// Name of the function, in logs and metrics.
     const NAME: &'static str;
-    /// What it is fed with.
+    /// Type of the queue messages.
     type Message: DeserializeOwned + Correlated + Send;
 
     /// Builds the function.
     fn start(aws: &Aws) -> impl Future<Output = Result<Self, StartError>> + Send;
 
-    /// Its queues.
-    fn setup(&self) -> Setup;
+    /// Returns the function's queues.
+    fn setup(&self) -> QueueSetup;
 
-    /// Reads one record; JSON unless a function is fed with what others could not read.
+    /// Parses a record's body, by default as JSON. The dead-letter function accepts bodies that are not.
     ///
     /// # Errors
-    /// Why it is poison.
-    fn read(&self, body: &str, _meta: &Meta) -> Result<Self::Message, String> {
-        // Where the body stops fitting, never what stands there.
+    /// Why the message is unprocessable, without anything of the body.
+    fn read(&self, body: &str, _meta: &RecordMeta) -> Result<Self::Message, String> {
+        // Only the position of the error, never the text there.
         serde_json::from_str(body).map_err(|error| {
             format!(
-                "the body does not fit ({:?} error at line {} column {})",
+                "the message body does not match the expected format ({:?} error at line {} column {})",
                 error.classify(),
                 error.line(),
                 error.column()
@@ -65,203 +66,205 @@ pub trait QueueFunction: Send + Sync + Sized + 'static {
     }
 
     /// Handles one message.
-    fn handle(&self, message: Self::Message, meta: &Meta) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn handle(&self, message: Self::Message, meta: &RecordMeta)
+    -> impl Future<Output = Result<(), RecordError>> + Send;
 }
 
-/// A function's queues.
+/// The queues of a function.
 #[derive(Clone, Debug)]
-pub struct Setup {
-    /// Where poison goes; `None` for the function that handles dead letters itself.
+pub struct QueueSetup {
+    /// URL of the dead-letter queue; `None` for the function that consumes dead letters.
     pub dead_letters: Option<String>,
-    /// Queue URLs with their lanes.
+    /// URLs of the source queues with their lanes.
     pub sources: Vec<(String, Lane)>,
 }
 
-impl Setup {
-    /// FIFO queues: all urgent.
+impl QueueSetup {
+    /// Builds the setup of a function with FIFO queues, which are all urgent.
     #[must_use]
     pub fn fifo(dead_letters: &str, sources: &[&str]) -> Self {
         let sources = sources.iter().map(|url| ((*url).to_owned(), Lane::Urgent)).collect();
         Self { dead_letters: Some(dead_letters.to_owned()), sources }
     }
 
-    /// The two lanes of a channel.
+    /// Builds the setup of a delivery function with the two lanes of its channel.
     #[must_use]
     pub fn lanes(dead_letters: &str, urgent: &str, bulk: &str) -> Self {
         let sources = vec![(urgent.to_owned(), Lane::Urgent), (bulk.to_owned(), Lane::Bulk)];
         Self { dead_letters: Some(dead_letters.to_owned()), sources }
     }
 
-    /// A queue's URL and lane by the last part of its ARN.
+    /// Returns a source queue's URL and lane by the queue's name.
     fn source(&self, name: &str) -> Option<(&str, Lane)> {
         let found = self.sources.iter().find(|(url, _)| url.rsplit('/').next() == Some(name));
         found.map(|(url, lane)| (url.as_str(), *lane))
     }
 }
 
-/// A channel's two lanes.
+/// The lane of a source queue. Each channel has two, so that bulk deliveries do not delay urgent ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// A tenant's own alerts.
+    /// Alerts of a single tenant.
     Urgent,
-    /// Platform-wide fan-out and retries.
+    /// Platform-wide alerts to many tenants, and retries.
     Bulk,
 }
 
-/// When an invocation ends.
+/// The time at which Lambda ends an invocation.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     at_ms: i64,
 }
 
 impl Deadline {
-    /// A deadline in epoch milliseconds, as Lambda gives it.
+    /// Builds a deadline from Unix milliseconds, as provided by Lambda.
     #[must_use]
     pub fn at_epoch_ms(at_ms: u64) -> Self {
         Self { at_ms: i64::try_from(at_ms).unwrap_or(i64::MAX) }
     }
 
-    /// What is left of the invocation for work, without the reserve.
+    /// Returns the time left for work: the time until the deadline without the reserve.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.until_end().saturating_sub(RESERVE)
+        self.until_end().saturating_sub(DEADLINE_RESERVE)
     }
 
-    /// What is left until Lambda ends the invocation, whatever still runs.
+    /// Returns the time until Lambda ends the invocation.
     #[must_use]
     pub fn until_end(&self) -> Duration {
-        let left = self.at_ms.saturating_sub(clock::machine().as_millisecond());
+        let left = self.at_ms.saturating_sub(clock::system_now().as_millisecond());
         Duration::from_millis(u64::try_from(left).unwrap_or(0))
     }
 
-    /// What is left for parking and handing back.
+    /// Returns the time left for dead letters and for returning records to their queue.
     fn until_answer(&self) -> Duration {
-        self.until_end().saturating_sub(ANSWER)
+        self.until_end().saturating_sub(RESPONSE_RESERVE)
     }
 }
 
-/// What the queue says about a record.
+/// Attributes of a record, as SQS provides them.
 #[derive(Clone, Debug)]
-pub struct Meta {
-    /// The message id.
+pub struct RecordMeta {
+    /// SQS message id.
     pub message_id: String,
-    /// How often it was received, this time included.
+    /// Number of times that the record was received, including this time.
     pub receive_count: u32,
-    /// When it was sent.
+    /// When the record was sent.
     pub sent_at: Option<Timestamp>,
-    /// The queue's name: the last part of its ARN.
+    /// Name of the queue: the last part of its ARN.
     pub queue: String,
-    /// In a dead-letter queue: the queue that SQS itself moved the record from, after its last receive.
+    /// In a dead-letter queue: name of the queue from which SQS moved the record after its last receive.
     pub moved_from: Option<String>,
-    /// The queue's lane.
+    /// Lane of the queue.
     pub lane: Lane,
-    /// The message group.
+    /// Message group, if there is one.
     pub group: Option<String>,
-    /// Its text attributes.
+    /// Text attributes of the message.
     pub attributes: BTreeMap<String, String>,
-    /// When the invocation ends.
+    /// When Lambda ends the invocation.
     pub deadline: Deadline,
     receipt: String,
 }
 
-/// Why a record is not done.
+/// Why a record could not be handled, which decides what happens to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// An AWS fault: nobody's poison. Back to the queue, each time for longer.
+pub enum RecordError {
+    /// An AWS call failed. The record returns to its queue, each time for longer.
     Retry {
-        /// A code for the log.
+        /// Code and detail for the log.
         code: String,
     },
-    /// Somebody else is at it: back to the queue until then.
-    Later {
-        /// For how long.
+    /// Another invocation is handling the same work. The record returns to its queue for a given pause.
+    RetryAfter {
+        /// How long the record stays hidden.
         pause: Duration,
-        /// A code for the log.
+        /// Code for the log.
         code: &'static str,
     },
-    /// It will never work.
-    Poison {
-        /// Why; without anything of the body.
+    /// The message can never be handled. It is sent to the dead-letter queue.
+    Unprocessable {
+        /// The reason, without anything of the body.
         reason: String,
     },
 }
 
-impl Failure {
-    /// An AWS fault.
+impl RecordError {
+    /// Builds a [`RecordError::Retry`].
     #[must_use]
     pub fn retry(code: &str, detail: &str) -> Self {
         Self::Retry { code: format!("{code}: {detail}") }
     }
 
-    /// Somebody else is at it.
+    /// Builds a [`RecordError::RetryAfter`].
     #[must_use]
-    pub fn later(pause: Duration, code: &'static str) -> Self {
-        Self::Later { pause, code }
+    pub fn retry_after(pause: Duration, code: &'static str) -> Self {
+        Self::RetryAfter { pause, code }
     }
 
-    /// It will never work.
+    /// Builds a [`RecordError::Unprocessable`].
     #[must_use]
-    pub fn poison(reason: &str) -> Self {
-        Self::Poison { reason: reason.to_owned() }
+    pub fn unprocessable(reason: &str) -> Self {
+        Self::Unprocessable { reason: reason.to_owned() }
     }
 }
 
-/// What a table's error means for a record. Only an unreadable item is poison: a missing right is mended by a deployment.
+/// Maps a table error to a record's error. Only an invalid item or request makes the message unprocessable; a missing permission is
+/// fixed by a deployment, so it is retried.
 #[must_use]
-pub fn table(error: StoreError) -> Failure {
+pub fn store_error(error: StoreError) -> RecordError {
     match error {
-        StoreError::Corrupt { .. } => Failure::Poison { reason: error.to_string() },
+        StoreError::Corrupt { .. } => RecordError::Unprocessable { reason: error.to_string() },
         StoreError::Refused { ref code, .. } if code == "ValidationException" => {
-            Failure::Poison { reason: error.to_string() }
+            RecordError::Unprocessable { reason: error.to_string() }
         }
-        other => Failure::Retry { code: other.to_string() },
+        other => RecordError::Retry { code: other.to_string() },
     }
 }
 
-/// What an AWS error means for a record.
+/// Maps an AWS error to a record's error. Only invalid content makes the message unprocessable.
 #[must_use]
-pub fn aws(error: AwsError) -> Failure {
+pub fn aws_error(error: AwsError) -> RecordError {
     let reason = error.to_string();
-    if error.is_about_content() { Failure::Poison { reason } } else { Failure::Retry { code: reason } }
+    if error.is_about_content() { RecordError::Unprocessable { reason } } else { RecordError::Retry { code: reason } }
 }
 
-/// What a partly failed send means for a record: all of it again; what did arrive is dropped behind the queue.
+/// Maps a partly failed send to a record's error. All messages are sent again; consumers ignore those that arrive twice.
 #[must_use]
-pub fn unsent(unsent: Unsent) -> Failure {
-    Failure::Retry { code: unsent.to_string() }
+pub fn unsent(unsent: UnsentMessages) -> RecordError {
+    RecordError::Retry { code: unsent.to_string() }
 }
 
-/// The names of a parked message's attributes.
+/// Names of the message attributes of a dead letter.
 pub mod parked {
-    /// Why it was parked.
+    /// Why the message was sent to the dead-letter queue.
     pub const REASON: &str = "reason";
-    /// The name of the queue that it came from.
+    /// Name of the queue that the message came from.
     pub const SOURCE_QUEUE: &str = "source_queue";
-    /// Its id on that queue.
+    /// SQS message id on that queue.
     pub const MESSAGE_ID: &str = "message_id";
-    /// The upstream's request, where the message could be read.
+    /// Correlation id of the upstream request, if the message could be parsed.
     pub const CORRELATION_ID: &str = "correlation_id";
-    /// When it was first sent.
+    /// When the message was first sent.
     pub const FIRST_SENT_AT: &str = "first_sent_at";
 }
 
-/// What becomes of a record.
+/// The result of handling a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    /// Lambda may delete it.
+enum RecordResult {
+    /// The record is finished, and Lambda deletes it.
     Done,
-    /// It is visible again after this pause.
-    Back(Duration),
+    /// The record is visible again after this pause.
+    ReturnToQueue(Duration),
 }
 
-/// A function with its queues.
-pub(crate) struct Worker<F> {
+/// Runs a function on SQS batches.
+pub(crate) struct QueueWorker<F> {
     function: F,
-    setup: Setup,
+    setup: QueueSetup,
     queues: Queues,
 }
 
-impl<F: QueueFunction> Worker<F> {
+impl<F: QueueFunction> QueueWorker<F> {
     pub(crate) fn new(function: F, aws: &Aws) -> Self {
         let setup = function.setup();
         Self { function, setup, queues: Queues::new(aws.config()) }
@@ -271,26 +274,28 @@ impl<F: QueueFunction> Worker<F> {
         &self.function
     }
 
-    /// Handles a batch and answers which records are not done.
-    pub(crate) async fn batch(&self, event: Value, deadline: Deadline) -> Result<Value, DirectError> {
-        let event: SqsEvent = serde_json::from_value(event).map_err(|_| {
-            DirectError::new("BadRequest", "this is neither an SQS event nor anything else this function knows")
-        })?;
+    /// Handles a batch and returns Lambda's batch response with the records that are not finished.
+    pub(crate) async fn handle_batch(&self, event: Value, deadline: Deadline) -> Result<Value, DirectError> {
+        let event: SqsEvent = serde_json::from_value(event)
+            .map_err(|_| DirectError::new("BadRequest", "this function accepts only SQS events"))?;
         let all = event.records.len();
         let mut records = Vec::with_capacity(all);
         for record in event.records {
-            // Without its id a record could be neither reported nor left out: the whole batch must come again.
-            let meta =
-                self.meta(&record, deadline).ok_or_else(|| DirectError::new("BadRequest", "a record has no id"))?;
+            // A record without id cannot be reported as failed, so the whole batch must be received again.
+            let meta = self
+                .record_meta(&record, deadline)
+                .ok_or_else(|| DirectError::new("BadRequest", "a record has no message id"))?;
             records.push((meta, record.body.unwrap_or_default()));
         }
-        let failed: Vec<String> = join_all(lines(records).into_iter().map(|line| self.line(line))).await.concat();
-        tracing::info!(records = all, failed = failed.len(), "batch");
-        serde_json::to_value(response(failed)).map_err(|_| DirectError::new("Internal", "the answer cannot be written"))
+        let failed: Vec<String> =
+            join_all(ordered_groups(records).into_iter().map(|line| self.handle_in_order(line))).await.concat();
+        tracing::info!(records = all, failed = failed.len(), "batch handled");
+        serde_json::to_value(batch_response(failed))
+            .map_err(|_| DirectError::new("Internal", "the result cannot be serialized"))
     }
 
-    /// Handles records one after another and gives back the ids of those that are not done: the first failure and all after.
-    async fn line(&self, records: Vec<(Meta, String)>) -> Vec<String> {
+    /// Handles records one after another, up to the first failure. Returns the ids of that record and all after it.
+    async fn handle_in_order(&self, records: Vec<(RecordMeta, String)>) -> Vec<String> {
         let mut records = records.into_iter();
         while let Some((meta, body)) = records.next() {
             let span = tracing::info_span!(
@@ -302,26 +307,29 @@ impl<F: QueueFunction> Worker<F> {
                 tenant = tracing::field::Empty,
                 incident = tracing::field::Empty,
             );
-            let Ended::Back(pause) = self.record(&meta, &body).instrument(span).await else { continue };
-            let back: Vec<Meta> = std::iter::once(meta).chain(records.map(|(meta, _)| meta)).collect();
-            // A group is locked while one of its messages is hidden. Those behind the failure were hidden with it; left alone
-            // they would hold the group until their visibility runs out, however short the pause is.
-            for meta in &back {
-                self.hand_back(meta, pause).await;
+            let RecordResult::ReturnToQueue(pause) = self.handle_record(&meta, &body).instrument(span).await else {
+                continue;
+            };
+            let unfinished: Vec<RecordMeta> = std::iter::once(meta).chain(records.map(|(meta, _)| meta)).collect();
+            // SQS locks a group while one of its messages is hidden. The messages after the failure are hidden, too, and would lock the
+            // group until their visibility timeout, however short the pause.
+            for meta in &unfinished {
+                self.return_to_queue(meta, pause).await;
             }
-            return back.into_iter().map(|meta| meta.message_id).collect();
+            return unfinished.into_iter().map(|meta| meta.message_id).collect();
         }
         Vec::new()
     }
 
-    async fn record(&self, meta: &Meta, body: &str) -> Ended {
+    /// Handles one record within the deadline and decides what happens to it.
+    async fn handle_record(&self, meta: &RecordMeta, body: &str) -> RecordResult {
         if meta.deadline.remaining().is_zero() {
-            tracing::warn!("not begun: no time was left");
-            return Ended::Back(Duration::ZERO);
+            tracing::warn!("record not started: the invocation has no time left");
+            return RecordResult::ReturnToQueue(Duration::ZERO);
         }
         let correlation = OnceLock::new();
         let work = async {
-            let message = self.function.read(body, meta).map_err(|reason| Failure::Poison { reason })?;
+            let message = self.function.read(body, meta).map_err(|reason| RecordError::Unprocessable { reason })?;
             let correlation = correlation.get_or_init(|| message.correlation_id().to_owned());
             tracing::Span::current().record("correlation_id", correlation.as_str());
             self.function.handle(message, meta).await
@@ -329,77 +337,96 @@ impl<F: QueueFunction> Worker<F> {
         let work = tokio::time::timeout(meta.deadline.remaining(), AssertUnwindSafe(work).catch_unwind()).await;
         let correlation = correlation.get().map(String::as_str);
         match work {
-            Ok(Ok(Ok(()))) => Ended::Done,
-            Ok(Ok(Err(Failure::Poison { reason }))) => self.park(meta, body, &reason, correlation).await,
-            Ok(Ok(Err(Failure::Later { pause, code }))) => {
-                tracing::info!(code, pause_ms = pause.as_millis(), "later");
-                Ended::Back(pause)
+            Ok(Ok(Ok(()))) => RecordResult::Done,
+            Ok(Ok(Err(RecordError::Unprocessable { reason }))) => {
+                self.send_to_dead_letters(meta, body, &reason, correlation).await
             }
-            Ok(Ok(Err(Failure::Retry { code }))) => {
+            Ok(Ok(Err(RecordError::RetryAfter { pause, code }))) => {
+                tracing::info!(code, pause_ms = pause.as_millis(), "record returned to the queue for a pause");
+                RecordResult::ReturnToQueue(pause)
+            }
+            Ok(Ok(Err(RecordError::Retry { code }))) => {
                 let pause = pause_after(meta.receive_count);
-                metrics::count(FAULT, 1);
+                metrics::count(FAULT_METRIC, 1);
                 tracing::warn!(code, pause_s = pause.as_secs(), "AWS fault");
-                Ended::Back(pause)
+                RecordResult::ReturnToQueue(pause)
             }
-            Ok(Err(_panic)) => self.park(meta, body, "it made the function panic", correlation).await,
+            Ok(Err(_panic)) => {
+                self.send_to_dead_letters(meta, body, "the function panicked while handling the message", correlation)
+                    .await
+            }
             Err(_elapsed) => {
-                // Once is bad luck. What runs into the deadline again waits longer each time, as after any other AWS fault, and counts
-                // as one: a receiver's own slowness ends before the invocation.
+                // The first time may be chance. A record that reaches the deadline again is an AWS fault and pauses longer each time:
+                // calls to slow receivers time out before the deadline.
                 let pause = if meta.receive_count > 1 {
-                    metrics::count(FAULT, 1);
+                    metrics::count(FAULT_METRIC, 1);
                     pause_after(meta.receive_count)
                 } else {
                     Duration::ZERO
                 };
-                tracing::warn!(pause_s = pause.as_secs(), "handed back at the deadline");
-                Ended::Back(pause)
+                tracing::warn!(pause_s = pause.as_secs(), "record returned to the queue at the deadline");
+                RecordResult::ReturnToQueue(pause)
             }
         }
     }
 
-    /// Puts poison into the dead-letter queue with its reason. What cannot be put there stays on its queue.
-    async fn park(&self, meta: &Meta, body: &str, reason: &str, correlation: Option<&str>) -> Ended {
+    /// Sends an unprocessable message to the dead-letter queue with the reason. If that fails, the message stays on its queue.
+    async fn send_to_dead_letters(
+        &self,
+        meta: &RecordMeta,
+        body: &str,
+        reason: &str,
+        correlation: Option<&str>,
+    ) -> RecordResult {
         match &self.setup.dead_letters {
-            None => tracing::error!(reason, "poison; the queue keeps it"),
+            None => tracing::error!(reason, "unprocessable message stays on its queue"),
             Some(url) => {
-                let outgoing = parked_message(url, meta, body, reason, correlation);
+                let outgoing = dead_letter_message(url, meta, body, reason, correlation);
                 match tokio::time::timeout(meta.deadline.until_answer(), self.queues.send(url, &outgoing)).await {
                     Ok(Ok(())) => {
-                        tracing::error!(reason, "poison; parked");
-                        return Ended::Done;
+                        tracing::error!(reason, "unprocessable message sent to the dead-letter queue");
+                        return RecordResult::Done;
                     }
-                    Ok(Err(error)) => tracing::error!(reason, %error, "poison could not be parked; the queue keeps it"),
-                    Err(_elapsed) => tracing::error!(reason, "no time was left to park poison; the queue keeps it"),
+                    Ok(Err(error)) => {
+                        tracing::error!(reason, %error, "unprocessable message stays on its queue: the dead-letter queue rejected it");
+                    }
+                    Err(_elapsed) => {
+                        tracing::error!(
+                            reason,
+                            "unprocessable message stays on its queue: no time left for the dead-letter queue"
+                        );
+                    }
                 }
             }
         }
-        metrics::count(FAULT, 1);
-        Ended::Back(pause_after(meta.receive_count))
+        metrics::count(FAULT_METRIC, 1);
+        RecordResult::ReturnToQueue(pause_after(meta.receive_count))
     }
 
-    /// Makes a record visible again after `pause`. A failure only means that it stays hidden for its full time.
-    async fn hand_back(&self, meta: &Meta, pause: Duration) {
+    /// Makes a record visible again after `pause`. If that fails, it stays hidden until its visibility timeout.
+    async fn return_to_queue(&self, meta: &RecordMeta, pause: Duration) {
         let Some((url, _)) = self.setup.source(&meta.queue) else { return };
         let change = self.queues.set_visibility(url, &meta.receipt, pause);
         match tokio::time::timeout(meta.deadline.until_answer(), change).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, message_id = meta.message_id, "the record stays hidden for its full time");
+                tracing::warn!(%error, message_id = meta.message_id, "cannot return the record to the queue; it stays hidden until its visibility timeout");
             }
             Err(_elapsed) => {
                 tracing::warn!(
                     message_id = meta.message_id,
-                    "no time was left: the record stays hidden for its full time"
+                    "no time left to return the record to the queue; it stays hidden until its visibility timeout"
                 );
             }
         }
     }
 
-    fn meta(&self, record: &SqsMessage, deadline: Deadline) -> Option<Meta> {
+    /// Reads a record's attributes; `None` if it has no message id.
+    fn record_meta(&self, record: &SqsMessage, deadline: Deadline) -> Option<RecordMeta> {
         let attribute = |name: &str| record.attributes.get(name);
         let queue = record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next()).unwrap_or_default();
         let sent_at = attribute("SentTimestamp").and_then(|text| text.parse().ok());
-        Some(Meta {
+        Some(RecordMeta {
             message_id: record.message_id.clone().filter(|id| !id.is_empty())?,
             receive_count: attribute("ApproximateReceiveCount").and_then(|text| text.parse().ok()).unwrap_or(1),
             sent_at: sent_at.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
@@ -418,19 +445,24 @@ impl<F: QueueFunction> Worker<F> {
     }
 }
 
-/// A record as the dead-letter queue gets it. SQS refuses empty texts and control characters, and what it refuses could
-/// never be parked.
-fn parked_message(url: &str, meta: &Meta, body: &str, reason: &str, correlation: Option<&str>) -> Outgoing {
-    let shown = |text: &str| text.chars().filter(|letter| !letter.is_control()).take(200).collect::<String>();
+/// Builds the dead letter of a record. Empty texts and control characters are replaced or removed, because SQS would reject the message.
+fn dead_letter_message(
+    url: &str,
+    meta: &RecordMeta,
+    body: &str,
+    reason: &str,
+    correlation: Option<&str>,
+) -> OutgoingMessage {
+    let printable = |text: &str| text.chars().filter(|letter| !letter.is_control()).take(200).collect::<String>();
     let attributes = [
-        (parked::REASON, shown(reason)),
-        (parked::SOURCE_QUEUE, shown(&meta.queue)),
-        (parked::MESSAGE_ID, shown(&meta.message_id)),
-        (parked::CORRELATION_ID, correlation.map(shown).unwrap_or_default()),
+        (parked::REASON, printable(reason)),
+        (parked::SOURCE_QUEUE, printable(&meta.queue)),
+        (parked::MESSAGE_ID, printable(&meta.message_id)),
+        (parked::CORRELATION_ID, correlation.map(printable).unwrap_or_default()),
         (parked::FIRST_SENT_AT, meta.sent_at.map(|at| at.to_string()).unwrap_or_default()),
     ];
     let fifo = url.ends_with(".fifo");
-    Outgoing {
+    OutgoingMessage {
         body: if body.is_empty() { " ".to_owned() } else { body.to_owned() },
         group: fifo.then(|| meta.group.clone().unwrap_or_else(|| "none".to_owned())),
         dedup: fifo.then(|| meta.message_id.clone()),
@@ -443,24 +475,24 @@ fn parked_message(url: &str, meta: &Meta, body: &str, reason: &str, correlation:
     }
 }
 
-/// Splits a batch into lines that may run side by side: every record of a standard queue is one, every group of a FIFO queue
-/// is one, in the order in which it came.
-fn lines(records: Vec<(Meta, String)>) -> Vec<Vec<(Meta, String)>> {
-    let mut lines: Vec<Vec<(Meta, String)>> = Vec::new();
+/// Splits a batch into sequences that may run concurrently: each record of a standard queue, and each message group of a FIFO queue in
+/// the order of the batch.
+fn ordered_groups(records: Vec<(RecordMeta, String)>) -> Vec<Vec<(RecordMeta, String)>> {
+    let mut groups: Vec<Vec<(RecordMeta, String)>> = Vec::new();
     for record in records {
         let fifo = record.0.queue.ends_with(".fifo");
-        let group = |line: &&mut Vec<(Meta, String)>| {
-            line.first().is_some_and(|(first, _)| first.queue == record.0.queue && first.group == record.0.group)
+        let same_group = |group: &&mut Vec<(RecordMeta, String)>| {
+            group.first().is_some_and(|(first, _)| first.queue == record.0.queue && first.group == record.0.group)
         };
-        match lines.iter_mut().find(group) {
-            Some(line) if fifo => line.push(record),
-            _ => lines.push(vec![record]),
+        match groups.iter_mut().find(same_group) {
+            Some(group) if fifo => group.push(record),
+            _ => groups.push(vec![record]),
         }
     }
-    lines
+    groups
 }
 
-fn response(failed: Vec<String>) -> SqsBatchResponse {
+fn batch_response(failed: Vec<String>) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();
     for id in failed {
         response.add_failure(id);
@@ -468,10 +500,10 @@ fn response(failed: Vec<String>) -> SqsBatchResponse {
     response
 }
 
-/// The pause after the n-th receive: 5 s, 10 s, 20 s, … 15 min.
+/// Returns the pause after an AWS fault at the n-th receive: 5 s, 10 s, 20 s, … 15 min.
 fn pause_after(receive_count: u32) -> Duration {
     let doublings = receive_count.saturating_sub(1).min(10);
-    FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
+    FIRST_PAUSE.saturating_mul(1 << doublings).min(PAUSE_MAX)
 }
 
 #[cfg(test)]
@@ -484,44 +516,44 @@ mod tests {
     use wiremock::{Mock, MockServer, ResponseTemplate};
 
     #[derive(Deserialize)]
-    struct Order {
+    struct ScriptedMessage {
         word: String,
     }
 
-    impl Correlated for Order {
+    impl Correlated for ScriptedMessage {
         fn correlation_id(&self) -> &str {
             &self.word
         }
     }
 
     #[derive(Default)]
-    struct Obedient {
+    struct ScriptedFunction {
         done: Mutex<Vec<String>>,
     }
 
-    impl QueueFunction for Obedient {
+    impl QueueFunction for ScriptedFunction {
         const NAME: &'static str = "obedient";
-        type Message = Order;
+        type Message = ScriptedMessage;
 
         async fn start(_aws: &Aws) -> Result<Self, StartError> {
             Ok(Self::default())
         }
 
-        fn setup(&self) -> Setup {
-            Setup { dead_letters: None, sources: Vec::new() }
+        fn setup(&self) -> QueueSetup {
+            QueueSetup { dead_letters: None, sources: Vec::new() }
         }
 
-        fn read(&self, body: &str, meta: &Meta) -> Result<Order, String> {
+        fn read(&self, body: &str, meta: &RecordMeta) -> Result<ScriptedMessage, String> {
             assert!(body != "unreadable", "secret");
             serde_json::from_str(body).map_err(|error| format!("{} {}", meta.message_id, error.line()))
         }
 
-        async fn handle(&self, order: Order, _meta: &Meta) -> Result<(), Failure> {
+        async fn handle(&self, order: ScriptedMessage, _meta: &RecordMeta) -> Result<(), RecordError> {
             match order.word.as_str() {
                 "panic" => panic!("secret"),
-                "retry" => return Err(Failure::retry("x", "y")),
-                "later" => return Err(Failure::later(Duration::from_secs(7), "leased")),
-                "poison" => return Err(Failure::poison("it is odd")),
+                "retry" => return Err(RecordError::retry("x", "y")),
+                "later" => return Err(RecordError::retry_after(Duration::from_secs(7), "leased")),
+                "poison" => return Err(RecordError::unprocessable("unknown type")),
                 "slow" => tokio::time::sleep(Duration::from_secs(3_600)).await,
                 _ => {}
             }
@@ -530,14 +562,14 @@ mod tests {
         }
     }
 
-    /// SQS on loopback, as it answers on the wire; `parking` is the status of SendMessage.
-    async fn sqs(parking: u16) -> MockServer {
+    /// A fake SQS on loopback. `send_status` is its response status to SendMessage.
+    async fn sqs(send_status: u16) -> MockServer {
         let server = MockServer::start().await;
-        let sent = match parking {
-            200 => json!({"MessageId": "parked"}),
+        let sent = match send_status {
+            200 => json!({"MessageId": "m"}),
             _ => json!({"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no"}),
         };
-        let calls = [("SendMessage", parking, sent), ("ChangeMessageVisibility", 200, json!({}))];
+        let calls = [("SendMessage", send_status, sent), ("ChangeMessageVisibility", 200, json!({}))];
         for (call, status, body) in calls {
             let answer = ResponseTemplate::new(status).set_body_json(body);
             Mock::given(header("x-amz-target", format!("AmazonSQS.{call}"))).respond_with(answer).mount(&server).await;
@@ -545,16 +577,16 @@ mod tests {
         server
     }
 
-    /// What a batch left behind.
-    struct Left {
+    /// The result of a batch, and the calls that it made to SQS.
+    struct BatchResult {
         failed: Vec<String>,
         done: Vec<String>,
-        /// Receipt handles with the seconds after which they are visible again, in the order of the calls.
+        /// Receipt handles of returned records with their pause in seconds, in the order of the calls.
         back: Vec<(String, u64)>,
         parked: Vec<Value>,
     }
 
-    async fn run_on(server: &MockServer, queue: &str, records: &[(&str, &str)], left: Duration) -> Left {
+    async fn run_on(server: &MockServer, queue: &str, records: &[(&str, &str)], left: Duration) -> BatchResult {
         let config = aws_config::SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
             .region(aws_config::Region::new("eu-west-1"))
@@ -562,11 +594,11 @@ mod tests {
             .endpoint_url(server.uri())
             .build();
         let dead = if queue.ends_with(".fifo") { "dead.fifo" } else { "dead" };
-        let setup = Setup {
+        let setup = QueueSetup {
             dead_letters: Some(format!("{}/1/{dead}", server.uri())),
             sources: vec![(format!("{}/1/{queue}", server.uri()), Lane::Bulk)],
         };
-        let worker = Worker { function: Obedient::default(), setup, queues: Queues::new(&config) };
+        let worker = QueueWorker { function: ScriptedFunction::default(), setup, queues: Queues::new(&config) };
         let records: Vec<Value> = records
             .iter()
             .enumerate()
@@ -579,11 +611,11 @@ mod tests {
             .collect();
         let at = clock::now().as_millisecond() + i64::try_from(left.as_millis()).unwrap();
         let deadline = Deadline::at_epoch_ms(u64::try_from(at).unwrap());
-        let answer = worker.batch(json!({"Records": records}), deadline).await.unwrap();
+        let answer = worker.handle_batch(json!({"Records": records}), deadline).await.unwrap();
         let failed = answer["batchItemFailures"].as_array().unwrap().iter();
         let mut done = worker.function.done.lock().unwrap().clone();
         done.sort();
-        let mut found = Left {
+        let mut found = BatchResult {
             failed: failed.map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect(),
             done,
             back: Vec::new(),
@@ -599,7 +631,7 @@ mod tests {
         found
     }
 
-    async fn run(queue: &str, records: &[(&str, &str)], left: Duration) -> Left {
+    async fn run(queue: &str, records: &[(&str, &str)], left: Duration) -> BatchResult {
         run_on(&sqs(200).await, queue, records, left).await
     }
 
@@ -609,7 +641,7 @@ mod tests {
         ))
     }
 
-    fn back(pairs: &[(&str, u64)]) -> Vec<(String, u64)> {
+    fn receipts(pairs: &[(&str, u64)]) -> Vec<(String, u64)> {
         pairs.iter().map(|(receipt, seconds)| ((*receipt).to_owned(), *seconds)).collect()
     }
 
@@ -620,7 +652,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bad_record_never_takes_its_neighbours_with_it() {
+    async fn a_failing_record_does_not_affect_the_others() {
         let bodies =
             [word("a"), word("panic"), "{".to_owned(), word("retry"), word("later"), word("poison"), word("b")];
         let records: Vec<_> = bodies.iter().map(|body| ("g", body.as_str())).collect();
@@ -628,10 +660,14 @@ mod tests {
         assert_eq!(left.failed, ["3", "4"]);
         assert_eq!(left.done, ["a", "b"]);
         left.back.sort();
-        assert_eq!(left.back, back(&[("r3", 10), ("r4", 7)]), "an AWS fault's pause doubles; a lease names its own");
+        assert_eq!(
+            left.back,
+            receipts(&[("r3", 10), ("r4", 7)]),
+            "an AWS fault's pause doubles; a lease has its own pause"
+        );
         let mut reasons: Vec<_> = left.parked.iter().map(|parked| attribute(parked, "reason").unwrap()).collect();
         reasons.sort_unstable();
-        assert_eq!(reasons, ["2 1", "it is odd", "it made the function panic"]);
+        assert_eq!(reasons, ["2 1", "the function panicked while handling the message", "unknown type"]);
     }
 
     fn attribute<'a>(parked: &'a Value, name: &str) -> Option<&'a str> {
@@ -639,7 +675,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_parked_message_tells_where_it_came_from_and_keeps_its_body() {
+    async fn a_dead_letter_has_its_origin_and_the_original_body() {
         let odd = word("poison");
         let left = run("incidents.fifo", &[("one", &odd)], AMPLE).await;
         assert!(left.failed.is_empty() && left.back.is_empty());
@@ -647,7 +683,7 @@ mod tests {
         assert_eq!(parked["MessageBody"], json!(odd));
         assert_eq!((&parked["MessageGroupId"], &parked["MessageDeduplicationId"]), (&json!("one"), &json!("0")));
         assert!(parked["QueueUrl"].as_str().unwrap().ends_with("/dead.fifo"));
-        assert_eq!(attribute(parked, parked::REASON), Some("it is odd"));
+        assert_eq!(attribute(parked, parked::REASON), Some("unknown type"));
         assert_eq!(attribute(parked, parked::SOURCE_QUEUE), Some("incidents.fifo"));
         assert_eq!(attribute(parked, parked::MESSAGE_ID), Some("0"));
         assert_eq!(attribute(parked, parked::CORRELATION_ID), Some("poison"));
@@ -655,31 +691,35 @@ mod tests {
 
         let left = run("standard", &[("one", "unreadable")], AMPLE).await;
         let parked = left.parked.first().unwrap();
-        assert_eq!(attribute(parked, parked::REASON), Some("it made the function panic"), "reading is fenced too");
+        assert_eq!(
+            attribute(parked, parked::REASON),
+            Some("the function panicked while handling the message"),
+            "a panic in `read` is caught, too"
+        );
         assert!(parked.get("MessageGroupId").is_none() && attribute(parked, parked::CORRELATION_ID).is_none());
     }
 
     #[tokio::test]
-    async fn what_cannot_be_parked_stays_on_its_queue() {
+    async fn a_message_that_the_dead_letter_queue_rejects_stays_on_its_queue() {
         let odd = word("poison");
         let left = run_on(&sqs(400).await, "standard", &[("g", &odd)], AMPLE).await;
         assert_eq!(left.failed, ["0"]);
-        assert_eq!(left.back, back(&[("r0", 10)]));
+        assert_eq!(left.back, receipts(&[("r0", 10)]));
     }
 
     #[tokio::test]
-    async fn a_fifo_group_stops_at_its_first_failure_and_the_others_go_on() {
+    async fn a_fifo_group_stops_at_its_first_failure_while_other_groups_continue() {
         let bodies = [word("a"), word("retry"), word("b"), word("c"), word("d")];
         let groups = ["one", "one", "two", "one", "two"];
         let records: Vec<_> = groups.into_iter().zip(bodies.iter().map(String::as_str)).collect();
         let left = run("incidents.fifo", &records, AMPLE).await;
         assert_eq!(left.failed, ["1", "3"]);
         assert_eq!(left.done, ["a", "b", "d"]);
-        assert_eq!(left.back, back(&[("r1", 10), ("r3", 10)]), "one hidden message would lock its group");
+        assert_eq!(left.back, receipts(&[("r1", 10), ("r3", 10)]), "a hidden message would lock its group");
     }
 
     #[tokio::test]
-    async fn poison_does_not_stop_its_group() {
+    async fn an_unprocessable_message_does_not_stop_its_group() {
         let bodies = [word("poison"), word("a")];
         let records: Vec<_> = bodies.iter().map(|body| ("one", body.as_str())).collect();
         let left = run("incidents.fifo", &records, AMPLE).await;
@@ -687,21 +727,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_done_at_the_deadline_is_handed_back() {
+    async fn unfinished_records_are_returned_to_the_queue_at_the_deadline() {
         let bodies = [word("slow"), word("a")];
         let records: Vec<_> = bodies.iter().map(|body| ("g", body.as_str())).collect();
-        let left = run("standard", &records, RESERVE + Duration::from_millis(300)).await;
+        let left = run("standard", &records, DEADLINE_RESERVE + Duration::from_millis(300)).await;
         assert_eq!((left.failed, left.done), (vec!["0".to_owned()], vec!["a".to_owned()]));
-        assert_eq!(left.back, back(&[("r0", 10)]), "it was received before");
-        let mut left = run("standard", &records, RESERVE - Duration::from_millis(100)).await;
+        assert_eq!(left.back, receipts(&[("r0", 10)]), "a second receive pauses");
+        let mut left = run("standard", &records, DEADLINE_RESERVE - Duration::from_millis(100)).await;
         left.back.sort();
-        assert_eq!((left.failed.len(), left.done.len()), (2, 0), "nothing is begun without time");
-        assert_eq!(left.back, back(&[("r0", 0), ("r1", 0)]));
+        assert_eq!((left.failed.len(), left.done.len()), (2, 0), "no record is started without time");
+        assert_eq!(left.back, receipts(&[("r0", 0), ("r1", 0)]));
     }
 
     #[tokio::test]
     async fn what_is_our_fault_or_awss_is_counted_and_nothing_else() {
-        metrics::start("obedient");
+        metrics::init("obedient");
         let counted = || {
             let mut out = Vec::new();
             metrics::flush_to(&mut out);
@@ -710,21 +750,21 @@ mod tests {
         let once = [("g", word("a")), ("g", word("later")), ("g", word("poison"))];
         let records: Vec<_> = once.iter().map(|(group, body)| (*group, body.as_str())).collect();
         drop(run("standard", &records, AMPLE).await);
-        assert_eq!(counted(), 0, "a lease is no fault, and poison is parked");
+        assert_eq!(counted(), 0, "leases and dead letters are not faults");
         let faults = [word("retry"), word("slow")];
         let records: Vec<_> = faults.iter().map(|body| ("g", body.as_str())).collect();
-        drop(run("standard", &records, RESERVE + Duration::from_millis(300)).await);
-        assert_eq!(counted(), 2, "a fault, and a deadline that is met again");
+        drop(run("standard", &records, DEADLINE_RESERVE + Duration::from_millis(300)).await);
+        assert_eq!(counted(), 2, "a fault, and a deadline reached again");
         drop(run_on(&sqs(400).await, "standard", &[("g", &word("poison"))], AMPLE).await);
-        assert_eq!(counted(), 1, "poison that no queue takes");
+        assert_eq!(counted(), 1, "an unprocessable message that the dead-letter queue rejects");
     }
 
     #[tokio::test]
-    async fn handing_back_never_outlasts_the_invocation() {
+    async fn returning_records_ends_before_the_invocation() {
         let server = MockServer::start().await;
         let hangs = ResponseTemplate::new(200).set_body_json(json!({})).set_delay(Duration::from_secs(30));
         Mock::given(wiremock::matchers::any()).respond_with(hangs).mount(&server).await;
-        let (start, whole) = (std::time::Instant::now(), RESERVE + Duration::from_millis(500));
+        let (start, whole) = (std::time::Instant::now(), DEADLINE_RESERVE + Duration::from_millis(500));
         let bodies = [word("retry"), word("poison"), word("slow")];
         let records: Vec<_> = bodies.iter().map(|body| ("g", body.as_str())).collect();
         let left = run_on(&server, "standard", &records, whole).await;
@@ -734,9 +774,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_record_without_an_id_fails_the_whole_batch() {
-        let worker = Worker {
-            function: Obedient::default(),
-            setup: Obedient::default().setup(),
+        let worker = QueueWorker {
+            function: ScriptedFunction::default(),
+            setup: ScriptedFunction::default().setup(),
             queues: Queues::new(
                 &aws_config::SdkConfig::builder().behavior_version(aws_config::BehaviorVersion::latest()).build(),
             ),
@@ -744,20 +784,20 @@ mod tests {
         let deadline = Deadline::at_epoch_ms(u64::MAX);
         for id in [json!(null), json!("")] {
             let event = json!({"Records": [{"messageId": id, "body": word("a")}]});
-            assert!(worker.batch(event, deadline).await.is_err());
+            assert!(worker.handle_batch(event, deadline).await.is_err());
         }
         assert!(worker.function.done.lock().unwrap().is_empty());
     }
 
     #[test]
-    fn the_answer_is_what_lambda_reads() {
-        let text = serde_json::to_string(&response(vec!["a".into()])).unwrap();
+    fn the_batch_response_has_lambdas_format() {
+        let text = serde_json::to_string(&batch_response(vec!["a".into()])).unwrap();
         assert_eq!(text, r#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#);
-        assert_eq!(serde_json::to_string(&response(vec![])).unwrap(), r#"{"batchItemFailures":[]}"#);
+        assert_eq!(serde_json::to_string(&batch_response(vec![])).unwrap(), r#"{"batchItemFailures":[]}"#);
     }
 
     #[test]
-    fn pauses_double_up_to_a_quarter_of_an_hour() {
+    fn pauses_double_up_to_fifteen_minutes() {
         let seconds: Vec<u64> = [1, 2, 3, 8, 9, 20].map(|count| pause_after(count).as_secs()).into();
         assert_eq!(seconds, [5, 10, 20, 640, 900, 900]);
     }

@@ -1,4 +1,4 @@
-//! What happens before the first event, and around each.
+//! Initializes a function before its first event and runs its event loop.
 
 use crate::clock::TestClock;
 use crate::http::HttpFunction;
@@ -21,7 +21,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// AWS, as every function has it: one configuration a process.
+/// The process's AWS configuration, shared by all clients of a function.
 #[derive(Clone, Debug)]
 pub struct Aws {
     config: aws::SdkConfig,
@@ -29,7 +29,7 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// The process's one SDK configuration.
+    /// Returns the process's SDK configuration.
     #[must_use]
     pub fn config(&self) -> &aws::SdkConfig {
         &self.config
@@ -42,7 +42,7 @@ impl Aws {
 pub struct StartError(Box<dyn Error + Send + Sync>);
 
 impl StartError {
-    /// From any error of the start.
+    /// Wraps any error of the start.
     pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
         Self(Box::new(error))
     }
@@ -54,19 +54,19 @@ impl From<config::ConfigError> for StartError {
     }
 }
 
-/// A function that answers one JSON with another: a schedule, an authorizer, a direct invocation.
+/// A Lambda function from one JSON value to another: for a schedule, an authorizer or direct invocations.
 pub trait EventFunction: Send + Sync + Sized + 'static {
-    /// The function's name.
+    /// Name of the function, in logs and metrics.
     const NAME: &'static str;
-    /// What comes in.
+    /// Type of the event.
     type In: DeserializeOwned + Send;
-    /// What goes out.
+    /// Type of the result.
     type Out: Serialize + Send;
 
     /// Builds the function.
     fn start(aws: &Aws) -> impl Future<Output = Result<Self, StartError>> + Send;
 
-    /// Handles one event; `deadline` is when the invocation ends.
+    /// Handles one event. The invocation ends at `deadline`.
     fn handle(
         &self,
         event: Self::In,
@@ -74,24 +74,24 @@ pub trait EventFunction: Send + Sync + Sized + 'static {
     ) -> impl Future<Output = Result<Self::Out, DirectError>> + Send;
 }
 
-/// What a function answers when it is invoked directly, by somebody whom IAM allowed to.
-pub trait Direct: Send + Sync {
+/// A function that can also be invoked directly, by callers that IAM allows.
+pub trait DirectFunction: Send + Sync {
     /// Handles one direct invocation.
-    fn direct(&self, event: Value) -> impl Future<Output = Result<Value, DirectError>> + Send;
+    fn handle_direct(&self, event: Value) -> impl Future<Output = Result<Value, DirectError>> + Send;
 }
 
-/// Why an invocation failed: a type that the caller can branch on and a sentence that says what to do.
+/// Why a direct invocation failed: a kind that the caller can branch on, and a sentence that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct DirectError {
-    /// Such as `BadRequest`, `Unavailable`, `Unauthorized`.
+    /// Kind of the error, such as `BadRequest`, `Unavailable` or `Unauthorized`.
     pub kind: &'static str,
-    /// What is wrong and how to mend it.
+    /// What is wrong and how to fix it.
     pub message: String,
 }
 
 impl DirectError {
-    /// An error of a kind.
+    /// Builds an error of a kind.
     pub fn new(kind: &'static str, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
@@ -103,34 +103,36 @@ impl From<DirectError> for Diagnostic {
     }
 }
 
+/// True until the process handles its first event.
 static COLD: AtomicBool = AtomicBool::new(true);
 
-async fn prepare(function: &'static str) -> Aws {
-    logs(function);
+/// Sets up logs, metrics, the AWS configuration and the test clock.
+async fn initialize(function: &'static str) -> Aws {
+    init_logs(function);
     std::panic::set_hook(Box::new(|panic| {
-        // Where, never what: a panic's message may hold a payload.
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panic");
+        // Only the location: a panic's message may contain a payload.
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(location, "panic");
     }));
-    metrics::start(function);
+    metrics::init(function);
     let config = aws::load().await;
-    let clock = TestClock::of_environment(&config);
+    let clock = TestClock::from_env(&config);
     if let Some(clock) = &clock {
-        clock.follow().await;
+        clock.refresh().await;
     }
     Aws { clock, config }
 }
 
-/// Logs to stdout from `info` up. The SDKs' own logs stay out: they print requests.
-fn logs(function: &'static str) {
+/// Sets up logging to stdout from level `info`. Logs of the SDKs below `error` are excluded, because they print requests.
+fn init_logs(function: &'static str) {
     let filter = EnvFilter::new("info,aws_config=error,aws_smithy_runtime=error,hyper=error,lambda_runtime=error");
-    // A second initialisation can only be a test's.
-    drop(tracing_subscriber::registry().with(filter).with(lines(function, std::io::stdout)).try_init());
+    // Initialized twice only in tests.
+    drop(tracing_subscriber::registry().with(filter).with(json_layer(function, std::io::stdout)).try_init());
 }
 
-/// JSON lines, flat: the fields of every span around an event stand beside its own, so that one id finds every line.
+/// Builds the log format: flat JSON lines with the fields of an event and of all spans around it, so that one id finds all lines.
 /// CloudWatch adds the time.
-fn lines<S, W>(function: &'static str, out: W) -> JsonLayer<S, W>
+fn json_layer<S, W>(function: &'static str, out: W) -> JsonLayer<S, W>
 where
     S: tracing::Subscriber + for<'span> LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + 'static,
@@ -142,7 +144,7 @@ where
     layer
 }
 
-fn invocation(context: &lambda_runtime::Context) -> tracing::Span {
+fn invocation_span(context: &lambda_runtime::Context) -> tracing::Span {
     let cold_start = COLD.swap(false, Ordering::Relaxed);
     tracing::info_span!("invocation", request_id = context.request_id, cold_start)
 }
@@ -158,67 +160,68 @@ where
 {
     let (handler, clock) = (&handler, aws.clock.as_ref());
     let service = service_fn(move |event: LambdaEvent<Value>| async move {
-        let (span, deadline) = (invocation(&event.context), deadline(&event.context));
+        let (span, deadline) = (invocation_span(&event.context), deadline(&event.context));
         if let Some(clock) = clock {
-            clock.follow().await;
+            clock.refresh().await;
         }
-        // Boxed, or the types of a handler and the SDK within are deeper than the compiler computes layouts.
-        let answer = Box::pin(fenced(handler(event.payload, deadline))).instrument(span).await;
+        // Boxed, because the nested types of handler and SDK exceed the compiler's limit for type layouts.
+        let answer = Box::pin(catch_panic(handler(event.payload, deadline))).instrument(span).await;
         metrics::flush();
         answer
     });
     lambda_runtime::run(service).await.map_err(StartError)
 }
 
-/// A panic fails its invocation and nothing else, and its message, which may hold a payload, reaches nobody.
-async fn fenced<T>(work: impl Future<Output = Result<T, DirectError>>) -> Result<T, DirectError> {
+/// Turns a panic into a failed invocation, without the panic's message, which may contain a payload.
+async fn catch_panic<T>(work: impl Future<Output = Result<T, DirectError>>) -> Result<T, DirectError> {
     let answer = AssertUnwindSafe(work).catch_unwind().await;
-    let answer =
-        answer.unwrap_or_else(|_| Err(DirectError::new("Panic", "this is a bug of ours; the log names its place")));
-    answer.inspect_err(|error| tracing::warn!(error_type = error.kind, error = error.message, "the invocation failed"))
+    let answer = answer.unwrap_or_else(|_| {
+        Err(DirectError::new("Panic", "internal error; the function's log has the location of the panic"))
+    });
+    answer.inspect_err(|error| tracing::warn!(error_type = error.kind, error = error.message, "invocation failed"))
 }
 
-/// Runs a function that is fed by queues.
+/// Runs a function that consumes queues.
 ///
 /// # Errors
-/// [`StartError`] where it cannot start.
+/// [`StartError`] if the function cannot start.
 pub async fn run_queue<F: QueueFunction>() -> Result<(), StartError> {
-    let aws = prepare(F::NAME).await;
-    let worker = Arc::new(queue::Worker::new(F::start(&aws).await.inspect_err(report)?, &aws));
+    let aws = initialize(F::NAME).await;
+    let worker = Arc::new(queue::QueueWorker::new(F::start(&aws).await.inspect_err(log_start_error)?, &aws));
     run(&aws, move |event, deadline| {
         let worker = Arc::clone(&worker);
-        async move { worker.batch(event, deadline).await }
+        async move { worker.handle_batch(event, deadline).await }
     })
     .await
 }
 
-/// Runs a function that is fed by queues and can be invoked directly.
+/// Runs a function that consumes queues and can be invoked directly.
 ///
 /// # Errors
-/// [`StartError`] where it cannot start.
-pub async fn run_queue_and_direct<F: QueueFunction + Direct>() -> Result<(), StartError> {
-    let aws = prepare(F::NAME).await;
-    let worker = Arc::new(queue::Worker::new(F::start(&aws).await.inspect_err(report)?, &aws));
+/// [`StartError`] if the function cannot start.
+pub async fn run_queue_and_direct<F: QueueFunction + DirectFunction>() -> Result<(), StartError> {
+    let aws = initialize(F::NAME).await;
+    let worker = Arc::new(queue::QueueWorker::new(F::start(&aws).await.inspect_err(log_start_error)?, &aws));
     run(&aws, move |event, deadline| {
         let worker = Arc::clone(&worker);
         async move {
             if event.get("Records").is_some() {
-                worker.batch(event, deadline).await
+                worker.handle_batch(event, deadline).await
             } else {
-                worker.function().direct(event).await
+                worker.function().handle_direct(event).await
             }
         }
     })
     .await
 }
 
-/// Runs a function behind the API; what is not a request of the API is a direct invocation.
+/// Runs a function behind the HTTP API. Events that are not requests of the API are direct invocations.
 ///
 /// # Errors
-/// [`StartError`] where it cannot start.
+/// [`StartError`] if the function cannot start.
 pub async fn run_http<F: HttpFunction>() -> Result<(), StartError> {
-    let aws = prepare(F::NAME).await;
-    let function = Arc::new(F::start(&aws).await.inspect_err(report)?);
+    let aws = initialize(F::NAME).await;
+    let function = Arc::new(F::start(&aws).await.inspect_err(log_start_error)?);
     let router = Arc::clone(&function).router();
     run(&aws, move |event, deadline| {
         let (function, router) = (Arc::clone(&function), router.clone());
@@ -226,57 +229,60 @@ pub async fn run_http<F: HttpFunction>() -> Result<(), StartError> {
             if event.get("httpMethod").is_some() {
                 http::serve(router, event, deadline).await
             } else {
-                function.direct(event).await
+                function.handle_direct(event).await
             }
         }
     })
     .await
 }
 
-/// Runs a function behind the API that a queue feeds as well; `queue` makes the queue's side of the same function.
+/// Runs a function behind the HTTP API that also consumes queues. `queue` builds the queue side of the same function.
 ///
 /// # Errors
-/// [`StartError`] where it cannot start.
+/// [`StartError`] if the function cannot start.
 pub async fn run_http_and_queue<F: HttpFunction, Q: QueueFunction>(queue: fn(Arc<F>) -> Q) -> Result<(), StartError> {
-    let aws = prepare(F::NAME).await;
-    let function = Arc::new(F::start(&aws).await.inspect_err(report)?);
+    let aws = initialize(F::NAME).await;
+    let function = Arc::new(F::start(&aws).await.inspect_err(log_start_error)?);
     let router = Arc::clone(&function).router();
-    let worker = Arc::new(queue::Worker::new(queue(function), &aws));
+    let worker = Arc::new(queue::QueueWorker::new(queue(function), &aws));
     run(&aws, move |event, deadline| {
         let (worker, router) = (Arc::clone(&worker), router.clone());
         async move {
             if event.get("httpMethod").is_some() {
                 http::serve(router, event, deadline).await
             } else {
-                worker.batch(event, deadline).await
+                worker.handle_batch(event, deadline).await
             }
         }
     })
     .await
 }
 
-/// Runs a function that answers one JSON with another.
+/// Runs an [`EventFunction`].
 ///
 /// # Errors
-/// [`StartError`] where it cannot start.
+/// [`StartError`] if the function cannot start.
 pub async fn run_event<F: EventFunction>() -> Result<(), StartError> {
-    let aws = prepare(F::NAME).await;
-    let function = Arc::new(F::start(&aws).await.inspect_err(report)?);
+    let aws = initialize(F::NAME).await;
+    let function = Arc::new(F::start(&aws).await.inspect_err(log_start_error)?);
     run(&aws, move |event, deadline| {
         let function = Arc::clone(&function);
         async move {
             let event = serde_json::from_value(event).map_err(|error| {
-                DirectError::new("BadRequest", format!("the event does not fit: line {}", error.line()))
+                DirectError::new(
+                    "BadRequest",
+                    format!("the event does not match the expected format (line {})", error.line()),
+                )
             })?;
             let answer = function.handle(event, deadline).await?;
-            serde_json::to_value(answer).map_err(|_| DirectError::new("Internal", "the answer cannot be written"))
+            serde_json::to_value(answer).map_err(|_| DirectError::new("Internal", "the result cannot be serialized"))
         }
     })
     .await
 }
 
-fn report(error: &StartError) {
-    tracing::error!(%error, at = %clock::now(), "the function cannot start");
+fn log_start_error(error: &StartError) {
+    tracing::error!(%error, at = %clock::now(), "function cannot start");
 }
 
 #[cfg(test)]
@@ -287,9 +293,9 @@ mod tests {
     use std::sync::Mutex;
 
     #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Page {
+    impl Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -300,10 +306,10 @@ mod tests {
     }
 
     #[test]
-    fn a_line_carries_everything_around_it() {
-        let page = Page::default();
-        let out = page.clone();
-        let subscriber = tracing_subscriber::registry().with(lines("classify", move || out.clone()));
+    fn a_log_line_has_the_fields_of_all_spans_around_it() {
+        let buffer = Buffer::default();
+        let out = buffer.clone();
+        let subscriber = tracing_subscriber::registry().with(json_layer("classify", move || out.clone()));
         tracing::subscriber::with_default(subscriber, || {
             let invocation = tracing::info_span!("invocation", request_id = "r-1", cold_start = true);
             let _outer = invocation.enter();
@@ -312,7 +318,7 @@ mod tests {
             record.record("correlation_id", "c-1");
             tracing::warn!(pause_s = 5, "AWS fault");
         });
-        let line: Value = serde_json::from_slice(&page.0.lock().unwrap()).unwrap();
+        let line: Value = serde_json::from_slice(&buffer.0.lock().unwrap()).unwrap();
         let expected = json!({
             "level": "WARN", "name": "record", "function": "classify", "version": env!("CARGO_PKG_VERSION"), "request_id": "r-1",
             "cold_start": true, "correlation_id": "c-1", "message_id": "m-1", "pause_s": 5, "message": "AWS fault",
@@ -321,8 +327,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_says_nothing_to_the_caller() {
-        let error = fenced::<()>(async { panic!("secret") }).await.unwrap_err();
+    async fn a_panics_message_does_not_reach_the_caller() {
+        let error = catch_panic::<()>(async { panic!("secret") }).await.unwrap_err();
         assert_eq!(error.kind, "Panic");
         let diagnostic = Diagnostic::from(error);
         assert!(diagnostic.error_type == "Panic" && !diagnostic.error_message.contains("secret"));

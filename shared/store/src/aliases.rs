@@ -1,19 +1,21 @@
-//! Whose a source's dedup key is. PagerDuty's and Opsgenie's clients acknowledge and close by the key alone.
+//! The scopes under which a source's dedup key has opened incidents.
+//!
+//! PagerDuty's and Opsgenie's clients acknowledge and close an incident with nothing but its dedup key.
 
-use crate::{StoreError, Table, failed, keys, number, text};
+use crate::{StoreError, Table, keys, number, store_error, text};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::ids::{IntegrationId, Scope, TenantId};
 use jiff::Timestamp;
 
-/// How the platform is written among tenants, whose ids are in lower case.
+/// The platform's entry in the set of scopes. Upper case, because tenant ids are lower case.
 const PLATFORM: &str = "P";
 
 impl Table {
-    /// Remembers that something was opened under this key for these, besides whom it was opened for before.
+    /// Adds scopes to those under which a source's dedup key has opened incidents.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn remember_alias(
+    pub async fn add_alias_scopes(
         &self,
         integration: &IntegrationId,
         source: &str,
@@ -32,14 +34,14 @@ impl Table {
             request.key("sk", text("ALIAS")).update_expression("ADD scopes :scopes SET expires_at = :expires");
         let request = request.expression_attribute_values(":scopes", AttributeValue::Ss(names));
         let request = request.expression_attribute_values(":expires", number(self.expiry(now)));
-        request.send().await.map(|_| ()).map_err(|error| failed("UpdateItem", &error))
+        request.send().await.map(|_| ()).map_err(|error| store_error("UpdateItem", &error))
     }
 
-    /// For whom something was opened under this key; nobody where nothing was.
+    /// Returns the scopes under which a source's dedup key has opened incidents; empty if there are none.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn alias(
+    pub async fn alias_scopes(
         &self,
         integration: &IntegrationId,
         source: &str,

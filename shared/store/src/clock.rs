@@ -1,21 +1,21 @@
-//! The time that a test sets, in the local stage.
+//! Test clock of the local stage: the offset by which tests move the functions' time.
 
 use crate::{StoreError, Table, keys, read};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-struct Clock {
+struct TestClockItem {
     ahead_ms: i64,
 }
 
 impl Table {
-    /// How many milliseconds the functions' clock is ahead of the machine's; 0 where nobody set it.
+    /// Returns by how many milliseconds the functions' clock is ahead of the system clock; 0 if no test set it.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn clock_ahead_ms(&self) -> Result<i64, StoreError> {
+    pub async fn test_clock_offset_ms(&self) -> Result<i64, StoreError> {
         match self.get(keys::CLOCK, "CLOCK").await? {
-            Some(found) => Ok(read::<Clock>(found, "the test's clock")?.ahead_ms),
+            Some(found) => Ok(read::<TestClockItem>(found, "the test clock")?.ahead_ms),
             None => Ok(0),
         }
     }

@@ -1,108 +1,114 @@
-//! Confirmations: what was asked of whom, and how often an address was written to.
+//! Confirmation requests: which are pending, and how many a contact and a tenant have been sent.
+//!
+//! A contact is an e-mail address or phone number, identified here by its keyed hash (`identity`).
 
-use crate::{StoreError, Table, failed, item, keys, number, read, text};
-use domain::contact::{Ask, Pending};
+use crate::{StoreError, Table, item, keys, number, read, store_error, text};
+use domain::contact::{PendingConfirmation, SentConfirmation};
 use domain::ids::{RecipientId, TenantId};
 use domain::vocabulary::Channel;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// How long rows are kept: nothing here means anything after two days.
-const KEPT: SignedDuration = SignedDuration::from_hours(48);
+/// Retention of all items here. No limit looks back more than a day.
+const RETENTION: SignedDuration = SignedDuration::from_hours(48);
 
-/// When one address or number was asked, by whichever tenant.
+/// The confirmation requests sent to one contact, by all tenants.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
-    /// When, and by whom; the last day's.
-    pub sent: Vec<Ask>,
-    /// Goes up by one with each write; 0 before the first.
+pub struct ConfirmationHistory {
+    /// The requests of the last 24 hours: when each was sent and by which tenant.
+    pub sent: Vec<SentConfirmation>,
+    /// Version of the item, incremented by each write; 0 if there is no item.
     pub version: u64,
 }
 
 impl Table {
-    /// When an address or number, given by its keyed hash, was asked.
+    /// Returns the confirmation requests sent to a contact.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn asked(&self, identity: &str) -> Result<Asked, StoreError> {
-        match self.get(&keys::asked(identity), "ASKED").await? {
+    pub async fn confirmation_history(&self, identity: &str) -> Result<ConfirmationHistory, StoreError> {
+        match self.get(&keys::confirmation_history(identity), "ASKED").await? {
             Some(found) => read(found, "a contact"),
-            None => Ok(Asked::default()),
+            None => Ok(ConfirmationHistory::default()),
         }
     }
 
-    /// Notes that an address is asked, with what is pending of one recipient. `false`: somebody asked at the same time.
+    /// Records a confirmation request: adds it to the contact's history and stores it as pending. Returns `false` if another request
+    /// was recorded at the same time.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn ask(
+    pub async fn record_confirmation(
         &self,
         identity: &str,
-        asked: &Asked,
+        asked: &ConfirmationHistory,
         (tenant, recipient, channel): (&TenantId, &RecipientId, Channel),
-        pending: &Pending,
+        pending: &PendingConfirmation,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let expires = Some(now.saturating_add(KEPT).unwrap_or(now).as_second());
-        let next = Asked { version: asked.version + 1, ..asked.clone() };
-        let asked_item = item(&keys::asked(identity), "ASKED", &next, expires)?;
+        let expires = Some(now.saturating_add(RETENTION).unwrap_or(now).as_second());
+        let next = ConfirmationHistory { version: asked.version + 1, ..asked.clone() };
+        let asked_item = item(&keys::confirmation_history(identity), "ASKED", &next, expires)?;
         let first = match asked.version {
             0 => self.put_action(asked_item, Some("attribute_not_exists(pk)"), vec![])?,
             version => self.put_action(asked_item, Some("version = :before"), vec![(":before", number(version))])?,
         };
-        let pending = item(&keys::pending(tenant, recipient.as_str(), channel), "PENDING", pending, expires)?;
+        let pending =
+            item(&keys::pending_confirmation(tenant, recipient.as_str(), channel), "PENDING", pending, expires)?;
         Ok(self.transact(vec![first, self.put_action(pending, None, vec![])?]).await?.is_none())
     }
 
-    /// Counts one confirmation of a tenant on a day. `false`: it has sent `most` already.
+    /// Counts a tenant's confirmation request on a day (days since the Unix epoch). Returns `false` if the tenant has already sent
+    /// `limit` that day.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn count_asked(
+    pub async fn count_confirmation(
         &self,
         tenant: &TenantId,
         day: i64,
-        most: u32,
+        limit: u32,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let expires = now.saturating_add(KEPT).unwrap_or(now).as_second();
+        let expires = now.saturating_add(RETENTION).unwrap_or(now).as_second();
         let request = self.client.update_item().table_name(&self.name);
-        let request = request.key("pk", text(&keys::asked_on(tenant, day))).key("sk", text("COUNT"));
-        // A counter, because a list would make two admins who add people at once conflict.
+        let request = request.key("pk", text(&keys::confirmations_on_day(tenant, day))).key("sk", text("COUNT"));
+        // A counter: with a list, two admins who add recipients at the same time would conflict.
         let request = request.update_expression("ADD asked :one SET expires_at = :expires");
-        let request = request.condition_expression("attribute_not_exists(asked) OR asked < :most");
+        let request = request.condition_expression("attribute_not_exists(asked) OR asked < :limit");
         let request = request.expression_attribute_values(":one", number(1));
-        let request = request.expression_attribute_values(":most", number(most));
+        let request = request.expression_attribute_values(":limit", number(limit));
         match request.expression_attribute_values(":expires", number(expires)).send().await {
             Ok(_) => Ok(true),
-            Err(error) => match failed("UpdateItem", &error) {
+            Err(error) => match store_error("UpdateItem", &error) {
                 StoreError::Conflict { .. } => Ok(false),
                 other => Err(other),
             },
         }
     }
 
-    /// What is pending of a recipient on a channel.
+    /// Returns a recipient's pending confirmation on a channel.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn pending(
+    pub async fn pending_confirmation(
         &self,
         tenant: &TenantId,
         recipient: &RecipientId,
         channel: Channel,
-    ) -> Result<Option<Pending>, StoreError> {
-        match self.get(&keys::pending(tenant, recipient.as_str(), channel), "PENDING").await? {
+    ) -> Result<Option<PendingConfirmation>, StoreError> {
+        match self.get(&keys::pending_confirmation(tenant, recipient.as_str(), channel), "PENDING").await? {
             Some(found) => Ok(Some(read(found, "a confirmation")?)),
             None => Ok(None),
         }
     }
 
-    /// Counts a wrong code. `false`: somebody else counted at the same time.
+    /// Counts a wrong confirmation code; `tries` is the number of wrong codes before it. Returns `false` if another one was counted at
+    /// the same time.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn count_try(
+    pub async fn count_wrong_code(
         &self,
         tenant: &TenantId,
         recipient: &RecipientId,
@@ -110,38 +116,38 @@ impl Table {
         tries: u32,
     ) -> Result<bool, StoreError> {
         let request = self.client.update_item().table_name(&self.name);
-        let request = request.key("pk", text(&keys::pending(tenant, recipient.as_str(), channel)));
+        let request = request.key("pk", text(&keys::pending_confirmation(tenant, recipient.as_str(), channel)));
         let request = request.key("sk", text("PENDING")).update_expression("SET tries = :next");
         let request = request.condition_expression("tries = :before");
         let request = request.expression_attribute_values(":next", number(tries + 1));
         match request.expression_attribute_values(":before", number(tries)).send().await {
             Ok(_) => Ok(true),
-            Err(error) => match failed("UpdateItem", &error) {
+            Err(error) => match store_error("UpdateItem", &error) {
                 StoreError::Conflict { .. } => Ok(false),
                 other => Err(other),
             },
         }
     }
 
-    /// Notes that a provider did not take a confirmation, unless another was asked for since.
+    /// Records the cause for which a provider refused a confirmation message, unless a newer request has replaced it.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn confirmation_refused(
+    pub async fn record_confirmation_refusal(
         &self,
         (tenant, recipient, channel): (&TenantId, &RecipientId, Channel),
         identity: &str,
         cause: &str,
     ) -> Result<(), StoreError> {
         let request = self.client.update_item().table_name(&self.name);
-        let request = request.key("pk", text(&keys::pending(tenant, recipient.as_str(), channel)));
+        let request = request.key("pk", text(&keys::pending_confirmation(tenant, recipient.as_str(), channel)));
         let request = request.key("sk", text("PENDING")).update_expression("SET refused = :cause");
         let request = request.condition_expression("#identity = :identity");
         let request = request.expression_attribute_names("#identity", "identity");
         let request = request.expression_attribute_values(":identity", text(identity));
         match request.expression_attribute_values(":cause", text(cause)).send().await {
             Ok(_) => Ok(()),
-            Err(error) => match failed("UpdateItem", &error) {
+            Err(error) => match store_error("UpdateItem", &error) {
                 StoreError::Conflict { .. } => Ok(()),
                 other => Err(other),
             },

@@ -1,6 +1,6 @@
-//! API tokens (stored hashed) and wrapped data keys.
+//! API tokens (stored as hashes) and wrapped data keys.
 
-use crate::tenants::Audit;
+use crate::tenants::AuditRecord;
 use crate::{Item, StoreError, Table, item, keys, number, read, text};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use domain::ids::{IntegrationId, TenantId, TokenId};
@@ -9,68 +9,68 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// The tenants a token may speak for.
+/// The tenants that a token may act for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Tenants {
-    /// These.
-    Some(BTreeSet<TenantId>),
-    /// All, written `*`.
-    All(Star),
+pub enum TenantScope {
+    /// Only the listed tenants.
+    Listed(BTreeSet<TenantId>),
+    /// All tenants, stored as `*`.
+    All(Wildcard),
 }
 
-/// The word `*`.
+/// The text `*`, which stands for all tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Star {
-    /// `*`
+pub enum Wildcard {
+    /// The only value.
     #[serde(rename = "*")]
-    Star,
+    Asterisk,
 }
 
-impl Tenants {
-    /// Whether `tenant` is among them.
+impl TenantScope {
+    /// Whether `tenant` is in the scope.
     #[must_use]
-    pub fn include(&self, tenant: &TenantId) -> bool {
+    pub fn includes(&self, tenant: &TenantId) -> bool {
         match self {
             Self::All(_) => true,
-            Self::Some(tenants) => tenants.contains(tenant),
+            Self::Listed(tenants) => tenants.contains(tenant),
         }
     }
 }
 
-/// A token's record. The token itself is nowhere: the key is its SHA-256.
+/// A token's record. The token itself is not stored: the item's key is its SHA-256 hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TokenRecord {
-    /// Its public name.
+    /// Public id of the token.
     pub token_id: TokenId,
-    /// The identity behind it, which incident keys hold; kept when the token is rotated.
+    /// The integration that the token belongs to. It is part of dedup keys and stays the same when the token is rotated.
     pub integration_id: IntegrationId,
-    /// What it is called.
+    /// Display name.
     pub name: String,
-    /// What it may do.
+    /// Scopes that the token grants.
     pub scopes: BTreeSet<String>,
-    /// For whom.
-    pub tenants: Tenants,
-    /// What it says for events that are silent.
+    /// Tenants that the token may act for.
+    pub tenants: TenantScope,
+    /// Default values for fields that an event leaves out.
     pub defaults: Value,
-    /// When it was issued.
+    /// When the token was issued.
     pub created_at: Timestamp,
-    /// When it ends.
+    /// When the token expires; `None` for a token without expiry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_time: Option<Timestamp>,
-    /// When it was revoked.
+    /// When the token was revoked, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
-    /// The tenant whose list it stands in; `platform` for tokens of several.
+    /// The tenant that lists the token; `platform` for tokens of several tenants.
     pub owner: TenantId,
-    /// The SHA-256 of the token, in hex.
+    /// SHA-256 hash of the token, hexadecimal.
     pub hash: String,
 }
 
 impl TokenRecord {
-    /// Why it lets nobody in at `now`; `None` while it does.
+    /// Returns why the token is not valid at `now` (`revoked` or `expired`), or `None` if it is valid.
     #[must_use]
-    pub fn invalid(&self, now: Timestamp) -> Option<&'static str> {
+    pub fn invalid_reason(&self, now: Timestamp) -> Option<&'static str> {
         if self.revoked_at.is_some() {
             return Some("revoked");
         }
@@ -78,20 +78,20 @@ impl TokenRecord {
     }
 }
 
-/// Whether a text can be a token at all: what cannot is not looked up.
+/// Whether a text has the format of a token. Other texts are not looked up.
 #[must_use]
-pub fn is_token(text: &str) -> bool {
+pub fn has_token_format(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// The hash a token is stored under.
+/// Returns the hash under which a token is stored.
 #[must_use]
 pub fn token_hash(token: &str) -> String {
     domain::ids::sha256(&["token", token]).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Table {
-    /// The record of a token; expired and revoked ones included.
+    /// Returns the record of a token, including expired and revoked tokens.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -102,12 +102,12 @@ impl Table {
         }
     }
 
-    /// Stores a new token, its entry in its owner's list, and the audit entry of it.
+    /// Stores a new token, its entry in the owner's list and the audit entry.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn issue_token(&self, record: &TokenRecord, audit: &Audit, nonce: &str) -> Result<(), StoreError> {
-        let mut writes = self.new_token(record)?;
+    pub async fn issue_token(&self, record: &TokenRecord, audit: &AuditRecord, nonce: &str) -> Result<(), StoreError> {
+        let mut writes = self.new_token_writes(record)?;
         writes.push(self.audit_write(&record.owner, audit, nonce)?);
         match self.transact(writes).await? {
             None => Ok(()),
@@ -115,8 +115,8 @@ impl Table {
         }
     }
 
-    /// Replaces a token by a new one at once. The old one ends at `old_ends`, or now if that is `None`. `false` if somebody
-    /// revoked or replaced the old one in between.
+    /// Replaces a token by a new one in one transaction. The old token expires at `old_ends`, or is revoked now if that is `None`.
+    /// Returns `false` if the old token was revoked or replaced in the meantime.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -125,7 +125,7 @@ impl Table {
         old: &TokenRecord,
         new: &TokenRecord,
         old_ends: Option<Timestamp>,
-        audit: &Audit,
+        audit: &AuditRecord,
         nonce: &str,
     ) -> Result<bool, StoreError> {
         let mut ended = old.clone();
@@ -133,46 +133,46 @@ impl Table {
             Some(at) => ended.expires_at_time = Some(old.expires_at_time.map_or(at, |ends| ends.min(at))),
             None => ended.revoked_at = Some(audit.at),
         }
-        let mut writes = self.new_token(new)?;
-        writes.extend(self.changed_token(&ended)?);
+        let mut writes = self.new_token_writes(new)?;
+        writes.extend(self.token_update_writes(&ended)?);
         writes.push(self.audit_write(&new.owner, audit, nonce)?);
         Ok(self.transact(writes).await?.is_none())
     }
 
-    fn new_token(&self, record: &TokenRecord) -> Result<Vec<TransactWriteItem>, StoreError> {
+    fn new_token_writes(&self, record: &TokenRecord) -> Result<Vec<TransactWriteItem>, StoreError> {
         let (by_hash, listed) = token_items(record)?;
         let fresh = Some("attribute_not_exists(pk)");
         Ok(vec![self.put_action(by_hash, fresh, vec![])?, self.put_action(listed, fresh, vec![])?])
     }
 
-    /// A token's two items, written only while nobody revoked it.
-    fn changed_token(&self, record: &TokenRecord) -> Result<Vec<TransactWriteItem>, StoreError> {
+    /// The writes that update a token's two items, on condition that it is not revoked.
+    fn token_update_writes(&self, record: &TokenRecord) -> Result<Vec<TransactWriteItem>, StoreError> {
         let (by_hash, listed) = token_items(record)?;
         let valid = Some("attribute_exists(pk) AND attribute_not_exists(revoked_at)");
         Ok(vec![self.put_action(by_hash, valid, vec![])?, self.put_action(listed, valid, vec![])?])
     }
 
-    /// The tokens in a tenant's list, revoked ones included.
+    /// Returns the tokens in a tenant's list, including revoked tokens.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn tokens_of(&self, owner: &TenantId) -> Result<Vec<TokenRecord>, StoreError> {
+    pub async fn tenant_tokens(&self, owner: &TenantId) -> Result<Vec<TokenRecord>, StoreError> {
         let items = self.query_prefix(&keys::tenant(owner), "TOKEN#").await?;
         items.into_iter().map(|found| read(found, "a token")).collect()
     }
 
-    /// One token of a tenant's list.
+    /// Returns one token of a tenant's list.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn token_of(&self, owner: &TenantId, id: &TokenId) -> Result<Option<TokenRecord>, StoreError> {
-        match self.get(&keys::tenant(owner), &keys::token_of(id.as_str())).await? {
+    pub async fn tenant_token(&self, owner: &TenantId, id: &TokenId) -> Result<Option<TokenRecord>, StoreError> {
+        match self.get(&keys::tenant(owner), &keys::tenant_token(id.as_str())).await? {
             Some(found) => Ok(Some(read(found, "a token")?)),
             None => Ok(None),
         }
     }
 
-    /// Revokes a token. `false` if the owner's list has no such token.
+    /// Revokes a token. Returns `false` if the owner's list has no such token.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -180,27 +180,27 @@ impl Table {
         &self,
         owner: &TenantId,
         id: &TokenId,
-        audit: &Audit,
+        audit: &AuditRecord,
         nonce: &str,
     ) -> Result<bool, StoreError> {
-        let Some(mut record) = self.token_of(owner, id).await? else { return Ok(false) };
+        let Some(mut record) = self.tenant_token(owner, id).await? else { return Ok(false) };
         if record.revoked_at.is_none() {
             record.revoked_at = Some(audit.at);
-            let mut writes = self.changed_token(&record)?;
+            let mut writes = self.token_update_writes(&record)?;
             writes.push(self.audit_write(owner, audit, nonce)?);
-            // A condition that failed means that somebody else revoked it just now, which is as good.
+            // A failed condition means that another request revoked the token just now, which has the same result.
             self.transact(writes).await?;
         }
         Ok(true)
     }
 
-    /// The wrapped data keys, by generation.
+    /// Returns all wrapped data keys with their generation, ascending.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn data_keys(&self) -> Result<Vec<(u32, Vec<u8>)>, StoreError> {
         let mut found = Vec::new();
-        // Generations are added one at a time, so the first missing one ends the list.
+        // Generations are numbered without gaps, so the first missing one ends the list.
         for generation in 1.. {
             let Some(item) = self.get(&keys::data_key(generation), "DATAKEY").await? else { break };
             let wrapped = item.get("wrapped").and_then(|value| value.as_b().ok());
@@ -210,7 +210,7 @@ impl Table {
         Ok(found)
     }
 
-    /// Stores a wrapped data key unless its generation exists. `true` if it was stored.
+    /// Stores a wrapped data key unless its generation exists. Returns whether it was stored.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -224,9 +224,9 @@ impl Table {
     }
 }
 
-/// A token's record under its hash, and in its owner's list.
+/// Builds a token's two items: under its hash, and in its owner's list.
 fn token_items(record: &TokenRecord) -> Result<(Item, Item), StoreError> {
     let by_hash = item(&keys::token(&record.hash), "TOKEN", record, None)?;
-    let listed = item(&keys::tenant(&record.owner), &keys::token_of(record.token_id.as_str()), record, None)?;
+    let listed = item(&keys::tenant(&record.owner), &keys::tenant_token(record.token_id.as_str()), record, None)?;
     Ok((by_hash, listed))
 }

@@ -1,66 +1,66 @@
-//! Dead letters: what could not be handled, kept with its reason until somebody redrives it.
+//! Dead letters: messages that could not be processed, kept with the reason until an operator redrives them.
 
-use crate::{Item, StoreError, Table, failed, item, keys, number, read, sort_key, text};
+use crate::{Item, StoreError, Table, item, keys, number, read, sort_key, store_error, text};
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What stands between a letter's id and the number of a further part of its body.
+/// Separates a letter's id from the number of a further part of its body in the sort key.
 const PART: &str = "#BODY#";
-/// Bytes of a sealed body in one item: an item takes 400 KB, a message is up to 1 MiB, and none may be lost for its size.
+/// Maximum bytes of a sealed body in one item. A DynamoDB item holds 400 KB and an SQS message up to 1 MiB, so a large body is split.
 const PART_BYTES: usize = 300_000;
 
-/// A dead letter. The body is sealed: it may hold addresses.
+/// A dead letter. The body is sealed, because it may contain addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// The SQS message id of the letter; the same for every copy of it.
+    /// SQS message id of the letter, the same for every copy of it.
     pub id: String,
-    /// The function whose queue it comes from.
+    /// Name of the function that consumes the source queue.
     pub function: String,
-    /// The name of the queue that it comes from.
+    /// Name of the queue that the message came from.
     pub source_queue: String,
-    /// Why it died.
+    /// Why the message could not be processed.
     pub reason: String,
-    /// The upstream's request, if it could be read.
+    /// Correlation id of the upstream request, if the message could be parsed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// When it was first sent.
+    /// When the message was first sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_sent_at: Option<Timestamp>,
-    /// When it was recorded.
+    /// When the letter was recorded.
     pub at: Timestamp,
-    /// The sealed body.
+    /// The sealed message body.
     pub body: String,
-    /// The FIFO group, for FIFO queues.
+    /// Message group, for FIFO queues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// When it was sent again.
+    /// When the letter was last redriven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redriven_at: Option<Timestamp>,
-    /// How often it was sent again.
+    /// How many times the letter was redriven.
     #[serde(default)]
     pub redrives: u32,
 }
 
-/// A page of dead letters.
+/// A page of a function's dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadPage {
-    /// The letters, by id.
+pub struct DeadLetterPage {
+    /// The letters, ordered by id.
     pub letters: Vec<DeadLetter>,
-    /// The letter behind which the next page begins, if there may be one.
+    /// Id of the letter after which the next page begins; `None` on the last page.
     pub next: Option<String>,
 }
 
 impl Table {
-    /// Records a dead letter; recording it again changes nothing. `true` if it is new.
+    /// Records a dead letter. Returns whether it is new; recording it again changes nothing.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn bury(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
-        let pk = keys::dead(&letter.function, &day(letter.at));
+    pub async fn record_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
+        let pk = keys::dead_letters(&letter.function, &utc_day(letter.at));
         let expiry = Some(self.expiry(letter.at));
         let mut head = item(&pk, &letter.id, letter, expiry)?;
-        let parts = split(&letter.body);
+        let parts = split_body(&letter.body);
         head.insert("body".to_owned(), text(parts.first().copied().unwrap_or_default()));
         let mut writes = vec![self.put_action(head, Some("attribute_not_exists(pk)"), vec![])?];
         for (place, part) in parts.iter().enumerate().skip(1) {
@@ -77,7 +77,7 @@ impl Table {
         Ok(self.transact(writes).await?.is_none())
     }
 
-    /// The dead letters of one function on one day (`2026-11-23`, UTC) behind the letter `after`, by id, about `limit`.
+    /// Returns a page of about `limit` dead letters of a function on a day (`2026-11-23`, UTC), ordered by id, after the letter `after`.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -87,53 +87,54 @@ impl Table {
         day: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<DeadPage, StoreError> {
-        let pk = keys::dead(function, day);
-        // "$" is the first character behind "#": behind the letter and every part of it.
+    ) -> Result<DeadLetterPage, StoreError> {
+        let pk = keys::dead_letters(function, day);
+        // "$" is the character after "#", so this key sorts after the letter and all its parts.
         let from = after.map_or_else(|| "0".to_owned(), |id| format!("{id}$"));
         let found = self.query(&pk, &from, "\u{10ffff}", limit).await?;
         let full = found.len() >= limit;
-        let mut letters = assembled(found)?;
+        let mut letters = assemble_letters(found)?;
         if let (true, Some(last)) = (full, letters.last_mut()) {
-            // The page may have ended within the last letter's body.
+            // The page may have cut off the last letter's body.
             if let Some(whole) = self.dead_letter(function, day, &last.id).await? {
                 *last = whole;
             }
         }
         let next = letters.last().filter(|_| full).map(|last| last.id.clone());
-        Ok(DeadPage { letters, next })
+        Ok(DeadLetterPage { letters, next })
     }
 
-    /// One dead letter.
+    /// Returns one dead letter with its whole body.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn dead_letter(&self, function: &str, day: &str, id: &str) -> Result<Option<DeadLetter>, StoreError> {
-        let pk = keys::dead(function, day);
+        let pk = keys::dead_letters(function, day);
         let found = self.query(&pk, id, &format!("{id}{PART}~"), usize::MAX).await?;
-        Ok(assembled(found)?.into_iter().find(|letter| letter.id == id))
+        Ok(assemble_letters(found)?.into_iter().find(|letter| letter.id == id))
     }
 
-    /// Notes that a dead letter was sent again.
+    /// Records that a dead letter was redriven at `now`.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn redriven(&self, letter: &DeadLetter, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn mark_redriven(&self, letter: &DeadLetter, now: Timestamp) -> Result<(), StoreError> {
         let request = self.client.update_item().table_name(&self.name);
-        let request =
-            request.key("pk", text(&keys::dead(&letter.function, &day(letter.at)))).key("sk", text(&letter.id));
+        let request = request
+            .key("pk", text(&keys::dead_letters(&letter.function, &utc_day(letter.at))))
+            .key("sk", text(&letter.id));
         let request = request
             .update_expression("SET redriven_at = :now, redrives = if_not_exists(redrives, :zero) + :one")
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":now", text(&now.to_string()))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":one", number(1));
-        request.send().await.map(drop).map_err(|error| failed("UpdateItem", &error))
+        request.send().await.map(drop).map_err(|error| store_error("UpdateItem", &error))
     }
 }
 
-/// Letters from their items in key order: each letter's first, then the further parts of its body.
-fn assembled(items: Vec<Item>) -> Result<Vec<DeadLetter>, StoreError> {
+/// Assembles letters from their items in key order: each letter's first item, then the further parts of its body.
+fn assemble_letters(items: Vec<Item>) -> Result<Vec<DeadLetter>, StoreError> {
     let mut letters: Vec<DeadLetter> = Vec::new();
     for mut found in items {
         let sk = sort_key(&found).to_owned();
@@ -151,8 +152,8 @@ fn assembled(items: Vec<Item>) -> Result<Vec<DeadLetter>, StoreError> {
     Ok(letters)
 }
 
-/// A body in parts that each fit an item. Sealed text is ASCII, so every cut is between two characters.
-fn split(body: &str) -> Vec<&str> {
+/// Splits a body into parts that fit an item. Sealed text is ASCII, so every cut is between two characters.
+fn split_body(body: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = body;
     while rest.len() > PART_BYTES && rest.is_char_boundary(PART_BYTES) {
@@ -164,9 +165,9 @@ fn split(body: &str) -> Vec<&str> {
     parts
 }
 
-/// The day of a moment, in UTC.
+/// Formats the UTC date of a time, such as `2026-11-23`.
 #[must_use]
-pub fn day(at: Timestamp) -> String {
+pub fn utc_day(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d").to_string()
 }
 
@@ -191,10 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_any_size_comes_back_whole() {
+    fn a_body_of_any_size_is_reassembled_unchanged() {
         for size in [0, 1, PART_BYTES, PART_BYTES + 1, 1_500_000] {
             let body = "x".repeat(size);
-            let parts = split(&body);
+            let parts = split_body(&body);
             assert!(parts.iter().all(|part| part.len() <= PART_BYTES), "{size}");
             let mut items = vec![item("p", "a", &letter("a", parts[0]), None).unwrap()];
             for (place, part) in parts.iter().enumerate().skip(1) {
@@ -202,7 +203,7 @@ mod tests {
                 items.push(Item::from([("sk".into(), text(&sk)), ("body".into(), text(part))]));
             }
             items.push(item("p", "b", &letter("b", "other"), None).unwrap());
-            let letters = assembled(items).unwrap();
+            let letters = assemble_letters(items).unwrap();
             assert_eq!((letters.len(), letters[0].body.len(), letters[1].body.as_str()), (2, size, "other"));
         }
     }

@@ -1,117 +1,120 @@
-//! Delivery rows: claim → send → mark, never mark → send.
+//! Delivery rows: each attempt is claimed, sent, then marked.
+//!
+//! The order is claim → send → mark. A mark before the send would lose the message if the function died in between.
 
-use crate::{Item, StoreError, Table, due::Due, failed, item, keys, number, read, sort_key, text};
+use crate::{Item, StoreError, Table, due::ScheduledDelivery, item, keys, number, read, sort_key, store_error, text};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
-use domain::delivery::{Before, Refusal, Row, before, refusal};
+use domain::delivery::{ClaimRefusal, DeliveryRow, EarlierClaim, claim_refusal, earlier_claim};
 use domain::ids::{IncidentId, TenantId};
-use domain::plan::{Decision, Outcome};
+use domain::plan::{Decision, DecisionOutcome};
 use domain::reason::Reason;
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Where a claim is granted: what [`refusal`] says, as the table checks it.
+/// The condition under which a claim is granted: the rule [`refusal`] as a DynamoDB expression.
 const CLAIMABLE: &str = "attribute_not_exists(pk) OR (done < :n AND latest <= :n AND lease_until_ms <= :now \
                          AND (latest < :n OR attempts < :attempt))";
 
-/// Which row, which update, which attempt.
+/// Identifies one attempt of one update on a delivery row.
 #[derive(Clone, Copy, Debug)]
-pub struct Slot<'a> {
-    /// The incident.
+pub struct AttemptKey<'a> {
+    /// Incident of the delivery.
     pub incident: &'a IncidentId,
-    /// The tenant.
+    /// Tenant of the delivery.
     pub tenant: &'a TenantId,
-    /// The row's name (`contracts::queue::row_name`).
+    /// Name of the row (`contracts::queue::row_name`).
     pub row: &'a str,
-    /// The channel.
+    /// Channel of the delivery.
     pub channel: Channel,
-    /// The update.
+    /// Number of the update.
     pub update: u32,
-    /// The attempt, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
 }
 
-/// How a delivery ended.
+/// The final result of a delivery.
 #[derive(Clone, Debug)]
-pub enum End<'a> {
-    /// The provider or receiver took it.
+pub enum DeliveryResult<'a> {
+    /// The provider or receiver accepted the message.
     Accepted {
-        /// Its id for the message, if it gave one.
+        /// The provider's id of the message, if it returned one.
         provider_id: Option<&'a str>,
-        /// Milliseconds from acceptance by intake.
+        /// Milliseconds since intake accepted the event.
         latency_ms: i64,
-        /// Whether that is longer than the tenant's alert window.
+        /// Whether the latency exceeds the tenant's alert window.
         late: bool,
     },
-    /// It is over without success.
+    /// The delivery ended without success.
     Failed {
-        /// Why it is over.
+        /// Why the delivery ended.
         reason: Reason,
     },
 }
 
-/// An attempt that failed, as support reads it.
+/// A failed attempt, for support.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// The update.
+pub struct FailedAttempt {
+    /// Number of the update.
     pub update: u32,
-    /// The attempt, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// When.
+    /// When the attempt failed.
     pub at: Timestamp,
-    /// What it met.
+    /// Code of the failure's cause.
     pub cause: String,
-    /// The receiver's HTTP status, if it answered.
+    /// The receiver's HTTP status, if it responded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// What the receiver said, at most 20,000 bytes.
+    /// The receiver's response, at most 20,000 bytes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub response: String,
-    /// How long it took, in milliseconds.
+    /// Duration of the attempt in milliseconds.
     pub took_ms: i64,
 }
 
-/// A delivery row by name, for lists.
+/// A delivery row with its history, for lists.
 #[derive(Clone, Debug, Serialize)]
-pub struct Listed {
-    /// The row's name.
+pub struct ListedDelivery {
+    /// Name of the row.
     pub row: String,
-    /// The row.
-    pub delivery: Row,
-    /// Every end of the row, one for each update.
-    pub history: Vec<Ended>,
-    /// Its failed attempts, in order.
-    pub attempts: Vec<Attempt>,
+    /// The row itself.
+    pub delivery: DeliveryRow,
+    /// Results of the row, one for each update.
+    pub history: Vec<HistoryEntry>,
+    /// Failed attempts of the row, in order.
+    pub attempts: Vec<FailedAttempt>,
 }
 
-/// One end in a row's history.
+/// The result of one update in a row's history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ended {
-    /// The update.
+pub struct HistoryEntry {
+    /// Number of the update.
     pub update: u32,
-    /// `accepted`, or the reason.
+    /// `accepted`, or the reason code.
     pub outcome: String,
-    /// When.
+    /// When the delivery ended.
     pub at: Timestamp,
-    /// Attempts it took.
+    /// Number of attempts made.
     pub attempts: u32,
 }
 
 impl Table {
-    /// Claims the right to send until `lease_until_ms`. Inside: what came of this attempt before, or why not.
+    /// Claims the right to send an attempt until `lease_until_ms` (Unix milliseconds). The inner result has what is known of earlier
+    /// claims of the attempt, or why the claim was refused.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn claim(
         &self,
-        slot: Slot<'_>,
+        slot: AttemptKey<'_>,
         token: &str,
         now: Timestamp,
         lease_until_ms: i64,
-    ) -> Result<Result<Before, Refusal>, StoreError> {
+    ) -> Result<Result<EarlierClaim, ClaimRefusal>, StoreError> {
         let now_ms = now.as_millisecond();
         let request = self.client.update_item().table_name(&self.name);
         let request = request.key("pk", text(&keys::deliveries(slot.incident, slot.tenant))).key("sk", text(slot.row));
@@ -137,71 +140,75 @@ impl Table {
             .expression_attribute_values(":attempt", number(slot.attempt));
         match request.send().await {
             Ok(claimed) => {
-                // The claim stands, whatever the row was.
-                let log = |error: &StoreError| tracing::error!(row = slot.row, %error, "what was there cannot be read");
-                let row: Option<Row> = claimed.attributes.and_then(|old| read(old, "a delivery").inspect_err(log).ok());
-                Ok(Ok(before(row.as_ref(), slot.update, slot.attempt)))
+                // The claim is valid even if the row that it replaced is unreadable.
+                let log = |error: &StoreError| {
+                    tracing::error!(row = slot.row, %error, "claimed a delivery row whose previous state is unreadable");
+                };
+                let row: Option<DeliveryRow> =
+                    claimed.attributes.and_then(|old| read(old, "a delivery").inspect_err(log).ok());
+                Ok(Ok(earlier_claim(row.as_ref(), slot.update, slot.attempt)))
             }
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(old)) => {
-                    let row: Row = read(old.item().cloned().unwrap_or_default(), "a delivery")?;
-                    // The rule and the condition say the same; where they ever differ, waiting a second is the safe side.
-                    let refusal = refusal(Some(&row), slot.update, slot.attempt, now_ms);
-                    Ok(Err(refusal.unwrap_or(Refusal::Leased { until_ms: now_ms + 1_000 })))
+                    let row: DeliveryRow = read(old.item().cloned().unwrap_or_default(), "a delivery")?;
+                    // The rule and the condition are equivalent. If they ever differ, waiting a second is safe.
+                    let refusal = claim_refusal(Some(&row), slot.update, slot.attempt, now_ms);
+                    Ok(Err(refusal.unwrap_or(ClaimRefusal::Leased { until_ms: now_ms + 1_000 })))
                 }
-                _ => Err(failed("UpdateItem", &error)),
+                _ => Err(store_error("UpdateItem", &error)),
             },
         }
     }
 
-    /// Ends a delivery that is not sent any more, under the same rules as a claim: nothing goes without a record and a
-    /// reason. `Err(refusal)` inside: somebody sends, or it is over already. `revised`: what so becomes of the decision, for later
-    /// plans to read.
+    /// Ends a delivery without sending it, under the same rules as a claim, and records the reason. The inner error says that another
+    /// claimant is sending or that the delivery has already ended. `revised` is the decision that later plans read instead of the
+    /// planned one; it is not stored if the delivery may have been sent before.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn end_unsent(
+    pub async fn end_without_sending(
         &self,
-        slot: Slot<'_>,
+        slot: AttemptKey<'_>,
         token: &str,
         now: Timestamp,
         reason: Reason,
         revised: Option<&Decision>,
-    ) -> Result<Result<(), Refusal>, StoreError> {
-        // No lease: if we die before the mark, the next run need not wait, and nobody takes it for sent.
+    ) -> Result<Result<(), ClaimRefusal>, StoreError> {
+        // Without a lease, the next run need not wait if this one dies before the mark, and does not assume that it was sent.
         let before = match self.claim(slot, token, now, 0).await? {
             Ok(before) => before,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        // The attempt that was due was never made.
-        let slot = Slot { attempt: slot.attempt.saturating_sub(1), ..slot };
-        let revised = revised.filter(|_| !before.tried);
-        let revised = revised.map(|one| self.revised_action((slot.incident, slot.tenant), one, now)).transpose()?;
-        if self.mark_end(slot, token, now, &End::Failed { reason }, None, revised).await? {
+        // The claimed attempt was not made, so it is not counted.
+        let slot = AttemptKey { attempt: slot.attempt.saturating_sub(1), ..slot };
+        let revised = revised.filter(|_| !before.may_have_sent);
+        let revised = revised.map(|one| self.revision_write((slot.incident, slot.tenant), one, now)).transpose()?;
+        if self.write_end(slot, token, now, &DeliveryResult::Failed { reason }, None, revised).await? {
             Ok(Ok(()))
         } else {
-            Ok(Err(Refusal::Leased { until_ms: now.as_millisecond() + 1_000 }))
+            Ok(Err(ClaimRefusal::Leased { until_ms: now.as_millisecond() + 1_000 }))
         }
     }
 
-    /// Notes that a delivery is due at another time than its plan says, and that it is: both or neither, and neither where it was sent.
-    /// `Err(refusal)` inside: somebody sends, or it is over already, since whoever gave it out before died before taking it off.
+    /// Schedules a delivery at another time than planned and stores the revised decision, in one transaction. Neither is written if the
+    /// delivery was sent. The inner error says that another claimant is sending or that the delivery has already ended, because an
+    /// earlier run released it and died before it deleted the due item.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn put_due_revised(
+    pub async fn schedule_revised(
         &self,
-        slot: Slot<'_>,
-        due: &Due,
+        slot: AttemptKey<'_>,
+        due: &ScheduledDelivery,
         revised: &Decision,
         now: Timestamp,
-    ) -> Result<Result<(), Refusal>, StoreError> {
+    ) -> Result<Result<(), ClaimRefusal>, StoreError> {
         let now_ms = now.as_millisecond();
         let check = ConditionCheck::builder()
             .table_name(&self.name)
             .key("pk", text(&keys::deliveries(slot.incident, slot.tenant)))
             .key("sk", text(slot.row))
-            // Who died with it may have sent it; its message comes once more, and then it is known.
+            // A claimant that died may have sent it. Its queue message is redelivered, which then settles the row.
             .condition_expression(format!(
                 "({CLAIMABLE}) AND (attribute_not_exists(pk) OR #state <> :sending OR lease_until_ms = :zero)"
             ))
@@ -216,27 +223,28 @@ impl Table {
         let writes = vec![
             TransactWriteItem::builder().condition_check(check).build(),
             self.put_action(self.due_item(due)?, None, vec![])?,
-            self.revised_action((slot.incident, slot.tenant), revised, now)?,
+            self.revision_write((slot.incident, slot.tenant), revised, now)?,
         ];
         let Some(refused) = self.transact(writes).await? else { return Ok(Ok(())) };
-        let row: Row = read(refused.into_iter().next().map(|(_, row)| row).unwrap_or_default(), "a delivery")?;
-        let refusal = refusal(Some(&row), slot.update, slot.attempt, now_ms);
-        Ok(Err(refusal.unwrap_or(Refusal::Leased { until_ms: now_ms + 1_000 })))
+        let row: DeliveryRow = read(refused.into_iter().next().map(|(_, row)| row).unwrap_or_default(), "a delivery")?;
+        let refusal = claim_refusal(Some(&row), slot.update, slot.attempt, now_ms);
+        Ok(Err(refusal.unwrap_or(ClaimRefusal::Leased { until_ms: now_ms + 1_000 })))
     }
 
-    /// Notes that the next attempt of what was tried already waits for `reason`, and when it is due, on its row and in the due index, with
-    /// the revision of what was decided where there is one. The inner error says why nothing was noted: it is over, or somebody has it.
+    /// Reschedules the next attempt of a delivery that was attempted before: stores `reason` and the due time on its row and in the due
+    /// index, with the revised decision if there is one. The inner error says that nothing was written, because the delivery has ended
+    /// or another claimant is sending.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn put_due_again(
+    pub async fn reschedule_attempt(
         &self,
-        slot: Slot<'_>,
-        due: &Due,
+        slot: AttemptKey<'_>,
+        due: &ScheduledDelivery,
         reason: Reason,
         revised: Option<&Decision>,
         now: Timestamp,
-    ) -> Result<Result<(), Refusal>, StoreError> {
+    ) -> Result<Result<(), ClaimRefusal>, StoreError> {
         let now_ms = now.as_millisecond();
         let update = Update::builder()
             .table_name(&self.name)
@@ -262,19 +270,19 @@ impl Table {
             self.put_action(self.due_item(due)?, None, vec![])?,
         ];
         if let Some(revised) = revised {
-            writes.push(self.revised_action((slot.incident, slot.tenant), revised, now)?);
+            writes.push(self.revision_write((slot.incident, slot.tenant), revised, now)?);
         }
         let Some(refused) = self.transact(writes).await? else { return Ok(Ok(())) };
-        let row: Row = read(refused.into_iter().next().map(|(_, row)| row).unwrap_or_default(), "a delivery")?;
-        let refusal = refusal(Some(&row), slot.update, slot.attempt, now_ms);
-        Ok(Err(refusal.unwrap_or(Refusal::Leased { until_ms: now_ms + 1_000 })))
+        let row: DeliveryRow = read(refused.into_iter().next().map(|(_, row)| row).unwrap_or_default(), "a delivery")?;
+        let refusal = claim_refusal(Some(&row), slot.update, slot.attempt, now_ms);
+        Ok(Err(refusal.unwrap_or(ClaimRefusal::Leased { until_ms: now_ms + 1_000 })))
     }
 
-    /// Gives a claim back unused, so that whoever comes next need not wait for the lease.
+    /// Releases an unused claim, so that the next claimant need not wait for the lease to expire.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn release_claim(&self, slot: Slot<'_>, token: &str) -> Result<(), StoreError> {
+    pub async fn release_claim(&self, slot: AttemptKey<'_>, token: &str) -> Result<(), StoreError> {
         let request = self.client.update_item().table_name(&self.name);
         let request = request.key("pk", text(&keys::deliveries(slot.incident, slot.tenant))).key("sk", text(slot.row));
         let request = request.update_expression("SET lease_until_ms = :zero").condition_expression("#token = :token");
@@ -282,45 +290,45 @@ impl Table {
         let request = request.expression_attribute_values(":zero", number(0));
         match request.expression_attribute_values(":token", text(token)).send().await {
             Ok(_) => Ok(()),
-            Err(error) => match failed("UpdateItem", &error) {
+            Err(error) => match store_error("UpdateItem", &error) {
                 StoreError::Conflict { .. } => Ok(()),
                 other => Err(other),
             },
         }
     }
 
-    /// Marks the end of a delivery, with the last failed attempt where there is one. `false` if the claim was lost.
+    /// Marks a delivery as ended and stores its last failed attempt, if there is one. Returns `false` if the claim was lost.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn mark_ended(
         &self,
-        slot: Slot<'_>,
+        slot: AttemptKey<'_>,
         token: &str,
         now: Timestamp,
-        end: &End<'_>,
-        attempt: Option<&Attempt>,
+        end: &DeliveryResult<'_>,
+        attempt: Option<&FailedAttempt>,
     ) -> Result<bool, StoreError> {
-        self.mark_end(slot, token, now, end, attempt, None).await
+        self.write_end(slot, token, now, end, attempt, None).await
     }
 
-    /// Marks the end, together with the revision of what was decided where there is one.
-    async fn mark_end(
+    /// Marks a delivery as ended, together with the write of its revised decision, if there is one.
+    async fn write_end(
         &self,
-        slot: Slot<'_>,
+        slot: AttemptKey<'_>,
         token: &str,
         now: Timestamp,
-        end: &End<'_>,
-        attempt: Option<&Attempt>,
+        end: &DeliveryResult<'_>,
+        attempt: Option<&FailedAttempt>,
         revised: Option<TransactWriteItem>,
     ) -> Result<bool, StoreError> {
         let (state, outcome) = match end {
-            End::Accepted { .. } => ("accepted", "accepted"),
-            End::Failed { reason } => ("failed", reason.as_str()),
+            DeliveryResult::Accepted { .. } => ("accepted", "accepted"),
+            DeliveryResult::Failed { reason } => ("failed", reason.as_str()),
         };
-        let ended = Ended { update: slot.update, outcome: outcome.to_owned(), at: now, attempts: slot.attempt };
+        let ended = HistoryEntry { update: slot.update, outcome: outcome.to_owned(), at: now, attempts: slot.attempt };
         let ended = serde_dynamo::to_attribute_value(&ended)
-            .map_err(|_| StoreError::Corrupt { kind: "a delivery's end", detail: "cannot be written".to_owned() })?;
+            .map_err(|_| StoreError::Corrupt { kind: "a delivery's end", detail: "cannot be serialized".to_owned() })?;
         let mut expression = "SET done = :n, #state = :state, attempts = :attempt, lease_until_ms = :zero, #at = :at, \
                               history = list_append(if_not_exists(history, :none), :ended)"
             .to_owned();
@@ -335,7 +343,7 @@ impl Table {
             (":token", text(token)),
         ];
         match end {
-            End::Accepted { provider_id, latency_ms, late } => {
+            DeliveryResult::Accepted { provider_id, latency_ms, late } => {
                 expression.push_str(", latency_ms = :latency, late = :late");
                 values.push((":latency", number(latency_ms)));
                 values.push((":late", AttributeValue::Bool(*late)));
@@ -345,7 +353,7 @@ impl Table {
                 }
                 expression.push_str(" REMOVE next_at_ms, cause, reason");
             }
-            End::Failed { reason } => {
+            DeliveryResult::Failed { reason } => {
                 expression.push_str(", reason = :reason");
                 values.push((":reason", text(reason.as_str())));
                 if let Some(attempt) = attempt {
@@ -355,23 +363,28 @@ impl Table {
                 expression.push_str(" REMOVE next_at_ms");
             }
         }
-        // Not twice: a mark whose answer was lost is made again, and the history would tell of two ends.
-        let update = self.marked(slot, &expression, "#token = :token AND done < :n", values)?;
+        // `done < :n` keeps a repeated mark, whose first response was lost, from adding a second history entry.
+        let update = self.row_update(slot, &expression, "#token = :token AND done < :n", values)?;
         let mut writes = vec![TransactWriteItem::builder().update(update).build()];
         if let Some(attempt) = attempt {
             writes.push(self.put_action(self.attempt_item(slot, attempt, now)?, None, vec![])?);
         }
         writes.extend(revised);
-        self.mark(writes).await
+        self.write_mark(writes).await
     }
 
-    /// Opens a delivery that failed for good once more, and puts its next attempt into the due index: both or neither. `false`
-    /// if it did not fail, or a newer update has the row.
+    /// Reopens a delivery that failed permanently and schedules its next attempt, in one transaction. Returns `false` if it did not
+    /// fail, or if the row has a newer update.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn reopen(&self, slot: Slot<'_>, now: Timestamp, due: &Due) -> Result<bool, StoreError> {
-        // The attempts stay: this one is another, and its number is new to the claim.
+    pub async fn reopen(
+        &self,
+        slot: AttemptKey<'_>,
+        now: Timestamp,
+        due: &ScheduledDelivery,
+    ) -> Result<bool, StoreError> {
+        // The attempt count stays, so that the next attempt has a number that no claim has used.
         let expression = "SET done = :before, #state = :retrying, next_at_ms = :next, lease_until_ms = :zero, #at = :at, \
                           #token = :token REMOVE reason";
         let values = vec![
@@ -385,28 +398,28 @@ impl Table {
             (":failed", text("failed")),
         ];
         let condition = "#state = :failed AND latest = :n AND done = :n";
-        let update = self.marked(slot, expression, condition, values)?;
+        let update = self.row_update(slot, expression, condition, values)?;
         let mut writes = vec![TransactWriteItem::builder().update(update).build()];
         writes.push(self.put_action(self.due_item(due)?, None, vec![])?);
-        // Whatever ended it before: it is told now, and so is its end.
-        let sent = due.decision(Outcome::Deliver { role: due.role });
-        writes.push(self.revised_action((slot.incident, slot.tenant), &sent, now)?);
-        self.mark(writes).await
+        // Later plans must know that the recipient is notified after all, so that it also gets the resolve.
+        let sent = due.to_decision(DecisionOutcome::Deliver { role: due.role });
+        writes.push(self.revision_write((slot.incident, slot.tenant), &sent, now)?);
+        self.write_mark(writes).await
     }
 
-    /// Marks a failed attempt after which another is due; `due` where the pause is longer than a queue's delay. `false` if
-    /// the claim was lost.
+    /// Marks a failed attempt that will be retried. `due` schedules the retry if the pause is longer than a queue's delay. Returns
+    /// `false` if the claim was lost.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn mark_retrying(
         &self,
-        slot: Slot<'_>,
+        slot: AttemptKey<'_>,
         token: &str,
         now: Timestamp,
         next_at: Timestamp,
-        attempt: &Attempt,
-        due: Option<&Due>,
+        attempt: &FailedAttempt,
+        due: Option<&ScheduledDelivery>,
     ) -> Result<bool, StoreError> {
         let expression = "SET #state = :state, attempts = :attempt, lease_until_ms = :zero, next_at_ms = :next, \
                           cause = :cause, #at = :at REMOVE reason";
@@ -419,27 +432,27 @@ impl Table {
             (":at", text(&now.to_string())),
             (":token", text(token)),
         ];
-        let update = self.marked(slot, expression, "#token = :token", values)?;
+        let update = self.row_update(slot, expression, "#token = :token", values)?;
         let mut writes = vec![TransactWriteItem::builder().update(update).build()];
         writes.push(self.put_action(self.attempt_item(slot, attempt, now)?, None, vec![])?);
         if let Some(due) = due {
             writes.push(self.put_action(self.due_item(due)?, None, vec![])?);
         }
-        self.mark(writes).await
+        self.write_mark(writes).await
     }
 
-    /// Marks a claimed delivery as put off: nothing was tried, and it comes again by the due index, which
-    /// later plans are to know. `false` if the claim was lost.
+    /// Marks a claimed delivery as deferred without an attempt, schedules it in the due index and stores the revised decision for later
+    /// plans. Returns `false` if the claim was lost.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn mark_put_off(
+    pub async fn mark_deferred(
         &self,
-        slot: Slot<'_>,
+        slot: AttemptKey<'_>,
         token: &str,
         now: Timestamp,
         reason: Reason,
-        due: &Due,
+        due: &ScheduledDelivery,
     ) -> Result<bool, StoreError> {
         let expression = "SET #state = :state, attempts = :attempts, lease_until_ms = :zero, next_at_ms = :next, \
                           reason = :reason, #at = :at";
@@ -452,21 +465,21 @@ impl Table {
             (":at", text(&now.to_string())),
             (":token", text(token)),
         ];
-        let update = self.marked(slot, expression, "#token = :token", values)?;
+        let update = self.row_update(slot, expression, "#token = :token", values)?;
         let held = self.put_action(self.due_item(due)?, None, vec![])?;
-        let outcome = Outcome::Hold { until: due.at, reason, role: due.role };
-        let revised = self.revised_action((slot.incident, slot.tenant), &due.decision(outcome), now)?;
-        self.mark(vec![TransactWriteItem::builder().update(update).build(), held, revised]).await
+        let outcome = DecisionOutcome::Hold { until: due.at, reason, role: due.role };
+        let revised = self.revision_write((slot.incident, slot.tenant), &due.to_decision(outcome), now)?;
+        self.write_mark(vec![TransactWriteItem::builder().update(update).build(), held, revised]).await
     }
 
-    fn attempt_item(&self, slot: Slot<'_>, attempt: &Attempt, now: Timestamp) -> Result<Item, StoreError> {
+    fn attempt_item(&self, slot: AttemptKey<'_>, attempt: &FailedAttempt, now: Timestamp) -> Result<Item, StoreError> {
         let pk = keys::deliveries(slot.incident, slot.tenant);
         item(&pk, &keys::attempt(slot.row, slot.update, slot.attempt), attempt, Some(self.expiry(now)))
     }
 
-    fn marked(
+    fn row_update(
         &self,
-        slot: Slot<'_>,
+        slot: AttemptKey<'_>,
         expression: &str,
         condition: &str,
         values: Vec<(&str, AttributeValue)>,
@@ -486,11 +499,11 @@ impl Table {
         update.build().map_err(|_| crate::build_error())
     }
 
-    async fn mark(&self, mut writes: Vec<TransactWriteItem>) -> Result<bool, StoreError> {
+    async fn write_mark(&self, mut writes: Vec<TransactWriteItem>) -> Result<bool, StoreError> {
         if writes.len() > 1 {
             return Ok(self.transact(writes).await?.is_none());
         }
-        // One write needs no transaction, which would cost twice as much.
+        // A single write needs no transaction, which would cost twice as much.
         let Some(update) = writes.pop().and_then(|write| write.update) else { return Err(crate::build_error()) };
         let request = self
             .client
@@ -503,14 +516,14 @@ impl Table {
             .set_expression_attribute_values(update.expression_attribute_values);
         match request.send().await {
             Ok(_) => Ok(true),
-            Err(error) => match failed("UpdateItem", &error) {
+            Err(error) => match store_error("UpdateItem", &error) {
                 StoreError::Conflict { .. } => Ok(false),
                 other => Err(other),
             },
         }
     }
 
-    /// One delivery row.
+    /// Returns one delivery row.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -519,24 +532,28 @@ impl Table {
         incident: &IncidentId,
         tenant: &TenantId,
         row: &str,
-    ) -> Result<Option<Row>, StoreError> {
+    ) -> Result<Option<DeliveryRow>, StoreError> {
         match self.get(&keys::deliveries(incident, tenant), row).await? {
             Some(found) => Ok(Some(read(found, "a delivery")?)),
             None => Ok(None),
         }
     }
 
-    /// Every delivery row of an incident for one tenant, with its history and its failed attempts.
+    /// Returns all delivery rows of an incident for one tenant, with their history and failed attempts.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn deliveries(&self, incident: &IncidentId, tenant: &TenantId) -> Result<Vec<Listed>, StoreError> {
-        let mut listed: Vec<Listed> = Vec::new();
+    pub async fn deliveries(
+        &self,
+        incident: &IncidentId,
+        tenant: &TenantId,
+    ) -> Result<Vec<ListedDelivery>, StoreError> {
+        let mut listed: Vec<ListedDelivery> = Vec::new();
         for mut found in self.query_prefix(&keys::deliveries(incident, tenant), "").await? {
             let row = sort_key(&found).to_owned();
             match row.split_once("#ATT#") {
                 Some((row, _)) => {
-                    let attempt: Attempt = read(found, "an attempt")?;
+                    let attempt: FailedAttempt = read(found, "an attempt")?;
                     if let Some(entry) = listed.iter_mut().find(|entry| entry.row == row) {
                         entry.attempts.push(attempt);
                     }
@@ -545,11 +562,16 @@ impl Table {
                     let history = match found.remove("history") {
                         Some(list) => serde_dynamo::from_attribute_value(list).map_err(|_| StoreError::Corrupt {
                             kind: "a delivery's history",
-                            detail: "cannot be read".to_owned(),
+                            detail: "cannot be deserialized".to_owned(),
                         })?,
                         None => Vec::new(),
                     };
-                    listed.push(Listed { row, delivery: read(found, "a delivery")?, history, attempts: Vec::new() });
+                    listed.push(ListedDelivery {
+                        row,
+                        delivery: read(found, "a delivery")?,
+                        history,
+                        attempts: Vec::new(),
+                    });
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Event records (what became of an accepted event) and idempotency keys.
+//! Event records (the result of classifying an accepted event) and idempotency keys.
 
 use crate::{EVENT_DAYS, StoreError, Table, item, keys, read};
 use domain::ids::{EventId, Scope};
@@ -8,60 +8,60 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What became of an event for one scope. Written in the transaction that changed the incident; a redelivered event finds it
-/// and re-emits its jobs.
+/// The result of classifying an event for one scope. Written in the transaction that changes the incident; if the event is
+/// redelivered, classify finds the record and emits its jobs again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventRecord {
-    /// The event.
+    /// Id of the event.
     pub event_id: EventId,
-    /// Whose.
+    /// Scope of the event; `None` if it could not be determined.
     pub scope: Option<Scope>,
-    /// When it was accepted.
+    /// When intake accepted the event.
     pub accepted_at: Timestamp,
     /// `included`, `excluded` or `unclassified`.
     pub classification: String,
-    /// The category, if it has one.
+    /// Category of the event, if a rule assigned one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<Category>,
-    /// The rule that matched.
+    /// Id of the classification rule that matched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// Why nothing was told, if nothing was.
+    /// Why nobody was notified, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// The incident it opened, updated or repeated.
+    /// Incident that the event opened, updated or repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident_id: Option<String>,
-    /// The update it made.
+    /// Number of the update that the event added to the incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<u32>,
-    /// The event's type and title, for lists of what was not told.
+    /// Type of the event, for lists of excluded events.
     pub event_type: String,
-    /// Its title.
+    /// Title of the event, for lists of excluded events.
     pub title: String,
-    /// What went wrong while it was classified.
+    /// Problems found during classification.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// The routing jobs to emit, and to emit again: messages as they go on the queue.
+    /// Routing jobs to emit, as queue messages. A redelivered event emits the same ones again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<Value>,
 }
 
-/// What an idempotency key remembers.
+/// The first request made with an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Idempotency {
-    /// The event id that the first request got.
+pub struct IdempotencyRecord {
+    /// Event id that the first request was given.
     pub event_id: EventId,
-    /// The first request's body, hashed.
+    /// Hash of the first request's body.
     pub body_hash: String,
-    /// When the first request was accepted, so that a repeat is the same message.
+    /// When the first request was accepted, so that a repeated request produces the same queue message.
     pub accepted_at: Timestamp,
-    /// The first request's correlation id.
+    /// Correlation id of the first request.
     pub correlation_id: String,
 }
 
 impl Table {
-    /// What became of an event for one scope.
+    /// Returns the record of an event for one scope.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -72,7 +72,7 @@ impl Table {
         }
     }
 
-    /// What became of an event for every scope that it named.
+    /// Returns the records of an event for all scopes that it named.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -81,29 +81,29 @@ impl Table {
         items.into_iter().map(|found| read(found, "an event")).collect()
     }
 
-    /// The item of an event record, for a transaction.
+    /// Builds the item of an event record, for a transaction.
     pub(crate) fn event_item(&self, record: &EventRecord) -> Result<crate::Item, StoreError> {
         let sk = keys::scope(record.scope.as_ref());
         item(&keys::event(&record.event_id), &sk, record, Some(event_expiry(record.accepted_at)))
     }
 
-    /// Remembers an idempotency key; gives back what is remembered if it was used before.
+    /// Records an idempotency key for 24 hours. Returns the record of the first request if the key was already used.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn remember_idempotency(
+    pub async fn record_idempotency_key(
         &self,
         token: &str,
         key: &str,
-        entry: &Idempotency,
-    ) -> Result<Option<Idempotency>, StoreError> {
+        entry: &IdempotencyRecord,
+    ) -> Result<Option<IdempotencyRecord>, StoreError> {
         let day = 24 * 60 * 60;
         let new = item(&keys::idempotency(token, key), "IDEM", entry, Some(entry.accepted_at.as_second() + day))?;
         match self.put_new(new).await? {
             None => Ok(None),
             Some(old) => {
-                let old: Idempotency = read(old, "an idempotency key")?;
-                // TTL is a broom: an entry older than a day no longer counts, swept or not.
+                let old: IdempotencyRecord = read(old, "an idempotency key")?;
+                // TTL deletes late: an entry older than a day no longer counts, even if it is still stored.
                 if old.accepted_at.as_second() + day < entry.accepted_at.as_second() {
                     let again =
                         item(&keys::idempotency(token, key), "IDEM", entry, Some(entry.accepted_at.as_second() + day))?;

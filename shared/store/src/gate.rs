@@ -1,48 +1,48 @@
-//! Gates: what hands out the next free moment of a destination.
+//! Rate limits: messages per contact, calls per destination, incidents and test alerts per tenant.
 
-use crate::{StoreError, Table, failed, item, keys, number, read, text};
+use crate::{StoreError, Table, item, keys, number, read, store_error, text};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::ids::TenantId;
-use domain::policy::Window;
-use domain::storm::{Contact, Exempt, May};
+use domain::policy::RateLimit;
+use domain::rate_limit::{Exemption, RateLimitDecision, RateLimitState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What a contact was sent, with the version that a write is based on.
+/// A contact's rate-limit state, with the version that the next write is conditional on.
 #[derive(Default, Serialize, Deserialize)]
-struct Remembered {
-    contact: Contact,
+struct StoredRateLimit {
+    contact: RateLimitState,
     version: u64,
 }
 
-/// Tries to remember a message before somebody is told to try later.
-const RACES: usize = 20;
+/// Maximum tries of a conditional write before the caller gets a conflict.
+const WRITE_TRIES: usize = 20;
 
 impl Table {
-    /// Asks whether one more message may go to a contact (a hash of its address or number), and remembers the answer.
+    /// Reserves a rate-limit slot of a contact (a hash of its address or number) for one more message, and stores the decision.
     ///
     /// # Errors
-    /// [`StoreError`] of the call; [`StoreError::Conflict`] where too many ask at once.
-    pub async fn ask_contact(
+    /// [`StoreError`] of the call; [`StoreError::Conflict`] if other reservations of the contact keep winning.
+    pub async fn reserve_contact_slot(
         &self,
         contact: &str,
-        windows: &[Window],
+        windows: &[RateLimit],
         now: Timestamp,
-        exempt: Option<(Exempt, u32)>,
-    ) -> Result<May, StoreError> {
-        let pk = keys::gate(contact);
-        let longest = windows.iter().map(Window::seconds).max().unwrap_or(0);
+        exempt: Option<(Exemption, u32)>,
+    ) -> Result<RateLimitDecision, StoreError> {
+        let pk = keys::rate_limit(contact);
+        let longest = windows.iter().map(RateLimit::seconds).max().unwrap_or(0);
         let expiry = Some(now.as_second() + longest + 3_600);
-        let mut before = Remembered::default();
-        for _ in 0..RACES {
-            let (may, contact) = before.contact.ask(windows, now, exempt);
+        let mut before = StoredRateLimit::default();
+        for _ in 0..WRITE_TRIES {
+            let (may, contact) = before.contact.reserve(windows, now, exempt);
             if contact == before.contact {
                 return Ok(may);
             }
-            let after = Remembered { contact, version: before.version + 1 };
+            let after = StoredRateLimit { contact, version: before.version + 1 };
             let entry = item(&pk, "CONTACT", &after, expiry)?;
-            // The first try takes the contact for one that nothing was sent to yet: most of the time that is right.
+            // The first try assumes a contact without any message so far, which is the most common case and saves a read.
             match self
                 .put_if(
                     entry,
@@ -55,48 +55,49 @@ impl Table {
                 Some(other) => before = read(other, "a contact")?,
             }
         }
-        Err(StoreError::Conflict { operation: "ask_contact" })
+        Err(StoreError::Conflict { operation: "reserve_contact_slot" })
     }
 
-    /// Counts one more incident that opened for a tenant in a window of the ceiling; gives back how many there are with it.
+    /// Counts an incident opened for a tenant in a window of storm protection. Returns the number of incidents with it. `until` is the
+    /// window's end.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn count_opening(&self, tenant: &TenantId, window: i64, until: Timestamp) -> Result<u32, StoreError> {
-        let pk = keys::gate(&domain::ids::digest(&["storm", tenant.as_str()]));
+        let pk = keys::rate_limit(&domain::ids::short_hash(&["storm", tenant.as_str()]));
         let request = self.client.update_item().table_name(&self.name).key("pk", text(&pk));
         let request = request.key("sk", text(&format!("STORM#{window}")));
         let request = request.update_expression("SET expires_at = :expires ADD opened :one");
         let request = request.expression_attribute_values(":one", number(1));
         let request = request.expression_attribute_values(":expires", number(until.as_second() + 3_600));
         let done = request.return_values(ReturnValue::UpdatedNew).send().await;
-        let done = done.map_err(|error| failed("UpdateItem", &error))?;
+        let done = done.map_err(|error| store_error("UpdateItem", &error))?;
         let opened = done.attributes().and_then(|item| item.get("opened")).and_then(|value| value.as_n().ok());
         Ok(opened.and_then(|text| text.parse().ok()).unwrap_or(0))
     }
 
-    /// Counts one more test alert of a tenant, where each of the clock's windows has room for it. Where one has none, gives back that
-    /// window and the seconds that are left of it.
+    /// Counts a test alert of a tenant against each of its rate limits. Returns the first limit that is used up, with the seconds until
+    /// its window ends, or `None` if the test alert is within all limits.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn count_test<'a>(
+    pub async fn count_test_alert<'a>(
         &self,
         tenant: &TenantId,
-        windows: &'a [Window],
+        windows: &'a [RateLimit],
         now: Timestamp,
-    ) -> Result<Option<(&'a Window, i64)>, StoreError> {
-        let pk = keys::gate(&domain::ids::digest(&["test", tenant.as_str()]));
+    ) -> Result<Option<(&'a RateLimit, i64)>, StoreError> {
+        let pk = keys::rate_limit(&domain::ids::short_hash(&["test", tenant.as_str()]));
         for window in windows {
-            let (place, left) = window.at(now);
+            let (index, left) = window.current_window(now);
             let request = self.client.update_item().table_name(&self.name).key("pk", text(&pk));
-            let request = request.key("sk", text(&format!("TEST#{}#{place}", window.minutes)));
+            let request = request.key("sk", text(&format!("TEST#{}#{index}", window.minutes)));
             let request = request.update_expression("SET expires_at = :expires ADD sent :one");
-            let request = request.condition_expression("attribute_not_exists(sent) OR sent < :most");
+            let request = request.condition_expression("attribute_not_exists(sent) OR sent < :limit");
             let request = request.expression_attribute_values(":one", number(1));
-            let request = request.expression_attribute_values(":most", number(window.messages));
+            let request = request.expression_attribute_values(":limit", number(window.messages));
             let request = request.expression_attribute_values(":expires", number(now.as_second() + left + 3_600));
-            match request.send().await.map_err(|error| failed("UpdateItem", &error)) {
+            match request.send().await.map_err(|error| store_error("UpdateItem", &error)) {
                 Ok(_) => {}
                 Err(StoreError::Conflict { .. }) => return Ok(Some((window, left))),
                 Err(error) => return Err(error),
@@ -105,16 +106,16 @@ impl Table {
         Ok(None)
     }
 
-    /// The next moment, in epoch milliseconds, at which `what` may be called when it bears one call per `pause_ms`. The
-    /// moment is the caller's own: nobody else is given it.
+    /// Reserves the next time at which a target may be called, when it accepts one call per `pause_ms`. Returns the time in Unix
+    /// milliseconds. Each time is given to one caller only.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn next_free(&self, what: &str, now: Timestamp, pause_ms: i64) -> Result<i64, StoreError> {
+    pub async fn reserve_call_slot(&self, target: &str, now: Timestamp, pause_ms: i64) -> Result<i64, StoreError> {
         let now_ms = now.as_millisecond();
-        let pk = keys::gate(&domain::ids::digest(&["gate", what]));
+        let pk = keys::rate_limit(&domain::ids::short_hash(&["gate", target]));
         let mut free_at = now_ms;
-        // The first try takes "now"; whoever loses learns when the gate is free and takes that moment, and so on.
+        // The first try reserves "now". If that fails, the stored item says when the target is free, and the next try reserves that.
         for _ in 0..50 {
             let request = self.client.update_item().table_name(&self.name).key("pk", text(&pk)).key("sk", text("GATE"));
             let request = request
@@ -132,10 +133,10 @@ impl Table {
                         let next = next.and_then(|value| value.as_n().ok()).and_then(|text| text.parse().ok());
                         free_at = next.unwrap_or(free_at + pause_ms).max(free_at);
                     }
-                    _ => return Err(failed("UpdateItem", &error)),
+                    _ => return Err(store_error("UpdateItem", &error)),
                 },
             }
         }
-        Err(StoreError::Conflict { operation: "next_free" })
+        Err(StoreError::Conflict { operation: "reserve_call_slot" })
     }
 }

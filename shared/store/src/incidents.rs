@@ -1,62 +1,62 @@
-//! Incidents, their timelines and their keys; classify's one transaction.
+//! Incidents, their timelines and the state of their dedup keys, written in one transaction by classify.
 
 use crate::events::EventRecord;
 use crate::{StoreError, Table, item, keys, number, read, sort_key, text};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, KeyState, Update};
-use domain::maintenance::{Explained, Reminder};
+use domain::maintenance::{Reminder, SuppressedIncident};
 use domain::vocabulary::Kind;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What a tenant's list of incidents and excluded events is made of.
+/// An entry of a tenant's list of incidents and excluded events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Seen {
-    /// When it was accepted.
+pub struct IncidentListEntry {
+    /// When the event was accepted.
     pub at: Timestamp,
-    /// The incident; `None` for an event that made none.
+    /// Id of the incident; `None` for an event without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident_id: Option<IncidentId>,
-    /// The event record, for an event that made no incident.
+    /// The event's record, for an event without an incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<EventRecord>,
 }
 
-/// What classify writes at once.
+/// The items that classify writes in one transaction.
 #[derive(Debug)]
-pub struct Change<'a> {
-    /// The event's record.
+pub struct IncidentChange<'a> {
+    /// The event's record. Its existence makes a redelivered event fail the transaction.
     pub record: &'a EventRecord,
-    /// The incident's new head with the version it had before (0 for a new one), and its key's new state.
+    /// The incident's new head, with the version that it replaces (0 for a new incident).
     pub head: Option<(&'a Incident, u64)>,
-    /// The update that it made.
+    /// The update that the event added to the incident.
     pub update: Option<&'a Update>,
-    /// What is noted with the announced work that explains it, or that did.
-    pub explained: &'a [(IncidentId, Explained)],
-    /// When it is to be reminded of, where it is announced work.
+    /// Entries of this incident for each maintenance that suppresses it, or did.
+    pub suppressed_incidents: &'a [(IncidentId, SuppressedIncident)],
+    /// The reminder to schedule, if the incident is a maintenance.
     pub reminder: Option<&'a Reminder>,
-    /// The state of the key that was read, so that two openers notice each other.
-    pub key_before: Option<&'a KeyState>,
-    /// What a key is to remember although it has no incident: its scope, its hash, its state.
-    pub key_alone: Option<(&'a Scope, &'a str, &'a KeyState)>,
-    /// The entry of the list; only for what is new to the list.
-    pub seen: Option<&'a Seen>,
+    /// The dedup key's state that the change is based on. If it has changed since, another event was first.
+    pub previous_key_state: Option<&'a KeyState>,
+    /// State to store for a dedup key without an incident.
+    pub key_without_incident: Option<(&'a Scope, &'a str, &'a KeyState)>,
+    /// The list entry, for an incident or event that is not in the list yet.
+    pub list_entry: Option<&'a IncidentListEntry>,
 }
 
 impl Table {
-    /// The state of a key.
+    /// Returns the state of a dedup key, given by its hash.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn key_state(&self, scope: &Scope, hash: &str) -> Result<Option<KeyState>, StoreError> {
         match self.get(&keys::open_key(scope, hash), "OPEN").await? {
-            Some(found) => Ok(Some(read(found, "an incident key")?)),
+            Some(found) => Ok(Some(read(found, "a dedup key's state")?)),
             None => Ok(None),
         }
     }
 
-    /// An incident's head.
+    /// Returns an incident.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -67,7 +67,7 @@ impl Table {
         }
     }
 
-    /// An incident's timeline from update `from` on, in order.
+    /// Returns an incident's timeline from update `from` on, in order.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -76,7 +76,7 @@ impl Table {
         items.into_iter().map(|found| read(found, "an update")).collect()
     }
 
-    /// One entry of an incident's timeline.
+    /// Returns one update of an incident.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -87,29 +87,30 @@ impl Table {
         }
     }
 
-    /// Writes event, incident, timeline and key at once. `false` if somebody else was first: read again and decide again.
+    /// Writes event, incident, update and dedup key in one transaction. Returns `false` if another event was first: the caller reads
+    /// and decides again.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn record_change(&self, change: &Change<'_>) -> Result<bool, StoreError> {
+    pub async fn record_change(&self, change: &IncidentChange<'_>) -> Result<bool, StoreError> {
         let now = change.record.accepted_at;
         let fresh = Some("attribute_not_exists(pk)");
         let mut writes = vec![self.put_action(self.event_item(change.record)?, fresh, vec![])?];
         if let Some((incident, before)) = change.head {
-            // What is open is kept, however long; its end is counted from its last write. Nobody resolves a test.
+            // An open incident is kept without limit. Retention begins when it is resolved; tests are never resolved.
             let ends = incident.test || incident.resolved_at.is_some();
             let expiry = ends.then(|| self.expiry(now));
             let mut head = item(&keys::incident(&incident.id), keys::HEAD, incident, expiry)?;
             if incident.public {
-                // The status page may read this index only, and the index holds public fields only.
-                // Nobody ends a notice: it goes by its age.
+                // The status page reads this index only, and the index has public fields only. Advisories are never resolved, so
+                // they are listed by age.
                 let open = incident.resolved_at.is_none() && incident.kind != Kind::Advisory;
                 let pk = if open { keys::PUBLIC_OPEN } else { keys::PUBLIC_INCIDENTS };
                 head.insert("public_pk".to_owned(), text(pk));
-                // Of an incident from before `opened_at` was kept, the first moment that is known and that no sender chose.
+                // Incidents stored before `opened_at` existed: no later than `last_seen`, which no sender can choose.
                 let opened = incident.opened_at.unwrap_or(incident.started_at.min(incident.last_seen));
-                head.insert("public_sk".to_owned(), text(&keys::public_place(opened, &incident.id)));
-                head.insert("public_view".to_owned(), crate::public::view_of(incident)?);
+                head.insert("public_sk".to_owned(), text(&keys::public_incident(opened, &incident.id)));
+                head.insert("public_view".to_owned(), crate::public::incident_view(incident)?);
             }
             let condition = if before == 0 { "attribute_not_exists(pk)" } else { "version = :before" };
             let values = if before == 0 { vec![] } else { vec![(":before", number(before))] };
@@ -125,16 +126,16 @@ impl Table {
                     openings: incident.openings,
                 };
                 let key = (&incident.scope, incident.key.as_str(), &state);
-                writes.push(self.key_write(key, change.key_before, expiry)?);
+                writes.push(self.key_write(key, change.previous_key_state, expiry)?);
             }
-            if let Some(window) = domain::maintenance::window(incident).filter(|_| change.update.is_some()) {
+            if let Some(window) = incident.maintenance_window().filter(|_| change.update.is_some()) {
                 writes.push(self.window_write(&incident.scope, &window)?);
             }
             if let Some(reminder) = change.reminder {
                 writes.push(self.reminder_write(reminder)?);
             }
-            for explained in change.explained {
-                writes.push(self.explained_write(explained, self.expiry(now))?);
+            for explained in change.suppressed_incidents {
+                writes.push(self.suppressed_incident_write(explained, self.expiry(now))?);
             }
             if let Some(update) = change.update {
                 let sk = keys::update(update.number);
@@ -147,20 +148,20 @@ impl Table {
                 writes.push(self.put_action(entry, fresh, vec![])?);
             }
         }
-        if let Some(alone) = change.key_alone {
+        if let Some(alone) = change.key_without_incident {
             let expiry = (!alone.2.open).then(|| self.expiry(now));
-            writes.push(self.key_write(alone, change.key_before, expiry)?);
+            writes.push(self.key_write(alone, change.previous_key_state, expiry)?);
         }
-        if let Some(seen) = change.seen {
+        if let Some(seen) = change.list_entry {
             let pk = match &change.record.scope {
                 Some(Scope::Tenant(tenant)) => keys::tenant(tenant),
                 Some(Scope::Platform) => keys::PLATFORM.to_owned(),
-                // Nobody knows whose it is, so only the operators may see it.
+                // The scope is unknown, so only the operators may see it.
                 None => keys::tenant(&TenantId::operators()),
             };
             let name = seen.incident_id.as_ref().map_or(change.record.event_id.as_str(), |id| id.as_str());
             writes.push(self.put_action(
-                item(&pk, &keys::seen(seen.at, name), seen, Some(self.expiry(now)))?,
+                item(&pk, &keys::list_entry(seen.at, name), seen, Some(self.expiry(now)))?,
                 None,
                 vec![],
             )?);
@@ -172,7 +173,7 @@ impl Table {
         }
     }
 
-    /// A key's new state, on condition that nobody gave it another since it was read.
+    /// Builds the write of a dedup key's state, on condition that the stored state is still the one that was read.
     fn key_write(
         &self,
         (scope, hash, state): (&Scope, &str, &KeyState),
@@ -189,25 +190,26 @@ impl Table {
         }
     }
 
-    /// A page of what a tenant saw between two moments, newest first: its own incidents and the platform-wide ones. `before`
-    /// is where the page before ended.
+    /// Returns a page of a tenant's list between two times, newest first: its own entries and the platform-wide ones. `before` is the
+    /// cursor of the previous page.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn seen(
+    pub async fn incident_list(
         &self,
         tenant: &TenantId,
         from: Timestamp,
         to: Timestamp,
-        before: Option<&SeenCursor>,
+        before: Option<&IncidentListCursor>,
         limit: usize,
-    ) -> Result<SeenPage, StoreError> {
-        let from = keys::seen(from, "");
-        let to = before.map_or_else(|| keys::seen(to, "\u{10ffff}"), |cursor| keys::seen_after(&cursor.0));
+    ) -> Result<IncidentListPage, StoreError> {
+        let from = keys::list_entry(from, "");
+        let to =
+            before.map_or_else(|| keys::list_entry(to, "\u{10ffff}"), |cursor| keys::list_entry_from_tail(&cursor.0));
         if to < from {
-            return Ok(SeenPage { entries: Vec::new(), next: None });
+            return Ok(IncidentListPage { entries: Vec::new(), next: None });
         }
-        // One more than asked tells whether there is another page; one more again for the cursor's own entry.
+        // One more than `limit` shows whether there is another page; one more again for the cursor's own entry.
         let most = limit.saturating_add(2);
         let mut items = Vec::new();
         for pk in [keys::tenant(tenant), keys::PLATFORM.to_owned()] {
@@ -217,27 +219,27 @@ impl Table {
         items.sort_by(|left, right| sort_key(right).cmp(sort_key(left)));
         let more = items.len() > limit;
         items.truncate(limit);
-        let last = items.last().map(|item| SeenCursor(keys::seen_tail(sort_key(item)).to_owned()));
+        let last = items.last().map(|item| IncidentListCursor(keys::list_entry_tail(sort_key(item)).to_owned()));
         let entries = items.into_iter().map(|found| read(found, "a list entry")).collect::<Result<_, _>>()?;
-        Ok(SeenPage { entries, next: last.filter(|_| more) })
+        Ok(IncidentListPage { entries, next: last.filter(|_| more) })
     }
 }
 
-/// A page of a tenant's list.
+/// A page of a tenant's list of incidents and excluded events.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SeenPage {
-    /// Newest first.
-    pub entries: Vec<Seen>,
-    /// Where the next page begins; `None` at the end.
-    pub next: Option<SeenCursor>,
+pub struct IncidentListPage {
+    /// The entries, newest first.
+    pub entries: Vec<IncidentListEntry>,
+    /// Cursor of the next page; `None` on the last page.
+    pub next: Option<IncidentListCursor>,
 }
 
-/// Where a page of a tenant's list ended. Its text holds nothing that the page did not show.
+/// Position after a page of a tenant's list. Its text contains nothing that the page did not show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenCursor(String);
+pub struct IncidentListCursor(String);
 
-impl SeenCursor {
-    /// Reads a cursor that came back; `None` if it is none of ours.
+impl IncidentListCursor {
+    /// Parses the text of a cursor; `None` if it is not valid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (instant, name) = text.split_once('.')?;
@@ -248,7 +250,7 @@ impl SeenCursor {
         ok.then(|| Self(format!("{instant}#{name}")))
     }
 
-    /// The cursor as text that needs no escaping in a URL.
+    /// Formats the cursor as text that needs no escaping in a URL.
     #[must_use]
     pub fn to_text(&self) -> String {
         self.0.replace('#', ".")
@@ -260,11 +262,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_comes_back_as_it_went() {
+    fn a_cursor_parses_back_and_other_texts_do_not() {
         let text = "000001764000000.inc_abc";
-        assert_eq!(SeenCursor::parse(text).unwrap().to_text(), text);
+        assert_eq!(IncidentListCursor::parse(text).unwrap().to_text(), text);
         for bad in ["", "x", "1.inc_a", "000001764000000.", "000001764000000.a#b", "00000176400000x.inc_a"] {
-            assert_eq!(SeenCursor::parse(bad), None, "{bad}");
+            assert_eq!(IncidentListCursor::parse(bad), None, "{bad}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How keys are spelled. Nobody else spells one.
+//! Partition and sort keys of all items. No other module builds a key.
 
 use domain::ids::{EventId, IncidentId, Scope, TenantId};
 use domain::plan::Decision;
@@ -9,7 +9,7 @@ pub(crate) fn tenant(tenant: &TenantId) -> String {
     format!("T#{tenant}")
 }
 
-/// Platform-wide things that no tenant owns.
+/// Partition of platform-wide items that no tenant owns.
 pub(crate) const PLATFORM: &str = "P#";
 pub(crate) const SETTINGS: &str = "SETTINGS";
 
@@ -21,28 +21,28 @@ pub(crate) fn integration(id: &str) -> String {
     format!("INTEGRATION#{id}")
 }
 
-/// How an integration's endpoint fares.
+/// Sort key of the failure count of an integration's endpoint.
 pub(crate) fn health(id: &str) -> String {
     format!("HEALTH#{id}")
 }
 
-/// What keeps one address, number or URL from being saved twice in a tenant.
+/// Sort key of the lock that keeps an address, number or URL unique within a tenant.
 pub(crate) fn address(identity: &str) -> String {
-    format!("ADDRESS#{}", domain::ids::digest(&[identity]))
+    format!("ADDRESS#{}", domain::ids::short_hash(&[identity]))
 }
 
-/// When an address or number was asked, by whichever tenant.
-pub(crate) fn asked(identity: &str) -> String {
+/// Key of the confirmation requests sent to a contact by all tenants.
+pub(crate) fn confirmation_history(identity: &str) -> String {
     format!("CONFIRM#{identity}")
 }
 
-/// How many a tenant asked on a day.
-pub(crate) fn asked_on(tenant: &TenantId, day: i64) -> String {
+/// Key of the number of confirmation requests of a tenant on a day.
+pub(crate) fn confirmations_on_day(tenant: &TenantId, day: i64) -> String {
     format!("CONFIRM#{tenant}#{day}")
 }
 
-/// What is pending of one recipient on one channel.
-pub(crate) fn pending(tenant: &TenantId, recipient: &str, channel: Channel) -> String {
+/// Key of a recipient's pending confirmation on a channel.
+pub(crate) fn pending_confirmation(tenant: &TenantId, recipient: &str, channel: Channel) -> String {
     format!("CONFIRM#{tenant}#{recipient}#{channel}")
 }
 
@@ -50,29 +50,31 @@ pub(crate) fn audit(at: Timestamp, nonce: &str) -> String {
     format!("AUDIT#{}#{nonce}", instant(at))
 }
 
-/// The sort key of an audit entry from its tail, and the tail from the sort key.
-pub(crate) fn audit_after(tail: &str) -> String {
+/// Rebuilds the sort key of an audit entry from the tail that its cursor holds.
+pub(crate) fn audit_from_tail(tail: &str) -> String {
     format!("AUDIT#{tail}")
 }
 
+/// Returns what follows the prefix of an audit entry's sort key.
 pub(crate) fn audit_tail(sort_key: &str) -> &str {
     sort_key.strip_prefix("AUDIT#").unwrap_or(sort_key)
 }
 
-pub(crate) fn seen(at: Timestamp, id: &str) -> String {
+pub(crate) fn list_entry(at: Timestamp, id: &str) -> String {
     format!("SEEN#{}#{id}", instant(at))
 }
 
-/// The sort key of a list entry from its tail, and the tail from the sort key.
-pub(crate) fn seen_after(tail: &str) -> String {
+/// Rebuilds the sort key of a list entry from the tail that its cursor holds.
+pub(crate) fn list_entry_from_tail(tail: &str) -> String {
     format!("SEEN#{tail}")
 }
 
-pub(crate) fn seen_tail(sort_key: &str) -> &str {
+/// Returns what follows the prefix of a list entry's sort key.
+pub(crate) fn list_entry_tail(sort_key: &str) -> &str {
     sort_key.strip_prefix("SEEN#").unwrap_or(sort_key)
 }
 
-/// Milliseconds since the epoch, zero-padded, so that text order is time order.
+/// Formats a time as zero-padded Unix milliseconds, so that text order is time order.
 pub(crate) fn instant(at: Timestamp) -> String {
     format!("{:015}", at.as_millisecond().max(0))
 }
@@ -89,7 +91,7 @@ pub(crate) fn event(id: &EventId) -> String {
     format!("EVENT#{id}")
 }
 
-/// The sort key of an event record: its tenant, `P` for the platform, `-` when nobody could tell.
+/// Sort key of an event record: its tenant, `P` for the platform, `-` if the scope is unknown.
 pub(crate) fn scope(scope: Option<&Scope>) -> String {
     match scope {
         Some(Scope::Tenant(tenant)) => tenant.to_string(),
@@ -99,12 +101,12 @@ pub(crate) fn scope(scope: Option<&Scope>) -> String {
 }
 
 pub(crate) fn idempotency(token: &str, key: &str) -> String {
-    format!("IDEM#{}", domain::ids::digest(&[token, key]))
+    format!("IDEM#{}", domain::ids::short_hash(&[token, key]))
 }
 
-/// Whose a source's key is, for formats that later name nothing else.
+/// Key of the scopes of a source's dedup key, for formats whose later messages carry only the dedup key.
 pub(crate) fn alias(integration: &str, source: &str, dedup_key: &str) -> String {
-    format!("ALIAS#{}", domain::ids::digest(&[integration, source, dedup_key]))
+    format!("ALIAS#{}", domain::ids::short_hash(&[integration, source, dedup_key]))
 }
 
 pub(crate) fn open_key(scope: &Scope, hash: &str) -> String {
@@ -114,25 +116,26 @@ pub(crate) fn open_key(scope: &Scope, hash: &str) -> String {
     }
 }
 
-/// The windows of announced work.
-pub(crate) fn windows(scope: &Scope) -> String {
+/// Partition of a scope's maintenance windows.
+pub(crate) fn maintenance_windows(scope: &Scope) -> String {
     match scope {
         Scope::Platform => "MAINT#P".to_owned(),
         Scope::Tenant(tenant) => format!("MAINT#T#{tenant}"),
     }
 }
 
-/// What announced work explains.
-pub(crate) fn explained(work: &IncidentId) -> String {
-    format!("MAINT#I#{work}")
+/// Partition of the incidents suppressed by a maintenance.
+pub(crate) fn suppressed_incidents(maintenance: &IncidentId) -> String {
+    format!("MAINT#I#{maintenance}")
 }
 
-pub(crate) fn explained_of(scope: &Scope, incident: &IncidentId) -> String {
-    format!("{}{incident}", explained_to(scope))
+/// Sort key of a suppressed incident.
+pub(crate) fn suppressed_incident(scope: &Scope, incident: &IncidentId) -> String {
+    format!("{}{incident}", suppressed_in_scope(scope))
 }
 
-/// What concerns a scope begins so.
-pub(crate) fn explained_to(scope: &Scope) -> String {
+/// Sort key prefix of a scope's suppressed incidents.
+pub(crate) fn suppressed_in_scope(scope: &Scope) -> String {
     format!("{}#", self::scope(Some(scope)))
 }
 
@@ -154,13 +157,13 @@ pub(crate) fn plan_of(tenant: &TenantId, chunk: u32, update: u32) -> String {
     format!("{tenant}#{chunk:04}#{update:06}")
 }
 
-/// What tells a recipient's stop from the plans that it stands beside.
+/// Marks the sort key of a recipient's stop among the plans.
 pub(crate) const STOP: &str = "#STOP#";
 
-/// What tells a revised decision from the plans that it stands beside.
+/// Marks the sort key of a revised decision among the plans.
 pub(crate) const REVISED: &str = "#REVISED#";
 
-pub(crate) fn revised(tenant: &TenantId, decision: &Decision) -> String {
+pub(crate) fn revision(tenant: &TenantId, decision: &Decision) -> String {
     let Decision { destination, channel, update, .. } = decision;
     format!("{tenant}{REVISED}{destination}#{channel}#{update:06}")
 }
@@ -181,34 +184,35 @@ pub(crate) fn due(shard: u16) -> String {
     format!("DUE#{shard}")
 }
 
-/// Beside the due work of a shard: the run that puts together what comes together. It sorts behind every [`slot`].
+/// Sort key of a due shard's lease, held by the run that assembles batches. It sorts after all due items, which begin with a digit.
 pub(crate) const LEASE: &str = "LEASE";
 
-/// Reminders of announced work; few, so they need no shards.
+/// Partition of maintenance reminders. They are few, so they need no shards.
 pub(crate) const REMINDERS: &str = "REMIND#";
 
-/// A due slot: the minute, zero-padded.
-pub(crate) fn slot(at: Timestamp) -> String {
+/// Formats the minute of a due item: Unix minutes, zero-padded.
+pub(crate) fn due_minute(at: Timestamp) -> String {
     format!("{:010}", at.as_second().max(0) / 60)
 }
 
-/// The deliveries that a message of SES or SNS was.
+/// Partition of the deliveries sent with a message of SES or SNS.
 pub(crate) fn message(channel: Channel, id: &str) -> String {
     format!("MSG#{}#{id}", if channel == Channel::Sms { "sns" } else { "ses" })
 }
 
-pub(crate) fn gate(hash: &str) -> String {
+/// Partition of a rate limit's state.
+pub(crate) fn rate_limit(hash: &str) -> String {
     format!("GATE#{hash}")
 }
 
-/// The time that a test sets.
+/// Partition of the test clock.
 pub(crate) const CLOCK: &str = "CLOCK#";
 
 pub(crate) fn token(hash: &str) -> String {
     format!("TOKEN#{hash}")
 }
 
-pub(crate) fn token_of(id: &str) -> String {
+pub(crate) fn tenant_token(id: &str) -> String {
     format!("TOKEN#{id}")
 }
 
@@ -216,29 +220,29 @@ pub(crate) fn data_key(generation: u32) -> String {
     format!("DATAKEY#{generation}")
 }
 
-/// Dead letters of one function on one day.
-pub(crate) fn dead(function: &str, day: &str) -> String {
+/// Partition of a function's dead letters of one day.
+pub(crate) fn dead_letters(function: &str, day: &str) -> String {
     format!("DEAD#{function}#{day}")
 }
 
-/// The public incidents that are open and announced work that is not over, in the status page's index.
+/// Partition of the open public incidents in the status page's index, maintenance that has not ended included.
 pub(crate) const PUBLIC_OPEN: &str = "PUBLIC#OPEN";
 
-/// The other public incidents.
+/// Partition of the other public incidents in the status page's index.
 pub(crate) const PUBLIC_INCIDENTS: &str = "PUBLIC#INCIDENTS";
 
-/// A public incident's place among the others: when it was opened, which no sender chooses.
-pub(crate) fn public_place(opened: Timestamp, id: &IncidentId) -> String {
+/// Sort key of a public incident: the time at which it was opened, which no sender can choose.
+pub(crate) fn public_incident(opened: Timestamp, id: &IncidentId) -> String {
     format!("{}#{id}", instant(opened))
 }
 
-/// When the incident of a place was opened.
-pub(crate) fn opened(place: &str) -> Option<Timestamp> {
-    let (instant, _) = place.split_once('#')?;
+/// Returns the opening time in a public incident's sort key.
+pub(crate) fn public_incident_opened_at(sort_key: &str) -> Option<Timestamp> {
+    let (instant, _) = sort_key.split_once('#')?;
     Timestamp::from_millisecond(instant.parse().ok()?).ok()
 }
 
-/// A public incident's timeline, in the status page's index.
+/// Partition of a public incident's timeline in the status page's index.
 pub(crate) fn public_timeline(id: &IncidentId) -> String {
     format!("PUBLIC#TIMELINE#{id}")
 }
@@ -248,11 +252,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_public_incidents_place_is_ordered_by_when_it_was_opened_and_says_when() {
+    fn public_incidents_sort_by_opening_time_and_their_key_holds_it() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let place = |second| public_place(at(second), &IncidentId::new("a"));
-        assert!(place(999_999_999) < place(1_800_000_000));
-        assert_eq!(opened(&place(1_800_000_000)), Some(at(1_800_000_000)));
-        assert_eq!(opened("UPDATE#000001"), None);
+        let key = |second| public_incident(at(second), &IncidentId::new("a"));
+        assert!(key(999_999_999) < key(1_800_000_000));
+        assert_eq!(public_incident_opened_at(&key(1_800_000_000)), Some(at(1_800_000_000)));
+        assert_eq!(public_incident_opened_at("UPDATE#000001"), None);
     }
 }

@@ -1,6 +1,7 @@
-//! DynamoDB: one table, and the only place where a key is spelled ([`keys`]).
+//! Reads and writes the one DynamoDB table. All keys are defined in [`keys`].
 //!
-//! Writes that can race are conditional. There is no Scan. TTL (`expires_at`) is a broom, never a timer.
+//! Writes that can race are conditional. There is no Scan. TTL (`expires_at`) only removes old items: nothing relies on the time
+//! at which an item expires.
 
 pub mod aliases;
 pub mod clock;
@@ -29,53 +30,53 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 
-/// An item as DynamoDB knows it.
+/// A DynamoDB item: attribute values by name.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// What went wrong, by what to do next. No text of an item is ever in it.
+/// Why a table call failed, grouped by what the caller can do next. Never contains an item's values.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// DynamoDB throttled, timed out or was not there: try again.
-    #[error("the table is not available ({operation}: {code})")]
+    /// DynamoDB throttled the call, timed out or could not be reached. Retry.
+    #[error("the table is unavailable ({operation}: {code})")]
     Unavailable {
-        /// The call.
+        /// The DynamoDB operation that failed, such as `PutItem`.
         operation: &'static str,
-        /// AWS's code.
+        /// AWS's error code.
         code: String,
     },
-    /// Somebody else wrote first.
-    #[error("somebody else wrote first ({operation})")]
+    /// A condition failed because the item was changed by another writer in the meantime. Read again and retry.
+    #[error("the item was changed by another writer ({operation})")]
     Conflict {
-        /// The call.
+        /// The DynamoDB operation that failed, such as `PutItem`.
         operation: &'static str,
     },
-    /// The call will never work: a permission, a missing table, a bad request.
-    #[error("the table refused ({operation}: {code})")]
+    /// The call fails again if it is repeated: a missing permission or table, or an invalid request.
+    #[error("DynamoDB rejected the call ({operation}: {code})")]
     Refused {
-        /// The call.
+        /// The DynamoDB operation that failed, such as `PutItem`.
         operation: &'static str,
-        /// AWS's code.
+        /// AWS's error code.
         code: String,
     },
-    /// An item does not have the shape that this version writes.
-    #[error("an item of {kind} cannot be read: {detail}")]
+    /// A stored item does not have the shape that this version writes.
+    #[error("stored item is invalid, expected {kind}: {detail}")]
     Corrupt {
-        /// What it should be.
+        /// The kind of item that was expected, such as `a delivery`.
         kind: &'static str,
-        /// What is wrong with it, without its values.
+        /// What is wrong with the item, without its values.
         detail: String,
     },
 }
 
 impl StoreError {
-    /// True where trying again can help.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Conflict { .. })
     }
 }
 
-/// The table.
+/// The DynamoDB table and the retention of its items.
 #[derive(Clone, Debug)]
 pub struct Table {
     pub(crate) client: Client,
@@ -83,49 +84,51 @@ pub struct Table {
     retention: SignedDuration,
 }
 
-/// How long rows of incidents live unless the deployer says otherwise, in days.
+/// Default retention of an incident's items in days.
 pub const RETENTION_DAYS: u32 = 90;
-/// How long it is known at the least who was told of what.
-const PLANS_KEPT: SignedDuration = SignedDuration::from_hours(24 * 400);
-/// How long event records and excluded events live, in days.
+/// Minimum retention of plans: 400 days.
+const PLAN_RETENTION_MIN: SignedDuration = SignedDuration::from_hours(24 * 400);
+/// Retention of event records, excluded events included, in days.
 pub const EVENT_DAYS: u32 = 30;
 
 impl Table {
-    /// The table `name` through the process's one SDK configuration; rows of incidents expire after `retention_days`.
+    /// Creates a client for the table `name` with the process's SDK configuration. Items of incidents expire after `retention_days`.
     #[must_use]
     pub fn new(config: &aws_config::SdkConfig, name: &str, retention_days: u32) -> Self {
         let retention = SignedDuration::from_hours(24 * i64::from(retention_days));
         Self { client: Client::new(config), name: name.to_owned(), retention }
     }
 
-    /// When a row of an incident written at `now` expires, in epoch seconds.
+    /// Returns when an incident's item written at `now` expires, in Unix seconds.
     pub(crate) fn expiry(&self, now: Timestamp) -> i64 {
         now.as_second().saturating_add(self.retention.as_secs())
     }
 
-    /// When goes who was told of what. It names nobody but by id, and an incident may be open for longer than texts are kept: its end is for
-    /// whoever has its beginning.
-    pub(crate) fn expiry_of_plans(&self, now: Timestamp) -> i64 {
-        self.expiry(now).max(now.as_second().saturating_add(PLANS_KEPT.as_secs()))
+    /// Returns when a plan written at `now` expires, in Unix seconds: after at least 400 days.
+    ///
+    /// Plans outlive the texts of an incident, because an incident may stay open that long and its resolve goes to everyone who was
+    /// notified of its opening. A plan identifies people by id only.
+    pub(crate) fn plan_expiry(&self, now: Timestamp) -> i64 {
+        self.expiry(now).max(now.as_second().saturating_add(PLAN_RETENTION_MIN.as_secs()))
     }
 
     pub(crate) async fn get(&self, pk: &str, sk: &str) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(&self.name).consistent_read(true);
         let answer = request.key("pk", text(pk)).key("sk", text(sk)).send().await;
-        Ok(answer.map_err(|error| failed("GetItem", &error))?.item)
+        Ok(answer.map_err(|error| store_error("GetItem", &error))?.item)
     }
 
     pub(crate) async fn put(&self, item: Item) -> Result<(), StoreError> {
         let answer = self.client.put_item().table_name(&self.name).set_item(Some(item)).send().await;
-        answer.map(drop).map_err(|error| failed("PutItem", &error))
+        answer.map(drop).map_err(|error| store_error("PutItem", &error))
     }
 
-    /// Puts an item that must not be there yet; gives back the one that is.
+    /// Puts an item whose key must not exist yet. Returns the stored item if it does.
     pub(crate) async fn put_new(&self, item: Item) -> Result<Option<Item>, StoreError> {
         self.put_if(item, "attribute_not_exists(pk)", vec![]).await
     }
 
-    /// Puts an item on a condition; gives back the one that is there where the condition does not hold.
+    /// Puts an item under a condition. Returns the stored item if the condition fails.
     pub(crate) async fn put_if(
         &self,
         item: Item,
@@ -145,22 +148,22 @@ impl Table {
                 Some(PutItemError::ConditionalCheckFailedException(old)) => {
                     Ok(Some(old.item().cloned().unwrap_or_default()))
                 }
-                _ => Err(failed("PutItem", &error)),
+                _ => Err(store_error("PutItem", &error)),
             },
         }
     }
 
     pub(crate) async fn delete(&self, pk: &str, sk: &str) -> Result<(), StoreError> {
         let request = self.client.delete_item().table_name(&self.name).key("pk", text(pk)).key("sk", text(sk));
-        request.send().await.map(drop).map_err(|error| failed("DeleteItem", &error))
+        request.send().await.map(drop).map_err(|error| store_error("DeleteItem", &error))
     }
 
-    /// Every item of `pk` whose sort key lies in `from..=to`, in order, at most `limit`.
+    /// Returns the items of `pk` whose sort key is in `from..=to`, in ascending order, at most `limit`.
     pub(crate) async fn query(&self, pk: &str, from: &str, to: &str, limit: usize) -> Result<Vec<Item>, StoreError> {
         self.query_in(pk, from, to, limit, true).await
     }
 
-    /// The sort keys of those items of `pk` from `from` to `to` that meet a condition on one field.
+    /// Returns the sort keys of the items of `pk` in `from..=to` for which one field meets a condition.
     pub(crate) async fn sort_keys(
         &self,
         pk: &str,
@@ -178,7 +181,7 @@ impl Table {
             let request = request.expression_attribute_values(":from", text(from));
             let request = request.expression_attribute_values(":to", text(to));
             let page = request.set_exclusive_start_key(start).send().await;
-            let page = page.map_err(|error| failed("Query", &error))?;
+            let page = page.map_err(|error| store_error("Query", &error))?;
             keys.extend(page.items().iter().map(|item| sort_key(item).to_owned()));
             start = page.last_evaluated_key().cloned().filter(|key| !key.is_empty());
             if start.is_none() {
@@ -187,7 +190,7 @@ impl Table {
         }
     }
 
-    /// The newest items of `pk` whose sort key lies in `from..=to`, newest first, at most `limit`.
+    /// Returns the last items of `pk` whose sort key is in `from..=to`, in descending order, at most `limit`.
     pub(crate) async fn query_newest(
         &self,
         pk: &str,
@@ -217,7 +220,7 @@ impl Table {
             let request = request.expression_attribute_values(":from", text(from));
             let request = request.expression_attribute_values(":to", text(to));
             let answer = request.set_exclusive_start_key(start).send().await;
-            let answer = answer.map_err(|error| failed("Query", &error))?;
+            let answer = answer.map_err(|error| store_error("Query", &error))?;
             items.extend(answer.items.unwrap_or_default());
             start = answer.last_evaluated_key;
             if start.is_none() || items.len() >= limit {
@@ -226,16 +229,16 @@ impl Table {
         }
     }
 
-    /// Every item of `pk` whose sort key begins with `prefix`.
+    /// Returns all items of `pk` whose sort key begins with `prefix`.
     pub(crate) async fn query_prefix(&self, pk: &str, prefix: &str) -> Result<Vec<Item>, StoreError> {
-        // DynamoDB takes no empty key, so "everything" begins at the least character. U+10FFFF sorts after every character
-        // that a key holds.
+        // DynamoDB rejects an empty key, so an empty prefix starts at the lowest character. U+10FFFF sorts after every character
+        // used in keys.
         let from = if prefix.is_empty() { "\u{1}" } else { prefix };
         self.query(pk, from, &format!("{prefix}\u{10ffff}"), usize::MAX).await
     }
 
-    /// Runs a transaction. `Ok(None)` is done; `Ok(Some(places))` are the places whose condition failed, with the items
-    /// that stood there.
+    /// Runs a transaction. Returns `None` if it was written, otherwise the index of each write whose condition failed with the item
+    /// stored under its key.
     pub(crate) async fn transact(
         &self,
         writes: Vec<aws_sdk_dynamodb::types::TransactWriteItem>,
@@ -248,20 +251,20 @@ impl Table {
         };
         if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() {
             let reasons = cancelled.cancellation_reasons();
-            let places: Vec<(usize, Item)> = reasons
+            let failed: Vec<(usize, Item)> = reasons
                 .iter()
                 .enumerate()
                 .filter(|(_, reason)| reason.code() == Some("ConditionalCheckFailed"))
-                .map(|(place, reason)| (place, reason.item().cloned().unwrap_or_default()))
+                .map(|(index, reason)| (index, reason.item().cloned().unwrap_or_default()))
                 .collect();
-            if !places.is_empty() {
-                return Ok(Some(places));
+            if !failed.is_empty() {
+                return Ok(Some(failed));
             }
             if reasons.iter().any(|reason| reason.code() == Some("TransactionConflict")) {
                 return Err(StoreError::Conflict { operation: "TransactWriteItems" });
             }
         }
-        Err(failed("TransactWriteItems", &error))
+        Err(store_error("TransactWriteItems", &error))
     }
 
     pub(crate) fn put_action(
@@ -307,7 +310,7 @@ pub(crate) fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// An item of `value` under its key, swept at `expires_at` (epoch seconds) if given.
+/// Builds the item of `value` under its key, removed by TTL after `expires_at` (Unix seconds) if given.
 pub(crate) fn item(pk: &str, sk: &str, value: &impl Serialize, expires_at: Option<i64>) -> Result<Item, StoreError> {
     let mut item: Item = serde_dynamo::to_item(value).map_err(|error| corrupt("a new item", &error))?;
     item.insert("pk".to_owned(), text(pk));
@@ -327,17 +330,17 @@ pub(crate) fn sort_key(item: &Item) -> &str {
 }
 
 fn corrupt(kind: &'static str, error: &serde_dynamo::Error) -> StoreError {
-    // serde's messages may quote a value; what stands before the first quote says enough.
+    // serde's messages may quote a value, so everything from the first quote on is cut off.
     let detail = error.to_string();
     let detail = detail.split(['"', '`']).next().unwrap_or_default().trim().to_owned();
     StoreError::Corrupt { kind, detail }
 }
 
-/// Maps an SDK error by what to do next.
-pub(crate) fn failed<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> StoreError {
+/// Maps an SDK error to a [`StoreError`] by what the caller can do next.
+pub(crate) fn store_error<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> StoreError {
     let Some(service) = error.as_service_error() else {
-        // Timeouts and broken connections: whether the write happened is unknown, so everything here can be done twice.
-        return StoreError::Unavailable { operation, code: "no answer".to_owned() };
+        // Timeouts and broken connections: the write may have happened. All writes of this crate can therefore be repeated.
+        return StoreError::Unavailable { operation, code: "no response".to_owned() };
     };
     let code = service.code().unwrap_or("unknown").to_owned();
     match code.as_str() {

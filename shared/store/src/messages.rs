@@ -1,4 +1,4 @@
-//! Which deliveries a provider's message was: how what the provider says later finds their rows.
+//! Maps a provider's message id to the deliveries sent with it, so that later feedback finds their rows.
 
 use crate::{StoreError, Table, item, keys, read, text};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -8,73 +8,73 @@ use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A delivery that a message was. A digest is many.
+/// A delivery sent with a provider's message. A digest is one message with many deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// The tenant.
+pub struct ProviderMessage {
+    /// Tenant of the delivery.
     pub tenant: TenantId,
-    /// The incident.
+    /// Incident of the delivery.
     pub incident_id: IncidentId,
-    /// The delivery's row.
+    /// Name of the delivery's row.
     pub row: String,
-    /// The recipient.
+    /// Id of the recipient.
     pub destination: String,
-    /// The update.
+    /// Number of the update.
     pub update: u32,
-    /// The incident's category.
+    /// Category of the incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<Category>,
-    /// The address or number, as `domain::contact` hashes it: what is said of it is not said of another that the recipient has by then.
+    /// Hash of the address or number, as made by `domain::contact`. Feedback applies only while the recipient still has this contact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<String>,
 }
 
 impl Table {
-    /// Notes which delivery a message was.
+    /// Records that a delivery was sent with a provider's message.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn put_message(
+    pub async fn record_provider_message(
         &self,
         channel: Channel,
         id: &str,
-        message: &Message,
+        message: &ProviderMessage,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let sk = format!("{}#{}#{}", message.incident_id, message.tenant, message.row);
         self.put(item(&keys::message(channel, id), &sk, message, Some(self.expiry(now)))?).await
     }
 
-    /// The deliveries that a message of SES or SNS was; none where it is not known, or not yet.
+    /// Returns the deliveries sent with a message of SES or SNS; empty if the message is unknown or not recorded yet.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn messages(&self, channel: Channel, id: &str) -> Result<Vec<Message>, StoreError> {
+    pub async fn provider_messages(&self, channel: Channel, id: &str) -> Result<Vec<ProviderMessage>, StoreError> {
         let found = self.query_prefix(&keys::message(channel, id), "").await?;
         found.into_iter().map(|found| read(found, "a message")).collect()
     }
 
-    /// Notes on a delivery what its provider said, unless it said something of more weight before, or a newer update has the row.
+    /// Records a provider's feedback on a delivery, unless feedback of equal or higher weight is stored or the row has a newer update.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn note_feedback(&self, message: &Message, said: &Feedback) -> Result<(), StoreError> {
-        let feedback: AttributeValue = serde_dynamo::to_attribute_value(said)
+    pub async fn record_feedback(&self, message: &ProviderMessage, feedback: &Feedback) -> Result<(), StoreError> {
+        let value: AttributeValue = serde_dynamo::to_attribute_value(feedback)
             .map_err(|_| StoreError::Corrupt { kind: "feedback", detail: "cannot be written".to_owned() })?;
         let request = self.client.update_item().table_name(&self.name);
         let pk = keys::deliveries(&message.incident_id, &message.tenant);
         let request = request.key("pk", text(&pk)).key("sk", text(&message.row));
         let request = request
-            .update_expression("SET feedback = :said, feedback_weight = :weight, feedback_update = :n")
+            .update_expression("SET feedback = :feedback, feedback_weight = :weight, feedback_update = :n")
             .condition_expression(
                 "latest = :n AND (attribute_not_exists(feedback_weight) OR feedback_weight < :weight OR feedback_update < :n)",
             )
-            .expression_attribute_values(":said", feedback)
-            .expression_attribute_values(":weight", crate::number(said.kind.weight()))
+            .expression_attribute_values(":feedback", value)
+            .expression_attribute_values(":weight", crate::number(feedback.kind.rank()))
             .expression_attribute_values(":n", crate::number(message.update));
         match request.send().await {
             Ok(_) => Ok(()),
-            Err(error) => match crate::failed("UpdateItem", &error) {
+            Err(error) => match crate::store_error("UpdateItem", &error) {
                 StoreError::Conflict { .. } => Ok(()),
                 other => Err(other),
             },

@@ -1,5 +1,5 @@
-//! Plans: every decision of an update, sent or not. Stored before anything is enqueued; a stored plan wins over a
-//! recomputed one.
+//! Plans: all decisions about an update, whether they notify or skip. A plan is stored before anything is enqueued, and a stored plan
+//! takes precedence over a recomputed one.
 
 use crate::{StoreError, Table, item, keys, read};
 use domain::ids::{IncidentId, TenantId};
@@ -12,28 +12,28 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The decisions about one chunk of a tenant's destinations for one update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredPlan {
-    /// Whose.
+    /// Tenant of the destinations.
     pub tenant: TenantId,
-    /// The chunk.
+    /// Number of the chunk.
     pub chunk: u32,
-    /// The update.
+    /// Number of the update.
     pub update: u32,
-    /// When it was decided.
+    /// When the plan was made.
     pub at: Timestamp,
-    /// The version of the settings that it was decided with.
+    /// Version of the tenant's settings that the plan is based on.
     pub settings_version: u64,
-    /// What was decided.
+    /// One decision per destination and channel.
     pub decisions: Vec<Decision>,
 }
 
-/// What is known of one tenant before the next update of an incident is planned.
+/// A tenant's plans for an incident, with later revisions: the history that the next update is planned on.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Known {
-    /// Its plans.
+pub struct PlanHistory {
+    /// The stored plans.
     pub plans: Vec<StoredPlan>,
-    /// What became of some of their decisions otherwise than it was decided: what was held came at another time or not at all.
-    pub revised: Vec<Decision>,
-    /// The recipients who want to hear no more of the incident.
+    /// Decisions whose outcome differs from the stored plan, for example a held delivery that was sent at another time or not at all.
+    pub revisions: Vec<Decision>,
+    /// Recipients who stopped notifications of this incident.
     pub stopped: BTreeSet<String>,
 }
 
@@ -44,29 +44,32 @@ struct Stop {
     at: Timestamp,
 }
 
-impl Known {
-    /// Every decision, as it was decided and when.
+impl PlanHistory {
+    /// All decisions as planned, without revisions, each with the time of its plan.
     pub fn decisions(&self) -> impl Iterator<Item = (Timestamp, &Decision)> {
         self.plans.iter().flat_map(|plan| plan.decisions.iter().map(|decision| (plan.at, decision)))
     }
 
-    /// What became of the decision on one update for one destination, as far as it is known; `None` where nothing was decided.
+    /// Returns the decision about one update for one destination and channel: the revision if there is one, otherwise the planned
+    /// decision. `None` if nothing was planned.
     #[must_use]
-    pub fn standing(&self, destination: &str, channel: Channel, update: u32) -> Option<&Decision> {
-        let mine =
+    pub fn current_decision(&self, destination: &str, channel: Channel, update: u32) -> Option<&Decision> {
+        let matches =
             |one: &&Decision| (one.destination.as_str(), one.channel, one.update) == (destination, channel, update);
-        let decided = || self.decisions().map(|(_, decision)| decision).find(mine);
-        self.revised.iter().find(mine).or_else(decided)
+        if let Some(revision) = self.revisions.iter().find(matches) {
+            return Some(revision);
+        }
+        self.decisions().map(|(_, decision)| decision).find(matches)
     }
 
-    fn add(&mut self, found: crate::Item) -> Result<(), StoreError> {
+    fn add_item(&mut self, found: crate::Item) -> Result<(), StoreError> {
         if crate::sort_key(&found).contains(keys::STOP) {
             self.stopped.insert(read::<Stop>(found, "a stop")?.recipient);
         } else if crate::sort_key(&found).contains(keys::REVISED) {
-            // It refines its plan; without it the plan counts.
+            // If a revision is unreadable, the plan itself applies.
             match read(found, "a revised decision") {
-                Ok(revised) => self.revised.push(revised),
-                Err(error) => tracing::error!(%error, "a revised decision is left out"),
+                Ok(revised) => self.revisions.push(revised),
+                Err(error) => tracing::error!(%error, "skipped an unreadable revision of a decision; the plan applies"),
             }
         } else {
             self.plans.push(read(found, "a plan")?);
@@ -76,7 +79,7 @@ impl Known {
 }
 
 impl Table {
-    /// Every plan of an incident in a shard, by tenant.
+    /// Returns the plan history of an incident for each tenant of a shard.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -84,36 +87,36 @@ impl Table {
         &self,
         incident: &IncidentId,
         shard: u16,
-    ) -> Result<BTreeMap<TenantId, Known>, StoreError> {
+    ) -> Result<BTreeMap<TenantId, PlanHistory>, StoreError> {
         let items = self.query_prefix(&keys::plan(incident, shard), "").await?;
-        let mut known: BTreeMap<TenantId, Known> = BTreeMap::new();
+        let mut known: BTreeMap<TenantId, PlanHistory> = BTreeMap::new();
         for found in items {
             let tenant = crate::sort_key(&found).split('#').next().and_then(|tenant| TenantId::parse(tenant).ok());
             let tenant =
                 tenant.ok_or_else(|| StoreError::Corrupt { kind: "a plan", detail: "names no tenant".to_owned() })?;
-            known.entry(tenant).or_default().add(found)?;
+            known.entry(tenant).or_default().add_item(found)?;
         }
         Ok(known)
     }
 
-    /// Every plan of an incident for one tenant.
+    /// Returns the plan history of an incident for one tenant.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn plans_of(&self, incident: &IncidentId, tenant: &TenantId) -> Result<Known, StoreError> {
-        let mut known = Known::default();
+    pub async fn plans_of(&self, incident: &IncidentId, tenant: &TenantId) -> Result<PlanHistory, StoreError> {
+        let mut known = PlanHistory::default();
         for found in self.query_prefix(&keys::plan(incident, tenant.shard()), &format!("{tenant}#")).await? {
-            known.add(found)?;
+            known.add_item(found)?;
         }
         Ok(known)
     }
 
-    /// Notes that a recipient wants to hear no more of an incident. It stands beside the plans, so that planning the next update
-    /// reads nothing more for it.
+    /// Records that a recipient stopped notifications of an incident. The item is stored beside the plans, so that planning the next
+    /// update needs no further read.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn stop_incident(
+    pub async fn stop_incident_for_recipient(
         &self,
         incident: &IncidentId,
         tenant: &TenantId,
@@ -122,53 +125,53 @@ impl Table {
     ) -> Result<(), StoreError> {
         let stop = Stop { tenant: tenant.clone(), recipient: recipient.to_owned(), at };
         let (pk, sk) = (keys::plan(incident, tenant.shard()), keys::stop(tenant, recipient));
-        self.transact(vec![self.put_action(item(&pk, &sk, &stop, Some(self.expiry_of_plans(at)))?, None, vec![])?])
+        self.transact(vec![self.put_action(item(&pk, &sk, &stop, Some(self.plan_expiry(at)))?, None, vec![])?])
             .await
             .map(|_| ())
     }
 
-    /// What is written where something comes of a decision that its plan does not say. It stands beside the plans, like a stop.
-    pub(crate) fn revised_action(
+    /// Builds the write that records a revised decision. The item is stored beside the plans, like a stop.
+    pub(crate) fn revision_write(
         &self,
         whose: (&IncidentId, &TenantId),
         decision: &Decision,
         at: Timestamp,
     ) -> Result<aws_sdk_dynamodb::types::TransactWriteItem, StoreError> {
-        self.put_action(self.revised_item(whose, decision, at)?, None, vec![])
+        self.put_action(self.revision_item(whose, decision, at)?, None, vec![])
     }
 
-    /// Notes what comes of a decision that its plan does not say.
+    /// Records a revised decision: one whose outcome differs from its plan.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn revise(
+    pub async fn revise_decision(
         &self,
         incident: &IncidentId,
         tenant: &TenantId,
         decision: &Decision,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.put(self.revised_item((incident, tenant), decision, at)?).await
+        self.put(self.revision_item((incident, tenant), decision, at)?).await
     }
 
-    fn revised_item(
+    fn revision_item(
         &self,
         (incident, tenant): (&IncidentId, &TenantId),
         decision: &Decision,
         at: Timestamp,
     ) -> Result<crate::Item, StoreError> {
-        let (pk, sk) = (keys::plan(incident, tenant.shard()), keys::revised(tenant, decision));
-        item(&pk, &sk, decision, Some(self.expiry_of_plans(at)))
+        let (pk, sk) = (keys::plan(incident, tenant.shard()), keys::revision(tenant, decision));
+        item(&pk, &sk, decision, Some(self.plan_expiry(at)))
     }
 
-    /// Stores a plan unless one is stored; gives back the one that counts.
+    /// Stores a plan unless one is stored already. Returns the plan that applies: the stored one.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn store_plan(&self, incident: &IncidentId, plan: StoredPlan) -> Result<StoredPlan, StoreError> {
         let pk = keys::plan(incident, plan.tenant.shard());
         let sk = keys::plan_of(&plan.tenant, plan.chunk, plan.update);
-        match self.put_new(item(&pk, &sk, &plan, Some(self.expiry_of_plans(plan.at)))?).await? {
+        match self.put_new(item(&pk, &sk, &plan, Some(self.plan_expiry(plan.at)))?).await? {
             None => Ok(plan),
             Some(stored) => read(stored, "a plan"),
         }

@@ -1,21 +1,21 @@
-//! What anybody may see. The status page reads the index `public` and nothing else, and the index holds these views only.
+//! Public views of incidents and updates. The status page reads only the index `public`, and the index contains only these views.
 
-use crate::{StoreError, Table, failed, keys, text};
+use crate::{StoreError, Table, keys, store_error, text};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::ids::IncidentId;
 use domain::incident::{Incident, PublicScope, Update};
-use domain::status::{Said, Shown};
+use domain::status::{PublishedIncident, PublishedUpdate};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The name of the index.
+/// Name of the index that the status page reads.
 pub const INDEX: &str = "public";
 
-/// The view as one attribute: the index projects it and nothing else of the item.
-pub(crate) fn view_of(incident: &Incident) -> Result<AttributeValue, StoreError> {
-    let PublicScope { components, regions } = incident.shown();
-    to_attribute(&Shown {
+/// Builds an incident's public view as one attribute. The index projects this attribute and nothing else of the item.
+pub(crate) fn incident_view(incident: &Incident) -> Result<AttributeValue, StoreError> {
+    let PublicScope { components, regions } = incident.public_scope();
+    to_attribute(&PublishedIncident {
         id: incident.id.clone(),
         title: incident.public_title.clone(),
         kind: incident.kind,
@@ -32,7 +32,7 @@ pub(crate) fn view_of(incident: &Incident) -> Result<AttributeValue, StoreError>
 }
 
 pub(crate) fn update_view(update: &Update) -> Result<AttributeValue, StoreError> {
-    to_attribute(&Said {
+    to_attribute(&PublishedUpdate {
         number: update.number,
         at: update.accepted_at,
         status: update.status,
@@ -45,41 +45,41 @@ fn to_attribute(value: &impl Serialize) -> Result<AttributeValue, StoreError> {
         .map_err(|_| StoreError::Corrupt { kind: "a public view", detail: "cannot be written".to_owned() })
 }
 
-/// The public incidents that were read.
+/// Public incidents, and how far back the list is complete.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublicIncidents {
-    /// Everything that is open and the newest of the rest, what was opened last first.
-    pub incidents: Vec<Shown>,
-    /// Where there may be more: since when all that was opened is here.
-    pub known_from: Option<Timestamp>,
+    /// All open incidents and the most recent of the others, by opening time, newest first.
+    pub incidents: Vec<PublishedIncident>,
+    /// The list has all incidents opened since this time. `None` if it has all incidents.
+    pub complete_since: Option<Timestamp>,
 }
 
 impl Table {
-    /// All public incidents that are open, and of the others the `limit` that were opened last.
+    /// Returns all open public incidents, and of the others the `limit` that were opened last.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn public_incidents(&self, limit: usize) -> Result<PublicIncidents, StoreError> {
-        // In this order: what ends between the two is in both, and not in neither.
-        let open: Vec<(String, Shown)> = self.public(keys::PUBLIC_OPEN, usize::MAX).await?;
-        let over: Vec<(String, Shown)> = self.public(keys::PUBLIC_INCIDENTS, limit).await?;
+        // Open incidents are read first: an incident that is resolved between the two reads is then in both, not in neither.
+        let open: Vec<(String, PublishedIncident)> = self.query_public_index(keys::PUBLIC_OPEN, usize::MAX).await?;
+        let over: Vec<(String, PublishedIncident)> = self.query_public_index(keys::PUBLIC_INCIDENTS, limit).await?;
         let oldest = over.last().filter(|_| over.len() >= limit);
-        let known_from = oldest.and_then(|(place, _)| keys::opened(place));
-        let all: BTreeMap<String, Shown> = open.into_iter().chain(over).collect();
-        Ok(PublicIncidents { incidents: all.into_values().rev().collect(), known_from })
+        let known_from = oldest.and_then(|(place, _)| keys::public_incident_opened_at(place));
+        let all: BTreeMap<String, PublishedIncident> = open.into_iter().chain(over).collect();
+        Ok(PublicIncidents { incidents: all.into_values().rev().collect(), complete_since: known_from })
     }
 
-    /// The public timeline of an incident, newest first, at most `limit`; empty unless the incident is public.
+    /// Returns an incident's public timeline, newest first, at most `limit` updates; empty if the incident is not public.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn public_timeline(&self, id: &IncidentId, limit: usize) -> Result<Vec<Said>, StoreError> {
-        let entries = self.public(&keys::public_timeline(id), limit).await?;
-        Ok(entries.into_iter().map(|(_, said)| said).collect())
+    pub async fn public_timeline(&self, id: &IncidentId, limit: usize) -> Result<Vec<PublishedUpdate>, StoreError> {
+        let entries = self.query_public_index(&keys::public_timeline(id), limit).await?;
+        Ok(entries.into_iter().map(|(_, update)| update).collect())
     }
 
-    /// The newest views of `pk` with their places, newest first.
-    async fn public<T: serde::de::DeserializeOwned>(
+    /// Returns up to `limit` views of `pk` with their sort keys, newest first.
+    async fn query_public_index<T: serde::de::DeserializeOwned>(
         &self,
         pk: &str,
         limit: usize,
@@ -91,7 +91,7 @@ impl Table {
             let request = self.client.query().table_name(&self.name).index_name(INDEX).scan_index_forward(false);
             let request = request.limit(left).key_condition_expression("public_pk = :pk");
             let request = request.expression_attribute_values(":pk", text(pk)).set_exclusive_start_key(start);
-            let answer = request.send().await.map_err(|error| failed("Query", &error))?;
+            let answer = request.send().await.map_err(|error| store_error("Query", &error))?;
             for mut found in answer.items.unwrap_or_default() {
                 let place = found.remove("public_sk").and_then(|place| place.as_s().cloned().ok());
                 let Some((place, view)) = place.zip(found.remove("public_view")) else { continue };

@@ -1,30 +1,31 @@
-//! Compiled subscriptions: facts of every tenant, by category and shard, in the order in which routing reads them.
+//! Compiled subscriptions: the settings and destinations of all tenants, by category and shard, in the order in which lookup reads
+//! them.
 
-use crate::{StoreError, Table, failed, keys, read, sort_key, text};
+use crate::{StoreError, Table, keys, read, sort_key, store_error, text};
 use domain::ids::{SHARDS, TenantId};
 use domain::tenant::{Chunk, Destination, Settings};
 use domain::vocabulary::Category;
 
-/// A tenant as routing sees it.
+/// A tenant's compiled subscription to one category.
 #[derive(Clone, Debug)]
 pub struct Subscriber {
-    /// Its settings.
+    /// The tenant's settings.
     pub settings: Settings,
-    /// Its destinations, in the order of their chunks, each with its chunk's number.
+    /// The tenant's destinations in chunk order, each with the number of its chunk.
     pub destinations: Vec<(u32, Destination)>,
 }
 
-/// A page of a shard.
+/// A page of a shard's subscribers.
 #[derive(Debug)]
-pub struct Page {
-    /// Whole tenants, in order.
+pub struct SubscriberPage {
+    /// Complete tenants, ordered by id.
     pub subscribers: Vec<Subscriber>,
-    /// The tenant after which the next page begins; `None` at the shard's end.
+    /// Tenant after which the next page begins; `None` on the shard's last page.
     pub next: Option<TenantId>,
 }
 
 impl Table {
-    /// One tenant's compiled subscription.
+    /// Returns one tenant's compiled subscription to a category.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -35,7 +36,7 @@ impl Table {
         Ok(assemble(chunks).into_iter().next())
     }
 
-    /// A page of a shard's tenants after `after`: one megabyte at most, cut at a tenant's end.
+    /// Returns the page of a shard's tenants after `after`: at most one DynamoDB page (1 MB), cut between two tenants.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -44,18 +45,18 @@ impl Table {
         category: Category,
         shard: u16,
         after: Option<&TenantId>,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<SubscriberPage, StoreError> {
         let pk = keys::subscriptions(category, shard.min(SHARDS - 1));
         let from = after.map_or_else(|| "\u{1}".to_owned(), |tenant| format!("{tenant}#\u{10ffff}"));
         let request = self.client.query().table_name(&self.name).consistent_read(true);
         let request = request.key_condition_expression("pk = :pk AND sk > :from");
         let request = request.expression_attribute_values(":pk", text(&pk));
         let answer = request.expression_attribute_values(":from", text(&from)).send().await;
-        let answer = answer.map_err(|error| failed("Query", &error))?;
+        let answer = answer.map_err(|error| store_error("Query", &error))?;
         let mut items = answer.items.unwrap_or_default();
         let mut next = None;
         if answer.last_evaluated_key.is_some() {
-            // The last tenant of a full page may go on in the next one: it is left to it, unless it fills a page alone.
+            // The last tenant may continue on the next page. It is left to the next page, unless it fills this page alone.
             let last = items.last().map(|item| tenant_of(sort_key(item)).to_owned()).unwrap_or_default();
             let whole = items.iter().position(|item| tenant_of(sort_key(item)) == last).unwrap_or(0);
             if whole > 0 {
@@ -69,10 +70,10 @@ impl Table {
         let chunks = items.into_iter().map(|found| read(found, "a subscription")).collect::<Result<Vec<Chunk>, _>>()?;
         let next = next.map(|id| TenantId::parse(&id)).transpose();
         let next = next.map_err(|error| StoreError::Corrupt { kind: "a subscription", detail: error.to_string() })?;
-        Ok(Page { subscribers: assemble(chunks), next })
+        Ok(SubscriberPage { subscribers: assemble(chunks), next })
     }
 
-    /// The chunks of one tenant in one category.
+    /// Returns a tenant's chunks of one category.
     pub(crate) async fn chunks(&self, tenant: &TenantId, category: Category) -> Result<Vec<Chunk>, StoreError> {
         let pk = keys::subscriptions(category, tenant.shard());
         let items = self.query_prefix(&pk, &format!("{tenant}#")).await?;

@@ -1,62 +1,62 @@
-//! The data keys of all generations, and the keys derived from them.
+//! The data keys of all generations, and the keys that are derived from them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use aes_gcm::{Aes256Gcm, KeyInit};
 use aws::AwsError;
-use aws::kms::Keys;
+use aws::kms::KeyService;
 use hkdf::Hkdf;
 use sha2::Sha256;
 
-/// What every wrapped data key is bound to: KMS unwraps nothing else for us, and these keys for nobody else.
+/// Encryption context of all data keys. KMS unwraps a key only with the context that it was generated with.
 pub const KEY_CONTEXT: &[(&str, &str)] = &[("purpose", "tocsin-data-key")];
 
-/// Why something could not be sealed, opened or verified. Never holds what it was about.
+/// Why a value could not be sealed, opened or verified. Never contains the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
-    /// KMS did not give us a key.
+    /// KMS did not generate or unwrap a data key.
     #[error("the data keys cannot be unwrapped: {0}")]
     Kms(#[from] AwsError),
-    /// There is no data key at all.
+    /// There is no data key.
     #[error("there is no data key yet; make one with the bootstrap command")]
     NoKey,
-    /// KMS gave a key of another length than 32 bytes.
+    /// KMS returned a key that is not 32 bytes long. Holds the generation.
     #[error("data key generation {0} is not 32 bytes long")]
     KeyLength(u32),
-    /// The text names a generation that the keyring does not hold.
+    /// The text refers to a generation that is not in the keyring.
     #[error("data key generation {0} is unknown to this process")]
     UnknownGeneration(u32),
-    /// The text is not what this crate writes.
-    #[error("not a sealed value or link of ours")]
+    /// The text does not have the format that this crate writes.
+    #[error("not a sealed value or link in the expected format")]
     Malformed,
-    /// The text is altered, or belongs to another tenant, integration or purpose.
-    #[error("altered, or made for something else")]
+    /// The text was altered, or made for another tenant, integration or purpose.
+    #[error("altered, or made for another purpose")]
     NotGenuine,
-    /// The operating system gives no random bytes, or the cipher refused.
+    /// The operating system returned no random bytes, or the cipher failed.
     #[error("the cipher or the random source failed")]
     Cipher,
 }
 
-/// One generation: what is needed per call is derived once.
+/// The keys of one generation. The sealing key is derived once, the others when they are needed.
 pub(crate) struct Generation {
     pub(crate) cipher: Aes256Gcm,
-    derive: Hkdf<Sha256>,
+    hkdf: Hkdf<Sha256>,
 }
 
 impl Generation {
     fn new(key: &[u8; 32]) -> Result<Self, VaultError> {
         let derive = Hkdf::<Sha256>::new(None, key);
-        let cipher = Aes256Gcm::new(&derived(&derive, "seal", "")?.into());
-        Ok(Self { cipher, derive })
+        let cipher = Aes256Gcm::new(&derive_key(&derive, "seal", "")?.into());
+        Ok(Self { cipher, hkdf: derive })
     }
 
     pub(crate) fn key(&self, kind: &str, purpose: &str) -> Result<[u8; 32], VaultError> {
-        derived(&self.derive, kind, purpose)
+        derive_key(&self.hkdf, kind, purpose)
     }
 }
 
-fn derived(derive: &Hkdf<Sha256>, kind: &str, purpose: &str) -> Result<[u8; 32], VaultError> {
+fn derive_key(derive: &Hkdf<Sha256>, kind: &str, purpose: &str) -> Result<[u8; 32], VaultError> {
     let mut key = [0; 32];
     let info = [b"tocsin/v1/", kind.as_bytes(), b"/", purpose.as_bytes()];
     derive.expand_multi_info(&info, &mut key).map_err(|_| VaultError::Cipher)?;
@@ -75,10 +75,10 @@ impl fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// From plain data keys by generation.
+    /// Builds a keyring from plain data keys by generation.
     ///
     /// # Errors
-    /// [`VaultError::NoKey`] when there is none.
+    /// [`VaultError::NoKey`] if there are none.
     pub fn from_keys(keys: BTreeMap<u32, [u8; 32]>) -> Result<Self, VaultError> {
         if keys.is_empty() {
             return Err(VaultError::NoKey);
@@ -90,12 +90,12 @@ impl Keyring {
         Ok(Self { generations })
     }
 
-    /// The generation that seals and signs from now on, with its number.
+    /// Returns the newest generation, which seals and signs new values, with its number.
     pub(crate) fn newest(&self) -> Result<(u32, &Generation), VaultError> {
         self.generations.last_key_value().map(|(number, generation)| (*number, generation)).ok_or(VaultError::NoKey)
     }
 
-    /// The generation that never changes as others are added.
+    /// Returns the oldest generation, which stays the same when others are added.
     pub(crate) fn oldest(&self) -> Result<&Generation, VaultError> {
         self.generations.first_key_value().map(|(_, generation)| generation).ok_or(VaultError::NoKey)
     }
@@ -105,11 +105,11 @@ impl Keyring {
     }
 }
 
-/// Unwraps the stored data keys, all at once.
+/// Unwraps the stored data keys concurrently.
 ///
 /// # Errors
-/// KMS's refusal or silence, a key of the wrong length, or none at all.
-pub async fn unwrap_all(kms: &Keys, wrapped: Vec<(u32, Vec<u8>)>) -> Result<Keyring, VaultError> {
+/// If KMS fails, a key has the wrong length, or there is no key.
+pub async fn unwrap_all(kms: &KeyService, wrapped: Vec<(u32, Vec<u8>)>) -> Result<Keyring, VaultError> {
     let unwrapping = wrapped.into_iter().map(|(generation, wrapped)| async move {
         let plain = kms.decrypt(wrapped, KEY_CONTEXT).await?;
         let key = <[u8; 32]>::try_from(plain).map_err(|_| VaultError::KeyLength(generation))?;
@@ -119,9 +119,9 @@ pub async fn unwrap_all(kms: &Keys, wrapped: Vec<(u32, Vec<u8>)>) -> Result<Keyr
     Keyring::from_keys(keys.into_iter().collect())
 }
 
-/// A data key that is not stored yet.
+/// A new data key that is not stored yet.
 pub struct NewGeneration {
-    /// What to store under the new generation's number.
+    /// The wrapped key, to be stored under the generation's number.
     pub wrapped: Vec<u8>,
     /// The plain key, for [`Keyring::from_keys`].
     pub key: [u8; 32],
@@ -133,12 +133,12 @@ impl fmt::Debug for NewGeneration {
     }
 }
 
-/// Makes the data key of a new generation. Store it with a condition: of two processes that make the same generation
-/// at once, one must read the other's.
+/// Generates the data key of a new generation. Store it under a condition: if two processes generate the same generation at the same
+/// time, one must use the key of the other.
 ///
 /// # Errors
-/// KMS's refusal or silence, or a key of the wrong length.
-pub async fn new_generation(kms: &Keys, key_id: &str, generation: u32) -> Result<NewGeneration, VaultError> {
+/// If KMS fails or returns a key of the wrong length.
+pub async fn new_generation(kms: &KeyService, key_id: &str, generation: u32) -> Result<NewGeneration, VaultError> {
     let made = kms.generate_data_key(key_id, KEY_CONTEXT).await?;
     let key = <[u8; 32]>::try_from(made.plaintext).map_err(|_| VaultError::KeyLength(generation))?;
     Ok(NewGeneration { wrapped: made.wrapped, key })
@@ -156,36 +156,35 @@ mod tests {
 
     use super::*;
 
-    /// A KMS on loopback whose wrapped keys are the plain keys: what matters here is what is asked and what becomes of
-    /// the answer. It refuses every context but ours.
-    async fn kms() -> (MockServer, Keys) {
+    /// A fake KMS whose wrapped keys equal the plain keys. It rejects every encryption context but ours.
+    async fn kms() -> (MockServer, KeyService) {
         let server = MockServer::start().await;
         Mock::given(any())
             .respond_with(|request: &Request| {
-                let asked: Value = serde_json::from_slice(&request.body).unwrap();
-                if asked["EncryptionContext"] != json!({"purpose": "tocsin-data-key"}) {
+                let call: Value = serde_json::from_slice(&request.body).unwrap();
+                if call["EncryptionContext"] != json!({"purpose": "tocsin-data-key"}) {
                     let refusal = json!({"__type": "InvalidCiphertextException"});
                     return ResponseTemplate::new(400).set_body_json(refusal);
                 }
                 let new = STANDARD.encode([9; 32]);
-                let key = asked["CiphertextBlob"].as_str().unwrap_or(&new);
+                let key = call["CiphertextBlob"].as_str().unwrap_or(&new);
                 ResponseTemplate::new(200).set_body_json(json!({"KeyId": "k", "Plaintext": key, "CiphertextBlob": key}))
             })
             .mount(&server)
             .await;
-        let nobody = Credentials::new("test", "test", None, None, "test");
+        let credentials = Credentials::new("test", "test", None, None, "test");
         let config = aws::SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(server.uri())
             .region(Region::new("eu-central-1"))
-            .credentials_provider(SharedCredentialsProvider::new(nobody))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
             .build();
-        let keys = Keys::new(&config);
+        let keys = KeyService::new(&config);
         (server, keys)
     }
 
     #[tokio::test]
-    async fn a_new_generation_is_unwrapped_again_beside_the_old_ones() {
+    async fn a_new_generation_is_unwrapped_together_with_the_old_ones() {
         let (_server, kms) = kms().await;
         let new = new_generation(&kms, "k", 2).await.unwrap();
         let first = Keyring::from_keys([(1, [1; 32])].into()).unwrap();
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keys_that_cannot_be_used_are_named() {
+    async fn missing_short_and_denied_keys_have_their_own_errors() {
         let (server, kms) = kms().await;
         assert_eq!(unwrap_all(&kms, Vec::new()).await.err(), Some(VaultError::NoKey));
         let short = unwrap_all(&kms, vec![(1, vec![1; 32]), (2, vec![1; 31])]).await;
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keyring_needs_a_key() {
+    fn a_keyring_needs_at_least_one_key() {
         assert_eq!(Keyring::from_keys(BTreeMap::new()).err(), Some(VaultError::NoKey));
     }
 
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn every_purpose_has_a_key_of_its_own() {
+    fn every_purpose_has_a_different_key() {
         let generation = Generation::new(&[7; 32]).unwrap();
         let keys = [
             generation.key("seal", "").unwrap(),

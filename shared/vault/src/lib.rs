@@ -1,11 +1,11 @@
-//! What must stay secret in the table and in messages, and what must prove that it came from us.
+//! Seals secrets in the table and in messages, and signs links.
 //!
-//! KMS wraps one data key per *generation*. A process unwraps all generations once ([`unwrap_all`]) and works with the
-//! [`Keyring`] from then on: a KMS call per delivery would cost more than everything else. New secrets are sealed and
-//! new links signed under the newest generation; older generations stay, so that what they made still opens.
+//! KMS wraps one data key per *generation*. A process unwraps all generations once ([`unwrap_all`]) and then uses the [`Keyring`]; a
+//! KMS call per delivery would cost more than everything else. The newest generation seals new secrets and signs new links. Older
+//! generations are kept, so that existing secrets and links stay valid.
 //!
-//! No key is used for two things: sealing, each kind of link and each kind of fingerprint have a key of their own,
-//! derived by HKDF from the generation's data key.
+//! Each key has one use. Sealing, each kind of link and each kind of fingerprint have different keys, derived by HKDF from the
+//! generation's data key.
 
 mod keyring;
 mod link;
@@ -14,4 +14,4 @@ mod sealed;
 
 pub use crate::keyring::{KEY_CONTEXT, Keyring, NewGeneration, VaultError, new_generation, unwrap_all};
 pub use crate::load::{LazyKeyring, LoadError, load};
-pub use crate::sealed::{Sealed, aad};
+pub use crate::sealed::{Sealed, integration_aad};

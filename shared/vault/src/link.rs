@@ -1,4 +1,4 @@
-//! What proves that a link or an identity came from us, without a row in the table.
+//! Signed links and keyed fingerprints, which need no item in the table.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,15 +7,15 @@ use sha2::Sha256;
 
 use crate::keyring::{Generation, Keyring, VaultError};
 
-/// 128 bits of the signature: nobody guesses them, and a link in an e-mail stays short.
-const SIGNATURE: usize = 16;
+/// Length of a truncated signature in bytes. 128 bits cannot be guessed, and a link in an e-mail stays short.
+const SIGNATURE_BYTES: usize = 16;
 
 fn mac(generation: &Generation, kind: &str, purpose: &str) -> Result<Hmac<Sha256>, VaultError> {
     Hmac::new_from_slice(&generation.key(kind, purpose)?).map_err(|_| VaultError::Cipher)
 }
 
-/// Ids stay as they are, because a text message has no room for more; any other byte is `~` and two hexadecimal digits, which
-/// a URL carries as well.
+/// Escapes a part of a link for a URL. Letters, digits, `-` and `_` stay as they are, because an SMS has little room; every other byte
+/// becomes `~` and two hexadecimal digits.
 fn escape(part: &str) -> String {
     let mut escaped = String::with_capacity(part.len());
     for byte in part.bytes() {
@@ -27,6 +27,7 @@ fn escape(part: &str) -> String {
     escaped
 }
 
+/// Reverses [`escape`]; `None` if the text is not valid.
 fn unescape(part: &str) -> Option<String> {
     let mut pieces = part.split('~');
     let mut bytes = pieces.next()?.as_bytes().to_vec();
@@ -39,32 +40,30 @@ fn unescape(part: &str) -> Option<String> {
 }
 
 impl Keyring {
-    /// A token for a URL that carries `parts` (at least one), readable for anybody, and proves that we wrote them for
-    /// `purpose`.
+    /// Signs a link token that contains `parts` (at least one) and is valid for `purpose` only. The parts are readable by anyone.
     ///
     /// # Errors
-    /// None in practice; the cipher's.
-    pub fn link(&self, purpose: &str, parts: &[&str]) -> Result<String, VaultError> {
+    /// [`VaultError`] of the cipher; none in practice.
+    pub fn sign_link(&self, purpose: &str, parts: &[&str]) -> Result<String, VaultError> {
         let (number, generation) = self.newest()?;
         let parts: Vec<String> = parts.iter().map(|part| escape(part)).collect();
         let signed = format!("{number}.{}", parts.join("."));
         let signature = mac(generation, "link", purpose)?.chain_update(&signed).finalize().into_bytes();
-        let signature = signature.first_chunk::<SIGNATURE>().ok_or(VaultError::Cipher)?;
+        let signature = signature.first_chunk::<SIGNATURE_BYTES>().ok_or(VaultError::Cipher)?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// The parts of a genuine token of [`Keyring::link`] for the same purpose. The comparison takes the same time
-    /// wherever the signatures differ.
+    /// Verifies a token of [`Keyring::sign_link`] for the same purpose and returns its parts. Signatures are compared in constant time.
     ///
     /// # Errors
-    /// Text that is not ours, of an unknown generation, altered, or made for another purpose.
+    /// If the token is malformed, altered, made for another purpose, or signed by an unknown generation.
     pub fn verify_link(&self, purpose: &str, token: &str) -> Result<Vec<String>, VaultError> {
         let (signed, signature) = token.rsplit_once('.').ok_or(VaultError::Malformed)?;
         let (number, payload) = signed.split_once('.').ok_or(VaultError::Malformed)?;
         let generation = self.generation(number.parse().map_err(|_| VaultError::Malformed)?)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| VaultError::Malformed)?;
-        // Checked here, because a shorter signature would be compared in its own length only.
-        if signature.len() != SIGNATURE {
+        // A shorter signature would be compared only in its own length, so the length is checked first.
+        if signature.len() != SIGNATURE_BYTES {
             return Err(VaultError::Malformed);
         }
         mac(generation, "link", purpose)?
@@ -74,14 +73,14 @@ impl Keyring {
         payload.split('.').map(|part| unescape(part).ok_or(VaultError::Malformed)).collect()
     }
 
-    /// A keyed hash by which two equal values are recognised (two integrations with one URL, two recipients with one
-    /// address) without keeping the value: 32 hexadecimal digits.
+    /// Returns a keyed hash of a value as 32 hexadecimal digits. It shows whether two values are equal (two integrations with one URL,
+    /// two recipients with one address) without storing them.
     ///
-    /// Always made with the oldest generation, which is therefore never removed: a fingerprint that changed with the
-    /// newest key would make equal values look different.
+    /// The key is derived from the oldest generation, which must therefore never be removed: with the newest one, equal values would
+    /// get different fingerprints after a rotation.
     ///
     /// # Errors
-    /// None in practice; the cipher's.
+    /// [`VaultError`] of the cipher; none in practice.
     pub fn fingerprint(&self, purpose: &str, value: &str) -> Result<String, VaultError> {
         let digest = mac(self.oldest()?, "fingerprint", purpose)?.chain_update(value).finalize().into_bytes();
         Ok(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
@@ -103,33 +102,33 @@ mod tests {
     }
 
     #[test]
-    fn a_link_carries_its_parts_and_fits_a_url() {
-        let token = keyring().link("unsubscribe", &["acme", "r-1", "email", "ü / ?&"]).unwrap();
+    fn a_link_contains_its_parts_and_only_url_characters() {
+        let token = keyring().sign_link("unsubscribe", &["acme", "r-1", "email", "ü / ?&"]).unwrap();
         assert!(token.chars().all(|c| c.is_ascii_alphanumeric() || "-_.~".contains(c)), "{token}");
         assert_eq!(keyring().verify_link("unsubscribe", &token).unwrap(), ["acme", "r-1", "email", "ü / ?&"]);
     }
 
     #[test]
-    fn a_link_is_good_for_its_purpose_and_its_key_only() {
-        let token = keyring().link("unsubscribe", &["acme"]).unwrap();
+    fn a_link_is_valid_only_for_its_purpose_and_key() {
+        let token = keyring().sign_link("unsubscribe", &["acme"]).unwrap();
         assert_eq!(keyring().verify_link("confirm", &token), Err(VaultError::NotGenuine));
         let other = Keyring::from_keys([(1, [9; 32])].into()).unwrap();
         assert_eq!(other.verify_link("unsubscribe", &token), Err(VaultError::NotGenuine));
     }
 
     #[test]
-    fn links_outlive_a_new_generation() {
-        let token = keyring().link("unsubscribe", &["acme"]).unwrap();
+    fn links_stay_valid_after_a_new_generation() {
+        let token = keyring().sign_link("unsubscribe", &["acme"]).unwrap();
         assert_eq!(rotated().verify_link("unsubscribe", &token).unwrap(), ["acme"]);
-        let new = rotated().link("unsubscribe", &["acme"]).unwrap();
+        let new = rotated().sign_link("unsubscribe", &["acme"]).unwrap();
         assert!(new.starts_with("2."));
         assert_eq!(keyring().verify_link("unsubscribe", &new), Err(VaultError::UnknownGeneration(2)));
     }
 
     #[test]
-    fn an_altered_link_is_refused_wherever_it_was_altered() {
+    fn a_link_altered_at_any_position_is_rejected() {
         let keyring = keyring();
-        let token = keyring.link("unsubscribe", &["acme", "r-1"]).unwrap();
+        let token = keyring.sign_link("unsubscribe", &["acme", "r-1"]).unwrap();
         for index in 0..token.len() {
             for replacement in ["A", "B", "9", "-"] {
                 let mut altered = token.clone();
@@ -142,9 +141,9 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_or_shortened_signature_is_refused() {
+    fn a_missing_or_shortened_signature_is_rejected() {
         let keyring = keyring();
-        let token = keyring.link("unsubscribe", &["acme"]).unwrap();
+        let token = keyring.sign_link("unsubscribe", &["acme"]).unwrap();
         let (signed, signature) = token.rsplit_once('.').unwrap();
         for length in 0..signature.len() {
             let cut = format!("{signed}.{}", &signature[..length]);
@@ -156,10 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn parts_cannot_run_into_each_other() {
+    fn different_parts_never_make_the_same_link() {
         let keyring = keyring();
-        assert_ne!(keyring.link("p", &["a", "b"]).unwrap(), keyring.link("p", &["a,b"]).unwrap());
-        assert_ne!(keyring.link("p", &["ab", ""]).unwrap(), keyring.link("p", &["a", "b"]).unwrap());
+        assert_ne!(keyring.sign_link("p", &["a", "b"]).unwrap(), keyring.sign_link("p", &["a,b"]).unwrap());
+        assert_ne!(keyring.sign_link("p", &["ab", ""]).unwrap(), keyring.sign_link("p", &["a", "b"]).unwrap());
     }
 
     #[test]
@@ -176,15 +175,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_parts_come_back(parts in prop::collection::vec(".{0,20}", 1..5)) {
+        fn any_parts_are_returned_unchanged(parts in prop::collection::vec(".{0,20}", 1..5)) {
             let keyring = keyring();
             let borrowed: Vec<&str> = parts.iter().map(String::as_str).collect();
-            let token = keyring.link("p", &borrowed).unwrap();
+            let token = keyring.sign_link("p", &borrowed).unwrap();
             prop_assert_eq!(keyring.verify_link("p", &token).unwrap(), parts);
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in ".{0,80}") {
+        fn no_token_makes_verification_panic(text in ".{0,80}") {
             let _ = keyring().verify_link("p", &text);
         }
     }

@@ -1,6 +1,6 @@
-//! The keyring of a process: the table's wrapped keys, unwrapped once.
+//! Loads a process's keyring: unwraps the data keys stored in the table, once.
 
-use aws::kms::Keys;
+use aws::kms::KeyService;
 use aws_config::SdkConfig;
 use jiff::Timestamp;
 use store::{StoreError, Table};
@@ -8,23 +8,23 @@ use tokio::sync::OnceCell;
 
 use crate::keyring::{Keyring, VaultError, new_generation, unwrap_all};
 
-/// Why there is no keyring.
+/// Why the keyring could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The wrapped keys cannot be read or stored.
-    #[error("the data keys cannot be read: {0}")]
+    /// The wrapped keys could not be read or stored.
+    #[error("the data keys could not be read or stored: {0}")]
     Store(#[from] StoreError),
-    /// KMS did not make or unwrap a key.
+    /// KMS did not generate or unwrap a key.
     #[error(transparent)]
     Vault(#[from] VaultError),
 }
 
-/// Reads and unwraps all data keys. The first process of a fresh deployment makes generation 1; of two that try at once, the
-/// later one takes the earlier one's.
+/// Reads and unwraps all data keys. The first process of a new deployment generates generation 1. If two processes try at the same
+/// time, both use the key that was stored first.
 ///
 /// # Errors
-/// The table's or KMS's refusal or silence.
-pub async fn load(table: &Table, kms: &Keys, key_id: &str, now: Timestamp) -> Result<Keyring, LoadError> {
+/// If the table or KMS fails.
+pub async fn load(table: &Table, kms: &KeyService, key_id: &str, now: Timestamp) -> Result<Keyring, LoadError> {
     let mut wrapped = table.data_keys().await?;
     if wrapped.is_empty() {
         let first = new_generation(kms, key_id, 1).await?;
@@ -36,30 +36,32 @@ pub async fn load(table: &Table, kms: &Keys, key_id: &str, now: Timestamp) -> Re
     Ok(unwrap_all(kms, wrapped).await?)
 }
 
-/// The keyring of a process that can start without it: if a function could not start while KMS is away, its messages would come
-/// back at every visibility timeout and soon be given up, instead of waiting longer each time.
+/// A keyring that is loaded when it is needed, so that a function can start while KMS is unavailable.
+///
+/// If the function could not start, its messages would return at every visibility timeout and soon be given up, instead of being
+/// retried with growing pauses.
 #[derive(Debug)]
 pub struct LazyKeyring {
     table: Table,
-    kms: Keys,
+    kms: KeyService,
     key_id: String,
     loaded: OnceCell<Keyring>,
 }
 
 impl LazyKeyring {
-    /// A keyring over the process's one configuration; tries to load it, and says nothing where it cannot.
+    /// Creates the keyring and tries to load it. A failure is ignored here, because [`LazyKeyring::get`] tries again.
     pub async fn new(config: &SdkConfig, table: &Table, key_id: &str, now: Timestamp) -> Self {
-        let kms = Keys::new(config);
+        let kms = KeyService::new(config);
         let lazy = Self { table: table.clone(), kms, key_id: key_id.to_owned(), loaded: OnceCell::new() };
-        // Before the first event, because it costs the same and nobody waits for it yet.
-        let _missing = lazy.get(now).await;
+        // Loading takes the same time now as later, and no event waits for it yet.
+        let _ignored = lazy.get(now).await;
         lazy
     }
 
-    /// The keyring; loaded now if it was not yet.
+    /// Returns the keyring, and loads it if it is not loaded yet.
     ///
     /// # Errors
-    /// As of [`load`].
+    /// Like [`load`].
     pub async fn get(&self, now: Timestamp) -> Result<&Keyring, LoadError> {
         self.loaded.get_or_try_init(|| load(&self.table, &self.kms, &self.key_id, now)).await
     }

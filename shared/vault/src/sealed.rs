@@ -1,4 +1,4 @@
-//! Secrets at rest and in messages.
+//! Seals secrets for storage in the table and in messages.
 
 use std::fmt;
 
@@ -9,21 +9,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::keyring::{Keyring, VaultError};
 
-const NONCE: usize = 12;
+/// Length of an AES-GCM nonce in bytes.
+const NONCE_BYTES: usize = 12;
 
-/// A sealed secret as text: `v1.<generation>.<base64 of nonce and ciphertext>`. Prints as nothing.
+/// A sealed secret as text: `v1.<generation>.<base64 of nonce and ciphertext>`. Prints redacted.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sealed(String);
 
 impl Sealed {
-    /// The text to store. It may be stored anywhere; it has no place in a log all the same.
+    /// Returns the text to store. Do not log it, although it is encrypted.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Text from the table or from a message; whether it is genuine shows when it is opened.
+/// Wraps text from the table or from a message without checking it. [`Keyring::open`] checks it.
 impl From<String> for Sealed {
     fn from(text: String) -> Self {
         Self(text)
@@ -42,20 +43,21 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// What an integration's secrets are bound to: moved to another tenant or integration, they do not open.
-pub fn aad(tenant: &str, integration_id: &str) -> String {
-    // Neither part can hold a slash (tenant ids are [a-z0-9-]), so no two pairs read the same.
+/// Returns the associated data that binds an integration's secrets to it. A secret copied to another tenant or integration does not
+/// open.
+pub fn integration_aad(tenant: &str, integration_id: &str) -> String {
+    // Neither part can contain a slash (tenant ids are [a-z0-9-]), so different pairs give different texts.
     format!("integration/{tenant}/{integration_id}")
 }
 
 impl Keyring {
-    /// Seals under the newest generation. `aad` says what the secret belongs to and is needed to open it.
+    /// Seals a secret with the newest generation. `aad` identifies what the secret belongs to and is needed to open it.
     ///
     /// # Errors
-    /// Only when the operating system gives no random bytes.
+    /// Only if the operating system returns no random bytes.
     pub fn seal(&self, aad: &str, plaintext: &[u8]) -> Result<Sealed, VaultError> {
         let (number, generation) = self.newest()?;
-        let mut nonce = [0; NONCE];
+        let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|_| VaultError::Cipher)?;
         let payload = Payload { msg: plaintext, aad: aad.as_bytes() };
         let ciphertext = generation.cipher.encrypt(&nonce.into(), payload).map_err(|_| VaultError::Cipher)?;
@@ -64,16 +66,16 @@ impl Keyring {
         Ok(Sealed(format!("v1.{number}.{}", URL_SAFE_NO_PAD.encode(bytes))))
     }
 
-    /// Opens what [`Keyring::seal`] sealed with the same `aad`.
+    /// Opens a secret that [`Keyring::seal`] sealed with the same `aad`.
     ///
     /// # Errors
-    /// Text that is not ours, of an unknown generation, altered, or sealed for something else.
+    /// If the text is malformed, altered, sealed with another `aad`, or of an unknown generation.
     pub fn open(&self, aad: &str, sealed: &Sealed) -> Result<Vec<u8>, VaultError> {
         let (number, encoded) =
             sealed.0.strip_prefix("v1.").and_then(|rest| rest.split_once('.')).ok_or(VaultError::Malformed)?;
         let generation = self.generation(number.parse().map_err(|_| VaultError::Malformed)?)?;
         let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| VaultError::Malformed)?;
-        let (nonce, ciphertext) = bytes.split_first_chunk::<NONCE>().ok_or(VaultError::Malformed)?;
+        let (nonce, ciphertext) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or(VaultError::Malformed)?;
         let payload = Payload { msg: ciphertext, aad: aad.as_bytes() };
         generation.cipher.decrypt(&(*nonce).into(), payload).map_err(|_| VaultError::NotGenuine)
     }
@@ -90,17 +92,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_with_its_aad_only() {
+    fn a_sealed_secret_opens_only_with_its_aad() {
         let keyring = keyring();
-        let sealed = keyring.seal(&aad("acme", "i1"), b"https://hooks.slack.com/services/x").unwrap();
-        assert_eq!(keyring.open(&aad("acme", "i1"), &sealed).unwrap(), b"https://hooks.slack.com/services/x");
-        for wrong in [aad("globex", "i1"), aad("acme", "i2"), String::new()] {
+        let sealed = keyring.seal(&integration_aad("acme", "i1"), b"https://hooks.slack.com/services/x").unwrap();
+        assert_eq!(
+            keyring.open(&integration_aad("acme", "i1"), &sealed).unwrap(),
+            b"https://hooks.slack.com/services/x"
+        );
+        for wrong in [integration_aad("globex", "i1"), integration_aad("acme", "i2"), String::new()] {
             assert_eq!(keyring.open(&wrong, &sealed), Err(VaultError::NotGenuine), "{wrong}");
         }
     }
 
     #[test]
-    fn sealing_twice_gives_two_texts() {
+    fn sealing_twice_gives_different_texts() {
         let keyring = keyring();
         assert_ne!(keyring.seal("a", b"x").unwrap(), keyring.seal("a", b"x").unwrap());
     }
@@ -113,13 +118,13 @@ mod tests {
         let new = both.seal("a", b"new").unwrap();
         assert!(new.as_str().starts_with("v1.2."));
         assert_eq!(keyring().open("a", &new), Err(VaultError::UnknownGeneration(2)));
-        // The same text under another generation's number does not open either.
+        // The same ciphertext with another generation's number does not open.
         let moved = Sealed::from(old.as_str().replacen("v1.1.", "v1.2.", 1));
         assert_eq!(both.open("a", &moved), Err(VaultError::NotGenuine));
     }
 
     #[test]
-    fn every_altered_byte_is_noticed() {
+    fn altering_any_byte_is_detected() {
         let keyring = keyring();
         let sealed = keyring.seal("a", b"secret").unwrap();
         let encoded = sealed.as_str().strip_prefix("v1.1.").unwrap();
@@ -137,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_ours_is_malformed() {
+    fn text_in_another_format_is_malformed() {
         for text in ["", "v1", "v1.1", "v1.x.AAAA", "v2.1.AAAA", "v1.1.***", "v1.1.AAAA", "v1.-1.AAAA", "hunter2"] {
             assert_eq!(keyring().open("a", &Sealed::from(text.to_owned())), Err(VaultError::Malformed), "{text}");
         }
     }
 
     #[test]
-    fn a_sealed_value_is_a_plain_string_in_json_and_prints_as_nothing() {
+    fn a_sealed_value_is_a_plain_string_in_json_and_prints_redacted() {
         let sealed = keyring().seal("a", b"x").unwrap();
         let json = serde_json::to_string(&sealed).unwrap();
         assert_eq!(json, format!("\"{}\"", sealed.as_str()));
@@ -154,14 +159,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn anything_sealed_comes_back(text in prop::collection::vec(any::<u8>(), 0..300), aad in ".{0,40}") {
+        fn any_secret_opens_unchanged(text in prop::collection::vec(any::<u8>(), 0..300), aad in ".{0,40}") {
             let keyring = keyring();
             let sealed = keyring.seal(&aad, &text).unwrap();
             prop_assert_eq!(keyring.open(&aad, &sealed).unwrap(), text);
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in ".{0,80}") {
+        fn no_text_makes_opening_panic(text in ".{0,80}") {
             let _ = keyring().open("a", &Sealed::from(text));
         }
     }

@@ -9,17 +9,17 @@ use standardwebhooks::Webhook;
 use std::fmt;
 
 /// How far, in seconds, a webhook's time may be from the receiver's.
-pub const TOLERANCE: i64 = 300;
+pub const TOLERANCE_SECONDS: i64 = 300;
 /// The header that names the message.
-pub const ID: &str = "webhook-id";
+pub const ID_HEADER: &str = "webhook-id";
 /// The header with the Unix second of the attempt.
-pub const TIMESTAMP: &str = "webhook-timestamp";
+pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
 /// The header with one signature for each secret.
-pub const SIGNATURE: &str = "webhook-signature";
+pub const SIGNATURE_HEADER: &str = "webhook-signature";
 
 /// A delivery as a receiver got it.
 #[derive(Clone, Debug, Default)]
-pub struct Received {
+pub struct ReceivedWebhook {
     /// Names in any case, and values.
     pub headers: Vec<(String, String)>,
     /// The body, byte for byte.
@@ -30,7 +30,7 @@ pub struct Received {
 #[derive(Clone)]
 pub struct Secrets {
     /// The secret that the receiver has.
-    pub now: String,
+    pub current: String,
     /// Another one that it once had, or will have.
     pub other: Option<String>,
 }
@@ -43,7 +43,7 @@ impl fmt::Debug for Secrets {
 
 /// What is so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Verification {
     /// Genuine.
     Valid,
     /// A header is missing.
@@ -55,11 +55,11 @@ pub enum Verdict {
     /// The secret is none.
     NotASecret,
     /// The secret fits once it is written as a secret is.
-    SecretWrittenWrong(&'static str),
+    SecretMalformed(&'static str),
     /// The other secret signed it.
-    OtherSecret,
+    SignedByOtherSecret,
     /// Genuine, but of another time: so many seconds after it was sent, or before.
-    Skew(i64),
+    ClockSkew(i64),
     /// The body fits without this.
     BodyChanged(&'static str),
     /// The body is the same JSON in another spelling.
@@ -68,7 +68,7 @@ pub enum Verdict {
     WrongSecretOrBody,
 }
 
-impl Verdict {
+impl Verification {
     /// Whether a receiver should take it.
     #[must_use]
     pub fn is_valid(&self) -> bool {
@@ -97,17 +97,17 @@ impl Verdict {
                 "The secret is not a signing secret.".to_owned(),
                 "It is whsec_ and the base64 of 24 to 64 bytes, as the integration showed it once; rotate it to get a new one.",
             ),
-            Self::SecretWrittenWrong(how) => (
+            Self::SecretMalformed(how) => (
                 format!("The signature is valid for this secret, but the secret is written with {how}."),
                 "Store it exactly as it was shown.",
             ),
-            Self::OtherSecret => (
+            Self::SignedByOtherSecret => (
                 "The other secret signed this, and not the first one.".to_owned(),
                 "The receiver has a secret from before or after a rotation: give it the newest one. For 24 hours both sign.",
             ),
-            Self::Skew(seconds) => (
+            Self::ClockSkew(seconds) => (
                 format!(
-                    "The signature is valid, but it was made {} seconds {} the time given: more than {TOLERANCE}.",
+                    "The signature is valid, but it was made {} seconds {} the time given: more than {TOLERANCE_SECONDS}.",
                     seconds.unsigned_abs(),
                     if *seconds > 0 { "before" } else { "after" }
                 ),
@@ -127,54 +127,59 @@ impl Verdict {
 
 /// Judges a delivery.
 #[must_use]
-pub fn judge(received: &Received, secrets: &Secrets, now: Timestamp) -> Verdict {
+pub fn verify(received: &ReceivedWebhook, secrets: &Secrets, now: Timestamp) -> Verification {
     let header = |name: &'static str| {
         let found = received.headers.iter().find(|(known, _)| known.trim().eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.trim()).filter(|value| !value.is_empty()).ok_or(Verdict::MissingHeader(name))
+        found.map(|(_, value)| value.trim()).filter(|value| !value.is_empty()).ok_or(Verification::MissingHeader(name))
     };
-    let parts = (|| Ok((header(ID)?, header(TIMESTAMP)?, header(SIGNATURE)?)))();
+    let parts = (|| Ok((header(ID_HEADER)?, header(TIMESTAMP_HEADER)?, header(SIGNATURE_HEADER)?)))();
     let (id, at, given) = match parts {
         Ok(parts) => parts,
         Err(verdict) => return verdict,
     };
-    let Ok(at) = at.parse::<i64>() else { return Verdict::MalformedHeader(TIMESTAMP) };
+    let Ok(at) = at.parse::<i64>() else { return Verification::MalformedHeader(TIMESTAMP_HEADER) };
     let signatures: Vec<&str> = given.split_whitespace().filter(|entry| entry.starts_with("v1,")).collect();
     if signatures.is_empty() {
-        return if given.contains(',') { Verdict::UnknownVersion } else { Verdict::MalformedHeader(SIGNATURE) };
+        return if given.contains(',') {
+            Verification::UnknownVersion
+        } else {
+            Verification::MalformedHeader(SIGNATURE_HEADER)
+        };
     }
     let fits = |secret: &str, body: &[u8]| {
         let made = Webhook::new(secret).ok().and_then(|key| key.sign(id, at, body).ok());
         made.is_some_and(|made| signatures.contains(&made.as_str()))
     };
     let body = received.body.as_slice();
-    let is_secret = secrets.now.starts_with("whsec_") && Webhook::new(&secrets.now).is_ok();
-    if is_secret && fits(&secrets.now, body) {
+    let is_secret = secrets.current.starts_with("whsec_") && Webhook::new(&secrets.current).is_ok();
+    if is_secret && fits(&secrets.current, body) {
         let age = now.as_second().saturating_sub(at);
-        return if age.abs() > TOLERANCE { Verdict::Skew(age) } else { Verdict::Valid };
+        return if age.abs() > TOLERANCE_SECONDS { Verification::ClockSkew(age) } else { Verification::Valid };
     }
-    let bare = secrets.now.trim().trim_matches(['"', '\'']);
+    let bare = secrets.current.trim().trim_matches(['"', '\'']);
     let prefixed = format!("whsec_{}", bare.trim_start_matches("whsec_"));
-    if prefixed != secrets.now && fits(&prefixed, body) {
-        let how = if bare == secrets.now { "its whsec_ missing or doubled" } else { "white space or quotes around it" };
-        return Verdict::SecretWrittenWrong(how);
+    if prefixed != secrets.current && fits(&prefixed, body) {
+        let how =
+            if bare == secrets.current { "its whsec_ missing or doubled" } else { "white space or quotes around it" };
+        return Verification::SecretMalformed(how);
     }
     if !is_secret {
-        return Verdict::NotASecret;
+        return Verification::NotASecret;
     }
     if secrets.other.as_deref().is_some_and(|other| fits(other.trim(), body)) {
-        return Verdict::OtherSecret;
+        return Verification::SignedByOtherSecret;
     }
     for (what, changed) in usual_changes(body) {
-        if fits(&secrets.now, &changed) {
-            return Verdict::BodyChanged(what);
+        if fits(&secrets.current, &changed) {
+            return Verification::BodyChanged(what);
         }
     }
     let text = String::from_utf8_lossy(body);
     let respelled = [compact(&text), unescaped(&compact(&text))];
-    if respelled.iter().any(|spelling| fits(&secrets.now, spelling.as_bytes())) || looks_respelled(&text) {
-        return Verdict::Reserialised;
+    if respelled.iter().any(|spelling| fits(&secrets.current, spelling.as_bytes())) || has_reordered_fields(&text) {
+        return Verification::Reserialised;
     }
-    Verdict::WrongSecretOrBody
+    Verification::WrongSecretOrBody
 }
 
 /// The body without what is usually added on the way.
@@ -244,7 +249,7 @@ fn flush(units: &mut Vec<u16>, out: &mut String) {
 
 /// Tocsin writes `type`, `timestamp`, `data` in this order and nothing between the tokens. What is the same three in another
 /// order was written by somebody else.
-fn looks_respelled(text: &str) -> bool {
+fn has_reordered_fields(text: &str) -> bool {
     let Ok(Value::Object(body)) = serde_json::from_str::<Value>(text) else { return false };
     let ours = ["type", "timestamp", "data"].iter().all(|name| body.contains_key(*name));
     ours && !text.starts_with("{\"type\":")

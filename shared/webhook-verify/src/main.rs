@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use webhook_verify::{Received, Secrets, judge};
+use webhook_verify::{ReceivedWebhook, Secrets, verify};
 
 /// Says whether a webhook of Tocsin's is genuine, or exactly why a receiver refuses it.
 ///
@@ -64,7 +64,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Some(now) = secret(&arguments.secret_file, "WEBHOOK_SECRET")? else {
         bail!("give the secret by --secret-file or in WEBHOOK_SECRET");
     };
-    let secrets = Secrets { now, other: secret(&arguments.other_secret_file, "WEBHOOK_OTHER_SECRET")? };
+    let secrets = Secrets { current: now, other: secret(&arguments.other_secret_file, "WEBHOOK_OTHER_SECRET")? };
     let mut lines = arguments.header.clone();
     if let Some(file) = &arguments.headers {
         let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
@@ -80,8 +80,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         _ => drop(std::io::stdin().read_to_end(&mut body).context("reading the body from standard input")?),
     }
     let now = arguments.at.unwrap_or_else(Timestamp::now);
-    let verdict = judge(&Received { headers, body }, &secrets, now);
-    let (what, mend) = verdict.sentences();
-    println!("{}: {what}\n{mend}", if verdict.is_valid() { "valid" } else { "not valid" });
+    let verdict = verify(&ReceivedWebhook { headers, body }, &secrets, now);
+    let (what, remedy) = verdict.sentences();
+    println!("{}: {what}\n{remedy}", if verdict.is_valid() { "valid" } else { "not valid" });
     Ok(if verdict.is_valid() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

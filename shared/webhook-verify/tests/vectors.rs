@@ -1,4 +1,4 @@
-//! The published vectors, through the library and through the receiver snippets of the README.
+//! The published vectors, through the library and through the receivers in docs/webhooks.md.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may fail by a panic")]
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use webhook_verify::{Received, Secrets, Verdict, judge};
+use webhook_verify::{ReceivedWebhook, Secrets, Verification, verify};
 
 #[derive(Deserialize)]
 struct Published {
@@ -29,19 +29,19 @@ fn here(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn word(verdict: &Verdict) -> &'static str {
+fn word(verdict: &Verification) -> &'static str {
     match verdict {
-        Verdict::Valid => "valid",
-        Verdict::MissingHeader(_) => "missing_header",
-        Verdict::MalformedHeader(_) => "malformed_header",
-        Verdict::UnknownVersion => "unknown_version",
-        Verdict::NotASecret => "not_a_secret",
-        Verdict::SecretWrittenWrong(_) => "secret_written_wrong",
-        Verdict::OtherSecret => "other_secret",
-        Verdict::Skew(_) => "skew",
-        Verdict::BodyChanged(_) => "body_changed",
-        Verdict::Reserialised => "reserialised",
-        Verdict::WrongSecretOrBody => "wrong_secret_or_body",
+        Verification::Valid => "valid",
+        Verification::MissingHeader(_) => "missing_header",
+        Verification::MalformedHeader(_) => "malformed_header",
+        Verification::UnknownVersion => "unknown_version",
+        Verification::NotASecret => "not_a_secret",
+        Verification::SecretMalformed(_) => "secret_written_wrong",
+        Verification::SignedByOtherSecret => "other_secret",
+        Verification::ClockSkew(_) => "skew",
+        Verification::BodyChanged(_) => "body_changed",
+        Verification::Reserialised => "reserialised",
+        Verification::WrongSecretOrBody => "wrong_secret_or_body",
     }
 }
 
@@ -49,26 +49,27 @@ fn word(verdict: &Verdict) -> &'static str {
 fn every_vector_is_judged_as_published_and_names_its_numbers() {
     let text = std::fs::read_to_string(here("vectors.json")).unwrap();
     for vector in serde_json::from_str::<Published>(&text).unwrap().vectors {
-        let received = Received { headers: vector.headers.into_iter().collect(), body: vector.body.into_bytes() };
-        let secrets = Secrets { now: vector.secret, other: vector.other_secret };
-        let verdict = judge(&received, &secrets, Timestamp::from_second(vector.received_at).unwrap());
+        let received =
+            ReceivedWebhook { headers: vector.headers.into_iter().collect(), body: vector.body.into_bytes() };
+        let secrets = Secrets { current: vector.secret, other: vector.other_secret };
+        let verdict = verify(&received, &secrets, Timestamp::from_second(vector.received_at).unwrap());
         assert_eq!(word(&verdict), vector.verdict, "{}", vector.name);
-        let (what, mend) = verdict.sentences();
-        assert!(what.ends_with('.') && mend.ends_with('.'), "{}", vector.name);
-        if let Verdict::Skew(seconds) = verdict {
+        let (what, remedy) = verdict.sentences();
+        assert!(what.ends_with('.') && remedy.ends_with('.'), "{}", vector.name);
+        if let Verification::ClockSkew(seconds) = verdict {
             assert!(what.contains(&seconds.unsigned_abs().to_string()), "{what}");
         }
     }
 }
 
-/// The block of the README in a language that defines `verify`.
+/// Returns the code block of docs/webhooks.md that defines `verify` in a language.
 fn snippet(language: &str) -> String {
-    let readme = std::fs::read_to_string(here("../../README.md")).unwrap();
+    let page = std::fs::read_to_string(here("../../docs/webhooks.md")).unwrap();
     let fence = format!("```{language}\n");
-    let mut blocks = readme.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut blocks = page.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap());
     blocks
         .find(|block| block.contains("verify("))
-        .unwrap_or_else(|| panic!("README.md has no {language} receiver"))
+        .unwrap_or_else(|| panic!("docs/webhooks.md has no {language} receiver"))
         .to_owned()
 }
 
@@ -78,7 +79,7 @@ fn run(program: &str, arguments: &[&str]) {
 }
 
 #[test]
-fn the_readmes_python_receiver_takes_what_is_valid_and_nothing_else() {
+fn the_documented_python_receiver_accepts_valid_webhooks_only() {
     let program = format!(
         "{}\nimport json, sys\nfor v in json.load(open(sys.argv[1]))['vectors']:\n    got = verify(v['secret'], v['headers'], \
          v['body'].encode(), v['received_at'])\n    assert got == (v['verdict'] == 'valid'), v['name']\n",
@@ -88,7 +89,7 @@ fn the_readmes_python_receiver_takes_what_is_valid_and_nothing_else() {
 }
 
 #[test]
-fn the_readmes_javascript_receiver_takes_what_is_valid_and_nothing_else() {
+fn the_documented_javascript_receiver_accepts_valid_webhooks_only() {
     if Command::new("node").arg("--version").output().is_err() {
         eprintln!("skipped: there is no node on this machine");
         return;

@@ -60,7 +60,7 @@ pub(crate) fn one_comes_back_and_nothing_that_came_since_is_lost(stack: &Stack, 
             drop(tenant.requests(hook, attempts, Duration::from_secs(90)));
         }
         if attempts == 4 {
-            told(tenant, "does not take alerts");
+            told(tenant, "is not accepting alerts");
             assert!(integration(tenant, &back.id)["failing_since"].is_string());
         }
     }
@@ -70,7 +70,7 @@ pub(crate) fn one_comes_back_and_nothing_that_came_since_is_lost(stack: &Stack, 
     stands(tenant, &second, (&back.id, "webhook"), &outcome(1, "delivered", ""));
     assert_eq!(post(tenant, "second", json!({"status": "identified"})), second);
     stands(tenant, &second, (&back.id, "webhook"), &outcome(2, "delivered", ""));
-    told(tenant, "takes alerts again");
+    told(tenant, "accepts alerts again");
     wait("it to be well", Duration::from_secs(30), || {
         integration(tenant, &back.id).get("failing_since").is_none().then_some(())
     });
@@ -101,7 +101,7 @@ pub(crate) fn five_days_of_nothing_but_failures_disable_it_and_an_alert_a_day_la
         stands(&tenant, &incident, (&hook.id, "webhook"), &outcome(1, "pending", ""));
         clock.pass(SignedDuration::from_secs(61));
     }
-    told(&tenant, "does not take alerts");
+    told(&tenant, "is not accepting alerts");
     let own = tenant.own_incidents().into_iter().find(|one| text(one, "/title").contains(&name)).unwrap();
     let own = text(&own, "/incident_id");
     clock.pass(SignedDuration::from_hours(4 * 24));
@@ -116,7 +116,7 @@ pub(crate) fn five_days_of_nothing_but_failures_disable_it_and_an_alert_a_day_la
         (known["enabled"] == false).then_some(known)
     });
     assert_eq!(known["disabled"]["cause"], "failing_too_long", "{known}");
-    told(&tenant, "gets no more alerts");
+    told(&tenant, "was disabled");
     let skipped = post(&tenant, "skipped", json!({}));
     stands(&tenant, &skipped, (&hook.id, "webhook"), &outcome(1, "skipped", "endpoint_disabled"));
 
@@ -130,7 +130,7 @@ pub(crate) fn five_days_of_nothing_but_failures_disable_it_and_an_alert_a_day_la
     stack.heal(&hook.path);
     let back = post(&tenant, "back", json!({}));
     stands(&tenant, &back, (&hook.id, "webhook"), &outcome(1, "delivered", ""));
-    told(&tenant, "takes alerts again");
+    told(&tenant, "accepts alerts again");
     wait("it to be enabled", Duration::from_secs(30), || {
         let known = integration(&tenant, &hook.id);
         (known["enabled"] == true && known.get("failing_since").is_none()).then_some(())

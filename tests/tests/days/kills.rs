@@ -6,7 +6,7 @@ use serde_json::json;
 use std::time::Duration;
 use tests::clock::Clock;
 use tests::tenant::outcome;
-use tests::wire::Hold;
+use tests::wire::HeldCall;
 use tests::{stack, wait};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,7 +104,7 @@ fn a_digest_survives_a_kill_at_each_of_its_points() {
     let _now = stack.visibility("DeliverEmailBulkQueue", before);
 }
 
-fn hold(stack: &tests::Stack, at: At, id: &str, email: &str) -> Hold {
+fn hold(stack: &tests::Stack, at: At, id: &str, email: &str) -> HeldCall {
     let row = format!("{id}#email");
     match at {
         At::Read => stack.hold("dynamodb.Query", "DUE#", true),
@@ -116,6 +116,6 @@ fn hold(stack: &tests::Stack, at: At, id: &str, email: &str) -> Hold {
         At::BeforeSend => stack.hold("ses.SendRawEmail", email.split('@').next().unwrap(), false),
         At::AfterSend => stack.hold("ses.SendRawEmail", email.split('@').next().unwrap(), true),
         // Four claims, then the first mark.
-        At::Mark => stack.hold_after("dynamodb.UpdateItem", &row, 4, true),
+        At::Mark => stack.hold_call_after("dynamodb.UpdateItem", &row, 4, true),
     }
 }

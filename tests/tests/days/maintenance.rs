@@ -30,7 +30,7 @@ pub(crate) fn an_incident_inside_is_told_as_part_of_it_and_one_that_outlives_it_
     stands(&tenant, &work, (&person.id, "email"), &outcome(1, "accepted", ""));
     clock.to("2027-05-04T00:00:00Z");
     stands(&tenant, &work, (&person.id, "email"), &outcome(2, "accepted", ""));
-    assert!(mails(&tenant, &person.email).iter().any(|mail| mail.contains("it is a reminder")));
+    assert!(mails(&tenant, &person.email).iter().any(|mail| mail.contains("this is a reminder")));
     clock.to("2027-05-04T01:00:30Z");
     assert_eq!(post(&tenant, "work", with(json!({"type": "maintenance.started"}))), work);
     stands(&tenant, &work, (&person.id, "email"), &outcome(3, "accepted", ""));
@@ -52,8 +52,8 @@ pub(crate) fn an_incident_inside_is_told_as_part_of_it_and_one_that_outlives_it_
     let about = |what: &str| got.iter().filter(|mail| mail.contains(&format!("{what} of {}", tenant.id))).count();
     // Both messages of the work that came after it name the short one, and both name the long one.
     assert_eq!((about("work"), about("before"), about("short"), about("long")), (5, 1, 2, 3), "{got:?}");
-    assert!(got.iter().filter(|mail| mail.contains("During this work:")).count() == 2, "{got:?}");
-    assert!(got.iter().any(|mail| mail.contains("it has outlived the maintenance that explained it")));
+    assert!(got.iter().filter(|mail| mail.contains("Incidents during this maintenance:")).count() == 2, "{got:?}");
+    assert!(got.iter().any(|mail| mail.contains("it is still open after the maintenance window")));
 
     // Work that ends before its time explains nothing any more.
     let hours = json!({"type": "maintenance.announced", "starts_at": "2027-05-05T01:00:00Z", "ends_at": "2027-05-05T09:00:00Z"});

@@ -126,14 +126,14 @@ fn a_storm_of_one_tenant_is_a_few_messages_and_starves_nobody() {
     let bundles: Vec<&String> = got.iter().filter(|mail| mail.contains("[BUNDLE]")).collect();
     eprintln!("{} e-mails for {events} events, {} of them bundles", got.len(), bundles.len());
     assert!(
-        bundles.iter().any(|mail| mail.contains("too much at once")),
+        bundles.iter().any(|mail| mail.contains("combined into one message")),
         "what is only counted is counted: {bundles:?}"
     );
     assert!(!bundles.is_empty() && got.len() < 120, "{}", got.len());
     stands(&noisy, all.values().next().unwrap(), (&hook.id, "webhook"), &outcome(1, "delivered", ""));
 
     // A digest is one message, however much is in it, and though the minute ends while what was missed is put together anew.
-    let hold = stack.hold_after("dynamodb.TransactWriteItems", &collector.id, 50, false);
+    let hold = stack.hold_call_after("dynamodb.TransactWriteItems", &collector.id, 50, false);
     std::thread::scope(|scope| {
         let minute = (clock.now() + SignedDuration::from_hours(1)).round(Unit::Minute).unwrap();
         let clock = &mut clock;

@@ -170,7 +170,7 @@ fn a_low_balance_without_tenants_reaches_no_tenant() {
         assert_eq!(answer.status, 202, "{}", answer.body);
         let known = stack.event(&text(&answer.json(), "/events/0/event_id"));
         assert_eq!(known["classification"], "unclassified", "{known}");
-        let reason = text(&known, "/not_told/0/reason");
+        let reason = text(&known, "/not_notified/0/reason");
         assert!(reason == "tenant_missing" || reason == "tenant_unknown", "{known}");
     }
     tenant.expect(&mark, &[], 5);
@@ -189,7 +189,7 @@ fn an_alert_for_another_tenant_is_stored_and_told_to_nobody_there() {
     // A 4xx would make Alertmanager drop the whole notification.
     assert_eq!(answer.status, 202, "{}", answer.body);
     let known = stack.event(&text(&answer.json(), "/events/0/event_id"));
-    assert_eq!(known["not_told"][0]["reason"], "tenant_not_allowed", "{known}");
+    assert_eq!(known["not_notified"][0]["reason"], "tenant_not_allowed", "{known}");
     other.expect(&mark, &[], 4);
     mine.expect(&mark, &[], 0);
 }

@@ -7,11 +7,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use tests::npm::npm;
+use tests::npm::node_modules;
 use tests::{Stack, wait};
 
-/// Finds what people with assistive technology would stumble over (Deque's axe-core).
-const AXE: &str = "axe-core@4.10.2";
 /// What an element must be found within.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -67,7 +65,7 @@ impl Browser {
         Self {
             client,
             stack: stack.clone(),
-            axe: std::fs::read_to_string(npm(stack, AXE).join("axe-core/axe.min.js")).unwrap(),
+            axe: std::fs::read_to_string(node_modules(stack).join("axe-core/axe.min.js")).unwrap(),
         }
     }
 

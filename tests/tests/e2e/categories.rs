@@ -89,7 +89,7 @@ fn every_excluded_example_tells_nobody_and_is_listed() {
         let id = stack.post(event(event_type, &tenant.id, &format!("{mark} {event_type}"), more));
         let known = stack.event(&id);
         assert_eq!(known["classification"], "excluded", "{event_type}: {known}");
-        assert_eq!(known["not_told"][0]["reason"], "excluded_by_rule", "{known}");
+        assert_eq!(known["not_notified"][0]["reason"], "excluded_by_rule", "{known}");
         assert!(known["rule"].is_string(), "{known}");
     }
     let list = tenant.get("/incidents?include=excluded");
@@ -113,7 +113,7 @@ fn what_no_rule_knows_is_told_to_the_operators_and_to_nobody_else() {
     let id = stack.post_as(token, event(&odd, &tenant.id, &format!("{odd} happened"), "{}"));
     let known = stack.event(&id);
     assert_eq!(known["classification"], "unclassified", "{known}");
-    assert_eq!(known["not_told"][0]["reason"], "unclassified", "{known}");
+    assert_eq!(known["not_notified"][0]["reason"], "unclassified", "{known}");
     let mails = wait("the operators' mail", Duration::from_secs(60), || {
         let mails = stack.mails(&odd);
         (!mails.is_empty()).then_some(mails)

@@ -67,7 +67,7 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         let settings = || stack.call("GET", &format!("/v1/tenants/{id}/settings"), &token, None).json();
         let hours = json!({"from": "22:00", "to": "07:00", "days": ["saturday"], "critical_passes": true});
         assert_eq!(settings()["quiet_hours"], hours);
-        browser.tick("Critical alerts are sent all the same", false).await;
+        browser.tick("Send critical alerts during quiet hours", false).await;
         browser.save().await;
         assert!(browser.text().await.contains("Quiet hours hold critical alerts as well"), "the lint says so, there");
         browser.look("console-quiet-hours").await;
@@ -81,15 +81,15 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         browser.fill("Name", "Ops").await;
         let email = format!("{}@{id}.test", unique());
         stack.secret(&email);
-        browser.fill("E-mail", &email).await;
+        browser.fill("Email", &email).await;
         browser.tick("Org Admin", true).await;
         browser.find("dialog details:last-of-type > summary").await.click().await.unwrap();
         browser.choose("Quiet hours", "none").await;
         browser.choose("Digest", "daily").await;
-        browser.choose("Collected are", "email,sms").await;
+        browser.choose("Digest channels", "email,sms").await;
         browser.look("console-recipient").await;
         browser.press("Save").await;
-        browser.status("Email: sent").await;
+        browser.status("Email: confirmation sent").await;
         let people = stack.call("GET", &format!("/v1/tenants/{id}/recipients"), &token, None).json();
         let digest = json!({"every": "daily", "at": "08:00", "below": "error", "channels": ["email", "sms"]});
         assert_eq!((&people["recipients"][0]["digest"], &people["recipients"][0]["no_quiet_hours"]), (&digest, &json!(true)));
@@ -132,7 +132,7 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         // Test, break the receiver, see why, mend it, send again.
         browser.section("Test alert").await;
         browser.press("Send test alert").await;
-        browser.status("2 told, 1 not meant to be, 0 failed").await;
+        browser.status("2 delivered · 1 skipped as configured").await;
         browser.look("console-test").await;
         let got = stack.inbox(&path).remove(0);
         for one in [&own, &secret] {
@@ -142,19 +142,19 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         browser.press("Send test alert").await;
         browser.status("1 failed").await;
         let told = browser.text().await;
-        assert!(told.contains("There is nothing at that URL.") && told.contains("no such hook") && told.contains("HTTP 404"), "{told}");
+        assert!(told.contains("The URL doesn't exist.") && told.contains("no such hook") && told.contains("HTTP 404"), "{told}");
         browser.look("console-test-failed").await;
         stack.behave(&path, json!({"status": 200}));
         browser.press("Send again").await;
-        browser.status("2 told, 1 not meant to be, 0 failed").await;
+        browser.status("2 delivered · 1 skipped as configured").await;
         browser.look("console-test-mended").await;
 
         browser.section("Delivery log").await;
         browser.look("console-deliveries").await;
         browser.section("Incidents").await;
         browser.look("console-incidents").await;
-        browser.press("Who was told, and why not the others").await;
-        browser.xpath("//table[contains(., 'This channel is not ticked for the category.')]").await;
+        browser.press("Who was notified").await;
+        browser.xpath(r#"//table[contains(., "This channel isn't selected for the category.")]"#).await;
         browser.look("console-explain").await;
         browser.client.clone().close().await.unwrap();
     });
@@ -172,12 +172,12 @@ fn two_admins_who_save_at_once_lose_nothing() {
         browser.tick("Billing by Email", false).await;
         tenant.set(json!({"zone": "Europe/Berlin", "categories": {"configurable": {"enabled": false}}}));
         browser.press("Save").await;
-        browser.status("Nothing of yours is lost").await;
+        browser.status("Your changes are not lost").await;
         let shown = browser.text().await;
         assert!(shown.contains("Europe/Berlin") && shown.contains("They changed"), "{shown}");
         browser.look("console-conflict-dark").await;
-        browser.press("Put mine on top").await;
-        browser.status("theirs, and yours on top").await;
+        browser.press("Save my changes too").await;
+        browser.status("your changes were added to theirs").await;
         let now = tenant.get("/settings");
         assert_eq!(now["categories"]["billing"]["channels"], json!(["chat"]));
         assert_eq!(

@@ -157,7 +157,7 @@ fn a_dry_run_says_who_would_be_told_and_tells_nobody() {
     assert_eq!(said["rule"], "api-outage");
     let misspelt = "components: `vioce` is not in the catalogue, so filters on components pass it by";
     assert_eq!(said["warnings"], json!([misspelt]));
-    assert_eq!(said["would_tell"], json!({"email": 3, "sms": 1, "slack": 3, "teams": 3, "webhook": 2}), "{said}");
+    assert_eq!(said["would_notify"], json!({"email": 3, "sms": 1, "slack": 3, "teams": 3, "webhook": 2}), "{said}");
     tenant.expect(&mark, &[], 3);
     assert_eq!(tenant.own_incidents(), Vec::<Value>::new());
 }

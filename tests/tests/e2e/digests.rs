@@ -1,22 +1,14 @@
 //! A digest on the running stack: everything that is less severe in one e-mail, nothing twice, nothing left out.
 
 use serde_json::json;
-use std::process::Command;
 use std::time::Duration;
-use tests::{stack, unique, wait};
-
-/// Local time in UTC, so many minutes from now.
-fn clock(minutes: i64) -> String {
-    let when = format!("{minutes} minutes");
-    let output = Command::new("date").args(["-u", "-d", &when, "+%H:%M"]).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
+use tests::{stack, unique, utc_time_in, wait};
 
 #[test]
 fn what_is_collected_comes_once_and_in_one_message() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
-    let digest = json!({"every": "daily", "at": clock(2), "below": "critical"});
+    let digest = json!({"every": "daily", "at": utc_time_in(2), "below": "critical"});
     let person = tenant.person_with("support_manager", json!({"digest": digest, "zone": "UTC"}));
     let mark = unique();
     let post = |number: usize, more: serde_json::Value| {

@@ -399,7 +399,7 @@ const PRODUCTS: [Product; 6] = [
 ];
 
 impl Product {
-    fn post(&self, stack: &Stack, key: &str, body: &str) -> tests::http::Answer {
+    fn post(&self, stack: &Stack, key: &str, body: &str) -> tests::http::Response {
         let authorization = format!("{} {key}", self.scheme);
         let mut headers = vec![("content-type", self.content_type)];
         if !self.scheme.is_empty() {
@@ -505,7 +505,7 @@ fn a_tenant_that_cannot_be_placed_takes_no_other_with_it() {
         drop(stack.aws(&["send", &stack.text("/queues/ClassifyQueue"), &message.to_string(), whose]));
     };
     let known =
-        || stack.call("GET", &format!("/v1/events/evt_{mark}"), &stack.monitor(), None).json()["not_told"].clone();
+        || stack.call("GET", &format!("/v1/events/evt_{mark}"), &stack.monitor(), None).json()["not_notified"].clone();
     send(&later);
     wait("the unknown tenant to be recorded", Duration::from_secs(60), || {
         known().to_string().contains("tenant_unknown").then_some(())

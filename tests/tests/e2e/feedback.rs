@@ -46,7 +46,7 @@ fn a_bounce_is_no_delivery_ends_the_mails_and_is_told_to_the_admins() {
         (&json!("bounced"), &json!("smtp; 550 5.1.1 user unknown")),
         "{said}"
     );
-    assert!(said["mend"].as_str().unwrap().contains("allow-list"), "{said}");
+    assert!(said["remedy"].as_str().unwrap().contains("allow-list"), "{said}");
 
     // The incident's own list says the same as its explanation.
     let known = tenant.incident(&first);
@@ -64,7 +64,7 @@ fn a_bounce_is_no_delivery_ends_the_mails_and_is_told_to_the_admins() {
     assert_eq!(skipped["reason"], "suppressed_bounce");
     assert!(tenant.get("/lint")["lint"].to_string().contains("suppressed_bounce"));
     let told = wait("the notice", Duration::from_secs(90), || {
-        stack.mails("bounces").into_iter().find(|mail| mail.to == admin.email && mail.text.contains(&gone.id))
+        stack.mails("bounced").into_iter().find(|mail| mail.to == admin.email && mail.text.contains(&gone.id))
     });
     assert!(!told.text.contains(&address), "{}", told.text);
 
@@ -95,7 +95,7 @@ fn an_admin_hears_of_a_bounce_whatever_the_matrix_gives_an_admin() {
         ),
     );
     wait("the notice", Duration::from_secs(90), || {
-        stack.mails("bounces").into_iter().find(|mail| mail.to == admin.email && mail.text.contains(&gone.id))
+        stack.mails("bounced").into_iter().find(|mail| mail.to == admin.email && mail.text.contains(&gone.id))
     });
 }
 
@@ -161,7 +161,7 @@ fn texted(tenant: &Tenant, incident: &str, id: &str, wanted: impl Fn(&Value) -> 
 fn number(tenant: &Tenant, id: &str) -> String {
     let phone = &tenant.people.iter().find(|person| person.id == id).unwrap().phone;
     let owner = domain::ids::TenantId::parse(&tenant.id).unwrap();
-    domain::contact::of_phone(&owner, &domain::tenant::Phone::parse(phone).unwrap())
+    domain::contact::phone_contact_key(&owner, &domain::tenant::Phone::parse(phone).unwrap())
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn what_became_of_a_text_message_and_who_stopped_them_is_known() {
 
     // Nothing more is sent there, the admins are told by e-mail, and its owner has a way back.
     wait("the notice", Duration::from_secs(90), || {
-        stack.mails("stopped text messages").into_iter().find(|mail| mail.text.contains(&stopped))
+        stack.mails("opted out of SMS").into_iter().find(|mail| mail.text.contains(&stopped))
     });
     let path = format!("/recipients/{stopped}");
     assert!(tenant.get(&path)["sms_opted_out_at"].is_string());

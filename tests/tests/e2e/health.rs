@@ -53,7 +53,7 @@ fn its_owner_is_told_elsewhere_and_two_dead_endpoints_do_not_feed_each_other() {
     let room = tenant.endpoint_with("slack", "support_manager", json!({"name": other}));
     fail_four_times(&tenant, &hook);
     let first = wait("its owner to be told", Duration::from_secs(60), || {
-        about(&tenant, &hook, "One").into_iter().find(|mail| mail.text.contains("does not take alerts"))
+        about(&tenant, &hook, "One").into_iter().find(|mail| mail.text.contains("is not accepting alerts"))
     });
     assert_eq!(first.to, person.email);
     assert!(first.text.contains("after 5 days") && !first.text.contains(&hook.path), "{}", first.text);
@@ -67,7 +67,7 @@ fn its_owner_is_told_elsewhere_and_two_dead_endpoints_do_not_feed_each_other() {
 
     fail_four_times(&tenant, &room);
     wait("the other's owner to be told", Duration::from_secs(60), || {
-        about(&tenant, &room, "Other").into_iter().find(|mail| mail.text.contains("does not take alerts"))
+        about(&tenant, &room, "Other").into_iter().find(|mail| mail.text.contains("is not accepting alerts"))
     });
     let about_room = incident_about(&tenant, &other);
     drop(tenant.settled(&about_room, 1));
@@ -88,7 +88,7 @@ fn its_owner_is_told_elsewhere_and_two_dead_endpoints_do_not_feed_each_other() {
     drop(open(&tenant));
     for (endpoint, name, incident) in [(&hook, "One", &about_hook), (&room, "Other", &about_room)] {
         wait("the end to be told", Duration::from_secs(90), || {
-            about(&tenant, endpoint, name).into_iter().find(|mail| mail.text.contains("takes alerts again"))
+            about(&tenant, endpoint, name).into_iter().find(|mail| mail.text.contains("accepts alerts again"))
         });
         assert_eq!(tenant.incident(incident)["incident"]["status"], "resolved");
         wait("the integration to be well", Duration::from_secs(30), || {
@@ -98,9 +98,10 @@ fn its_owner_is_told_elsewhere_and_two_dead_endpoints_do_not_feed_each_other() {
     // The one was told of the other when both had failed; nothing was ever sent about an endpoint to itself.
     for endpoint in [&hook, &room] {
         let own = stack.inbox(&endpoint.path);
-        assert!(!own.iter().any(
-            |got| text(got, "/body").contains("does not take alerts") && text(got, "/body").contains(&endpoint.id)
-        ));
+        assert!(
+            !own.iter().any(|got| text(got, "/body").contains("is not accepting alerts")
+                && text(got, "/body").contains(&endpoint.id))
+        );
     }
 }
 
@@ -114,7 +115,7 @@ fn one_that_is_gone_is_told_and_its_removal_ends_it() {
     stack.behave(&hook.path, json!({"status": 410, "times": 1}));
     drop(open(&tenant));
     wait("its owner to be told", Duration::from_secs(60), || {
-        about(&tenant, &hook, "Gone").into_iter().find(|mail| mail.text.contains("gets no more alerts"))
+        about(&tenant, &hook, "Gone").into_iter().find(|mail| mail.text.contains("was disabled"))
     });
     let disabled = known(&tenant, &hook);
     assert_eq!(

@@ -37,7 +37,7 @@ fn from_open_to_resolved_everybody_hears_each_step_once() {
     for round in 0..10 {
         let id = event("error", json!(null), &format!("Round {round}: latency is {round}00 ms."));
         let known = stack.event(&id);
-        assert_eq!(known["not_told"][0]["reason"], "repeat", "{known}");
+        assert_eq!(known["not_notified"][0]["reason"], "repeat", "{known}");
     }
     tenant.expect_counts(&mark, &each(1, 1), 5);
     assert_eq!(tenant.incident(&incident)["incident"]["repeats"], 10);
@@ -125,7 +125,7 @@ fn a_resolve_without_open_is_recorded_and_not_sent() {
     let id = stack.post(json!({"type": "api.outage", "title": format!("{mark} over"), "status": "resolved",
         "tenant_ids": [tenant.id], "dedup_key": unique()}));
     let known = stack.event(&id);
-    assert_eq!(known["not_told"][0]["reason"], "resolve_without_open", "{known}");
+    assert_eq!(known["not_notified"][0]["reason"], "resolve_without_open", "{known}");
     assert_eq!(known["incidents"], json!([]));
     tenant.expect(&mark, &[], 4);
 }

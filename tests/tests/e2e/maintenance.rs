@@ -55,7 +55,7 @@ fn what_breaks_where_work_was_announced_is_part_of_it_unless_it_is_worse_or_outl
         let words = format!("long of {}", tenant.id);
         stack.mails(&words).into_iter().find(|mail| mail.to == person.email)
     });
-    assert!(told.text.contains("it has outlived the maintenance that explained it"), "{}", told.text);
+    assert!(told.text.contains("it is still open after the maintenance window"), "{}", told.text);
     wait("every decision to be over", Duration::from_secs(90), || {
         let ended = tenant.explained(&short, &person.id, "email")
             == [outcome(1, "skipped", "covered_by_maintenance"), outcome(2, "skipped", "covered_by_maintenance")];
@@ -71,7 +71,11 @@ fn what_breaks_where_work_was_announced_is_part_of_it_unless_it_is_worse_or_outl
         short_mails().into_iter().find(|mail| mail.to == person.email)
     });
     let named = |what: &str| mail.text.lines().find(|line| line.starts_with(&format!("- {what} of {}: ", tenant.id)));
-    assert!(mail.text.contains("MAINTENANCE COMPLETED") && mail.text.contains("During this work:"), "{}", mail.text);
+    assert!(
+        mail.text.contains("MAINTENANCE COMPLETED") && mail.text.contains("Incidents during this maintenance:"),
+        "{}",
+        mail.text
+    );
     assert!(named("short").is_some_and(|line| line.contains(" to ")), "{}", mail.text);
     assert!(named("long").is_some_and(|line| line.ends_with(", still open")), "{}", mail.text);
     assert!(named("grows").is_none() && named("elsewhere").is_none(), "{}", mail.text);
@@ -87,7 +91,7 @@ fn what_breaks_where_work_was_announced_is_part_of_it_unless_it_is_worse_or_outl
     let url = mail.text.split_whitespace().find(|word| word.contains("/read?t=")).expect("it leads on");
     stack.secret(url.split("t=").nth(1).unwrap());
     let page = stack.call("GET", url, "", None).body;
-    let (_, inside) = page.split_once("<h2>During this work</h2>").unwrap_or_else(|| panic!("{page}"));
+    let (_, inside) = page.split_once("<h2>Incidents during this maintenance</h2>").unwrap_or_else(|| panic!("{page}"));
     let listed = |what: &str| inside.contains(&format!("<li>{what} of {}: ", tenant.id));
     assert!(listed("short") && listed("long") && !listed("grows"), "{page}");
     let bodies: Vec<Value> = wait("what the webhook got", Duration::from_secs(60), || {
@@ -143,11 +147,11 @@ fn work_is_announced_reminded_of_begun_verified_and_completed() {
         mails.iter().any(|text| text.contains("MAINTENANCE COMPLETED")).then_some(mails)
     });
     let first = mails.iter().find(|text| text.contains("Scheduled")).unwrap();
-    assert!(first.contains("From ") && first.contains("Until "), "{first}");
+    assert!(first.contains("Start ") && first.contains("End "), "{first}");
     // A second announcement after its end would be another work, and a `completed` of nothing is recorded.
     let late = stack.event(&stack.post(json!({"type": "maintenance.completed", "dedup_key": "never", "title": "x",
         "tenant_ids": [tenant.id], "severity": "info"})));
-    assert_eq!(late["not_told"][0]["reason"], "resolve_without_open", "{late}");
+    assert_eq!(late["not_notified"][0]["reason"], "resolve_without_open", "{late}");
     let answer = stack.call(
         "POST",
         "/v1/incidents",
@@ -169,7 +173,7 @@ fn what_a_gateway_told_late_says_when_it_happened() {
     let mail = wait("the e-mail", Duration::from_secs(30), || {
         stack.mails(&format!("card of {}", tenant.id)).into_iter().find(|mail| mail.to == person.email)
     });
-    assert!(mail.text.contains("Happened") && mail.text.contains("Reported to us"), "{}", mail.text);
+    assert!(mail.text.contains("Started") && mail.text.contains("Reported to us"), "{}", mail.text);
     let explained = tenant.get(&format!("/incidents/{id}/explain"));
     let mine =
         explained["decisions"].as_array().unwrap().iter().find(|entry| entry["recipient_id"] == person.id.as_str());

@@ -14,7 +14,7 @@ fn reason(tenant: &Tenant, incident: &str, id: &str, channel: &str) -> String {
             (entry["recipient_id"] == id || entry["integration_id"] == id) && entry["channel"] == channel
         });
     let entry = entry.unwrap_or_else(|| panic!("{id} {channel}: {known:#}"));
-    for said in ["sentence", "setting", "mend"] {
+    for said in ["sentence", "setting", "remedy"] {
         assert!(entry[said].as_str().is_some_and(|text| text.len() > 3), "{said}: {entry}");
     }
     entry["reason"].as_str().unwrap().to_owned()
@@ -86,8 +86,8 @@ fn what_an_update_is_not_for() {
 
     // The same thing once more, after it was over.
     let late = stack.event(&post(&tenant, &key, &json!({"starts_at": starts_at})));
-    assert_eq!(late["not_told"][0]["reason"], "stale", "{late}");
-    assert!(late["not_told"][0]["sentence"].as_str().unwrap().len() > 10);
+    assert_eq!(late["not_notified"][0]["reason"], "stale", "{late}");
+    assert!(late["not_notified"][0]["sentence"].as_str().unwrap().len() > 10);
 }
 
 #[test]

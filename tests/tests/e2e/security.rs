@@ -9,7 +9,7 @@ fn event(tenant: &str) -> Value {
 }
 
 /// A problem as RFC 9457 has it.
-fn problem(answer: &tests::http::Answer, status: u16) -> Value {
+fn problem(answer: &tests::http::Response, status: u16) -> Value {
     assert_eq!(answer.status, status, "{}", answer.body);
     let kind = answer.header("content-type").unwrap_or_default();
     assert!(kind.starts_with("application/problem+json"), "{kind}: {}", answer.body);

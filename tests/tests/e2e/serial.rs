@@ -76,7 +76,7 @@ fn a_host_name_in_an_annotation_is_on_no_public_route() {
         pages.push_str(&page.body);
     }
     assert!(!pages.contains(&host) && !pages.contains("internal.example"), "{pages}");
-    assert!(pages.contains("A database is slow or not available."), "the rule's own sentence stands there: {pages}");
+    assert!(pages.contains("A database is slow or unavailable."), "the rule's own sentence stands there: {pages}");
 }
 
 #[test]

@@ -5,12 +5,9 @@ use crate::browser::{Browser, driver, runtime};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::time::Duration;
-use tests::npm::npm;
+use tests::npm::node_modules;
 use tests::receive::text;
 use tests::{Stack, in_seconds, stack, unique, wait};
-
-/// A client of Statuspage's public API that knows nothing of us.
-const CLIENT: &str = "statuspage.io@3.3.8";
 
 fn post(stack: &Stack, mark: &str, event_type: &str, more: Value) -> String {
     let mut event = json!({"type": event_type, "severity": "error", "title": format!("{mark} raw"), "platform": true,
@@ -55,7 +52,7 @@ fn clients_feed_readers_and_calendars_of_other_makers_read_it() {
 
     let read = Command::new("node")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tools/statuspage.js"))
-        .args([npm(&stack, CLIENT).to_str().unwrap(), &stack.text("/api_url")])
+        .args([node_modules(&stack).to_str().unwrap(), &stack.text("/api_url")])
         .output()
         .expect("node is on the path; apt-get install -y nodejs npm");
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));

@@ -62,7 +62,7 @@ fn what_one_person_cannot_take_comes_in_one_message_and_what_is_critical_at_once
         mails(&tenant, &person.email).into_iter().partition(|mail| mail.text.contains("[BUNDLE]"));
     assert_eq!((together.len(), alone.len()), (1, 17 - held.len()), "one message for what waited");
     assert!(together[0].text.contains(&format!("{} alerts", held.len())), "{}", together[0].text);
-    assert!(together[0].text.contains("so much came at once"), "{}", together[0].text);
+    assert!(together[0].text.contains("in a short time"), "{}", together[0].text);
     for (n, incident) in incidents.iter().enumerate() {
         let title = format!("n{n} of {}", tenant.id);
         let count = together.iter().chain(&alone).filter(|mail| mail.text.contains(&title)).count();

@@ -50,8 +50,8 @@ fn a_test_reaches_everybody_whom_an_alert_would_and_says_why_not_the_others() {
     let delivered = row(&answer, &hook.id, "webhook");
     assert!(delivered["outcome"] == "delivered" && delivered["latency_ms"].as_u64().is_some(), "{delivered}");
     let mail = row(&answer, &admin.id, "email");
-    assert!(mail["mend"].as_str().unwrap().contains("allow-list"), "{mail}");
-    assert!(row(&answer, &quiet.id, "sms")["mend"].as_str().unwrap().contains("consent"));
+    assert!(mail["remedy"].as_str().unwrap().contains("allow-list"), "{mail}");
+    assert!(row(&answer, &quiet.id, "sms")["remedy"].as_str().unwrap().contains("consent"));
 
     let mark = "Test alert: Infrastructure";
     let arrived = tenant.arrivals(mark);
@@ -92,7 +92,7 @@ fn a_failure_is_told_once_with_what_the_receiver_said_and_disables_nothing() {
         (&json!("failed"), &json!("refused_by_provider"), &json!(410))
     );
     assert_eq!((&failed["cause"], &failed["response"]), (&json!("http_410"), &json!("we moved")));
-    assert!(failed["detail"].is_string() && failed["mend"].is_string(), "{failed}");
+    assert!(failed["detail"].is_string() && failed["remedy"].is_string(), "{failed}");
     let known = tenant.get(&format!("/integrations/{}", hook.id));
     assert_ne!(known["enabled"], false, "a test disables nothing");
     pause(7);
@@ -106,7 +106,7 @@ fn a_failure_is_told_once_with_what_the_receiver_said_and_disables_nothing() {
     stack.behave(&hook.path, json!({"status": 200}));
     let mended = row(&sent(&tenant, only), &hook.id, "webhook");
     assert_eq!(mended["outcome"], "delivered");
-    assert!(mended["mend"].as_str().unwrap().contains("Enable"), "{mended}");
+    assert!(mended["remedy"].as_str().unwrap().contains("Enable"), "{mended}");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn tests_are_counted_and_nobody_else_can_say_one() {
         let kept = stack.call("POST", "/v1/intake/alertmanager", &stack.monitor(), Some(&body));
         assert_eq!(kept.status, 202, "{}", kept.body);
         let known = stack.event(kept.json()["events"][0]["event_id"].as_str().unwrap());
-        assert_eq!(known["not_told"][0]["reason"], "unclassified", "{known}");
+        assert_eq!(known["not_notified"][0]["reason"], "unclassified", "{known}");
         assert!(known["warnings"][0].as_str().is_some_and(|warning| warning.contains("Tocsin's own")), "{known}");
     }
     // And no more words come of a test that was sent.

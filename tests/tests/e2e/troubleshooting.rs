@@ -35,12 +35,12 @@ fn said(tenant: &Tenant, id: &str, channel: &str) -> Said {
     Said { test, real }
 }
 
-/// Both name the rule that stopped it, with its sentence, setting and mend.
+/// Both name the rule that stopped it, with its sentence, setting and remedy.
 fn stopped(tenant: &Tenant, id: &str, channel: &str, reason: &str) {
     let said = said(tenant, id, channel);
     for told in [&said.test, &said.real] {
         assert_eq!((&told["outcome"], &told["reason"]), (&json!("skipped"), &json!(reason)), "{told}");
-        assert!(told["mend"].as_str().is_some_and(|mend| mend.len() > 10), "{told}");
+        assert!(told["remedy"].as_str().is_some_and(|remedy| remedy.len() > 10), "{told}");
         assert!(told["setting"].as_str().is_some_and(|setting| !setting.contains('<')), "{told}");
     }
     assert_eq!(said.test["detail"], said.real["sentence"]);
@@ -78,7 +78,7 @@ fn no_one_received_alerts() {
     let told = said(&tenant, &person.id, "sms");
     assert_eq!((&told.test["outcome"], &told.real["outcome"]), (&json!("accepted"), &json!("accepted")));
     let mail = said(&tenant, &person.id, "email");
-    assert!(mail.test["mend"].as_str().unwrap().contains("ask your mail admin to allow-list"), "{}", mail.test);
+    assert!(mail.test["remedy"].as_str().unwrap().contains("ask your mail admin to allow-list"), "{}", mail.test);
 }
 
 #[test]
@@ -90,20 +90,23 @@ fn webhook_failed() {
         let said = said(tenant, id, "webhook");
         assert_eq!((&said.test["outcome"], &said.test["cause"]), (&json!("failed"), &json!(cause)), "{}", said.test);
         let attempt = &said.real["attempts"][0];
-        assert_eq!((&attempt["cause"], &attempt["mend"]), (&json!(cause), &said.test["mend"]), "{}", said.real);
-        (said.test["mend"].as_str().unwrap().to_owned(), said.test["response"].as_str().unwrap_or_default().to_owned())
+        assert_eq!((&attempt["cause"], &attempt["remedy"]), (&json!(cause), &said.test["remedy"]), "{}", said.real);
+        (
+            said.test["remedy"].as_str().unwrap().to_owned(),
+            said.test["response"].as_str().unwrap_or_default().to_owned(),
+        )
     };
     // Inspect receiver logs; validate signature and TLS.
     stack.behave(&hook.path, json!({"status": 401, "body": "bad signature"}));
-    let (mend, response) = failed(&tenant, &hook.id, "http_401");
-    assert!(mend.contains("signature") && response == "bad signature", "{mend} {response}");
+    let (remedy, response) = failed(&tenant, &hook.id, "http_401");
+    assert!(remedy.contains("signature") && response == "bad signature", "{remedy} {response}");
     stack.behave(&hook.path, json!({"status": 500, "body": "Traceback"}));
-    let (mend, response) = failed(&tenant, &hook.id, "http_500");
-    assert!(mend.contains("log") && response == "Traceback", "{mend} {response}");
+    let (remedy, response) = failed(&tenant, &hook.id, "http_500");
+    assert!(remedy.contains("log") && response == "Traceback", "{remedy} {response}");
     let plain = stack.text("/control_url").replace("http://", "https://");
     let broken = tenant.endpoint_with("webhook", "tech_devops", json!({"url": format!("{plain}/{}", unique())}));
-    let (mend, response) = failed(&tenant, &broken.id, "tls");
-    assert!(mend.contains("certificate") && response.contains("does not speak TLS"), "{mend} {response}");
+    let (remedy, response) = failed(&tenant, &broken.id, "tls");
+    assert!(remedy.contains("certificate") && response.contains("does not speak TLS"), "{remedy} {response}");
 
     // Re-send the test alert.
     stack.behave(&hook.path, json!({"status": 200}));

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use tests::npm::node_modules;
 use tests::receive::{body, text};
 use tests::tenant::{Endpoint, Tenant};
 use tests::{Stack, stack, unique, wait};
@@ -47,15 +48,6 @@ fn run(command: &mut Command, input: &str) -> String {
     out.into_owned()
 }
 
-fn quietly(command: &mut Command) -> bool {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
-
 fn signed(secret: &str, got: &Value) -> String {
     json!({"secret": secret, "body": got["body"], "headers": got["headers"]}).to_string()
 }
@@ -79,18 +71,9 @@ fn the_signature_verifies_with_the_libraries_of_python_and_node() {
     let input = signed(&hook.secret, &got);
     assert_eq!(python(&stack, &input), format!("{title}\nrefused\n"));
 
-    if !quietly(Command::new("npm").arg("--version")) {
-        eprintln!("there is no npm on this machine: Node's library is not asked");
-        return;
-    }
-    let folder = stack.target().join("tools/standardwebhooks");
-    std::fs::create_dir_all(&folder).unwrap();
-    if !folder.join("node_modules/standardwebhooks").exists() {
-        let mut install = Command::new("npm");
-        install.args(["install", "--silent", "--no-audit", "--no-fund", "standardwebhooks@1.0.0", "--prefix"]);
-        assert!(quietly(install.arg(&folder)), "npm could not install standardwebhooks");
-    }
-    let said = run(Command::new("node").args(["-e", NODE]).current_dir(&folder), &input);
+    let folder = node_modules(&stack);
+    let folder = folder.parent().unwrap();
+    let said = run(Command::new("node").args(["-e", NODE]).current_dir(folder), &input);
     assert_eq!(said, format!("{title}\nrefused\n"));
 }
 

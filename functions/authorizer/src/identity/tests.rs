@@ -63,8 +63,8 @@ fn with(header: Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> S
     format!("{text}.{signature}")
 }
 
-fn trust() -> Trust {
-    Trust {
+fn trusted_issuer() -> TrustedIssuer {
+    TrustedIssuer {
         issuer: "https://id.example.com/pool".into(),
         audience: "tocsin".into(),
         tenants_claim: "custom:tenants".into(),
@@ -95,37 +95,37 @@ fn a_token_says_who_for_whom_and_what() {
     let signer = signer();
     let keys = signer.keys();
     let rsa = signer.rs256(json!({"alg": "RS256", "kid": "rsa"}), &claims());
-    let who = identify(&rsa, &keys, &trust(), now()).unwrap();
+    let who = verify_jwt(&rsa, &keys, &trusted_issuer(), now()).unwrap();
     assert_eq!(who.token_id, "jwt_8f2c");
     assert_eq!(who.scopes, ["alerts:manage", "alerts:read"].map(str::to_owned).into());
     assert_eq!(who.tenants, Some(["acme", "globex"].map(|id| TenantId::parse(id).unwrap()).into()));
     let ec = signer.es256(json!({"alg": "ES256", "kid": "ec"}), &claims());
-    assert_eq!(identify(&ec, &keys, &trust(), now()).unwrap(), who);
+    assert_eq!(verify_jwt(&ec, &keys, &trusted_issuer(), now()).unwrap(), who);
     let bare = signer.rs256(json!({"alg": "RS256", "kid": "rsa-bare"}), &claims());
-    assert!(identify(&bare, &keys, &trust(), now()).is_ok());
+    assert!(verify_jwt(&bare, &keys, &trusted_issuer(), now()).is_ok());
 }
 
 #[test]
 fn what_was_not_signed_by_the_provider_for_us_is_refused() {
     let signer = signer();
     let keys = signer.keys();
-    let refused = |token: &str| identify(token, &keys, &trust(), now()).unwrap_err();
+    let refused = |token: &str| verify_jwt(token, &keys, &trusted_issuer(), now()).unwrap_err();
     let rs256 = |kid: &str| signer.rs256(json!({"alg": "RS256", "kid": kid}), &claims());
-    assert_eq!(refused(&rs256("gone")), Refusal::UnknownKey);
-    assert_eq!(refused(&rs256("ec")), Refusal::KeyUnfit);
-    assert_eq!(refused(&rs256("rsa-512")), Refusal::KeyUnfit);
-    assert_eq!(refused(&rs256("rsa-enc")), Refusal::KeyUnfit);
-    assert_eq!(refused(&rs256("secret")), Refusal::KeyUnfit);
-    assert_eq!(refused(&signer.rs256(json!({"alg": "RS256"}), &claims())), Refusal::NoKeyId);
-    assert_eq!(refused(&signer.rs256(json!({"alg": "RS256", "kid": ""}), &claims())), Refusal::NoKeyId);
+    assert_eq!(refused(&rs256("gone")), JwtRefusal::UnknownKey);
+    assert_eq!(refused(&rs256("ec")), JwtRefusal::KeyUnfit);
+    assert_eq!(refused(&rs256("rsa-512")), JwtRefusal::KeyUnfit);
+    assert_eq!(refused(&rs256("rsa-enc")), JwtRefusal::KeyUnfit);
+    assert_eq!(refused(&rs256("secret")), JwtRefusal::KeyUnfit);
+    assert_eq!(refused(&signer.rs256(json!({"alg": "RS256"}), &claims())), JwtRefusal::NoKeyId);
+    assert_eq!(refused(&signer.rs256(json!({"alg": "RS256", "kid": ""}), &claims())), JwtRefusal::NoKeyId);
     assert_eq!(
         refused(&signer.rs256(json!({"alg": "RS256", "kid": "rsa", "crit": ["b64"]}), &claims())),
-        Refusal::Unreadable
+        JwtRefusal::Unreadable
     );
     // Nothing signed it.
     for alg in ["none", "None", "nOnE", ""] {
         let unsigned = with(json!({"alg": alg, "kid": "rsa"}), &claims(), |_| Vec::new());
-        assert_eq!(refused(&unsigned), Refusal::Algorithm, "{alg}");
+        assert_eq!(refused(&unsigned), JwtRefusal::Algorithm, "{alg}");
     }
     // Key confusion: the public key, as every reader of the JWKS has it, is the secret of an HMAC.
     let (n, _) = numbers(&signer.rsa);
@@ -133,49 +133,49 @@ fn what_was_not_signed_by_the_provider_for_us_is_refused() {
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, n.as_bytes());
         aws_lc_rs::hmac::sign(&key, text).as_ref().to_vec()
     });
-    assert_eq!(refused(&confused), Refusal::Algorithm);
+    assert_eq!(refused(&confused), JwtRefusal::Algorithm);
     // Somebody else's key under a known name, and words that were changed after the signature.
     let forged = with(json!({"alg": "RS256", "kid": "rsa"}), &claims(), |text| {
         let mut signature = vec![0; signer.other.public_modulus_len()];
         signer.other.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text, &mut signature).unwrap();
         signature
     });
-    assert_eq!(refused(&forged), Refusal::Signature);
+    assert_eq!(refused(&forged), JwtRefusal::Signature);
     let good = rs256("rsa");
     let parts: Vec<&str> = good.split('.').collect();
     let mut more = claims();
     more["custom:tenants"] = json!("acme globex initech");
     let tampered = format!("{}.{}.{}", parts[0], BASE64.encode(more.to_string()), parts[2]);
-    assert_eq!(refused(&tampered), Refusal::Signature);
-    assert_eq!(refused("x.y.z"), Refusal::Unreadable);
+    assert_eq!(refused(&tampered), JwtRefusal::Signature);
+    assert_eq!(refused("x.y.z"), JwtRefusal::Unreadable);
 }
 
 #[test]
 fn each_claim_is_judged() {
-    let judged = |name: &str, value: Value| judge(&changed(name, value), &trust(), now()).map(|_| ());
+    let judged = |name: &str, value: Value| check_claims(&changed(name, value), &trusted_issuer(), now()).map(|_| ());
     for (name, value, expected) in [
-        ("iss", json!("https://id.example.com/pool/"), Err(Refusal::Issuer)),
-        ("iss", json!(null), Err(Refusal::Issuer)),
-        ("aud", json!("other"), Err(Refusal::Audience)),
+        ("iss", json!("https://id.example.com/pool/"), Err(JwtRefusal::Issuer)),
+        ("iss", json!(null), Err(JwtRefusal::Issuer)),
+        ("aud", json!("other"), Err(JwtRefusal::Audience)),
         ("aud", json!(["other", "tocsin"]), Ok(())),
-        ("aud", json!([]), Err(Refusal::Audience)),
-        ("aud", json!(null), Err(Refusal::Audience)),
+        ("aud", json!([]), Err(JwtRefusal::Audience)),
+        ("aud", json!(null), Err(JwtRefusal::Audience)),
         ("exp", json!(NOW - 59), Ok(())),
-        ("exp", json!(NOW - 60), Err(Refusal::Expired)),
-        ("exp", json!(null), Err(Refusal::Expired)),
-        ("exp", json!("tomorrow"), Err(Refusal::Expired)),
+        ("exp", json!(NOW - 60), Err(JwtRefusal::Expired)),
+        ("exp", json!(null), Err(JwtRefusal::Expired)),
+        ("exp", json!("tomorrow"), Err(JwtRefusal::Expired)),
         ("nbf", json!(NOW + 60), Ok(())),
-        ("nbf", json!(NOW + 61), Err(Refusal::NotYet)),
-        ("nbf", json!("x"), Err(Refusal::NotYet)),
-        ("iat", json!(NOW + 61), Err(Refusal::NotYet)),
+        ("nbf", json!(NOW + 61), Err(JwtRefusal::NotYet)),
+        ("nbf", json!("x"), Err(JwtRefusal::NotYet)),
+        ("iat", json!(NOW + 61), Err(JwtRefusal::NotYet)),
         ("token_use", json!("id"), Ok(())),
-        ("token_use", json!("refresh"), Err(Refusal::TokenUse)),
-        ("sub", json!(""), Err(Refusal::NoSubject)),
-        ("scope", json!("openid profile"), Err(Refusal::NoScopes)),
+        ("token_use", json!("refresh"), Err(JwtRefusal::TokenUse)),
+        ("sub", json!(""), Err(JwtRefusal::NoSubject)),
+        ("scope", json!("openid profile"), Err(JwtRefusal::NoScopes)),
         ("scope", json!(["alerts:read"]), Ok(())),
-        ("custom:tenants", json!(""), Err(Refusal::NoTenants)),
-        ("custom:tenants", json!("*"), Err(Refusal::NoTenants)),
-        ("custom:tenants", json!("ACME"), Err(Refusal::NoTenants)),
+        ("custom:tenants", json!(""), Err(JwtRefusal::NoTenants)),
+        ("custom:tenants", json!("*"), Err(JwtRefusal::NoTenants)),
+        ("custom:tenants", json!("ACME"), Err(JwtRefusal::NoTenants)),
         ("custom:tenants", json!(["acme"]), Ok(())),
         ("custom:tenants", json!("acme,globex"), Ok(())),
     ] {
@@ -187,26 +187,32 @@ fn each_claim_is_judged() {
 fn cognitos_access_token_names_its_client_and_nothing_else_does() {
     let mut access = changed("aud", Value::Null);
     access.insert("client_id".into(), json!("tocsin"));
-    assert_eq!(judge(&access, &trust(), now()).unwrap_err(), Refusal::Audience);
+    assert_eq!(check_claims(&access, &trusted_issuer(), now()).unwrap_err(), JwtRefusal::Audience);
     access.insert("token_use".into(), json!("access"));
-    assert!(judge(&access, &trust(), now()).is_ok());
+    assert!(check_claims(&access, &trusted_issuer(), now()).is_ok());
     access.insert("aud".into(), json!("other"));
-    assert_eq!(judge(&access, &trust(), now()).unwrap_err(), Refusal::Audience);
+    assert_eq!(check_claims(&access, &trusted_issuer(), now()).unwrap_err(), JwtRefusal::Audience);
 }
 
 #[test]
 fn everybody_is_only_for_who_administers_the_platform() {
     let mut all = changed("custom:tenants", json!("*"));
     all.insert("scope".into(), json!("platform:admin"));
-    assert_eq!(judge(&all, &trust(), now()).unwrap().tenants, None);
+    assert_eq!(check_claims(&all, &trusted_issuer(), now()).unwrap().tenants, None);
 }
 
 #[test]
 fn an_address_as_a_subject_does_not_reach_the_trail() {
-    let who = judge(&changed("sub", json!("ada@example.com")), &trust(), now()).unwrap();
+    let who = check_claims(&changed("sub", json!("ada@example.com")), &trusted_issuer(), now()).unwrap();
     assert!(!who.token_id.contains('@') && who.token_id.len() > 20, "{}", who.token_id);
-    assert_eq!(who.token_id, judge(&changed("sub", json!("ada@example.com")), &trust(), now()).unwrap().token_id);
-    assert_eq!(judge(&changed("sub", json!("auth0|5f7c")), &trust(), now()).unwrap().token_id, "jwt_auth0|5f7c");
+    assert_eq!(
+        who.token_id,
+        check_claims(&changed("sub", json!("ada@example.com")), &trusted_issuer(), now()).unwrap().token_id
+    );
+    assert_eq!(
+        check_claims(&changed("sub", json!("auth0|5f7c")), &trusted_issuer(), now()).unwrap().token_id,
+        "jwt_auth0|5f7c"
+    );
 }
 
 proptest! {
@@ -224,13 +230,13 @@ proptest! {
         prop_assume!(changed[at] != byte && at + 1 < changed.len() && changed[at + 1] != b'.');
         changed[at] = byte;
         let changed = String::from_utf8(changed).unwrap();
-        prop_assert!(identify(&changed, keys, &trust(), now()).is_err());
+        prop_assert!(verify_jwt(&changed, keys, &trusted_issuer(), now()).is_err());
     }
 
     #[test]
     fn no_text_makes_it_panic(text in ".{0,200}") {
         let keys = JwkSet { keys: Vec::new() };
-        prop_assert!(identify(&text, &keys, &trust(), now()).is_err());
+        prop_assert!(verify_jwt(&text, &keys, &trusted_issuer(), now()).is_err());
         let _ = is_jwt(&text);
     }
 }

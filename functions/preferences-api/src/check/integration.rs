@@ -1,6 +1,6 @@
 //! A Slack, Teams or webhook destination.
 
-use super::Faults;
+use super::FieldErrors;
 use contracts::http::{DisabledBody, IntegrationBody};
 use contracts::problem::FieldError;
 use domain::ids::IntegrationId;
@@ -16,7 +16,7 @@ const SLACK_HOSTS: &[&str] = &["hooks.slack.com", "hooks.slack-gov.com"];
 
 /// An integration that may be saved, before its URL and secret are sealed.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct IntegrationDraft {
     pub(crate) name: String,
     pub(crate) kind: Channel,
     /// A new URL; `None` keeps the saved one.
@@ -32,69 +32,79 @@ pub(crate) struct Draft {
 }
 
 /// What `body` asks for; `before` is the saved integration.
-pub(crate) fn integration(
+pub(crate) fn check_integration(
     before: Option<&Integration>,
     id: &IntegrationId,
     body: &IntegrationBody,
     exceptions: &Exceptions,
-) -> Result<Draft, Vec<FieldError>> {
-    let mut faults = Faults::default();
-    faults.same("/id", body.id.as_deref(), id.as_str());
-    let name = faults.title("/name", &body.name);
+) -> Result<IntegrationDraft, Vec<FieldError>> {
+    let mut errors = FieldErrors::default();
+    errors.check_read_only_id("/id", body.id.as_deref(), id.as_str());
+    let name = errors.parse_display_name("/name", &body.name);
     let kind = Channel::parse(&body.kind).filter(|_| KINDS.contains(&body.kind.as_str()));
     match (kind, before) {
-        (None, _) => faults.add("/kind", format_args!("is not one of {}", KINDS.join(", "))),
+        (None, _) => errors.add("/kind", format_args!("is not one of {}", KINDS.join(", "))),
         (Some(kind), Some(before)) if kind != before.kind => {
-            faults.add("/kind", "stays for life; create another integration and delete this one");
+            errors.add("/kind", "stays for life; create another integration and delete this one");
         }
         _ => {}
     }
     let url = match (&body.url, kind) {
         (Some(text), Some(kind)) => {
-            let checked = url(kind, text.expose(), exceptions);
-            checked.map_err(|detail| faults.add("/url", detail)).ok()
+            let checked = check_url(kind, text.expose(), exceptions);
+            checked.map_err(|detail| errors.add("/url", detail)).ok()
         }
         (None, _) if before.is_none() => {
-            faults.add("/url", "is missing; give the full URL, beginning with https://");
+            errors.add("/url", "is missing; give the full URL, beginning with https://");
             None
         }
         _ => None,
     };
     let secret = body.secret.as_ref().map(|secret| secret.expose().to_owned());
     if secret.is_some() && before.is_some() {
-        faults.add("/secret", "is changed with POST …/secret, which keeps the old one valid for 24 hours");
+        errors.add("/secret", "is changed with POST …/secret, which keeps the old one valid for 24 hours");
     } else if let Some(given) = &secret {
         if kind.is_some_and(|kind| kind != Channel::Webhook) {
-            faults.add("/secret", "only a webhook is signed; leave it out");
-        } else if let Err(detail) = new_secret(given) {
-            faults.add("/secret", detail);
+            errors.add("/secret", "only a webhook is signed; leave it out");
+        } else if let Err(detail) = check_secret(given) {
+            errors.add("/secret", detail);
         }
     }
-    let categories = faults.categories("/categories", &body.categories);
-    let audiences = faults.roles("/audiences", &body.audiences);
-    let filters = faults.filters(&body.regions, &body.components, body.min_severity.as_deref());
+    let categories = errors.parse_categories("/categories", &body.categories);
+    let audiences = errors.parse_roles("/audiences", &body.audiences);
+    let filters = errors.parse_filters(&body.regions, &body.components, body.min_severity.as_deref());
     let is_disabled = before.is_some_and(|before| before.disabled.is_some());
     if body.enabled == Some(false) && !is_disabled {
-        faults.add("/enabled", "says whether the endpoint refused for good; to stop it yourself, set \"paused\": true");
+        errors.add("/enabled", "says whether the endpoint refused for good; to stop it yourself, set \"paused\": true");
     }
-    let Some(kind) = kind else { return Err(faults.into_inner()) };
+    let Some(kind) = kind else { return Err(errors.into_vec()) };
     let enable = is_disabled && body.enabled == Some(true);
-    faults.or(Draft { name, kind, url, secret, categories, audiences, filters, paused: body.paused, enable })
+    errors.into_result(IntegrationDraft {
+        name,
+        kind,
+        url,
+        secret,
+        categories,
+        audiences,
+        filters,
+        paused: body.paused,
+        enable,
+    })
 }
 
 /// A secret that the tenant brings, in the form that the receivers' libraries read.
-pub(crate) fn new_secret(given: &str) -> Result<(), String> {
+pub(crate) fn check_secret(given: &str) -> Result<(), String> {
     outbound::check_secret(given).map_err(|error| error.to_string())
 }
 
-fn url(kind: Channel, text: &str, exceptions: &Exceptions) -> Result<SecretUrl, String> {
+fn check_url(kind: Channel, text: &str, exceptions: &Exceptions) -> Result<SecretUrl, String> {
     let url = outbound::check_url(text, exceptions).map_err(|problem| problem.to_string())?;
     // The local stack's receivers stand in for Slack and Teams under another name.
     if outbound::check_url(text, &Exceptions::default()).is_err() {
         return Ok(url);
     }
     match kind {
-        Channel::Slack if !SLACK_HOSTS.contains(&url.host()) || !path_of(&url).starts_with("/services/") => {
+        Channel::Slack if !SLACK_HOSTS.contains(&url.host()) || !url_path(&url).starts_with("/services/") => {
             Err("is not a Slack incoming webhook; copy it from your Slack app's page \"Incoming Webhooks\": \
              https://hooks.slack.com/services/…"
                 .to_owned())
@@ -108,13 +118,13 @@ fn url(kind: Channel, text: &str, exceptions: &Exceptions) -> Result<SecretUrl, 
     }
 }
 
-fn path_of(url: &SecretUrl) -> &str {
+fn url_path(url: &SecretUrl) -> &str {
     let after_scheme = url.expose().split_once("://").map_or("", |(_, rest)| rest);
     after_scheme.find('/').and_then(|at| after_scheme.get(at..)).unwrap_or("/")
 }
 
 /// An integration as it is read: of the URL only the host, of the secret nothing.
-pub(crate) fn body_of(integration: &Integration, now: Timestamp) -> IntegrationBody {
+pub(crate) fn integration_body(integration: &Integration, now: Timestamp) -> IntegrationBody {
     let old = integration.old_secret.as_ref().filter(|old| old.until > now);
     IntegrationBody {
         id: Some(integration.id.to_string()),
@@ -146,7 +156,7 @@ pub(crate) fn body_of(integration: &Integration, now: Timestamp) -> IntegrationB
 pub(crate) mod tests {
     use super::*;
     use contracts::http::Private;
-    use domain::tenant::{Disabled, Sealed};
+    use domain::tenant::{Disablement, Sealed};
 
     fn id() -> IntegrationId {
         IntegrationId::new("a")
@@ -183,12 +193,12 @@ pub(crate) mod tests {
         }
     }
 
-    fn check(before: Option<&Integration>, body: &IntegrationBody) -> Result<Draft, Vec<FieldError>> {
-        integration(before, &id(), body, &Exceptions::parse("127.0.0.1:8443").unwrap())
+    fn check(before: Option<&Integration>, body: &IntegrationBody) -> Result<IntegrationDraft, Vec<FieldError>> {
+        check_integration(before, &id(), body, &Exceptions::parse("127.0.0.1:8443").unwrap())
     }
 
-    fn pointers(result: Result<Draft, Vec<FieldError>>) -> Vec<String> {
-        result.unwrap_err().into_iter().map(|fault| fault.pointer).collect()
+    fn pointers(result: Result<IntegrationDraft, Vec<FieldError>>) -> Vec<String> {
+        result.unwrap_err().into_iter().map(|error| error.pointer).collect()
     }
 
     #[test]
@@ -216,17 +226,17 @@ pub(crate) mod tests {
             ("webhook", "https://127.0.0.1:8444/x", "not public"),
             ("webhook", "https://localhost/x", "private network"),
         ] {
-            let faults = check(None, &body(kind, url)).unwrap_err();
-            assert_eq!(faults[0].pointer, "/url");
-            assert!(faults[0].detail.contains(says), "{}", faults[0].detail);
-            assert!(!faults[0].detail.contains("/x"), "{}", faults[0].detail);
+            let errors = check(None, &body(kind, url)).unwrap_err();
+            assert_eq!(errors[0].pointer, "/url");
+            assert!(errors[0].detail.contains(says), "{}", errors[0].detail);
+            assert!(!errors[0].detail.contains("/x"), "{}", errors[0].detail);
         }
     }
 
     #[test]
     fn a_body_that_was_read_keeps_url_and_secret() {
         let before = saved(Channel::Webhook);
-        let draft = check(Some(&before), &body_of(&before, Timestamp::UNIX_EPOCH)).unwrap();
+        let draft = check(Some(&before), &integration_body(&before, Timestamp::UNIX_EPOCH)).unwrap();
         assert!(draft.url.is_none() && draft.secret.is_none() && !draft.enable);
         assert_eq!((draft.categories, draft.audiences), (before.categories, before.audiences));
     }
@@ -235,7 +245,7 @@ pub(crate) mod tests {
     fn nothing_that_is_read_holds_url_or_secret() {
         let mut before = saved(Channel::Webhook);
         before.secret = Some(Sealed::new("v1.1.SECRET".into()));
-        let written = serde_json::to_string(&body_of(&before, Timestamp::UNIX_EPOCH)).unwrap();
+        let written = serde_json::to_string(&integration_body(&before, Timestamp::UNIX_EPOCH)).unwrap();
         assert!(
             !written.contains("v1.1") && !written.contains("\"f\"") && written.contains("hooks.acme.io"),
             "{written}"
@@ -247,14 +257,14 @@ pub(crate) mod tests {
         let mut before = saved(Channel::Webhook);
         let said = |enabled| IntegrationBody {
             enabled: Some(enabled),
-            ..body_of(&saved(Channel::Webhook), Timestamp::UNIX_EPOCH)
+            ..integration_body(&saved(Channel::Webhook), Timestamp::UNIX_EPOCH)
         };
         assert_eq!(pointers(check(Some(&before), &said(false))), ["/enabled"]);
         assert!(!check(Some(&before), &said(true)).unwrap().enable);
-        before.disabled = Some(Disabled { at: Timestamp::UNIX_EPOCH, cause: "http_410".into(), probe_at: None });
+        before.disabled = Some(Disablement { at: Timestamp::UNIX_EPOCH, cause: "http_410".into(), probe_at: None });
         assert!(!check(Some(&before), &said(false)).unwrap().enable);
         assert!(check(Some(&before), &said(true)).unwrap().enable);
-        assert_eq!(body_of(&before, Timestamp::UNIX_EPOCH).enabled, Some(false));
+        assert_eq!(integration_body(&before, Timestamp::UNIX_EPOCH).enabled, Some(false));
     }
 
     #[test]
@@ -272,7 +282,7 @@ pub(crate) mod tests {
         };
         assert_eq!(pointers(check(None, &with_secret("slack", "whsec_x"))), ["/secret"]);
         assert_eq!(pointers(check(None, &with_secret("webhook", "short"))), ["/secret"]);
-        let good = outbound::secret_from(&[7; 32]);
+        let good = outbound::encode_secret(&[7; 32]);
         assert_eq!(check(None, &with_secret("webhook", &good)).unwrap().secret, Some(good.clone()));
         let before = saved(Channel::Webhook);
         assert_eq!(pointers(check(Some(&before), &with_secret("webhook", &good))), ["/secret"]);

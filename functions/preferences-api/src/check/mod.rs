@@ -1,4 +1,4 @@
-//! What may be saved. Each check names every wrong field of a body at once, each with its mend; nothing here does I/O.
+//! What may be saved. Each check names every wrong field of a body at once, each with its remedy; nothing here does I/O.
 
 pub(crate) mod integration;
 pub(crate) mod recipient;
@@ -7,7 +7,7 @@ pub(crate) mod token;
 
 use contracts::http::{DigestBody, QuietHoursBody};
 use contracts::problem::FieldError;
-use domain::digest::{Digest, Every};
+use domain::digest::{Digest, DigestSchedule};
 use domain::event::{LIST_MAX, NAME_MAX};
 use domain::quiet::QuietHours;
 use domain::tenant::Filters;
@@ -18,9 +18,9 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 /// Most characters of a name for people.
-const TITLE_MAX: usize = 100;
+const DISPLAY_NAME_MAX: usize = 100;
 
-const NO_ZONE: &str = "is not an IANA time zone; write for example Asia/Kolkata, Europe/Berlin or UTC";
+const INVALID_ZONE: &str = "is not an IANA time zone; write for example Asia/Kolkata, Europe/Berlin or UTC";
 
 /// Quiet hours as they are read and written.
 fn quiet_hours_body(hours: &QuietHours) -> QuietHoursBody {
@@ -36,9 +36,9 @@ fn quiet_hours_body(hours: &QuietHours) -> QuietHoursBody {
 
 /// A digest as it is read and written.
 fn digest_body(digest: &Digest) -> DigestBody {
-    let (every, at) = match digest.every {
-        Every::Hourly => ("hourly", None),
-        Every::Daily { at } => ("daily", Some(at.strftime("%H:%M").to_string())),
+    let (every, at) = match digest.schedule {
+        DigestSchedule::Hourly => ("hourly", None),
+        DigestSchedule::Daily { at } => ("daily", Some(at.strftime("%H:%M").to_string())),
     };
     let channels = digest.channels.iter().map(|class| class.as_str().to_owned()).collect();
     DigestBody { every: every.to_owned(), at, below: digest.below.as_str().to_owned(), channels }
@@ -46,59 +46,60 @@ fn digest_body(digest: &Digest) -> DigestBody {
 
 /// The wrong fields of one body.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Vec<FieldError>);
+pub(crate) struct FieldErrors(Vec<FieldError>);
 
-impl Faults {
+impl FieldErrors {
     /// Notes a wrong field.
     pub(crate) fn add(&mut self, pointer: impl Into<String>, detail: impl Display) {
         self.0.push(FieldError::new(pointer, detail.to_string()));
     }
 
     /// The value, if nothing was wrong.
-    pub(crate) fn or<T>(self, value: T) -> Result<T, Vec<FieldError>> {
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T, Vec<FieldError>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }
     }
 
-    /// The faults alone, for a value that could not be built.
-    pub(crate) fn into_inner(self) -> Vec<FieldError> {
+    /// The errors alone, for a value that could not be built.
+    pub(crate) fn into_vec(self) -> Vec<FieldError> {
         self.0
     }
 
     /// A name for people: it stands in subjects and headings, so it has one line.
-    fn title(&mut self, pointer: &str, text: &str) -> String {
+    fn parse_display_name(&mut self, pointer: &str, text: &str) -> String {
         let text = text.trim();
         let length = text.chars().count();
-        if !(1..=TITLE_MAX).contains(&length) || text.chars().any(char::is_control) {
-            self.add(pointer, format_args!("must have 1 to {TITLE_MAX} characters on one line"));
+        if !(1..=DISPLAY_NAME_MAX).contains(&length) || text.chars().any(char::is_control) {
+            self.add(pointer, format_args!("must have 1 to {DISPLAY_NAME_MAX} characters on one line"));
         }
         text.to_owned()
     }
 
     /// An IANA zone.
-    fn zone(&mut self, zone: &str) {
+    fn check_zone(&mut self, zone: &str) {
         if TimeZone::get(zone).is_err() {
-            self.add("/zone", NO_ZONE);
+            self.add("/zone", INVALID_ZONE);
         }
     }
 
     /// Quiet hours.
-    fn quiet_hours(&mut self, given: Option<&QuietHoursBody>) -> Option<QuietHours> {
+    fn parse_quiet_hours(&mut self, given: Option<&QuietHoursBody>) -> Option<QuietHours> {
         let given = given?;
-        let (from, to) = (self.time("/quiet_hours/from", &given.from), self.time("/quiet_hours/to", &given.to));
+        let (from, to) =
+            (self.parse_time("/quiet_hours/from", &given.from), self.parse_time("/quiet_hours/to", &given.to));
         if from.is_some() && from == to {
             self.add("/quiet_hours/to", "is where they begin; to send nothing at all, pause or mute instead");
         }
         let all = Day::ALL.iter().map(|day| day.as_str()).collect::<Vec<_>>();
-        let days = self.words("/quiet_hours/days", &given.days, Day::parse, &all);
+        let days = self.parse_set("/quiet_hours/days", &given.days, Day::parse, &all);
         let zone = given.zone.clone().filter(|zone| !zone.is_empty());
         if zone.as_deref().is_some_and(|zone| TimeZone::get(zone).is_err()) {
-            self.add("/quiet_hours/zone", NO_ZONE);
+            self.add("/quiet_hours/zone", INVALID_ZONE);
         }
         Some(QuietHours { from: from?, to: to?, days, zone, critical_passes: given.critical_passes })
     }
 
     /// A local time in whole minutes: a slot of the due index is one.
-    fn time(&mut self, pointer: &str, text: &str) -> Option<Time> {
+    fn parse_time(&mut self, pointer: &str, text: &str) -> Option<Time> {
         let fits = text.len() == 5 && text.as_bytes().get(2) == Some(&b':');
         let time = text.parse::<Time>().ok().filter(|_| fits);
         if time.is_none() {
@@ -108,15 +109,15 @@ impl Faults {
     }
 
     /// A digest.
-    fn digest(&mut self, given: Option<&DigestBody>) -> Option<Digest> {
+    fn parse_digest(&mut self, given: Option<&DigestBody>) -> Option<Digest> {
         let given = given?;
-        let every = match (given.every.as_str(), &given.at) {
-            ("hourly", None) => Some(Every::Hourly),
+        let schedule = match (given.every.as_str(), &given.at) {
+            ("hourly", None) => Some(DigestSchedule::Hourly),
             ("hourly", Some(_)) => {
                 self.add("/digest/at", "is for a daily one; an hourly one comes at the full hour");
                 None
             }
-            ("daily", Some(at)) => self.time("/digest/at", at).map(|at| Every::Daily { at }),
+            ("daily", Some(at)) => self.parse_time("/digest/at", at).map(|at| DigestSchedule::Daily { at }),
             ("daily", None) => {
                 self.add("/digest/at", "is missing; say when the daily one comes, such as 08:00");
                 None
@@ -133,15 +134,15 @@ impl Faults {
         let parse = |text: &str| {
             ChannelClass::parse(text).filter(|class| matches!(class, ChannelClass::Email | ChannelClass::Sms))
         };
-        let channels = self.words("/digest/channels", &given.channels, parse, &["email", "sms"]);
+        let channels = self.parse_set("/digest/channels", &given.channels, parse, &["email", "sms"]);
         if given.channels.is_empty() {
             self.add("/digest/channels", "name email, sms or both");
         }
-        Some(Digest { every: every?, below: below?, channels })
+        Some(Digest { schedule: schedule?, below: below?, channels })
     }
 
     /// Words of a closed list.
-    fn words<T: Ord>(
+    fn parse_set<T: Ord>(
         &mut self,
         pointer: &str,
         given: &[String],
@@ -159,28 +160,28 @@ impl Faults {
     }
 
     /// Roles of a recipient, audiences of an integration: 1 to 4.
-    fn roles(&mut self, pointer: &str, given: &[String]) -> BTreeSet<Role> {
+    fn parse_roles(&mut self, pointer: &str, given: &[String]) -> BTreeSet<Role> {
         let all = Role::ALL.iter().map(|role| role.as_str()).collect::<Vec<_>>();
-        let roles = self.words(pointer, given, Role::parse, &all);
+        let roles = self.parse_set(pointer, given, Role::parse, &all);
         if given.is_empty() {
             self.add(pointer, format_args!("name at least one of {}", all.join(", ")));
         }
         roles
     }
 
-    fn categories(&mut self, pointer: &str, given: &[String]) -> BTreeSet<Category> {
+    fn parse_categories(&mut self, pointer: &str, given: &[String]) -> BTreeSet<Category> {
         let all = Category::ALL.iter().map(|category| category.as_str()).collect::<Vec<_>>();
-        self.words(pointer, given, Category::parse, &all)
+        self.parse_set(pointer, given, Category::parse, &all)
     }
 
-    fn classes(&mut self, pointer: &str, given: &[String]) -> BTreeSet<ChannelClass> {
+    fn parse_channel_classes(&mut self, pointer: &str, given: &[String]) -> BTreeSet<ChannelClass> {
         let all = ChannelClass::ALL.iter().map(|class| class.as_str()).collect::<Vec<_>>();
-        self.words(pointer, given, ChannelClass::parse, &all)
+        self.parse_set(pointer, given, ChannelClass::parse, &all)
     }
 
-    fn filters(&mut self, regions: &[String], components: &[String], min_severity: Option<&str>) -> Filters {
-        let regions = self.names("/regions", regions);
-        let components = self.names("/components", components);
+    fn parse_filters(&mut self, regions: &[String], components: &[String], min_severity: Option<&str>) -> Filters {
+        let regions = self.parse_names("/regions", regions);
+        let components = self.parse_names("/components", components);
         let min_severity = min_severity.and_then(|text| {
             let severity = Severity::parse(text);
             if severity.is_none() {
@@ -192,7 +193,7 @@ impl Faults {
         Filters { regions, components, min_severity }
     }
 
-    fn names(&mut self, pointer: &str, given: &[String]) -> Vec<String> {
+    fn parse_names(&mut self, pointer: &str, given: &[String]) -> Vec<String> {
         if given.len() > LIST_MAX {
             self.add(pointer, format_args!("has more than {LIST_MAX} entries"));
         }
@@ -212,7 +213,7 @@ impl Faults {
     }
 
     /// A read-only id in a body is fine while it says the truth.
-    fn same(&mut self, pointer: &str, given: Option<&str>, known: &str) {
+    fn check_read_only_id(&mut self, pointer: &str, given: Option<&str>, known: &str) {
         if given.is_some_and(|given| given != known) {
             self.add(pointer, "is read only and names another object than the path; leave it out");
         }

@@ -1,79 +1,98 @@
-//! A person who may be told.
+//! Checks of a recipient: a person who can receive alerts.
 
-use super::{Faults, digest_body, quiet_hours_body};
+use super::{FieldErrors, digest_body, quiet_hours_body};
+use contracts::http::scopes::PLATFORM_ADMIN;
 use contracts::http::{Private, RecipientBody, SuppressedBody};
 use contracts::problem::FieldError;
 use domain::ids::RecipientId;
-use domain::quiet::OwnQuietHours;
+use domain::quiet::QuietHoursOverride;
 use domain::tenant::{Email, OptIn, Phone, Recipient};
 use jiff::Timestamp;
+use runtime::http::Caller;
 
-/// The one language that messages are written in.
+/// The only language that messages are written in so far.
 const LANGUAGE: &str = "en";
 
+/// The opt-ins with their names in the API.
 const OPT_INS: &[(&str, OptIn)] = &[
     ("configurable_email", OptIn::ConfigurableEmail),
     ("warnings_email", OptIn::WarningsEmail),
     ("warnings_sms", OptIn::WarningsSms),
 ];
 
-/// The recipient that `body` asks for. `vouches` is true where the caller is the platform itself, whose word that address
-/// and number are right is taken; from anybody else `confirmed` changes nothing.
-pub(crate) fn recipient(
+/// Whether the field `confirmed` of a body counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConfirmedFlag {
+    /// The caller is a platform admin, who may declare an address and a number confirmed.
+    Trusted,
+    /// The field changes nothing: only the recipient confirms.
+    Ignored,
+}
+
+impl From<&Caller> for ConfirmedFlag {
+    fn from(caller: &Caller) -> Self {
+        if caller.has_scope(PLATFORM_ADMIN) { Self::Trusted } else { Self::Ignored }
+    }
+}
+
+/// Checks `body` and returns the recipient to save. `before` is the saved recipient; `None` for a new one.
+pub(crate) fn check_recipient(
     before: Option<&Recipient>,
     id: &RecipientId,
     body: &RecipientBody,
-    vouches: bool,
+    confirmed_flag: ConfirmedFlag,
 ) -> Result<Recipient, Vec<FieldError>> {
-    let mut faults = Faults::default();
-    faults.same("/id", body.id.as_deref(), id.as_str());
-    let name = faults.title("/name", &body.name);
-    let email = given(&mut faults, "/email", body.email.as_ref(), Email::parse);
-    let phone = given(&mut faults, "/phone", body.phone.as_ref(), Phone::parse);
+    let mut errors = FieldErrors::default();
+    errors.check_read_only_id("/id", body.id.as_deref(), id.as_str());
+    let name = errors.parse_display_name("/name", &body.name);
+    let email = parse_contact(&mut errors, "/email", body.email.as_ref(), Email::parse);
+    let phone = parse_contact(&mut errors, "/phone", body.phone.as_ref(), Phone::parse);
     if body.email.is_none() && body.phone.is_none() {
-        faults.add("/email", "give an e-mail address, a phone number, or both");
+        errors.add("/email", "add an e-mail address, a phone number, or both");
     }
-    let roles = faults.roles("/roles", &body.roles);
-    let filters = faults.filters(&body.regions, &body.components, body.min_severity.as_deref());
-    let words: Vec<&str> = OPT_INS.iter().map(|(word, _)| *word).collect();
-    let parse = |text: &str| OPT_INS.iter().find(|(word, _)| *word == text).map(|(_, opt_in)| *opt_in);
-    let opt_ins = faults.words("/opt_ins", &body.opt_ins, parse, &words);
+    let roles = errors.parse_roles("/roles", &body.roles);
+    let filters = errors.parse_filters(&body.regions, &body.components, body.min_severity.as_deref());
+    let names: Vec<&str> = OPT_INS.iter().map(|(name, _)| *name).collect();
+    let parse = |text: &str| OPT_INS.iter().find(|(name, _)| *name == text).map(|(_, opt_in)| *opt_in);
+    let opt_ins = errors.parse_set("/opt_ins", &body.opt_ins, parse, &names);
 
     let zone = body.zone.clone().filter(|zone| !zone.is_empty());
     if let Some(zone) = &zone {
-        faults.zone(zone);
+        errors.check_zone(zone);
     }
 
     if body.language.as_deref().is_some_and(|tag| tag != LANGUAGE) {
-        faults.add("/language", "messages are written in English so far; write en, or leave it out");
+        errors.add("/language", "messages are only available in English; send en, or leave this field out");
     }
-    let digest = faults.digest(body.digest.as_ref());
-    let hours = faults.quiet_hours(body.quiet_hours.as_ref());
+    let digest = errors.parse_digest(body.digest.as_ref());
+    let hours = errors.parse_quiet_hours(body.quiet_hours.as_ref());
     if body.no_quiet_hours && body.quiet_hours.is_some() {
-        faults.add("/no_quiet_hours", "contradicts the quiet hours beside it; leave one of them out");
+        errors.add("/no_quiet_hours", "contradicts quiet_hours; send only one of the two");
     }
-    let quiet_hours = if body.no_quiet_hours { Some(OwnQuietHours::Off) } else { hours.map(OwnQuietHours::Hours) };
+    let quiet_hours =
+        if body.no_quiet_hours { Some(QuietHoursOverride::Off) } else { hours.map(QuietHoursOverride::Hours) };
 
-    // Whoever reads the new address never confirmed anything, and never unsubscribed from anything.
-    let same_mailbox = before.is_some_and(|before| identity(before.email.as_ref()) == identity(email.as_ref()));
+    // A new address or number starts over: its owner has neither confirmed it nor unsubscribed from anything.
+    let same_mailbox =
+        before.is_some_and(|before| email_identity(before.email.as_ref()) == email_identity(email.as_ref()));
     let same_phone = before.is_some_and(|before| before.phone == phone);
-    let stated = body.confirmed.filter(|_| vouches);
-    let kept = |same: bool, was: fn(&Recipient) -> bool| same && before.is_some_and(was);
-    let email_confirmed = email.is_some() && stated.unwrap_or(kept(same_mailbox, |before| before.email_confirmed));
-    let phone_confirmed = phone.is_some() && stated.unwrap_or(kept(same_phone, |before| before.phone_confirmed));
+    let declared = if confirmed_flag == ConfirmedFlag::Trusted { body.confirmed } else { None };
+    let still_confirmed = |same: bool, flag: fn(&Recipient) -> bool| same && before.is_some_and(flag);
+    let email_still_confirmed = still_confirmed(same_mailbox, |before| before.email_confirmed);
+    let phone_still_confirmed = still_confirmed(same_phone, |before| before.phone_confirmed);
     let unsubscribed = before.filter(|_| same_mailbox).map(|before| before.unsubscribed.clone()).unwrap_or_default();
-    faults.or(Recipient {
+    errors.into_result(Recipient {
         id: id.clone(),
         name,
+        email_confirmed: email.is_some() && declared.unwrap_or(email_still_confirmed),
         email,
-        email_confirmed,
+        phone_confirmed: phone.is_some() && declared.unwrap_or(phone_still_confirmed),
         phone,
-        phone_confirmed,
         roles,
         filters,
         opt_ins,
         unsubscribed,
-        unsubscribed_warnings: kept(same_mailbox, |before| before.unsubscribed_warnings),
+        unsubscribed_warnings: same_mailbox && before.is_some_and(|before| before.unsubscribed_warnings),
         dnd: body.dnd,
         sms_consent: body.sms_consent,
         zone,
@@ -87,28 +106,29 @@ pub(crate) fn recipient(
     })
 }
 
-fn given<T>(
-    faults: &mut Faults,
+/// Parses an address or number; notes an error if it is not valid.
+fn parse_contact<T>(
+    errors: &mut FieldErrors,
     pointer: &str,
     text: Option<&Private>,
     parse: fn(&str) -> Result<T, &'static str>,
 ) -> Option<T> {
     match parse(text?.expose()) {
         Ok(value) => Some(value),
-        Err(mend) => {
-            faults.add(pointer, mend);
+        Err(remedy) => {
+            errors.add(pointer, remedy);
             None
         }
     }
 }
 
-fn identity(email: Option<&Email>) -> Option<String> {
+fn email_identity(email: Option<&Email>) -> Option<String> {
     email.map(Email::identity)
 }
 
-/// A recipient as it is read and written.
-pub(crate) fn body_of(recipient: &Recipient) -> RecipientBody {
-    let opt_in = |known: &OptIn| OPT_INS.iter().find(|(_, opt_in)| opt_in == known).map(|(word, _)| (*word).to_owned());
+/// Returns a recipient as the API shows it. The same body can be sent back and changes nothing.
+pub(crate) fn recipient_body(recipient: &Recipient) -> RecipientBody {
+    let opt_in = |known: &OptIn| OPT_INS.iter().find(|(_, opt_in)| opt_in == known).map(|(name, _)| (*name).to_owned());
     RecipientBody {
         id: Some(recipient.id.to_string()),
         name: recipient.name.clone(),
@@ -128,12 +148,12 @@ pub(crate) fn body_of(recipient: &Recipient) -> RecipientBody {
         sms_consent: recipient.sms_consent,
         zone: recipient.zone.clone(),
         quiet_hours: match &recipient.quiet_hours {
-            Some(OwnQuietHours::Hours(hours)) => Some(quiet_hours_body(hours)),
-            Some(OwnQuietHours::Off) | None => None,
+            Some(QuietHoursOverride::Hours(hours)) => Some(quiet_hours_body(hours)),
+            Some(QuietHoursOverride::Off) | None => None,
         },
         language: Some(LANGUAGE.to_owned()),
         digest: recipient.digest.as_ref().map(digest_body),
-        no_quiet_hours: recipient.quiet_hours == Some(OwnQuietHours::Off),
+        no_quiet_hours: recipient.quiet_hours == Some(QuietHoursOverride::Off),
         shared: recipient.shared,
         suppressed: recipient
             .suppressed
@@ -147,6 +167,7 @@ pub(crate) fn body_of(recipient: &Recipient) -> RecipientBody {
 
 #[cfg(test)]
 mod tests {
+    use super::ConfirmedFlag::{Ignored, Trusted};
     use super::*;
     use domain::vocabulary::{Category, Role};
 
@@ -167,59 +188,59 @@ mod tests {
         }
     }
 
-    fn saved(vouches: bool) -> Recipient {
-        recipient(None, &id(), &RecipientBody { confirmed: Some(true), ..body() }, vouches).unwrap()
+    fn saved(flag: ConfirmedFlag) -> Recipient {
+        check_recipient(None, &id(), &RecipientBody { confirmed: Some(true), ..body() }, flag).unwrap()
     }
 
     #[test]
-    fn what_is_read_can_be_written_back_and_changes_nothing() {
-        let saved = saved(true);
-        assert_eq!(recipient(Some(&saved), &id(), &body_of(&saved), false).unwrap(), saved);
+    fn a_body_that_was_read_can_be_sent_back_and_changes_nothing() {
+        let saved = saved(Trusted);
+        assert_eq!(check_recipient(Some(&saved), &id(), &recipient_body(&saved), Ignored).unwrap(), saved);
         assert_eq!(saved.filters.regions, ["ap-south-1"]);
         assert_eq!(saved.roles, [Role::OrgAdmin, Role::TechDevops].into());
     }
 
     #[test]
-    fn only_the_platforms_word_confirms() {
-        assert!(saved(true).email_confirmed && saved(true).phone_confirmed);
-        assert!(!saved(false).email_confirmed && !saved(false).phone_confirmed);
+    fn only_a_platform_admin_confirms_by_a_field() {
+        assert!(saved(Trusted).email_confirmed && saved(Trusted).phone_confirmed);
+        assert!(!saved(Ignored).email_confirmed && !saved(Ignored).phone_confirmed);
         let without_phone = RecipientBody { phone: None, confirmed: Some(true), ..body() };
-        assert!(!recipient(None, &id(), &without_phone, true).unwrap().phone_confirmed);
-        let before = saved(true);
-        let taken_back = RecipientBody { confirmed: Some(false), ..body() };
-        assert!(recipient(Some(&before), &id(), &taken_back, false).unwrap().email_confirmed);
-        assert!(!recipient(Some(&before), &id(), &taken_back, true).unwrap().email_confirmed);
+        assert!(!check_recipient(None, &id(), &without_phone, Trusted).unwrap().phone_confirmed);
+        let before = saved(Trusted);
+        let revoked = RecipientBody { confirmed: Some(false), ..body() };
+        assert!(check_recipient(Some(&before), &id(), &revoked, Ignored).unwrap().email_confirmed);
+        assert!(!check_recipient(Some(&before), &id(), &revoked, Trusted).unwrap().email_confirmed);
     }
 
     #[test]
-    fn another_address_is_not_confirmed_and_nobody_unsubscribed_it() {
-        let mut before = saved(true);
+    fn a_new_address_is_neither_confirmed_nor_unsubscribed() {
+        let mut before = saved(Trusted);
         before.unsubscribed = [Category::Billing].into();
         before.unsubscribed_warnings = true;
         // The merged document of a PATCH carries the old `email_confirmed: true`, even when the platform sends it.
-        for vouches in [false, true] {
-            let other = RecipientBody { email: Some(Private::new("new@example.com")), ..body_of(&before) };
-            let after = recipient(Some(&before), &id(), &other, vouches).unwrap();
+        for flag in [Ignored, Trusted] {
+            let other = RecipientBody { email: Some(Private::new("new@example.com")), ..recipient_body(&before) };
+            let after = check_recipient(Some(&before), &id(), &other, flag).unwrap();
             assert!(!after.email_confirmed && after.phone_confirmed);
             assert!(after.unsubscribed.is_empty() && !after.unsubscribed_warnings);
         }
-        let spelled = RecipientBody { email: Some(Private::new("OPS@example.com")), ..body_of(&before) };
-        let after = recipient(Some(&before), &id(), &spelled, false).unwrap();
+        let spelled = RecipientBody { email: Some(Private::new("OPS@example.com")), ..recipient_body(&before) };
+        let after = check_recipient(Some(&before), &id(), &spelled, Ignored).unwrap();
         assert!(after.email_confirmed && after.unsubscribed_warnings, "another spelling is the same mailbox");
-        let phone = RecipientBody { phone: Some(Private::new("+14155550101")), ..body_of(&before) };
-        assert!(!recipient(Some(&before), &id(), &phone, false).unwrap().phone_confirmed);
+        let phone = RecipientBody { phone: Some(Private::new("+14155550101")), ..recipient_body(&before) };
+        assert!(!check_recipient(Some(&before), &id(), &phone, Ignored).unwrap().phone_confirmed);
     }
 
     #[test]
-    fn an_admin_subscribes_nobody_again() {
-        let mut before = saved(true);
+    fn an_admin_cannot_resubscribe_a_recipient() {
+        let mut before = saved(Trusted);
         before.unsubscribed = [Category::Infrastructure].into();
-        let again = RecipientBody { unsubscribed: Vec::new(), ..body_of(&before) };
-        assert_eq!(recipient(Some(&before), &id(), &again, true).unwrap().unsubscribed, before.unsubscribed);
+        let again = RecipientBody { unsubscribed: Vec::new(), ..recipient_body(&before) };
+        assert_eq!(check_recipient(Some(&before), &id(), &again, Trusted).unwrap().unsubscribed, before.unsubscribed);
     }
 
     #[test]
-    fn every_wrong_field_is_named_at_once_without_its_value() {
+    fn every_wrong_field_is_reported_at_once_without_its_value() {
         let bad = RecipientBody {
             id: Some("rcp_other".into()),
             name: String::new(),
@@ -231,35 +252,38 @@ mod tests {
             opt_ins: vec!["everything".into()],
             ..RecipientBody::default()
         };
-        let faults = recipient(None, &id(), &bad, false).unwrap_err();
-        let pointers: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        let errors = check_recipient(None, &id(), &bad, Ignored).unwrap_err();
+        let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(
             pointers,
             ["/id", "/name", "/email", "/phone", "/roles/1", "/components/0", "/min_severity", "/opt_ins/0"]
         );
-        assert!(faults.iter().all(|fault| !fault.detail.contains("not-an-address") && !fault.detail.contains("555-")));
+        assert!(errors.iter().all(|error| !error.detail.contains("not-an-address") && !error.detail.contains("555-")));
         let nothing = RecipientBody { email: None, phone: None, roles: Vec::new(), ..body() };
-        let pointers: Vec<String> =
-            recipient(None, &id(), &nothing, false).unwrap_err().into_iter().map(|fault| fault.pointer).collect();
+        let pointers: Vec<String> = check_recipient(None, &id(), &nothing, Ignored)
+            .unwrap_err()
+            .into_iter()
+            .map(|error| error.pointer)
+            .collect();
         assert_eq!(pointers, ["/email", "/roles"]);
     }
 
     #[test]
-    fn hours_and_digests_are_read_as_they_were_written_and_each_wrong_word_is_named() {
+    fn quiet_hours_and_digests_round_trip_and_each_wrong_field_is_reported() {
         let with = |more: serde_json::Value| {
             let mut value = serde_json::to_value(body()).unwrap();
             value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            recipient(None, &id(), &serde_json::from_value(value).unwrap(), false)
+            check_recipient(None, &id(), &serde_json::from_value(value).unwrap(), Ignored)
         };
         let hours = serde_json::json!({"from": "22:00", "to": "07:00", "days": ["friday"], "critical_passes": false});
         let digest = serde_json::json!({"every": "daily", "at": "08:00", "below": "critical", "channels": ["email"]});
         let saved = with(serde_json::json!({"quiet_hours": hours, "digest": digest, "language": "en"})).unwrap();
-        let read = serde_json::to_value(body_of(&saved)).unwrap();
+        let read = serde_json::to_value(recipient_body(&saved)).unwrap();
         assert_eq!((&read["quiet_hours"], &read["digest"]), (&hours, &digest));
         let none = with(serde_json::json!({"no_quiet_hours": true})).unwrap();
-        assert!(body_of(&none).no_quiet_hours);
+        assert!(recipient_body(&none).no_quiet_hours);
         let pointers = |more: serde_json::Value| -> Vec<String> {
-            with(more).unwrap_err().into_iter().map(|fault| fault.pointer).collect()
+            with(more).unwrap_err().into_iter().map(|error| error.pointer).collect()
         };
         assert_eq!(
             pointers(serde_json::json!({"language": "de", "digest": {"every": "weekly", "below": "dire"},

@@ -1,6 +1,6 @@
 //! A tenant's settings.
 
-use super::{Faults, quiet_hours_body};
+use super::{FieldErrors, quiet_hours_body};
 use contracts::http::{
     CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody, SettingsBody, TenantBody,
 };
@@ -8,9 +8,10 @@ use contracts::problem::FieldError;
 use domain::ids::TenantId;
 use domain::policy::Policy;
 use domain::tenant::{
-    CategorySettings, ComplianceConfirmed, Content, DataProcessing, Email, Settings, SmsCompliance, compliance_wording,
+    CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, Email, Settings, SmsCompliance,
+    compliance_wording,
 };
-use domain::vocabulary::{Category, ChannelClass, Storms};
+use domain::vocabulary::{Category, ChannelClass, StormMode};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,15 +19,15 @@ use std::collections::{BTreeMap, BTreeSet};
 const DOMAINS_MAX: usize = 50;
 
 /// A new tenant: categories off, ticks preset to the matrix as far as the plan goes.
-pub(crate) fn create(tenant: &TenantId, body: &TenantBody, policy: &Policy) -> Result<Settings, Vec<FieldError>> {
-    let mut faults = Faults::default();
-    let (name, plan, zone) = basics(&mut faults, body, policy);
+pub(crate) fn new_settings(tenant: &TenantId, body: &TenantBody, policy: &Policy) -> Result<Settings, Vec<FieldError>> {
+    let mut errors = FieldErrors::default();
+    let (name, plan, zone) = check_basics(&mut errors, body, policy);
     let of_plan = policy.plans.get(&plan).map(|plan| plan.channels.clone()).unwrap_or_default();
     let preset = |category: Category| {
-        let channels = policy.matrix.classes(category).intersection(&of_plan).copied().collect();
+        let channels = policy.matrix.channels_for(category).intersection(&of_plan).copied().collect();
         (category, CategorySettings { enabled: false, channels, muted_until: None })
     };
-    faults.or(Settings {
+    errors.into_result(Settings {
         tenant: tenant.clone(),
         name,
         plan,
@@ -38,73 +39,88 @@ pub(crate) fn create(tenant: &TenantId, body: &TenantBody, policy: &Policy) -> R
         compliance_confirmed: BTreeMap::new(),
         data_processing: DataProcessing::default(),
         quiet_hours: None,
-        storms: Storms::Bundle,
+        storms: StormMode::Bundle,
         version: 1,
     })
 }
 
 /// An existing tenant with another name, plan or zone. Ticks stay as they are: what a smaller plan leaves out is skipped
 /// with its reason, and is back with the larger one.
-pub(crate) fn rename(before: &Settings, body: &TenantBody, policy: &Policy) -> Result<Settings, Vec<FieldError>> {
-    let mut faults = Faults::default();
-    let (name, plan, zone) = basics(&mut faults, body, policy);
-    faults.or(Settings { name, plan, zone, ..before.clone() })
+pub(crate) fn update_tenant(
+    before: &Settings,
+    body: &TenantBody,
+    policy: &Policy,
+) -> Result<Settings, Vec<FieldError>> {
+    let mut errors = FieldErrors::default();
+    let (name, plan, zone) = check_basics(&mut errors, body, policy);
+    errors.into_result(Settings { name, plan, zone, ..before.clone() })
 }
 
-fn basics(faults: &mut Faults, body: &TenantBody, policy: &Policy) -> (String, String, String) {
-    let name = faults.title("/name", &body.name);
-    known_plan(faults, &body.plan, policy);
-    faults.zone(&body.zone);
+fn check_basics(errors: &mut FieldErrors, body: &TenantBody, policy: &Policy) -> (String, String, String) {
+    let name = errors.parse_display_name("/name", &body.name);
+    check_plan(errors, &body.plan, policy);
+    errors.check_zone(&body.zone);
     (name, body.plan.clone(), body.zone.clone())
 }
 
-fn known_plan(faults: &mut Faults, plan: &str, policy: &Policy) {
+fn check_plan(errors: &mut FieldErrors, plan: &str, policy: &Policy) {
     if policy.plans.get(plan).is_none() {
-        faults.add("/plan", format_args!("is not one of {}", policy.plans.names().join(", ")));
+        errors.add("/plan", format_args!("is not one of {}", policy.plans.ids().join(", ")));
     }
 }
 
-/// The settings that `body` asks for. `may_change_plan` is the platform's own right: a tenant does not upgrade itself.
-pub(crate) fn update(
+/// Who changes a tenant's settings, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Editor<'a> {
+    /// The id of the caller's token, for the record of compliance confirmations.
+    pub(crate) token_id: &'a str,
+    /// Only the platform changes a plan: a tenant cannot upgrade itself.
+    pub(crate) may_change_plan: bool,
+    /// The time of the change.
+    pub(crate) now: Timestamp,
+}
+
+/// Checks `body` and returns the settings to save.
+pub(crate) fn update_settings(
     before: &Settings,
     body: &SettingsBody,
     policy: &Policy,
-    may_change_plan: bool,
-    (who, now): (&str, Timestamp),
+    editor: Editor<'_>,
 ) -> Result<Settings, Vec<FieldError>> {
-    let mut faults = Faults::default();
-    faults.same("/tenant", body.tenant.as_deref(), before.tenant.as_str());
-    let name = faults.title("/name", &body.name);
+    let mut errors = FieldErrors::default();
+    errors.check_read_only_id("/tenant", body.tenant.as_deref(), before.tenant.as_str());
+    let name = errors.parse_display_name("/name", &body.name);
     let plan = body.plan.clone().unwrap_or_else(|| before.plan.clone());
     if plan != before.plan {
-        if may_change_plan {
-            known_plan(&mut faults, &plan, policy);
+        if editor.may_change_plan {
+            check_plan(&mut errors, &plan, policy);
         } else {
-            faults.add("/plan", "only the platform changes a tenant's plan (a token with the scope platform:admin)");
+            errors.add("/plan", "only the platform changes a tenant's plan (a token with the scope platform:admin)");
         }
     }
-    faults.zone(&body.zone);
+    errors.check_zone(&body.zone);
     if !(10..=86_400).contains(&body.alert_window_seconds) {
-        faults.add("/alert_window_seconds", "must be from 10 to 86400");
+        errors.add("/alert_window_seconds", "must be from 10 to 86400");
     }
-    let categories = categories(&mut faults, before, &plan, &body.categories, policy);
-    let allowed_email_domains = domains(&mut faults, &body.allowed_email_domains);
-    let compliance_confirmed = confirmed(&mut faults, before, body.compliance.confirmed.as_deref(), who, now);
-    let compliance = compliance(&mut faults, &body.compliance);
-    let data_processing = data_processing(&mut faults, &body.data_processing);
-    let quiet_hours = faults.quiet_hours(body.quiet_hours.as_ref());
+    let categories = check_categories(&mut errors, before, &plan, &body.categories, policy);
+    let allowed_email_domains = check_domains(&mut errors, &body.allowed_email_domains);
+    let compliance_confirmed =
+        check_compliance_confirmed(&mut errors, before, body.compliance.confirmed.as_deref(), editor);
+    let compliance = check_compliance(&mut errors, &body.compliance);
+    let data_processing = check_data_processing(&mut errors, &body.data_processing);
+    let quiet_hours = errors.parse_quiet_hours(body.quiet_hours.as_ref());
     // What a smaller plan leaves out stays where it was, and is back with the larger one.
     if quiet_hours.is_some()
         && quiet_hours != before.quiet_hours
         && !policy.plans.get(&plan).is_some_and(|plan| plan.quiet_hours)
     {
-        faults.add("/quiet_hours", format_args!("the plan {plan} does not include quiet hours; ask for a larger one"));
+        errors.add("/quiet_hours", format_args!("the plan {plan} does not include quiet hours; ask for a larger one"));
     }
-    let storms = Storms::parse(&body.storms);
+    let storms = StormMode::parse(&body.storms);
     if storms.is_none() {
-        faults.add("/storms", "must be `bundle` or `each`");
+        errors.add("/storms", "must be `bundle` or `each`");
     }
-    faults.or(Settings {
+    errors.into_result(Settings {
         tenant: before.tenant.clone(),
         name,
         plan,
@@ -121,8 +137,8 @@ pub(crate) fn update(
     })
 }
 
-fn categories(
-    faults: &mut Faults,
+fn check_categories(
+    errors: &mut FieldErrors,
     before: &Settings,
     plan: &str,
     given: &BTreeMap<String, CategoryBody>,
@@ -130,22 +146,22 @@ fn categories(
 ) -> BTreeMap<Category, CategorySettings> {
     let all = Category::ALL.iter().map(|category| category.as_str()).collect::<Vec<_>>().join(", ");
     for name in given.keys().filter(|name| Category::parse(name).is_none()) {
-        faults.add(format!("/categories/{}", pointer_part(name)), format_args!("is not one of {all}"));
+        errors.add(format!("/categories/{}", pointer_part(name)), format_args!("is not one of {all}"));
     }
     let mut categories = BTreeMap::new();
     for &category in Category::ALL {
         let pointer = format!("/categories/{category}");
         let Some(body) = given.get(category.as_str()) else {
-            faults.add(pointer, format_args!("is missing; write all of {all}, or use PATCH"));
+            errors.add(pointer, format_args!("is missing; write all of {all}, or use PATCH"));
             continue;
         };
         let known = before.categories.get(&category).map(|known| known.channels.clone()).unwrap_or_default();
-        ticks(faults, &pointer, category, &body.channels, &known, plan, policy);
-        let channels = faults.classes(&format!("{pointer}/channels"), &body.channels);
+        check_channels(errors, &pointer, category, &body.channels, &known, plan, policy);
+        let channels = errors.parse_channel_classes(&format!("{pointer}/channels"), &body.channels);
         let muted_until = body.muted_until.as_deref().and_then(|text| {
             let until = text.parse::<Timestamp>().ok();
             if until.is_none() {
-                faults.add(format!("{pointer}/muted_until"), "is not a time as RFC 3339, such as 2026-11-30T18:00:00Z");
+                errors.add(format!("{pointer}/muted_until"), "is not a time as RFC 3339, such as 2026-11-30T18:00:00Z");
             }
             until
         });
@@ -155,8 +171,8 @@ fn categories(
 }
 
 /// A tick must be within the matrix and the plan. One that was there before stays: a smaller plan takes no setting away.
-fn ticks(
-    faults: &mut Faults,
+fn check_channels(
+    errors: &mut FieldErrors,
     pointer: &str,
     category: Category,
     given: &[String],
@@ -164,21 +180,21 @@ fn ticks(
     plan: &str,
     policy: &Policy,
 ) {
-    let ceiling = policy.matrix.classes(category);
+    let ceiling = policy.matrix.channels_for(category);
     for (index, class) in given.iter().enumerate().filter_map(|(index, text)| Some((index, ChannelClass::parse(text)?)))
     {
         let pointer = format!("{pointer}/channels/{index}");
         if !ceiling.contains(&class) {
             let possible = ceiling.iter().map(|class| class.as_str()).collect::<Vec<_>>().join(", ");
-            faults.add(pointer, format_args!("nobody gets {category} alerts on this channel; possible are {possible}"));
+            errors.add(pointer, format_args!("nobody gets {category} alerts on this channel; possible are {possible}"));
         } else if !known.contains(&class) && !policy.plans.get(plan).is_some_and(|plan| plan.channels.contains(&class))
         {
-            match policy.plans.first_with(class) {
-                Some(larger) => faults.add(
+            match policy.plans.smallest_with_channel(class) {
+                Some(larger) => errors.add(
                     pointer,
                     format_args!("the plan {plan} does not include {class}; the plan {} does", larger.id),
                 ),
-                None => faults.add(pointer, format_args!("no plan includes {class}")),
+                None => errors.add(pointer, format_args!("no plan includes {class}")),
             }
         }
     }
@@ -189,15 +205,15 @@ fn pointer_part(name: &str) -> String {
     name.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1")
 }
 
-fn domains(faults: &mut Faults, given: &[String]) -> Vec<String> {
+fn check_domains(errors: &mut FieldErrors, given: &[String]) -> Vec<String> {
     if given.len() > DOMAINS_MAX {
-        faults.add("/allowed_email_domains", format_args!("has more than {DOMAINS_MAX} entries"));
+        errors.add("/allowed_email_domains", format_args!("has more than {DOMAINS_MAX} entries"));
     }
     let mut domains: Vec<String> = Vec::new();
     for (index, text) in given.iter().enumerate() {
         let domain = text.trim().to_ascii_lowercase();
         if domain.contains('@') || !domain.contains('.') || Email::parse(&format!("a@{domain}")).is_err() {
-            faults.add(format!("/allowed_email_domains/{index}"), "write the domain only, such as example.com");
+            errors.add(format!("/allowed_email_domains/{index}"), "write the domain only, such as example.com");
         } else if !domains.contains(&domain) {
             domains.push(domain);
         }
@@ -205,16 +221,16 @@ fn domains(faults: &mut Faults, given: &[String]) -> Vec<String> {
     domains
 }
 
-fn compliance(faults: &mut Faults, given: &ComplianceBody) -> SmsCompliance {
+fn check_compliance(errors: &mut FieldErrors, given: &ComplianceBody) -> SmsCompliance {
     let country = given.country.as_deref().map(|text| text.trim().to_ascii_uppercase());
     if country.as_deref().is_some_and(|code| code.len() != 2 || !code.bytes().all(|byte| byte.is_ascii_uppercase())) {
-        faults.add("/compliance/country", "is not a country's two letters of ISO 3166, such as IN");
+        errors.add("/compliance/country", "is not a country's two letters of ISO 3166, such as IN");
     }
     let mut registered = |name: &str, value: &Option<String>| {
         let value = value.as_deref().map(|text| text.trim().to_owned());
         let fits = |text: &String| (1..=50).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         if value.as_ref().is_some_and(|text| !fits(text)) {
-            faults.add(format!("/compliance/{name}"), "must have 1 to 50 letters or digits, as registered with DLT");
+            errors.add(format!("/compliance/{name}"), "must have 1 to 50 letters or digits, as registered with DLT");
         }
         value
     };
@@ -227,53 +243,53 @@ fn compliance(faults: &mut Faults, given: &ComplianceBody) -> SmsCompliance {
             && text.bytes().any(|byte| byte.is_ascii_alphabetic())
     };
     if sender_id.as_ref().is_some_and(|text| !fits(text)) {
-        faults.add("/compliance/sender_id", "must have 3 to 11 letters and digits, at least one letter");
+        errors.add("/compliance/sender_id", "must have 3 to 11 letters and digits, at least one letter");
     }
     SmsCompliance { country, dlt_entity_id, dlt_template_id, sender_id }
 }
 
 /// What is confirmed after a write: what was, keeps who said it and when; what is new was said by `who` now; what is left out is
 /// taken back.
-fn confirmed(
-    faults: &mut Faults,
+fn check_compliance_confirmed(
+    errors: &mut FieldErrors,
     before: &Settings,
     given: Option<&[String]>,
-    who: &str,
-    now: Timestamp,
+    editor: Editor<'_>,
 ) -> BTreeMap<ChannelClass, ComplianceConfirmed> {
     let Some(given) = given else { return before.compliance_confirmed.clone() };
     let mut confirmed = BTreeMap::new();
     for (index, word) in given.iter().enumerate() {
         let class = ChannelClass::parse(word);
         let Some((class, wording)) = class.and_then(|class| Some((class, compliance_wording(class)?))) else {
-            faults.add(format!("/compliance/confirmed/{index}"), "is not one of email, sms");
+            errors.add(format!("/compliance/confirmed/{index}"), "is not one of email, sms");
             continue;
         };
-        let fresh = || ComplianceConfirmed { by: who.to_owned(), at: now, wording };
+        let fresh = || ComplianceConfirmed { by: editor.token_id.to_owned(), at: editor.now, wording };
         confirmed.insert(class, before.compliance_confirmed.get(&class).cloned().unwrap_or_else(fresh));
     }
     confirmed
 }
 
-fn data_processing(faults: &mut Faults, given: &DataProcessingBody) -> DataProcessing {
-    let channels = given.channels.as_ref().map(|given| faults.classes("/data_processing/channels", given));
+fn check_data_processing(errors: &mut FieldErrors, given: &DataProcessingBody) -> DataProcessing {
+    let channels =
+        given.channels.as_ref().map(|given| errors.parse_channel_classes("/data_processing/channels", given));
     let content = match given.content.as_deref() {
-        None | Some("full") => Content::Full,
-        Some("minimal") => Content::Minimal,
+        None | Some("full") => ContentLevel::Full,
+        Some("minimal") => ContentLevel::Minimal,
         Some(_) => {
-            faults.add("/data_processing/content", "is not one of full, minimal");
-            Content::Full
+            errors.add("/data_processing/content", "is not one of full, minimal");
+            ContentLevel::Full
         }
     };
     DataProcessing { channels, content }
 }
 
-fn confirmation((channel, said): (&ChannelClass, &ComplianceConfirmed)) -> ComplianceConfirmation {
-    ComplianceConfirmation { channel: *channel, by: said.by.clone(), at: said.at, wording: said.wording.clone() }
+fn confirmation_view(channel: ChannelClass, confirmed: &ComplianceConfirmed) -> ComplianceConfirmation {
+    ComplianceConfirmation { channel, by: confirmed.by.clone(), at: confirmed.at, wording: confirmed.wording.clone() }
 }
 
 /// The settings as they are read and written.
-pub(crate) fn body_of(settings: &Settings) -> SettingsBody {
+pub(crate) fn settings_body(settings: &Settings) -> SettingsBody {
     let words = |classes: &BTreeSet<ChannelClass>| classes.iter().map(|class| class.as_str().to_owned()).collect();
     let category = |(category, chosen): (&Category, &CategorySettings)| {
         let body = CategoryBody {
@@ -284,8 +300,8 @@ pub(crate) fn body_of(settings: &Settings) -> SettingsBody {
         (category.to_string(), body)
     };
     let content = match settings.data_processing.content {
-        Content::Full => "full",
-        Content::Minimal => "minimal",
+        ContentLevel::Full => "full",
+        ContentLevel::Minimal => "minimal",
     };
     SettingsBody {
         tenant: Some(settings.tenant.to_string()),
@@ -301,7 +317,9 @@ pub(crate) fn body_of(settings: &Settings) -> SettingsBody {
             dlt_template_id: settings.compliance.dlt_template_id.clone(),
             sender_id: settings.compliance.sender_id.clone(),
             confirmed: Some(settings.compliance_confirmed.keys().map(|class| class.as_str().to_owned()).collect()),
-            confirmations: Some(settings.compliance_confirmed.iter().map(confirmation).collect()),
+            confirmations: Some(
+                settings.compliance_confirmed.iter().map(|(class, one)| confirmation_view(*class, one)).collect(),
+            ),
         },
         data_processing: DataProcessingBody {
             channels: settings.data_processing.channels.as_ref().map(words),
@@ -319,15 +337,16 @@ mod tests {
     use super::*;
     use contracts::http::QuietHoursBody;
 
-    const WHO: (&str, Timestamp) = ("tok_a", Timestamp::UNIX_EPOCH);
+    const TENANT: Editor<'_> = Editor { token_id: "tok_a", may_change_plan: false, now: Timestamp::UNIX_EPOCH };
+    const PLATFORM: Editor<'_> = Editor { may_change_plan: true, ..TENANT };
 
     #[test]
     fn who_confirmed_what_stays_until_it_is_taken_back() {
         let before = tenant("enterprise");
         let write = |before: &Settings, confirmed: Option<&[&str]>, who: &str| {
-            let mut body = body_of(before);
+            let mut body = settings_body(before);
             body.compliance.confirmed = confirmed.map(|words| words.iter().map(|word| (*word).to_owned()).collect());
-            update(before, &body, &policy(), false, (who, Timestamp::UNIX_EPOCH))
+            update_settings(before, &body, &policy(), Editor { token_id: who, ..TENANT })
         };
         let first = write(&before, Some(&["sms"]), "tok_a").unwrap();
         assert_eq!(first.compliance_confirmed[&ChannelClass::Sms].by, "tok_a");
@@ -347,41 +366,41 @@ mod tests {
 
     fn tenant(plan: &str) -> Settings {
         let body = TenantBody { name: "Acme".into(), plan: plan.into(), zone: "Asia/Kolkata".into() };
-        create(&TenantId::parse("acme").unwrap(), &body, &policy()).unwrap()
+        new_settings(&TenantId::parse("acme").unwrap(), &body, &policy()).unwrap()
     }
 
-    fn pointers(faults: Vec<FieldError>) -> Vec<String> {
-        faults.into_iter().map(|fault| fault.pointer).collect()
+    fn pointers(errors: Vec<FieldError>) -> Vec<String> {
+        errors.into_iter().map(|error| error.pointer).collect()
     }
 
     #[test]
     fn a_new_tenant_is_off_and_ticked_to_the_matrix_as_far_as_its_plan_goes() {
         let policy = policy();
-        let top = policy.plans.top().unwrap().id.clone();
+        let top = policy.plans.largest().unwrap().id.clone();
         let settings = tenant(&top);
         for &category in Category::ALL {
             let chosen = &settings.categories[&category];
             assert!(!chosen.enabled);
-            let plan = &policy.plans.top().unwrap().channels;
-            let preset: BTreeSet<_> = policy.matrix.classes(category).intersection(plan).copied().collect();
+            let plan = &policy.plans.largest().unwrap().channels;
+            let preset: BTreeSet<_> = policy.matrix.channels_for(category).intersection(plan).copied().collect();
             assert_eq!(chosen.channels, preset, "{category}");
         }
-        let smallest = tenant(policy.plans.names()[0]);
+        let smallest = tenant(policy.plans.ids()[0]);
         assert!(!smallest.categories[&Category::Infrastructure].channels.contains(&ChannelClass::Sms));
     }
 
     #[test]
     fn what_is_read_can_be_written_back_and_changes_nothing() {
-        for plan in policy().plans.names() {
+        for plan in policy().plans.ids() {
             let settings = tenant(plan);
-            assert_eq!(update(&settings, &body_of(&settings), &policy(), false, WHO).unwrap(), settings);
+            assert_eq!(update_settings(&settings, &settings_body(&settings), &policy(), TENANT).unwrap(), settings);
         }
     }
 
     #[test]
     fn every_wrong_field_is_named_at_once() {
-        let settings = tenant(policy().plans.names()[0]);
-        let mut body = body_of(&settings);
+        let settings = tenant(policy().plans.ids()[0]);
+        let mut body = settings_body(&settings);
         body.name = " \n ".into();
         body.zone = "Mars/Olympus".into();
         body.alert_window_seconds = 9;
@@ -402,7 +421,7 @@ mod tests {
         body.categories.insert("a/b".into(), body.categories["infrastructure"].clone());
         body.categories.get_mut("configurable").unwrap().muted_until = Some("tomorrow".into());
         assert_eq!(
-            pointers(update(&settings, &body, &policy(), false, WHO).unwrap_err()),
+            pointers(update_settings(&settings, &body, &policy(), TENANT).unwrap_err()),
             [
                 "/tenant",
                 "/name",
@@ -428,37 +447,37 @@ mod tests {
     #[test]
     fn a_tick_stays_within_matrix_and_plan_and_the_plan_that_has_it_is_named() {
         let policy = policy();
-        let smallest = policy.plans.names()[0].to_owned();
+        let smallest = policy.plans.ids()[0].to_owned();
         let settings = tenant(&smallest);
-        let mut body = body_of(&settings);
+        let mut body = settings_body(&settings);
         body.categories.get_mut("infrastructure").unwrap().channels = vec!["email".into(), "sms".into()];
         body.categories.get_mut("billing").unwrap().channels = vec!["webhook".into()];
-        let faults = update(&settings, &body, &policy, false, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap_err();
-        assert_eq!(faults[0].pointer, "/categories/infrastructure/channels/1");
-        let with_sms = &policy.plans.first_with(ChannelClass::Sms).unwrap().id;
+        let errors = update_settings(&settings, &body, &policy, TENANT).unwrap_err();
+        assert_eq!(errors[0].pointer, "/categories/infrastructure/channels/1");
+        let with_sms = &policy.plans.smallest_with_channel(ChannelClass::Sms).unwrap().id;
         assert!(
-            faults[0].detail.contains(&smallest) && faults[0].detail.contains(with_sms.as_str()),
+            errors[0].detail.contains(&smallest) && errors[0].detail.contains(with_sms.as_str()),
             "{}",
-            faults[0].detail
+            errors[0].detail
         );
-        assert_eq!(faults[1].pointer, "/categories/billing/channels/0");
-        assert!(faults[1].detail.contains("nobody gets billing"), "{}", faults[1].detail);
+        assert_eq!(errors[1].pointer, "/categories/billing/channels/0");
+        assert!(errors[1].detail.contains("nobody gets billing"), "{}", errors[1].detail);
     }
 
     #[test]
     fn a_smaller_plan_takes_no_tick_away_and_lets_none_be_added() {
         let policy = policy();
-        let (smallest, top) = (policy.plans.names()[0].to_owned(), policy.plans.top().unwrap().id.clone());
+        let (smallest, top) = (policy.plans.ids()[0].to_owned(), policy.plans.largest().unwrap().id.clone());
         let large = tenant(&top);
         let body = TenantBody { name: "Acme".into(), plan: smallest, zone: "UTC".into() };
-        let small = rename(&large, &body, &policy).unwrap();
+        let small = update_tenant(&large, &body, &policy).unwrap();
         assert_eq!(small.categories, large.categories);
-        let mut same = body_of(&small);
+        let mut same = settings_body(&small);
         same.zone = "Europe/Berlin".into();
-        assert!(update(&small, &same, &policy, false, ("tok_a", Timestamp::UNIX_EPOCH)).is_ok());
+        assert!(update_settings(&small, &same, &policy, TENANT).is_ok());
         same.categories.get_mut("infrastructure").unwrap().channels = vec!["email".into()];
-        let without = update(&small, &same, &policy, false, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap();
-        assert_eq!(pointers(update(&without, &body_of(&small), &policy, false, WHO).unwrap_err()).len(), 3);
+        let without = update_settings(&small, &same, &policy, TENANT).unwrap();
+        assert_eq!(pointers(update_settings(&without, &settings_body(&small), &policy, TENANT).unwrap_err()).len(), 3);
     }
 
     #[test]
@@ -472,54 +491,45 @@ mod tests {
             critical_passes: false,
         };
         let write = |before: &Settings, hours| {
-            let body = SettingsBody { quiet_hours: Some(hours), ..body_of(before) };
-            update(before, &body, &policy, false, WHO)
+            let body = SettingsBody { quiet_hours: Some(hours), ..settings_body(before) };
+            update_settings(before, &body, &policy, TENANT)
         };
-        let small = tenant(policy.plans.names()[0]);
+        let small = tenant(policy.plans.ids()[0]);
         assert_eq!(pointers(write(&small, hours("22:00", "07:00")).unwrap_err()), ["/quiet_hours"]);
-        let large = tenant(&policy.plans.top().unwrap().id);
+        let large = tenant(&policy.plans.largest().unwrap().id);
         let saved = write(&large, hours("22:00", "07:00")).unwrap();
-        assert_eq!(body_of(&saved).quiet_hours, Some(hours("22:00", "07:00")));
+        assert_eq!(settings_body(&saved).quiet_hours, Some(hours("22:00", "07:00")));
         assert_eq!(pointers(write(&large, hours("22:00", "22:00")).unwrap_err()), ["/quiet_hours/to"]);
         assert_eq!(pointers(write(&large, hours("22:00:30", "07:00")).unwrap_err()), ["/quiet_hours/from"]);
         // A smaller plan takes none away, and a write that says nothing of them ends them.
         let smaller = Settings { plan: small.plan.clone(), ..saved.clone() };
-        assert!(update(&smaller, &body_of(&smaller), &policy, false, WHO).unwrap().quiet_hours.is_some());
-        let none = SettingsBody { quiet_hours: None, ..body_of(&saved) };
-        assert_eq!(update(&saved, &none, &policy, false, WHO).unwrap().quiet_hours, None);
+        assert!(update_settings(&smaller, &settings_body(&smaller), &policy, TENANT).unwrap().quiet_hours.is_some());
+        let none = SettingsBody { quiet_hours: None, ..settings_body(&saved) };
+        assert_eq!(update_settings(&saved, &none, &policy, TENANT).unwrap().quiet_hours, None);
     }
 
     #[test]
     fn only_the_platform_changes_a_plan() {
         let policy = policy();
-        let settings = tenant(policy.plans.names()[0]);
-        let mut body = body_of(&settings);
-        body.plan = Some(policy.plans.top().unwrap().id.clone());
-        assert_eq!(
-            pointers(update(&settings, &body, &policy, false, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap_err()),
-            ["/plan"]
-        );
-        assert_eq!(
-            Some(update(&settings, &body, &policy, true, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap().plan),
-            body.plan
-        );
+        let settings = tenant(policy.plans.ids()[0]);
+        let mut body = settings_body(&settings);
+        body.plan = Some(policy.plans.largest().unwrap().id.clone());
+        assert_eq!(pointers(update_settings(&settings, &body, &policy, TENANT).unwrap_err()), ["/plan"]);
+        assert_eq!(Some(update_settings(&settings, &body, &policy, PLATFORM).unwrap().plan), body.plan);
         body.plan = Some("galactic".into());
-        let faults = update(&settings, &body, &policy, true, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap_err();
-        assert!(faults[0].detail.contains(policy.plans.names()[0]), "{}", faults[0].detail);
+        let errors = update_settings(&settings, &body, &policy, PLATFORM).unwrap_err();
+        assert!(errors[0].detail.contains(policy.plans.ids()[0]), "{}", errors[0].detail);
         body.plan = None;
-        assert_eq!(
-            update(&settings, &body, &policy, false, ("tok_a", Timestamp::UNIX_EPOCH)).unwrap().plan,
-            settings.plan
-        );
+        assert_eq!(update_settings(&settings, &body, &policy, TENANT).unwrap().plan, settings.plan);
     }
 
     #[test]
     fn domains_and_codes_are_normalised() {
-        let settings = tenant(policy().plans.names()[0]);
-        let mut body = body_of(&settings);
+        let settings = tenant(policy().plans.ids()[0]);
+        let mut body = settings_body(&settings);
         body.allowed_email_domains = vec![" Example.COM ".into(), "example.com".into()];
         body.compliance.country = Some("in".into());
-        let updated = update(&settings, &body, &policy(), false, WHO).unwrap();
+        let updated = update_settings(&settings, &body, &policy(), TENANT).unwrap();
         assert_eq!(updated.allowed_email_domains, ["example.com"]);
         assert_eq!(updated.compliance.country.as_deref(), Some("IN"));
     }

@@ -1,9 +1,9 @@
 //! `/confirm`: GET shows a page and changes nothing, because mail scanners open links; only POST confirms. The link is good for
 //! one address of one recipient, for 24 hours.
 
-use super::{Link, come_back, not_ours, notice, page};
+use super::{LinkQuery, html_response, invalid_link, message_page, try_again_later};
 use crate::App;
-use crate::routes::confirmation::identity;
+use crate::confirmation_requests::contact_fingerprint;
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -12,22 +12,22 @@ use domain::ids::{RecipientId, TenantId};
 use domain::tenant::{Destination, Recipient};
 use domain::vocabulary::Channel;
 use runtime::{clock, ids};
-use store::tenants::{Audit, Saved, Setting};
+use store::tenants::{AuditRecord, SaveOutcome, TenantChange};
 
 /// How often a recipient is read again when somebody else writes it at the same time.
-const TRIES: usize = 5;
+const SAVE_ATTEMPTS_MAX: usize = 5;
 
 /// The link's meaning, as far as it can be known without reading anything.
-struct Meant {
+struct ConfirmLink {
     tenant: TenantId,
     recipient: RecipientId,
     identity: String,
     until_second: i64,
 }
 
-fn meant(app: &App, link: &Link) -> Option<Meant> {
-    let [tenant, recipient, identity, until] = link.parts(app, "confirm")?;
-    Some(Meant {
+fn parse_link(app: &App, query: &LinkQuery) -> Option<ConfirmLink> {
+    let [tenant, recipient, identity, until] = query.verify(app, "confirm")?;
+    Some(ConfirmLink {
         tenant: TenantId::parse(&tenant).ok()?,
         recipient: RecipientId::parse(&recipient)?,
         identity,
@@ -57,81 +57,81 @@ struct Form<'a> {
 }
 
 /// `GET /confirm?t=`
-pub(crate) async fn show(State(app): State<App>, Query(link): Query<Link>) -> Response {
-    let Some(meant) = meant(&app, &link) else { return not_ours() };
-    match found(&app, &meant).await {
-        Ok(Ok((name, recipient))) if is_done(&recipient) => done(&name),
-        Ok(Ok((name, _))) => page(StatusCode::OK, &Form { name: &name, tenant: meant.tenant.as_str() }),
+pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
+    let Some(link) = parse_link(&app, &query) else { return invalid_link() };
+    match load_recipient(&app, &link).await {
+        Ok(Ok((name, recipient))) if is_confirmed(&recipient) => confirmed_page(&name),
+        Ok(Ok((name, _))) => html_response(StatusCode::OK, &Form { name: &name, tenant: link.tenant.as_str() }),
         Ok(Err(why)) | Err(why) => why,
     }
 }
 
 /// `POST /confirm?t=`
-pub(crate) async fn act(State(app): State<App>, Query(link): Query<Link>) -> Response {
-    let Some(meant) = meant(&app, &link) else { return not_ours() };
-    for _ in 0..TRIES {
-        let (name, mut recipient) = match found(&app, &meant).await {
+pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
+    let Some(link) = parse_link(&app, &query) else { return invalid_link() };
+    for _ in 0..SAVE_ATTEMPTS_MAX {
+        let (name, mut recipient) = match load_recipient(&app, &link).await {
             Ok(Ok(found)) => found,
             Ok(Err(why)) | Err(why) => return why,
         };
-        if is_done(&recipient) {
-            return done(&name);
+        if is_confirmed(&recipient) {
+            return confirmed_page(&name);
         }
         recipient.email_confirmed = true;
         recipient.suppressed = None;
         recipient.version += 1;
-        let audit = Audit {
+        let audit = AuditRecord {
             at: clock::now(),
             who: "recipient".to_owned(),
             what: "recipient.email_confirmed".to_owned(),
-            object: meant.recipient.to_string(),
+            object: link.recipient.to_string(),
         };
-        let setting = Setting::Destination(Destination::Recipient(Box::new(recipient)));
-        match app.table.save(&meant.tenant, &setting, &audit, &ids::suffix()).await {
-            Ok(Saved::Done) => return done(&name),
-            Ok(Saved::Outdated) => {}
-            Ok(Saved::NoTenant | Saved::Taken { .. }) => return gone(),
+        let setting = TenantChange::Destination(Destination::Recipient(Box::new(recipient)));
+        match app.table.save(&link.tenant, &setting, &audit, &ids::id_suffix()).await {
+            Ok(SaveOutcome::Saved) => return confirmed_page(&name),
+            Ok(SaveOutcome::VersionConflict) => {}
+            Ok(SaveOutcome::NoTenant | SaveOutcome::AddressInUse { .. }) => return recipient_gone(),
             Err(error) => return unavailable(&error),
         }
     }
-    come_back()
+    try_again_later()
 }
 
-fn is_done(recipient: &Recipient) -> bool {
+fn is_confirmed(recipient: &Recipient) -> bool {
     recipient.email_confirmed && recipient.suppressed.is_none()
 }
 
-fn done(name: &str) -> Response {
-    notice(StatusCode::OK, "Confirmed", &format!("This address gets alerts of {name} from now on."))
+fn confirmed_page(name: &str) -> Response {
+    message_page(StatusCode::OK, "Confirmed", &format!("This address gets alerts of {name} from now on."))
 }
 
-fn gone() -> Response {
+fn recipient_gone() -> Response {
     let text = "This address is no longer on the list, or another link was meant for it. Nothing is sent to it.";
-    notice(StatusCode::NOT_FOUND, "Nothing to confirm", text)
+    message_page(StatusCode::NOT_FOUND, "Nothing to confirm", text)
 }
 
-fn over() -> Response {
+fn link_expired() -> Response {
     let text = "The link was good for 24 hours. Ask whoever put you on the list to send a new one.";
-    notice(StatusCode::GONE, "This link is too old", text)
+    message_page(StatusCode::GONE, "This link is too old", text)
 }
 
 /// The tenant's name and the recipient, if both still exist, the address is still the one that was asked, and the link is fresh.
 /// A link that was used stays good for saying so.
-async fn found(app: &App, meant: &Meant) -> Result<Result<(String, Recipient), Response>, Response> {
-    let settings = app.table.settings(&meant.tenant);
-    let recipient = app.table.recipient(&meant.tenant, &meant.recipient);
+async fn load_recipient(app: &App, link: &ConfirmLink) -> Result<Result<(String, Recipient), Response>, Response> {
+    let settings = app.table.settings(&link.tenant);
+    let recipient = app.table.recipient(&link.tenant, &link.recipient);
     let (settings, recipient) = futures::try_join!(settings, recipient).map_err(|error| unavailable(&error))?;
-    let Some((settings, recipient)) = settings.zip(recipient) else { return Ok(Err(gone())) };
-    if identity(app, &recipient, Channel::Email).as_ref() != Some(&meant.identity) {
-        return Ok(Err(gone()));
+    let Some((settings, recipient)) = settings.zip(recipient) else { return Ok(Err(recipient_gone())) };
+    if contact_fingerprint(app, &recipient, Channel::Email).as_ref() != Some(&link.identity) {
+        return Ok(Err(recipient_gone()));
     }
-    if clock::now().as_second() >= meant.until_second && !is_done(&recipient) {
-        return Ok(Err(over()));
+    if clock::now().as_second() >= link.until_second && !is_confirmed(&recipient) {
+        return Ok(Err(link_expired()));
     }
     Ok(Ok((settings.name, recipient)))
 }
 
 fn unavailable(error: &store::StoreError) -> Response {
     tracing::error!(%error, "the table did not answer");
-    come_back()
+    try_again_later()
 }

@@ -13,13 +13,13 @@ use serde::Deserialize;
 
 /// The query of a signed link.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Link {
+pub(crate) struct LinkQuery {
     t: Option<String>,
 }
 
-impl Link {
+impl LinkQuery {
     /// The parts of a genuine link for `purpose`.
-    fn parts<const N: usize>(&self, app: &App, purpose: &str) -> Option<[String; N]> {
+    fn verify<const N: usize>(&self, app: &App, purpose: &str) -> Option<[String; N]> {
         app.keyring.verify_link(purpose, self.t.as_deref()?).ok()?.try_into().ok()
     }
 }
@@ -36,30 +36,30 @@ impl Link {
 </html>
 "#
 )]
-struct Notice<'a> {
+struct MessagePage<'a> {
     heading: &'a str,
     text: &'a str,
 }
 
 /// A page that says why there is no other.
-fn notice(status: StatusCode, heading: &str, text: &str) -> Response {
-    page(status, &Notice { heading, text })
+fn message_page(status: StatusCode, heading: &str, text: &str) -> Response {
+    html_response(status, &MessagePage { heading, text })
 }
 
-fn not_ours() -> Response {
+fn invalid_link() -> Response {
     let text = "The link is incomplete or was changed on the way. Open it from the message again, in full.";
-    notice(StatusCode::NOT_FOUND, "This link does not work", text)
+    message_page(StatusCode::NOT_FOUND, "This link does not work", text)
 }
 
-fn come_back() -> Response {
+fn try_again_later() -> Response {
     let text = "Something that this page needs did not answer. Nothing was changed. Please try again in a minute.";
-    let mut response = notice(StatusCode::SERVICE_UNAVAILABLE, "Not right now", text);
+    let mut response = message_page(StatusCode::SERVICE_UNAVAILABLE, "Not right now", text);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
     response
 }
 
 /// An HTML answer that runs no script, sends its address nowhere and is kept by nobody: the address is the credential.
-pub(crate) fn page(status: StatusCode, template: &impl Template) -> Response {
+pub(crate) fn html_response(status: StatusCode, template: &impl Template) -> Response {
     let Ok(html) = template.render() else {
         return runtime::http::Problem::internal().into_response();
     };

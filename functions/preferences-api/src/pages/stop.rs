@@ -1,26 +1,26 @@
 //! `/stop`: a recipient hears no more of one incident. GET shows a page and changes nothing; only POST acts.
 
-use super::{Link, come_back, not_ours, notice, page};
+use super::{LinkQuery, html_response, invalid_link, message_page, try_again_later};
 use crate::App;
-use crate::routes::incidents::find;
+use crate::routes::incidents::find_incident;
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::ids::{IncidentId, RecipientId, TenantId};
 use runtime::{clock, ids};
-use store::tenants::Audit;
+use store::tenants::AuditRecord;
 
 /// The link's meaning, as far as it can be known without reading anything.
-struct Meant {
+struct StopLink {
     tenant: TenantId,
     recipient: RecipientId,
     incident: IncidentId,
 }
 
-fn meant(app: &App, link: &Link) -> Option<Meant> {
-    let [tenant, recipient, incident] = link.parts(app, "stop")?;
-    Some(Meant {
+fn parse_link(app: &App, query: &LinkQuery) -> Option<StopLink> {
+    let [tenant, recipient, incident] = query.verify(app, "stop")?;
+    Some(StopLink {
         tenant: TenantId::parse(&tenant).ok()?,
         recipient: RecipientId::parse(&recipient)?,
         incident: IncidentId::parse(&incident)?,
@@ -48,46 +48,46 @@ struct Form<'a> {
 }
 
 /// `GET /stop?t=`
-pub(crate) async fn show(State(app): State<App>, Query(link): Query<Link>) -> Response {
-    let Some(meant) = meant(&app, &link) else { return not_ours() };
-    match find(&app, &meant.tenant, meant.incident.as_str()).await {
-        Ok(incident) => page(StatusCode::OK, &Form { title: &incident.title }),
-        Err(problem) if problem.status == StatusCode::NOT_FOUND => over(),
-        Err(_) => come_back(),
+pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
+    let Some(link) = parse_link(&app, &query) else { return invalid_link() };
+    match find_incident(&app, &link.tenant, link.incident.as_str()).await {
+        Ok(incident) => html_response(StatusCode::OK, &Form { title: &incident.title }),
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => incident_gone(),
+        Err(_) => try_again_later(),
     }
 }
 
 /// `POST /stop?t=`
-pub(crate) async fn act(State(app): State<App>, Query(link): Query<Link>) -> Response {
-    let Some(meant) = meant(&app, &link) else { return not_ours() };
-    match find(&app, &meant.tenant, meant.incident.as_str()).await {
+pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
+    let Some(link) = parse_link(&app, &query) else { return invalid_link() };
+    match find_incident(&app, &link.tenant, link.incident.as_str()).await {
         Ok(_) => {}
-        Err(problem) if problem.status == StatusCode::NOT_FOUND => return over(),
-        Err(_) => return come_back(),
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => return incident_gone(),
+        Err(_) => return try_again_later(),
     }
-    let audit = Audit {
+    let audit = AuditRecord {
         at: clock::now(),
         who: "recipient".to_owned(),
         what: "recipient.stopped_incident".to_owned(),
-        object: format!("{}/{}", meant.recipient, meant.incident),
+        object: format!("{}/{}", link.recipient, link.incident),
     };
     let stopped = async {
-        app.table.stop_incident(&meant.incident, &meant.tenant, meant.recipient.as_str(), audit.at).await?;
-        app.table.note(&meant.tenant, &audit, &ids::suffix()).await
+        app.table.stop_incident_for_recipient(&link.incident, &link.tenant, link.recipient.as_str(), audit.at).await?;
+        app.table.record_audit(&link.tenant, &audit, &ids::id_suffix()).await
     };
     match stopped.await {
         Ok(()) => {
             let text = "You hear no more of this incident. Other incidents still reach you.";
-            notice(StatusCode::OK, "Stopped", text)
+            message_page(StatusCode::OK, "Stopped", text)
         }
         Err(error) => {
             tracing::error!(%error, "the table did not answer");
-            come_back()
+            try_again_later()
         }
     }
 }
 
-fn over() -> Response {
+fn incident_gone() -> Response {
     let text = "Incidents are kept for a limited time. This one is no longer there, and nothing more is sent about it.";
-    notice(StatusCode::NOT_FOUND, "This incident is not kept any more", text)
+    message_page(StatusCode::NOT_FOUND, "This incident is not kept any more", text)
 }

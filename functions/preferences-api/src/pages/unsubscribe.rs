@@ -1,9 +1,9 @@
 //! `/unsubscribe`: GET shows a page and changes nothing, because mail scanners open links; only POST acts (RFC 8058).
 
-use super::{Link, come_back, not_ours, notice, page};
+use super::{LinkQuery, html_response, invalid_link, message_page, try_again_later};
 use crate::App;
-use crate::access::Limited;
-use crate::notices::{self, Did};
+use crate::access::LimitedBody;
+use crate::notices::{self, SubscriptionChange};
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -12,10 +12,10 @@ use domain::ids::{RecipientId, TenantId};
 use domain::tenant::{Destination, Recipient};
 use domain::vocabulary::Category;
 use runtime::{clock, ids};
-use store::tenants::{Audit, Saved, Setting};
+use store::tenants::{AuditRecord, SaveOutcome, TenantChange};
 
 /// How often a recipient is read again when somebody else writes it at the same time.
-const TRIES: usize = 5;
+const SAVE_ATTEMPTS_MAX: usize = 5;
 
 /// What a link unsubscribes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Topic {
         }
     }
 
-    fn word(self) -> &'static str {
+    fn code(self) -> &'static str {
         match self {
             Self::Category(category) => category.as_str(),
             Self::Warnings => "warnings",
@@ -47,7 +47,7 @@ impl Topic {
         }
     }
 
-    fn is_off(self, recipient: &Recipient) -> bool {
+    fn is_unsubscribed(self, recipient: &Recipient) -> bool {
         match self {
             Self::Category(category) => recipient.unsubscribed.contains(&category),
             Self::Warnings => recipient.unsubscribed_warnings,
@@ -56,7 +56,7 @@ impl Topic {
 
     /// Switches the topic. `false` if it already was so.
     fn switch(self, recipient: &mut Recipient, off: bool) -> bool {
-        let changes = self.is_off(recipient) != off;
+        let changes = self.is_unsubscribed(recipient) != off;
         match self {
             Self::Category(category) if off => drop(recipient.unsubscribed.insert(category)),
             Self::Category(category) => drop(recipient.unsubscribed.remove(&category)),
@@ -67,15 +67,15 @@ impl Topic {
 }
 
 /// The link's meaning, as far as it can be known without reading anything.
-struct Meant {
+struct UnsubscribeLink {
     tenant: TenantId,
     recipient: RecipientId,
     topic: Topic,
 }
 
-fn meant(app: &App, link: &Link) -> Option<Meant> {
-    let [tenant, recipient, topic] = link.parts(app, "unsubscribe")?;
-    Some(Meant {
+fn parse_link(app: &App, query: &LinkQuery) -> Option<UnsubscribeLink> {
+    let [tenant, recipient, topic] = query.verify(app, "unsubscribe")?;
+    Some(UnsubscribeLink {
         tenant: TenantId::parse(&tenant).ok()?,
         recipient: RecipientId::parse(&recipient)?,
         topic: Topic::parse(&topic)?,
@@ -103,127 +103,128 @@ struct Form<'a> {
     button: &'a str,
 }
 
-fn form(off: bool, heading: &str, text: String) -> Response {
+fn form_page(off: bool, heading: &str, text: String) -> Response {
     let (action, button) = if off { ("resubscribe", "Subscribe again") } else { ("unsubscribe", "Unsubscribe") };
-    page(StatusCode::OK, &Form { heading, text, action, button })
+    html_response(StatusCode::OK, &Form { heading, text, action, button })
 }
 
 /// `GET /unsubscribe?t=`
-pub(crate) async fn show(State(app): State<App>, Query(link): Query<Link>) -> Response {
-    let Some(meant) = meant(&app, &link) else { return not_ours() };
-    let (name, recipient) = match found(&app, &meant).await {
+pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
+    let Some(link) = parse_link(&app, &query) else { return invalid_link() };
+    let (name, recipient) = match load_recipient(&app, &link).await {
         Ok(Some(found)) => found,
-        Ok(None) => return gone(),
+        Ok(None) => return recipient_gone(),
         Err(response) => return response,
     };
-    let what = meant.topic.title();
+    let what = link.topic.title();
     if recipient.shared {
         let text = format!(
             "Several people read this address, so no single one of them can unsubscribe it from {what} alerts of {name}. The \
              admins of {name} can: ask them here."
         );
         let form = Form { heading: "Ask to unsubscribe?", text, action: "ask", button: "Ask the admins" };
-        return page(StatusCode::OK, &form);
+        return html_response(StatusCode::OK, &form);
     }
-    if meant.topic.is_off(&recipient) {
+    if link.topic.is_unsubscribed(&recipient) {
         let text = format!("You get no {what} alerts of {name} by e-mail. You can have them again.");
-        form(true, "You are unsubscribed", text)
+        form_page(true, "You are unsubscribed", text)
     } else {
         let text = format!("You will get no more {what} alerts of {name} by e-mail. Other alerts and channels stay.");
-        form(false, "Unsubscribe?", text)
+        form_page(false, "Unsubscribe?", text)
     }
 }
 
 /// `POST /unsubscribe?t=`: the page's button, or a mail client's one click (`List-Unsubscribe=One-Click`).
-pub(crate) async fn act(State(app): State<App>, Query(link): Query<Link>, body: Limited) -> Response {
-    let Some(meant) = meant(&app, &link) else { return not_ours() };
-    let off = !asks_to_resubscribe(&body.0);
-    for _ in 0..TRIES {
-        let (name, mut recipient) = match found(&app, &meant).await {
+pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery>, body: LimitedBody) -> Response {
+    let Some(link) = parse_link(&app, &query) else { return invalid_link() };
+    let off = !is_resubscribe(&body.0);
+    for _ in 0..SAVE_ATTEMPTS_MAX {
+        let (name, mut recipient) = match load_recipient(&app, &link).await {
             Ok(Some(found)) => found,
-            Ok(None) => return gone(),
+            Ok(None) => return recipient_gone(),
             Err(response) => return response,
         };
         if recipient.shared {
-            return asked(&app, &meant, &recipient, &name).await;
+            return forward_to_admins(&app, &link, &recipient, &name).await;
         }
-        if !meant.topic.switch(&mut recipient, off) {
-            return done(off, meant.topic, &name);
+        if !link.topic.switch(&mut recipient, off) {
+            return result_page(off, link.topic, &name);
         }
         recipient.version += 1;
         let what = if off { "recipient.unsubscribed" } else { "recipient.resubscribed" };
-        let audit = Audit {
+        let audit = AuditRecord {
             at: clock::now(),
             who: "recipient".to_owned(),
             what: what.to_owned(),
-            object: meant.recipient.to_string(),
+            object: link.recipient.to_string(),
         };
-        let setting = Setting::Destination(Destination::Recipient(Box::new(recipient.clone())));
-        match app.table.save(&meant.tenant, &setting, &audit, &ids::suffix()).await {
-            Ok(Saved::Done) => {
-                tracing::info!(tenant = %meant.tenant, recipient = %meant.recipient, what, "a recipient's own choice");
-                let did = if off { Did::Unsubscribed } else { Did::Resubscribed };
-                notices::tell(&app, &meant.tenant, &recipient, meant.topic.word(), did).await;
-                return done(off, meant.topic, &name);
+        let setting = TenantChange::Destination(Destination::Recipient(Box::new(recipient.clone())));
+        match app.table.save(&link.tenant, &setting, &audit, &ids::id_suffix()).await {
+            Ok(SaveOutcome::Saved) => {
+                tracing::info!(tenant = %link.tenant, recipient = %link.recipient, what, "a recipient's own choice");
+                let did = if off { SubscriptionChange::Unsubscribed } else { SubscriptionChange::Resubscribed };
+                notices::notify_admins(&app, &link.tenant, &recipient, link.topic.code(), did).await;
+                return result_page(off, link.topic, &name);
             }
-            Ok(Saved::Outdated) => {}
-            Ok(Saved::NoTenant | Saved::Taken { .. }) => return gone(),
+            Ok(SaveOutcome::VersionConflict) => {}
+            Ok(SaveOutcome::NoTenant | SaveOutcome::AddressInUse { .. }) => return recipient_gone(),
             Err(error) => return unavailable(&error),
         }
     }
-    come_back()
+    try_again_later()
 }
 
 /// Of an address that several read: the admins decide, and hear of it.
-async fn asked(app: &App, meant: &Meant, recipient: &Recipient, name: &str) -> Response {
-    let audit = Audit {
+async fn forward_to_admins(app: &App, link: &UnsubscribeLink, recipient: &Recipient, name: &str) -> Response {
+    let audit = AuditRecord {
         at: clock::now(),
         who: "recipient".to_owned(),
         what: "recipient.unsubscribe_asked".to_owned(),
-        object: meant.recipient.to_string(),
+        object: link.recipient.to_string(),
     };
-    if let Err(error) = app.table.note(&meant.tenant, &audit, &ids::suffix()).await {
+    if let Err(error) = app.table.record_audit(&link.tenant, &audit, &ids::id_suffix()).await {
         return unavailable(&error);
     }
-    notices::tell(app, &meant.tenant, recipient, meant.topic.word(), Did::Asked).await;
+    notices::notify_admins(app, &link.tenant, recipient, link.topic.code(), SubscriptionChange::UnsubscribeRequested)
+        .await;
     let text = format!("The admins of {name} were asked. Until they change something, alerts go on coming.");
-    notice(StatusCode::ACCEPTED, "The admins were asked", &text)
+    message_page(StatusCode::ACCEPTED, "The admins were asked", &text)
 }
 
 /// Only the page's own button asks for it; whatever else is posted is an unsubscribe, in whichever form a mail client
 /// writes it.
-fn asks_to_resubscribe(body: &[u8]) -> bool {
+fn is_resubscribe(body: &[u8]) -> bool {
     url::form_urlencoded::parse(body).any(|(name, value)| name == "action" && value == "resubscribe")
 }
 
-fn done(off: bool, topic: Topic, name: &str) -> Response {
+fn result_page(off: bool, topic: Topic, name: &str) -> Response {
     let what = topic.title();
     if off {
         let text =
             format!("You get no more {what} alerts of {name} by e-mail. If that was a mistake, take it back here.");
-        form(true, "You are unsubscribed", text)
+        form_page(true, "You are unsubscribed", text)
     } else {
         let text = format!("You get {what} alerts of {name} by e-mail again.");
-        form(false, "You are subscribed again", text)
+        form_page(false, "You are subscribed again", text)
     }
 }
 
-fn gone() -> Response {
+fn recipient_gone() -> Response {
     let text = "This address is no longer on the list, so nothing more is sent to it.";
-    notice(StatusCode::NOT_FOUND, "Nothing to unsubscribe from", text)
+    message_page(StatusCode::NOT_FOUND, "Nothing to unsubscribe from", text)
 }
 
 /// The tenant's name and the recipient, if both still exist.
-async fn found(app: &App, meant: &Meant) -> Result<Option<(String, Recipient)>, Response> {
-    let settings = app.table.settings(&meant.tenant);
-    let recipient = app.table.recipient(&meant.tenant, &meant.recipient);
+async fn load_recipient(app: &App, link: &UnsubscribeLink) -> Result<Option<(String, Recipient)>, Response> {
+    let settings = app.table.settings(&link.tenant);
+    let recipient = app.table.recipient(&link.tenant, &link.recipient);
     let (settings, recipient) = futures::try_join!(settings, recipient).map_err(|error| unavailable(&error))?;
     Ok(settings.map(|settings| settings.name).zip(recipient))
 }
 
 fn unavailable(error: &store::StoreError) -> Response {
     tracing::error!(%error, "the table did not answer");
-    come_back()
+    try_again_later()
 }
 
 #[cfg(test)]
@@ -238,7 +239,13 @@ mod tests {
             roles: vec!["org_admin".into()],
             ..RecipientBody::default()
         };
-        crate::check::recipient::recipient(None, &RecipientId::new("a"), &body, false).unwrap()
+        crate::check::recipient::check_recipient(
+            None,
+            &RecipientId::new("a"),
+            &body,
+            crate::check::recipient::ConfirmedFlag::Ignored,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -248,10 +255,10 @@ mod tests {
             let before = recipient();
             let mut after = before.clone();
             assert!(topic.switch(&mut after, true), "{word}");
-            assert!(topic.is_off(&after) && !topic.switch(&mut after, true), "{word}");
+            assert!(topic.is_unsubscribed(&after) && !topic.switch(&mut after, true), "{word}");
             let others =
                 ["infrastructure", "billing", "configurable", "warnings"].into_iter().filter(|other| *other != word);
-            assert!(others.filter_map(Topic::parse).all(|other| !other.is_off(&after)), "{word}");
+            assert!(others.filter_map(Topic::parse).all(|other| !other.is_unsubscribed(&after)), "{word}");
             assert!(topic.switch(&mut after, false));
             assert_eq!(after, before);
         }
@@ -261,9 +268,9 @@ mod tests {
     #[test]
     fn one_click_unsubscribes_and_only_the_pages_button_takes_it_back() {
         for body in ["List-Unsubscribe=One-Click", "", "action=unsubscribe", "--x\r\nContent-Disposition: form-data"] {
-            assert!(!asks_to_resubscribe(body.as_bytes()), "{body}");
+            assert!(!is_resubscribe(body.as_bytes()), "{body}");
         }
-        assert!(asks_to_resubscribe(b"action=resubscribe"));
+        assert!(is_resubscribe(b"action=resubscribe"));
     }
 
     #[test]

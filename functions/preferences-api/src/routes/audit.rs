@@ -1,8 +1,8 @@
 //! Who changed what of a tenant.
 
-use super::settings_of;
+use super::load_settings;
 use crate::App;
-use crate::access::{self, READ, answer};
+use crate::access::{self, READ_SCOPES, json_response};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -12,12 +12,12 @@ use runtime::http::{Caller, Problem};
 use serde::Deserialize;
 use store::tenants::AuditCursor;
 
-const LIMIT: usize = 50;
-const LIMIT_MAX: usize = 200;
+const PAGE_SIZE: usize = 50;
+const PAGE_SIZE_MAX: usize = 200;
 
 /// The query, as text: each wrong parameter is named.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct AuditParams {
     limit: Option<String>,
     cursor: Option<String>,
 }
@@ -27,12 +27,12 @@ pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
     Path(path): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(params): Query<AuditParams>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
     let mut errors = Vec::new();
-    let limit = access::limit(asked.limit.as_deref(), LIMIT, LIMIT_MAX, &mut errors);
-    let cursor = asked.cursor.as_deref().map(|text| {
+    let limit = access::parse_limit(params.limit.as_deref(), PAGE_SIZE, PAGE_SIZE_MAX, &mut errors);
+    let cursor = params.cursor.as_deref().map(|text| {
         let cursor = AuditCursor::parse(text);
         if cursor.is_none() {
             errors.push(FieldError::new("query:cursor", "is not the `next` of an earlier answer"));
@@ -40,16 +40,17 @@ pub(crate) async fn list(
         cursor
     });
     if !errors.is_empty() {
-        return Err(Problem::fields(errors));
+        return Err(Problem::invalid_fields(errors));
     }
-    settings_of(&app, &tenant).await?;
-    let (entries, next) = app.table.audit(&tenant, cursor.flatten().as_ref(), limit).await.map_err(access::table)?;
-    let view = |entry: store::tenants::Audit| AuditEntry {
+    load_settings(&app, &tenant).await?;
+    let (entries, next) =
+        app.table.audit_trail(&tenant, cursor.flatten().as_ref(), limit).await.map_err(access::storage_problem)?;
+    let view = |entry: store::tenants::AuditRecord| AuditEntry {
         at: entry.at,
         who: entry.who,
         what: entry.what,
         object: entry.object,
     };
     let list = AuditList { audit: entries.into_iter().map(view).collect(), next: next.map(|cursor| cursor.to_text()) };
-    Ok(answer(StatusCode::OK, &list))
+    Ok(json_response(StatusCode::OK, &list))
 }

@@ -1,12 +1,12 @@
 //! What a tenant can choose from: its plan, the role matrix, and who alerts come from.
 
-use super::settings_of;
+use super::load_settings;
 use crate::App;
-use crate::access::{READ, answer};
+use crate::access::{READ_SCOPES, json_response};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use contracts::http::{Catalogue, PlanView, Senders};
+use contracts::http::{CatalogueView, PlanView, Senders};
 use domain::policy::{Allowance, Matrix};
 use domain::vocabulary::{Category, ChannelClass, Role};
 use runtime::http::{Caller, Problem};
@@ -18,8 +18,8 @@ pub(crate) async fn read(
     caller: Caller,
     Path(path): Path<String>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
-    let settings = settings_of(&app, &tenant).await?;
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
+    let settings = load_settings(&app, &tenant).await?;
     let plan = app.policy.plans.get(&settings.plan).map(|plan| PlanView {
         id: plan.id.clone(),
         name: plan.name.clone(),
@@ -37,12 +37,12 @@ pub(crate) async fn read(
         email_from,
     };
     let domain::policy::Catalogue { components, regions } = app.policy.catalogue.clone();
-    let matrix = matrix(&app.policy.matrix);
-    Ok(answer(StatusCode::OK, &Catalogue { plan, matrix, senders, components, regions }))
+    let matrix = matrix_view(&app.policy.matrix);
+    Ok(json_response(StatusCode::OK, &CatalogueView { plan, matrix, senders, components, regions }))
 }
 
 /// The matrix as words; what a role does not get is left out.
-fn matrix(matrix: &Matrix) -> BTreeMap<Role, BTreeMap<Category, BTreeMap<ChannelClass, String>>> {
+fn matrix_view(matrix: &Matrix) -> BTreeMap<Role, BTreeMap<Category, BTreeMap<ChannelClass, String>>> {
     let of = |role: Role, category: Category| -> BTreeMap<ChannelClass, String> {
         let word = |class: &ChannelClass| match matrix.allows(role, category, *class) {
             Allowance::Yes => Some("always"),
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_matrix_is_the_documents_table() {
-        let matrix = matrix(&domain::policy::Policy::embedded().unwrap().matrix);
+        let matrix = matrix_view(&domain::policy::Policy::embedded().unwrap().matrix);
         assert_eq!(matrix[&Role::OrgAdmin][&Category::Configurable][&ChannelClass::Email], "opt_in");
         assert_eq!(matrix[&Role::BillingAdmin][&Category::Billing][&ChannelClass::Sms], "low_balance_only");
         assert!(!matrix[&Role::BillingAdmin].contains_key(&Category::Infrastructure));

@@ -1,42 +1,42 @@
 //! The delivery log: what a tenant's recipients and integrations were told, or not, over all its incidents; and sending once
 //! more what failed.
 
-use super::incidents::{find, window_of};
-use super::{audit, settings_of};
+use super::incidents::{find_incident, parse_period};
+use super::{audit_entry, load_settings};
 use crate::App;
-use crate::access::{self, Limited, MANAGE, READ, answer};
+use crate::access::{self, LimitedBody, MANAGE_SCOPES, READ_SCOPES, json_response};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use contracts::http::{DeliveryLog, ExplainEntry, LoggedDelivery, ResendBody};
+use contracts::http::{DeliveryLog, DeliveryLogEntry, ExplainEntry, ResendBody};
 use contracts::problem::FieldError;
-use contracts::queue::row_name;
-use domain::delivery::State as DeliveryState;
+use contracts::queue::delivery_row_key;
+use domain::delivery::DeliveryState;
 use domain::ids::{IntegrationId, RecipientId, TenantId};
 use domain::incident::Incident;
-use domain::plan::{Outcome, unreachable};
+use domain::plan::{DecisionOutcome, unreachable_reason};
 use domain::tenant::Destination;
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
-use ledger::{Ledger, People};
+use ledger::{Destinations, Ledger};
 use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
 use serde::Deserialize;
-use store::deliveries::Slot;
-use store::due::Due;
-use store::incidents::SeenCursor;
+use store::deliveries::AttemptKey;
+use store::due::ScheduledDelivery;
+use store::incidents::IncidentListCursor;
 
-const LIMIT: usize = 50;
-const LIMIT_MAX: usize = 200;
+const PAGE_SIZE: usize = 50;
+const PAGE_SIZE_MAX: usize = 200;
 /// Most incidents that one answer reads: each costs three reads.
 const INCIDENTS_MAX: usize = 40;
 /// Incidents that are read before it is looked whether there is enough.
-const INCIDENTS_AT_ONCE: usize = 10;
+const INCIDENTS_PER_READ: usize = 10;
 const OUTCOMES: [&str; 6] = ["delivered", "accepted", "pending", "held", "skipped", "failed"];
 
 /// The query, as text: each wrong parameter is named.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct DeliveryParams {
     from: Option<String>,
     to: Option<String>,
     channel: Option<String>,
@@ -49,20 +49,20 @@ pub(crate) struct Asked {
 
 /// What is asked for, checked.
 #[derive(Debug)]
-struct Wanted {
+struct DeliveryFilter {
     from: Timestamp,
     to: Timestamp,
     channels: Vec<Channel>,
     destination: Option<String>,
     outcome: Option<String>,
     limit: usize,
-    cursor: Option<SeenCursor>,
+    cursor: Option<IncidentListCursor>,
 }
 
-impl Asked {
-    fn wanted(self, now: Timestamp) -> Result<Wanted, Vec<FieldError>> {
+impl DeliveryParams {
+    fn into_filter(self, now: Timestamp) -> Result<DeliveryFilter, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let (from, to) = window_of(self.from.as_deref(), self.to.as_deref(), now, &mut errors);
+        let (from, to) = parse_period(self.from.as_deref(), self.to.as_deref(), now, &mut errors);
         let channels: Vec<Channel> = match self.channel.as_deref() {
             None | Some("") => Channel::ALL.to_vec(),
             Some("chat") => vec![Channel::Slack, Channel::Teams],
@@ -75,23 +75,23 @@ impl Asked {
         if outcome.as_deref().is_some_and(|word| !OUTCOMES.contains(&word)) {
             errors.push(FieldError::new("query:outcome", format!("must be one of {}", OUTCOMES.join(", "))));
         }
-        let limit = access::limit(self.limit.as_deref(), LIMIT, LIMIT_MAX, &mut errors);
-        let cursor = access::seen_cursor(self.cursor.as_deref(), &mut errors);
+        let limit = access::parse_limit(self.limit.as_deref(), PAGE_SIZE, PAGE_SIZE_MAX, &mut errors);
+        let cursor = access::parse_incident_cursor(self.cursor.as_deref(), &mut errors);
         let destination = self.recipient_id.or(self.integration_id).filter(|id| !id.is_empty());
         if errors.is_empty() {
-            Ok(Wanted { from, to, channels, destination, outcome, limit, cursor })
+            Ok(DeliveryFilter { from, to, channels, destination, outcome, limit, cursor })
         } else {
             Err(errors)
         }
     }
 }
 
-impl Wanted {
-    fn takes(&self, entry: &ExplainEntry) -> bool {
+impl DeliveryFilter {
+    fn matches(&self, entry: &ExplainEntry) -> bool {
         let id = entry.recipient_id.as_ref().or(entry.integration_id.as_ref());
         self.channels.contains(&entry.channel)
             && self.outcome.as_ref().is_none_or(|outcome| *outcome == entry.outcome)
-            && self.destination.as_ref().is_none_or(|wanted| id == Some(wanted))
+            && self.destination.as_ref().is_none_or(|filter| id == Some(filter))
     }
 }
 
@@ -101,34 +101,35 @@ pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
     Path(path): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(params): Query<DeliveryParams>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
-    let wanted = asked.wanted(clock::now()).map_err(Problem::fields)?;
-    settings_of(&app, &tenant).await?;
-    let people = People::read(&app.table, &tenant).await.map_err(access::table)?;
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
+    let filter = params.into_filter(clock::now()).map_err(Problem::invalid_fields)?;
+    load_settings(&app, &tenant).await?;
+    let people = Destinations::read(&app.table, &tenant).await.map_err(access::storage_problem)?;
     let mut deliveries = Vec::new();
-    let mut cursor = wanted.cursor.clone();
-    for _ in 0..INCIDENTS_MAX / INCIDENTS_AT_ONCE {
-        let page = app.table.seen(&tenant, wanted.from, wanted.to, cursor.as_ref(), INCIDENTS_AT_ONCE);
-        let page = page.await.map_err(access::table)?;
+    let mut cursor = filter.cursor.clone();
+    for _ in 0..INCIDENTS_MAX / INCIDENTS_PER_READ {
+        let page = app.table.incident_list(&tenant, filter.from, filter.to, cursor.as_ref(), INCIDENTS_PER_READ);
+        let page = page.await.map_err(access::storage_problem)?;
         for id in page.entries.iter().filter_map(|seen| seen.incident_id.as_ref()) {
-            let Some(incident) = app.table.incident(id).await.map_err(access::table)? else { continue };
-            let ledger = Box::pin(Ledger::read(&app.table, &incident, &tenant)).await.map_err(access::table)?;
-            let entries = ledger.planned(&people).into_iter().rev().filter(|entry| wanted.takes(entry));
-            deliveries.extend(entries.map(|entry| logged(&incident, entry)));
+            let Some(incident) = app.table.incident(id).await.map_err(access::storage_problem)? else { continue };
+            let ledger =
+                Box::pin(Ledger::read(&app.table, &incident, &tenant)).await.map_err(access::storage_problem)?;
+            let entries = ledger.planned_entries(&people).into_iter().rev().filter(|entry| filter.matches(entry));
+            deliveries.extend(entries.map(|entry| logged_delivery(&incident, entry)));
         }
         cursor = page.next;
-        if cursor.is_none() || deliveries.len() >= wanted.limit {
+        if cursor.is_none() || deliveries.len() >= filter.limit {
             break;
         }
     }
     let next = cursor.map(|cursor| cursor.to_text());
-    Ok(answer(StatusCode::OK, &DeliveryLog { from: wanted.from, to: wanted.to, deliveries, next }))
+    Ok(json_response(StatusCode::OK, &DeliveryLog { from: filter.from, to: filter.to, deliveries, next }))
 }
 
-fn logged(incident: &Incident, entry: ExplainEntry) -> LoggedDelivery {
-    LoggedDelivery {
+fn logged_delivery(incident: &Incident, entry: ExplainEntry) -> DeliveryLogEntry {
+    DeliveryLogEntry {
         incident_id: incident.id.to_string(),
         title: incident.title.clone(),
         category: incident.category,
@@ -144,30 +145,31 @@ pub(crate) async fn resend(
     State(app): State<App>,
     caller: Caller,
     Path((path, id)): Path<(String, String)>,
-    body: Limited,
+    body: LimitedBody,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, MANAGE)?;
-    let settings = settings_of(&app, &tenant).await?;
+    let tenant = caller.authorize_tenant(&path, MANAGE_SCOPES)?;
+    let settings = load_settings(&app, &tenant).await?;
     let body: ResendBody = body.parse()?;
-    let channel = Channel::parse(&body.channel).ok_or_else(|| field("/channel", "is not the channel of a delivery"))?;
-    let destination = destination(&app, &tenant, &body).await?;
-    let incident = find(&app, &tenant, &id).await?;
-    let ledger = Box::pin(Ledger::read(&app.table, &incident, &tenant)).await.map_err(access::table)?;
+    let channel =
+        Channel::parse(&body.channel).ok_or_else(|| field_problem("/channel", "is not the channel of a delivery"))?;
+    let destination = find_destination(&app, &tenant, &body).await?;
+    let incident = find_incident(&app, &tenant, &id).await?;
+    let ledger = Box::pin(Ledger::read(&app.table, &incident, &tenant)).await.map_err(access::storage_problem)?;
     let failed = ledger.deliveries.iter().rev().find(|listed| {
         let row = &listed.delivery;
-        row.state == DeliveryState::Failed && listed.row == row_name(destination.id(), channel, row.latest)
+        row.state == DeliveryState::Failed && listed.row == delivery_row_key(destination.id(), channel, row.latest)
     });
     let Some(failed) = failed else {
         return Err(Problem::conflict(
             "this incident has no failed delivery to it on this channel; see its explanation",
         ));
     };
-    if let Some(reason) = unreachable(&incident, &settings, &destination, channel, clock::now()) {
-        return Err(Problem::conflict(&format!("{}: {} {}", reason.as_str(), reason.sentence(), reason.mend())));
+    if let Some(reason) = unreachable_reason(&incident, &settings, &destination, channel, clock::now()) {
+        return Err(Problem::conflict(&format!("{}: {} {}", reason.as_str(), reason.sentence(), reason.remedy())));
     }
     let update = failed.delivery.latest;
     let role = ledger.plans.iter().flat_map(|plan| &plan.decisions).find_map(|decision| match decision.outcome {
-        Outcome::Deliver { role } | Outcome::Hold { role, .. }
+        DecisionOutcome::Deliver { role } | DecisionOutcome::Hold { role, .. }
             if (decision.destination.as_str(), decision.channel, decision.update)
                 == (destination.id(), channel, update) =>
         {
@@ -176,7 +178,7 @@ pub(crate) async fn resend(
         _ => None,
     });
     let now = clock::now();
-    let due = Due {
+    let due = ScheduledDelivery {
         at: now,
         tenant: tenant.clone(),
         destination: destination.id().to_owned(),
@@ -187,33 +189,33 @@ pub(crate) async fn resend(
         plain: false,
         role: role.flatten(),
         held: None,
-        waited: None,
-        more: 0,
-        gathered: false,
-        asked: true,
+        held_before: None,
+        omitted_count: 0,
+        rebatched: false,
+        resend_requested: true,
     };
     let slot =
-        Slot { incident: &incident.id, tenant: &tenant, row: &failed.row, channel, update, attempt: due.attempt };
-    if !app.table.reopen(slot, now, &due).await.map_err(access::table)? {
+        AttemptKey { incident: &incident.id, tenant: &tenant, row: &failed.row, channel, update, attempt: due.attempt };
+    if !app.table.reopen(slot, now, &due).await.map_err(access::storage_problem)? {
         return Err(Problem::conflict("somebody sends it at this moment; look at its explanation in a minute"));
     }
     let object = format!("{}/{}", incident.id, failed.row);
-    let audit = audit(&caller, "delivery.resent", &object);
-    if let Err(error) = app.table.note(&tenant, &audit, &ids::suffix()).await {
+    let audit = audit_entry(&caller, "delivery.resent", &object);
+    if let Err(error) = app.table.record_audit(&tenant, &audit, &ids::id_suffix()).await {
         // It is on its way; only the trail lacks it.
         tracing::error!(%error, %tenant, "a resend is not in the audit trail");
     }
-    Ok(answer(
+    Ok(json_response(
         StatusCode::ACCEPTED,
         &contracts::http::ResendAnswer { incident_id: incident.id.to_string(), update, due_at: now },
     ))
 }
 
-fn field(pointer: &str, detail: &str) -> Problem {
-    Problem::fields(vec![FieldError::new(pointer, detail)])
+fn field_problem(pointer: &str, detail: &str) -> Problem {
+    Problem::invalid_fields(vec![FieldError::new(pointer, detail)])
 }
 
-async fn destination(app: &App, tenant: &TenantId, body: &ResendBody) -> Result<Destination, Problem> {
+async fn find_destination(app: &App, tenant: &TenantId, body: &ResendBody) -> Result<Destination, Problem> {
     let found = match (&body.recipient_id, &body.integration_id) {
         (Some(id), None) => match RecipientId::parse(id) {
             Some(id) => {
@@ -227,9 +229,11 @@ async fn destination(app: &App, tenant: &TenantId, body: &ResendBody) -> Result<
             }
             None => Ok(None),
         },
-        _ => return Err(field("/recipient_id", "name a recipient or an integration")),
+        _ => return Err(field_problem("/recipient_id", "name a recipient or an integration")),
     };
-    found.map_err(access::table)?.ok_or_else(|| Problem::not_found("this tenant has no such recipient or integration"))
+    found
+        .map_err(access::storage_problem)?
+        .ok_or_else(|| Problem::not_found("this tenant has no such recipient or integration"))
 }
 
 #[cfg(test)]
@@ -239,26 +243,33 @@ mod tests {
     #[test]
     fn every_wrong_parameter_is_named_and_the_others_narrow() {
         let now = Timestamp::from_second(1_000_000_000).unwrap();
-        let asked = Asked {
+        let params = DeliveryParams {
             from: Some("x".into()),
             channel: Some("fax".into()),
             outcome: Some("lost".into()),
             limit: Some("0".into()),
             cursor: Some("?".into()),
-            ..Asked::default()
+            ..DeliveryParams::default()
         };
-        let pointers: Vec<String> = asked.wanted(now).unwrap_err().into_iter().map(|error| error.pointer).collect();
+        let pointers: Vec<String> =
+            params.into_filter(now).unwrap_err().into_iter().map(|error| error.pointer).collect();
         assert_eq!(pointers, ["query:from", "query:channel", "query:outcome", "query:limit", "query:cursor"]);
-        let wanted = Asked { channel: Some("chat".into()), outcome: Some("failed".into()), ..Asked::default() };
-        let wanted = wanted.wanted(now).unwrap();
+        let filter = DeliveryParams {
+            channel: Some("chat".into()),
+            outcome: Some("failed".into()),
+            ..DeliveryParams::default()
+        };
+        let filter = filter.into_filter(now).unwrap();
         let entry = |channel: &str, outcome: &str| -> ExplainEntry {
             let entry = serde_json::json!({"update": 1, "integration_id": "int_1", "name": null, "channel": channel,
                 "outcome": outcome, "attempts": []});
             serde_json::from_value(entry).unwrap()
         };
-        assert!(wanted.takes(&entry("teams", "failed")) && !wanted.takes(&entry("webhook", "failed")));
-        assert!(!wanted.takes(&entry("slack", "delivered")));
-        let one = Asked { integration_id: Some("int_2".into()), ..Asked::default() }.wanted(now).unwrap();
-        assert!(!one.takes(&entry("slack", "failed")));
+        assert!(filter.matches(&entry("teams", "failed")) && !filter.matches(&entry("webhook", "failed")));
+        assert!(!filter.matches(&entry("slack", "delivered")));
+        let one = DeliveryParams { integration_id: Some("int_2".into()), ..DeliveryParams::default() }
+            .into_filter(now)
+            .unwrap();
+        assert!(!one.matches(&entry("slack", "failed")));
     }
 }

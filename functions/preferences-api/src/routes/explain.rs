@@ -1,36 +1,37 @@
 //! Why somebody was, or would be, told or not: of every recipient, integration and channel.
 
-use super::incidents::find;
-use super::settings_of;
+use super::incidents::find_incident;
+use super::load_settings;
 use crate::App;
-use crate::access::{self, Limited, READ, answer};
+use crate::access::{self, LimitedBody, READ_SCOPES, json_response};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use contracts::http::{ClassificationView, ExplainAnswer};
-use contracts::intake::Defaults;
-use domain::classification::Verdict;
+use contracts::intake::TokenDefaults;
+use domain::classification::Classification;
 use domain::ids::{Scope, TenantId};
-use domain::incident::imagined;
-use domain::plan::{Decision, afresh};
+use domain::incident::simulate_opening;
+use domain::plan::{Decision, plan_without_history};
 use domain::reason::Reason;
 use domain::tenant::Destination;
 use domain::vocabulary::Category;
-use ledger::{Ledger, People, explained};
+use ledger::{Destinations, Ledger, reason_view};
 use runtime::clock;
 use runtime::http::{Caller, Problem};
 
 /// `GET /v1/tenants/{tenant}/incidents/{id}/explain`
-pub(crate) async fn incident(
+pub(crate) async fn explain_incident(
     State(app): State<App>,
     caller: Caller,
     Path((path, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
-    settings_of(&app, &tenant).await?;
-    let incident = find(&app, &tenant, &id).await?;
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
+    load_settings(&app, &tenant).await?;
+    let incident = find_incident(&app, &tenant, &id).await?;
     let ledger = Ledger::read(&app.table, &incident, &tenant);
-    let (ledger, people) = futures::try_join!(ledger, People::read(&app.table, &tenant)).map_err(access::table)?;
+    let (ledger, people) =
+        futures::try_join!(ledger, Destinations::read(&app.table, &tenant)).map_err(access::storage_problem)?;
     let body = ExplainAnswer {
         incident_id: Some(incident.id.to_string()),
         classification: ClassificationView {
@@ -41,23 +42,23 @@ pub(crate) async fn incident(
         },
         decisions: ledger.entries(&people),
     };
-    Ok(answer(StatusCode::OK, &body))
+    Ok(json_response(StatusCode::OK, &body))
 }
 
 /// `POST /v1/tenants/{tenant}/explain`: what would happen to an event. Nothing is sent, nothing is stored.
-pub(crate) async fn event(
+pub(crate) async fn explain_event(
     State(app): State<App>,
     caller: Caller,
     Path(path): Path<String>,
-    body: Limited,
+    body: LimitedBody,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
-    settings_of(&app, &tenant).await?;
-    let defaults = Defaults { tenant_ids: vec![tenant.clone()], ..Defaults::default() };
-    let event = contracts::native::parse(&body.0, &defaults, "imagined").map_err(Problem::fields)?;
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
+    load_settings(&app, &tenant).await?;
+    let defaults = TokenDefaults { tenant_ids: vec![tenant.clone()], ..TokenDefaults::default() };
+    let event = contracts::native::parse_event(&body.0, &defaults, "imagined").map_err(Problem::invalid_fields)?;
     if event.tenant_ids.iter().any(|named| *named != tenant) {
         let detail = "must name the tenant of the path, or be left out";
-        return Err(Problem::fields(vec![contracts::problem::FieldError::new("/tenant_ids", detail)]));
+        return Err(Problem::invalid_fields(vec![contracts::problem::FieldError::new("/tenant_ids", detail)]));
     }
     let nothing = |classification: &str, rule: Option<String>, reason: Reason| ExplainAnswer {
         incident_id: None,
@@ -65,25 +66,26 @@ pub(crate) async fn event(
             classification: classification.to_owned(),
             category: None,
             rule,
-            reason: Some(explained(reason, None, "")),
+            reason: Some(reason_view(reason, None, "")),
         },
         decisions: Vec::new(),
     };
     let included = match app.policy.classify(&event) {
-        Verdict::Included(included) => included,
-        Verdict::Excluded { rule } => {
-            return Ok(answer(StatusCode::OK, &nothing("excluded", Some(rule), Reason::ExcludedByRule)));
+        Classification::Included(included) => included,
+        Classification::Excluded { rule } => {
+            return Ok(json_response(StatusCode::OK, &nothing("excluded", Some(rule), Reason::ExcludedByRule)));
         }
-        Verdict::Unclassified => {
-            return Ok(answer(StatusCode::OK, &nothing("unclassified", None, Reason::Unclassified)));
+        Classification::Unclassified => {
+            return Ok(json_response(StatusCode::OK, &nothing("unclassified", None, Reason::Unclassified)));
         }
     };
-    if event.platform && !app.policy.may_be_platform_wide(&included) {
-        return Ok(answer(StatusCode::OK, &nothing("unclassified", Some(included.rule), Reason::TenantMissing)));
+    if event.platform && !app.policy.allows_platform_wide(&included) {
+        return Ok(json_response(StatusCode::OK, &nothing("unclassified", Some(included.rule), Reason::TenantMissing)));
     }
     let scope = if event.platform { Scope::Platform } else { Scope::Tenant(tenant.clone()) };
-    let decisions = would(&app, &tenant, &imagined(&event, &included, &scope, clock::now())).await?;
-    let people = People::read(&app.table, &tenant).await.map_err(access::table)?;
+    let decisions =
+        planned_decisions(&app, &tenant, &simulate_opening(&event, &included, &scope, clock::now())).await?;
+    let people = Destinations::read(&app.table, &tenant).await.map_err(access::storage_problem)?;
     let body = ExplainAnswer {
         incident_id: None,
         classification: ClassificationView {
@@ -92,22 +94,22 @@ pub(crate) async fn event(
             rule: Some(included.rule),
             reason: None,
         },
-        decisions: ledger::imagined(&decisions, included.category, &people.names()),
+        decisions: ledger::hypothetical_entries(&decisions, included.category, &people.names()),
     };
-    Ok(answer(StatusCode::OK, &body))
+    Ok(json_response(StatusCode::OK, &body))
 }
 
 /// The decisions on an imagined incident, from what routing itself would read.
-async fn would(
+async fn planned_decisions(
     app: &App,
     tenant: &TenantId,
     (incident, update): &(domain::incident::Incident, domain::incident::Update),
 ) -> Result<Vec<Decision>, Problem> {
     // User-level warnings belong to no category; their subscribers are in every one.
     let category = incident.category.unwrap_or(Category::Configurable);
-    let subscriber = app.table.subscriber(tenant, category).await.map_err(access::table)?;
+    let subscriber = app.table.subscriber(tenant, category).await.map_err(access::storage_problem)?;
     let Some(subscriber) = subscriber else { return Ok(Vec::new()) };
     let destinations: Vec<Destination> =
         subscriber.destinations.into_iter().map(|(_, destination)| destination).collect();
-    Ok(afresh((incident, update), &subscriber.settings, &destinations, &app.policy, clock::now()))
+    Ok(plan_without_history(incident, update, &subscriber.settings, &destinations, &app.policy, clock::now()))
 }

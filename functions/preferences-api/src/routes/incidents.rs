@@ -1,49 +1,49 @@
 //! What happened to a tenant, whom it was told, and why the others were not.
 
-use super::settings_of;
+use super::load_settings;
 use crate::App;
-use crate::access::{self, READ, answer};
+use crate::access::{self, READ_SCOPES, json_response};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use contracts::http::{
-    DecisionView, DeliveryView, EndView, ExcludedView, ExplainEntry, IncidentAnswer, IncidentList, IncidentView,
-    TimelineEntry,
+    DecisionView, DeliveryOutcomeView, DeliveryView, ExcludedEventView, ExplainEntry, IncidentDetailAnswer,
+    IncidentList, IncidentView, TimelineEntry,
 };
 use contracts::problem::FieldError;
 use contracts::webhook::CoveredIncident;
 use domain::alert::Alert;
-use domain::delivery::State as DeliveryState;
+use domain::delivery::DeliveryState;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, Update};
-use domain::maintenance::Inside;
-use domain::plan::{Decision, Outcome};
-use domain::status::Shown;
-use domain::tenant::{Content, Settings};
+use domain::maintenance::SuppressedIncidents;
+use domain::plan::{Decision, DecisionOutcome};
+use domain::status::PublishedIncident;
+use domain::tenant::{ContentLevel, Settings};
 use domain::vocabulary::Category;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
-use ledger::{Ledger, Names, People, attempt, explained};
+use ledger::{DestinationNames, Destinations, Ledger, attempt_view, reason_view};
 use runtime::clock;
 use runtime::http::{Caller, Problem};
 use serde::Deserialize;
 use store::StoreError;
-use store::deliveries::Listed;
+use store::deliveries::ListedDelivery;
 use store::events::EventRecord;
-use store::incidents::{Seen, SeenCursor};
+use store::incidents::{IncidentListCursor, IncidentListEntry};
 
 /// What is listed unless the query says from when.
-const DAYS: i64 = 7;
-const LIMIT: usize = 50;
-const LIMIT_MAX: usize = 200;
+const DEFAULT_DAYS: i64 = 7;
+const PAGE_SIZE: usize = 50;
+const PAGE_SIZE_MAX: usize = 200;
 /// Incidents read at once.
 const IN_FLIGHT: usize = 16;
 /// How many pages of the table one answer may read while it looks for incidents among excluded events.
-const PAGES_MAX: usize = 10;
+const TABLE_PAGES_MAX: usize = 10;
 
 /// The query of `GET /v1/tenants/{tenant}/incidents`, as text: each wrong parameter is named.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct IncidentParams {
     from: Option<String>,
     to: Option<String>,
     include: Option<String>,
@@ -52,18 +52,18 @@ pub(crate) struct Asked {
 }
 
 #[derive(Debug, PartialEq)]
-struct Window {
+struct IncidentFilter {
     from: Timestamp,
     to: Timestamp,
     excluded: bool,
     limit: usize,
-    cursor: Option<SeenCursor>,
+    cursor: Option<IncidentListCursor>,
 }
 
-impl Asked {
-    fn window(&self, now: Timestamp) -> Result<Window, Vec<FieldError>> {
+impl IncidentParams {
+    fn to_filter(&self, now: Timestamp) -> Result<IncidentFilter, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let (from, to) = window_of(self.from.as_deref(), self.to.as_deref(), now, &mut errors);
+        let (from, to) = parse_period(self.from.as_deref(), self.to.as_deref(), now, &mut errors);
         let excluded = match self.include.as_deref() {
             None | Some("") => false,
             Some("excluded") => true,
@@ -72,14 +72,14 @@ impl Asked {
                 false
             }
         };
-        let limit = access::limit(self.limit.as_deref(), LIMIT, LIMIT_MAX, &mut errors);
-        let cursor = access::seen_cursor(self.cursor.as_deref(), &mut errors);
-        if errors.is_empty() { Ok(Window { from, to, excluded, limit, cursor }) } else { Err(errors) }
+        let limit = access::parse_limit(self.limit.as_deref(), PAGE_SIZE, PAGE_SIZE_MAX, &mut errors);
+        let cursor = access::parse_incident_cursor(self.cursor.as_deref(), &mut errors);
+        if errors.is_empty() { Ok(IncidentFilter { from, to, excluded, limit, cursor }) } else { Err(errors) }
     }
 }
 
 /// The time that a query is about: the last week unless it says otherwise.
-pub(super) fn window_of(
+pub(super) fn parse_period(
     from: Option<&str>,
     to: Option<&str>,
     now: Timestamp,
@@ -94,7 +94,7 @@ pub(super) fn window_of(
         time
     };
     let to = time("to", to).unwrap_or(now);
-    let week = SignedDuration::from_hours(24 * DAYS);
+    let week = SignedDuration::from_hours(24 * DEFAULT_DAYS);
     let from = time("from", from).unwrap_or_else(|| to.saturating_sub(week).unwrap_or(Timestamp::UNIX_EPOCH));
     if from > to {
         errors.push(FieldError::new("query:from", "is after `to`"));
@@ -107,55 +107,70 @@ pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
     Path(path): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(params): Query<IncidentParams>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
-    let window = asked.window(clock::now()).map_err(Problem::fields)?;
-    settings_of(&app, &tenant).await?;
-    let mut cursor = window.cursor.clone();
-    let mut entries: Vec<Seen> = Vec::new();
-    for _ in 0..PAGES_MAX {
-        let left = window.limit.saturating_sub(entries.len());
-        let page =
-            app.table.seen(&tenant, window.from, window.to, cursor.as_ref(), left).await.map_err(access::table)?;
-        entries.extend(page.entries.into_iter().filter(|entry| window.excluded || entry.incident_id.is_some()));
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
+    let filter = params.to_filter(clock::now()).map_err(Problem::invalid_fields)?;
+    load_settings(&app, &tenant).await?;
+    let mut cursor = filter.cursor.clone();
+    let mut entries: Vec<IncidentListEntry> = Vec::new();
+    for _ in 0..TABLE_PAGES_MAX {
+        let left = filter.limit.saturating_sub(entries.len());
+        let page = app
+            .table
+            .incident_list(&tenant, filter.from, filter.to, cursor.as_ref(), left)
+            .await
+            .map_err(access::storage_problem)?;
+        entries.extend(page.entries.into_iter().filter(|entry| filter.excluded || entry.incident_id.is_some()));
         cursor = page.next;
-        if cursor.is_none() || entries.len() >= window.limit {
+        if cursor.is_none() || entries.len() >= filter.limit {
             break;
         }
     }
-    let heads = heads(&app, &entries).await?;
-    let excluded: Vec<ExcludedView> = entries.iter().filter_map(|entry| entry.event.as_ref()).map(excluded).collect();
+    let incidents = load_incidents(&app, &entries).await?;
+    let excluded: Vec<ExcludedEventView> =
+        entries.iter().filter_map(|entry| entry.event.as_ref()).map(excluded_view).collect();
     let list = IncidentList {
-        from: window.from,
-        to: window.to,
-        incidents: heads.iter().flatten().filter(|head| visible(&head.scope, &tenant)).map(view).collect(),
-        excluded: window.excluded.then_some(excluded),
+        from: filter.from,
+        to: filter.to,
+        incidents: incidents
+            .iter()
+            .flatten()
+            .filter(|incident| is_visible(&incident.scope, &tenant))
+            .map(incident_view)
+            .collect(),
+        excluded: filter.excluded.then_some(excluded),
         next: cursor.map(|cursor| cursor.to_text()),
     };
-    Ok(answer(StatusCode::OK, &list))
+    Ok(json_response(StatusCode::OK, &list))
 }
 
 /// The incidents of a page, a few at a time: two hundred calls at once would wait for each other until they give up.
-async fn heads(app: &App, entries: &[Seen]) -> Result<Vec<Option<Incident>>, Problem> {
+async fn load_incidents(app: &App, entries: &[IncidentListEntry]) -> Result<Vec<Option<Incident>>, Problem> {
     let ids: Vec<_> = entries.iter().filter_map(|entry| entry.incident_id.clone()).collect();
-    let heads = ids.into_iter().map(|id| async move { app.table.incident(&id).await });
-    stream::iter(heads).buffered(IN_FLIGHT).try_collect().await.map_err(access::table)
+    let incidents = ids.into_iter().map(|id| async move { app.table.incident(&id).await });
+    stream::iter(incidents).buffered(IN_FLIGHT).try_collect().await.map_err(access::storage_problem)
 }
 
 /// Incidents that a tenant may see and that came up between two times, newest first, without test alerts; and whether that is all
 /// of them.
-pub(super) async fn since(
+pub(super) async fn incidents_between(
     app: &App,
     tenant: &TenantId,
     from: Timestamp,
     to: Timestamp,
 ) -> Result<(Vec<Incident>, bool), Problem> {
     let (mut cursor, mut found) = (None, Vec::new());
-    for _ in 0..PAGES_MAX {
-        let page = app.table.seen(tenant, from, to, cursor.as_ref(), LIMIT_MAX).await.map_err(access::table)?;
-        let heads = heads(app, &page.entries).await?;
-        found.extend(heads.into_iter().flatten().filter(|head| visible(&head.scope, tenant) && !head.test));
+    for _ in 0..TABLE_PAGES_MAX {
+        let page = app
+            .table
+            .incident_list(tenant, from, to, cursor.as_ref(), PAGE_SIZE_MAX)
+            .await
+            .map_err(access::storage_problem)?;
+        let incidents = load_incidents(app, &page.entries).await?;
+        found.extend(
+            incidents.into_iter().flatten().filter(|incident| is_visible(&incident.scope, tenant) && !incident.test),
+        );
         cursor = page.next;
         if cursor.is_none() {
             return Ok((found, true));
@@ -165,8 +180,8 @@ pub(super) async fn since(
 }
 
 /// An incident as a status page has it, with what its tenant may read.
-pub(super) fn shown(incident: &Incident) -> Shown {
-    Shown {
+pub(super) fn published_incident(incident: &Incident) -> PublishedIncident {
+    PublishedIncident {
         id: incident.id.clone(),
         title: incident.title.clone(),
         kind: incident.kind,
@@ -188,58 +203,64 @@ pub(crate) async fn read(
     caller: Caller,
     Path((path, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
-    let settings = settings_of(&app, &tenant).await?;
-    let incident = find(&app, &tenant, &id).await?;
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
+    let settings = load_settings(&app, &tenant).await?;
+    let incident = find_incident(&app, &tenant, &id).await?;
     let ledger = Ledger::read(&app.table, &incident, &tenant);
     let (timeline, ledger, people) =
-        futures::try_join!(app.table.updates(&incident.id, 1), ledger, People::read(&app.table, &tenant))
-            .map_err(access::table)?;
-    let inside = explained_by(&app, &incident, &tenant).await.map_err(access::table)?;
+        futures::try_join!(app.table.updates(&incident.id, 1), ledger, Destinations::read(&app.table, &tenant))
+            .map_err(access::storage_problem)?;
+    let inside = suppressed_incidents(&app, &incident, &tenant).await.map_err(access::storage_problem)?;
     let names = people.names();
-    let entries = ledger.planned(&people);
+    let entries = ledger.planned_entries(&people);
     let mut decisions: Vec<&Decision> = ledger.plans.iter().flat_map(|plan| &plan.decisions).collect();
     decisions.sort_by_key(|decision| decision.update);
-    let body = IncidentAnswer {
-        timeline: timeline.iter().map(|update| entry(&settings, &incident, update)).collect(),
-        decisions: decisions.into_iter().map(|decision| told(decision, incident.category, &names)).collect(),
+    let body = IncidentDetailAnswer {
+        timeline: timeline.iter().map(|update| timeline_entry(&settings, &incident, update)).collect(),
+        decisions: decisions.into_iter().map(|decision| decision_view(decision, incident.category, &names)).collect(),
         deliveries: ledger
             .deliveries
             .iter()
-            .map(|listed| delivery(listed, incident.category, &names, &entries))
+            .map(|listed| delivery_view(listed, incident.category, &names, &entries))
             .collect(),
         covered_incidents: inside.incidents.iter().map(CoveredIncident::of).collect(),
-        covered_more: inside.more,
-        incident: view(&incident),
+        covered_more: inside.omitted_count,
+        incident: incident_view(&incident),
     };
-    Ok(answer(StatusCode::OK, &body))
+    Ok(json_response(StatusCode::OK, &body))
 }
 
 /// What announced work explained, as far as it concerns the tenant; nothing of what is no work.
-pub(crate) async fn explained_by(app: &App, incident: &Incident, tenant: &TenantId) -> Result<Inside, StoreError> {
+pub(crate) async fn suppressed_incidents(
+    app: &App,
+    incident: &Incident,
+    tenant: &TenantId,
+) -> Result<SuppressedIncidents, StoreError> {
     match incident.maintenance {
-        Some(_) => Ok(Inside::of(&app.table.explained_to(&incident.id, tenant).await?, tenant)),
-        None => Ok(Inside::default()),
+        Some(_) => {
+            Ok(SuppressedIncidents::of(&app.table.tenant_incidents_suppressed_by(&incident.id, tenant).await?, tenant))
+        }
+        None => Ok(SuppressedIncidents::default()),
     }
 }
 
 /// An incident that the tenant may see. Another tenant's does not exist.
-pub(crate) async fn find(app: &App, tenant: &TenantId, id: &str) -> Result<Incident, Problem> {
+pub(crate) async fn find_incident(app: &App, tenant: &TenantId, id: &str) -> Result<Incident, Problem> {
     let found = match IncidentId::parse(id) {
-        Some(id) => app.table.incident(&id).await.map_err(access::table)?,
+        Some(id) => app.table.incident(&id).await.map_err(access::storage_problem)?,
         None => None,
     };
     found
-        .filter(|incident| visible(&incident.scope, tenant))
+        .filter(|incident| is_visible(&incident.scope, tenant))
         .ok_or_else(|| Problem::not_found("this tenant has no such incident"))
 }
 
-fn visible(scope: &Scope, tenant: &TenantId) -> bool {
+fn is_visible(scope: &Scope, tenant: &TenantId) -> bool {
     scope.tenant().is_none_or(|owner| owner == tenant)
 }
 
 /// An incident without what only its source knows. Of a platform-wide one the source's own names stay inside.
-pub(super) fn view(incident: &Incident) -> IncidentView {
+pub(super) fn incident_view(incident: &Incident) -> IncidentView {
     let own = incident.scope.tenant().is_some();
     IncidentView {
         incident_id: incident.id.to_string(),
@@ -268,8 +289,8 @@ pub(super) fn view(incident: &Incident) -> IncidentView {
     }
 }
 
-fn excluded(record: &EventRecord) -> ExcludedView {
-    ExcludedView {
+fn excluded_view(record: &EventRecord) -> ExcludedEventView {
+    ExcludedEventView {
         event_id: record.event_id.to_string(),
         at: record.accepted_at,
         event_type: record.event_type.clone(),
@@ -278,14 +299,14 @@ fn excluded(record: &EventRecord) -> ExcludedView {
         classification: record.classification.clone(),
         category: record.category,
         rule: record.rule.clone(),
-        reason: record.reason.map(|reason| explained(reason, record.category, "")),
+        reason: record.reason.map(|reason| reason_view(reason, record.category, "")),
     }
 }
 
 /// One update: of the tenant's own incident everything, of a platform-wide one what its alerts carry and no more.
-pub(crate) fn entry(settings: &Settings, incident: &Incident, update: &Update) -> TimelineEntry {
+pub(crate) fn timeline_entry(settings: &Settings, incident: &Incident, update: &Update) -> TimelineEntry {
     let content = match incident.scope {
-        Scope::Tenant(_) => Content::Full,
+        Scope::Tenant(_) => ContentLevel::Full,
         Scope::Platform => settings.data_processing.content,
     };
     let alert = Alert::new(&settings.tenant, &settings.zone, content, incident, update);
@@ -309,11 +330,11 @@ pub(crate) fn entry(settings: &Settings, incident: &Incident, update: &Update) -
     }
 }
 
-fn told(decision: &Decision, category: Option<Category>, names: &Names<'_>) -> DecisionView {
+fn decision_view(decision: &Decision, category: Option<Category>, names: &DestinationNames<'_>) -> DecisionView {
     let (outcome, role, until, reason, by) = match &decision.outcome {
-        Outcome::Deliver { role } => ("deliver", *role, None, None, None),
-        Outcome::Hold { until, reason, role } => ("hold", *role, Some(*until), Some(*reason), None),
-        Outcome::Skip { reason, by } => ("skip", None, None, Some(*reason), by.clone()),
+        DecisionOutcome::Deliver { role } => ("deliver", *role, None, None, None),
+        DecisionOutcome::Hold { until, reason, role } => ("hold", *role, Some(*until), Some(*reason), None),
+        DecisionOutcome::Skip { reason, by } => ("skip", None, None, Some(*reason), by.clone()),
     };
     DecisionView {
         update: decision.update,
@@ -323,13 +344,18 @@ fn told(decision: &Decision, category: Option<Category>, names: &Names<'_>) -> D
         outcome: outcome.to_owned(),
         role,
         until,
-        reason: reason.map(|reason| explained(reason, category, &decision.destination)),
+        reason: reason.map(|reason| reason_view(reason, category, &decision.destination)),
         by,
     }
 }
 
 /// A delivery row, and what the explanation says of its newest update.
-fn delivery(listed: &Listed, category: Option<Category>, names: &Names<'_>, entries: &[ExplainEntry]) -> DeliveryView {
+fn delivery_view(
+    listed: &ListedDelivery,
+    category: Option<Category>,
+    names: &DestinationNames<'_>,
+    entries: &[ExplainEntry],
+) -> DeliveryView {
     let row = &listed.delivery;
     let destination = listed.row.split('#').next().unwrap_or_default();
     let entry = entries.iter().find(|entry| {
@@ -355,7 +381,7 @@ fn delivery(listed: &Listed, category: Option<Category>, names: &Names<'_>, entr
         cause: row.cause.clone(),
         reason: match entry {
             Some(entry) => entry.reason.clone(),
-            None => row.reason.map(|reason| explained(reason, category, destination)),
+            None => row.reason.map(|reason| reason_view(reason, category, destination)),
         },
         late_source: entry.and_then(|entry| entry.late_source),
         next_at: row.next_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
@@ -365,19 +391,24 @@ fn delivery(listed: &Listed, category: Option<Category>, names: &Names<'_>, entr
         history: listed
             .history
             .iter()
-            .map(|end| EndView { update: end.update, outcome: end.outcome.clone(), at: end.at, attempts: end.attempts })
+            .map(|end| DeliveryOutcomeView {
+                update: end.update,
+                outcome: end.outcome.clone(),
+                at: end.at,
+                attempts: end.attempts,
+            })
             .collect(),
-        failed_attempts: listed.attempts.iter().map(attempt).chain(later).collect(),
+        failed_attempts: listed.attempts.iter().map(attempt_view).chain(later).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::delivery::Row;
+    use domain::delivery::DeliveryRow;
     use domain::reason::Reason;
     use domain::vocabulary::{Channel, Role};
-    use store::deliveries::{Attempt, Ended};
+    use store::deliveries::{FailedAttempt, HistoryEntry};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -386,54 +417,60 @@ mod tests {
     #[test]
     fn the_window_is_the_last_week_unless_the_query_says_otherwise() {
         let now = at(1_000_000_000);
-        let window = Asked::default().window(now).unwrap();
-        assert_eq!((window.to, window.from), (now, at(1_000_000_000 - 7 * 86_400)));
-        assert_eq!((window.limit, window.excluded), (50, false));
-        let asked = Asked {
+        let filter = IncidentParams::default().to_filter(now).unwrap();
+        assert_eq!((filter.to, filter.from), (now, at(1_000_000_000 - 7 * 86_400)));
+        assert_eq!((filter.limit, filter.excluded), (50, false));
+        let params = IncidentParams {
             from: Some("yesterday".into()),
             to: Some("2001-01-01T00:00:00Z".into()),
             include: Some("all".into()),
             limit: Some("0".into()),
             cursor: Some("x".into()),
         };
-        let pointers: Vec<String> = asked.window(now).unwrap_err().into_iter().map(|error| error.pointer).collect();
+        let pointers: Vec<String> = params.to_filter(now).unwrap_err().into_iter().map(|error| error.pointer).collect();
         assert_eq!(pointers, ["query:from", "query:include", "query:limit", "query:cursor"]);
-        let backwards = Asked { from: Some("2002-01-01T00:00:00Z".into()), to: asked.to, ..Asked::default() };
-        assert_eq!(backwards.window(now).unwrap_err()[0].pointer, "query:from");
+        let backwards =
+            IncidentParams { from: Some("2002-01-01T00:00:00Z".into()), to: params.to, ..IncidentParams::default() };
+        assert_eq!(backwards.to_filter(now).unwrap_err()[0].pointer, "query:from");
     }
 
     #[test]
     fn a_tenant_sees_its_own_and_the_platforms() {
         let tenant = |id: &str| TenantId::parse(id).unwrap();
-        assert!(visible(&Scope::Platform, &tenant("acme")));
-        assert!(visible(&Scope::Tenant(tenant("acme")), &tenant("acme")));
-        assert!(!visible(&Scope::Tenant(tenant("globex")), &tenant("acme")));
-        assert!(!visible(&Scope::Tenant(tenant("platform")), &tenant("acme")));
+        assert!(is_visible(&Scope::Platform, &tenant("acme")));
+        assert!(is_visible(&Scope::Tenant(tenant("acme")), &tenant("acme")));
+        assert!(!is_visible(&Scope::Tenant(tenant("globex")), &tenant("acme")));
+        assert!(!is_visible(&Scope::Tenant(tenant("platform")), &tenant("acme")));
     }
 
     #[test]
     fn a_skip_says_why_and_which_setting_of_which_destination_would_change_it() {
-        let names: Names<'_> = [("rcp_1", "Ops")].into();
+        let names: DestinationNames<'_> = [("rcp_1", "Ops")].into();
         let decision = |destination: &str, outcome| Decision {
             update: 2,
             destination: destination.into(),
             channel: Channel::Email,
             outcome,
         };
-        let skip = |reason| Outcome::Skip { reason, by: None };
+        let skip = |reason| DecisionOutcome::Skip { reason, by: None };
         let category = Some(Category::Billing);
-        let view = told(&decision("rcp_1", skip(Reason::ChannelNotTicked)), category, &names);
+        let view = decision_view(&decision("rcp_1", skip(Reason::ChannelNotTicked)), category, &names);
         assert_eq!((view.outcome.as_str(), view.name.as_deref()), ("skip", Some("Ops")));
         let reason = view.reason.unwrap();
         assert_eq!(
             (reason.reason.as_str(), reason.setting.as_str()),
             ("channel_not_ticked", "settings.categories.billing.channels")
         );
-        let setting =
-            |id: &str| told(&decision(id, skip(Reason::RoleNotInMatrix)), category, &names).reason.unwrap().setting;
+        let setting = |id: &str| {
+            decision_view(&decision(id, skip(Reason::RoleNotInMatrix)), category, &names).reason.unwrap().setting
+        };
         assert_eq!(setting("rcp_1"), "recipients.rcp_1.roles");
         assert_eq!(setting("int_1"), "integrations.int_1.audiences");
-        let sent = told(&decision("int_9", Outcome::Deliver { role: Some(Role::OrgAdmin) }), category, &names);
+        let sent = decision_view(
+            &decision("int_9", DecisionOutcome::Deliver { role: Some(Role::OrgAdmin) }),
+            category,
+            &names,
+        );
         assert_eq!(
             (sent.outcome.as_str(), sent.role, sent.name, sent.reason),
             ("deliver", Some(Role::OrgAdmin), None, None)
@@ -442,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_delivery_shows_its_state_its_ends_and_its_failed_attempts() {
-        let row = Row {
+        let row = DeliveryRow {
             latest: 2,
             done: 1,
             state: DeliveryState::Retrying,
@@ -459,11 +496,11 @@ mod tests {
             latency_ms: Some(120),
             late: false,
         };
-        let listed = Listed {
+        let listed = ListedDelivery {
             row: "int_1#000002".into(),
             delivery: row,
-            history: vec![Ended { update: 1, outcome: "accepted".into(), at: at(1), attempts: 1 }],
-            attempts: vec![Attempt {
+            history: vec![HistoryEntry { update: 1, outcome: "accepted".into(), at: at(1), attempts: 1 }],
+            attempts: vec![FailedAttempt {
                 update: 2,
                 attempt: 1,
                 at: at(2),
@@ -473,8 +510,8 @@ mod tests {
                 took_ms: 30,
             }],
         };
-        let names: Names<'_> = [("int_1", "Hook")].into();
-        let view = delivery(&listed, None, &names, &[]);
+        let names: DestinationNames<'_> = [("int_1", "Hook")].into();
+        let view = delivery_view(&listed, None, &names, &[]);
         assert_eq!(
             (view.destination.as_str(), view.name.as_deref(), view.state.as_str()),
             ("int_1", Some("Hook"), "retrying")
@@ -484,10 +521,10 @@ mod tests {
         assert!(!serde_json::to_string(&view).unwrap().contains("SECRET"));
         // What the explanation says counts: it knows what was said later.
         let said = serde_json::json!({"update": 2, "integration_id": "int_1", "name": "Hook", "channel": "webhook",
-            "outcome": "failed", "reason": "suppressed_bounce", "sentence": "s", "setting": "x", "mend": "m",
+            "outcome": "failed", "reason": "suppressed_bounce", "sentence": "s", "setting": "x", "remedy": "m",
             "late_source": "1970-01-01T00:00:07Z", "attempts": [{"update": 2, "attempt": 0, "at": at(3), "cause": "bounced",
-            "sentence": "s", "mend": "m", "response": "gone", "took_ms": 0}]});
-        let view = delivery(&listed, None, &names, &[serde_json::from_value(said).unwrap()]);
+            "sentence": "s", "remedy": "m", "response": "gone", "took_ms": 0}]});
+        let view = delivery_view(&listed, None, &names, &[serde_json::from_value(said).unwrap()]);
         assert_eq!((view.state.as_str(), view.outcome.as_str()), ("retrying", "failed"));
         assert_eq!(view.reason.unwrap().reason, "suppressed_bounce");
         assert_eq!((view.late_source, view.failed_attempts.len()), (Some(at(7)), 2));

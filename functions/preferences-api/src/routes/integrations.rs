@@ -1,10 +1,12 @@
 //! Slack, Teams and webhook destinations of a tenant. URL and secret are sealed here and never shown again.
 
-use super::recipients::within_plan;
-use super::{lint, save, settings_of};
+use super::{lint, load_settings, require_plan_capacity, save_setting};
 use crate::App;
-use crate::access::{self, Limited, MANAGE, Paged, READ, answer, based_on, created, tagged};
-use crate::check::integration as check;
+use crate::access::{
+    self, LimitedBody, MANAGE_SCOPES, PageQuery, READ_SCOPES, created_response, json_response, json_with_etag,
+    require_current_version,
+};
+use crate::check::integration::{check_integration, check_secret, integration_body};
 use crate::notices;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -18,10 +20,10 @@ use jiff::{SignedDuration, Timestamp};
 use outbound::SecretUrl;
 use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
-use store::tenants::Setting;
+use store::tenants::TenantChange;
 
 /// What URLs are fingerprinted for: two integrations of a tenant must not have the same one.
-const FINGERPRINT: &str = "integration-url";
+const URL_FINGERPRINT_PURPOSE: &str = "integration-url";
 /// How long the old secret signs beside the new one.
 const OLD_SECRET_HOURS: i64 = 24;
 
@@ -30,16 +32,17 @@ pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
     Path(path): Path<String>,
-    Query(paged): Query<Paged>,
+    Query(page): Query<PageQuery>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
-    let (limit, after) = paged.read(|text| IntegrationId::parse(text).is_some())?;
-    settings_of(&app, &tenant).await?;
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
+    let (limit, after) = page.parse(|text| IntegrationId::parse(text).is_some())?;
+    load_settings(&app, &tenant).await?;
     let now = clock::now();
-    let (integrations, more) = app.table.integrations_page(&tenant, after, limit).await.map_err(access::table)?;
+    let (integrations, more) =
+        app.table.integrations_page(&tenant, after, limit).await.map_err(access::storage_problem)?;
     let next = integrations.last().filter(|_| more).map(|last| last.id.to_string());
-    let integrations = integrations.iter().map(|known| check::body_of(known, now)).collect();
-    Ok(answer(StatusCode::OK, &IntegrationList { integrations, next }))
+    let integrations = integrations.iter().map(|known| integration_body(known, now)).collect();
+    Ok(json_response(StatusCode::OK, &IntegrationList { integrations, next }))
 }
 
 /// `POST /v1/tenants/{tenant}/integrations`
@@ -47,26 +50,26 @@ pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
     Path(path): Path<String>,
-    body: Limited,
+    body: LimitedBody,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, MANAGE)?;
-    let settings = settings_of(&app, &tenant).await?;
+    let tenant = caller.authorize_tenant(&path, MANAGE_SCOPES)?;
+    let settings = load_settings(&app, &tenant).await?;
     let body: IntegrationBody = body.parse()?;
-    let id = IntegrationId::new(&ids::suffix());
-    let draft = check::integration(None, &id, &body, &app.exceptions).map_err(Problem::fields)?;
+    let id = IntegrationId::new(&ids::id_suffix());
+    let draft = check_integration(None, &id, &body, &app.exceptions).map_err(Problem::invalid_fields)?;
     let most = app.policy.plans.get(&settings.plan).map_or(0, |plan| plan.integrations);
-    let known = app.table.integrations(&tenant).await.map_err(access::table)?.len();
-    within_plan(known, most, &settings.plan, "integrations")?;
+    let known = app.table.integrations(&tenant).await.map_err(access::storage_problem)?.len();
+    require_plan_capacity(known, most, &settings.plan, "integrations")?;
     // Without a URL the check has refused the body.
-    let place = place(&app, &tenant, &id, &draft.url.ok_or_else(Problem::internal)?)?;
-    let secret = (draft.kind == Channel::Webhook).then(|| draft.secret.unwrap_or_else(fresh_secret));
+    let sealed = seal_url(&app, &tenant, &id, &draft.url.ok_or_else(Problem::internal)?)?;
+    let secret = (draft.kind == Channel::Webhook).then(|| draft.secret.unwrap_or_else(generate_secret));
     let integration = Integration {
         name: draft.name,
         kind: draft.kind,
-        url: place.url,
-        host: place.host,
-        fingerprint: place.fingerprint,
-        secret: secret.as_deref().map(|secret| seal(&app, &tenant, &id, secret)).transpose()?,
+        url: sealed.url,
+        host: sealed.host,
+        fingerprint: sealed.fingerprint,
+        secret: secret.as_deref().map(|secret| seal_secret(&app, &tenant, &id, secret)).transpose()?,
         old_secret: None,
         categories: draft.categories,
         audiences: draft.audiences,
@@ -78,11 +81,11 @@ pub(crate) async fn create(
         version: 1,
         id,
     };
-    store(&app, &caller, &tenant, &integration, "integration.created").await?;
-    let lint = lint::after_write(&app, &tenant).await;
+    save_integration(&app, &caller, &tenant, &integration, "integration.created").await?;
+    let lint = lint::findings_after_save(&app, &tenant).await;
     let shown =
-        IntegrationBody { secret: secret.map(Private::new), lint, ..check::body_of(&integration, clock::now()) };
-    Ok(created("integrations", integration.id.as_str(), 1, &shown))
+        IntegrationBody { secret: secret.map(Private::new), lint, ..integration_body(&integration, clock::now()) };
+    Ok(created_response("integrations", integration.id.as_str(), 1, &shown))
 }
 
 /// `GET /v1/tenants/{tenant}/integrations/{id}`
@@ -91,47 +94,59 @@ pub(crate) async fn read(
     caller: Caller,
     Path((path, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
-    let integration = find(&app, &tenant, &id).await?;
-    Ok(tagged(StatusCode::OK, integration.version, &check::body_of(&integration, clock::now())))
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
+    let integration = find_integration(&app, &tenant, &id).await?;
+    Ok(json_with_etag(StatusCode::OK, integration.version, &integration_body(&integration, clock::now())))
 }
 
 /// `PUT /v1/tenants/{tenant}/integrations/{id}`
 pub(crate) async fn replace(
     State(app): State<App>,
     caller: Caller,
-    Path(path): Path<(String, String)>,
+    Path((tenant, id)): Path<(String, String)>,
     headers: HeaderMap,
-    body: Limited,
+    body: LimitedBody,
 ) -> Result<Response, Problem> {
-    write(&app, &caller, path, &headers, |_| body.parse()).await
+    update(&Change { app, caller, tenant, id, headers, now: clock::now() }, |_| body.parse()).await
 }
 
 /// `PATCH /v1/tenants/{tenant}/integrations/{id}`: a JSON merge patch.
 pub(crate) async fn patch(
     State(app): State<App>,
     caller: Caller,
-    Path(path): Path<(String, String)>,
+    Path((tenant, id)): Path<(String, String)>,
     headers: HeaderMap,
-    body: Limited,
+    body: LimitedBody,
 ) -> Result<Response, Problem> {
-    let now = clock::now();
-    write(&app, &caller, path, &headers, |before| body.patched(&check::body_of(before, now))).await
+    let change = Change { app, caller, tenant, id, headers, now: clock::now() };
+    update(&change, |before| body.apply_merge_patch(&integration_body(before, change.now))).await
 }
 
-async fn write(
-    app: &App,
-    caller: &Caller,
-    (path, id): (String, String),
-    headers: &HeaderMap,
-    asked: impl FnOnce(&Integration) -> Result<IntegrationBody, Problem>,
+/// A request that changes a saved integration.
+struct Change {
+    app: App,
+    caller: Caller,
+    /// The tenant's id as it stands in the path.
+    tenant: String,
+    /// The integration's id as it stands in the path.
+    id: String,
+    headers: HeaderMap,
+    now: Timestamp,
+}
+
+/// Saves the integration that `read_body` makes of the request and of the saved integration.
+async fn update(
+    change: &Change,
+    read_body: impl FnOnce(&Integration) -> Result<IntegrationBody, Problem>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, MANAGE)?;
-    let before = find(app, &tenant, &id).await?;
-    based_on(headers, before.version)?;
-    let body = asked(&before)?;
-    let draft = check::integration(Some(&before), &before.id, &body, &app.exceptions).map_err(Problem::fields)?;
-    let now = clock::now();
+    let Change { app, caller, now, .. } = change;
+    let now = *now;
+    let tenant = caller.authorize_tenant(&change.tenant, MANAGE_SCOPES)?;
+    let before = find_integration(app, &tenant, &change.id).await?;
+    require_current_version(&change.headers, before.version)?;
+    let body = read_body(&before)?;
+    let draft =
+        check_integration(Some(&before), &before.id, &body, &app.exceptions).map_err(Problem::invalid_fields)?;
     let mut next = Integration {
         name: draft.name,
         categories: draft.categories,
@@ -142,20 +157,20 @@ async fn write(
         ..before.clone()
     };
     if let Some(url) = draft.url {
-        let place = place(app, &tenant, &before.id, &url)?;
+        let sealed = seal_url(app, &tenant, &before.id, &url)?;
         // What another endpoint said is not this one's fault.
-        if place.fingerprint != before.fingerprint {
-            next = enabled(next, now);
+        if sealed.fingerprint != before.fingerprint {
+            next = reenable(next, now);
         }
-        (next.url, next.host, next.fingerprint) = (place.url, place.host, place.fingerprint);
+        (next.url, next.host, next.fingerprint) = (sealed.url, sealed.host, sealed.fingerprint);
     }
     if draft.enable {
-        next = enabled(next, now);
+        next = reenable(next, now);
     }
     next.old_secret = next.old_secret.filter(|old| old.until > now);
-    store(app, caller, &tenant, &next, "integration.updated").await?;
-    let lint = lint::after_write(app, &tenant).await;
-    Ok(tagged(StatusCode::OK, next.version, &IntegrationBody { lint, ..check::body_of(&next, now) }))
+    save_integration(app, caller, &tenant, &next, "integration.updated").await?;
+    let lint = lint::findings_after_save(app, &tenant).await;
+    Ok(json_with_etag(StatusCode::OK, next.version, &IntegrationBody { lint, ..integration_body(&next, now) }))
 }
 
 /// `POST /v1/tenants/{tenant}/integrations/{id}/secret`: a new secret, shown once. The one before signs beside it for 24
@@ -165,38 +180,38 @@ pub(crate) async fn rotate_secret(
     caller: Caller,
     Path((path, id)): Path<(String, String)>,
     headers: HeaderMap,
-    body: Limited,
+    body: LimitedBody,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, MANAGE)?;
-    let before = find(&app, &tenant, &id).await?;
+    let tenant = caller.authorize_tenant(&path, MANAGE_SCOPES)?;
+    let before = find_integration(&app, &tenant, &id).await?;
     // Without If-Match two who rotate at once are still told apart: the later write is based on a version that is gone.
-    if access::expected(&headers)?.is_some() {
-        based_on(&headers, before.version)?;
+    if access::if_match_versions(&headers)?.is_some() {
+        require_current_version(&headers, before.version)?;
     }
     let body: RotateSecretBody = body.parse_or_default()?;
     if before.kind != Channel::Webhook {
         let detail = "only a webhook is signed; for Slack and Teams the URL is the secret, so change the URL";
-        return Err(Problem::fields(vec![FieldError::new("/kind", detail)]));
+        return Err(Problem::invalid_fields(vec![FieldError::new("/kind", detail)]));
     }
     let secret = match body.secret {
         Some(given) => {
             let given = given.expose().to_owned();
-            check::new_secret(&given).map_err(|detail| Problem::fields(vec![FieldError::new("/secret", detail)]))?;
+            check_secret(&given).map_err(|detail| Problem::invalid_fields(vec![FieldError::new("/secret", detail)]))?;
             given
         }
-        None => fresh_secret(),
+        None => generate_secret(),
     };
     let now = clock::now();
     let until = now.saturating_add(SignedDuration::from_hours(OLD_SECRET_HOURS)).unwrap_or(now);
     let next = Integration {
-        secret: Some(seal(&app, &tenant, &before.id, &secret)?),
+        secret: Some(seal_secret(&app, &tenant, &before.id, &secret)?),
         old_secret: before.secret.clone().map(|secret| OldSecret { secret, until }),
         version: before.version + 1,
         ..before
     };
-    store(&app, &caller, &tenant, &next, "integration.secret_rotated").await?;
-    let shown = IntegrationBody { secret: Some(Private::new(secret)), ..check::body_of(&next, now) };
-    Ok(tagged(StatusCode::OK, next.version, &shown))
+    save_integration(&app, &caller, &tenant, &next, "integration.secret_rotated").await?;
+    let shown = IntegrationBody { secret: Some(Private::new(secret)), ..integration_body(&next, now) };
+    Ok(json_with_etag(StatusCode::OK, next.version, &shown))
 }
 
 /// `DELETE /v1/tenants/{tenant}/integrations/{id}`
@@ -206,63 +221,63 @@ pub(crate) async fn remove(
     Path((path, id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, MANAGE)?;
-    let integration = find(&app, &tenant, &id).await?;
-    based_on(&headers, integration.version)?;
-    let setting = Setting::Removed(Destination::Integration(Box::new(integration.clone())));
-    save(&app, &caller, &tenant, setting, "integration.deleted", &id).await?;
-    notices::removed(&app, &tenant, &integration).await;
+    let tenant = caller.authorize_tenant(&path, MANAGE_SCOPES)?;
+    let integration = find_integration(&app, &tenant, &id).await?;
+    require_current_version(&headers, integration.version)?;
+    let setting = TenantChange::Removed(Destination::Integration(Box::new(integration.clone())));
+    save_setting(&app, &caller, &tenant, setting, "integration.deleted", &id).await?;
+    notices::resolve_endpoint_incident(&app, &tenant, &integration).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// The same, tried again. Whether it is mended the next alert shows, and the days until it is disabled begin anew.
-fn enabled(integration: Integration, now: Timestamp) -> Integration {
+fn reenable(integration: Integration, now: Timestamp) -> Integration {
     Integration { disabled: None, failing: integration.failing.map(|_| now), ..integration }
 }
 
 /// A URL as it is stored.
-struct Place {
+struct SealedUrl {
     url: Sealed,
     host: String,
     fingerprint: String,
 }
 
-fn place(app: &App, tenant: &TenantId, id: &IntegrationId, url: &SecretUrl) -> Result<Place, Problem> {
+fn seal_url(app: &App, tenant: &TenantId, id: &IntegrationId, url: &SecretUrl) -> Result<SealedUrl, Problem> {
     // Over the URL alone: Slack counts messages by URL, whoever posts them, so the gate must know two tenants' same URL.
-    let fingerprint = app.keyring.fingerprint(FINGERPRINT, url.expose()).map_err(sealing)?;
-    Ok(Place { url: seal(app, tenant, id, url.expose())?, host: url.host().to_owned(), fingerprint })
+    let fingerprint = app.keyring.fingerprint(URL_FINGERPRINT_PURPOSE, url.expose()).map_err(seal_problem)?;
+    Ok(SealedUrl { url: seal_secret(app, tenant, id, url.expose())?, host: url.host().to_owned(), fingerprint })
 }
 
-fn seal(app: &App, tenant: &TenantId, id: &IntegrationId, secret: &str) -> Result<Sealed, Problem> {
-    let aad = vault::aad(tenant.as_str(), id.as_str());
-    let sealed = app.keyring.seal(&aad, secret.as_bytes()).map_err(sealing)?;
+fn seal_secret(app: &App, tenant: &TenantId, id: &IntegrationId, secret: &str) -> Result<Sealed, Problem> {
+    let aad = vault::integration_aad(tenant.as_str(), id.as_str());
+    let sealed = app.keyring.seal(&aad, secret.as_bytes()).map_err(seal_problem)?;
     Ok(Sealed::new(sealed.into()))
 }
 
-fn sealing(error: vault::VaultError) -> Problem {
+fn seal_problem(error: vault::VaultError) -> Problem {
     tracing::error!(%error, "nothing can be sealed");
     Problem::internal()
 }
 
-fn fresh_secret() -> String {
-    outbound::secret_from(&ids::bytes::<32>())
+fn generate_secret() -> String {
+    outbound::encode_secret(&ids::random_bytes::<32>())
 }
 
-async fn find(app: &App, tenant: &TenantId, id: &str) -> Result<Integration, Problem> {
+async fn find_integration(app: &App, tenant: &TenantId, id: &str) -> Result<Integration, Problem> {
     let found = match IntegrationId::parse(id) {
-        Some(id) => app.table.integration(tenant, &id).await.map_err(access::table)?,
+        Some(id) => app.table.integration(tenant, &id).await.map_err(access::storage_problem)?,
         None => None,
     };
     found.ok_or_else(|| Problem::not_found("this tenant has no such integration"))
 }
 
-async fn store(
+async fn save_integration(
     app: &App,
     caller: &Caller,
     tenant: &TenantId,
     integration: &Integration,
     what: &str,
 ) -> Result<(), Problem> {
-    let setting = Setting::Destination(Destination::Integration(Box::new(integration.clone())));
-    save(app, caller, tenant, setting, what, integration.id.as_str()).await
+    let setting = TenantChange::Destination(Destination::Integration(Box::new(integration.clone())));
+    save_setting(app, caller, tenant, setting, what, integration.id.as_str()).await
 }

@@ -1,8 +1,8 @@
 //! What a tenant's settings cannot do although they look as if they could.
 
-use super::settings_of;
+use super::load_settings;
 use crate::App;
-use crate::access::{self, READ, answer};
+use crate::access::{self, READ_SCOPES, json_response};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -22,15 +22,15 @@ pub(crate) async fn read(
     caller: Caller,
     Path(path): Path<String>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
-    settings_of(&app, &tenant).await?;
-    let findings = findings(&app, &tenant).await.map_err(access::table)?;
-    Ok(answer(StatusCode::OK, &LintAnswer { lint: findings }))
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
+    load_settings(&app, &tenant).await?;
+    let findings = read_findings(&app, &tenant).await.map_err(access::storage_problem)?;
+    Ok(json_response(StatusCode::OK, &LintAnswer { lint: findings }))
 }
 
 /// The findings for the answer of a write. The write is done: a table that does not answer now takes nothing back.
-pub(crate) async fn after_write(app: &App, tenant: &TenantId) -> Option<Value> {
-    match findings(app, tenant).await {
+pub(crate) async fn findings_after_save(app: &App, tenant: &TenantId) -> Option<Value> {
+    match read_findings(app, tenant).await {
         Ok(findings) => serde_json::to_value(findings).ok(),
         Err(error) => {
             tracing::warn!(%error, "the settings were saved and could not be read again");
@@ -39,7 +39,7 @@ pub(crate) async fn after_write(app: &App, tenant: &TenantId) -> Option<Value> {
     }
 }
 
-async fn findings(app: &App, tenant: &TenantId) -> Result<Vec<Finding>, StoreError> {
+async fn read_findings(app: &App, tenant: &TenantId) -> Result<Vec<Finding>, StoreError> {
     // What routing reads; every category's chunks hold the same settings and destinations.
     let Some(subscriber) = app.table.subscriber(tenant, Category::Infrastructure).await? else { return Ok(Vec::new()) };
     let destinations: Vec<Destination> =

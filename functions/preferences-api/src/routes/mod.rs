@@ -16,32 +16,42 @@ pub(crate) mod support;
 pub(crate) mod tokens;
 
 use crate::App;
-use crate::access::table;
+use crate::access::storage_problem;
+use contracts::problem::FieldError;
 use domain::ids::TenantId;
 use domain::tenant::Settings;
 use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
-use store::tenants::{Audit, Setting};
+use store::tenants::{AuditRecord, TenantChange};
 
 /// A tenant's settings, or 404.
-pub(crate) async fn settings_of(app: &App, tenant: &TenantId) -> Result<Settings, Problem> {
-    app.table.settings(tenant).await.map_err(table)?.ok_or_else(Problem::no_tenant)
+pub(crate) async fn load_settings(app: &App, tenant: &TenantId) -> Result<Settings, Problem> {
+    app.table.settings(tenant).await.map_err(storage_problem)?.ok_or_else(Problem::tenant_not_found)
 }
 
 /// Who did what, now.
-pub(crate) fn audit(caller: &Caller, what: &str, object: &str) -> Audit {
-    Audit { at: clock::now(), who: caller.token_id.clone(), what: what.to_owned(), object: object.to_owned() }
+pub(crate) fn audit_entry(caller: &Caller, what: &str, object: &str) -> AuditRecord {
+    AuditRecord { at: clock::now(), who: caller.token_id.clone(), what: what.to_owned(), object: object.to_owned() }
 }
 
 /// Saves a setting with its audit entry.
-pub(crate) async fn save(
+pub(crate) async fn save_setting(
     app: &App,
     caller: &Caller,
     tenant: &TenantId,
-    setting: Setting,
+    setting: TenantChange,
     what: &str,
     object: &str,
 ) -> Result<(), Problem> {
-    let audit = audit(caller, what, object);
-    crate::access::saved(app.table.save(tenant, &setting, &audit, &ids::suffix()).await)
+    let audit = audit_entry(caller, what, object);
+    crate::access::ensure_saved(app.table.save(tenant, &setting, &audit, &ids::id_suffix()).await)
+}
+
+/// 422 `plan_limit` where the plan has no room for another.
+pub(crate) fn require_plan_capacity(known: usize, most: u32, plan: &str, what: &str) -> Result<(), Problem> {
+    if u32::try_from(known).is_ok_and(|known| known < most) {
+        return Ok(());
+    }
+    let detail = format!("plan_limit: the plan {plan} includes {most} {what}; delete one, or ask for a larger plan");
+    Err(Problem::invalid_fields(vec![FieldError::new("", detail)]))
 }

@@ -1,9 +1,9 @@
 //! A tenant and its settings.
 
-use super::{audit, lint, save, settings_of};
+use super::{audit_entry, lint, load_settings, save_setting};
 use crate::App;
-use crate::access::{self, Limited, MANAGE, READ, based_on, tagged};
-use crate::check::settings as check;
+use crate::access::{self, LimitedBody, MANAGE_SCOPES, READ_SCOPES, json_with_etag, require_current_version};
+use crate::check::settings::{Editor, new_settings, settings_body, update_settings, update_tenant};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -14,10 +14,10 @@ use domain::ids::TenantId;
 use domain::tenant::Settings;
 use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
-use store::tenants::{Saved, Setting};
+use store::tenants::{SaveOutcome, TenantChange};
 
 /// How often a tenant is read again when somebody else writes it at the same time.
-const TRIES: usize = 5;
+const SAVE_ATTEMPTS_MAX: usize = 5;
 
 /// `PUT /v1/tenants/{tenant}`: makes a tenant, or gives it another name, plan or zone. Doing it twice changes nothing, so
 /// If-Match is welcome here and not required.
@@ -26,41 +26,41 @@ pub(crate) async fn put_tenant(
     caller: Caller,
     Path(path): Path<String>,
     headers: HeaderMap,
-    body: Limited,
+    body: LimitedBody,
 ) -> Result<Response, Problem> {
-    caller.require(PLATFORM_ADMIN)?;
+    caller.require_scope(PLATFORM_ADMIN)?;
     let tenant = TenantId::parse(&path)
-        .map_err(|error| Problem::fields(vec![FieldError::new("path:tenant", error.to_string())]))?;
-    let tenant = caller.speaking_for(tenant.as_str(), &[PLATFORM_ADMIN])?;
+        .map_err(|error| Problem::invalid_fields(vec![FieldError::new("path:tenant", error.to_string())]))?;
+    let tenant = caller.authorize_tenant(tenant.as_str(), &[PLATFORM_ADMIN])?;
     let body: TenantBody = body.parse()?;
-    let expected = access::expected(&headers)?;
-    for _ in 0..TRIES {
-        let before = app.table.settings(&tenant).await.map_err(access::table)?;
+    let expected = access::if_match_versions(&headers)?;
+    for _ in 0..SAVE_ATTEMPTS_MAX {
+        let before = app.table.settings(&tenant).await.map_err(access::storage_problem)?;
         let current = before.as_ref().map_or(0, |before| before.version);
         if expected.as_ref().is_some_and(|versions| !versions.contains(&current)) {
-            return Err(access::outdated());
+            return Err(access::outdated_version());
         }
         let (status, what, next) = match &before {
             None => {
-                let settings = check::create(&tenant, &body, &app.policy).map_err(Problem::fields)?;
+                let settings = new_settings(&tenant, &body, &app.policy).map_err(Problem::invalid_fields)?;
                 (StatusCode::CREATED, "tenant.created", settings)
             }
             Some(before) => {
-                let settings = check::rename(before, &body, &app.policy).map_err(Problem::fields)?;
+                let settings = update_tenant(before, &body, &app.policy).map_err(Problem::invalid_fields)?;
                 if settings == *before {
-                    return Ok(tagged(StatusCode::OK, before.version, &check::body_of(before)));
+                    return Ok(json_with_etag(StatusCode::OK, before.version, &settings_body(before)));
                 }
                 (StatusCode::OK, "tenant.updated", Settings { version: before.version + 1, ..settings })
             }
         };
-        let setting = Setting::Settings(Box::new(next.clone()));
-        let audit = audit(&caller, what, tenant.as_str());
-        match app.table.save(&tenant, &setting, &audit, &ids::suffix()).await.map_err(access::table)? {
-            Saved::Outdated => {}
+        let setting = TenantChange::Settings(Box::new(next.clone()));
+        let audit = audit_entry(&caller, what, tenant.as_str());
+        match app.table.save(&tenant, &setting, &audit, &ids::id_suffix()).await.map_err(access::storage_problem)? {
+            SaveOutcome::VersionConflict => {}
             saved => {
-                access::saved(Ok(saved))?;
-                let lint = lint::after_write(&app, &tenant).await;
-                return Ok(tagged(status, next.version, &SettingsBody { lint, ..check::body_of(&next) }));
+                access::ensure_saved(Ok(saved))?;
+                let lint = lint::findings_after_save(&app, &tenant).await;
+                return Ok(json_with_etag(status, next.version, &SettingsBody { lint, ..settings_body(&next) }));
             }
         }
     }
@@ -73,9 +73,9 @@ pub(crate) async fn read(
     caller: Caller,
     Path(path): Path<String>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
-    let settings = settings_of(&app, &tenant).await?;
-    Ok(tagged(StatusCode::OK, settings.version, &check::body_of(&settings)))
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
+    let settings = load_settings(&app, &tenant).await?;
+    Ok(json_with_etag(StatusCode::OK, settings.version, &settings_body(&settings)))
 }
 
 /// `PUT /v1/tenants/{tenant}/settings`
@@ -84,7 +84,7 @@ pub(crate) async fn replace(
     caller: Caller,
     Path(path): Path<String>,
     headers: HeaderMap,
-    body: Limited,
+    body: LimitedBody,
 ) -> Result<Response, Problem> {
     write(&app, &caller, &path, &headers, |_| body.parse()).await
 }
@@ -95,9 +95,9 @@ pub(crate) async fn patch(
     caller: Caller,
     Path(path): Path<String>,
     headers: HeaderMap,
-    body: Limited,
+    body: LimitedBody,
 ) -> Result<Response, Problem> {
-    write(&app, &caller, &path, &headers, |before| body.patched(&check::body_of(before))).await
+    write(&app, &caller, &path, &headers, |before| body.apply_merge_patch(&settings_body(before))).await
 }
 
 async fn write(
@@ -105,20 +105,21 @@ async fn write(
     caller: &Caller,
     path: &str,
     headers: &HeaderMap,
-    asked: impl FnOnce(&Settings) -> Result<SettingsBody, Problem>,
+    read_body: impl FnOnce(&Settings) -> Result<SettingsBody, Problem>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(path, MANAGE)?;
-    let before = settings_of(app, &tenant).await?;
-    based_on(headers, before.version)?;
-    let body = asked(&before)?;
-    let said = (caller.token_id.as_str(), clock::now());
-    let next = check::update(&before, &body, &app.policy, caller.has(PLATFORM_ADMIN), said).map_err(Problem::fields)?;
+    let tenant = caller.authorize_tenant(path, MANAGE_SCOPES)?;
+    let before = load_settings(app, &tenant).await?;
+    require_current_version(headers, before.version)?;
+    let body = read_body(&before)?;
+    let may_change_plan = caller.has_scope(PLATFORM_ADMIN);
+    let editor = Editor { token_id: &caller.token_id, may_change_plan, now: clock::now() };
+    let next = update_settings(&before, &body, &app.policy, editor).map_err(Problem::invalid_fields)?;
     // Who confirmed that a channel is lawful is found in the trail by its own name.
     let confirms = next.compliance_confirmed.keys().any(|class| !before.compliance_confirmed.contains_key(class));
     let what = if confirms { "settings.compliance_confirmed" } else { "settings.updated" };
     let next = Settings { version: before.version + 1, ..next };
-    let setting = Setting::Settings(Box::new(next.clone()));
-    save(app, caller, &tenant, setting, what, tenant.as_str()).await?;
-    let lint = lint::after_write(app, &tenant).await;
-    Ok(tagged(StatusCode::OK, next.version, &SettingsBody { lint, ..check::body_of(&next) }))
+    let setting = TenantChange::Settings(Box::new(next.clone()));
+    save_setting(app, caller, &tenant, setting, what, tenant.as_str()).await?;
+    let lint = lint::findings_after_save(app, &tenant).await;
+    Ok(json_with_etag(StatusCode::OK, next.version, &SettingsBody { lint, ..settings_body(&next) }))
 }

@@ -1,14 +1,14 @@
 //! A tenant's own status: what is public and what is only its own, in the shape of Statuspage's summary.
 
-use super::{incidents, settings_of};
+use super::{incidents, load_settings};
 use crate::App;
-use crate::access::{self, READ, answer};
+use crate::access::{self, READ_SCOPES, json_response};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use contracts::statuspage::Page;
+use contracts::statuspage::StatusPageView;
 use domain::incident::Incident;
-use domain::status::{DAYS, Said, Shown, board};
+use domain::status::{HISTORY_DAYS, PublishedIncident, PublishedUpdate, summarize_status};
 use domain::tenant::Settings;
 use domain::vocabulary::Kind;
 use futures::future::try_join_all;
@@ -18,9 +18,9 @@ use runtime::http::{ApiId, Caller, Problem};
 use std::cmp::Reverse;
 
 /// Most incidents in an answer.
-const SHOWN_MAX: usize = 60;
+const INCIDENTS_MAX: usize = 60;
 /// Most text of their timelines, in bytes: with every incident's newest entry it fits what a function may answer, however it is escaped.
-const TEXT_MAX: usize = 1_000_000;
+const TEXT_BYTES_MAX: usize = 1_000_000;
 
 /// `GET /v1/tenants/{tenant}/status`
 pub(crate) async fn read(
@@ -29,50 +29,54 @@ pub(crate) async fn read(
     Path(path): Path<String>,
     api: ApiId,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
-    let settings = settings_of(&app, &tenant).await?;
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
+    let settings = load_settings(&app, &tenant).await?;
     let now = clock::now();
-    let days = SignedDuration::from_hours(24 * i64::try_from(DAYS).unwrap_or(i64::MAX));
-    let (found, complete) = incidents::since(&app, &tenant, now.saturating_sub(days).unwrap_or(now), now).await?;
-    let open: Vec<(Shown, &Incident)> = found
+    let days = SignedDuration::from_hours(24 * i64::try_from(HISTORY_DAYS).unwrap_or(i64::MAX));
+    let (found, complete) =
+        incidents::incidents_between(&app, &tenant, now.saturating_sub(days).unwrap_or(now), now).await?;
+    let open: Vec<(PublishedIncident, &Incident)> = found
         .iter()
-        .map(|incident| (incidents::shown(incident), incident))
+        .map(|incident| (incidents::published_incident(incident), incident))
         .filter(|(shown, _)| !shown.is_over(now))
         .collect();
     // All of it counts for the components; an answer has room for so much.
-    let shown: Vec<Shown> = open.iter().map(|(shown, _)| shown.clone()).collect();
-    let listed = listed(&open);
-    let timelines = listed.iter().map(|(_, incident)| timeline(&app, &settings, incident));
-    let mut timelines = try_join_all(timelines).await.map_err(access::table)?;
-    let whole = fit(&mut timelines, TEXT_MAX);
-    let told: Vec<(&Shown, &[Said])> =
+    let shown: Vec<PublishedIncident> = open.iter().map(|(shown, _)| shown.clone()).collect();
+    let listed = select_listed(&open);
+    let timelines = listed.iter().map(|(_, incident)| load_timeline(&app, &settings, incident));
+    let mut timelines = try_join_all(timelines).await.map_err(access::storage_problem)?;
+    let whole = truncate_timelines(&mut timelines, TEXT_BYTES_MAX);
+    let told: Vec<(&PublishedIncident, &[PublishedUpdate])> =
         listed.iter().map(|(shown, _)| shown).zip(timelines.iter().map(Vec::as_slice)).collect();
     let complete = complete && whole && listed.len() == open.len();
     let base = api.address(&app.public_base_url);
-    let page = Page {
+    let page = StatusPageView {
         id: tenant.as_str(),
         name: &settings.name,
         url: format!("{base}/v1/tenants/{tenant}/status"),
-        incidents: format!("{base}/v1/tenants/{tenant}/incidents/"),
+        incident_url_prefix: format!("{base}/v1/tenants/{tenant}/incidents/"),
         updated_at: found.iter().map(|incident| incident.last_seen).max().unwrap_or(Timestamp::UNIX_EPOCH),
     };
-    Ok(answer(StatusCode::OK, &page.own_summary(&board(&app.policy.catalogue, &shown, now), &told, complete)))
+    Ok(json_response(
+        StatusCode::OK,
+        &page.tenant_summary(&summarize_status(&app.policy.catalogue, &shown, now), &told, complete),
+    ))
 }
 
 /// What an answer lists, in its order: where there is too much, the worst, and work that is announced.
-fn listed<T>(open: &[(Shown, T)]) -> Vec<&(Shown, T)> {
-    let mut all: Vec<(usize, &(Shown, T))> = open.iter().enumerate().collect();
+fn select_listed<T>(open: &[(PublishedIncident, T)]) -> Vec<&(PublishedIncident, T)> {
+    let mut all: Vec<(usize, &(PublishedIncident, T))> = open.iter().enumerate().collect();
     all.sort_by_key(|(_, (shown, _))| Reverse((shown.kind == Kind::Maintenance, shown.severity)));
-    all.truncate(SHOWN_MAX);
+    all.truncate(INCIDENTS_MAX);
     all.sort_by_key(|(place, _)| *place);
     all.into_iter().map(|(_, one)| one).collect()
 }
 
 /// Leaves older entries out where there is no room for them, each incident's newest stays. `false`: some are left out.
-fn fit(timelines: &mut [Vec<Said>], mut room: usize) -> bool {
+fn truncate_timelines(timelines: &mut [Vec<PublishedUpdate>], mut room: usize) -> bool {
     let mut whole = true;
     for timeline in timelines {
-        let fits = |said: &Said| {
+        let fits = |said: &PublishedUpdate| {
             let left = room.checked_sub(said.message.len());
             room = left.unwrap_or(0);
             left.is_some()
@@ -85,11 +89,15 @@ fn fit(timelines: &mut [Vec<Said>], mut room: usize) -> bool {
 }
 
 /// What was said of an incident, newest first.
-async fn timeline(app: &App, settings: &Settings, incident: &Incident) -> Result<Vec<Said>, store::StoreError> {
+async fn load_timeline(
+    app: &App,
+    settings: &Settings,
+    incident: &Incident,
+) -> Result<Vec<PublishedUpdate>, store::StoreError> {
     let updates = app.table.updates(&incident.id, 1).await?;
     let said = updates.iter().rev().map(|update| {
-        let entry = incidents::entry(settings, incident, update);
-        Said { number: entry.update, at: entry.at, status: entry.status, message: entry.message }
+        let entry = incidents::timeline_entry(settings, incident, update);
+        PublishedUpdate { number: entry.update, at: entry.at, status: entry.status, message: entry.message }
     });
     Ok(said.collect())
 }
@@ -99,9 +107,9 @@ mod tests {
     use super::*;
     use domain::vocabulary::{Severity, Status};
 
-    fn shown(number: usize, kind: Kind, severity: Severity) -> Shown {
+    fn shown(number: usize, kind: Kind, severity: Severity) -> PublishedIncident {
         let at = Timestamp::UNIX_EPOCH;
-        Shown {
+        PublishedIncident {
             id: domain::ids::IncidentId::new(&number.to_string()),
             title: "t".to_owned(),
             kind,
@@ -119,12 +127,14 @@ mod tests {
 
     #[test]
     fn a_storm_pushes_out_neither_what_is_critical_nor_work() {
-        let mut all: Vec<(Shown, usize)> = (0..500).map(|n| (shown(n, Kind::Incident, Severity::Warning), n)).collect();
+        let mut all: Vec<(PublishedIncident, usize)> =
+            (0..500).map(|n| (shown(n, Kind::Incident, Severity::Warning), n)).collect();
         all.push((shown(500, Kind::Incident, Severity::Critical), 500));
         all.push((shown(501, Kind::Maintenance, Severity::Info), 501));
-        let places = |all: &[(Shown, usize)]| listed(all).iter().map(|(_, place)| *place).collect::<Vec<_>>();
+        let places =
+            |all: &[(PublishedIncident, usize)]| select_listed(all).iter().map(|(_, place)| *place).collect::<Vec<_>>();
         let kept = places(&all);
-        assert_eq!(kept.len(), SHOWN_MAX);
+        assert_eq!(kept.len(), INCIDENTS_MAX);
         assert!(kept.is_sorted() && kept.ends_with(&[500, 501]));
         assert!(kept.starts_with(&[0, 1, 2]), "and of the others the newest");
         assert_eq!(places(&all[..3]), [0, 1, 2]);
@@ -132,15 +142,15 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_cut_and_said_to_be() {
-        let said = |number| Said {
+        let said = |number| PublishedUpdate {
             number,
             at: Timestamp::UNIX_EPOCH,
             status: Status::Investigating,
             message: "ten letters".chars().take(10).collect(),
         };
         let mut all = vec![vec![said(3), said(2), said(1)], vec![said(2), said(1)]];
-        assert!(fit(&mut all, 50));
-        assert!(!fit(&mut all, 25));
+        assert!(truncate_timelines(&mut all, 50));
+        assert!(!truncate_timelines(&mut all, 25));
         assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
     }
 }

@@ -1,9 +1,9 @@
 //! The support bundle: what the document tells a tenant to send to Support, in one piece.
 
-use super::incidents::{entry, find, view};
-use super::settings_of;
+use super::incidents::{find_incident, incident_view, timeline_entry};
+use super::load_settings;
 use crate::App;
-use crate::access::{self, READ, answer};
+use crate::access::{self, READ_SCOPES, json_response};
 use crate::pages;
 use askama::Template;
 use axum::extract::{Path, Query, State};
@@ -11,15 +11,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use contracts::http::{AttemptView, SupportBundle};
 use contracts::problem::FieldError;
-use domain::render::when;
-use ledger::{Ledger, People};
+use domain::render::format_time;
+use ledger::{Destinations, Ledger};
 use runtime::clock;
 use runtime::http::{Caller, Problem};
 use serde::Deserialize;
 
 /// The query.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct SupportParams {
     format: Option<String>,
 }
 
@@ -28,23 +28,23 @@ pub(crate) async fn read(
     State(app): State<App>,
     caller: Caller,
     Path((path, id)): Path<(String, String)>,
-    Query(asked): Query<Asked>,
+    Query(params): Query<SupportParams>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.speaking_for(&path, READ)?;
-    let html = match asked.format.as_deref() {
+    let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
+    let html = match params.format.as_deref() {
         None | Some("" | "json") => false,
         Some("html") => true,
-        Some(_) => return Err(Problem::fields(vec![FieldError::new("query:format", "must be json or html")])),
+        Some(_) => return Err(Problem::invalid_fields(vec![FieldError::new("query:format", "must be json or html")])),
     };
-    let settings = settings_of(&app, &tenant).await?;
-    let incident = find(&app, &tenant, &id).await?;
+    let settings = load_settings(&app, &tenant).await?;
+    let incident = find_incident(&app, &tenant, &id).await?;
     let ledger = Ledger::read(&app.table, &incident, &tenant);
     let (timeline, ledger, people) =
-        futures::try_join!(app.table.updates(&incident.id, 1), ledger, People::read(&app.table, &tenant))
-            .map_err(access::table)?;
+        futures::try_join!(app.table.updates(&incident.id, 1), ledger, Destinations::read(&app.table, &tenant))
+            .map_err(access::storage_problem)?;
     let mut decisions = ledger.entries(&people);
     for attempt in decisions.iter_mut().flat_map(|decision| &mut decision.attempts) {
-        attempt.response = redacted(&attempt.response);
+        attempt.response = redact(&attempt.response);
     }
     let mut channels: Vec<_> = decisions.iter().map(|decision| decision.channel).collect();
     channels.sort_unstable();
@@ -59,20 +59,20 @@ pub(crate) async fn read(
         settings_version: settings.version,
         planned_with: ledger.plans.iter().map(|plan| plan.settings_version).max(),
         correlation_ids: timeline.iter().map(|update| update.correlation_id.clone()).collect(),
-        timeline: timeline.iter().map(|update| entry(&settings, &incident, update)).collect(),
-        incident: view(&incident),
+        timeline: timeline.iter().map(|update| timeline_entry(&settings, &incident, update)).collect(),
+        incident: incident_view(&incident),
         channels,
         decisions,
     };
     if html {
-        return Ok(pages::page(StatusCode::OK, &Printable { bundle: &bundle, zone: &settings.zone }));
+        return Ok(pages::html_response(StatusCode::OK, &SupportPage { bundle: &bundle, zone: &settings.zone }));
     }
-    Ok(answer(StatusCode::OK, &bundle))
+    Ok(json_response(StatusCode::OK, &bundle))
 }
 
 /// A receiver's answer without what could be an address, a URL or a secret: it may repeat what we sent, and a bundle is mailed
 /// around.
-fn redacted(response: &str) -> String {
+fn redact(response: &str) -> String {
     let private = |word: &str| {
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
         word.contains("://")
@@ -129,27 +129,27 @@ caption{text-align:left;font-weight:600;padding:.5rem 0}.message,.response{white
 <tbody>{% for row in bundle.decisions %}<tr><td>{{ row.update }}</td>
 <td>{% if let Some(name) = row.name %}{{ name }}<br>{% endif %}<code>{% if let Some(id) = row.recipient_id %}{{ id }}{% endif %}{% if let Some(id) = row.integration_id %}{{ id }}{% endif %}</code></td>
 <td>{{ row.channel.title() }}</td><td>{{ row.outcome }}</td>
-<td>{% if let Some(reason) = row.reason %}{{ reason.sentence }} <em>{{ reason.mend }}</em>{% endif %}
-{% for attempt in row.attempts %}<div>Attempt {{ attempt.attempt }}, {{ self.at(attempt.at) }}: {{ self.met(attempt) }}<div class="response">{{ attempt.response }}</div></div>{% endfor %}</td>
+<td>{% if let Some(reason) = row.reason %}{{ reason.sentence }} <em>{{ reason.remedy }}</em>{% endif %}
+{% for attempt in row.attempts %}<div>Attempt {{ attempt.attempt }}, {{ self.at(attempt.at) }}: {{ self.attempt_text(attempt) }}<div class="response">{{ attempt.response }}</div></div>{% endfor %}</td>
 <td>{% if let Some(reason) = row.reason %}<code>{{ reason.setting }}</code>{% endif %}</td>
 <td>{% if let Some(at) = row.at %}{{ self.at(**at) }}{% endif %}</td></tr>{% endfor %}</tbody></table>
 </main></body>
 </html>
 "#
 )]
-struct Printable<'a> {
+struct SupportPage<'a> {
     bundle: &'a SupportBundle,
     zone: &'a str,
 }
 
-impl Printable<'_> {
+impl SupportPage<'_> {
     fn at(&self, at: impl std::borrow::Borrow<jiff::Timestamp>) -> String {
-        when(*at.borrow(), self.zone)
+        format_time(*at.borrow(), self.zone)
     }
 
-    fn met(&self, attempt: &AttemptView) -> String {
+    fn attempt_text(&self, attempt: &AttemptView) -> String {
         let status = attempt.status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
-        format!("{}{status} {}", attempt.sentence, attempt.mend)
+        format!("{}{status} {}", attempt.sentence, attempt.remedy)
     }
 }
 
@@ -159,11 +159,11 @@ mod tests {
 
     #[test]
     fn a_receivers_answer_loses_what_could_be_private() {
-        let said = redacted(
+        let said = redact(
             "no route to https://x.example/hook?k=1, ask ops@example.com or +4915112345678 \"whsec_abc\" code 42",
         );
         assert_eq!(said, "no route to [redacted], ask [redacted] or [redacted] \"[redacted]\" code 42");
-        assert_eq!(redacted("token=abcDEF0123456789abcDEF0 gone"), "[redacted] gone");
-        assert_eq!(redacted("Not Found\n"), "Not Found\n");
+        assert_eq!(redact("token=abcDEF0123456789abcDEF0 gone"), "[redacted] gone");
+        assert_eq!(redact("Not Found\n"), "Not Found\n");
     }
 }

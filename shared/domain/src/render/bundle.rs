@@ -1,52 +1,66 @@
-//! Many alerts as one, for channels that have no list of their own: SMS and chat.
+//! Several alerts as one, for channels whose messages hold no list: SMS and chat.
 
+use super::digest::BatchKind;
 use super::email::one_line;
-use super::{count_inside, headline, late};
+use super::{headline, late_report, suppressed_incident_count};
 use crate::alert::Alert;
-use crate::digest::SHOWN;
-use crate::event::cut_chars;
-use crate::maintenance::Inside;
+use crate::digest::ALERTS_LISTED_MAX;
+use crate::event::truncate_chars;
+use crate::maintenance::SuppressedIncidents;
 use crate::vocabulary::Status;
 use std::cmp::Reverse;
 
-/// Characters of a title in the list.
+/// Maximum length of an alert's title in the list, in characters.
 const TITLE_MAX: usize = 80;
 
-/// One alert that stands for several and for `more` that are only counted: it names each title, the worst first, and leads to the
-/// worst. `storm`: they came because so much came at once; else its reader collects them. `None` for none.
+/// Combines `alerts` and `omitted_count` further ones, which are only counted, into one alert.
+///
+/// Its message lists the titles, open alerts first, then by severity and time. Its links lead to the first of them. A single alert is
+/// returned as it is; `None` if `alerts` is empty.
 #[must_use]
-pub fn bundle(alerts: &[&Alert], more: u32, storm: bool) -> Option<Alert> {
+pub fn bundle(alerts: &[&Alert], omitted_count: u32, kind: BatchKind) -> Option<Alert> {
     let mut sorted: Vec<&Alert> = alerts.to_vec();
     sorted.sort_by_key(|alert| (alert.status == Status::Resolved, Reverse(alert.severity), Reverse(alert.at)));
     let worst = *sorted.first()?;
-    let all = sorted.len().saturating_add(usize::try_from(more).unwrap_or(usize::MAX));
-    let name = |alert: &Alert| {
-        let mut title = one_line(&alert.title);
-        cut_chars(&mut title, TITLE_MAX);
-        title
-    };
-    let aside = |alert: &Alert| late(alert).or_else(|| count_inside(alert)).map(|aside| format!(" ({aside})"));
-    let line = |alert: &&Alert| format!("{}: {}{}", headline(alert), name(alert), aside(alert).unwrap_or_default());
-    let lines = sorted.iter().take(SHOWN).map(line);
-    let mut message = lines.collect::<Vec<_>>().join("\n");
-    let beyond = all - sorted.len().min(SHOWN);
-    if beyond > 0 {
-        message.push_str(&format!("\nand {beyond} more"));
-    }
-    let titles = sorted.iter().take(3).map(|alert| name(alert)).collect::<Vec<_>>().join("; ");
-    if all == 1 {
+    let count = sorted.len().saturating_add(usize::try_from(omitted_count).unwrap_or(usize::MAX));
+    if count == 1 {
         return Some(worst.clone());
     }
-    let at_once = if storm { " at once" } else { "" };
+    let listed = sorted.len().min(ALERTS_LISTED_MAX);
+    let mut message =
+        sorted.iter().take(ALERTS_LISTED_MAX).map(|alert| list_line(alert)).collect::<Vec<_>>().join("\n");
+    if count > listed {
+        message.push_str(&format!("\nand {} more", count - listed));
+    }
+    let titles = sorted.iter().take(3).map(|alert| short_title(alert)).collect::<Vec<_>>().join("; ");
+    let heading = match kind {
+        BatchKind::Digest => format!("{count} alerts"),
+        BatchKind::Bundle => format!("{count} alerts at once"),
+    };
     Some(Alert {
-        title: format!("{all} alerts{at_once}: {titles}"),
+        title: format!("{heading}: {titles}"),
         message,
         links: Vec::new(),
         openings: None,
         late_source: None,
-        inside: Inside::default(),
+        suppressed_incidents: SuppressedIncidents::default(),
         ..worst.clone()
     })
+}
+
+/// Describes one alert of the list: headline, title, and a remark if it was reported late or suppressed incidents.
+fn list_line(alert: &Alert) -> String {
+    let line = format!("{}: {}", headline(alert), short_title(alert));
+    match late_report(alert).or_else(|| suppressed_incident_count(alert)) {
+        Some(remark) => format!("{line} ({remark})"),
+        None => line,
+    }
+}
+
+fn short_title(alert: &Alert) -> String {
+    let mut title = one_line(&alert.title);
+    truncate_chars(&mut title, TITLE_MAX);
+    title
 }
 
 #[cfg(test)]
@@ -56,21 +70,25 @@ mod tests {
     use crate::vocabulary::Severity;
 
     #[test]
-    fn each_line_says_what_was_told_late_and_what_work_explained() {
+    fn each_line_shows_late_reports_and_suppressed_incidents() {
         let late = Alert { late_source: Some("2026-11-23T08:02:00Z".parse().unwrap()), ..alert() };
-        let work = super::super::tests::work();
-        let one = bundle(&[&late, &work], 0, true).unwrap();
+        let maintenance = super::super::tests::maintenance_alert();
+        let one = bundle(&[&late, &maintenance], 0, BatchKind::Bundle).unwrap();
         assert!(
-            one.message.contains("Outbound calls fail in Mumbai (happened 08:02Z, told us 08:31Z)"),
+            one.message.contains("Outbound calls fail in Mumbai (started 08:02Z, reported 08:31Z)"),
             "{}",
             one.message
         );
-        assert!(one.message.contains("MAINTENANCE: New carrier (4 incidents during it)"), "{}", one.message);
-        assert_eq!((one.late_source, one.inside.count()), (None, 0), "it is said of the line that it is true of");
+        assert!(one.message.contains("MAINTENANCE: New carrier (4 incidents during maintenance)"), "{}", one.message);
+        assert_eq!(
+            (one.late_source, one.suppressed_incidents.count()),
+            (None, 0),
+            "the remark is in its own line only"
+        );
     }
 
     #[test]
-    fn one_alert_names_the_worst_and_counts_the_others() {
+    fn a_bundle_lists_the_worst_alerts_and_counts_the_others() {
         let alerts: Vec<Alert> = (0..12)
             .map(|number| Alert {
                 title: format!("Title\n{number}"),
@@ -79,7 +97,7 @@ mod tests {
             })
             .collect();
         let all: Vec<&Alert> = alerts.iter().collect();
-        let one = bundle(&all, 100, true).unwrap();
+        let one = bundle(&all, 100, BatchKind::Bundle).unwrap();
         assert!(one.title.starts_with("112 alerts at once: Title 7; Title 0;"), "{}", one.title);
         assert_eq!(one.severity, Severity::Error);
         assert_eq!(one.message.lines().count(), 11);
@@ -88,9 +106,9 @@ mod tests {
             "{}",
             one.message
         );
-        assert_eq!(bundle(&[], 3, true), None);
-        let digest = bundle(&all, 0, false).unwrap();
+        assert_eq!(bundle(&[], 3, BatchKind::Bundle), None);
+        let digest = bundle(&all, 0, BatchKind::Digest).unwrap();
         assert!(digest.title.starts_with("12 alerts: Title 7; Title 0;"), "{}", digest.title);
-        assert_eq!(bundle(&all[..1], 0, false).unwrap(), *all[0], "one is itself");
+        assert_eq!(bundle(&all[..1], 0, BatchKind::Digest).unwrap(), *all[0], "a single alert is unchanged");
     }
 }

@@ -1,138 +1,198 @@
-//! A digest: what was collected since the last one, in one e-mail.
+//! Digests and bundles as one e-mail: a list of the alerts that were combined.
 
-use super::email::{Email, colour, escape, one_line};
-use super::{INSIDE, headline, inside, lasted, status_of, when};
+use super::email::{RenderedEmail, color, one_line, render_html};
+use super::{SUPPRESSED_HEADING, format_duration, format_time, headline, status_label, suppressed_incident_lines};
 use crate::alert::Alert;
-use crate::digest::SHOWN;
-use crate::event::cut_chars;
+use crate::digest::ALERTS_LISTED_MAX;
+use crate::event::truncate_chars;
 use crate::ids::TenantId;
 use crate::vocabulary::Status;
+use askama::Template;
 use jiff::Timestamp;
 use std::cmp::Reverse;
 
-/// Most characters of a title in a digest.
+/// Maximum length of an alert's title in the list, in characters.
 const TITLE_MAX: usize = 150;
 
-/// One alert of a digest.
+/// Why several alerts are combined into one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchKind {
+    /// The recipient has a digest: alerts below a severity are sent on a schedule.
+    Digest,
+    /// Storm protection combined alerts that arrived in a short time.
+    Bundle,
+}
+
+impl BatchKind {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Digest => "DIGEST",
+            Self::Bundle => "BUNDLE",
+        }
+    }
+
+    const fn explanation(self) -> &'static str {
+        match self {
+            Self::Digest => {
+                "You receive these alerts together because you have a digest. More severe alerts are sent right away."
+            }
+            Self::Bundle => {
+                "Many alerts arrived in a short time, so we combined them. Critical alerts are sent on their own where possible."
+            }
+        }
+    }
+}
+
+/// One alert in a digest e-mail.
 #[derive(Clone, Copy, Debug)]
-pub struct Collected<'a> {
-    /// The alert.
+pub struct DigestEntry<'a> {
+    /// The alert that is listed.
     pub alert: &'a Alert,
-    /// Where to read on.
+    /// The URL of the alert's incident page.
     pub url: &'a str,
 }
 
-/// Why and since when alerts come together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Together {
-    /// Since when.
-    pub since: Timestamp,
-    /// How many more there were, which are only counted.
-    pub more: u32,
-    /// True where so much came at once; else the recipient has a digest.
-    pub storm: bool,
+/// A link that unsubscribes from one category.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsubscribeLink {
+    /// The category's name as people read it.
+    pub category: String,
+    /// The address of the unsubscribe page.
+    pub url: String,
 }
 
-/// What comes together, in one e-mail: the worst and newest first, at most [`SHOWN`], and how many more there are. `unsubscribe` is what a link stops, and the link, for each category that is in it.
+/// Everything that a digest e-mail shows.
+#[derive(Clone, Copy, Debug)]
+pub struct DigestContent<'a> {
+    /// The tenant whose alerts these are.
+    pub tenant: &'a TenantId,
+    /// The IANA time zone in which times are printed.
+    pub zone: &'a str,
+    /// Why the alerts are combined.
+    pub kind: BatchKind,
+    /// When the first alert of the batch was held.
+    pub since: Timestamp,
+    /// The alerts that are known in full, in any order.
+    pub entries: &'a [DigestEntry<'a>],
+    /// Number of further alerts, which are only counted.
+    pub omitted_count: u32,
+    /// One link for each category in the digest.
+    pub unsubscribe: &'a [UnsubscribeLink],
+}
+
+/// The HTML part of a digest e-mail, and the texts that the plain-text part shares with it.
+#[derive(Template)]
+#[template(path = "digest.html")]
+struct DigestPage<'a> {
+    count: String,
+    breakdown: String,
+    period: String,
+    rows: Vec<Row<'a>>,
+    omitted: Option<String>,
+    why: &'static str,
+    unsubscribe: &'a [UnsubscribeLink],
+}
+
+/// One alert in the list of a digest.
+struct Row<'a> {
+    color: &'static str,
+    headline: String,
+    title: String,
+    status: String,
+    url: &'a str,
+}
+
+/// Renders a digest as an e-mail: at most [`ALERTS_LISTED_MAX`] alerts, open ones first, then by severity and time, and the number of
+/// the others.
 #[must_use]
-pub fn digest_email(
-    (tenant, zone): (&TenantId, &str),
-    all: &[Collected<'_>],
-    together: Together,
-    unsubscribe: &[(String, String)],
-) -> Email {
-    let mut sorted: Vec<&Collected<'_>> = all.iter().collect();
-    sorted
-        .sort_by_key(|one| (one.alert.status == Status::Resolved, Reverse(one.alert.severity), Reverse(one.alert.at)));
-    let over = all.iter().filter(|one| one.alert.status == Status::Resolved).count();
-    let beyond = usize::try_from(together.more).unwrap_or(usize::MAX);
-    let count = match all.len().saturating_add(beyond) {
-        1 => "1 alert".to_owned(),
-        number => format!("{number} alerts"),
+pub fn digest_email(content: &DigestContent<'_>) -> RenderedEmail {
+    let entries = content.entries;
+    let omitted = usize::try_from(content.omitted_count).unwrap_or(usize::MAX);
+    let resolved = entries.iter().filter(|entry| entry.alert.status == Status::Resolved).count();
+    let page = DigestPage {
+        count: match entries.len().saturating_add(omitted) {
+            1 => "1 alert".to_owned(),
+            number => format!("{number} alerts"),
+        },
+        breakdown: match content.omitted_count {
+            0 => format!("{} open, {resolved} resolved", entries.len() - resolved),
+            // The status of the omitted alerts is not known here.
+            _ => "combined into one message".to_owned(),
+        },
+        period: format!("Alerts for {} since {}.", content.tenant, format_time(content.since, content.zone)),
+        rows: rows(entries),
+        omitted: match entries.len().saturating_sub(ALERTS_LISTED_MAX).saturating_add(omitted) {
+            0 => None,
+            number => Some(format!("And {number} more. See the delivery log in the console.")),
+        },
+        why: content.kind.explanation(),
+        unsubscribe: content.unsubscribe,
     };
-    let split = match together.more {
-        0 => format!("{} open, {over} resolved", all.len() - over),
-        _ => "too much at once".to_owned(),
-    };
-    let began = format!("Collected for {tenant} since {}.", when(together.since, zone));
-    let (mut text, mut rows) = (format!("{count}: {split}\n{began}\n\n"), String::new());
-    for Collected { alert, url } in sorted.iter().take(SHOWN) {
-        let mut title = one_line(&alert.title);
-        cut_chars(&mut title, TITLE_MAX);
-        let stands = stands(alert);
-        text.push_str(&format!("{}: {title}\n  {stands}\n  {url}\n\n", headline(alert)));
-        rows.push_str(&format!(
-            "<li style=\"margin:0 0 14px\"><span style=\"background:{};color:#ffffff;font-size:12px;font-weight:700;padding:2px 8px;\
-             border-radius:4px\">{}</span> <a href=\"{}\" style=\"color:#2563c4;font-weight:600\">{}</a><br>\
-             <span class=\"quiet\" style=\"color:#5b6470;font-size:14px\">{}</span></li>",
-            colour(alert),
-            escape(&headline(alert)),
-            escape(url),
-            escape(&title),
-            escape(&stands)
-        ));
-    }
-    let more = match all.len().saturating_sub(SHOWN).saturating_add(beyond) {
-        0 => String::new(),
-        number => format!("And {number} more, in the delivery log of the console."),
-    };
-    if !more.is_empty() {
-        text.push_str(&format!("{more}\n\n"));
-    }
-    let why = match together.storm {
-        true => "You get this together because so much came at once; critical alerts come by themselves.",
-        false => "You get this together because you have a digest; what is worse comes at once.",
-    };
-    let label = if together.storm { "BUNDLE" } else { "DIGEST" };
-    text.push_str(&format!("{why}\n"));
-    let mut links = String::new();
-    for (what, url) in unsubscribe {
-        text.push_str(&format!("Stop e-mail alerts of {what}: {url}\n"));
-        links.push_str(&format!(
-            "<br><a href=\"{}\" class=\"quiet\" style=\"color:#5b6470\">Stop e-mail alerts of {}</a>",
-            escape(url),
-            escape(what)
-        ));
-    }
-    let html = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\"><title>{count}</title>\
-         <style>@media (prefers-color-scheme:dark){{body{{background:#14171c!important;color:#e8eaed!important}}\
-         .quiet{{color:#a3acb8!important}}a{{color:#8ab4f8!important}}}}</style></head>\
-         <body style=\"margin:0;padding:20px 12px;background:#ffffff;color:#1b2027;font:16px/1.5 -apple-system,'Segoe UI',Roboto,Arial,\
-         sans-serif\"><div style=\"max-width:600px;margin:0 auto;overflow-wrap:anywhere\">\
-         <h1 style=\"font-size:20px;line-height:1.3;margin:0 0 4px\">{count}: {split}</h1><p style=\"margin:0 0 16px\">{}</p>\
-         <ul style=\"list-style:none;padding:0;margin:0 0 16px\">{rows}</ul><p>{more}</p>\
-         <p class=\"quiet\" style=\"color:#5b6470;font-size:13px\">{why}{links}</p></div></body></html>",
-        escape(&began)
-    );
-    Email {
-        subject: format!("[{label}] {count}: {split}"),
-        text,
-        html,
-        references: format!("<digest.{tenant}@tocsin.invalid>"),
+    RenderedEmail {
+        subject: format!("[{}] {}: {}", content.kind.label(), page.count, page.breakdown),
+        text: page.plain_text(),
+        html: render_html(&page),
+        references: format!("<digest.{}@tocsin.invalid>", content.tenant),
         incident: String::new(),
     }
 }
 
-/// How one alert stands, in a line.
-fn stands(alert: &Alert) -> String {
-    let since = when(alert.started_at, &alert.zone);
-    let stands = status_of(alert.kind, alert.status);
-    let mut words = match (alert.resolved_at, alert.late_source) {
-        (Some(end), _) => vec![format!("{stands} after {}, began {since}", lasted(alert.started_at, end))],
-        (None, Some(happened)) => {
-            let (happened, told) = (when(happened, &alert.zone), when(alert.at, &alert.zone));
-            vec![format!("{stands}, happened {happened}, reported to us {told}")]
-        }
-        (None, None) => vec![format!("{stands}, since {since}")],
+/// Selects and sorts the alerts that are listed.
+fn rows<'a>(entries: &[DigestEntry<'a>]) -> Vec<Row<'a>> {
+    let mut sorted = entries.to_vec();
+    sorted.sort_by_key(|entry| {
+        (entry.alert.status == Status::Resolved, Reverse(entry.alert.severity), Reverse(entry.alert.at))
+    });
+    let row = |entry: DigestEntry<'a>| {
+        let mut title = one_line(&entry.alert.title);
+        truncate_chars(&mut title, TITLE_MAX);
+        let (color, headline, status) = (color(entry.alert), headline(entry.alert), status_line(entry.alert));
+        Row { color, headline, title, status, url: entry.url }
     };
-    words.extend(
-        [&alert.components, &alert.regions].into_iter().filter(|list| !list.is_empty()).map(|list| list.join(", ")),
-    );
-    let inside = inside(alert);
-    words.extend((!inside.is_empty()).then(|| format!("{INSIDE}: {}", inside.join("; "))));
-    words.join(" · ")
+    sorted.into_iter().take(ALERTS_LISTED_MAX).map(row).collect()
+}
+
+impl DigestPage<'_> {
+    fn plain_text(&self) -> String {
+        let mut text = format!("{}: {}\n{}\n\n", self.count, self.breakdown, self.period);
+        for Row { headline, title, status, url, .. } in &self.rows {
+            text.push_str(&format!("{headline}: {title}\n  {status}\n  {url}\n\n"));
+        }
+        if let Some(omitted) = &self.omitted {
+            text.push_str(&format!("{omitted}\n\n"));
+        }
+        text.push_str(&format!("{}\n", self.why));
+        for link in self.unsubscribe {
+            text.push_str(&format!("Unsubscribe from {} e-mail alerts: {}\n", link.category, link.url));
+        }
+        text
+    }
+}
+
+/// Describes an alert's status, times, components, regions and suppressed incidents in one line.
+fn status_line(alert: &Alert) -> String {
+    let started = format_time(alert.started_at, &alert.zone);
+    let status = status_label(alert.kind, alert.status);
+    let mut parts = match (alert.resolved_at, alert.late_source) {
+        (Some(resolved_at), _) => {
+            vec![format!("{status} after {}, started {started}", format_duration(alert.started_at, resolved_at))]
+        }
+        (None, Some(happened)) => {
+            let (happened, reported) = (format_time(happened, &alert.zone), format_time(alert.at, &alert.zone));
+            vec![format!("{status}, started {happened}, reported to us {reported}")]
+        }
+        (None, None) => vec![format!("{status} since {started}")],
+    };
+    for names in [&alert.components, &alert.regions] {
+        if !names.is_empty() {
+            parts.push(names.join(", "));
+        }
+    }
+    let suppressed = suppressed_incident_lines(alert);
+    if !suppressed.is_empty() {
+        parts.push(format!("{SUPPRESSED_HEADING}: {}", suppressed.join("; ")));
+    }
+    parts.join(" · ")
 }
 
 #[cfg(test)]
@@ -141,8 +201,22 @@ mod tests {
     use super::*;
     use crate::vocabulary::Severity;
 
+    fn content<'a>(entries: &'a [DigestEntry<'a>], unsubscribe: &'a [UnsubscribeLink]) -> DigestContent<'a> {
+        let alert = entries[0].alert;
+        let (kind, since) = (BatchKind::Digest, alert.started_at);
+        DigestContent {
+            tenant: &alert.tenant,
+            zone: "Asia/Kolkata",
+            kind,
+            since,
+            entries,
+            omitted_count: 0,
+            unsubscribe,
+        }
+    }
+
     #[test]
-    fn it_shows_ten_the_worst_first_and_counts_the_others() {
+    fn a_digest_lists_the_ten_worst_alerts_and_counts_the_others() {
         let alerts: Vec<Alert> = (0..13)
             .map(|number| Alert {
                 title: format!("Title {number}"),
@@ -151,12 +225,12 @@ mod tests {
                 ..alert()
             })
             .collect();
-        let all: Vec<Collected<'_>> =
-            alerts.iter().map(|alert| Collected { alert, url: "https://t.example/x" }).collect();
-        let stop = [("Infrastructure".to_owned(), "https://t.example/u".to_owned())];
-        let since = alert().started_at;
-        let together = Together { since, more: 0, storm: false };
-        let mail = digest_email((&alert().tenant, "Asia/Kolkata"), &all, together, &stop);
+        let entries: Vec<DigestEntry<'_>> =
+            alerts.iter().map(|alert| DigestEntry { alert, url: "https://t.example/x" }).collect();
+        let category = "Infrastructure".to_owned();
+        let links = [UnsubscribeLink { category, url: "https://t.example/u".to_owned() }];
+        let digest = content(&entries, &links);
+        let mail = digest_email(&digest);
         assert_eq!(mail.subject, "[DIGEST] 13 alerts: 12 open, 1 resolved");
         assert!(
             mail.text.contains("And 3 more") && mail.text.contains("since Mon 23 Nov 2026, 14:00 IST"),
@@ -164,35 +238,33 @@ mod tests {
             mail.text
         );
         assert!(mail.text.find("Title 11").unwrap() < mail.text.find("Title 1\n").unwrap(), "{}", mail.text);
-        assert!(!mail.text.contains("Title 12"), "what is over is last");
+        assert!(!mail.text.contains("Title 12"), "resolved alerts come last");
         assert_eq!(mail.html.matches("<li").count(), 10);
-        assert!(mail.text.contains("Stop e-mail alerts of Infrastructure: https://t.example/u"));
-        let storm = digest_email((&alert().tenant, "UTC"), &all, Together { since, more: 4_887, storm: true }, &stop);
-        assert_eq!(storm.subject, "[BUNDLE] 4900 alerts: too much at once");
-        assert!(storm.text.contains("And 4890 more") && storm.text.contains("so much came at once"), "{}", storm.text);
+        assert!(mail.text.contains("Unsubscribe from Infrastructure e-mail alerts: https://t.example/u"));
+        let bundle = digest_email(&DigestContent { kind: BatchKind::Bundle, omitted_count: 4_887, ..digest });
+        assert_eq!(bundle.subject, "[BUNDLE] 4900 alerts: combined into one message");
+        assert!(bundle.text.contains("And 4890 more") && bundle.text.contains("in a short time"), "{}", bundle.text);
     }
 
     #[test]
-    fn each_line_says_what_was_told_late_and_what_work_explained() {
+    fn each_line_shows_late_reports_and_suppressed_incidents() {
         let late = Alert { late_source: Some("2026-11-23T08:02:00Z".parse().unwrap()), ..alert() };
-        let said = stands(&late);
+        let line = status_line(&late);
         assert!(
-            said.contains("happened Mon 23 Nov 2026, 13:32 IST (UTC+05:30), reported to us Mon 23 Nov 2026, 14:01 IST"),
-            "{said}"
+            line.contains("started Mon 23 Nov 2026, 13:32 IST (UTC+05:30), reported to us Mon 23 Nov 2026, 14:01 IST"),
+            "{line}"
         );
-        let said = stands(&super::super::tests::work());
-        assert!(
-            said.starts_with("Scheduled, since") && said.contains("During this work: Calls <b>fail</b>: since"),
-            "{said}"
-        );
-        assert!(said.ends_with("; and 2 more"), "{said}");
+        let line = status_line(&super::super::tests::maintenance_alert());
+        assert!(line.starts_with("Scheduled since"), "{line}");
+        assert!(line.contains("Incidents during this maintenance: Calls <b>fail</b>: since"), "{line}");
+        assert!(line.ends_with("; and 2 more"), "{line}");
     }
 
     #[test]
-    fn nothing_of_a_source_becomes_markup() {
+    fn text_of_a_source_never_becomes_markup() {
         let evil = Alert { title: "<script>\r\nBcc: x".into(), regions: vec!["<b>".into()], ..alert() };
-        let together = Together { since: evil.at, more: 0, storm: false };
-        let mail = digest_email((&evil.tenant, "UTC"), &[Collected { alert: &evil, url: "u" }], together, &[]);
+        let entries = [DigestEntry { alert: &evil, url: "u" }];
+        let mail = digest_email(&content(&entries, &[]));
         assert!(!mail.html.contains("<script") && !mail.html.contains("<b>"), "{}", mail.html);
         assert_eq!(mail.subject, "[DIGEST] 1 alert: 1 open, 0 resolved");
     }

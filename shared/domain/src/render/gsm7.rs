@@ -1,11 +1,11 @@
-//! GSM 03.38: what fits one SMS. A part holds 160 septets (153 of several), or 70 UTF-16 units (67 of several).
+//! GSM 03.38: how many parts an SMS takes. A single part holds 160 septets (153 each if there are several), or 70 UTF-16 units (67).
 
-/// Characters of the basic table; one septet each.
+/// Characters of the basic table, one septet each.
 const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
-/// Characters of the extension table; two septets each.
+/// Characters of the extension table, two septets each.
 const EXTENSION: &str = "^{}\\[~]|€\u{c}";
 
-/// The septets that a text takes; `None` if it does not fit the alphabet.
+/// Counts the septets of a text; `None` if it has characters outside GSM-7.
 #[must_use]
 pub fn septets(text: &str) -> Option<usize> {
     text.chars().try_fold(0, |sum, character| match character {
@@ -15,7 +15,7 @@ pub fn septets(text: &str) -> Option<usize> {
     })
 }
 
-/// The parts that a text takes, in GSM-7 if it fits that alphabet, else in UCS-2.
+/// Counts the parts of a text, in GSM-7 if all its characters are in that alphabet, else in UCS-2.
 #[must_use]
 pub fn parts(text: &str) -> usize {
     match septets(text) {
@@ -28,7 +28,7 @@ pub fn parts(text: &str) -> usize {
     }
 }
 
-/// The text in characters of GSM-7 where Latin and typographic characters have a near one there; other scripts stay.
+/// Replaces Latin and typographic characters with similar ones of GSM-7. Other scripts are left unchanged.
 #[must_use]
 pub fn transliterate(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_boundaries_of_a_part() {
+    fn parts_have_the_limits_of_gsm_03_38() {
         assert_eq!(parts(&"a".repeat(160)), 1);
         assert_eq!(parts(&"a".repeat(161)), 2);
         assert_eq!(parts(&"a".repeat(306)), 2);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn extension_characters_cost_two() {
+    fn extension_characters_take_two_septets() {
         assert_eq!(septets("[€]"), Some(6));
         assert_eq!(parts(&format!("{}€", "a".repeat(158))), 1);
         assert_eq!(parts(&format!("{}€", "a".repeat(159))), 2);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn latin_text_stays_gsm7() {
+    fn latin_text_becomes_gsm7_and_other_scripts_stay() {
         assert_eq!(transliterate("“Łódź” – naïve…"), "\"Lodz\" - naive...");
         assert_eq!(transliterate("मुंबई"), "मुंबई");
     }

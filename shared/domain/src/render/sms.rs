@@ -1,99 +1,141 @@
-//! SMS: one GSM-7 part where it fits.
+//! SMS: one GSM-7 part where the text fits, two at most.
 
 use super::gsm7;
-use super::{count_inside, headline, late};
-use crate::alert::{Alert, Why};
+use super::{headline, late_report, suppressed_incident_count};
+use crate::alert::{Alert, NotificationReason};
 use crate::vocabulary::Role;
 
-/// Most parts of an SMS: what SNS takes (1,600 characters) would be eleven, and nobody reads eleven.
+/// Maximum number of parts of an SMS. SNS would accept 1,600 characters, which are eleven parts; nobody reads eleven.
 const PARTS_MAX: usize = 2;
 
-/// How an SMS is encoded.
+/// How the text of an SMS is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// 160 characters a part.
+    /// GSM 03.38, 160 characters in a single part.
     Gsm7,
-    /// 70 characters a part.
+    /// UCS-2, 70 characters in a single part.
     Ucs2,
 }
 
-/// An SMS.
+/// A rendered SMS, with its size.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sms {
-    /// The text.
+pub struct RenderedSms {
+    /// The text, in the characters of `encoding`.
     pub text: String,
-    /// Parts it costs.
+    /// Number of parts that are billed.
     pub parts: usize,
-    /// How it is encoded.
+    /// How the text is encoded.
     pub encoding: Encoding,
 }
 
-/// The SMS of an alert. What tells least goes first until it fits one part: what work explained, that it was told late, the reason, the
-/// time, where, then the title's end; the headline, the tenant and the link are always whole.
+/// Renders the SMS of an alert.
+///
+/// Details are left out until the text fits one part, the least important first: the suppressed incidents, the late report, the reason,
+/// the time, the place, and then the end of the title. Headline, tenant and link are never shortened.
 #[must_use]
-pub fn sms(alert: &Alert, why: &Why, link: &str) -> Sms {
-    let title = gsm7::transliterate(&alert.title.replace(['\r', '\n'], " "));
-    let head = headline(alert);
-    let tenant = alert.tenant.as_str();
-    let mut places: Vec<&str> = alert.components.iter().chain(&alert.regions).map(String::as_str).collect();
-    places.truncate(4);
-    let places = gsm7::transliterate(&places.join(", "));
-    let since = alert.started_at.strftime("%H:%MZ").to_string();
-    let role = why.role.map_or("by opt-in", |role| match role {
-        Role::OrgAdmin => "as Org Admin",
-        Role::BillingAdmin => "as Billing Admin",
-        Role::TechDevops => "as Tech/DevOps",
-        Role::SupportManager => "as Support Manager",
-    });
-    let mut candidates = Vec::new();
-    if !alert.minimal {
-        let told = late(alert).unwrap_or_else(|| format!("since {since}"));
-        let place = if places.is_empty() { String::new() } else { format!("{places}, ") };
-        if let Some(count) = count_inside(alert) {
-            candidates.push(format!("{head} {tenant}: {title}. {place}{told}, {count}. You get this {role}. {link}"));
-            candidates.push(format!("{head} {tenant}: {title}. {place}{told}, {count} ({role}). {link}"));
+pub fn sms(alert: &Alert, why: &NotificationReason, link: &str) -> RenderedSms {
+    let parts = SmsParts::new(alert, why, link);
+    let text = parts.choose_text(&parts.candidates(alert));
+    let encoding = if gsm7::septets(&text).is_some() { Encoding::Gsm7 } else { Encoding::Ucs2 };
+    RenderedSms { parts: gsm7::parts(&text), text, encoding }
+}
+
+/// The pieces of an SMS, in GSM-7 characters where possible.
+struct SmsParts<'a> {
+    /// The headline and the tenant's id.
+    head: String,
+    title: String,
+    /// Components and regions, at most four; empty if none are known.
+    places: String,
+    /// Hour and minute in UTC at which the incident started.
+    since: String,
+    /// Why the recipient gets it.
+    role: &'static str,
+    link: &'a str,
+}
+
+impl<'a> SmsParts<'a> {
+    fn new(alert: &Alert, why: &NotificationReason, link: &'a str) -> Self {
+        let places: Vec<&str> = alert.components.iter().chain(&alert.regions).map(String::as_str).take(4).collect();
+        let role = match why.role {
+            None => "by opt-in",
+            Some(Role::OrgAdmin) => "as Org Admin",
+            Some(Role::BillingAdmin) => "as Billing Admin",
+            Some(Role::TechDevops) => "as Tech/DevOps",
+            Some(Role::SupportManager) => "as Support Manager",
+        };
+        Self {
+            head: format!("{} {}", headline(alert), alert.tenant),
+            title: gsm7::transliterate(&alert.title.replace(['\r', '\n'], " ")),
+            places: gsm7::transliterate(&places.join(", ")),
+            since: alert.started_at.strftime("%H:%MZ").to_string(),
+            role,
+            link,
         }
-        if alert.late_source.is_some() {
-            candidates.push(format!("{head} {tenant}: {title}. {place}{told}. You get this {role}. {link}"));
-            candidates.push(format!("{head} {tenant}: {title}. {place}{told} ({role}). {link}"));
+    }
+
+    /// Chooses the most detailed text that fits.
+    fn choose_text(&self, candidates: &[String]) -> String {
+        let fitting = |parts| candidates.iter().find(|text| gsm7::parts(text) <= parts).cloned();
+        if let Some(text) = fitting(1) {
+            return text;
+        }
+        // A second part costs as much as the first, so a shortened title is preferred to it as long as half of the title remains.
+        if let Some(text) = self.shortened(1) {
+            return text;
+        }
+        if let Some(text) = fitting(PARTS_MAX) {
+            return text;
+        }
+        self.shortened(PARTS_MAX).unwrap_or_else(|| self.shortest())
+    }
+
+    /// Lists the possible texts with the whole title, the most detailed first.
+    fn candidates(&self, alert: &Alert) -> Vec<String> {
+        let Self { head, title, places, since, role, link } = self;
+        let shortest = format!("{head}: {title} ({role}) {link}");
+        if alert.minimal {
+            return vec![shortest];
+        }
+        let reported_late = late_report(alert);
+        let time = reported_late.clone().unwrap_or_else(|| format!("since {since}"));
+        let place = if places.is_empty() { String::new() } else { format!("{places}, ") };
+        let mut texts = Vec::new();
+        if let Some(count) = suppressed_incident_count(alert) {
+            texts.push(format!("{head}: {title}. {place}{time}, {count}. You get this {role}. {link}"));
+            texts.push(format!("{head}: {title}. {place}{time}, {count} ({role}). {link}"));
+        }
+        if reported_late.is_some() {
+            texts.push(format!("{head}: {title}. {place}{time}. You get this {role}. {link}"));
+            texts.push(format!("{head}: {title}. {place}{time} ({role}). {link}"));
         }
         if !places.is_empty() {
-            candidates.push(format!("{head} {tenant}: {title}. {places}, since {since}. You get this {role}. {link}"));
-            candidates.push(format!("{head} {tenant}: {title}. {places}, since {since} ({role}). {link}"));
-            candidates.push(format!("{head} {tenant}: {title}. {places} {since} {role} {link}"));
+            texts.push(format!("{head}: {title}. {places}, since {since}. You get this {role}. {link}"));
+            texts.push(format!("{head}: {title}. {places}, since {since} ({role}). {link}"));
+            texts.push(format!("{head}: {title}. {places} {since} {role} {link}"));
         }
-        candidates.push(format!("{head} {tenant}: {title}. Since {since} ({role}). {link}"));
-        candidates.push(format!("{head} {tenant}: {title}. {since} {role} {link}"));
+        texts.push(format!("{head}: {title}. Since {since} ({role}). {link}"));
+        texts.push(format!("{head}: {title}. {since} {role} {link}"));
+        texts.push(shortest);
+        texts
     }
-    candidates.push(format!("{head} {tenant}: {title} ({role}) {link}"));
-    if let Some(text) = candidates.iter().find(|text| gsm7::parts(text) == 1) {
-        return measured(text.clone());
-    }
-    // Nothing whole fits one part. A second part costs as much again, so the title is shortened if half of it still fits.
-    let shortened = |parts: usize| {
+
+    /// Shortens the title until the text fits `parts` parts; `None` if that would cut more than half of the title.
+    fn shortened(&self, parts: usize) -> Option<String> {
+        let Self { head, title, role, link, .. } = self;
         let length = title.chars().count();
         (length / 2..length).rev().find_map(|keep| {
             let title: String = title.chars().take(keep).collect();
-            let text = format!("{head} {tenant}: {}... {role} {link}", title.trim_end());
+            let text = format!("{head}: {}... {role} {link}", title.trim_end());
             (gsm7::parts(&text) <= parts).then_some(text)
         })
-    };
-    if let Some(text) = shortened(1) {
-        return measured(text);
     }
-    if let Some(text) = candidates.iter().find(|text| gsm7::parts(text) <= PARTS_MAX) {
-        return measured(text.clone());
-    }
-    let last = || {
-        let room: String = title.chars().take(20).collect();
-        format!("{head} {tenant}: {room}... {link}")
-    };
-    measured(shortened(PARTS_MAX).unwrap_or_else(last))
-}
 
-fn measured(text: String) -> Sms {
-    let encoding = if gsm7::septets(&text).is_some() { Encoding::Gsm7 } else { Encoding::Ucs2 };
-    Sms { parts: gsm7::parts(&text), text, encoding }
+    /// The text of last resort: 20 characters of the title, and the link.
+    fn shortest(&self) -> String {
+        let title: String = self.title.chars().take(20).collect();
+        format!("{}: {title}... {}", self.head, self.link)
+    }
 }
 
 #[cfg(test)]
@@ -102,12 +144,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn admin() -> Why {
-        Why { role: Some(Role::OrgAdmin), held: None }
+    fn admin() -> NotificationReason {
+        NotificationReason { role: Some(Role::OrgAdmin), held: None }
     }
 
     #[test]
-    fn an_ordinary_alert_is_one_part_and_says_it_all() {
+    fn an_ordinary_alert_fits_one_part_with_all_details() {
         let sms = sms(&alert(), &admin(), "https://status.example.com/status");
         assert_eq!(
             sms.text,
@@ -118,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_late_and_what_work_explained_is_said_where_it_fits() {
+    fn late_reports_and_suppressed_incidents_are_shown_where_they_fit() {
         let link = "https://status.example.com/status";
         let late = Alert {
             late_source: Some("2026-11-23T08:02:00Z".parse().unwrap()),
@@ -126,20 +168,21 @@ mod tests {
             ..alert()
         };
         let text = |alert: &Alert| sms(alert, &admin(), link);
-        let said = text(&late);
-        assert!(said.text.contains("voice, ap-south-1, happened 08:02Z, told us 08:31Z"), "{}", said.text);
-        assert_eq!(said.parts, 1);
+        let message = text(&late);
+        assert!(message.text.contains("voice, ap-south-1, started 08:02Z, reported 08:31Z"), "{}", message.text);
+        assert_eq!(message.parts, 1);
         let long =
             text(&Alert { title: "Outbound calls fail in Mumbai and in all of the west of India".into(), ..late });
-        assert!(long.parts == 1 && long.text.contains("08:02Z") && !long.text.contains("told us"), "{}", long.text);
-        let work = text(&super::super::tests::work());
-        assert!(work.text.contains(", 4 incidents during it") && work.parts == 1, "{}", work.text);
+        assert!(long.parts == 1 && long.text.contains("08:02Z") && !long.text.contains("reported"), "{}", long.text);
+        let maintenance = text(&super::super::tests::maintenance_alert());
+        assert!(maintenance.text.contains(", 4 incidents during maintenance"), "{}", maintenance.text);
+        assert_eq!(maintenance.parts, 1);
         let titled = Alert {
             title: "New carrier for everybody in the west of India, region by region".into(),
-            ..super::super::tests::work()
+            ..super::super::tests::maintenance_alert()
         };
-        let work = text(&titled);
-        assert!(!work.text.contains("during it") && work.parts == 1, "{}", work.text);
+        let long_title = text(&titled);
+        assert!(!long_title.text.contains("during maintenance") && long_title.parts == 1, "{}", long_title.text);
     }
 
     #[test]
@@ -154,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn another_script_is_ucs2() {
+    fn another_script_is_encoded_as_ucs2() {
         let hindi = Alert { title: "मुंबई में कॉल विफल".into(), ..alert() };
         let sms = sms(&hindi, &admin(), "https://s.example.com");
         assert_eq!(sms.encoding, Encoding::Ucs2);
@@ -162,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_says_so_first() {
+    fn a_test_alert_starts_with_test() {
         let sms = sms(&Alert { test: true, ..alert() }, &admin(), "https://s.example.com");
         assert!(sms.text.starts_with("TEST CRITICAL"));
     }

@@ -1,13 +1,13 @@
-//! What a world is made of: tenants, what happens to them, and when. Generated, and small enough to be read when it fails.
+//! Generates scenarios: tenants, what happens to them, and when. They are small enough to read when one fails.
 
-use domain::digest::{Digest, Every};
+use domain::digest::{Digest, DigestSchedule};
 use domain::ids::{IntegrationId, RecipientId, TenantId};
-use domain::quiet::{OwnQuietHours, QuietHours};
+use domain::quiet::{QuietHours, QuietHoursOverride};
 use domain::tenant::{
     CategorySettings, ComplianceConfirmed, DataProcessing, Destination, Email, Filters, Integration, OptIn, Phone,
     Recipient, Sealed, Settings, SmsCompliance, compliance_wording,
 };
-use domain::vocabulary::{Category, Channel, ChannelClass, Day, Kind, Role, Severity, Status, Storms};
+use domain::vocabulary::{Category, Channel, ChannelClass, Day, Kind, Role, Severity, Status, StormMode};
 use jiff::civil::Time;
 use jiff::{SignedDuration, Timestamp};
 use proptest::collection::{btree_set, vec};
@@ -18,11 +18,11 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use store::subscriptions::Subscriber;
 
-/// Half and quarter hours, both hemispheres, a clock that changes by half an hour, and one that never does.
+/// Time zones with half and quarter hours, in both hemispheres, with daylight saving of half an hour, and without any.
 const ZONES: &[&str] =
     &["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe"];
-/// Clocks that change soon in both directions, a leap day, a new year, and a day like any other.
-const BEGINNINGS: &[&str] = &[
+/// Days before daylight-saving changes in both directions, a leap day, a new year, and an ordinary day.
+const START_TIMES: &[&str] = &[
     "2027-03-13T10:00:00Z",
     "2027-03-27T10:00:00Z",
     "2027-04-03T00:00:00Z",
@@ -33,10 +33,10 @@ const BEGINNINGS: &[&str] = &[
     "2026-12-31T08:00:00Z",
     "2027-06-16T12:00:00Z",
 ];
-/// Names of components and regions; few, so that filters often meet them.
-const NAMES: &[&str] = &["voice", "sms"];
-/// What events are about: category and kind.
-pub(super) const SORTS: &[(Option<Category>, Kind)] = &[
+/// Names of components and regions; few, so that filters often match.
+const SCOPE_NAMES: &[&str] = &["voice", "sms"];
+/// The category and kind of the generated events.
+pub(super) const EVENT_KINDS: &[(Option<Category>, Kind)] = &[
     (Some(Category::Infrastructure), Kind::Incident),
     (Some(Category::Infrastructure), Kind::Incident),
     (Some(Category::Billing), Kind::Incident),
@@ -46,74 +46,74 @@ pub(super) const SORTS: &[(Option<Category>, Kind)] = &[
     (None, Kind::OptIn),
 ];
 
-/// Reading a number takes its time, so every world takes the same.
+/// Shared by all worlds, because parsing a phone number is slow.
 static PHONES: LazyLock<Vec<Phone>> = LazyLock::new(|| {
     let all = (0..8).flat_map(|n| [format!("+1415555010{n}"), format!("+9198765432{n}0")]);
     all.map(|text| Phone::parse(&text).unwrap()).collect()
 });
 
-/// A world before it begins.
+/// The input of one simulated run.
 #[derive(Clone, Debug)]
-pub(super) struct Plot {
+pub(super) struct Scenario {
     pub(super) begin: Timestamp,
     pub(super) tenants: Vec<Subscriber>,
     pub(super) scenes: Vec<(i64, Scene)>,
     /// Seconds from the acceptance of an event to its plan.
     pub(super) lag: i64,
-    /// What decides where something dies and what comes twice; `None` is a world without faults.
-    pub(super) faults: Option<u64>,
-    /// What decides which messages fail at first, and how often; `None` is a world in which all are taken.
-    pub(super) failures: Option<u64>,
-    /// From which second on, and for how many minutes, nothing is released.
+    /// The seed that decides where a function dies and what a queue redelivers; `None` for no faults.
+    pub(super) fault_seed: Option<u64>,
+    /// The seed that decides which messages fail at first, and how often; `None` if all are accepted.
+    pub(super) failure_seed: Option<u64>,
+    /// The outage of `release`: seconds from the beginning, and its length in minutes.
     pub(super) outage: Option<(i64, i64)>,
 }
 
-/// Something that happens.
+/// Something that happens in a scenario, at a time.
 #[derive(Clone, Debug)]
 pub(super) enum Scene {
     /// An event of a source.
-    Event(Said),
-    /// So many incidents open within a minute.
-    Storm { tenant: usize, many: usize, severity: Severity, sort: usize },
-    /// And they all end within a minute.
-    Calm { tenant: usize },
-    /// One key opens and closes so often, with so many seconds in between.
-    Flap { said: Said, times: usize, gap: i64 },
-    /// Work is announced, and so many minutes later something breaks where it is done.
-    Explained { said: Said, later: i64, severity: Severity },
-    /// Somebody writes words on what is open under a key.
-    Words { tenant: usize, key: usize, status: Option<Status> },
-    /// A recipient wants to hear no more of what is open under a key.
+    Event(EventSpec),
+    /// `many` incidents open within a minute.
+    Storm { tenant: usize, many: usize, severity: Severity, event_kind: usize },
+    /// All incidents of a storm are resolved within a minute.
+    ResolveAll { tenant: usize },
+    /// One dedup key opens and resolves `times` times, `gap` seconds apart.
+    Flap { spec: EventSpec, times: usize, gap: i64 },
+    /// Maintenance is scheduled, and `later` minutes later an incident opens on the same component.
+    DuringMaintenance { spec: EventSpec, later: i64, severity: Severity },
+    /// An operator posts an update on the open incident of a dedup key.
+    OperatorUpdate { tenant: usize, key: usize, status: Option<Status> },
+    /// A recipient stops notifications about the open incident of a dedup key.
     Stop { tenant: usize, destination: usize, key: usize },
-    /// A tenant changes its mind.
-    Setting { tenant: usize, to: Setting },
+    /// A tenant changes a setting.
+    SettingChange { tenant: usize, to: SettingChange },
 }
 
-/// What an event says.
+/// A generated event of a monitoring source.
 #[derive(Clone, Debug)]
-pub(super) struct Said {
-    /// `None` is everybody.
+pub(super) struct EventSpec {
+    /// The index of the tenant; `None` for a platform-wide event.
     pub(super) tenant: Option<usize>,
     pub(super) key: usize,
-    pub(super) sort: usize,
+    pub(super) event_kind: usize,
     pub(super) severity: Severity,
     pub(super) status: Option<Status>,
     pub(super) components: Vec<String>,
     pub(super) regions: Vec<String>,
-    /// Of announced work, how many minutes it lasts.
+    /// For scheduled maintenance, its length in minutes.
     pub(super) lasts: i64,
 }
 
-/// What a tenant may change.
+/// A change of one setting.
 #[derive(Clone, Debug)]
-pub(super) enum Setting {
+pub(super) enum SettingChange {
     Zone(&'static str),
     QuietHours(Option<QuietHours>),
     Enabled(Category, bool),
     Muted(Category, Option<i64>),
     Paused(usize, bool),
     Digest(usize, Option<Digest>),
-    Storms(Storms),
+    Storms(StormMode),
 }
 
 fn severity() -> impl Strategy<Value = Severity> {
@@ -121,14 +121,14 @@ fn severity() -> impl Strategy<Value = Severity> {
 }
 
 fn names() -> impl Strategy<Value = Vec<String>> {
-    prop_oneof![3 => Just(vec![]), 2 => select(NAMES).prop_map(|name| vec![name.to_owned()])]
+    prop_oneof![3 => Just(vec![]), 2 => select(SCOPE_NAMES).prop_map(|name| vec![name.to_owned()])]
 }
 
 fn zone() -> impl Strategy<Value = &'static str> {
     select(ZONES)
 }
 
-/// At full and half hours, so that hours, windows and digests often meet at one minute.
+/// Times at full, half and quarter hours, so that quiet hours, windows and digests often meet in the same minute.
 fn time() -> impl Strategy<Value = Time> {
     (0i8..24, select(&[0i8, 30, 15][..])).prop_map(|(hour, minute)| Time::constant(hour, minute, 0, 0))
 }
@@ -148,9 +148,11 @@ fn quiet_hours() -> BoxedStrategy<QuietHours> {
 }
 
 fn digest() -> BoxedStrategy<Digest> {
-    let every = prop_oneof![Just(Every::Hourly), time().prop_map(|at| Every::Daily { at })];
+    let schedule = prop_oneof![Just(DigestSchedule::Hourly), time().prop_map(|at| DigestSchedule::Daily { at })];
     let channels = btree_set(select(&[ChannelClass::Email, ChannelClass::Sms][..]), 1..=2);
-    (every, severity(), channels).prop_map(|(every, below, channels)| Digest { every, below, channels }).boxed()
+    (schedule, severity(), channels)
+        .prop_map(|(schedule, below, channels)| Digest { schedule, below, channels })
+        .boxed()
 }
 
 fn filters() -> BoxedStrategy<Filters> {
@@ -162,8 +164,8 @@ fn filters() -> BoxedStrategy<Filters> {
 fn recipient(tenant: usize, place: usize) -> BoxedStrategy<Destination> {
     let own = prop_oneof![
         3 => Just(None),
-        1 => Just(Some(OwnQuietHours::Off)),
-        2 => quiet_hours().prop_map(|hours| Some(OwnQuietHours::Hours(hours))),
+        1 => Just(Some(QuietHoursOverride::Off)),
+        2 => quiet_hours().prop_map(|hours| Some(QuietHoursOverride::Hours(hours))),
     ];
     let facts = (
         btree_set(select(Role::ALL), 1..4),
@@ -244,7 +246,7 @@ fn tenant(number: usize) -> BoxedStrategy<Subscriber> {
         prop_oneof![1 => Just("starter"), 2 => Just("business"), 6 => Just("enterprise")],
         zone(),
         option::weighted(0.6, quiet_hours()),
-        prop_oneof![4 => Just(Storms::Bundle), 1 => Just(Storms::Each)],
+        prop_oneof![4 => Just(StormMode::Bundle), 1 => Just(StormMode::Each)],
         any::<bool>(),
         btree_set(select(Category::ALL), 0..2),
     );
@@ -280,84 +282,88 @@ fn tenant(number: usize) -> BoxedStrategy<Subscriber> {
         .boxed()
 }
 
-fn said() -> BoxedStrategy<Said> {
+fn event_spec() -> BoxedStrategy<EventSpec> {
     let status = prop_oneof![
         5 => Just(None),
         1 => Just(Some(Status::Identified)),
         1 => Just(Some(Status::Monitoring)),
         5 => Just(Some(Status::Resolved)),
     ];
-    let facts = (option::weighted(0.85, 0usize..3), 0usize..4, 0..SORTS.len(), severity(), status);
+    let facts = (option::weighted(0.85, 0usize..3), 0usize..4, 0..EVENT_KINDS.len(), severity(), status);
     (facts, names(), names(), 10i64..400)
-        .prop_map(|((tenant, key, sort, severity, status), components, regions, lasts)| {
-            // Only what is everybody's may be said to everybody.
-            let sort = if tenant.is_none() && SORTS[sort].0 != Some(Category::Infrastructure) { 0 } else { sort };
-            Said { tenant, key, sort, severity, status, components, regions, lasts }
+        .prop_map(|((tenant, key, event_kind, severity, status), components, regions, lasts)| {
+            // Platform-wide events are of the infrastructure category only.
+            let event_kind = if tenant.is_none() && EVENT_KINDS[event_kind].0 != Some(Category::Infrastructure) {
+                0
+            } else {
+                event_kind
+            };
+            EventSpec { tenant, key, event_kind, severity, status, components, regions, lasts }
         })
         .boxed()
 }
 
-/// Mostly that of most events.
+/// Mostly the category of most events.
 fn category() -> impl Strategy<Value = Category> {
     prop_oneof![3 => Just(Category::Infrastructure), 1 => select(Category::ALL)]
 }
 
-fn setting() -> BoxedStrategy<Setting> {
+fn setting() -> BoxedStrategy<SettingChange> {
     prop_oneof![
-        1 => zone().prop_map(Setting::Zone),
-        1 => option::of(quiet_hours()).prop_map(Setting::QuietHours),
-        1 => (category(), any::<bool>()).prop_map(|(category, on)| Setting::Enabled(category, on)),
+        1 => zone().prop_map(SettingChange::Zone),
+        1 => option::of(quiet_hours()).prop_map(SettingChange::QuietHours),
+        1 => (category(), any::<bool>()).prop_map(|(category, on)| SettingChange::Enabled(category, on)),
         3 => (category(), option::weighted(0.8, 1i64..400))
-            .prop_map(|(category, minutes)| Setting::Muted(category, minutes)),
-        1 => (2usize..4, any::<bool>()).prop_map(|(place, on)| Setting::Paused(place, on)),
-        1 => (0usize..2, option::of(digest())).prop_map(|(place, digest)| Setting::Digest(place, digest)),
-        1 => select(Storms::ALL).prop_map(Setting::Storms),
+            .prop_map(|(category, minutes)| SettingChange::Muted(category, minutes)),
+        1 => (2usize..4, any::<bool>()).prop_map(|(place, on)| SettingChange::Paused(place, on)),
+        1 => (0usize..2, option::of(digest())).prop_map(|(place, digest)| SettingChange::Digest(place, digest)),
+        1 => select(StormMode::ALL).prop_map(SettingChange::Storms),
     ]
     .boxed()
 }
 
-fn scene(restless: bool) -> BoxedStrategy<Scene> {
+fn scene(changes_settings: bool) -> BoxedStrategy<Scene> {
     let calm = prop_oneof![
-        40 => said().prop_map(Scene::Event),
-        1 => (0usize..3, 58usize..170, severity(), 0..SORTS.len()).prop_map(|(tenant, many, severity, sort)| {
-            Scene::Storm { tenant, many, severity, sort }
+        40 => event_spec().prop_map(Scene::Event),
+        1 => (0usize..3, 58usize..170, severity(), 0..EVENT_KINDS.len()).prop_map(|(tenant, many, severity, event_kind)| {
+            Scene::Storm { tenant, many, severity, event_kind }
         }),
-        1 => (0usize..3).prop_map(|tenant| Scene::Calm { tenant }),
-        2 => (said(), 5usize..9, 5i64..200).prop_map(|(said, times, gap)| Scene::Flap { said, times, gap }),
-        3 => (said(), 1i64..240, severity()).prop_map(|(said, later, severity)| Scene::Explained { said, later, severity }),
+        1 => (0usize..3).prop_map(|tenant| Scene::ResolveAll { tenant }),
+        2 => (event_spec(), 5usize..9, 5i64..200).prop_map(|(spec, times, gap)| Scene::Flap { spec, times, gap }),
+        3 => (event_spec(), 1i64..240, severity()).prop_map(|(spec, later, severity)| Scene::DuringMaintenance { spec, later, severity }),
         4 => (0usize..3, 0usize..4, option::of(select(&[Status::Identified, Status::Resolved][..])))
-            .prop_map(|(tenant, key, status)| Scene::Words { tenant, key, status }),
+            .prop_map(|(tenant, key, status)| Scene::OperatorUpdate { tenant, key, status }),
         2 => (0usize..3, 0usize..2, 0usize..4)
             .prop_map(|(tenant, destination, key)| Scene::Stop { tenant, destination, key }),
     ];
-    if restless {
-        let change = (0usize..3, setting()).prop_map(|(tenant, to)| Scene::Setting { tenant, to });
+    if changes_settings {
+        let change = (0usize..3, setting()).prop_map(|(tenant, to)| Scene::SettingChange { tenant, to });
         prop_oneof![5 => calm, 2 => change].boxed()
     } else {
         calm.boxed()
     }
 }
 
-/// Any world; `restless` ones have tenants who change their minds.
-pub(super) fn plot(restless: bool) -> BoxedStrategy<Plot> {
+/// Generates scenarios. With `changes_settings`, tenants change their settings in between.
+pub(super) fn scenario(changes_settings: bool) -> BoxedStrategy<Scenario> {
     let tenants = (tenant(0), option::weighted(0.4, tenant(1)), option::weighted(0.2, tenant(2)));
     let tenants = tenants.prop_map(|(first, second, third)| [Some(first), second, third]);
     let pause = prop_oneof![4 => 0i64..90, 4 => 60i64..3_600, 3 => 3_600i64..30_000];
-    let begin = (select(BEGINNINGS), 0i64..24 * 60 * 60).prop_map(|(text, later)| {
+    let begin = (select(START_TIMES), 0i64..24 * 60 * 60).prop_map(|(text, later)| {
         let begin: Timestamp = text.parse().unwrap();
         begin.saturating_add(SignedDuration::from_secs(later)).unwrap()
     });
-    let faults = option::weighted(0.4, any::<u64>());
-    let failures = option::weighted(0.4, any::<u64>());
+    let fault_seed = option::weighted(0.4, any::<u64>());
+    let failure_seed = option::weighted(0.4, any::<u64>());
     let outage = option::weighted(0.3, (0i64..100_000, 1i64..1_000));
-    (begin, tenants, vec((pause, scene(restless)), 1..24), 0i64..20, faults, failures, outage)
-        .prop_map(|(begin, tenants, scenes, lag, faults, failures, outage)| Plot {
+    (begin, tenants, vec((pause, scene(changes_settings)), 1..24), 0i64..20, fault_seed, failure_seed, outage)
+        .prop_map(|(begin, tenants, scenes, lag, fault_seed, failure_seed, outage)| Scenario {
             begin,
             tenants: tenants.into_iter().flatten().collect(),
             scenes,
             lag,
-            faults,
-            failures,
+            fault_seed,
+            failure_seed,
             outage,
         })
         .boxed()

@@ -1,0 +1,173 @@
+//! A delivery: one update for one destination on one channel.
+
+use super::VERSION;
+use domain::alert::{Alert, NotificationReason};
+use domain::health::EndpointHealth;
+use domain::incident::{Incident, Update};
+use domain::maintenance::{SuppressedIncident, SuppressedIncidents};
+use domain::tenant::{Destination, Email, OldSecret, Phone, Sealed, Settings, SmsCompliance};
+use domain::vocabulary::{Channel, Role, StormMode};
+use serde::{Deserialize, Serialize};
+
+/// subscription-lookup, release → deliver-*: one update for one destination on one channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The message version, [`VERSION`].
+    pub v: u32,
+    /// The id of the source's request.
+    pub correlation_id: String,
+    /// The content of the message.
+    pub alert: Alert,
+    /// Why this destination is notified.
+    pub why: NotificationReason,
+    /// The id of the recipient or integration.
+    pub destination: String,
+    /// The channel to send on.
+    pub channel: Channel,
+    /// The address, number or URL to send to.
+    pub target: DeliveryTarget,
+    /// The attempt's number, from 1.
+    pub attempt: u32,
+    /// The tenant's alert window in seconds, counted from `alert.at`.
+    pub window_seconds: u32,
+    /// The rate-limit slot reserved for this attempt, in epoch milliseconds; 0 if none was reserved yet.
+    #[serde(default)]
+    pub slot_ms: i64,
+    /// Number of rate-limit slots reserved for this attempt so far.
+    #[serde(default)]
+    pub slots: u32,
+    /// Whether to send the plain form, because the receiver rejected the rich one.
+    #[serde(default)]
+    pub plain: bool,
+    /// Whether it may be deferred into a bundle when its contact is over the rate limit.
+    #[serde(default)]
+    pub bundle: bool,
+    /// The known health of the integration's endpoint.
+    #[serde(default, skip_serializing_if = "EndpointHealth::is_healthy")]
+    pub endpoint: EndpointHealth,
+    /// The preceding update that the same webhook still waits for. First attempts are made in the order of the updates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<u32>,
+}
+
+/// The address, number or URL that a delivery is sent to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "to", rename_all = "snake_case")]
+pub enum DeliveryTarget {
+    /// An e-mail address.
+    Email {
+        /// The address itself.
+        address: Email,
+        /// Whether several people read it. Then no single reader may unsubscribe it or stop an incident.
+        #[serde(default)]
+        shared: bool,
+    },
+    /// A phone number.
+    Sms {
+        /// The number itself.
+        phone: Phone,
+        /// What SMS rules require.
+        compliance: SmsCompliance,
+    },
+    /// A Slack or Teams webhook.
+    Chat {
+        /// The sealed URL.
+        url: Sealed,
+        /// The key of its rate limiter.
+        fingerprint: String,
+    },
+    /// A signed webhook.
+    Webhook {
+        /// The sealed URL.
+        url: Sealed,
+        /// The sealed signing secret.
+        secret: Sealed,
+        /// The secret from before the last rotation.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        old_secret: Option<OldSecret>,
+    },
+}
+
+impl Delivery {
+    /// Returns the part of the delivery row's sort key that follows incident and tenant. E-mail, SMS and chat have one row for all
+    /// updates of an incident, a webhook has one row for each update.
+    #[must_use]
+    pub fn row_key(&self) -> String {
+        delivery_row_key(&self.destination, self.channel, self.alert.update)
+    }
+}
+
+/// Returns the part of a delivery row's sort key that follows incident and tenant.
+#[must_use]
+pub fn delivery_row_key(destination: &str, channel: Channel, update: u32) -> String {
+    match channel {
+        Channel::Webhook => format!("{destination}#{update:06}"),
+        _ => format!("{destination}#{channel}"),
+    }
+}
+
+impl Delivery {
+    /// Builds the first attempt to deliver `update` to `destination` on `channel`; `None` if the destination has no address there.
+    #[must_use]
+    pub fn build(
+        settings: &Settings,
+        incident: &Incident,
+        update: &Update,
+        destination: &Destination,
+        channel: Channel,
+        role: Option<Role>,
+    ) -> Option<Self> {
+        let target = match (destination, channel) {
+            (Destination::Recipient(recipient), Channel::Email) => {
+                DeliveryTarget::Email { address: recipient.email.clone()?, shared: recipient.shared }
+            }
+            (Destination::Recipient(recipient), Channel::Sms) => {
+                DeliveryTarget::Sms { phone: recipient.phone.clone()?, compliance: settings.compliance.clone() }
+            }
+            (Destination::Integration(integration), Channel::Webhook) => DeliveryTarget::Webhook {
+                url: integration.url.clone(),
+                secret: integration.secret.clone()?,
+                old_secret: integration.old_secret.clone(),
+            },
+            (Destination::Integration(integration), Channel::Slack | Channel::Teams) => {
+                DeliveryTarget::Chat { url: integration.url.clone(), fingerprint: integration.fingerprint.clone() }
+            }
+            _ => return None,
+        };
+        let content = settings.data_processing.content;
+        let own = match destination {
+            Destination::Recipient(recipient) => recipient.zone.as_deref(),
+            Destination::Integration(_) => None,
+        };
+        let zone = own.unwrap_or(&settings.zone);
+        Some(Self {
+            v: VERSION,
+            correlation_id: update.correlation_id.clone(),
+            alert: Alert::new(&settings.tenant, zone, content, incident, update),
+            why: NotificationReason { role, held: None },
+            destination: destination.id().to_owned(),
+            channel,
+            target,
+            attempt: 1,
+            window_seconds: settings.alert_window_seconds,
+            slot_ms: 0,
+            slots: 0,
+            plain: false,
+            bundle: settings.storms == StormMode::Bundle,
+            endpoint: match destination {
+                Destination::Recipient(_) => EndpointHealth::Healthy,
+                Destination::Integration(integration) => EndpointHealth::of_integration(integration),
+            },
+            follows: None,
+        })
+    }
+}
+
+impl Delivery {
+    /// For scheduled maintenance: adds the incidents that it suppressed.
+    #[must_use]
+    pub fn with_suppressed_incidents(mut self, explained: &[SuppressedIncident]) -> Self {
+        self.alert.suppressed_incidents = SuppressedIncidents::of(explained, &self.alert.tenant);
+        self
+    }
+}

@@ -1,0 +1,117 @@
+//! Messages to the deliver functions that are not a single delivery, and the opt-out that deliver-sms reports.
+
+use super::{Correlated, Delivery, DeliveryTarget, VERSION};
+use domain::ids::{IncidentId, RecipientId, TenantId};
+use domain::tenant::Sealed;
+use domain::vocabulary::Category;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A message to deliver-email or deliver-sms: a delivery, a confirmation request or a batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OutboundMessage {
+    /// A single delivery.
+    Delivery(Box<Delivery>),
+    /// A confirmation request.
+    Confirmation(Box<ConfirmationRequest>),
+    /// Several deliveries in one message.
+    Batch(Box<BatchDelivery>),
+}
+
+impl Correlated for OutboundMessage {
+    fn correlation_id(&self) -> &str {
+        match self {
+            Self::Delivery(delivery) => &delivery.correlation_id,
+            Self::Confirmation(confirmation) => &confirmation.correlation_id,
+            // Of many requests; the first stands for them in the log.
+            Self::Batch(digest) => digest.members.first().map_or("", |first| &first.correlation_id),
+        }
+    }
+}
+
+/// release → deliver-*: several deliveries to one recipient that are sent as one message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchDelivery {
+    /// The message version, [`VERSION`].
+    pub v: u32,
+    /// The deliveries, each with a row of its own. Texts that a digest does not show are empty.
+    pub members: Vec<Delivery>,
+    /// Number of further deliveries, which the message counts without listing them.
+    #[serde(default)]
+    pub omitted_count: u32,
+    /// Whether it is a bundle (too many alerts at once). Otherwise it is the recipient's digest.
+    #[serde(default)]
+    pub storm: bool,
+}
+
+impl BatchDelivery {
+    /// Maximum number of deliveries: they fit a queue message (256 KiB) with room to spare.
+    pub const MEMBERS_MAX: usize = 100;
+
+    /// Creates a batch and clears the texts that it does not show.
+    #[must_use]
+    pub fn new(members: Vec<Delivery>, omitted_count: u32, storm: bool) -> Self {
+        let shown = |mut delivery: Delivery| {
+            let alert = &mut delivery.alert;
+            alert.message.clear();
+            alert.links.clear();
+            alert.measurements.clear();
+            alert.labels.clear();
+            alert.details.clear();
+            alert.suppressed_incidents.limit_named(3);
+            alert.components.truncate(3);
+            alert.regions.truncate(3);
+            delivery
+        };
+        Self { v: VERSION, members: members.into_iter().map(shown).collect(), omitted_count, storm }
+    }
+}
+
+/// preferences-api → deliver-email, deliver-sms: ask the owner of an address or number to confirm that a tenant may send alerts to it.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfirmationRequest {
+    /// The message version, [`VERSION`].
+    pub v: u32,
+    /// The id of the admin's request.
+    pub correlation_id: String,
+    /// The tenant that asks.
+    pub tenant: TenantId,
+    /// The tenant's display name.
+    pub tenant_name: String,
+    /// The recipient that is asked.
+    pub recipient: RecipientId,
+    /// A keyed hash of the address or number. The link or code confirms this identity and nothing else.
+    pub identity: String,
+    /// Time until which the link is valid.
+    pub until: Timestamp,
+    /// The sealed code that an SMS contains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Sealed>,
+    /// The address or number to send to.
+    pub target: DeliveryTarget,
+}
+
+impl std::fmt::Debug for ConfirmationRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Confirmation({} {})", self.tenant, self.recipient)
+    }
+}
+
+/// deliver-sms → feedback: SNS rejected a message because the phone's owner opted out of SMS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmsOptOut {
+    /// The message version, [`VERSION`].
+    pub v: u32,
+    /// The tenant of the recipient.
+    pub tenant: TenantId,
+    /// The recipient.
+    pub recipient: RecipientId,
+    /// The incident that the message was about.
+    pub incident_id: IncidentId,
+    /// The incident's category.
+    pub category: Option<Category>,
+    /// The phone number, hashed as in `domain::contact`.
+    pub contact: String,
+}

@@ -1,0 +1,195 @@
+//! Whether a destination may get an update at all: the tenant's settings, the role matrix, reachability and filters.
+
+use super::{Case, PlanInput};
+use crate::event::SYSTEM_TYPE_PREFIX;
+use crate::incident::{DELIVERY_FAILED_TYPE, Incident, ORG_ADMIN_NOTICE_TYPES, Update};
+use crate::policy::Allowance;
+use crate::reason::Reason;
+use crate::tenant::{Destination, OptIn, Recipient, Settings, compliance_wording};
+use crate::vocabulary::{Channel, Role};
+use jiff::Timestamp;
+
+/// Returns why the tenant's settings, plan or agreement exclude the update. User-level warnings belong to no category, so no category
+/// setting applies to them.
+pub(super) fn excluded_by_settings(input: &PlanInput<'_>, case: &Case<'_>) -> Option<Reason> {
+    let class = case.channel.class();
+    let settings = input.settings;
+    let category = input.incident.category.and_then(|category| settings.categories.get(&category));
+    if input.incident.category.is_some() && !category.is_some_and(|category| category.enabled) {
+        return Some(Reason::CategoryDisabled);
+    }
+    if !input.policy.plans.get(&settings.plan).is_some_and(|plan| plan.channels.contains(&class)) {
+        return Some(Reason::PlanExcludesChannel);
+    }
+    if settings.data_processing.channels.as_ref().is_some_and(|channels| !channels.contains(&class)) {
+        return Some(Reason::AgreementExcludesChannel);
+    }
+    if let Some(category) = category {
+        if !category.channels.contains(&class) {
+            return Some(Reason::ChannelNotTicked);
+        }
+        if category.muted_until.is_some_and(|until| input.now < until) {
+            return Some(Reason::Muted);
+        }
+    }
+    if compliance_wording(class).is_some() && !settings.compliance_confirmed.contains_key(&class) {
+        return Some(Reason::ComplianceUnconfirmed);
+    }
+    case.over_plan_limit.then_some(Reason::PlanLimit)
+}
+
+/// Returns the role that permits the update by the role matrix; `None` where an opt-in counts instead.
+///
+/// # Errors
+/// Why none of the destination's roles or opt-ins permits it.
+pub(super) fn permitted_role(input: &PlanInput<'_>, case: &Case<'_>) -> Result<Option<Role>, Reason> {
+    let recipient = match case.destination {
+        Destination::Recipient(recipient) => Some(recipient.as_ref()),
+        Destination::Integration(_) => None,
+    };
+    let has_opted_in = |opt_in: OptIn| recipient.is_some_and(|recipient| recipient.opt_ins.contains(&opt_in));
+    let Some(category) = input.incident.category else {
+        let opted_in = match case.channel {
+            Channel::Email => has_opted_in(OptIn::WarningsEmail),
+            Channel::Sms => has_opted_in(OptIn::WarningsSms),
+            Channel::Slack | Channel::Teams | Channel::Webhook => false,
+        };
+        return if opted_in { Ok(None) } else { Err(Reason::OptInMissing) };
+    };
+    if ORG_ADMIN_NOTICE_TYPES.contains(&input.incident.event_type.as_str()) {
+        // Only org admins can fix a failed delivery. They are notified on every channel they have, since one of those may be what fails.
+        let is_admin = case.destination.roles().contains(&Role::OrgAdmin);
+        return if is_admin { Ok(Some(Role::OrgAdmin)) } else { Err(Reason::RoleNotInMatrix) };
+    }
+    let mut refusal = Reason::RoleNotInMatrix;
+    for &role in case.destination.roles() {
+        match input.policy.matrix.allows(role, category, case.channel.class()) {
+            Allowance::Yes => return Ok(Some(role)),
+            Allowance::OptIn => {
+                if has_opted_in(OptIn::ConfigurableEmail) {
+                    return Ok(Some(role));
+                }
+                refusal = Reason::OptInMissing;
+            }
+            Allowance::LowBalanceOnly => {
+                if input.incident.low_balance {
+                    return Ok(Some(role));
+                }
+                refusal = Reason::LowBalanceOnly;
+            }
+            Allowance::No => {}
+        }
+    }
+    Err(refusal)
+}
+
+/// Returns why nothing can be sent to this channel, whatever the settings: no address, unconfirmed, paused, disabled or opted out.
+///
+/// A deferred delivery is checked again right before it is sent.
+#[must_use]
+pub fn unreachable_reason(
+    incident: &Incident,
+    settings: &Settings,
+    destination: &Destination,
+    channel: Channel,
+    now: Timestamp,
+) -> Option<Reason> {
+    match destination {
+        Destination::Integration(integration) => {
+            if integration.paused {
+                return Some(Reason::IntegrationPaused);
+            }
+            // A test alert shows whether the endpoint works again, so it is always sent. From its probe time on, so are the tenant's alerts.
+            let disabled = integration
+                .disabled
+                .as_ref()
+                .is_some_and(|disabled| !disabled.is_half_open(now) || is_system_incident(incident));
+            (disabled && !incident.test).then_some(Reason::EndpointDisabled)
+        }
+        Destination::Recipient(recipient) => match channel {
+            Channel::Email => unreachable_by_email(incident, settings, recipient),
+            _ => unreachable_by_sms(recipient),
+        },
+    }
+}
+
+fn unreachable_by_email(incident: &Incident, settings: &Settings, recipient: &Recipient) -> Option<Reason> {
+    let Some(email) = &recipient.email else { return Some(Reason::NoDestination) };
+    let unsubscribed = match incident.category {
+        Some(category) => recipient.unsubscribed.contains(&category),
+        None => recipient.unsubscribed_warnings,
+    };
+    if unsubscribed {
+        return Some(Reason::OptedOut);
+    }
+    if let Some(suppressed) = recipient.suppressed {
+        return Some(suppressed.reason);
+    }
+    let allowed = &settings.allowed_email_domains;
+    if !allowed.is_empty() && !allowed.iter().any(|domain| domain == email.domain()) {
+        return Some(Reason::DomainNotAllowed);
+    }
+    (!recipient.email_confirmed).then_some(Reason::ContactUnconfirmed)
+}
+
+fn unreachable_by_sms(recipient: &Recipient) -> Option<Reason> {
+    if recipient.phone.is_none() {
+        return Some(Reason::NoDestination);
+    }
+    if recipient.sms_opted_out.is_some() {
+        return Some(Reason::OptedOut);
+    }
+    if recipient.dnd && !recipient.sms_consent {
+        return Some(Reason::Dnd);
+    }
+    (!recipient.phone_confirmed).then_some(Reason::ContactUnconfirmed)
+}
+
+/// Returns which filter of the destination excludes the update.
+///
+/// An empty filter accepts everything. An update without regions or components passes every such filter. Several values match on any
+/// overlap.
+pub(super) fn excluded_by_filters(input: &PlanInput<'_>, case: &Case<'_>) -> Option<Reason> {
+    let filters = case.destination.filters();
+    let update = case.update;
+    if let (Destination::Integration(integration), Some(category)) = (case.destination, input.incident.category)
+        && !integration.categories.is_empty()
+        && !integration.categories.contains(&category)
+    {
+        return Some(Reason::CategoryNotChosen);
+    }
+    if is_about_this_channel(input.incident, update, case) {
+        return Some(Reason::EndpointIsSubject);
+    }
+    if matches!(case.destination, Destination::Integration(integration) if integration.failing.is_some())
+        && is_system_incident(input.incident)
+        && !input.incident.test
+    {
+        return Some(Reason::EndpointFailing);
+    }
+    // A lowered severity does not exclude a destination that was notified of the higher one.
+    if !case.planned_before && filters.min_severity.is_some_and(|least| update.severity < least) {
+        return Some(Reason::SeverityBelowFilter);
+    }
+    if is_filtered_out(&filters.regions, &update.regions) {
+        return Some(Reason::RegionMismatch);
+    }
+    is_filtered_out(&filters.components, &update.components).then_some(Reason::ComponentMismatch)
+}
+
+/// Returns whether the incident was opened by a system event (`tocsin.…`), not by a tenant's source.
+pub(super) fn is_system_incident(incident: &Incident) -> bool {
+    incident.event_type.starts_with(SYSTEM_TYPE_PREFIX)
+}
+
+/// Returns whether the incident reports a problem of the very channel or endpoint that it would be sent to.
+fn is_about_this_channel(incident: &Incident, update: &Update, case: &Case<'_>) -> bool {
+    if incident.event_type == DELIVERY_FAILED_TYPE {
+        return update.labels.get("channel").is_some_and(|failed| failed == case.channel.as_str());
+    }
+    is_system_incident(incident) && incident.dedup_key == case.destination.id()
+}
+
+fn is_filtered_out(wanted: &[String], affected: &[String]) -> bool {
+    !wanted.is_empty() && !affected.is_empty() && !affected.iter().any(|name| wanted.contains(name))
+}
