@@ -13,6 +13,7 @@
 
 mod aws;
 pub mod clock;
+pub mod documents;
 pub mod http;
 pub mod npm;
 pub mod receive;

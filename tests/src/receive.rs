@@ -33,6 +33,16 @@ impl Stack {
         found
     }
 
+    /// Returns the HTML of the first e-mail to `address` whose subject contains `mark`.
+    #[must_use]
+    pub fn mail_html(&self, mark: &str, address: &str) -> Option<String> {
+        let all = self.fetch_json(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
+        let messages = records(&all["messages"]).into_iter();
+        let mut found =
+            messages.filter(|message| text(message, "/To/0") == address && text(message, "/Subject").contains(mark));
+        found.next().map(|message| text(message, "/BodyHtml"))
+    }
+
     /// When SES took each e-mail to an address that holds `mark`, in epoch seconds: what tells a double's age.
     #[must_use]
     pub fn mailed_at(&self, mark: &str, address: &str) -> Vec<f64> {

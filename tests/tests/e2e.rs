@@ -30,6 +30,8 @@ mod drop_in;
 mod explain;
 #[path = "e2e/feedback.rs"]
 mod feedback;
+#[path = "e2e/first_alert.rs"]
+mod first_alert;
 #[path = "e2e/health.rs"]
 mod health;
 #[path = "e2e/identity.rs"]
@@ -44,6 +46,8 @@ mod links;
 mod maintenance;
 #[path = "e2e/openapi.rs"]
 mod openapi;
+#[path = "e2e/pictures.rs"]
+mod pictures;
 #[path = "e2e/pipeline.rs"]
 mod pipeline;
 #[path = "e2e/poison.rs"]

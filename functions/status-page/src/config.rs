@@ -1,11 +1,11 @@
-//! What the template tells this function.
+//! The environment variables of this function.
 
 runtime::config! {
-    /// The environment of `status-page`.
+    /// The environment of the function `status-page`.
     pub struct Config {
-        /// The table; its public index is all that this function may read.
+        /// Name of the table. This function may read its public index only.
         pub table_name: String = "TABLE_NAME",
-        /// The API's address, with `{api}` for its id: feeds and programs cannot follow a relative link.
+        /// Base URL of the API, with `{api}` in place of its id. Feeds and programs need absolute links.
         pub public_base_url: String = "PUBLIC_BASE_URL",
     }
 }

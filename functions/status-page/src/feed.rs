@@ -1,6 +1,6 @@
-//! What programs subscribe to: an Atom feed of incidents, a calendar of maintenance, and a badge.
+//! The Atom feed of incidents, the calendar of maintenance, and the badge.
 
-use crate::page::{NAME, Told, stands, title};
+use crate::page::{IncidentTimeline, NAME, display_title, status_label};
 use askama::Template;
 use atom_syndication::{Category, Content, Entry, Feed, FixedDateTime, Generator, Link, Person, Text};
 use chrono::{DateTime, Utc};
@@ -8,17 +8,17 @@ use domain::vocabulary::Indicator;
 use icalendar::{Calendar, Component, Event, EventLike, EventStatus, Property};
 use jiff::Timestamp;
 
-/// Incidents in the feed: as many as Statuspage's have.
+/// Number of incidents in the feed, the same as in Statuspage's feeds.
 pub const ENTRIES: usize = 25;
-/// The feed's media type.
+/// Media type of the Atom feed (RFC 4287).
 pub const ATOM: &str = "application/atom+xml; charset=utf-8";
-/// The calendar's.
+/// Media type of the calendar (RFC 5545).
 pub const ICALENDAR: &str = "text/calendar; charset=utf-8";
 
-/// The Atom feed (RFC 4287): an entry for each incident, changed whenever it is, with its timeline. `base` is the API's address.
+/// Returns the Atom feed (RFC 4287). It has one entry per incident with its timeline. `base` is the API's URL.
 #[must_use]
-pub fn atom(base: &str, told: &[Told]) -> String {
-    let updated = told.iter().map(|told| told.incident.updated_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
+pub fn atom(base: &str, listed: &[IncidentTimeline]) -> String {
+    let updated = listed.iter().map(|listed| listed.incident.updated_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
     let link = |rel: &str, href: String, media: &str| Link {
         rel: rel.to_owned(),
         href,
@@ -28,29 +28,29 @@ pub fn atom(base: &str, told: &[Told]) -> String {
     let feed = Feed {
         title: Text::plain(NAME),
         id: format!("{base}/status"),
-        updated: moment(updated).fixed_offset(),
+        updated: utc_date_time(updated).fixed_offset(),
         links: vec![
             link("self", format!("{base}/status/feed.atom"), "application/atom+xml"),
             link("alternate", format!("{base}/status"), "text/html"),
         ],
-        // Required where an entry names none (RFC 4287, 4.1.1).
+        // Required because the entries name no author (RFC 4287, 4.1.1).
         authors: vec![Person { name: NAME.to_owned(), ..Person::default() }],
         generator: Some(Generator { value: "Tocsin".to_owned(), ..Generator::default() }),
-        entries: told.iter().map(|told| entry(base, told)).collect(),
+        entries: listed.iter().map(|listed| entry(base, listed)).collect(),
         ..Feed::default()
     };
     feed.to_string()
 }
 
-fn entry(base: &str, told: &Told) -> Entry {
-    let shown = &told.incident;
+fn entry(base: &str, listed: &IncidentTimeline) -> Entry {
+    let shown = &listed.incident;
     let page = format!("{base}/status/incidents/{}", shown.id);
     let published: FixedDateTime =
-        moment(told.timeline.last().map_or(shown.started_at, |first| first.at)).fixed_offset();
+        utc_date_time(listed.timeline.last().map_or(shown.started_at, |first| first.at)).fixed_offset();
     Entry {
-        title: Text::plain(title(shown)),
+        title: Text::plain(display_title(shown)),
         id: page.clone(),
-        updated: moment(shown.updated_at).fixed_offset(),
+        updated: utc_date_time(shown.updated_at).fixed_offset(),
         published: Some(published),
         categories: shown
             .components
@@ -65,90 +65,92 @@ fn entry(base: &str, told: &Told) -> Entry {
         }],
         content: Some(Content {
             content_type: Some("html".to_owned()),
-            value: Some(timeline(told)),
+            value: Some(timeline(listed)),
             ..Content::default()
         }),
         ..Entry::default()
     }
 }
 
-/// The timeline as HTML, newest first.
-fn timeline(told: &Told) -> String {
+/// Returns the timeline as HTML, newest update first.
+fn timeline(listed: &IncidentTimeline) -> String {
     Timeline {
-        entries: told
+        entries: listed
             .timeline
             .iter()
-            .map(|said| (stands(&told.incident, said.status), people(said.at), said.message.trim()))
+            .map(|update| {
+                (status_label(&listed.incident, update.status), display_time(update.at), update.message.trim())
+            })
             .collect(),
     }
     .render()
     .unwrap_or_default()
 }
 
-fn people(at: Timestamp) -> String {
+fn display_time(at: Timestamp) -> String {
     at.strftime("%-d %b %Y, %H:%M UTC").to_string()
 }
 
-fn moment(at: Timestamp) -> DateTime<Utc> {
+fn utc_date_time(at: Timestamp) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(at.as_millisecond()).unwrap_or_default()
 }
 
-/// The calendar of announced work (RFC 5545). Work without an announced end is a moment in it.
+/// Returns the maintenance calendar (RFC 5545). A maintenance without an end is an event without duration.
 #[must_use]
-pub fn calendar(base: &str, told: &[Told]) -> String {
+pub fn calendar(base: &str, listed: &[IncidentTimeline]) -> String {
     let mut calendar = Calendar::new();
     calendar.name(&format!("{NAME}: maintenance"));
-    for told in told {
-        let shown = &told.incident;
+    for listed in listed {
+        let shown = &listed.incident;
         let Some(planned) = shown.maintenance else { continue };
         let page = format!("{base}/status/incidents/{}", shown.id);
         let until = shown.resolved_at.filter(|end| *end > planned.from).or(planned.until);
         let mut event = Event::new();
         event
             .uid(&format!("{}@tocsin", shown.id))
-            .timestamp(moment(shown.updated_at))
-            .last_modified(moment(shown.updated_at))
-            .sequence(told.timeline.first().map_or(0, |newest| newest.number))
-            .summary(title(shown))
-            .description(told.timeline.first().map_or("", |newest| newest.message.trim()))
+            .timestamp(utc_date_time(shown.updated_at))
+            .last_modified(utc_date_time(shown.updated_at))
+            .sequence(listed.timeline.first().map_or(0, |newest| newest.number))
+            .summary(display_title(shown))
+            .description(listed.timeline.first().map_or("", |newest| newest.message.trim()))
             .url(&page)
-            // Somebody's free time is not ours to take.
+            // Shown as free time, so that a maintenance does not block anybody's calendar.
             .append_property(Property::new("TRANSP", "TRANSPARENT"))
             .status(if shown.is_canceled() { EventStatus::Cancelled } else { EventStatus::Confirmed })
-            .starts(moment(planned.from));
+            .starts(utc_date_time(planned.from));
         if !shown.regions.is_empty() {
             event.location(&shown.regions.join(", "));
         }
         if let Some(until) = until {
-            event.ends(moment(until));
+            event.ends(utc_date_time(until));
         }
         calendar.push(event.done());
     }
     calendar.done().to_string()
 }
 
-/// The state of everything as a small picture.
+/// Returns the overall state as an SVG badge.
 ///
 /// # Errors
 /// [`askama::Error`]; none of the values here can cause one.
 pub fn badge(indicator: Indicator) -> Result<String, askama::Error> {
-    let (state, colour) = match indicator {
+    let (state, color) = match indicator {
         Indicator::None => ("operational", "#1a6b3c"),
         Indicator::Maintenance => ("maintenance", "#245a9c"),
         Indicator::Minor => ("degraded", "#8a5200"),
         Indicator::Major => ("partial outage", "#8a5200"),
         Indicator::Critical => ("major outage", "#b3261e"),
     };
-    // Verdana's letters are about 6.6 units wide at this size; `textLength` makes it so.
+    // Verdana's letters are about 6.6 units wide at this size. `textLength` fits the text to this width.
     let width = state.len() * 13 / 2;
-    Badge { state, colour, width, room: width + 16 }.render()
+    Badge { state, color, width, room: width + 16 }.render()
 }
 
 #[derive(Template)]
 #[template(path = "badge.svg", escape = "html")]
 struct Badge {
     state: &'static str,
-    colour: &'static str,
+    color: &'static str,
     width: usize,
     room: usize,
 }
@@ -171,7 +173,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn work() -> Told {
+    fn maintenance() -> IncidentTimeline {
         let from = at("2026-11-24T22:00:00Z");
         let incident = PublishedIncident {
             id: IncidentId::new("m"),
@@ -191,18 +193,18 @@ mod tests {
             }),
             covered_by: None,
         };
-        let said = PublishedUpdate {
+        let update = PublishedUpdate {
             number: 1,
             at: incident.updated_at,
             status: incident.status,
             message: "Calls <may> drop.\nBriefly.".into(),
         };
-        Told { incident, timeline: vec![said], more: false }
+        IncidentTimeline { incident, timeline: vec![update], truncated: false }
     }
 
     #[test]
-    fn the_feed_has_an_entry_for_each_incident_with_its_words() {
-        let text = atom("https://x.test/live", &[work()]);
+    fn the_feed_has_an_entry_for_each_incident_with_its_messages() {
+        let text = atom("https://x.test/live", &[maintenance()]);
         for part in [
             "<title>New &lt;switches&gt;, 2;3</title>",
             "<id>https://x.test/live/status/incidents/inc_m</id>",
@@ -212,14 +214,14 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
-        // Escaped as HTML, and once more as XML.
+        // Escaped once as HTML and once as XML.
         assert!(text.contains("Calls &amp;#60;may&amp;#62; drop."), "{text}");
         assert!(atom("https://x.test", &[]).contains("<updated>1970-01-01T00:00:00+00:00</updated>"));
     }
 
     #[test]
-    fn the_calendar_has_the_announced_hours() {
-        let text = calendar("https://x.test/live", &[work()]).replace("\r\n ", "");
+    fn the_calendar_has_the_scheduled_hours() {
+        let text = calendar("https://x.test/live", &[maintenance()]).replace("\r\n ", "");
         for line in [
             "UID:inc_m@tocsin",
             "DTSTART:20261124T220000Z",
@@ -235,21 +237,21 @@ mod tests {
     }
 
     #[test]
-    fn work_that_was_called_off_is_cancelled_in_the_calendar() {
-        let mut told = work();
-        assert!(calendar("https://x.test", &[told.clone()]).contains("STATUS:CONFIRMED\r\n"));
-        told.incident.resolved_at = Some(at("2026-11-22T09:00:00Z"));
-        let text = calendar("https://x.test", &[told.clone()]);
+    fn a_canceled_maintenance_is_canceled_in_the_calendar() {
+        let mut listed = maintenance();
+        assert!(calendar("https://x.test", &[listed.clone()]).contains("STATUS:CONFIRMED\r\n"));
+        listed.incident.resolved_at = Some(at("2026-11-22T09:00:00Z"));
+        let text = calendar("https://x.test", &[listed.clone()]);
         for line in ["STATUS:CANCELLED", "DTSTART:20261124T220000Z", "DTEND:20261125T020000Z"] {
             assert!(text.contains(&format!("{line}\r\n")), "{line} in {text}");
         }
-        told.incident.resolved_at = Some(at("2026-11-25T01:00:00Z"));
-        let text = calendar("https://x.test", &[told]);
+        listed.incident.resolved_at = Some(at("2026-11-25T01:00:00Z"));
+        let text = calendar("https://x.test", &[listed]);
         assert!(text.contains("STATUS:CONFIRMED\r\n") && text.contains("DTEND:20261125T010000Z\r\n"), "{text}");
     }
 
     #[test]
-    fn the_badge_says_the_state_in_words_and_colour() {
+    fn the_badge_shows_the_state_in_words_and_color() {
         let calm = badge(Indicator::None).unwrap();
         assert!(calm.contains("operational") && calm.contains("#1a6b3c"), "{calm}");
         assert!(badge(Indicator::Critical).unwrap().contains("aria-label=\"Service status: major outage\""));

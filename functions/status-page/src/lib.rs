@@ -1,12 +1,12 @@
 //! Trigger  `GET /status…` (pages, feeds, badge) and `GET /api/v2/….json` (Statuspage's public API): open to everybody
-//! Reads    the public index, and nothing else: what is not public is not there
+//! Reads    the public index only, which holds public fields only
 //! Writes   nothing
 //! Emits    nothing
 //! Fails    AWS fault: 503 with Retry-After, a page that says so, or a problem document for programs
 //! Config   [`config::Config`]
 //!
-//! Pages without script. An incident that is not public and one that never was get the same page. No queue and no other
-//! function is needed for any of it: what the table has is told while the pipeline is in trouble.
+//! Pages have no script. An incident that is not public and one that does not exist get the same page. The status page needs no queue and no
+//! other function, so it maintenance_response while the pipeline is in trouble.
 
 pub mod config;
 pub mod feed;
@@ -27,7 +27,7 @@ use domain::status::{PublishedIncident, PublishedUpdate, StatusOverview, summari
 use domain::vocabulary::{Kind, Phase};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use page::{ENTRIES_SHOWN, Told};
+use page::{ENTRIES_SHOWN, IncidentTimeline};
 use runtime::http::{ApiId, HttpFunction, Problem};
 use runtime::{Aws, StartError, clock, metrics};
 use serde::Serialize;
@@ -35,24 +35,24 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use store::{StoreError, Table};
 
-/// Incidents that everything here is made of, besides all that are open: the last opened, more than a page can show with sense. A day
-/// that older ones may have touched is drawn as unknown. Of what is open as many are listed.
-pub const NEWEST: usize = 1_000;
-/// Open incidents that are shown with their timelines; those beyond stand there without.
-const TIMELINES: usize = 50;
-/// Timelines read at once.
-const IN_FLIGHT: usize = 10;
-/// Entries of an incident's own page.
-const ENTRIES_OF_ONE: usize = 500;
-/// Entries of an incident for programs.
-const ENTRIES_TOLD: usize = 100;
-/// Most text of timelines in an answer for programs, as JSON, in bytes: twice that still fits a Lambda's answer.
+/// Number of past incidents that are read for any page, besides all open ones. Days that older incidents may have affected are drawn as
+/// unknown. At most as many open incidents are listed.
+pub const PAST_INCIDENTS_READ: usize = 1_000;
+/// Number of current incidents on the overview that are shown with their timelines. Further ones are shown without.
+const TIMELINES_SHOWN: usize = 50;
+/// Number of timelines that are read at the same time.
+const PARALLEL_READS: usize = 10;
+/// Timeline entries on an incident's own page.
+const INCIDENT_PAGE_ENTRIES: usize = 500;
+/// Timeline entries per incident in feeds and in Statuspage's API.
+const API_ENTRIES: usize = 100;
+/// Bytes of timeline text, as JSON, in a response to programs. Twice as much still fits in the 6 MB of a Lambda response.
 const TEXT_MAX: usize = 2_000_000;
-/// How long a browser or a cache before us may keep an answer, in seconds; and while we cannot be asked, a little longer, for an
-/// old state is better than none.
-const FRESH: &str = "public, max-age=15, stale-if-error=300";
+/// Lets browsers and caches keep a response for 15 seconds, and for 300 seconds while the status page does not answer: an old state is
+/// better than none.
+const CACHE_CONTROL: &str = "public, max-age=15, stale-if-error=300";
 
-/// The function.
+/// The Lambda function of the status page.
 #[derive(Debug)]
 pub struct StatusPage {
     table: Table,
@@ -66,7 +66,7 @@ impl HttpFunction for StatusPage {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        // It writes nothing, so how long rows live is no matter here.
+        // The retention does not matter, because this function writes nothing.
         let table = Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS);
         Ok(Self {
             table,
@@ -97,11 +97,11 @@ impl HttpFunction for StatusPage {
     }
 }
 
-/// What every handler is called with.
+/// The state that every handler receives.
 type App = State<Arc<StatusPage>>;
 
 async fn overview(State(this): App, uri: Uri, headers: HeaderMap) -> Response {
-    let home = home(&uri);
+    let home = overview_path(&uri);
     match this.read_overview(clock::now()).await {
         Ok(overview) => this.page(StatusCode::OK, overview.render(&home), &headers),
         Err(error) => this.unavailable(&home, &error),
@@ -109,11 +109,11 @@ async fn overview(State(this): App, uri: Uri, headers: HeaderMap) -> Response {
 }
 
 async fn incident(State(this): App, Path(id): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
-    let home = home(&uri);
+    let home = overview_path(&uri);
     let Some(id) = IncidentId::parse(&id) else { return this.missing(&home) };
     match this.read_incident(&id).await {
-        Ok(Some((told, all))) => {
-            let page = page::incident(&home, &told, &all, &this.catalogue, clock::now());
+        Ok(Some((listed, all))) => {
+            let page = page::render_incident(&home, &listed, &all, &this.catalogue, clock::now());
             this.page(StatusCode::OK, page, &headers)
         }
         Ok(None) => this.missing(&home),
@@ -122,27 +122,27 @@ async fn incident(State(this): App, Path(id): Path<String>, uri: Uri, headers: H
 }
 
 async fn missing(State(this): App, uri: Uri) -> Response {
-    this.missing(&home(&uri))
+    this.missing(&overview_path(&uri))
 }
 
 async fn feed(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
     let base = api.address(&this.base);
-    let told = this.read(|_| true, feed::ENTRIES).await;
-    open_to_all(told.map(|told| answer(feed::ATOM, feed::atom(&base, &told), &headers)))
+    let listed = this.read_newest(|_| true, feed::ENTRIES).await;
+    allow_any_origin(listed.map(|listed| cacheable_response(feed::ATOM, feed::atom(&base, &listed), &headers)))
 }
 
 async fn calendar(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
     let base = api.address(&this.base);
-    let told = this.read(|shown| shown.maintenance.is_some(), NEWEST).await;
-    open_to_all(told.map(|told| answer(feed::ICALENDAR, feed::calendar(&base, &told), &headers)))
+    let listed = this.read_newest(|shown| shown.maintenance.is_some(), PAST_INCIDENTS_READ).await;
+    allow_any_origin(listed.map(|listed| cacheable_response(feed::ICALENDAR, feed::calendar(&base, &listed), &headers)))
 }
 
 async fn badge(State(this): App, headers: HeaderMap) -> Response {
-    let all = this.table.public_incidents(NEWEST).await;
-    open_to_all(all.map(|all| {
+    let all = this.table.public_incidents(PAST_INCIDENTS_READ).await;
+    allow_any_origin(all.map(|all| {
         let indicator = summarize_status(&this.catalogue, &all.incidents, clock::now()).indicator;
         match feed::badge(indicator) {
-            Ok(badge) => answer("image/svg+xml", badge, &headers),
+            Ok(badge) => cacheable_response("image/svg+xml", badge, &headers),
             Err(_) => Problem::internal().into_response(),
         }
     }))
@@ -153,43 +153,51 @@ async fn summary(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
         Kind::Incident => shown.resolved_at.is_none(),
         _ => in_phase(shown, OPEN_PHASES),
     };
-    this.tell(&api, &headers, open, NEWEST, |page, board, told| json(&page.summary(board, told))).await
+    this.statuspage_response(&api, &headers, open, PAST_INCIDENTS_READ, |page, board, listed| {
+        json(&page.summary(board, listed))
+    })
+    .await
 }
 
 async fn status(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
-    this.tell(&api, &headers, |_| false, 0, |page, board, _| json(&page.status(board))).await
+    this.statuspage_response(&api, &headers, |_| false, 0, |page, board, _| json(&page.status(board))).await
 }
 
 async fn components(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
-    this.tell(&api, &headers, |_| false, 0, |page, board, _| json(&page.component_list(board))).await
+    this.statuspage_response(&api, &headers, |_| false, 0, |page, board, _| json(&page.component_list(board))).await
 }
 
 async fn incidents(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
     let wanted = |shown: &PublishedIncident| shown.kind == Kind::Incident;
-    this.tell(&api, &headers, wanted, INCIDENTS_MAX, |page, board, told| json(&page.all_incidents(board, told, false)))
-        .await
+    this.statuspage_response(&api, &headers, wanted, INCIDENTS_MAX, |page, board, listed| {
+        json(&page.all_incidents(board, listed, false))
+    })
+    .await
 }
 
 async fn unresolved(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
     let wanted = |shown: &PublishedIncident| shown.kind == Kind::Incident && shown.resolved_at.is_none();
-    this.tell(&api, &headers, wanted, NEWEST, |page, board, told| json(&page.all_incidents(board, told, true))).await
+    this.statuspage_response(&api, &headers, wanted, PAST_INCIDENTS_READ, |page, board, listed| {
+        json(&page.all_incidents(board, listed, true))
+    })
+    .await
 }
 
 async fn maintenances(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
     let phases = [Phase::Scheduled, Phase::InProgress, Phase::Verifying, Phase::Completed];
-    this.works(&api, &headers, &phases, INCIDENTS_MAX).await
+    this.maintenance_response(&api, &headers, &phases, INCIDENTS_MAX).await
 }
 
 async fn upcoming(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
-    this.works(&api, &headers, &[Phase::Scheduled], NEWEST).await
+    this.maintenance_response(&api, &headers, &[Phase::Scheduled], PAST_INCIDENTS_READ).await
 }
 
 async fn active(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
-    this.works(&api, &headers, &[Phase::InProgress, Phase::Verifying], NEWEST).await
+    this.maintenance_response(&api, &headers, &[Phase::InProgress, Phase::Verifying], PAST_INCIDENTS_READ).await
 }
 
-fn home(uri: &Uri) -> String {
-    page::home(uri.path().strip_prefix("/status").unwrap_or_default())
+fn overview_path(uri: &Uri) -> String {
+    page::path_to_overview(uri.path().strip_prefix("/status").unwrap_or_default())
 }
 
 fn in_phase(shown: &PublishedIncident, phases: &[Phase]) -> bool {
@@ -198,62 +206,79 @@ fn in_phase(shown: &PublishedIncident, phases: &[Phase]) -> bool {
 
 impl StatusPage {
     async fn read_overview(&self, now: Timestamp) -> Result<page::Overview<'_>, StoreError> {
-        let all = self.table.public_incidents(NEWEST).await?;
-        let sorted = page::sort(&all.incidents, now);
-        let (timelines, beyond) = sorted.shown.split_at(sorted.shown.len().min(TIMELINES));
-        let mut told = self.told_each(timelines, ENTRIES_SHOWN).await?;
-        told.extend(beyond.iter().map(|shown| Told { incident: shown.clone(), timeline: Vec::new(), more: true }));
-        Ok(page::Overview::of(&self.catalogue, &all, told, sorted, now))
+        let all = self.table.public_incidents(PAST_INCIDENTS_READ).await?;
+        let sorted = page::sort_for_overview(&all.incidents, now);
+        let (timelines, beyond) = sorted.current.split_at(sorted.current.len().min(TIMELINES_SHOWN));
+        let mut listed = self.read_timelines(timelines, ENTRIES_SHOWN).await?;
+        listed.extend(beyond.iter().map(|shown| IncidentTimeline {
+            incident: shown.clone(),
+            timeline: Vec::new(),
+            truncated: true,
+        }));
+        Ok(page::Overview::of(&self.catalogue, &all, listed, sorted, now))
     }
 
-    /// An incident, and everything that is public: unknown and not public are the same here.
-    async fn read_incident(&self, id: &IncidentId) -> Result<Option<(Told, Vec<PublishedIncident>)>, StoreError> {
-        // The index knows no incident by its name alone, and the rows of the retention time fit a page or two.
+    /// Reads an incident with its timeline, and all public incidents. `None` if the incident is unknown or not public.
+    async fn read_incident(
+        &self,
+        id: &IncidentId,
+    ) -> Result<Option<(IncidentTimeline, Vec<PublishedIncident>)>, StoreError> {
+        // The index cannot be queried by an incident's id alone.
         let all = self.table.public_incidents(usize::MAX).await?.incidents;
         match all.iter().find(|incident| incident.id == *id) {
-            Some(incident) => Ok(Some((self.told(incident.clone(), ENTRIES_OF_ONE).await?, all))),
+            Some(incident) => Ok(Some((self.read_timeline(incident.clone(), INCIDENT_PAGE_ENTRIES).await?, all))),
             None => Ok(None),
         }
     }
 
-    /// The newest of some incidents with their timelines, cut to what an answer holds.
-    async fn read(&self, wanted: impl Fn(&PublishedIncident) -> bool, most: usize) -> Result<Vec<Told>, StoreError> {
-        let all = self.table.public_incidents(NEWEST).await?;
-        self.cut(&all.incidents, wanted, most).await
+    /// Reads the newest incidents that `wanted` selects, at most `most`, with their timelines, truncated to fit in a response.
+    async fn read_newest(
+        &self,
+        wanted: impl Fn(&PublishedIncident) -> bool,
+        most: usize,
+    ) -> Result<Vec<IncidentTimeline>, StoreError> {
+        let all = self.table.public_incidents(PAST_INCIDENTS_READ).await?;
+        self.read_selected(&all.incidents, wanted, most).await
     }
 
-    async fn cut(
+    async fn read_selected(
         &self,
         all: &[PublishedIncident],
         wanted: impl Fn(&PublishedIncident) -> bool,
         most: usize,
-    ) -> Result<Vec<Told>, StoreError> {
+    ) -> Result<Vec<IncidentTimeline>, StoreError> {
         let chosen: Vec<PublishedIncident> = all.iter().filter(|shown| wanted(shown)).take(most).cloned().collect();
-        let mut told = self.told_each(&chosen, ENTRIES_TOLD).await?;
-        page::fit(&mut told, TEXT_MAX);
-        Ok(told)
+        let mut listed = self.read_timelines(&chosen, API_ENTRIES).await?;
+        page::truncate_timelines(&mut listed, TEXT_MAX);
+        Ok(listed)
     }
 
-    async fn told_each(&self, incidents: &[PublishedIncident], limit: usize) -> Result<Vec<Told>, StoreError> {
-        let each = incidents.iter().cloned().map(|incident| self.told(incident, limit));
-        stream::iter(each.collect::<Vec<_>>()).buffered(IN_FLIGHT).try_collect().await
+    async fn read_timelines(
+        &self,
+        incidents: &[PublishedIncident],
+        limit: usize,
+    ) -> Result<Vec<IncidentTimeline>, StoreError> {
+        let each = incidents.iter().cloned().map(|incident| self.read_timeline(incident, limit));
+        stream::iter(each.collect::<Vec<_>>()).buffered(PARALLEL_READS).try_collect().await
     }
 
-    async fn told(&self, incident: PublishedIncident, limit: usize) -> Result<Told, StoreError> {
+    async fn read_timeline(&self, incident: PublishedIncident, limit: usize) -> Result<IncidentTimeline, StoreError> {
         let mut timeline = self.table.public_timeline(&incident.id, limit + 1).await?;
         let more = timeline.len() > limit;
         timeline.truncate(limit);
-        Ok(Told { incident, timeline, more })
+        Ok(IncidentTimeline { incident, timeline, truncated: more })
     }
 
-    async fn works(&self, api: &ApiId, headers: &HeaderMap, phases: &[Phase], most: usize) -> Response {
+    async fn maintenance_response(&self, api: &ApiId, headers: &HeaderMap, phases: &[Phase], most: usize) -> Response {
         let wanted = |shown: &PublishedIncident| in_phase(shown, phases);
-        self.tell(api, headers, wanted, most, |page, board, told| json(&page.maintenance_list(board, told, phases)))
-            .await
+        self.statuspage_response(api, headers, wanted, most, |page, board, listed| {
+            json(&page.maintenance_list(board, listed, phases))
+        })
+        .await
     }
 
-    /// An answer in Statuspage's shape about some of the incidents, the newest first.
-    async fn tell(
+    /// Responds in the format of Statuspage's API about the incidents that `wanted` selects, newest first.
+    async fn statuspage_response(
         &self,
         api: &ApiId,
         headers: &HeaderMap,
@@ -265,10 +290,10 @@ impl StatusPage {
             &[(&PublishedIncident, &[PublishedUpdate])],
         ) -> Option<String>,
     ) -> Response {
-        open_to_all(self.try_tell(api, headers, wanted, most, write).await)
+        allow_any_origin(self.build_statuspage_response(api, headers, wanted, most, write).await)
     }
 
-    async fn try_tell(
+    async fn build_statuspage_response(
         &self,
         api: &ApiId,
         headers: &HeaderMap,
@@ -280,12 +305,12 @@ impl StatusPage {
             &[(&PublishedIncident, &[PublishedUpdate])],
         ) -> Option<String>,
     ) -> Result<Response, StoreError> {
-        let all = self.table.public_incidents(NEWEST).await?.incidents;
-        let told = self.cut(&all, wanted, most).await?;
-        let told: Vec<(&PublishedIncident, &[PublishedUpdate])> =
-            told.iter().map(|one| (&one.incident, one.timeline.as_slice())).collect();
+        let all = self.table.public_incidents(PAST_INCIDENTS_READ).await?.incidents;
+        let listed = self.read_selected(&all, wanted, most).await?;
+        let listed: Vec<(&PublishedIncident, &[PublishedUpdate])> =
+            listed.iter().map(|one| (&one.incident, one.timeline.as_slice())).collect();
         let base = api.address(&self.base);
-        // Of a page on which nothing ever happened, a moment that does not change with every request.
+        // Without any incident, a constant time keeps the ETag stable.
         let updated_at = all.iter().map(|shown| shown.updated_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
         let page = StatusPageView {
             id: "tocsin",
@@ -295,19 +320,20 @@ impl StatusPage {
             updated_at,
         };
         let board = summarize_status(&self.catalogue, &all, clock::now());
-        Ok(match write(&page, &board, &told) {
-            Some(body) => answer("application/json; charset=utf-8", body, headers),
+        Ok(match write(&page, &board, &listed) {
+            Some(body) => cacheable_response("application/json; charset=utf-8", body, headers),
             None => Problem::internal().into_response(),
         })
     }
 
     fn missing(&self, home: &str) -> Response {
-        self.page(StatusCode::NOT_FOUND, page::not_found(home), &HeaderMap::new())
+        self.page(StatusCode::NOT_FOUND, page::render_not_found(home), &HeaderMap::new())
     }
 
     fn unavailable(&self, home: &str, error: &StoreError) -> Response {
-        unread(error);
-        let mut response = self.page(StatusCode::SERVICE_UNAVAILABLE, page::unavailable(home), &HeaderMap::new());
+        record_unavailable(error);
+        let mut response =
+            self.page(StatusCode::SERVICE_UNAVAILABLE, page::render_unavailable(home), &HeaderMap::new());
         let headers = response.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("15"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -315,14 +341,14 @@ impl StatusPage {
         response
     }
 
-    fn page(&self, status: StatusCode, page: Result<String, askama::Error>, asked: &HeaderMap) -> Response {
+    fn page(&self, status: StatusCode, page: Result<String, askama::Error>, request_headers: &HeaderMap) -> Response {
         let Ok(page) = page else {
-            tracing::error!("a page cannot be rendered");
+            tracing::error!("cannot render the page");
             return Problem::internal().into_response();
         };
-        // Weak: the same page says another time as of which it is.
-        let tag = format!("W/{}", tag(&page::timeless(&page)));
-        let mut response = tagged("text/html; charset=utf-8", page, &tag, asked);
+        // The ETag is weak: equal pages differ in their time of rendering.
+        let tag = format!("W/{}", etag(&page::without_render_time(&page)));
+        let mut response = respond_with_etag("text/html; charset=utf-8", page, &tag, request_headers);
         if status != StatusCode::OK {
             *response.status_mut() = status;
         }
@@ -333,8 +359,8 @@ impl StatusPage {
     }
 }
 
-fn unread(error: &StoreError) {
-    tracing::error!(%error, "the status cannot be read");
+fn record_unavailable(error: &StoreError) {
+    tracing::error!(%error, "cannot read the status from the table");
     metrics::count("StatusUnavailable", 1);
 }
 
@@ -342,29 +368,29 @@ fn json<T: Serialize>(value: &T) -> Option<String> {
     serde_json::to_string(value).ok()
 }
 
-/// What any site's script may read: it is public, and nobody is signed in here.
-fn open_to_all(answer: Result<Response, StoreError>) -> Response {
+/// Allows scripts of any site to read a response. Everything here is public and there are no sessions.
+fn allow_any_origin(answer: Result<Response, StoreError>) -> Response {
     let mut response = answer.unwrap_or_else(|error| {
-        unread(&error);
+        record_unavailable(&error);
         Problem::unavailable().into_response()
     });
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }
 
-/// An answer that a cache may keep for a moment, and that costs no body where it did not change.
-fn answer(kind: &'static str, body: String, asked: &HeaderMap) -> Response {
-    let tag = tag(&[&body]);
-    tagged(kind, body, &tag, asked)
+/// Builds a response with an ETag that caches may keep for [`CACHE_CONTROL`]; 304 without a body if the client has it already.
+fn cacheable_response(kind: &'static str, body: String, request_headers: &HeaderMap) -> Response {
+    let tag = etag(&[&body]);
+    respond_with_etag(kind, body, &tag, request_headers)
 }
 
-fn tag(parts: &[&str]) -> String {
+fn etag(parts: &[&str]) -> String {
     let digest = parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part));
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.finalize()))
 }
 
-fn tagged(kind: &'static str, body: String, tag: &str, asked: &HeaderMap) -> Response {
-    let known = asked.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+fn respond_with_etag(kind: &'static str, body: String, tag: &str, request_headers: &HeaderMap) -> Response {
+    let known = request_headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let same = known.is_some_and(|tags| tags.split(',').any(|known| opaque(known) == opaque(tag)));
     let mut response =
@@ -372,7 +398,7 @@ fn tagged(kind: &'static str, body: String, tag: &str, asked: &HeaderMap) -> Res
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, FRESH),
+        (header::CACHE_CONTROL, CACHE_CONTROL),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
@@ -386,7 +412,7 @@ fn tagged(kind: &'static str, body: String, tag: &str, asked: &HeaderMap) -> Res
     response
 }
 
-/// Nothing but our one style sheet, named by its hash, and the icon that stands in the page.
+/// Returns the content security policy: the one style sheet, by its hash, and images in data URLs. Nothing else loads.
 fn security_policy() -> String {
     let hash = STANDARD.encode(Sha256::digest(page::STYLE.as_bytes()));
     format!(
@@ -400,8 +426,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_home_works_behind_any_stage() {
-        let home = |path: &str| home(&path.parse().unwrap());
+    fn the_relative_path_to_the_overview_works_behind_any_stage() {
+        let home = |path: &str| overview_path(&path.parse().unwrap());
         assert_eq!(home("/status"), "status");
         assert_eq!(home("/status/"), "../status");
         assert_eq!(home("/status/incidents/inc_a"), "../../status");
@@ -409,30 +435,30 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_names_the_style_that_is_in_the_page() {
+    fn the_security_policy_has_the_hash_of_the_embedded_style() {
         let policy = security_policy();
         assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
-        let page = page::not_found("status").unwrap();
+        let page = page::render_not_found("status").unwrap();
         assert!(
             page.contains(&format!("<style>{}</style>", page::STYLE)),
-            "the hash is of what stands between the tags"
+            "the hash covers the text between the style tags"
         );
         assert!(!page.contains("<script") && !page.contains(" style="));
     }
 
     #[test]
-    fn what_did_not_change_costs_no_body() {
-        let first = answer("application/json", "{}".into(), &HeaderMap::new());
+    fn an_unchanged_response_is_304_without_a_body() {
+        let first = cacheable_response("application/json", "{}".into(), &HeaderMap::new());
         assert_eq!(first.status(), StatusCode::OK);
-        assert_eq!(first.headers()[header::CACHE_CONTROL], FRESH);
+        assert_eq!(first.headers()[header::CACHE_CONTROL], CACHE_CONTROL);
         let tag = first.headers()[header::ETAG].clone();
-        let mut asked = HeaderMap::new();
-        asked.insert(
+        let mut request_headers = HeaderMap::new();
+        request_headers.insert(
             header::IF_NONE_MATCH,
             HeaderValue::try_from(format!("\"x\", W/{}", tag.to_str().unwrap())).unwrap(),
         );
-        let again = answer("application/json", "{}".into(), &asked);
+        let again = cacheable_response("application/json", "{}".into(), &request_headers);
         assert_eq!((again.status(), again.headers()[header::ETAG].clone()), (StatusCode::NOT_MODIFIED, tag));
-        assert_eq!(answer("application/json", "[]".into(), &asked).status(), StatusCode::OK);
+        assert_eq!(cacheable_response("application/json", "[]".into(), &request_headers).status(), StatusCode::OK);
     }
 }

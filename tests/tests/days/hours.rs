@@ -40,7 +40,7 @@ fn night(stack: &Stack, evening: &str, morning: &str, an_hour_early: &str) {
     let about = |what: &str| got.iter().filter(|mail| mail.contains(&format!("{what} of {}", tenant.id))).count();
     assert_eq!((got.len(), about("held"), about("over"), about("worst")), (3, 1, 1, 1), "{got:?}");
     let both = got.iter().find(|mail| mail.contains(&format!("over of {}", tenant.id))).unwrap();
-    assert!(both.contains("[RESOLVED]") && both.contains("for quiet hours to end"), "one message of both: {both}");
+    assert!(both.contains("[RESOLVED]") && both.contains("until quiet hours ended"), "one message of both: {both}");
 }
 
 pub(crate) fn a_digest_is_one_message_though_two_runs_of_release_meet(stack: &Stack) {
@@ -161,7 +161,7 @@ pub(crate) fn a_retry_that_would_come_at_night_waits_for_the_morning(stack: &Sta
     clock.to("2027-06-15T07:00:00Z");
     stands(&tenant, &incident, (&room.id, "slack"), &outcome(1, "delivered", ""));
     let last = stack.inbox(&room.path).pop().unwrap();
-    assert!(tests::receive::body(&last).to_string().contains("for quiet hours to end"), "{last}");
+    assert!(tests::receive::body(&last).to_string().contains("until quiet hours ended"), "{last}");
 }
 
 pub(crate) fn a_zone_that_changes_while_something_waits_counts_when_it_is_due(stack: &Stack) {

@@ -10,7 +10,7 @@ fn console(stack: &Stack) -> String {
     format!("{}/console", stack.text("/api_url"))
 }
 
-async fn sign_in(browser: &Browser, tenant: &str, token: &str) {
+pub(crate) async fn sign_in(browser: &Browser, tenant: &str, token: &str) {
     browser.client.goto(&console(&browser.stack)).await.unwrap();
     browser.fill("Tenant", tenant).await;
     browser.fill("Token", token).await;

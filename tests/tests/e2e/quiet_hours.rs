@@ -80,7 +80,7 @@ fn what_is_held_comes_once_when_they_end_and_what_is_critical_comes_at_once() {
     let at_the_end =
         |mark: &str| wait("what was held", Duration::from_secs(300), || mails(mark, &person.email).into_iter().next());
     let (changed, resolved) = (at_the_end(&changing), at_the_end(&over));
-    assert!(changed.contains("Identified") && changed.contains("for quiet hours to end"), "{changed}");
+    assert!(changed.contains("Identified") && changed.contains("until quiet hours ended"), "{changed}");
     assert!(resolved.contains("[RESOLVED]") && resolved.contains("Duration"), "{resolved}");
     wait("both incidents to be over", Duration::from_secs(90), || {
         let done = |incident: &str, id: &str, channel: &str, last: &str| {

@@ -1,0 +1,265 @@
+//! Tests of the HTML pages.
+
+use super::*;
+use domain::ids::IncidentId;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn public(id: &str, status: Status, severity: Severity, began: &str, resolved: Option<&str>) -> PublishedIncident {
+    PublishedIncident {
+        id: IncidentId::new(id),
+        title: format!("Title of {id}"),
+        kind: Kind::Incident,
+        status,
+        severity,
+        components: vec!["voice".into()],
+        regions: vec!["ap-south-1".into()],
+        started_at: at(began),
+        updated_at: at(resolved.unwrap_or(began)),
+        resolved_at: resolved.map(at),
+        maintenance: None,
+        covered_by: None,
+    }
+}
+
+fn listed(incident: PublishedIncident, messages: &[&str]) -> IncidentTimeline {
+    let timeline = messages.iter().zip((1..=9).rev()).map(|(message, number)| PublishedUpdate {
+        number,
+        at: incident.updated_at,
+        status: incident.status,
+        message: (*message).to_owned(),
+    });
+    IncidentTimeline { timeline: timeline.collect(), incident, truncated: false }
+}
+
+fn catalogue() -> Catalogue {
+    Catalogue::embedded().unwrap()
+}
+
+fn overview(listed: &[IncidentTimeline], over: &[PublishedIncident]) -> String {
+    overview_since(None, listed, over)
+}
+
+fn overview_since(known_from: Option<&str>, listed: &[IncidentTimeline], over: &[PublishedIncident]) -> String {
+    let incidents = listed.iter().map(|listed| listed.incident.clone()).chain(over.iter().cloned()).collect();
+    let all = PublicIncidents { incidents, complete_since: known_from.map(at) };
+    let sorted = OverviewIncidents { current: Vec::new(), omitted_count: 0, past: over.to_vec() };
+    Overview::of(&catalogue(), &all, listed.to_vec(), sorted, at(NOW)).render("status").unwrap()
+}
+
+const NOW: &str = "2026-11-23T12:00:00Z";
+
+#[test]
+fn open_incidents_stay_and_ended_ones_leave_after_two_weeks() {
+    let all = vec![
+        public("old", Status::Investigating, Severity::Info, "2026-01-01T00:00:00Z", None),
+        public("new", Status::Monitoring, Severity::Info, "2026-11-23T00:00:00Z", None),
+        public("edge", Status::Resolved, Severity::Info, "2026-11-01T00:00:00Z", Some("2026-11-09T12:00:00Z")),
+        public("gone", Status::Resolved, Severity::Info, "2026-11-01T00:00:00Z", Some("2026-11-09T11:59:59Z")),
+        public("late", Status::Resolved, Severity::Info, "2026-10-01T00:00:00Z", Some("2026-11-20T00:00:00Z")),
+    ];
+    let OverviewIncidents { current: shown, past: over, .. } = sort_for_overview(&all, at(NOW));
+    let names = |list: Vec<PublishedIncident>| list.into_iter().map(|i| i.id.as_str().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(shown), ["inc_new", "inc_old"]);
+    assert_eq!(names(over), ["inc_late", "inc_edge"]);
+}
+
+#[test]
+fn the_newest_of_very_many_open_incidents_are_listed_and_the_others_counted() {
+    let named = |n: usize| public(&format!("n{n}"), Status::Identified, Severity::Error, NOW, None);
+    let mut all: Vec<PublishedIncident> = (0..crate::PAST_INCIDENTS_READ).map(named).collect();
+    all.push(public("old", Status::Identified, Severity::Critical, "2026-01-01T00:00:00Z", None));
+    all.push(PublishedIncident {
+        kind: Kind::Maintenance,
+        ..public("work", Status::Investigating, Severity::Info, NOW, None)
+    });
+    let sorted = sort_for_overview(&all, at(NOW));
+    assert_eq!((sorted.current.len(), sorted.omitted_count), (crate::PAST_INCIDENTS_READ + 1, 1));
+    assert_eq!(sorted.current.last().unwrap().id.as_str(), "inc_work");
+    let listed: Vec<IncidentTimeline> = sorted.current.iter().map(|shown| listed(shown.clone(), &[])).collect();
+    let all = PublicIncidents { incidents: all, complete_since: None };
+    let html = Overview::of(&catalogue(), &all, listed, sorted, at(NOW)).render("status").unwrap();
+    for part in ["1001 open incidents.", "1 older open incident is not listed", "Major service disruption"] {
+        assert!(html.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn every_text_is_escaped() {
+    let mut evil = public("evil", Status::Investigating, Severity::Critical, NOW, None);
+    evil.title = "</title><script>alert(1)</script>".into();
+    evil.components = vec!["<b>".into()];
+    evil.regions = vec!["\" onmouseover=\"x".into()];
+    let over = PublishedIncident { status: Status::Resolved, resolved_at: Some(at(NOW)), ..evil.clone() };
+    let evil = listed(evil, &["<img src=x onerror=alert(1)>"]);
+    for html in [
+        overview(std::slice::from_ref(&evil), &[over]),
+        render_incident("../../status", &evil, &[], &catalogue(), at(NOW)).unwrap(),
+    ] {
+        for raw in ["<script", "<img", "<b>", "\" onmouseover"] {
+            assert!(!html.contains(raw), "{raw} in {html}");
+        }
+        assert!(html.contains("&#60;script&#62;") || html.contains("&lt;script&gt;"), "{html}");
+    }
+}
+
+#[test]
+fn the_worst_open_incident_names_the_state() {
+    for (worst, title) in [
+        (Indicator::None, "All systems operational"),
+        (Indicator::Maintenance, "Maintenance in progress"),
+        (Indicator::Minor, "Degraded service"),
+        (Indicator::Major, "Service disruption"),
+        (Indicator::Critical, "Major service disruption"),
+    ] {
+        assert_eq!(Banner::of(worst, 0, 0).title, title);
+    }
+    assert_eq!(Banner::of(Indicator::None, 0, 1).title, "Service notice");
+    let open = [
+        listed(public("a", Status::Monitoring, Severity::Warning, NOW, None), &["a"]),
+        listed(public("b", Status::Identified, Severity::Error, NOW, None), &["b"]),
+    ];
+    let html = overview(&open, &[]);
+    assert!(html.contains("Service disruption") && html.contains("2 open incidents."));
+    let calm = overview(&[], &[]);
+    assert!(calm.contains("All systems operational") && !calm.contains("Open incidents"));
+}
+
+#[test]
+fn components_have_their_state_their_regions_and_ninety_days() {
+    let now = listed(public("a", Status::Identified, Severity::Error, NOW, None), &["a"]);
+    let then = public("b", Status::Resolved, Severity::Critical, "2026-11-01T00:00:00Z", Some("2026-11-02T00:00:00Z"));
+    let html = overview(&[now], &[then]);
+    for part in [
+        "Voice calls",
+        "Partial outage",
+        "Mumbai: partial outage",
+        "Incidents on 3 of the last 90 days, most recently 23 Nov 2026: partial outage",
+        "<title>2 Nov 2026: major outage</title>",
+        "class=\"bad\" x=\"335\"",
+        "Billing",
+    ] {
+        assert!(html.contains(part), "{part} in {html}");
+    }
+    assert!(!html.contains("class=\"unknown\""));
+    let html = overview_since(Some("2026-11-20T00:00:00Z"), &[], &[]);
+    assert!(
+        html.contains("class=\"unknown\" width=\"430\""),
+        "days before the incidents that were read are unknown: {html}"
+    );
+}
+
+#[test]
+fn maintenance_and_notices_have_sections_of_their_own() {
+    let planned = |phase| domain::maintenance::MaintenanceSchedule {
+        phase,
+        from: at("2026-11-24T22:00:00Z"),
+        until: Some(at("2026-11-25T02:00:00Z")),
+    };
+    let work = |phase, status| PublishedIncident {
+        kind: Kind::Maintenance,
+        maintenance: Some(planned(phase)),
+        ..public("work", status, Severity::Warning, NOW, None)
+    };
+    let notice = PublishedIncident {
+        kind: Kind::Advisory,
+        ..public("say", Status::Investigating, Severity::Warning, NOW, None)
+    };
+    let html =
+        overview(&[listed(work(Phase::Scheduled, Status::Investigating), &["w"]), listed(notice.clone(), &["n"])], &[]);
+    for part in [
+        "Service notice",
+        "No open incidents.",
+        "<h2 id=\"work\">Maintenance",
+        "Starts",
+        "Ends",
+        "Scheduled",
+        "<h2 id=\"notices\">Notices",
+    ] {
+        assert!(html.contains(part), "{part} in {html}");
+    }
+    assert!(!html.contains("Open incidents") && !html.contains("Severity"), "{html}");
+    let html = overview(&[listed(work(Phase::InProgress, Status::Identified), &["w"])], &[]);
+    assert!(html.contains("Maintenance in progress") && html.contains("Under maintenance"), "{html}");
+    let off = PublishedIncident { resolved_at: Some(at(NOW)), ..work(Phase::Completed, Status::Resolved) };
+    let html = overview(&[], std::slice::from_ref(&off));
+    assert!(html.contains("Canceled <time datetime=\"2026-11-23T12:00:00Z\">") && !html.contains(" after "), "{html}");
+    let html = render_incident("../../status", &listed(off, &["w"]), &[], &catalogue(), at(NOW)).unwrap();
+    assert!(html.contains("Was scheduled for") && !html.contains("Completed"), "{html}");
+    let late = at("2026-12-24T00:00:00Z");
+    assert!(sort_for_overview(&[notice], late).current.is_empty(), "a notice expires");
+}
+
+#[test]
+fn incidents_suppressed_by_maintenance_are_shown_below_it_and_make_nothing_worse() {
+    let work = PublishedIncident {
+        kind: Kind::Maintenance,
+        maintenance: Some(domain::maintenance::MaintenanceSchedule {
+            phase: Phase::InProgress,
+            from: at("2026-11-23T11:00:00Z"),
+            until: Some(at("2026-11-23T13:00:00Z")),
+        }),
+        ..public("work", Status::Identified, Severity::Info, "2026-11-23T11:00:00Z", None)
+    };
+    let part = PublishedIncident {
+        covered_by: Some(IncidentId::new("work")),
+        ..public("part", Status::Investigating, Severity::Error, "2026-11-23T11:30:00Z", None)
+    };
+    let html = overview(&[listed(part.clone(), &["p"]), listed(work.clone(), &["w"])], &[]);
+    assert!(html.contains("Maintenance in progress") && html.contains("No open incidents."), "{html}");
+    assert!(!html.contains("Open incidents"), "{html}");
+    assert!(
+        html.contains("Incidents during this maintenance") && html.contains("href=\"status/incidents/inc_part\""),
+        "{html}"
+    );
+    let all = [part, work.clone()];
+    let html = render_incident("../../status", &listed(work, &["w"]), &all, &catalogue(), at(NOW)).unwrap();
+    assert!(html.contains("Incidents during this maintenance") && html.contains("incidents/inc_part"), "{html}");
+    // An incident that outlasts the maintenance is shown like any other.
+    let (catalogue, listed) = (catalogue(), vec![listed(all[0].clone(), &["p"])]);
+    let (all, then) = (PublicIncidents { incidents: all.to_vec(), complete_since: None }, at("2026-11-23T13:00:00Z"));
+    let sorted = sort_for_overview(&all.incidents, then);
+    let html = Overview::of(&catalogue, &all, listed, sorted, then).render("status").unwrap();
+    assert!(html.contains("Service disruption") && html.contains("1 open incident."), "{html}");
+}
+
+#[test]
+fn an_unchanged_page_differs_only_in_its_time() {
+    let open = listed(public("a", Status::Identified, Severity::Error, NOW, None), &["As of now"]);
+    let made = |at: Timestamp| {
+        let all = PublicIncidents { incidents: vec![open.incident.clone()], complete_since: None };
+        let sorted = sort_for_overview(&all.incidents, at);
+        let page = Overview::of(&catalogue(), &all, vec![open.clone()], sorted, at).render("status").unwrap();
+        [page, render_incident("../../status", &open, &[], &catalogue(), at).unwrap()]
+    };
+    for (one, other) in made(at(NOW)).iter().zip(&made(at("2026-11-23T12:01:07Z"))) {
+        assert!(one != other && without_render_time(one) == without_render_time(other), "{one}");
+        assert!(one.contains("As of <time datetime=\"2026-11-23T12:00:00Z\">"));
+    }
+    assert_ne!(without_render_time(&made(at(NOW))[0]), without_render_time(&overview(&[], &[])));
+    assert_eq!(without_render_time("As of now"), ["As of now", ""]);
+}
+
+#[test]
+fn links_are_relative_and_times_are_for_people_and_machines() {
+    let over = public("x", Status::Resolved, Severity::Error, "2026-11-20T08:00:00Z", Some("2026-11-20T09:24:00Z"));
+    let html = overview(&[], &[over]);
+    assert!(html.contains("href=\"status/incidents/inc_x\""));
+    assert!(html.contains("<time datetime=\"2026-11-20T09:24:00Z\">20 Nov 2026, 09:24 UTC</time> after 1 h 24 min"));
+    assert!(!html.contains("href=\"/"));
+}
+
+#[test]
+fn a_page_always_fits_in_a_response() {
+    let long = "\"".repeat(15_000);
+    let messages: Vec<&str> = std::iter::repeat_n(long.as_str(), 9).collect();
+    let open: Vec<IncidentTimeline> = (0..50)
+        .map(|n| listed(public(&format!("n{n}"), Status::Identified, Severity::Error, NOW, None), &messages))
+        .collect();
+    let html = overview(&open, &[]);
+    assert!(html.len() < 5 * 1024 * 1024, "{}", html.len());
+    assert!(html.contains("All updates of this incident"), "the page says that updates are left out");
+    assert!((0..50).all(|n| html.contains(&format!("inc_n{n}\""))), "every incident is there");
+}

@@ -1,0 +1,109 @@
+//! The documents in README.md, docs/ and the other pages at the top: links lead somewhere, and shell commands are valid.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by a panic"
+)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tests::documents::{fenced_blocks, without_code};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Returns every Markdown file at the top, in docs/ and in infra/.
+fn pages() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join("docs"), root().join("infra")];
+    let top = std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
+    found.extend(top.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(found.len() > 20, "{found:?}");
+    found
+}
+
+/// Returns the anchors of a page's headings, as GitHub makes them: lower case, punctuation removed, spaces as hyphens, and a number for a
+/// heading that occurs again.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for line in without_code(text).lines().filter(|line| line.starts_with('#')) {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let slug: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+        let mut anchor = slug.clone();
+        for number in 1.. {
+            if found.insert(anchor.clone()) {
+                break;
+            }
+            anchor = format!("{slug}-{number}");
+        }
+    }
+    found
+}
+
+/// Returns the targets of all Markdown links of a page.
+fn links(text: &str) -> Vec<String> {
+    let text = without_code(text);
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_link_between_documents_leads_to_a_file_and_a_heading() {
+    let mut broken = Vec::new();
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in links(&text).into_iter().filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let found = target.exists() && (anchor.is_empty() || has_anchor(&target, anchor));
+            if !found {
+                broken.push(format!("{}: {link}", page.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+}
+
+fn has_anchor(page: &Path, anchor: &str) -> bool {
+    std::fs::read_to_string(page).is_ok_and(|text| anchors(&text).contains(anchor))
+}
+
+#[test]
+fn every_shell_command_in_the_documents_is_valid_shell() {
+    let mut checked = 0;
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for block in fenced_blocks(&text, "sh").into_iter().chain(fenced_blocks(&text, "sh no-run")) {
+            // Words in capitals and angle brackets stand for the reader's own values.
+            let mut bash = Command::new("bash").args(["-n", "-c", &block]).stderr(Stdio::piped()).spawn().unwrap();
+            let valid = bash.wait().unwrap().success();
+            assert!(valid, "{} has a command that is not valid shell:\n{block}", page.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 20, "{checked}");
+}
+
+#[test]
+fn the_readme_is_short_and_begins_with_the_command_to_type() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.lines().count() <= 150, "README.md has {} lines", readme.lines().count());
+    let first = readme.lines().position(|line| line.starts_with("cargo xtask up")).unwrap();
+    assert!(first < 30, "the first command is on line {}", first + 1);
+}
