@@ -1,4 +1,4 @@
-//! What a JWT of the identity provider proves. Pure: it is told the keys and the time.
+//! Verifies JWTs of the identity provider. Pure: keys and time are parameters.
 
 use contracts::http::scopes::{ALL_SCOPES, PLATFORM_ADMIN};
 use domain::ids::{IntegrationId, TenantId};
@@ -150,7 +150,7 @@ pub(crate) fn verify_jwt(
     }
     let key = DecodingKey::from_jwk(key).map_err(|_| JwtRefusal::KeyUnfit)?;
     let mut validation = Validation::new(algorithm);
-    // The signature only: the claims are judged here, by the time that we are told.
+    // The library checks the signature only. The claims are checked below, against the given time.
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
     validation.validate_aud = false;

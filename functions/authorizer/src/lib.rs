@@ -93,7 +93,7 @@ struct Statement {
     resource: [String; 1],
 }
 
-/// What the functions behind the routes are told; flat strings, because API Gateway carries nothing else.
+/// The context that API Gateway passes to the functions behind the routes. It allows flat strings only.
 #[derive(Debug, PartialEq, Serialize)]
 struct Context {
     token_id: String,

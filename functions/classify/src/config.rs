@@ -5,7 +5,7 @@ runtime::config! {
     pub struct Config {
         /// The table.
         pub table_name: String = "TABLE_NAME",
-        /// Its own queue, for what the operators are to be told.
+        /// URL of its own queue, for warnings to the operators.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
         /// Where poison goes.
         pub dead_letter_queue_url: String = "CLASSIFY_DEAD_LETTER_QUEUE_URL",

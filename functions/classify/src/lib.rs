@@ -1,8 +1,8 @@
-//! Trigger  `ClassifyQueue` (FIFO, one group an incident key)
-//! Reads    the event's record, the key, the open incident, the tenant
-//! Writes   event, incident, timeline, key and what is to be reminded of in one transaction
-//! Emits    routing jobs; a note to the operators about what nobody can place
-//! Fails    AWS fault: retried in order. Poison: dead letter
+//! Trigger  `ClassifyQueue` (FIFO, message group = dedup key)
+//! Reads    the event's record, the dedup key, the open incident, maintenance windows, the tenant
+//! Writes   event record, incident, timeline, dedup key and reminder in one transaction
+//! Emits    routing jobs; a warning to the operators about an event that cannot be routed
+//! Fails    AWS fault: retried in order. Unprocessable message: dead letter
 //! Config   [`config::Config`]
 //!
 //! A redelivered event finds its record and emits the jobs stored there again: "already done" never means "nothing to do".
@@ -13,7 +13,7 @@ mod decide;
 use aws::sqs::{OutgoingMessage, Queues};
 use config::Config;
 use contracts::queue::{FollowUpJob, IncidentReceived, MessageBody};
-use decide::Decided;
+use decide::ClassifyDecision;
 use domain::ids::{IncidentId, Scope};
 use domain::incident::{EventArrival, Incident, KeyState};
 use domain::maintenance::{MaintenanceWindow, Reminder};
@@ -26,7 +26,7 @@ use store::Table;
 use store::events::EventRecord;
 use store::incidents::IncidentChange;
 
-/// The function.
+/// The Lambda function `classify`.
 #[derive(Debug)]
 pub struct Classify {
     config: Config,
@@ -35,7 +35,7 @@ pub struct Classify {
     queues: Queues,
 }
 
-/// How often a lost race is decided again before the record goes back to its queue.
+/// Number of times that a lost race is decided again before the message returns to its queue.
 const RACES: usize = 5;
 
 impl QueueFunction for Classify {
@@ -59,14 +59,14 @@ impl QueueFunction for Classify {
 
     async fn handle(&self, message: IncidentReceived, _meta: &RecordMeta) -> Result<(), RecordError> {
         for _ in 0..RACES {
-            if let Some(record) = self.recorded(&message, message.scope.as_ref()).await? {
+            if let Some(record) = self.read_event_record(&message, message.scope.as_ref()).await? {
                 return self.emit(&record).await;
             }
             let decided = self.decide(&message).await?;
-            // What cannot be placed is stored under no scope. Another tenant's part of the same event may stand there, and says
-            // nothing about this one.
+            // Events that cannot be routed are stored without a scope. Another tenant's part of the same event may be stored there; it
+            // does not mean that this part is done.
             if decided.record.scope != message.scope
-                && let Some(record) = self.recorded(&message, decided.record.scope.as_ref()).await?
+                && let Some(record) = self.read_event_record(&message, decided.record.scope.as_ref()).await?
             {
                 return self.emit(&record).await;
             }
@@ -82,11 +82,11 @@ impl QueueFunction for Classify {
                 record: &decided.record,
                 head: decided.head.as_ref().map(|(incident, before)| (incident, *before)),
                 update: decided.update.as_ref(),
-                suppressed_incidents: &decided.explained,
+                suppressed_incidents: &decided.suppressed,
                 reminder: reminder.as_ref(),
                 previous_key_state: decided.key_before.as_ref(),
                 key_without_incident: decided
-                    .key_alone
+                    .early_resolve
                     .as_ref()
                     .zip(decided.record.scope.as_ref())
                     .map(|((key, state), scope)| (scope, key.as_str(), state)),
@@ -102,8 +102,8 @@ impl QueueFunction for Classify {
 }
 
 impl Classify {
-    /// The hours of announced work, where they matter: it explains what opens, and may explain what it explained.
-    async fn windows(
+    /// Reads the maintenance windows if they matter: for an event that opens an incident, or one on a suppressed incident.
+    async fn read_maintenance_windows(
         &self,
         scope: &Scope,
         before: Option<&Incident>,
@@ -115,7 +115,7 @@ impl Classify {
         self.table.maintenance_windows(scope).await.map_err(runtime::queue::store_error)
     }
 
-    async fn recorded(
+    async fn read_event_record(
         &self,
         message: &IncidentReceived,
         scope: Option<&Scope>,
@@ -123,11 +123,11 @@ impl Classify {
         self.table.event(&message.event_id, scope).await.map_err(runtime::queue::store_error)
     }
 
-    async fn decide(&self, message: &IncidentReceived) -> Result<Decided, RecordError> {
+    async fn decide(&self, message: &IncidentReceived) -> Result<ClassifyDecision, RecordError> {
         let trouble = match (&message.unroutable, &message.scope) {
             (Some(reason), _) => Some(*reason),
             (None, None) => Some(Reason::TenantMissing),
-            // The work was placed when it was announced; of a tenant that is gone nobody is left to be told.
+            // The maintenance was routed when it was announced. A deleted tenant has nobody left to notify.
             (None, Some(_)) if matches!(message.body, MessageBody::Reminder(_)) => None,
             (None, Some(Scope::Tenant(tenant))) => {
                 let known = self.table.settings(tenant).await.map_err(runtime::queue::store_error)?.is_some();
@@ -137,64 +137,75 @@ impl Classify {
         };
         let scope = match (trouble, &message.scope) {
             (None, Some(scope)) => scope.clone(),
-            _ => return Ok(decide::unplaced(message, trouble.unwrap_or(Reason::TenantMissing))),
+            _ => return Ok(decide::decide_unplaced(message, trouble.unwrap_or(Reason::TenantMissing))),
         };
         match &message.body {
             MessageBody::Event(event) => {
                 let key =
                     domain::incident::hash_dedup_key(&scope, &message.integration_id, &event.source, &event.dedup_key);
-                let (remembered, open) = self.remembered(&scope, &key).await?;
+                let (remembered, open) = self.read_key(&scope, &key).await?;
                 let arrival = arrival(message, &scope, &key);
                 let shards = self.config.shards_per_job;
-                // Announced work explains what opens; what it once explained may have become worse.
+                // A maintenance may suppress an incident that opens. A suppressed incident may have become worse.
                 let opens = open.is_none() && event.status != Some(Status::Resolved);
-                let windows = self.windows(&scope, open.as_ref(), opens).await?;
-                let known = decide::Known { remembered, open: open.as_ref(), windows: &windows };
-                Ok(decide::event(&self.policy, event, message, &arrival, known, shards))
+                let windows = self.read_maintenance_windows(&scope, open.as_ref(), opens).await?;
+                let known = decide::KeyContext { remembered, open: open.as_ref(), windows: &windows };
+                Ok(decide::decide_event(&self.policy, event, message, &arrival, known, shards))
             }
             MessageBody::Note(note) => {
                 let key =
                     domain::incident::hash_dedup_key(&scope, &message.integration_id, &note.source, &note.dedup_key);
-                let (_, open) = self.remembered(&scope, &key).await?;
-                let windows = self.windows(&scope, open.as_ref(), false).await?;
+                let (_, open) = self.read_key(&scope, &key).await?;
+                let windows = self.read_maintenance_windows(&scope, open.as_ref(), false).await?;
                 let arrival = arrival(message, &scope, &key);
-                Ok(decide::note(note, (open.as_ref(), &windows), message, &arrival, self.config.shards_per_job))
+                Ok(decide::decide_note(note, (open.as_ref(), &windows), message, &arrival, self.config.shards_per_job))
             }
-            MessageBody::Reminder(reminder) => self.reminded(message, reminder).await,
+            MessageBody::Reminder(reminder) => self.decide_reminder(message, reminder).await,
             MessageBody::Update { incident_id, status, message: words, .. } => {
-                let incident = self.head(incident_id).await?;
-                let windows = self.windows(&incident.scope, Some(&incident), false).await?;
+                let incident = self.read_incident(incident_id).await?;
+                let windows = self.read_maintenance_windows(&incident.scope, Some(&incident), false).await?;
                 let arrival = arrival(message, &incident.scope, &incident.key);
-                Ok(decide::update((&incident, &windows), *status, words, message, &arrival, self.config.shards_per_job))
+                Ok(decide::decide_update(
+                    (&incident, &windows),
+                    *status,
+                    words,
+                    message,
+                    &arrival,
+                    self.config.shards_per_job,
+                ))
             }
         }
     }
 
-    /// It is time to remind of announced work. What was called off long ago is not kept any more.
-    async fn reminded(&self, message: &IncidentReceived, reminder: &Reminder) -> Result<Decided, RecordError> {
+    /// Decides about a due reminder. A maintenance that was canceled long ago may have expired from the table.
+    async fn decide_reminder(
+        &self,
+        message: &IncidentReceived,
+        reminder: &Reminder,
+    ) -> Result<ClassifyDecision, RecordError> {
         let Some(incident) = self.table.incident(&reminder.incident_id).await.map_err(runtime::queue::store_error)?
         else {
-            return Ok(decide::forgotten(message, reminder));
+            return Ok(decide::decide_expired_reminder(message, reminder));
         };
         let said = self.table.update(&incident.id, reminder.update).await.map_err(runtime::queue::store_error)?;
         let arrival = arrival(message, &incident.scope, &incident.key);
         let (again, now) = ((reminder.update, said.as_ref()), clock::now());
-        Ok(decide::reminder(&incident, again, message, &arrival, now, self.config.shards_per_job))
+        Ok(decide::decide_reminder(&incident, again, message, &arrival, now, self.config.shards_per_job))
     }
 
-    /// What a key remembers, and the incident that is open on it.
-    async fn remembered(&self, scope: &Scope, key: &str) -> Result<(Option<KeyState>, Option<Incident>), RecordError> {
+    /// Reads the state of a dedup key and its open incident.
+    async fn read_key(&self, scope: &Scope, key: &str) -> Result<(Option<KeyState>, Option<Incident>), RecordError> {
         let remembered = self.table.key_state(scope, key).await.map_err(runtime::queue::store_error)?;
         let open = match remembered.as_ref().filter(|state| state.open) {
-            Some(state) => Some(self.head(&state.incident_id).await?),
+            Some(state) => Some(self.read_incident(&state.incident_id).await?),
             None => None,
         };
         Ok((remembered, open))
     }
 
-    async fn head(&self, id: &IncidentId) -> Result<Incident, RecordError> {
+    async fn read_incident(&self, id: &IncidentId) -> Result<Incident, RecordError> {
         let incident = self.table.incident(id).await.map_err(runtime::queue::store_error)?;
-        incident.ok_or_else(|| RecordError::unprocessable("the incident that this is about is not in the table"))
+        incident.ok_or_else(|| RecordError::unprocessable("the incident of this message is not in the table"))
     }
 
     async fn emit(&self, record: &EventRecord) -> Result<(), RecordError> {
@@ -236,7 +247,7 @@ fn arrival<'a>(message: &'a IncidentReceived, scope: &'a Scope, key: &'a str) ->
     }
 }
 
-/// One count for what became of the event, named for the question that a user asks.
+/// Counts the event by its classification.
 fn count(record: &EventRecord) {
     match record.classification.as_str() {
         "excluded" => metrics::count("IncidentExcluded", 1),

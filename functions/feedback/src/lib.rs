@@ -13,7 +13,7 @@ use config::Config;
 use contracts::queue::{Correlated, IncidentReceived, SmsOptOut};
 use contracts::{ses, sns};
 use domain::contact::{applies_to_current_contact, suppression_event};
-use domain::delivery::{Feedback as DeliveryFeedback, FeedbackKind};
+use domain::delivery::{FeedbackKind, ProviderFeedback};
 use domain::ids::{EventId, IncidentId, RecipientId, TenantId};
 use domain::reason::Reason;
 use domain::tenant::Suppression;
@@ -107,7 +107,7 @@ impl QueueFunction for Feedback {
         metrics::count_by("FeedbackReceived", "kind", report.kind.as_str(), 1);
         for message in &messages {
             let feedback =
-                DeliveryFeedback { update: message.update, kind: report.kind, at, text: report.text.clone() };
+                ProviderFeedback { update: message.update, kind: report.kind, at, text: report.text.clone() };
             self.table.record_feedback(message, &feedback).await.map_err(runtime::queue::store_error)?;
         }
         let Some((reason, message)) = report.kind.suppression_reason().zip(messages.first()) else { return Ok(()) };

@@ -92,7 +92,7 @@ pub(crate) async fn recompile_subscriptions(app: &PreferencesApi, tenant: &str) 
     }
 }
 
-/// The operators' tenant hears of the platform's own troubles by e-mail from the first minute; everything else is off.
+/// Settings of the operators' tenant: the platform's own problems are e-mailed from the start, everything else is off.
 fn operators_settings(app: &PreferencesApi) -> Result<Settings, DirectError> {
     let top = app.policy.plans.largest().ok_or_else(|| DirectError::new("Internal", "plans.yaml names no plan"))?;
     let body = TenantBody { name: "Platform operators".to_owned(), plan: top.id.clone(), zone: "UTC".to_owned() };
@@ -102,7 +102,7 @@ fn operators_settings(app: &PreferencesApi) -> Result<Settings, DirectError> {
     settings
         .categories
         .insert(Category::Infrastructure, CategorySettings { enabled: true, channels, muted_until: None });
-    // Whoever deploys gave the address to be told at.
+    // The deployer chose this address for alarms, so it counts as confirmed.
     let said = compliance_wording(ChannelClass::Email).map(|wording| ComplianceConfirmed {
         by: "operator".to_owned(),
         at: clock::now(),

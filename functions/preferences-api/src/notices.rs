@@ -1,4 +1,4 @@
-//! What org admins are told because a recipient used a link. It goes the way of every event.
+//! Notices to org admins after a recipient used a link. They are system events and take the path of every event.
 
 use crate::PreferencesApi;
 use aws::sqs::OutgoingMessage;
@@ -32,11 +32,11 @@ pub(crate) async fn notify_admins(
     change: SubscriptionChange,
 ) {
     if let Err(error) = send_event(app, &build_notice(tenant, recipient, topic, change, clock::now())).await {
-        tracing::error!(%error, %tenant, recipient = %recipient.id, "the org admins are not told of a recipient's choice");
+        tracing::error!(%error, %tenant, recipient = %recipient.id, "cannot notify the org admins of a recipient's choice");
     }
 }
 
-/// Ends the incident about an endpoint that was failing when it was removed: nothing is left to mend.
+/// Resolves the incident about a failing endpoint after that endpoint was removed.
 pub(crate) async fn resolve_endpoint_incident(app: &PreferencesApi, tenant: &TenantId, integration: &Integration) {
     if integration.failing.is_none() {
         return;
@@ -71,8 +71,8 @@ fn build_notice(
         SubscriptionChange::Unsubscribed => (
             format!("{name} unsubscribed from {what} alerts by e-mail"),
             format!(
-                "{name} ({}) gets no more {what} alerts by e-mail. Only the recipient can subscribe again, by the link of an earlier \
-                 message. If somebody else should hear of them, add a recipient.",
+                "{name} ({}) no longer gets {what} alerts by e-mail. Only the recipient can subscribe again, with the link in an earlier \
+                 message. If somebody else should get these alerts, add a recipient.",
                 recipient.id
             ),
         ),

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// Most characters of a receiver's answer that a row shows; the explanation has the rest.
 const EXCERPT_CHARS_MAX: usize = 500;
 
-/// What will be told, before anything is known.
+/// Returns the rows of a test whose outcome is not known yet.
 pub(crate) fn mark_pending(entries: Vec<ExplainEntry>) -> Vec<ExplainEntry> {
     let pending = |entry: ExplainEntry| match entry.outcome.as_str() {
         "deliver" => ExplainEntry { outcome: "pending".to_owned(), ..entry },
@@ -97,16 +97,16 @@ pub(crate) fn build_row(entry: &ExplainEntry, people: &Destinations, from: &str,
     }
 }
 
-/// Taken by SES or SNS: whether it arrives is another matter, and where it does not the next step is the receiver's side.
+/// Returns the texts for a message that SES or SNS accepted. Whether it is delivered depends on the receiving side.
 fn accepted_texts(entry: &ExplainEntry, from: &str) -> (Option<String>, Option<String>) {
     let (detail, remedy) = match entry.channel {
         Channel::Sms => (
-            "The SMS service took it and hands it to the carrier.",
-            "If it does not arrive, check the number, and ask the carrier whether it blocks or opted out of such messages.".to_owned(),
+            "Accepted by the SMS service.",
+            "If it doesn't arrive, check the number, and ask the carrier whether it blocks these messages or whether the number opted out.".to_owned(),
         ),
         _ => (
-            "The mail service took it and hands it to the recipient's mail server.",
-            format!("If it does not arrive, look into the spam folder and ask your mail admin to allow-list {from}."),
+            "Accepted by the mail service.",
+            format!("If it doesn't arrive, check the spam folder, and ask your mail admin to allow-list {from}."),
         ),
     };
     (Some(detail.to_owned()), Some(remedy))
@@ -116,10 +116,10 @@ fn delivered_texts(entry: &ExplainEntry, people: &Destinations) -> (Option<Strin
     let id = entry.integration_id.as_deref().unwrap_or_default();
     let disabled = people.integrations.iter().any(|known| known.id.as_str() == id && known.disabled.is_some());
     if disabled {
-        let detail = "The endpoint took the test, but the integration is disabled: real alerts do not go there.";
+        let detail = "The endpoint accepted the test, but the integration is disabled, so alerts aren't sent to it.";
         return (Some(detail.to_owned()), Some("Enable the integration again.".to_owned()));
     }
-    (Some("The endpoint took it.".to_owned()), None)
+    (Some("Accepted by the endpoint.".to_owned()), None)
 }
 
 fn excerpt(text: &str) -> String {

@@ -141,7 +141,7 @@ fn map(
     let starts_at = alert.starts_at.as_deref().and_then(time);
     let ends_at = alert.ends_at.as_deref().and_then(time);
     let fingerprint = if alert.fingerprint.is_empty() {
-        // Alertmanager always sends one; a hand-made payload is told apart by its labels.
+        // Alertmanager always sends one; a hand-made payload without one is identified by its labels.
         let labels: Vec<&str> = alert.labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).collect();
         domain::ids::short_hash(&labels)
     } else {
@@ -296,8 +296,8 @@ mod tests {
         for shared in [&["acme", "globex"][..], &["acme,globex"], &["acme", "*"], &["acme", "Globex Inc."]] {
             for mapped in testing::parse(FORMAT, &body(shared), &TokenDefaults::default()).unwrap() {
                 let event = testing::event(&mapped);
-                let told = serde_json::to_string(&(&event.labels, &event.details)).unwrap();
-                assert!(!told.contains("lobex") && !told.contains("acme") && told.contains("bom-1"), "{told}");
+                let sent = serde_json::to_string(&(&event.labels, &event.details)).unwrap();
+                assert!(!sent.contains("lobex") && !sent.contains("acme") && sent.contains("bom-1"), "{sent}");
                 assert_eq!(event.details["notification"]["receiver"], "tocsin");
             }
         }

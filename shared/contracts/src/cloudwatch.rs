@@ -219,7 +219,7 @@ fn map(alarm: Alarm, request: &IntakeRequest<'_>) -> IntakeItem {
         };
         IntakeItem::event(event, whose)
     };
-    // Whoever was told ALARM is told OK, whatever became of the description in between.
+    // An OK reaches everybody who was notified of the ALARM, even if the description changed in between.
     IntakeItem { source_event_id: identity, index_dedup_key: true, ..mapped }
 }
 
@@ -268,7 +268,10 @@ mod tests {
         assert!(event.message.starts_with("Threshold Crossed"));
         assert_eq!(event.details["Trigger"]["Namespace"], "AWS/ApiGateway");
         assert_eq!(event.details["description"]["component"], "voice");
-        assert!(!serde_json::to_string(&event.details).unwrap().contains("globex"), "nobody reads who else is told");
+        assert!(
+            !serde_json::to_string(&event.details).unwrap().contains("globex"),
+            "a tenant does not see the other tenants"
+        );
         let other = testing::event(&bridge);
         assert_eq!(
             (&other.title, &other.message, &other.tenant_ids),
@@ -293,7 +296,7 @@ mod tests {
         let quiet = EVENT.replacen("\"state\":{", "\"state\":{\"actionsSuppressedBy\":\"WaitPeriod\",", 1);
         assert!(!testing::note(&one(&quiet)).notify);
         let over = quiet.replacen("\"value\":\"ALARM\"", "\"value\":\"OK\"", 1);
-        assert_eq!(testing::event(&one(&over)).status, Some(Status::Resolved), "an end is always told");
+        assert_eq!(testing::event(&one(&over)).status, Some(Status::Resolved), "a resolve always counts");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What SES publishes of a message after it took it: identity notifications (`notificationType`) and the events of a configuration
+//! The notifications that SES publishes about a message after it accepted it: identity notifications (`notificationType`) and the events of a configuration
 //! set (`eventType`), which have the same shape.
 //!
 //! <https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html>

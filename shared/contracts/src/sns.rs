@@ -1,4 +1,4 @@
-//! What SNS writes to CloudWatch Logs of a text message after it took it: a line for each, up to three days later.
+//! The delivery log that SNS writes to CloudWatch Logs: one line per text message, up to three days after it was accepted.
 //!
 //! <https://docs.aws.amazon.com/sns/latest/dg/sms_stats_cloudwatch.html>
 

@@ -34,7 +34,7 @@ pub struct StatusPageView<'a> {
 }
 
 /// An incident with its timeline, newest first.
-pub type Told<'a> = (&'a PublishedIncident, &'a [PublishedUpdate]);
+pub type IncidentWithTimeline<'a> = (&'a PublishedIncident, &'a [PublishedUpdate]);
 
 impl StatusPageView<'_> {
     fn view(&self) -> PublicPage {
@@ -70,7 +70,7 @@ impl StatusPageView<'_> {
         board.components.iter().enumerate().map(|(place, line)| self.component(place, line)).collect()
     }
 
-    fn incident(&self, board: &StatusOverview, (shown, said): Told<'_>) -> PublicIncident {
+    fn incident(&self, board: &StatusOverview, (shown, said): IncidentWithTimeline<'_>) -> PublicIncident {
         let update = |said: &PublishedUpdate| PublicUpdate {
             id: format!("{}-{}", shown.id, said.number),
             status: status(shown.kind, said.status),
@@ -114,10 +114,10 @@ impl StatusPageView<'_> {
     fn incidents(
         &self,
         board: &StatusOverview,
-        told: &[Told<'_>],
+        timelines: &[IncidentWithTimeline<'_>],
         wanted: impl Fn(&PublishedIncident) -> bool,
     ) -> Vec<PublicIncident> {
-        told.iter().filter(|(shown, _)| wanted(shown)).map(|told| self.incident(board, *told)).collect()
+        timelines.iter().filter(|(shown, _)| wanted(shown)).map(|timelines| self.incident(board, *timelines)).collect()
     }
 
     /// Builds `status.json`.
@@ -134,10 +134,15 @@ impl StatusPageView<'_> {
 
     /// `incidents.json`; `only_open` for `incidents/unresolved.json`. Advisories are none: nobody resolves them.
     #[must_use]
-    pub fn all_incidents(&self, board: &StatusOverview, told: &[Told<'_>], only_open: bool) -> PublicIncidentList {
+    pub fn all_incidents(
+        &self,
+        board: &StatusOverview,
+        timelines: &[IncidentWithTimeline<'_>],
+        only_open: bool,
+    ) -> PublicIncidentList {
         let wanted =
             |shown: &PublishedIncident| shown.kind == Kind::Incident && !(only_open && shown.resolved_at.is_some());
-        PublicIncidentList { page: self.view(), incidents: self.incidents(board, told, wanted) }
+        PublicIncidentList { page: self.view(), incidents: self.incidents(board, timelines, wanted) }
     }
 
     /// `scheduled-maintenances.json`, or those in certain phases only.
@@ -145,33 +150,39 @@ impl StatusPageView<'_> {
     pub fn maintenance_list(
         &self,
         board: &StatusOverview,
-        told: &[Told<'_>],
+        timelines: &[IncidentWithTimeline<'_>],
         phases: &[Phase],
     ) -> PublicMaintenanceList {
-        let mut told = told.to_vec();
-        told.sort_by_key(|(shown, _)| Reverse(shown.maintenance.map(|planned| planned.from)));
+        let mut timelines = timelines.to_vec();
+        timelines.sort_by_key(|(shown, _)| Reverse(shown.maintenance.map(|planned| planned.from)));
         PublicMaintenanceList {
             page: self.view(),
-            scheduled_maintenances: self.incidents(board, &told, |shown| is_in(shown, phases)),
+            scheduled_maintenances: self.incidents(board, &timelines, |shown| is_in(shown, phases)),
         }
     }
 
-    /// What a tenant sees of its own. `told` is what is not over; `complete`, whether that is all of it.
+    /// Returns a tenant's summary. `timelines` holds current incidents; `complete` says whether it holds all of them.
     #[must_use]
-    pub fn tenant_summary(&self, board: &StatusOverview, told: &[Told<'_>], complete: bool) -> TenantSummary {
+    pub fn tenant_summary(
+        &self,
+        board: &StatusOverview,
+        timelines: &[IncidentWithTimeline<'_>],
+        complete: bool,
+    ) -> TenantSummary {
         let wanted = |shown: &PublishedIncident| shown.kind != Kind::Maintenance;
-        let summary = PublicSummary { incidents: self.incidents(board, told, wanted), ..self.summary(board, told) };
+        let summary =
+            PublicSummary { incidents: self.incidents(board, timelines, wanted), ..self.summary(board, timelines) };
         TenantSummary { summary, complete }
     }
 
     /// Builds `summary.json`.
     #[must_use]
-    pub fn summary(&self, board: &StatusOverview, told: &[Told<'_>]) -> PublicSummary {
+    pub fn summary(&self, board: &StatusOverview, timelines: &[IncidentWithTimeline<'_>]) -> PublicSummary {
         PublicSummary {
             page: self.view(),
             components: self.components(board),
-            incidents: self.all_incidents(board, told, true).incidents,
-            scheduled_maintenances: self.maintenance_list(board, told, OPEN_PHASES).scheduled_maintenances,
+            incidents: self.all_incidents(board, timelines, true).incidents,
+            scheduled_maintenances: self.maintenance_list(board, timelines, OPEN_PHASES).scheduled_maintenances,
             status: total(board),
         }
     }
@@ -254,8 +265,8 @@ mod tests {
         };
         let board =
             domain::status::summarize_status(&Catalogue::embedded().unwrap(), incidents, at("2026-11-24T11:00:00Z"));
-        let told: Vec<Told<'_>> = incidents.iter().map(|shown| (shown, said.as_slice())).collect();
-        serde_json::to_value(page.summary(&board, &told)).unwrap()
+        let timelines: Vec<IncidentWithTimeline<'_>> = incidents.iter().map(|shown| (shown, said.as_slice())).collect();
+        serde_json::to_value(page.summary(&board, &timelines)).unwrap()
     }
 
     #[test]

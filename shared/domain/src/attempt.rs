@@ -18,7 +18,8 @@ pub const QUEUE_DELAY_MAX: u32 = 900;
 
 /// Returns the longest retry delay that is spent on a queue, in seconds. A longer one is spent in the due index.
 ///
-/// Deliveries from the due index are checked against quiet hours. To people that check is due after a minute; webhooks have no quiet hours.
+/// Deliveries from the due index are checked against quiet hours again, those from a queue are not. So people's deliveries spend at most a
+/// minute on a queue; webhooks have no quiet hours.
 #[must_use]
 pub const fn queue_delay_max(channel: Channel) -> u32 {
     match channel {
@@ -26,13 +27,14 @@ pub const fn queue_delay_max(channel: Channel) -> u32 {
         Channel::Email | Channel::Sms | Channel::Slack | Channel::Teams => 60,
     }
 }
+
 /// The shortest retry delay after a timeout or a 429 (Svix), in seconds.
 pub const SLOW_DOWN_DELAY_MIN: u32 = 60;
 
 /// The cause recorded for a number whose owner opted out of SMS.
 pub const CAUSE_OPTED_OUT: &str = "opted_out";
 
-/// The cause recorded when an endpoint is disabled because it only failed for too long ([`crate::health::DISABLE_AFTER`]).
+/// The cause recorded when an endpoint is disabled because every delivery failed for too long ([`crate::health::DISABLE_AFTER`]).
 pub const FAILING_TOO_LONG: &str = "failing_too_long";
 
 /// How an attempt failed, as the receiver or the provider reported it.

@@ -37,15 +37,19 @@ pub struct SentConfirmation {
 #[must_use]
 pub fn next_confirmation_at(sent: &[SentConfirmation], tenant: &TenantId, now: Timestamp) -> Option<Timestamp> {
     let recent = within_last_day(sent, now);
-    let pause =
-        recent.last().and_then(|last| last.at.checked_add(CONFIRMATION_INTERVAL_MIN).ok()).filter(|at| *at > now);
-    let full = |asks: &[&SentConfirmation], most: usize| {
-        let oldest_counted = asks.len().checked_sub(most).and_then(|place| asks.get(place));
-        oldest_counted.and_then(|first| first.at.checked_add(CONFIRMATION_LIFETIME).ok())
-    };
+    let interval_over = recent.last().and_then(|last| last.at.checked_add(CONFIRMATION_INTERVAL_MIN).ok());
     let all: Vec<&SentConfirmation> = recent.iter().collect();
-    let own: Vec<&SentConfirmation> = recent.iter().filter(|ask| ask.tenant == *tenant).collect();
-    pause.max(full(&all, CONFIRMATIONS_PER_DAY_MAX)).max(full(&own, CONFIRMATIONS_PER_DAY_OF_ONE_TENANT_MAX))
+    let own: Vec<&SentConfirmation> = recent.iter().filter(|confirmation| confirmation.tenant == *tenant).collect();
+    interval_over
+        .filter(|at| *at > now)
+        .max(below_limit_at(&all, CONFIRMATIONS_PER_DAY_MAX))
+        .max(below_limit_at(&own, CONFIRMATIONS_PER_DAY_OF_ONE_TENANT_MAX))
+}
+
+/// Returns when fewer than `most` confirmations are within 24 hours; `None` if that is so now. `recent` is ascending.
+fn below_limit_at(recent: &[&SentConfirmation], most: usize) -> Option<Timestamp> {
+    let oldest_counted = recent.get(recent.len().checked_sub(most)?)?;
+    oldest_counted.at.checked_add(CONFIRMATION_LIFETIME).ok()
 }
 
 /// Returns the UTC day in which a tenant's confirmations are counted (days since 1970-01-01), and when the next day starts.
@@ -65,8 +69,9 @@ pub fn record_confirmation(sent: &[SentConfirmation], tenant: &TenantId, now: Ti
 
 fn within_last_day(sent: &[SentConfirmation], now: Timestamp) -> Vec<SentConfirmation> {
     let since = now.saturating_sub(CONFIRMATION_LIFETIME).unwrap_or(Timestamp::UNIX_EPOCH);
-    let mut recent: Vec<SentConfirmation> = sent.iter().filter(|ask| ask.at > since).cloned().collect();
-    recent.sort_by_key(|ask| ask.at);
+    let mut recent: Vec<SentConfirmation> =
+        sent.iter().filter(|confirmation| confirmation.at > since).cloned().collect();
+    recent.sort_by_key(|confirmation| confirmation.at);
     recent
 }
 
@@ -114,8 +119,9 @@ impl PendingConfirmation {
     }
 }
 
-/// Returns the key of an address in rate limits and notices: a hash that does not reveal it. Keys differ between tenants, so no tenant uses up
-/// the limit of another.
+/// Returns the key of an address in rate limits and provider feedback: a hash that does not reveal the address.
+///
+/// Keys differ between tenants, so no tenant uses up the limit of another.
 #[must_use]
 pub fn email_contact_key(tenant: &TenantId, email: &Email) -> String {
     short_hash(&["contact", tenant.as_str(), "email", &email.identity()])
@@ -195,16 +201,17 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn sent(asks: &[(i64, &str)]) -> Vec<SentConfirmation> {
-        asks.iter()
+    fn sent(confirmations: &[(i64, &str)]) -> Vec<SentConfirmation> {
+        confirmations
+            .iter()
             .map(|(second, tenant)| SentConfirmation { at: at(*second), tenant: TenantId::parse(tenant).unwrap() })
             .collect()
     }
 
     #[test]
     fn confirmations_are_a_minute_apart_and_limited_per_tenant_and_day() {
-        let next = |asks: &[(i64, &str)], tenant: &str, now: i64| {
-            next_confirmation_at(&sent(asks), &TenantId::parse(tenant).unwrap(), at(now))
+        let next = |earlier: &[(i64, &str)], tenant: &str, now: i64| {
+            next_confirmation_at(&sent(earlier), &TenantId::parse(tenant).unwrap(), at(now))
         };
         assert_eq!(next(&[], "acme", 0), None);
         assert_eq!(next(&[(100, "acme")], "globex", 130), Some(at(160)));

@@ -18,7 +18,7 @@ pub enum DeliveryState {
     Retrying,
     /// The provider or the receiver accepted it. For e-mail and SMS that does not mean delivered.
     Accepted,
-    /// No further attempt follows.
+    /// The delivery failed, and no further attempt follows.
     Failed,
 }
 
@@ -96,7 +96,7 @@ impl FeedbackKind {
 
 /// A provider's report about the message of one update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Feedback {
+pub struct ProviderFeedback {
     /// Number of the update within its incident.
     pub update: u32,
     /// The outcome that the provider reported.
@@ -130,7 +130,7 @@ pub struct DeliveryRow {
     pub channel: Channel,
     /// The provider's report that counts; `None` until there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub feedback: Option<Feedback>,
+    pub feedback: Option<ProviderFeedback>,
     /// When the next attempt is due, in Unix milliseconds; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at_ms: Option<i64>,

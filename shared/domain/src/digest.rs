@@ -33,7 +33,7 @@ fn email_only() -> BTreeSet<ChannelClass> {
 pub enum DigestSchedule {
     /// At every full hour of the recipient's local time.
     Hourly,
-    /// Once a day.
+    /// Once a day, at a fixed local time.
     Daily {
         /// The local time of day.
         at: Time,

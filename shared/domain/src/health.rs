@@ -106,10 +106,15 @@ pub enum EndpointNotice {
 
 /// Builds the system event that notifies a tenant about an endpoint. All events of one outage form one incident. It contains no URL.
 #[must_use]
-pub fn endpoint_notice_event(tenant: &TenantId, integration: &Integration, word: EndpointNotice, cause: &str) -> Event {
+pub fn endpoint_notice_event(
+    tenant: &TenantId,
+    integration: &Integration,
+    notice: EndpointNotice,
+    cause: &str,
+) -> Event {
     let name = format!("{} \"{}\"", integration.kind.title(), integration.name);
     let (sentence, remedy) = explain_cause(cause);
-    let (severity, title, message) = match word {
+    let (severity, title, message) = match notice {
         EndpointNotice::Failing => (
             Severity::Warning,
             format!("{name} is not accepting alerts"),
@@ -126,7 +131,7 @@ pub fn endpoint_notice_event(tenant: &TenantId, integration: &Integration, word:
         EndpointNotice::Recovered => (Severity::Warning, format!("{name} accepts alerts again"), String::new()),
         EndpointNotice::Removed => (Severity::Warning, format!("{name} was removed"), String::new()),
     };
-    let is_resolved = matches!(word, EndpointNotice::Recovered | EndpointNotice::Removed);
+    let is_resolved = matches!(notice, EndpointNotice::Recovered | EndpointNotice::Removed);
     Event {
         event_type: ENDPOINT_FAILING_TYPE.to_owned(),
         dedup_key: integration.id.to_string(),

@@ -1,7 +1,7 @@
-//! What a tenant's settings cannot do although they look as if they could: each finding with its remedy.
+//! The settings lint: finds settings that have no effect or hold too much, each with a remedy.
 //!
-//! It asks the plan itself, with a critical incident of each category that is about everything, so that it cannot say what
-//! routing does not do.
+//! It plans a critical incident that affects everything, once per category, with the same function as routing. So its findings cannot
+//! contradict what routing does.
 
 use crate::classification::RuleMatch;
 use crate::event::{Event, Format};
@@ -18,39 +18,40 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One thing that does not work.
+/// One problem in a tenant's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
-    /// `nothing_is_on`, `category_unreachable`, `channel_unreachable`, `destination_silent`, `quiet_hours_all_day`,
-    /// `quiet_hours_hold_critical`, `quiet_hours_not_in_plan`, `digest_not_in_plan`, `unknown_component`,
-    /// `unknown_region`, or the reason that stops one destination on one channel.
+    /// The code of the problem: `nothing_is_on`, `category_unreachable`, `channel_unreachable`, `destination_silent`,
+    /// `quiet_hours_all_day`, `quiet_hours_hold_critical`, `quiet_hours_not_in_plan`, `digest_not_in_plan`, `unknown_component`,
+    /// `unknown_region`, or the code of the reason that blocks one destination on one channel.
     pub code: &'static str,
-    /// What is so.
+    /// The sentence that explains the problem to an admin.
     pub sentence: String,
-    /// What to do about it.
+    /// What to do about it, as a sentence.
     pub remedy: String,
-    /// The setting.
+    /// The setting that causes it, as a path.
     pub setting: String,
-    /// The category that it is about.
+    /// The affected category. Absent if none in particular is affected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub category: Option<Category>,
-    /// The channel that it is about.
+    /// The affected channel. Absent if none in particular is affected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<ChannelClass>,
-    /// The recipient or integration that it is about.
+    /// The id of the affected recipient or integration. Absent if none in particular is affected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
 }
 
-/// Everything that a tenant should know of its settings; empty where all that is switched on can reach somebody.
+/// Returns all findings about a tenant's settings; empty if every enabled category and channel reaches a destination.
 #[must_use]
 pub fn lint(settings: &Settings, destinations: &[Destination], policy: &Policy, now: Timestamp) -> Vec<Finding> {
-    let on: Vec<Category> = Category::ALL.iter().copied().filter(|category| is_on(settings, *category)).collect();
-    if on.is_empty() {
+    let enabled: Vec<Category> =
+        Category::ALL.iter().copied().filter(|category| is_enabled(settings, *category)).collect();
+    if enabled.is_empty() {
         return vec![Finding {
             code: "nothing_is_on",
-            sentence: "No category is switched on: nobody is told of anything.".to_owned(),
-            remedy: "Switch on the categories that you want to hear of.".to_owned(),
+            sentence: "No category is turned on, so nobody is notified of anything.".to_owned(),
+            remedy: "Turn on the categories that you want to be notified of.".to_owned(),
             setting: "settings.categories".to_owned(),
             category: None,
             channel: None,
@@ -58,20 +59,21 @@ pub fn lint(settings: &Settings, destinations: &[Destination], policy: &Policy, 
         }];
     }
     let mut findings = Vec::new();
-    let mut decided: Vec<Decision> = Vec::new();
-    for category in on {
-        let decisions = would(settings, destinations, policy, category, now);
-        findings.extend(of_category(settings, policy, category, &decisions));
-        decided.extend(decisions);
+    let mut all_decisions: Vec<Decision> = Vec::new();
+    for category in enabled {
+        let decisions = plan_critical_incident(settings, destinations, policy, category, now);
+        findings.extend(lint_category(settings, policy, category, &decisions));
+        all_decisions.extend(decisions);
     }
-    findings.extend(of_destinations(destinations, &decided));
-    findings.extend(of_quiet_hours(settings, destinations, policy));
-    findings.extend(of_names(destinations, &policy.catalogue));
+    findings.extend(lint_destinations(destinations, &all_decisions));
+    findings.extend(lint_digests(settings, destinations, policy));
+    findings.extend(lint_quiet_hours(settings, destinations, policy));
+    findings.extend(lint_filter_names(destinations, &policy.catalogue));
     findings
 }
 
-/// Filters by what the catalogue does not have: an event may name it all the same, but a typing error names nothing for ever.
-fn of_names(destinations: &[Destination], catalogue: &Catalogue) -> Vec<Finding> {
+/// Finds filters on names that the catalogue does not have. Events may still use such a name, but a typo never matches anything.
+fn lint_filter_names(destinations: &[Destination], catalogue: &Catalogue) -> Vec<Finding> {
     let mut findings = Vec::new();
     for destination in destinations {
         let filters = destination.filters();
@@ -81,12 +83,14 @@ fn of_names(destinations: &[Destination], catalogue: &Catalogue) -> Vec<Finding>
         for (code, what, field, name) in
             components.chain(regions.map(|name| ("unknown_region", "region", "regions", name)))
         {
-            let whose = if destination.id().starts_with(RecipientId::PREFIX) { "recipients" } else { "integrations" };
+            let kind = if destination.id().starts_with(RecipientId::PREFIX) { "recipients" } else { "integrations" };
             findings.push(Finding {
                 code,
-                sentence: format!("The filter names the {what} `{name}`, which the catalogue does not have."),
-                remedy: format!("Take one of the {field} of GET /v1/tenants/{{tenant}}/catalogue, or leave the name if your monitors use it."),
-                setting: format!("{whose}.{}.{field}", destination.id()),
+                sentence: format!("The filter contains the {what} `{name}`, which isn't in the catalogue."),
+                remedy: format!(
+                    "Use one of the {field} from GET /v1/tenants/{{tenant}}/catalogue, or keep the name if your monitors use it."
+                ),
+                setting: format!("{kind}.{}.{field}", destination.id()),
                 category: None,
                 channel: None,
                 destination: Some(destination.id().to_owned()),
@@ -96,71 +100,86 @@ fn of_names(destinations: &[Destination], catalogue: &Catalogue) -> Vec<Finding>
     findings
 }
 
-/// Quiet hours that leave no time to tell anything in, that hold even what is critical, or that the plan does not have.
-fn of_quiet_hours(settings: &Settings, destinations: &[Destination], policy: &Policy) -> Vec<Finding> {
-    /// Shorter than this, what is left of a day is no time to be told anything in; in minutes.
-    const LEAST_AWAKE: i64 = 60;
+/// Finds digests that the tenant's plan does not include.
+fn lint_digests(settings: &Settings, destinations: &[Destination], policy: &Policy) -> Vec<Finding> {
+    if policy.plans.get(&settings.plan).is_some_and(|plan| plan.digest) {
+        return Vec::new();
+    }
+    let with_digest = destinations
+        .iter()
+        .filter(|destination| matches!(destination, Destination::Recipient(recipient) if recipient.digest.is_some()));
+    with_digest
+        .map(|destination| Finding {
+            code: "digest_not_in_plan",
+            sentence: "The plan doesn't include digests, so every alert is sent by itself.".to_owned(),
+            remedy: "Upgrade the plan, or remove the digest.".to_owned(),
+            setting: format!("recipients.{}.digest", destination.id()),
+            category: None,
+            channel: None,
+            destination: Some(destination.id().to_owned()),
+        })
+        .collect()
+}
+
+/// Finds quiet hours that the plan does not include, that last nearly all day, or that hold critical alerts.
+fn lint_quiet_hours(settings: &Settings, destinations: &[Destination], policy: &Policy) -> Vec<Finding> {
+    /// Quiet hours must leave this many minutes a day to be notified in.
+    const MINUTES_LEFT_MIN: i64 = 60;
     let in_plan = policy.plans.get(&settings.plan).is_some_and(|plan| plan.quiet_hours);
-    let own = destinations.iter().filter_map(|destination| match destination {
+    let of_recipients = destinations.iter().filter_map(|destination| match destination {
         Destination::Recipient(recipient) => match &recipient.quiet_hours {
             Some(QuietHoursOverride::Hours(hours)) => Some((hours, Some(recipient.id.as_str()))),
             _ => None,
         },
         Destination::Integration(_) => None,
     });
-    let all = settings.quiet_hours.iter().map(|hours| (hours, None)).chain(own);
-    let finding = |code, sentence: &str, remedy: &str, whose: Option<&str>| Finding {
+    let all = settings.quiet_hours.iter().map(|hours| (hours, None)).chain(of_recipients);
+    let finding = |code, recipient: Option<&str>, sentence: &str, remedy: &str| Finding {
         code,
         sentence: sentence.to_owned(),
         remedy: remedy.to_owned(),
-        setting: whose.map_or("settings.quiet_hours".to_owned(), |id| format!("recipients.{id}.quiet_hours")),
+        setting: recipient.map_or("settings.quiet_hours".to_owned(), |id| format!("recipients.{id}.quiet_hours")),
         category: None,
         channel: None,
-        destination: whose.map(str::to_owned),
+        destination: recipient.map(str::to_owned),
     };
     let mut findings = Vec::new();
-    let collects =
-        |destination: &&Destination| matches!(destination, Destination::Recipient(one) if one.digest.is_some());
-    if !policy.plans.get(&settings.plan).is_some_and(|plan| plan.digest) {
-        for destination in destinations.iter().filter(collects) {
-            let (sentence, remedy) = (
-                "The plan has no digests: every alert is sent by itself.",
-                "Ask for a larger plan, or take the digest out.",
-            );
-            let finding = finding("digest_not_in_plan", sentence, remedy, Some(destination.id()));
-            findings.push(Finding { setting: format!("recipients.{}.digest", destination.id()), ..finding });
-        }
-    }
-    for (hours, whose) in all {
+    for (hours, recipient) in all {
         if !in_plan {
-            let remedy = "Ask for a larger plan, or take the quiet hours out.";
-            let sentence = "The plan has no quiet hours: alerts are sent at any time.";
-            findings.push(finding("quiet_hours_not_in_plan", sentence, remedy, whose));
+            findings.push(finding(
+                "quiet_hours_not_in_plan",
+                recipient,
+                "The plan doesn't include quiet hours, so alerts are sent at any time.",
+                "Upgrade the plan, or remove the quiet hours.",
+            ));
             continue;
         }
-        if hours.days.is_empty() && hours.duration_minutes() > 24 * 60 - LEAST_AWAKE {
-            let sentence = "Quiet hours cover the whole day: what is not critical comes once a day.";
+        if hours.days.is_empty() && hours.duration_minutes() > 24 * 60 - MINUTES_LEFT_MIN {
             findings.push(finding(
                 "quiet_hours_all_day",
-                sentence,
-                "Shorten them, or raise the least severity that the destination hears of.",
-                whose,
+                recipient,
+                "Quiet hours cover the whole day, so alerts that aren't critical arrive once a day.",
+                "Shorten the quiet hours, or raise the destination's minimum severity.",
             ));
         }
         if !hours.critical_passes {
-            let sentence = "Quiet hours hold critical alerts as well: somebody may sleep through an outage.";
-            findings.push(finding("quiet_hours_hold_critical", sentence, "Let critical alerts pass.", whose));
+            findings.push(finding(
+                "quiet_hours_hold_critical",
+                recipient,
+                "Quiet hours also hold critical alerts, so an outage can go unnoticed until they end.",
+                "Let critical alerts through during quiet hours.",
+            ));
         }
     }
     findings
 }
 
-fn is_on(settings: &Settings, category: Category) -> bool {
+fn is_enabled(settings: &Settings, category: Category) -> bool {
     settings.categories.get(&category).is_some_and(|chosen| chosen.enabled)
 }
 
-/// The decisions on the worst incident that a category can have: nothing but the settings stops it.
-fn would(
+/// Plans the most severe incident of a category, so that nothing but the settings can block it.
+fn plan_critical_incident(
     settings: &Settings,
     destinations: &[Destination],
     policy: &Policy,
@@ -169,7 +188,7 @@ fn would(
 ) -> Vec<Decision> {
     let blank = Event::blank(Format::Native, "lint");
     let event = Event { event_type: "lint".to_owned(), severity: Severity::Critical, ..blank };
-    let included = RuleMatch {
+    let rule_match = RuleMatch {
         category: Some(category),
         kind: Kind::Incident,
         rule: "lint".to_owned(),
@@ -178,16 +197,16 @@ fn would(
         low_balance: category == Category::Billing,
         warnings: Vec::new(),
     };
-    let (incident, update) = simulate_opening(&event, &included, &Scope::Tenant(settings.tenant.clone()), now);
+    let (incident, update) = simulate_opening(&event, &rule_match, &Scope::Tenant(settings.tenant.clone()), now);
     plan_without_history(&incident, &update, settings, destinations, policy, now)
 }
 
-fn is_told(decision: &Decision) -> bool {
+fn is_notified(decision: &Decision) -> bool {
     !matches!(decision.outcome, DecisionOutcome::Skip { .. })
 }
 
-/// The reason that stops most of these, where one does; roles that the matrix leaves out are as they should be.
-fn usual(decisions: &[&Decision]) -> Option<Reason> {
+/// Returns the most frequent reason for skipping, except roles without the category, which are intended; `None` if there is no other.
+fn most_frequent_reason(decisions: &[&Decision]) -> Option<Reason> {
     let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
     for decision in decisions {
         if let DecisionOutcome::Skip { reason, .. } = decision.outcome
@@ -199,49 +218,53 @@ fn usual(decisions: &[&Decision]) -> Option<Reason> {
     counts.into_iter().max_by_key(|(_, count)| *count).map(|(reason, _)| reason)
 }
 
-fn of_category(settings: &Settings, policy: &Policy, category: Category, decisions: &[Decision]) -> Vec<Finding> {
+/// Finds an enabled category that reaches nobody, or whose selected channels reach nobody.
+fn lint_category(settings: &Settings, policy: &Policy, category: Category, decisions: &[Decision]) -> Vec<Finding> {
     let title = category.title();
     let all: Vec<&Decision> = decisions.iter().collect();
-    if !decisions.iter().any(is_told) {
-        let usual = usual(&all);
+    if !decisions.iter().any(is_notified) {
+        let reason = most_frequent_reason(&all);
         return vec![Finding {
             code: "category_unreachable",
             sentence: format!("{title} is on, but nobody can receive it."),
-            remedy: match usual {
-                Some(reason) => format!("{} Most are stopped by that.", reason.sentence()),
-                None => "Add a recipient or an integration with a role that gets this category.".to_owned(),
+            remedy: match reason {
+                Some(reason) => format!("Most destinations are skipped for this reason: {}", reason.sentence()),
+                None => "Add a recipient or an integration with a role that receives this category.".to_owned(),
             },
-            setting: setting(usual.unwrap_or(Reason::RoleNotInMatrix), category),
+            setting: setting_path(reason.unwrap_or(Reason::RoleNotInMatrix), category),
             category: Some(category),
             channel: None,
             destination: None,
         }];
     }
-    let ticked = settings.categories.get(&category).map(|chosen| chosen.channels.clone()).unwrap_or_default();
+    let selected = settings.categories.get(&category).map(|chosen| chosen.channels.clone()).unwrap_or_default();
     let included = policy.plans.get(&settings.plan).map(|plan| plan.channels.clone()).unwrap_or_default();
     let mut findings = Vec::new();
-    for class in ticked {
+    for class in selected {
         let of_class: Vec<&Decision> = decisions.iter().filter(|decision| decision.channel.class() == class).collect();
-        if of_class.iter().any(|decision| is_told(decision)) {
+        if of_class.iter().any(|decision| is_notified(decision)) {
             continue;
         }
         let channel = class.title();
-        let (remedy, by) = if included.contains(&class) {
-            match usual(&of_class) {
-                Some(reason) => (format!("{} Mend that, or untick {channel}.", reason.sentence()), reason),
-                None => (format!("Add somebody who gets {title} by {channel}, or untick it."), Reason::RoleNotInMatrix),
+        let (remedy, reason) = if included.contains(&class) {
+            match most_frequent_reason(&of_class) {
+                Some(reason) => (format!("{} Fix that, or deselect {channel}.", reason.sentence()), reason),
+                None => (
+                    format!("Add a destination that receives {title} by {channel}, or deselect {channel}."),
+                    Reason::RoleNotInMatrix,
+                ),
             }
         } else {
             (
-                format!("The plan {} has no {channel}; untick it, or ask for a larger plan.", settings.plan),
+                format!("The {} plan doesn't include {channel}. Deselect it, or upgrade the plan.", settings.plan),
                 Reason::PlanExcludesChannel,
             )
         };
         findings.push(Finding {
             code: if included.contains(&class) { "channel_unreachable" } else { Reason::PlanExcludesChannel.as_str() },
-            sentence: format!("{channel} is ticked for {title}, but nobody gets it that way."),
+            sentence: format!("{channel} is selected for {title}, but nobody can receive it on this channel."),
             remedy,
-            setting: setting(by, category),
+            setting: setting_path(reason, category),
             category: Some(category),
             channel: Some(class),
             destination: None,
@@ -250,15 +273,16 @@ fn of_category(settings: &Settings, policy: &Policy, category: Category, decisio
     findings
 }
 
-/// Where a category's finding is mended: a setting of no single destination is in the lists of them.
-fn setting(reason: Reason, category: Category) -> String {
+/// Returns the setting behind a finding about a category; the lists of destinations if it belongs to single destinations.
+fn setting_path(reason: Reason, category: Category) -> String {
     let setting = reason.setting_of(Some(category), "");
     if setting.contains("<id>") { "recipients and integrations".to_owned() } else { setting }
 }
 
-/// What stops one destination on one channel whatever the category, and destinations that nothing ever reaches.
-fn of_destinations(destinations: &[Destination], decided: &[Decision]) -> Vec<Finding> {
-    const OWN: [Reason; 8] = [
+/// Finds destinations that are blocked on one channel whatever the category, and destinations that no enabled category reaches.
+fn lint_destinations(destinations: &[Destination], decisions: &[Decision]) -> Vec<Finding> {
+    /// Reasons that block a destination by itself, whatever the category.
+    const BLOCKING: [Reason; 8] = [
         Reason::ContactUnconfirmed,
         Reason::DomainNotAllowed,
         Reason::Dnd,
@@ -271,15 +295,15 @@ fn of_destinations(destinations: &[Destination], decided: &[Decision]) -> Vec<Fi
     let mut findings = Vec::new();
     for destination in destinations {
         let id = destination.id();
-        let own: Vec<&Decision> = decided.iter().filter(|decision| decision.destination == id).collect();
-        let stopped: BTreeSet<(Channel, Reason)> = own
+        let own: Vec<&Decision> = decisions.iter().filter(|decision| decision.destination == id).collect();
+        let blocked: BTreeSet<(Channel, Reason)> = own
             .iter()
             .filter_map(|decision| match decision.outcome {
-                DecisionOutcome::Skip { reason, .. } if OWN.contains(&reason) => Some((decision.channel, reason)),
+                DecisionOutcome::Skip { reason, .. } if BLOCKING.contains(&reason) => Some((decision.channel, reason)),
                 _ => None,
             })
             .collect();
-        for (channel, reason) in &stopped {
+        for (channel, reason) in &blocked {
             findings.push(Finding {
                 code: reason.as_str(),
                 sentence: reason.sentence().to_owned(),
@@ -290,17 +314,17 @@ fn of_destinations(destinations: &[Destination], decided: &[Decision]) -> Vec<Fi
                 destination: Some(id.to_owned()),
             });
         }
-        if stopped.is_empty() && !own.iter().any(|decision| is_told(decision)) {
-            let why = usual(&own).unwrap_or(Reason::RoleNotInMatrix);
-            if why == Reason::ComplianceUnconfirmed {
-                // Said once, of the channel; it is nobody's own.
+        if blocked.is_empty() && !own.iter().any(|decision| is_notified(decision)) {
+            let reason = most_frequent_reason(&own).unwrap_or(Reason::RoleNotInMatrix);
+            if reason == Reason::ComplianceUnconfirmed {
+                // Reported once for the channel; it does not belong to one destination.
                 continue;
             }
             findings.push(Finding {
                 code: "destination_silent",
-                sentence: "Nothing that is switched on ever reaches this destination.".to_owned(),
-                remedy: format!("{} Change that, or remove the destination.", why.sentence()),
-                setting: why.setting_of(None, id).replace("<category>", "*"),
+                sentence: "No category that is turned on reaches this destination.".to_owned(),
+                remedy: format!("{} Change that, or remove the destination.", reason.sentence()),
+                setting: reason.setting_of(None, id).replace("<category>", "*"),
                 category: None,
                 channel: None,
                 destination: Some(id.to_owned()),

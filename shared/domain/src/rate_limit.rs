@@ -104,7 +104,7 @@ impl RateLimitState {
         }
     }
 
-    /// Whether one more message at second `at` stays within every limit. Limits count whole clock minutes, so the next minute with room is
+    /// Returns whether one more message at second `at` stays within every limit. Limits count whole clock minutes, so the next minute with room is
     /// at most one window away.
     fn has_capacity(&self, limits: &[RateLimit], at: i64) -> bool {
         let minute = |second: i64| second.div_euclid(60);

@@ -16,7 +16,7 @@ macro_rules! reasons {
         pub enum Reason { $($(#[$doc])* #[serde(rename = $text)] $variant),+ }
 
         impl Reason {
-            /// Every reason.
+            /// All reasons, in the order of the list.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// Returns the code in JSON and metrics.
@@ -158,7 +158,7 @@ reasons! {
     /// Deferred by a rate limit or by storm protection.
     Throttled = "throttled", "Held because there were too many alerts at once; they are sent in one combined message.", "settings.storms",
         "Wait for the combined message. Critical alerts are sent without waiting.";
-    /// Every attempt failed.
+    /// Every delivery attempt failed, and no further one follows.
     GaveUp = "gave_up", "Every delivery attempt failed; the last one shows the cause.", "the destination",
         "Fix the cause of the last failure, then send it again.";
     /// The update became too old to be worth sending.

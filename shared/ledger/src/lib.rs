@@ -1,12 +1,11 @@
-//! What the ledger of an incident tells a tenant: its plans, its delivery rows and their attempts, read together.
+//! Combines the plans, delivery rows and attempts of an incident into one entry per destination and channel.
 //!
-//! Explanation, delivery log, support bundle and test alerts all say what is here, so that none of them can say what another
-//! does not.
+//! Explanation, delivery log, support bundle and test alerts all use these entries, so that they cannot contradict each other.
 
 use contracts::http::{AttemptView, ExplainEntry, ReasonView};
 use contracts::queue::delivery_row_key;
 use domain::attempt::explain_cause;
-use domain::delivery::{DeliveryState, Feedback, FeedbackKind};
+use domain::delivery::{DeliveryState, FeedbackKind, ProviderFeedback};
 use domain::ids::{RecipientId, TenantId};
 use domain::incident::Incident;
 use domain::plan::{Decision, DecisionOutcome};
@@ -19,30 +18,30 @@ use store::deliveries::{FailedAttempt, ListedDelivery};
 use store::plans::StoredPlan;
 use store::{StoreError, Table};
 
-/// Everything that is known of what one tenant was told of one incident.
+/// The delivery history of one incident for one tenant.
 #[derive(Debug)]
 pub struct Ledger {
-    /// Its plans.
+    /// Stored plans of all updates.
     pub plans: Vec<StoredPlan>,
-    /// What came of some of their decisions otherwise.
+    /// Decisions whose outcome differs from the stored plan.
     pub revised: Vec<Decision>,
-    /// Its delivery rows.
+    /// Delivery rows with their attempts.
     pub deliveries: Vec<ListedDelivery>,
     category: Option<Category>,
     updates: u32,
     last_seen: Timestamp,
     test_of: Option<domain::event::TestTarget>,
-    /// When it happened, where we were told late.
+    /// When the incident started, if its source reported it late.
     late_source: Option<Timestamp>,
 }
 
 impl Ledger {
-    /// Reads it.
+    /// Reads plans, deliveries and the first update of an incident.
     ///
     /// # Errors
-    /// [`StoreError`] of a call.
+    /// [`StoreError`] of a failed call.
     pub async fn read(table: &Table, incident: &Incident, tenant: &TenantId) -> Result<Self, StoreError> {
-        // Late is the first word of an incident, if any is.
+        // Only the opening update of an incident can be late.
         let (known, deliveries, first) = futures::try_join!(
             table.plans_of(&incident.id, tenant),
             table.deliveries(&incident.id, tenant),
@@ -55,32 +54,32 @@ impl Ledger {
         Ok(Self { plans, revised, deliveries, category, updates, last_seen, test_of, late_source })
     }
 
-    /// One entry for every update, recipient or integration, and channel of the tenant, told or not, in the order of the
-    /// updates. Who was added after the planning has an entry that says so.
+    /// Returns one entry per update, destination and channel, notified or skipped, ordered by update. Destinations that were added after
+    /// planning have an entry that says so.
     #[must_use]
-    pub fn entries(&self, people: &Destinations) -> Vec<ExplainEntry> {
-        let names = people.names();
-        let (story, decisions) = self.story(&names);
+    pub fn entries(&self, destinations: &Destinations) -> Vec<ExplainEntry> {
+        let names = destinations.names();
+        let (story, decisions) = self.entry_builder(&names);
         let mut entries: Vec<ExplainEntry> = decisions.iter().map(|decision| story.entry(decision)).collect();
         let wanted = |id: &str, channel| self.test_of.as_ref().is_none_or(|test| test.includes(id, channel));
         let newest = decisions.iter().map(|decision| decision.update).max().unwrap_or_default();
-        // Where routing is done, whoever it left out was not there. Where it is not, only who came after the last event was not:
-        // the others wait, however long it takes.
+        // Once routing is done, destinations without a decision did not exist then. Before that, only destinations created after the last
+        // event did not exist; the others are still pending.
         let later = |created_at| newest >= self.updates || created_at > self.last_seen;
-        entries.extend(story.unplanned(&decisions, people, self.updates, &wanted, &later));
+        entries.extend(story.unplanned_entries(&decisions, destinations, self.updates, &wanted, &later));
         entries.sort_by_key(|entry| entry.update);
         entries
     }
 
-    /// The entries of what was planned, and nothing else.
+    /// Returns the entries of planned decisions only.
     #[must_use]
-    pub fn planned_entries(&self, people: &Destinations) -> Vec<ExplainEntry> {
-        let names = people.names();
-        let (story, decisions) = self.story(&names);
+    pub fn planned_entries(&self, destinations: &Destinations) -> Vec<ExplainEntry> {
+        let names = destinations.names();
+        let (story, decisions) = self.entry_builder(&names);
         decisions.iter().map(|decision| story.entry(decision)).collect()
     }
 
-    fn story<'a>(&'a self, names: &'a DestinationNames<'a>) -> (EntryBuilder<'a>, Vec<&'a Decision>) {
+    fn entry_builder<'a>(&'a self, names: &'a DestinationNames<'a>) -> (EntryBuilder<'a>, Vec<&'a Decision>) {
         let mut decisions: Vec<&Decision> = self.plans.iter().flat_map(|plan| &plan.decisions).collect();
         decisions.sort_by_key(|decision| decision.update);
         let rows = self.deliveries.iter().map(|listed| (listed.row.as_str(), listed)).collect();
@@ -89,38 +88,38 @@ impl Ledger {
     }
 }
 
-/// Who is there now.
+/// The current destinations of a tenant.
 #[derive(Clone, Debug, Default)]
 pub struct Destinations {
-    /// The tenant's recipients.
+    /// All recipients of the tenant.
     pub recipients: Vec<Recipient>,
-    /// Its integrations.
+    /// All integrations of the tenant.
     pub integrations: Vec<Integration>,
 }
 
 impl Destinations {
-    /// Reads them.
+    /// Reads the recipients and integrations of a tenant.
     ///
     /// # Errors
-    /// [`StoreError`] of a call.
+    /// [`StoreError`] of a failed call.
     pub async fn read(table: &Table, tenant: &TenantId) -> Result<Self, StoreError> {
         let (recipients, integrations) = futures::try_join!(table.recipients(tenant), table.integrations(tenant))?;
         Ok(Self { recipients, integrations })
     }
 
-    /// Their names by id.
+    /// Returns the destinations' names by id.
     #[must_use]
     pub fn names(&self) -> DestinationNames<'_> {
-        let people = self.recipients.iter().map(|recipient| (recipient.id.as_str(), recipient.name.as_str()));
+        let destinations = self.recipients.iter().map(|recipient| (recipient.id.as_str(), recipient.name.as_str()));
         let endpoints = self.integrations.iter();
-        people.chain(endpoints.map(|integration| (integration.id.as_str(), integration.name.as_str()))).collect()
+        destinations.chain(endpoints.map(|integration| (integration.id.as_str(), integration.name.as_str()))).collect()
     }
 }
 
-/// Names of recipients and integrations by id.
+/// Names of recipients and integrations, by their id.
 pub type DestinationNames<'a> = HashMap<&'a str, &'a str>;
 
-/// A failed attempt, with what it means and what to do about it.
+/// Returns a failed attempt with its meaning and remedy.
 #[must_use]
 pub fn attempt_view(attempt: &FailedAttempt) -> AttemptView {
     let (sentence, remedy) = explain_cause(&attempt.cause);
@@ -137,7 +136,7 @@ pub fn attempt_view(attempt: &FailedAttempt) -> AttemptView {
     }
 }
 
-/// A reason with its sentence and its remedy, and its setting spelled for this category and destination.
+/// Returns a reason with its sentence, remedy, and the setting's path for this category and destination.
 #[must_use]
 pub fn reason_view(reason: Reason, category: Option<Category>, destination: &str) -> ReasonView {
     ReasonView {
@@ -148,7 +147,7 @@ pub fn reason_view(reason: Reason, category: Option<Category>, destination: &str
     }
 }
 
-/// What would be decided, as entries: of an event that was only asked about.
+/// Returns the entries of a dry run's decisions.
 #[must_use]
 pub fn hypothetical_entries(
     decisions: &[Decision],
@@ -167,7 +166,7 @@ pub fn hypothetical_entries(
     decisions.iter().map(entry).collect()
 }
 
-/// What decisions and deliveries tell together.
+/// Builds entries from decisions and deliveries.
 struct EntryBuilder<'a> {
     category: Option<Category>,
     names: &'a DestinationNames<'a>,
@@ -176,7 +175,7 @@ struct EntryBuilder<'a> {
     late_source: Option<Timestamp>,
 }
 
-/// How a planned delivery stands.
+/// The current status of a planned delivery.
 #[derive(Default)]
 struct DeliveryStatus {
     outcome: &'static str,
@@ -210,8 +209,8 @@ impl EntryBuilder<'_> {
         }
     }
 
-    /// Until when and why it waits, where that is not what its plan says.
-    fn waits(&self, decision: &Decision) -> Option<(Timestamp, Reason)> {
+    /// Returns until when and why a delivery waits, if that differs from its plan.
+    fn revised_wait(&self, decision: &Decision) -> Option<(Timestamp, Reason)> {
         match self.revised.iter().find(|one| one.has_same_target(decision))?.outcome {
             DecisionOutcome::Hold { until, reason, .. } => Some((until, reason)),
             DecisionOutcome::Deliver { .. } | DecisionOutcome::Skip { .. } => None,
@@ -230,13 +229,13 @@ impl EntryBuilder<'_> {
                     ..DeliveryStatus::default()
                 },
             ),
-            // Once its time has come, it is a delivery like any other.
+            // After its due time, a held delivery is treated like any other.
             DecisionOutcome::Hold { until, reason, role } => {
                 match row.filter(|row| row.delivery.latest >= decision.update) {
-                    Some(row) => (*role, stands(row, decision)),
+                    Some(row) => (*role, delivery_status(row, decision)),
                     None => {
-                        // It may wait for longer by now, or for another reason.
-                        let (until, reason) = self.waits(decision).unwrap_or((*until, *reason));
+                        // The delivery may have been rescheduled, or wait for another reason by now.
+                        let (until, reason) = self.revised_wait(decision).unwrap_or((*until, *reason));
                         (
                             *role,
                             DeliveryStatus {
@@ -249,12 +248,18 @@ impl EntryBuilder<'_> {
                     }
                 }
             }
-            DecisionOutcome::Deliver { role } => (*role, row.map_or_else(pending, |row| stands(row, decision))),
+            DecisionOutcome::Deliver { role } => {
+                (*role, row.map_or_else(pending_status, |row| delivery_status(row, decision)))
+            }
         };
         let attempts = row.map(|row| row.attempts.as_slice()).unwrap_or_default().iter();
         let said = row.and_then(|row| row.delivery.feedback.as_ref()).filter(|said| said.update == decision.update);
         let stands = match said {
-            Some(said) => DeliveryStatus { outcome: after(said.kind), reason: said.kind.failure_reason(), ..stands },
+            Some(said) => DeliveryStatus {
+                outcome: outcome_after_feedback(said.kind),
+                reason: said.kind.failure_reason(),
+                ..stands
+            },
             None => stands,
         };
         ExplainEntry {
@@ -269,26 +274,27 @@ impl EntryBuilder<'_> {
             attempts: attempts
                 .filter(|failed| failed.update == decision.update)
                 .map(attempt_view)
-                .chain(said.and_then(later))
+                .chain(said.and_then(feedback_view))
                 .collect(),
             ..self.blank(decision.update, &decision.destination, decision.channel)
         }
     }
 
-    /// Whoever is there now and in no plan. `later` says of a moment whether who came then was too late for the newest update.
-    fn unplanned(
+    /// Returns entries for current destinations without a decision. `later` says whether a destination created at a given time was too late
+    /// for the newest update.
+    fn unplanned_entries(
         &self,
         decisions: &[&Decision],
-        people: &Destinations,
+        destinations: &Destinations,
         update: u32,
         wanted: &dyn Fn(&str, Channel) -> bool,
         later: &dyn Fn(Timestamp) -> bool,
     ) -> Vec<ExplainEntry> {
         let there: BTreeSet<&str> = decisions.iter().map(|decision| decision.destination.as_str()).collect();
-        let endpoints = people.integrations.iter().cloned().map(|one| Destination::Integration(Box::new(one)));
-        let people = people.recipients.iter().cloned().map(|one| Destination::Recipient(Box::new(one)));
+        let endpoints = destinations.integrations.iter().cloned().map(|one| Destination::Integration(Box::new(one)));
+        let destinations = destinations.recipients.iter().cloned().map(|one| Destination::Recipient(Box::new(one)));
         let mut entries = Vec::new();
-        for destination in people.chain(endpoints).filter(|destination| !there.contains(destination.id())) {
+        for destination in destinations.chain(endpoints).filter(|destination| !there.contains(destination.id())) {
             let later = later(destination.created_at());
             for channel in destination.channels().iter().filter(|channel| wanted(destination.id(), **channel)) {
                 let reason = later.then(|| reason_view(Reason::AddedLater, self.category, destination.id()));
@@ -300,18 +306,18 @@ impl EntryBuilder<'_> {
     }
 }
 
-/// What a delivery is after its provider's later word.
-fn after(kind: FeedbackKind) -> &'static str {
+/// Returns the outcome of an accepted delivery after feedback of its provider.
+fn outcome_after_feedback(kind: FeedbackKind) -> &'static str {
     match kind {
         FeedbackKind::Deferred => "accepted",
-        // It was read, or who would have complained?
+        // A complaint implies that the message was delivered.
         FeedbackKind::Delivered | FeedbackKind::Complained => "delivered",
         FeedbackKind::Rejected | FeedbackKind::Bounced | FeedbackKind::OptedOut => "failed",
     }
 }
 
-/// What a provider said later and what to do about it, as the attempts are told; nothing where all is well.
-fn later(said: &Feedback) -> Option<AttemptView> {
+/// Returns a provider's negative feedback in the form of an attempt, with its remedy. `None` for a delivery.
+fn feedback_view(said: &ProviderFeedback) -> Option<AttemptView> {
     if said.kind == FeedbackKind::Delivered {
         return None;
     }
@@ -329,28 +335,28 @@ fn later(said: &Feedback) -> Option<AttemptView> {
     })
 }
 
-fn pending() -> DeliveryStatus {
+fn pending_status() -> DeliveryStatus {
     DeliveryStatus { outcome: "pending", ..DeliveryStatus::default() }
 }
 
-fn stands(listed: &ListedDelivery, decision: &Decision) -> DeliveryStatus {
+fn delivery_status(listed: &ListedDelivery, decision: &Decision) -> DeliveryStatus {
     let taken = match decision.channel {
-        // SES and SNS take a message and send it later; whether it arrived is another matter.
+        // SES and SNS accept a message and deliver it later, so accepted does not mean delivered.
         Channel::Email | Channel::Sms => "accepted",
         Channel::Slack | Channel::Teams | Channel::Webhook => "delivered",
     };
     let row = &listed.delivery;
-    // What was sent again after it had failed has an end already, and is not over.
+    // A delivery that was sent again has an earlier end in its history, but is not done.
     let again = row.latest == decision.update && row.done < decision.update;
     if let Some(end) = listed.history.iter().rfind(|end| end.update == decision.update && !again) {
         let at = Some(end.at);
         return match Reason::parse(&end.outcome) {
-            // Nobody tried: while it waited, something else took its place or forbade it.
+            // No attempt was made: while the delivery waited, it was superseded or a setting stopped it.
             Some(reason) if end.attempts == 0 => {
                 DeliveryStatus { outcome: "skipped", reason: Some(reason), at, ..DeliveryStatus::default() }
             }
             Some(reason) => DeliveryStatus { outcome: "failed", reason: Some(reason), at, ..DeliveryStatus::default() },
-            // The row keeps the latency of its newest update.
+            // The row stores the latency of its newest update only.
             None => {
                 let latency_ms = row.latency_ms.filter(|_| row.latest == decision.update);
                 let late = row.late && latency_ms.is_some();
@@ -367,164 +373,16 @@ fn stands(listed: &ListedDelivery, decision: &Decision) -> DeliveryStatus {
             ..DeliveryStatus::default()
         };
     }
-    // A newer word that nobody has taken up yet does not wait for what the older one waits for.
+    // A newer update that no attempt has claimed yet does not wait for the same reason as the older one.
     let until = row.next_at_ms.filter(|_| row.state == DeliveryState::Retrying && row.latest == decision.update);
     let until = until.and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let hours = |reason: &Reason| matches!(reason, Reason::QuietHours | Reason::RegulatoryWindow);
     match row.reason.filter(|reason| until.is_some() && (row.attempts == 0 || hours(reason))) {
-        // Its contact has had enough for now and nobody tried yet, or it is night where it is to be tried again.
+        // The contact's rate limit deferred the first attempt, or quiet hours hold the retry.
         Some(reason) => DeliveryStatus { outcome: "held", reason: Some(reason), until, ..DeliveryStatus::default() },
-        None => DeliveryStatus { until, ..pending() },
+        None => DeliveryStatus { until, ..pending_status() },
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use domain::delivery::DeliveryRow;
-    use domain::vocabulary::Role;
-    use store::deliveries::HistoryEntry;
-
-    fn decision(channel: Channel, update: u32, outcome: DecisionOutcome) -> Decision {
-        Decision { update, destination: "rcp_1".into(), channel, outcome }
-    }
-
-    fn listed(state: DeliveryState, latest: u32, history: Vec<HistoryEntry>) -> ListedDelivery {
-        let delivery = DeliveryRow {
-            latest,
-            done: if history.is_empty() { 0 } else { latest },
-            state,
-            attempts: 1,
-            lease_until_ms: 0,
-            token: String::new(),
-            channel: Channel::Email,
-            feedback: None,
-            next_at_ms: Some(9_000),
-            cause: None,
-            reason: None,
-            provider_id: None,
-            at: None,
-            late: false,
-            latency_ms: None,
-        };
-        let at = Timestamp::UNIX_EPOCH;
-        let failed = |update| FailedAttempt {
-            update,
-            attempt: 1,
-            at,
-            cause: "http_500".into(),
-            status: Some(500),
-            response: "oops".into(),
-            took_ms: 1,
-        };
-        ListedDelivery { row: "rcp_1#email".into(), delivery, history, attempts: vec![failed(1), failed(2)] }
-    }
-
-    fn entry(listed: Option<&ListedDelivery>, decision: &Decision) -> ExplainEntry {
-        let names = DestinationNames::from([("rcp_1", "Ops")]);
-        let rows = listed.map(|listed| (listed.row.as_str(), listed)).into_iter().collect();
-        let late_source = Some(Timestamp::UNIX_EPOCH);
-        EntryBuilder { category: Some(Category::Billing), names: &names, rows, revised: &[], late_source }
-            .entry(decision)
-    }
-
-    const DELIVER: DecisionOutcome = DecisionOutcome::Deliver { role: Some(Role::BillingAdmin) };
-
-    #[test]
-    fn a_delivery_is_told_as_it_stands() {
-        let ended = |update, outcome: &str| HistoryEntry {
-            update,
-            outcome: outcome.into(),
-            at: Timestamp::UNIX_EPOCH,
-            attempts: 2,
-        };
-        let first = decision(Channel::Email, 1, DELIVER);
-        let pending = entry(None, &first);
-        assert_eq!((pending.outcome.as_str(), pending.recipient_id.as_deref()), ("pending", Some("rcp_1")));
-        let accepted = entry(Some(&listed(DeliveryState::Accepted, 1, vec![ended(1, "accepted")])), &first);
-        assert_eq!((accepted.outcome.as_str(), accepted.attempts.len()), ("accepted", 1), "never shown as delivered");
-        let failed = entry(Some(&listed(DeliveryState::Failed, 1, vec![ended(1, "gave_up")])), &first);
-        assert_eq!((failed.outcome.as_str(), failed.reason.unwrap().reason.as_str()), ("failed", "gave_up"));
-        let retrying = entry(Some(&listed(DeliveryState::Retrying, 1, vec![])), &first);
-        assert_eq!((retrying.outcome.as_str(), retrying.until.is_some()), ("pending", true));
-        let row = ListedDelivery {
-            delivery: DeliveryRow {
-                reason: Some(Reason::QuietHours),
-                ..listed(DeliveryState::Retrying, 1, vec![]).delivery
-            },
-            ..listed(DeliveryState::Retrying, 1, vec![])
-        };
-        let asleep = entry(Some(&row), &first);
-        assert_eq!((asleep.outcome.as_str(), asleep.reason.unwrap().reason.as_str()), ("held", "quiet_hours"));
-        assert_eq!(asleep.attempts.len(), 1, "it was tried before");
-        let newer = entry(Some(&row), &decision(Channel::Email, 2, DELIVER));
-        assert_eq!((newer.outcome.as_str(), newer.until), ("pending", None), "it waits for nothing");
-        let again = ListedDelivery {
-            delivery: DeliveryRow { done: 0, ..listed(DeliveryState::Retrying, 1, vec![]).delivery },
-            ..listed(DeliveryState::Failed, 1, vec![ended(1, "gave_up")])
-        };
-        assert_eq!(entry(Some(&again), &first).outcome, "pending", "sent again");
-        let newer = entry(Some(&listed(DeliveryState::Sending, 2, vec![])), &first);
-        assert_eq!((newer.reason.unwrap().reason.as_str(), newer.by.as_deref()), ("superseded_by", Some("2")));
-        let hook = Decision { destination: "int_1".into(), ..decision(Channel::Webhook, 2, DELIVER) };
-        let row = ListedDelivery {
-            row: "int_1#000002".into(),
-            ..listed(DeliveryState::Accepted, 2, vec![ended(2, "accepted")])
-        };
-        let hook = entry(Some(&row), &hook);
-        assert_eq!((hook.outcome.as_str(), hook.integration_id.as_deref()), ("delivered", Some("int_1")));
-        assert_eq!(
-            (pending.late_source, hook.late_source),
-            (Some(Timestamp::UNIX_EPOCH), None),
-            "the first word was late"
-        );
-    }
-
-    #[test]
-    fn who_is_in_no_plan_waits_unless_routing_is_done_or_it_came_later() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let recipient = |created_at: Timestamp| -> Recipient {
-            let recipient = serde_json::json!({"id": "rcp_2", "name": "Late", "roles": ["org_admin"], "version": 1,
-                "created_at": created_at});
-            serde_json::from_value(recipient).unwrap()
-        };
-        let told = |planned: Option<u32>, created_at| {
-            let plan = |update| StoredPlan {
-                tenant: TenantId::parse("acme").unwrap(),
-                chunk: 0,
-                update,
-                at: at(10),
-                settings_version: 1,
-                decisions: vec![decision(Channel::Email, update, DELIVER)],
-            };
-            let ledger = Ledger {
-                revised: Vec::new(),
-                plans: planned.map(plan).into_iter().collect(),
-                deliveries: vec![],
-                category: None,
-                updates: 2,
-                last_seen: at(100),
-                test_of: None,
-                late_source: None,
-            };
-            let people = Destinations { recipients: vec![recipient(created_at)], integrations: vec![] };
-            let entries = ledger.entries(&people);
-            entries.into_iter().find(|entry| entry.recipient_id.as_deref() == Some("rcp_2")).unwrap().outcome
-        };
-        assert_eq!(told(None, at(50)), "pending", "an outage of routing is no reason");
-        assert_eq!(told(Some(1), at(50)), "pending", "the second update is on its way");
-        assert_eq!(told(None, at(150)), "skipped");
-        assert_eq!(told(Some(2), at(50)), "skipped", "repeats plan nothing");
-    }
-
-    #[test]
-    fn a_skip_names_the_setting() {
-        let skip = DecisionOutcome::Skip { reason: Reason::CategoryDisabled, by: None };
-        let entry = entry(None, &decision(Channel::Email, 1, skip));
-        let reason = entry.reason.unwrap();
-        assert_eq!(
-            (entry.outcome.as_str(), reason.setting.as_str()),
-            ("skipped", "settings.categories.billing.enabled")
-        );
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use crate::{StoreError, Table, item, keys, read, text};
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::delivery::Feedback;
+use domain::delivery::ProviderFeedback;
 use domain::ids::{IncidentId, TenantId};
 use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
@@ -58,7 +58,11 @@ impl Table {
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn record_feedback(&self, message: &ProviderMessage, feedback: &Feedback) -> Result<(), StoreError> {
+    pub async fn record_feedback(
+        &self,
+        message: &ProviderMessage,
+        feedback: &ProviderFeedback,
+    ) -> Result<(), StoreError> {
         let value: AttributeValue = serde_dynamo::to_attribute_value(feedback)
             .map_err(|_| StoreError::Corrupt { kind: "feedback", detail: "cannot be written".to_owned() })?;
         let request = self.client.update_item().table_name(&self.name);

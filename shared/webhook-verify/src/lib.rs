@@ -1,4 +1,4 @@
-//! Says whether a webhook of Tocsin's is genuine, or exactly why a receiver's check refuses it. Pure: told the time.
+//! Says whether a webhook of Tocsin's is genuine, or exactly why a receiver's check refuses it. Pure: the time is a parameter.
 //!
 //! Webhooks are signed by Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`, base64, as `v1,…` (standardwebhooks.com). What
 //! goes wrong with them is nearly always the same: the body was parsed and written again before it was checked.
@@ -41,7 +41,7 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// What is so.
+/// The result of verifying one webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verification {
     /// Genuine.
@@ -75,7 +75,7 @@ impl Verification {
         *self == Self::Valid
     }
 
-    /// What is so and what to do, as two sentences or more.
+    /// Returns the result and its remedy, as two sentences or more.
     #[must_use]
     pub fn sentences(&self) -> (String, &'static str) {
         let raw = "Check the raw bytes of the request, before any framework parses, decodes or trims them.";

@@ -97,7 +97,7 @@ fn a_number_is_confirmed_by_its_code_and_guessing_ends() {
     assert_eq!(gone.status, 204);
     let made = add(&tenant, json!({"name": "On call", "phone": person.phone, "roles": ["org_admin"]}));
     let sms = wait("the code", Duration::from_secs(60), || {
-        stack.texts(&person.phone).into_iter().find(|sms| sms.text.contains("is the code"))
+        stack.texts(&person.phone).into_iter().find(|sms| sms.text.contains("is your code"))
     });
     let code: String = sms.text.chars().take(6).collect();
     stack.secret(&code);
@@ -118,7 +118,7 @@ fn a_number_is_confirmed_by_its_code_and_guessing_ends() {
     let path = tenant.path(&format!("/recipients/{}/confirm", id(&other)));
     let guess = |code: &str| stack.call("POST", &path, &tenant.token, Some(&json!({"channel": "sms", "code": code})));
     let sms = wait("the other code", Duration::from_secs(60), || {
-        stack.texts(&next(&person.phone)).into_iter().find(|sms| sms.text.contains("is the code"))
+        stack.texts(&next(&person.phone)).into_iter().find(|sms| sms.text.contains("is your code"))
     });
     let code: String = sms.text.chars().take(6).collect();
     stack.secret(&code);

@@ -155,7 +155,7 @@ fn a_dry_run_says_who_would_be_told_and_tells_nobody() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     let said = answer.json();
     assert_eq!(said["rule"], "api-outage");
-    let misspelt = "components: `vioce` is not in the catalogue, so filters on components pass it by";
+    let misspelt = "components: `vioce` is not in the catalogue, so filters on components don't match it";
     assert_eq!(said["warnings"], json!([misspelt]));
     assert_eq!(said["would_notify"], json!({"email": 3, "sms": 1, "slack": 3, "teams": 3, "webhook": 2}), "{said}");
     tenant.expect(&mark, &[], 3);

@@ -223,7 +223,7 @@ fn what_became_of_a_text_message_and_who_stopped_them_is_known() {
     assert_eq!(asked.status, 202, "{}", asked.body);
     let phone = tenant.people.iter().find(|person| person.id == stopped).unwrap().phone.clone();
     let code = wait("the code", Duration::from_secs(60), || {
-        let asked = stack.texts(&phone).into_iter().find(|sms| sms.text.contains("is the code"))?;
+        let asked = stack.texts(&phone).into_iter().find(|sms| sms.text.contains("is your code"))?;
         Some(asked.text.chars().take(6).collect::<String>())
     });
     stack.secret(&code);

@@ -56,7 +56,7 @@ fn its_owner_is_told_elsewhere_and_two_dead_endpoints_do_not_feed_each_other() {
         about(&tenant, &hook, "One").into_iter().find(|mail| mail.text.contains("is not accepting alerts"))
     });
     assert_eq!(first.to, person.email);
-    assert!(first.text.contains("after 5 days") && !first.text.contains(&hook.path), "{}", first.text);
+    assert!(first.text.contains("for 5 days") && !first.text.contains(&hook.path), "{}", first.text);
     wait("the integration to say so", Duration::from_secs(30), || {
         known(&tenant, &hook)["failing_since"].as_str().map(drop)
     });

@@ -71,7 +71,7 @@ struct IncidentPage {
     components: String,
     regions: String,
     id: String,
-    /// Of announced work, the incidents that it explained.
+    /// Incidents that this maintenance suppressed.
     inside: Vec<String>,
     entries: Vec<UpdateRow>,
     /// What proves to `/stop` whose link this is.

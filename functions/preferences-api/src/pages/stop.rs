@@ -1,4 +1,4 @@
-//! `/stop`: a recipient hears no more of one incident. GET shows a page and changes nothing; only POST acts.
+//! `/stop`: stops messages about one incident to one recipient. GET shows a page and changes nothing; only POST acts.
 
 use super::{LinkQuery, html_response, invalid_link, message_page, try_again_later};
 use crate::App;
@@ -11,7 +11,7 @@ use domain::ids::{IncidentId, RecipientId, TenantId};
 use runtime::{clock, ids};
 use store::tenants::AuditRecord;
 
-/// The link's meaning, as far as it can be known without reading anything.
+/// The content of a stop link.
 struct StopLink {
     tenant: TenantId,
     recipient: RecipientId,
@@ -27,19 +27,19 @@ fn parse_link(app: &App, query: &LinkQuery) -> Option<StopLink> {
     })
 }
 
-/// One form, and what it does.
+/// The page with the confirmation button.
 #[derive(Template)]
 #[template(
     ext = "html",
     source = r#"<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Stop this incident</title>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Stop notifications about this incident</title>
 <style>body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
 button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}</style></head>
-<body><main><h1>Hear no more of this incident?</h1>
-<p>You will get no more e-mails and text messages about “{{ title }}”, not even that it is resolved. Other incidents still reach you, and
-other people still hear of this one.</p>
-<form method="post"><button type="submit">Stop telling me about it</button></form></main></body>
+<body><main><h1>Stop notifications about this incident?</h1>
+<p>You will get no more e-mails or text messages about “{{ title }}”, not even when it is resolved. You still get alerts about other
+incidents, and other people still get alerts about this one.</p>
+<form method="post"><button type="submit">Stop notifications</button></form></main></body>
 </html>
 "#
 )]

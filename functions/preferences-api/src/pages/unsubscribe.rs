@@ -174,7 +174,7 @@ pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery
     try_again_later()
 }
 
-/// Of an address that several read: the admins decide, and hear of it.
+/// Handles the unsubscribe link of an address that several people read: the admins are asked instead.
 async fn forward_to_admins(app: &App, link: &UnsubscribeLink, recipient: &Recipient, name: &str) -> Response {
     let audit = AuditRecord {
         at: clock::now(),

@@ -75,7 +75,7 @@ pub(crate) async fn confirm_by_code(
         return Err(Problem::conflict("there is nothing to confirm on this channel: it is confirmed, or empty"));
     }
     let wrong = |detail: String| Problem::invalid_fields(vec![FieldError::new("/code", detail)]);
-    let over = || wrong("is too old, or was tried too often; ask for a new one by POST …/confirmation".to_owned());
+    let over = || wrong("has expired or was tried too often; request a new code with POST …/confirmation".to_owned());
     let pending =
         app.table.pending_confirmation(&tenant, &recipient.id, Channel::Sms).await.map_err(access::storage_problem)?;
     let (Some(pending), Some(identity)) = (pending, contact_fingerprint(&app, &recipient, Channel::Sms)) else {

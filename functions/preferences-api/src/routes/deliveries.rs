@@ -1,5 +1,4 @@
-//! The delivery log: what a tenant's recipients and integrations were told, or not, over all its incidents; and sending once
-//! more what failed.
+//! The delivery log of a tenant over all its incidents, and sending a failed delivery again.
 
 use super::incidents::{find_incident, parse_period};
 use super::{audit_entry, load_settings};

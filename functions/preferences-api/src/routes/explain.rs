@@ -1,4 +1,4 @@
-//! Why somebody was, or would be, told or not: of every recipient, integration and channel.
+//! Explains for every recipient, integration and channel why it was or would be notified or skipped.
 
 use super::incidents::find_incident;
 use super::load_settings;

@@ -46,7 +46,7 @@ pub(crate) async fn read(
     let kept = SignedDuration::from_hours(24 * i64::from(app.retention_days));
     let since = from.saturating_sub(kept).unwrap_or(from);
     let (mut found, complete) = incidents::incidents_between(&app, &tenant, since, to).await?;
-    // And what began within it may have been told after it, by a source that was a day late at the most.
+    // Incidents that started within the period may have been reported after it, by a source that was up to a day late.
     let reported_by = to.saturating_add(REPORT_DELAY_MAX).unwrap_or(to).min(clock::now());
     let (later, all) = incidents::incidents_between(&app, &tenant, to, reported_by).await?;
     found.extend(later);

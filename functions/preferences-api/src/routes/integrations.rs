@@ -184,7 +184,7 @@ pub(crate) async fn rotate_secret(
 ) -> Result<Response, Problem> {
     let tenant = caller.authorize_tenant(&path, MANAGE_SCOPES)?;
     let before = find_integration(&app, &tenant, &id).await?;
-    // Without If-Match two who rotate at once are still told apart: the later write is based on a version that is gone.
+    // Concurrent rotations without If-Match conflict as well: the later write is based on an outdated version.
     if access::if_match_versions(&headers)?.is_some() {
         require_current_version(&headers, before.version)?;
     }
@@ -230,7 +230,7 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The same, tried again. Whether it is mended the next alert shows, and the days until it is disabled begin anew.
+/// Enables an integration again. The next alert shows whether the endpoint works; the days until it is disabled start over.
 fn reenable(integration: Integration, now: Timestamp) -> Integration {
     Integration { disabled: None, failing: integration.failing.map(|_| now), ..integration }
 }

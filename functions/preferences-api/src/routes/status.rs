@@ -46,7 +46,7 @@ pub(crate) async fn read(
     let timelines = listed.iter().map(|(_, incident)| load_timeline(&app, &settings, incident));
     let mut timelines = try_join_all(timelines).await.map_err(access::storage_problem)?;
     let whole = truncate_timelines(&mut timelines, TEXT_BYTES_MAX);
-    let told: Vec<(&PublishedIncident, &[PublishedUpdate])> =
+    let timelines: Vec<(&PublishedIncident, &[PublishedUpdate])> =
         listed.iter().map(|(shown, _)| shown).zip(timelines.iter().map(Vec::as_slice)).collect();
     let complete = complete && whole && listed.len() == open.len();
     let base = api.address(&app.public_base_url);
@@ -59,7 +59,7 @@ pub(crate) async fn read(
     };
     Ok(json_response(
         StatusCode::OK,
-        &page.tenant_summary(&summarize_status(&app.policy.catalogue, &shown, now), &told, complete),
+        &page.tenant_summary(&summarize_status(&app.policy.catalogue, &shown, now), &timelines, complete),
     ))
 }
 

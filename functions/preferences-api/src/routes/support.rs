@@ -124,7 +124,7 @@ caption{text-align:left;font-weight:600;padding:.5rem 0}.message,.response{white
 </dl>
 <h2>Timeline</h2>
 <ol>{% for update in bundle.timeline %}<li value="{{ update.update }}"><strong>{{ update.status.as_str() }}</strong> · {{ update.severity.as_str() }} · {{ self.at(update.at) }}<div class="message">{{ update.message }}</div></li>{% endfor %}</ol>
-<table><caption>Who was told, who was not, and why</caption>
+<table><caption>Who was notified, who was skipped, and why</caption>
 <thead><tr><th scope="col">Update</th><th scope="col">Who</th><th scope="col">Channel</th><th scope="col">Outcome</th><th scope="col">Why</th><th scope="col">Setting</th><th scope="col">When</th></tr></thead>
 <tbody>{% for row in bundle.decisions %}<tr><td>{{ row.update }}</td>
 <td>{% if let Some(name) = row.name %}{{ name }}<br>{% endif %}<code>{% if let Some(id) = row.recipient_id %}{{ id }}{% endif %}{% if let Some(id) = row.integration_id %}{{ id }}{% endif %}</code></td>

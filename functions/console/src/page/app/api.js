@@ -31,7 +31,8 @@ async function api(method, path, { body, etag, text } = {}) {
   const content = text ? await answer.text() : await answer.json().catch(() => null);
   if (!answer.ok) {
     const problem = text ? JSON.parse(content || "null") : content;
-    if (answer.status === 401) signOut("Your token is no longer valid. Sign in again.");
+    // While signing in, the sign-in form shows its own error.
+    if (answer.status === 401 && !$("app").hidden) signOut("Your token is no longer valid. Sign in again.");
     throw new ApiError(answer.status, problem, answer.headers.get("retry-after"));
   }
   return { content, etag: answer.headers.get("etag") ?? "" };

@@ -30,7 +30,7 @@ async function testView() {
     await followTest(answer, result);
   }));
   return [h("div", { class: "card" }, h("h2", {}, "Send test alert"),
-    h("p", { class: "hint" }, "A test alert is marked as a test and takes the same path as a real alert. It is sent once without retries, also reaches disabled integrations, and does not count in any limit or statistic."),
+    h("p", { class: "hint" }, "A test alert is marked as a test and takes the same path as a real alert. It is sent once without retries, also reaches disabled integrations, and counts only toward the limit of test alerts."),
     form), result];
 }
 

@@ -47,13 +47,13 @@ impl Decision {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum DecisionOutcome {
-    /// Delivered at once.
+    /// The update is delivered at once.
     Deliver {
         /// The role to which the role matrix grants it; `None` where only an opt-in counts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         role: Option<Role>,
     },
-    /// Delivered later.
+    /// The update is held and delivered later.
     Hold {
         /// When it is due.
         until: Timestamp,
@@ -63,7 +63,7 @@ pub enum DecisionOutcome {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         role: Option<Role>,
     },
-    /// Never delivered.
+    /// The update is not delivered.
     Skip {
         /// Why it is skipped.
         reason: Reason,
@@ -76,7 +76,7 @@ pub enum DecisionOutcome {
 /// Everything a plan depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanInput<'a> {
-    /// The incident.
+    /// The incident that the updates belong to.
     pub incident: &'a Incident,
     /// Every update that this tenant has no plan for yet, ascending.
     pub updates: &'a [Update],

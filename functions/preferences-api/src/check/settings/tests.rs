@@ -1,0 +1,199 @@
+use super::*;
+use contracts::http::QuietHoursBody;
+
+const TENANT: Editor<'_> = Editor { token_id: "tok_a", may_change_plan: false, now: Timestamp::UNIX_EPOCH };
+const PLATFORM: Editor<'_> = Editor { may_change_plan: true, ..TENANT };
+
+#[test]
+fn who_confirmed_what_stays_until_it_is_taken_back() {
+    let before = tenant("enterprise");
+    let write = |before: &Settings, confirmed: Option<&[&str]>, who: &str| {
+        let mut body = settings_body(before);
+        body.compliance.confirmed = confirmed.map(|words| words.iter().map(|word| (*word).to_owned()).collect());
+        update_settings(before, &body, &policy(), Editor { token_id: who, ..TENANT })
+    };
+    let first = write(&before, Some(&["sms"]), "tok_a").unwrap();
+    assert_eq!(first.compliance_confirmed[&ChannelClass::Sms].by, "tok_a");
+    assert!(first.compliance_confirmed[&ChannelClass::Sms].wording.contains("notification rules"));
+    let second = write(&first, Some(&["email", "sms"]), "tok_b").unwrap();
+    let by: Vec<&str> = second.compliance_confirmed.values().map(|said| said.by.as_str()).collect();
+    assert_eq!(by, ["tok_b", "tok_a"], "what was said stays as it was said");
+    assert_eq!(write(&second, None, "tok_c").unwrap(), second);
+    assert!(write(&second, Some(&[]), "tok_c").unwrap().compliance_confirmed.is_empty());
+    let wrong = write(&second, Some(&["chat"]), "tok_c").unwrap_err();
+    assert_eq!(wrong[0].pointer, "/compliance/confirmed/0");
+}
+
+fn policy() -> Policy {
+    Policy::embedded().unwrap()
+}
+
+fn tenant(plan: &str) -> Settings {
+    let body = TenantBody { name: "Acme".into(), plan: plan.into(), zone: "Asia/Kolkata".into() };
+    new_settings(&TenantId::parse("acme").unwrap(), &body, &policy()).unwrap()
+}
+
+fn pointers(errors: Vec<FieldError>) -> Vec<String> {
+    errors.into_iter().map(|error| error.pointer).collect()
+}
+
+#[test]
+fn a_new_tenant_is_off_and_ticked_to_the_matrix_as_far_as_its_plan_goes() {
+    let policy = policy();
+    let top = policy.plans.largest().unwrap().id.clone();
+    let settings = tenant(&top);
+    for &category in Category::ALL {
+        let chosen = &settings.categories[&category];
+        assert!(!chosen.enabled);
+        let plan = &policy.plans.largest().unwrap().channels;
+        let preset: BTreeSet<_> = policy.matrix.channels_for(category).intersection(plan).copied().collect();
+        assert_eq!(chosen.channels, preset, "{category}");
+    }
+    let smallest = tenant(policy.plans.ids()[0]);
+    assert!(!smallest.categories[&Category::Infrastructure].channels.contains(&ChannelClass::Sms));
+}
+
+#[test]
+fn what_is_read_can_be_written_back_and_changes_nothing() {
+    for plan in policy().plans.ids() {
+        let settings = tenant(plan);
+        assert_eq!(update_settings(&settings, &settings_body(&settings), &policy(), TENANT).unwrap(), settings);
+    }
+}
+
+#[test]
+fn every_wrong_field_is_named_at_once() {
+    let settings = tenant(policy().plans.ids()[0]);
+    let mut body = settings_body(&settings);
+    body.name = " \n ".into();
+    body.zone = "Mars/Olympus".into();
+    body.alert_window_seconds = 9;
+    body.tenant = Some("globex".into());
+    body.allowed_email_domains = vec!["example.com".into(), "@example.com".into(), "localhost".into()];
+    body.compliance.country = Some("India".into());
+    body.compliance.sender_id = Some("123".into());
+    body.data_processing.channels = Some(vec!["fax".into()]);
+    body.data_processing.content = Some("some".into());
+    body.quiet_hours = Some(QuietHoursBody {
+        from: "25:00".into(),
+        to: "7".into(),
+        days: vec!["someday".into()],
+        zone: Some("Mars/Olympus".into()),
+        critical_passes: true,
+    });
+    body.categories.remove("billing");
+    body.categories.insert("a/b".into(), body.categories["infrastructure"].clone());
+    body.categories.get_mut("configurable").unwrap().muted_until = Some("tomorrow".into());
+    assert_eq!(
+        pointers(update_settings(&settings, &body, &policy(), TENANT).unwrap_err()),
+        [
+            "/tenant",
+            "/name",
+            "/zone",
+            "/alert_window_seconds",
+            "/categories/a~1b",
+            "/categories/billing",
+            "/categories/configurable/muted_until",
+            "/allowed_email_domains/1",
+            "/allowed_email_domains/2",
+            "/compliance/country",
+            "/compliance/sender_id",
+            "/data_processing/channels/0",
+            "/data_processing/content",
+            "/quiet_hours/from",
+            "/quiet_hours/to",
+            "/quiet_hours/days/0",
+            "/quiet_hours/zone",
+        ]
+    );
+}
+
+#[test]
+fn a_tick_stays_within_matrix_and_plan_and_the_plan_that_has_it_is_named() {
+    let policy = policy();
+    let smallest = policy.plans.ids()[0].to_owned();
+    let settings = tenant(&smallest);
+    let mut body = settings_body(&settings);
+    body.categories.get_mut("infrastructure").unwrap().channels = vec!["email".into(), "sms".into()];
+    body.categories.get_mut("billing").unwrap().channels = vec!["webhook".into()];
+    let errors = update_settings(&settings, &body, &policy, TENANT).unwrap_err();
+    assert_eq!(errors[0].pointer, "/categories/infrastructure/channels/1");
+    let with_sms = &policy.plans.smallest_with_channel(ChannelClass::Sms).unwrap().id;
+    assert!(
+        errors[0].detail.contains(&smallest) && errors[0].detail.contains(with_sms.as_str()),
+        "{}",
+        errors[0].detail
+    );
+    assert_eq!(errors[1].pointer, "/categories/billing/channels/0");
+    assert!(errors[1].detail.contains("nobody gets billing"), "{}", errors[1].detail);
+}
+
+#[test]
+fn a_smaller_plan_takes_no_tick_away_and_lets_none_be_added() {
+    let policy = policy();
+    let (smallest, top) = (policy.plans.ids()[0].to_owned(), policy.plans.largest().unwrap().id.clone());
+    let large = tenant(&top);
+    let body = TenantBody { name: "Acme".into(), plan: smallest, zone: "UTC".into() };
+    let small = update_tenant(&large, &body, &policy).unwrap();
+    assert_eq!(small.categories, large.categories);
+    let mut same = settings_body(&small);
+    same.zone = "Europe/Berlin".into();
+    assert!(update_settings(&small, &same, &policy, TENANT).is_ok());
+    same.categories.get_mut("infrastructure").unwrap().channels = vec!["email".into()];
+    let without = update_settings(&small, &same, &policy, TENANT).unwrap();
+    assert_eq!(pointers(update_settings(&without, &settings_body(&small), &policy, TENANT).unwrap_err()).len(), 3);
+}
+
+#[test]
+fn quiet_hours_need_a_plan_that_has_them_and_are_read_as_they_were_written() {
+    let policy = policy();
+    let hours = |from: &str, to: &str| QuietHoursBody {
+        from: from.into(),
+        to: to.into(),
+        days: vec!["monday".into()],
+        zone: None,
+        critical_passes: false,
+    };
+    let write = |before: &Settings, hours| {
+        let body = SettingsBody { quiet_hours: Some(hours), ..settings_body(before) };
+        update_settings(before, &body, &policy, TENANT)
+    };
+    let small = tenant(policy.plans.ids()[0]);
+    assert_eq!(pointers(write(&small, hours("22:00", "07:00")).unwrap_err()), ["/quiet_hours"]);
+    let large = tenant(&policy.plans.largest().unwrap().id);
+    let saved = write(&large, hours("22:00", "07:00")).unwrap();
+    assert_eq!(settings_body(&saved).quiet_hours, Some(hours("22:00", "07:00")));
+    assert_eq!(pointers(write(&large, hours("22:00", "22:00")).unwrap_err()), ["/quiet_hours/to"]);
+    assert_eq!(pointers(write(&large, hours("22:00:30", "07:00")).unwrap_err()), ["/quiet_hours/from"]);
+    // A smaller plan takes none away, and a write that says nothing of them ends them.
+    let smaller = Settings { plan: small.plan.clone(), ..saved.clone() };
+    assert!(update_settings(&smaller, &settings_body(&smaller), &policy, TENANT).unwrap().quiet_hours.is_some());
+    let none = SettingsBody { quiet_hours: None, ..settings_body(&saved) };
+    assert_eq!(update_settings(&saved, &none, &policy, TENANT).unwrap().quiet_hours, None);
+}
+
+#[test]
+fn only_the_platform_changes_a_plan() {
+    let policy = policy();
+    let settings = tenant(policy.plans.ids()[0]);
+    let mut body = settings_body(&settings);
+    body.plan = Some(policy.plans.largest().unwrap().id.clone());
+    assert_eq!(pointers(update_settings(&settings, &body, &policy, TENANT).unwrap_err()), ["/plan"]);
+    assert_eq!(Some(update_settings(&settings, &body, &policy, PLATFORM).unwrap().plan), body.plan);
+    body.plan = Some("galactic".into());
+    let errors = update_settings(&settings, &body, &policy, PLATFORM).unwrap_err();
+    assert!(errors[0].detail.contains(policy.plans.ids()[0]), "{}", errors[0].detail);
+    body.plan = None;
+    assert_eq!(update_settings(&settings, &body, &policy, TENANT).unwrap().plan, settings.plan);
+}
+
+#[test]
+fn domains_and_codes_are_normalised() {
+    let settings = tenant(policy().plans.ids()[0]);
+    let mut body = settings_body(&settings);
+    body.allowed_email_domains = vec![" Example.COM ".into(), "example.com".into()];
+    body.compliance.country = Some("in".into());
+    let updated = update_settings(&settings, &body, &policy(), TENANT).unwrap();
+    assert_eq!(updated.allowed_email_domains, ["example.com"]);
+    assert_eq!(updated.compliance.country.as_deref(), Some("IN"));
+}

@@ -1,0 +1,292 @@
+use super::*;
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::Mutex;
+use wiremock::matchers::header;
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+#[derive(Deserialize)]
+struct ScriptedMessage {
+    word: String,
+}
+
+impl Correlated for ScriptedMessage {
+    fn correlation_id(&self) -> &str {
+        &self.word
+    }
+}
+
+#[derive(Default)]
+struct ScriptedFunction {
+    done: Mutex<Vec<String>>,
+}
+
+impl QueueFunction for ScriptedFunction {
+    const NAME: &'static str = "obedient";
+    type Message = ScriptedMessage;
+
+    async fn start(_aws: &Aws) -> Result<Self, StartError> {
+        Ok(Self::default())
+    }
+
+    fn setup(&self) -> QueueSetup {
+        QueueSetup { dead_letters: None, sources: Vec::new() }
+    }
+
+    fn read(&self, body: &str, meta: &RecordMeta) -> Result<ScriptedMessage, String> {
+        assert!(body != "unreadable", "secret");
+        serde_json::from_str(body).map_err(|error| format!("{} {}", meta.message_id, error.line()))
+    }
+
+    async fn handle(&self, order: ScriptedMessage, _meta: &RecordMeta) -> Result<(), RecordError> {
+        match order.word.as_str() {
+            "panic" => panic!("secret"),
+            "retry" => return Err(RecordError::retry("x", "y")),
+            "later" => return Err(RecordError::retry_after(Duration::from_secs(7), "leased")),
+            "poison" => return Err(RecordError::unprocessable("unknown type")),
+            "slow" => tokio::time::sleep(Duration::from_secs(3_600)).await,
+            _ => {}
+        }
+        self.done.lock().unwrap().push(order.word);
+        Ok(())
+    }
+}
+
+/// A fake SQS on loopback. `send_status` is its response status to SendMessage.
+async fn sqs(send_status: u16) -> MockServer {
+    let server = MockServer::start().await;
+    let sent = match send_status {
+        200 => json!({"MessageId": "m"}),
+        _ => json!({"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no"}),
+    };
+    let calls = [("SendMessage", send_status, sent), ("ChangeMessageVisibility", 200, json!({}))];
+    for (call, status, body) in calls {
+        let answer = ResponseTemplate::new(status).set_body_json(body);
+        Mock::given(header("x-amz-target", format!("AmazonSQS.{call}"))).respond_with(answer).mount(&server).await;
+    }
+    server
+}
+
+/// The result of a batch, and the calls that it made to SQS.
+struct BatchResult {
+    failed: Vec<String>,
+    done: Vec<String>,
+    /// Receipt handles of returned records with their pause in seconds, in the order of the calls.
+    back: Vec<(String, u64)>,
+    parked: Vec<Value>,
+}
+
+async fn run_on(server: &MockServer, queue: &str, records: &[(&str, &str)], left: Duration) -> BatchResult {
+    let config = aws_config::SdkConfig::builder()
+        .behavior_version(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::new("eu-west-1"))
+        .credentials_provider(nobody())
+        .endpoint_url(server.uri())
+        .build();
+    let dead = if queue.ends_with(".fifo") { "dead.fifo" } else { "dead" };
+    let setup = QueueSetup {
+        dead_letters: Some(format!("{}/1/{dead}", server.uri())),
+        sources: vec![(format!("{}/1/{queue}", server.uri()), Lane::Bulk)],
+    };
+    let worker = QueueWorker { function: ScriptedFunction::default(), setup, queues: Queues::new(&config) };
+    let records: Vec<Value> = records
+        .iter()
+        .enumerate()
+        .map(|(place, (group, body))| {
+            json!({"messageId": place.to_string(), "receiptHandle": format!("r{place}"), "body": body,
+                "attributes": {"MessageGroupId": group, "ApproximateReceiveCount": "2", "SentTimestamp": "1000"},
+                "messageAttributes": {}, "eventSourceARN": format!("arn:aws:sqs:eu-west-1:1:{queue}"),
+                "eventSource": "aws:sqs"})
+        })
+        .collect();
+    let at = clock::now().as_millisecond() + i64::try_from(left.as_millis()).unwrap();
+    let deadline = Deadline::at_epoch_ms(u64::try_from(at).unwrap());
+    let answer = worker.handle_batch(json!({"Records": records}), deadline).await.unwrap();
+    let failed = answer["batchItemFailures"].as_array().unwrap().iter();
+    let mut done = worker.function.done.lock().unwrap().clone();
+    done.sort();
+    let mut found = BatchResult {
+        failed: failed.map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect(),
+        done,
+        back: Vec::new(),
+        parked: Vec::new(),
+    };
+    for request in server.received_requests().await.unwrap() {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        match body["VisibilityTimeout"].as_u64() {
+            Some(seconds) => found.back.push((body["ReceiptHandle"].as_str().unwrap().to_owned(), seconds)),
+            None => found.parked.push(body),
+        }
+    }
+    found
+}
+
+async fn run(queue: &str, records: &[(&str, &str)], left: Duration) -> BatchResult {
+    run_on(&sqs(200).await, queue, records, left).await
+}
+
+fn nobody() -> aws_sdk_sqs::config::SharedCredentialsProvider {
+    aws_sdk_sqs::config::SharedCredentialsProvider::new(aws_sdk_sqs::config::Credentials::new(
+        "test", "test", None, None, "test",
+    ))
+}
+
+fn receipts(pairs: &[(&str, u64)]) -> Vec<(String, u64)> {
+    pairs.iter().map(|(receipt, seconds)| ((*receipt).to_owned(), *seconds)).collect()
+}
+
+const AMPLE: Duration = Duration::from_secs(30);
+
+fn word(word: &str) -> String {
+    json!({"word": word}).to_string()
+}
+
+#[tokio::test]
+async fn a_failing_record_does_not_affect_the_others() {
+    let bodies = [word("a"), word("panic"), "{".to_owned(), word("retry"), word("later"), word("poison"), word("b")];
+    let records: Vec<_> = bodies.iter().map(|body| ("g", body.as_str())).collect();
+    let mut left = run("standard", &records, AMPLE).await;
+    assert_eq!(left.failed, ["3", "4"]);
+    assert_eq!(left.done, ["a", "b"]);
+    left.back.sort();
+    assert_eq!(
+        left.back,
+        receipts(&[("r3", 10), ("r4", 7)]),
+        "an AWS fault's pause doubles; a lease has its own pause"
+    );
+    let mut reasons: Vec<_> = left.parked.iter().map(|parked| attribute(parked, "reason").unwrap()).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["2 1", "the function panicked while handling the message", "unknown type"]);
+}
+
+fn attribute<'a>(parked: &'a Value, name: &str) -> Option<&'a str> {
+    parked["MessageAttributes"][name]["StringValue"].as_str()
+}
+
+#[tokio::test]
+async fn a_dead_letter_has_its_origin_and_the_original_body() {
+    let odd = word("poison");
+    let left = run("incidents.fifo", &[("one", &odd)], AMPLE).await;
+    assert!(left.failed.is_empty() && left.back.is_empty());
+    let parked = left.parked.first().unwrap();
+    assert_eq!(parked["MessageBody"], json!(odd));
+    assert_eq!((&parked["MessageGroupId"], &parked["MessageDeduplicationId"]), (&json!("one"), &json!("0")));
+    assert!(parked["QueueUrl"].as_str().unwrap().ends_with("/dead.fifo"));
+    assert_eq!(attribute(parked, parked::REASON), Some("unknown type"));
+    assert_eq!(attribute(parked, parked::SOURCE_QUEUE), Some("incidents.fifo"));
+    assert_eq!(attribute(parked, parked::MESSAGE_ID), Some("0"));
+    assert_eq!(attribute(parked, parked::CORRELATION_ID), Some("poison"));
+    assert_eq!(attribute(parked, parked::FIRST_SENT_AT), Some("1970-01-01T00:00:01Z"));
+
+    let left = run("standard", &[("one", "unreadable")], AMPLE).await;
+    let parked = left.parked.first().unwrap();
+    assert_eq!(
+        attribute(parked, parked::REASON),
+        Some("the function panicked while handling the message"),
+        "a panic in `read` is caught, too"
+    );
+    assert!(parked.get("MessageGroupId").is_none() && attribute(parked, parked::CORRELATION_ID).is_none());
+}
+
+#[tokio::test]
+async fn a_message_that_the_dead_letter_queue_rejects_stays_on_its_queue() {
+    let odd = word("poison");
+    let left = run_on(&sqs(400).await, "standard", &[("g", &odd)], AMPLE).await;
+    assert_eq!(left.failed, ["0"]);
+    assert_eq!(left.back, receipts(&[("r0", 10)]));
+}
+
+#[tokio::test]
+async fn a_fifo_group_stops_at_its_first_failure_while_other_groups_continue() {
+    let bodies = [word("a"), word("retry"), word("b"), word("c"), word("d")];
+    let groups = ["one", "one", "two", "one", "two"];
+    let records: Vec<_> = groups.into_iter().zip(bodies.iter().map(String::as_str)).collect();
+    let left = run("incidents.fifo", &records, AMPLE).await;
+    assert_eq!(left.failed, ["1", "3"]);
+    assert_eq!(left.done, ["a", "b", "d"]);
+    assert_eq!(left.back, receipts(&[("r1", 10), ("r3", 10)]), "a hidden message would lock its group");
+}
+
+#[tokio::test]
+async fn an_unprocessable_message_does_not_stop_its_group() {
+    let bodies = [word("poison"), word("a")];
+    let records: Vec<_> = bodies.iter().map(|body| ("one", body.as_str())).collect();
+    let left = run("incidents.fifo", &records, AMPLE).await;
+    assert_eq!((left.failed.len(), left.done, left.parked.len()), (0, vec!["a".to_owned()], 1));
+}
+
+#[tokio::test]
+async fn unfinished_records_are_returned_to_the_queue_at_the_deadline() {
+    let bodies = [word("slow"), word("a")];
+    let records: Vec<_> = bodies.iter().map(|body| ("g", body.as_str())).collect();
+    let left = run("standard", &records, DEADLINE_RESERVE + Duration::from_millis(300)).await;
+    assert_eq!((left.failed, left.done), (vec!["0".to_owned()], vec!["a".to_owned()]));
+    assert_eq!(left.back, receipts(&[("r0", 10)]), "a second receive pauses");
+    let mut left = run("standard", &records, DEADLINE_RESERVE - Duration::from_millis(100)).await;
+    left.back.sort();
+    assert_eq!((left.failed.len(), left.done.len()), (2, 0), "no record is started without time");
+    assert_eq!(left.back, receipts(&[("r0", 0), ("r1", 0)]));
+}
+
+#[tokio::test]
+async fn what_is_our_fault_or_awss_is_counted_and_nothing_else() {
+    metrics::init("obedient");
+    let counted = || {
+        let mut out = Vec::new();
+        metrics::flush_to(&mut out);
+        serde_json::from_slice::<Value>(&out).map_or(json!(0), |line| line["AwsFault"].clone())
+    };
+    let once = [("g", word("a")), ("g", word("later")), ("g", word("poison"))];
+    let records: Vec<_> = once.iter().map(|(group, body)| (*group, body.as_str())).collect();
+    drop(run("standard", &records, AMPLE).await);
+    assert_eq!(counted(), 0, "leases and dead letters are not faults");
+    let faults = [word("retry"), word("slow")];
+    let records: Vec<_> = faults.iter().map(|body| ("g", body.as_str())).collect();
+    drop(run("standard", &records, DEADLINE_RESERVE + Duration::from_millis(300)).await);
+    assert_eq!(counted(), 2, "a fault, and a deadline reached again");
+    drop(run_on(&sqs(400).await, "standard", &[("g", &word("poison"))], AMPLE).await);
+    assert_eq!(counted(), 1, "an unprocessable message that the dead-letter queue rejects");
+}
+
+#[tokio::test]
+async fn returning_records_ends_before_the_invocation() {
+    let server = MockServer::start().await;
+    let hangs = ResponseTemplate::new(200).set_body_json(json!({})).set_delay(Duration::from_secs(30));
+    Mock::given(wiremock::matchers::any()).respond_with(hangs).mount(&server).await;
+    let (start, whole) = (std::time::Instant::now(), DEADLINE_RESERVE + Duration::from_millis(500));
+    let bodies = [word("retry"), word("poison"), word("slow")];
+    let records: Vec<_> = bodies.iter().map(|body| ("g", body.as_str())).collect();
+    let left = run_on(&server, "standard", &records, whole).await;
+    assert_eq!(left.failed, ["0", "1", "2"]);
+    assert!(start.elapsed() < whole, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_record_without_an_id_fails_the_whole_batch() {
+    let worker = QueueWorker {
+        function: ScriptedFunction::default(),
+        setup: ScriptedFunction::default().setup(),
+        queues: Queues::new(
+            &aws_config::SdkConfig::builder().behavior_version(aws_config::BehaviorVersion::latest()).build(),
+        ),
+    };
+    let deadline = Deadline::at_epoch_ms(u64::MAX);
+    for id in [json!(null), json!("")] {
+        let event = json!({"Records": [{"messageId": id, "body": word("a")}]});
+        assert!(worker.handle_batch(event, deadline).await.is_err());
+    }
+    assert!(worker.function.done.lock().unwrap().is_empty());
+}
+
+#[test]
+fn the_batch_response_has_lambdas_format() {
+    let text = serde_json::to_string(&batch_response(vec!["a".into()])).unwrap();
+    assert_eq!(text, r#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#);
+    assert_eq!(serde_json::to_string(&batch_response(vec![])).unwrap(), r#"{"batchItemFailures":[]}"#);
+}
+
+#[test]
+fn pauses_double_up_to_fifteen_minutes() {
+    let seconds: Vec<u64> = [1, 2, 3, 8, 9, 20].map(|count| pause_after(count).as_secs()).into();
+    assert_eq!(seconds, [5, 10, 20, 640, 900, 900]);
+}
