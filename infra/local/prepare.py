@@ -17,7 +17,7 @@ ses = boto3.client("ses", **endpoint)
 ses.verify_email_identity(EmailAddress=sender)
 stack = boto3.client("cloudformation", **endpoint).describe_stacks(StackName=stack_name)["Stacks"][0]
 outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-# As README tells a deployer. Deliveries are left out: a message for each e-mail would only slow the emulator down.
+# As docs/deploy.md says. Deliveries are left out: a notification for each e-mail would only slow the emulator down.
 for kind in ("Bounce", "Complaint"):
     ses.set_identity_notification_topic(Identity=sender, NotificationType=kind, SnsTopic=outputs["FeedbackTopicArn"])
 answer = boto3.client("lambda", **endpoint).invoke(

@@ -23,7 +23,7 @@ const BODY_MAX: u64 = 64 * 1024 * 1024;
 /// The response to a request.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// The HTTP status.
+    /// HTTP status code of the response.
     pub status: u16,
     /// Header names in lower case, with their values.
     pub headers: Vec<(String, String)>,

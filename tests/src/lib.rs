@@ -34,7 +34,7 @@ pub const BODY_MARK: &str = "zq-words-of-the-source";
 /// A stack that is up.
 #[derive(Clone, Debug)]
 pub struct Stack {
-    /// `outputs.json`.
+    /// Content of the stack's `outputs.json`.
     pub outputs: Value,
     place: PathBuf,
 }
@@ -255,7 +255,7 @@ pub fn wait<T>(what: &str, at_most: Duration, mut ask: impl FnMut() -> Option<T>
     }
 }
 
-/// Sleeps.
+/// Sleeps for a number of seconds.
 pub fn pause(seconds: u64) {
     std::thread::sleep(Duration::from_secs(seconds));
 }
@@ -268,7 +268,7 @@ pub fn unique() -> String {
     format!("z{name}")
 }
 
-/// Returns random bytes.
+/// Returns random bytes of the operating system.
 #[must_use]
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];

@@ -7,45 +7,45 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The four roles.
+/// The four roles of recipients and audiences.
 pub const ROLES: [&str; 4] = ["org_admin", "billing_admin", "tech_devops", "support_manager"];
 
-/// A tenant.
+/// A tenant of one test, with what the test added to it.
 #[derive(Clone, Debug)]
 pub struct Tenant {
     /// The stack it is on.
     pub stack: Stack,
-    /// Its id.
+    /// Id in the API.
     pub id: String,
     /// Its admin's token.
     pub token: String,
-    /// Its recipients.
+    /// Recipients that the test added.
     pub people: Vec<Person>,
-    /// Its integrations.
+    /// Integrations that the test added.
     pub endpoints: Vec<Endpoint>,
 }
 
-/// A recipient.
+/// A recipient with one role.
 #[derive(Clone, Debug)]
 pub struct Person {
-    /// Its id.
+    /// Id in the API.
     pub id: String,
-    /// Its one role.
+    /// Role of the recipient.
     pub role: String,
-    /// Its address.
+    /// E-mail address of the recipient.
     pub email: String,
-    /// Its number.
+    /// Phone number of the recipient.
     pub phone: String,
 }
 
-/// An integration.
+/// An integration with one audience.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// Its id.
+    /// Id in the API.
     pub id: String,
     /// `slack`, `teams` or `webhook`.
     pub kind: String,
-    /// Its one audience.
+    /// Role that is the integration's audience.
     pub role: String,
     /// The receiver's path.
     pub path: String,
@@ -135,7 +135,7 @@ impl Tenant {
         self.stack.call_with("PATCH", &path, &self.stack.admin(), &[("if-match", &tag)], Some(patch))
     }
 
-    /// Patches the settings.
+    /// Patches the tenant's settings with its current ETag.
     pub fn set(&self, patch: Value) {
         let answer = self.patch("/settings", &patch);
         assert_eq!(answer.status, 200, "{}", answer.body);

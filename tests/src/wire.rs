@@ -24,12 +24,12 @@ impl HeldCall {
         wait(what, Duration::from_secs(60), || self.is_held().then_some(()));
     }
 
-    /// Lets it go.
+    /// Lets the held call continue.
     pub fn release(&self) {
         drop(http::send("POST", &self.url, &[], Some(b"{}")).unwrap());
     }
 
-    /// Breaks its connection: before it reached AWS, or before the answer was told.
+    /// Breaks the connection of the call: before it reached AWS, or before the response was passed on.
     pub fn cut(&self) {
         drop(http::send("POST", &self.url, &[], Some(b"{\"drop\":true}")).unwrap());
     }

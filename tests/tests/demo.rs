@@ -1,5 +1,5 @@
-//! `cargo xtask demo`, which is also what `cargo xtask up` shows: it waits until everything has arrived, and prints who was told what and
-//! who was not.
+//! `cargo xtask demo`, which `cargo xtask up` runs too: it waits for all deliveries, and prints who was notified of what, and who was
+//! skipped and why.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use tests::stack;
 const PROGRAM: &str = "TOCSIN_XTASK";
 
 #[test]
-fn the_samples_arrive_and_what_does_not_has_its_reason() {
+fn the_samples_are_delivered_and_skips_have_their_reasons() {
     let _stack = stack!(alone);
     let outputs = PathBuf::from(std::env::var_os("TOCSIN_OUTPUTS_ALONE").unwrap());
     let name = outputs.parent().unwrap().file_name().unwrap();

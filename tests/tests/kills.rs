@@ -69,7 +69,7 @@ type Whose = (String, &'static str);
 
 /// Waits for the calls and kills each call's function while it is held. A held call that was not made yet never is: its connection is cut.
 /// Gives back whose function died at another point than theirs, since it was not there
-/// yet: on a busy machine they do not all come together.
+/// yet: on a busy machine they do not all arrive in one batch.
 fn kill(stack: &Stack, mut points: Vec<Point>) -> BTreeSet<Whose> {
     let mut elsewhere = BTreeSet::new();
     let begun = Instant::now();
@@ -79,7 +79,7 @@ fn kill(stack: &Stack, mut points: Vec<Point>) -> BTreeSet<Whose> {
         let held: Vec<bool> = points.iter().map(|point| point.hold.is_held()).collect();
         if held.contains(&true) {
             let since = *first.get_or_insert_with(Instant::now);
-            // Those of one batch come together; whoever comes later is killed in a round of its own. A function would be
+            // The messages of one batch are killed together. Later ones are killed in a round of their own. A function would be
             // ended by its own timeout after 8 s.
             if held.contains(&false) && since.elapsed() < Duration::from_millis(3_500) {
                 std::thread::sleep(Duration::from_millis(100));
@@ -124,8 +124,8 @@ fn event(tenant: &Tenant, mark: &str) -> serde_json::Value {
 
 const ALL: [&str; 4] = ["org_admin email", "org_admin sms", "org_admin slack", "org_admin webhook"];
 
-/// Waits until everybody was told, and asserts how often.
-fn told(tenant: &Tenant, mark: &str, counts: impl Fn(&str) -> RangeInclusive<usize>) {
+/// Waits until every destination was notified, and asserts how often.
+fn assert_notified(tenant: &Tenant, mark: &str, counts: impl Fn(&str) -> RangeInclusive<usize>) {
     let list = tests::wait("the incident", Duration::from_secs(180), || {
         let list = tenant.own_incidents();
         (!list.is_empty()).then_some(list)
@@ -147,7 +147,7 @@ fn told(tenant: &Tenant, mark: &str, counts: impl Fn(&str) -> RangeInclusive<usi
 }
 
 #[test]
-fn intake_dies_while_it_queues_and_the_upstream_sends_again() {
+fn no_event_is_lost_if_intake_dies_while_it_queues() {
     let stack = stack!(alone);
     for after in [false, true] {
         for _ in 0..TOGETHER * rounds() {
@@ -162,18 +162,18 @@ fn intake_dies_while_it_queues_and_the_upstream_sends_again() {
                 drop(kill(&stack, vec![Point { function: "IntakeFunction", hold, whose }]));
                 posting.join().unwrap()
             });
-            assert!(first.status >= 500, "whoever was not told 202 sends again: {} {}", first.status, first.body);
+            assert!(first.status >= 500, "an upstream without a 202 sends again: {} {}", first.status, first.body);
             let again = tests::wait("intake to take it", Duration::from_secs(60), || {
                 let answer = post();
                 (answer.status == 202).then_some(answer)
             });
             assert!(again.json()["event_id"].is_string());
-            told(&tenant, &mark, |_| 1..=1);
+            assert_notified(&tenant, &mark, |_| 1..=1);
         }
     }
 }
 
-/// Kills a function at each of these calls, and everybody is told once. `contains` is what tells an alert's call from the others'.
+/// Kills a function at each of these calls, and everybody is notified once. `contains` distinguishes an alert's call from others.
 fn dies_at(
     stack: &Stack,
     function: &'static str,
@@ -193,13 +193,13 @@ fn dies_at(
         // It doubles nothing, wherever it dies: what was sent and is sent again is claimed once only.
         drop(kill(stack, points));
         for (tenant, mark) in &hit {
-            told(tenant, mark, |_| 1..=1);
+            assert_notified(tenant, mark, |_| 1..=1);
         }
     }
 }
 
 #[test]
-fn classify_dies_around_its_transaction_and_its_send() {
+fn no_update_is_lost_if_classify_dies_around_its_transaction_or_send() {
     let stack = stack!(alone);
     let _short = Shortened::new(&stack, &[("ClassifyQueue", 10)]);
     let calls = [
@@ -215,7 +215,7 @@ fn classify_dies_around_its_transaction_and_its_send() {
 }
 
 #[test]
-fn subscription_lookup_dies_around_its_plan_and_its_send() {
+fn no_delivery_is_lost_if_subscription_lookup_dies_around_its_plan_or_send() {
     let stack = stack!(alone);
     let _short = Shortened::new(&stack, &[("SubscriptionLookupQueue", 10)]);
     let calls = [
@@ -238,7 +238,7 @@ enum At {
     AfterClaim,
     /// The message never reaches the provider.
     BeforeSend,
-    /// The provider took it, nobody knows.
+    /// The provider accepted the message, and no mark was made.
     AfterSend,
     /// It is taken, and the mark never reaches the table.
     BeforeMark,
@@ -286,7 +286,7 @@ fn points(stack: &Stack, tenant: &Tenant, at: At) -> Vec<Point> {
 }
 
 #[test]
-fn deliver_dies_around_claim_send_and_mark() {
+fn no_message_is_lost_if_a_sender_dies_around_claim_send_or_mark() {
     let stack = stack!(alone);
     let queues =
         [("DeliverEmailQueue", 15), ("DeliverSmsQueue", 15), ("DeliverChatQueue", 15), ("DeliverWebhookQueue", 28)];
@@ -304,7 +304,7 @@ fn deliver_dies_around_claim_send_and_mark() {
         let elsewhere = kill(&stack, kill_at);
         assert!(elsewhere.len() * 2 <= all, "most of {all} were to be there when they were killed: {elsewhere:?}");
         for (tenant, mark) in &hit {
-            told(tenant, mark, |name| {
+            assert_notified(tenant, mark, |name| {
                 let on_the_wire = name.ends_with("email") || name.ends_with("sms");
                 match at {
                     // Where it died then is not known: perhaps between the send and the mark.
@@ -319,7 +319,7 @@ fn deliver_dies_around_claim_send_and_mark() {
 }
 
 #[test]
-fn chat_and_webhook_die_while_the_receiver_reads() {
+fn no_message_is_lost_if_a_sender_dies_while_the_receiver_reads() {
     let stack = stack!(alone);
     let _short = Shortened::new(&stack, &[("DeliverChatQueue", 15), ("DeliverWebhookQueue", 28)]);
     // A few at a time: all of them must be read from while none is done.
@@ -346,6 +346,10 @@ fn chat_and_webhook_die(stack: &Stack) {
         assert!(stack.kill(function) > 0, "{function}");
     }
     for (tenant, mark) in &hit {
-        told(tenant, mark, |name| if name.ends_with("slack") || name.ends_with("webhook") { 2..=2 } else { 1..=1 });
+        assert_notified(
+            tenant,
+            mark,
+            |name| if name.ends_with("slack") || name.ends_with("webhook") { 2..=2 } else { 1..=1 },
+        );
     }
 }

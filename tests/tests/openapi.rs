@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Pages for people.
+/// Routes that answer with HTML pages.
 const PAGES: [&str; 6] = ["/status", "/console", "/unsubscribe", "/confirm", "/stop", "/read"];
 const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "options"];
 
@@ -49,7 +49,7 @@ fn documented() -> BTreeSet<String> {
 }
 
 #[test]
-fn the_document_names_every_route_and_no_other() {
+fn the_api_document_has_exactly_the_routes_of_the_template() {
     let (routes, documented) = (routes(), documented());
     assert!(routes.len() > 40, "{routes:?}");
     let missing: Vec<_> = routes.difference(&documented).collect();
@@ -59,7 +59,7 @@ fn the_document_names_every_route_and_no_other() {
 }
 
 #[test]
-fn the_api_leads_each_of_them_to_a_function() {
+fn every_documented_route_leads_to_a_function() {
     let template = std::fs::read_to_string(root().join("template.yaml")).unwrap();
     let mut known = BTreeSet::new();
     for line in template.lines().filter(|line| line.contains("Type: Api,")) {
@@ -81,7 +81,7 @@ fn the_api_leads_each_of_them_to_a_function() {
 }
 
 #[test]
-fn a_status_is_documented_once_and_a_refusal_is_a_problem() {
+fn every_status_is_documented_once_and_errors_are_problem_documents() {
     let document = contracts::openapi::document();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for operation in methods.as_object().unwrap().values() {

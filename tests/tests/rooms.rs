@@ -31,7 +31,7 @@ fn functions() -> BTreeSet<String> {
 }
 
 #[test]
-fn rules_know_nobody() {
+fn the_domain_crate_depends_on_no_other() {
     let rooms = rooms();
     let outside = ["aws", "tokio", "reqwest", "hyper", "lambda", "axum", "tracing", "futures", "metrics"];
     for name in &rooms["domain"] {
@@ -64,7 +64,7 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
-fn only_its_room_names_an_outside_thing() {
+fn an_outside_service_is_named_in_its_own_crate_only() {
     let rooms = rooms();
     for (outside, at_home) in [
         ("aws-sdk-dynamodb", &["store"][..]),
@@ -114,7 +114,7 @@ fn a_function_is_one_folder_one_crate_one_binary_and_knows_no_other() {
 }
 
 #[test]
-fn there_is_no_room_without_a_name() {
+fn there_is_no_crate_named_util_or_common() {
     for name in rooms().keys() {
         for word in ["util", "common", "helper", "manager", "misc"] {
             assert!(!name.contains(word), "{name}: which concept is this?");
@@ -123,7 +123,7 @@ fn there_is_no_room_without_a_name() {
 }
 
 #[test]
-fn nobody_reads_the_clock_or_the_environment_but_the_runtime() {
+fn only_runtime_reads_the_clock_and_the_environment() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/domain/src");
     let mut folders = vec![shared];
     while let Some(folder) = folders.pop() {
@@ -146,7 +146,7 @@ fn nobody_reads_the_clock_or_the_environment_but_the_runtime() {
 }
 
 #[test]
-fn every_example_event_of_a_queue_is_a_message_of_it() {
+fn every_example_event_json_is_a_valid_message() {
     use contracts::queue::{Delivery, IncidentReceived, RoutingJob};
     let body = |function: &str| -> String {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../functions/{function}/event.json"));

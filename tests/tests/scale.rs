@@ -160,7 +160,7 @@ async fn seed(stack: &Stack, mark: &str, tenants: usize) {
         .await;
 }
 
-/// The title of the incident that these tenants are told of. An earlier test's platform-wide incident may still be on its way
+/// The title of the incident that these tenants are notified of. An earlier test's platform-wide incident may still be on its way
 /// when the first of them are made, and reaches them too.
 fn title(mark: &str) -> String {
     format!("{mark} network")
@@ -187,7 +187,7 @@ fn counted(names: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
     })
 }
 
-/// When an address was written to, and what its rows say: what somebody needs who is to find out why it was told twice.
+/// Returns when an address got e-mails, and its delivery rows, to find out why it was notified twice.
 async fn trace(stack: &Stack, mark: &str, incident: &IncidentId, address: &str) -> String {
     let table = Table::new(&config(stack), &stack.text("/table"), 1);
     let place = address.split('@').next().unwrap_or_default();
@@ -198,7 +198,7 @@ async fn trace(stack: &Stack, mark: &str, incident: &IncidentId, address: &str) 
 }
 
 #[test]
-fn every_subscribed_destination_of_two_thousand_tenants_is_told_exactly_once() {
+fn every_subscribed_destination_of_two_thousand_tenants_is_notified_exactly_once() {
     let stack = stack!(alone);
     let (mark, tenants) = (unique(), number_of_tenants());
     let begun = Instant::now();
@@ -232,7 +232,7 @@ fn every_subscribed_destination_of_two_thousand_tenants_is_told_exactly_once() {
     tests::pause(10);
     let calls_after = stack.calls();
     let (mails, hooks) = (mails(&stack, &mark), webhooks(&stack, &mark));
-    assert_eq!((mails.len(), hooks.len()), (tenants, hooks_wanted), "destinations that were told");
+    assert_eq!((mails.len(), hooks.len()), (tenants, hooks_wanted), "destinations that were notified");
     // The one double that nobody can rule out: a send or a mark whose answer never came, on a machine that stood still.
     let unheard = |name: &str| calls_after.get(&format!("{name} unanswered")).copied().unwrap_or(0) as usize;
     let marks = unheard("dynamodb.UpdateItem");
@@ -246,7 +246,7 @@ fn every_subscribed_destination_of_two_thousand_tenants_is_told_exactly_once() {
     }
     assert!(twice(&hooks) <= marks, "{} webhooks too many; {calls_after:?}", twice(&hooks));
 
-    // The tenants of other tests heard of it too, and cost their share.
+    // The tenants of other tests are notified too, and cost their share.
     let at_receivers = stack.inbox("").iter().filter(|request| text(request, "/body").contains(&mark)).count();
     let sent = |name: &str| calls.get(name).copied().unwrap_or(0);
     let deliveries = sent("ses.SendRawEmail") + sent("sns.Publish") + at_receivers as u64;
@@ -302,9 +302,9 @@ async fn publish(table: &Table, id: &str) {
 }
 
 #[test]
-fn what_is_open_stays_on_the_status_page_behind_a_thousand_newer_ones() {
+fn an_open_incident_stays_on_the_status_page_behind_a_thousand_newer_ones() {
     let stack = stack!(alone);
-    // Nobody is to be told: it is about what is read.
+    // Nobody is notified: this test is about reads.
     let (mark, tenant) = (unique(), stack.tenant("enterprise"));
     let post =
         |status: &str| {

@@ -203,7 +203,7 @@ fn variables(function: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_folder_is_a_function_and_every_function_a_folder_in_the_order_of_the_pipeline() {
+fn functions_and_folders_match_in_the_order_of_the_pipeline() {
     let template = Template::read();
     let folders = std::fs::read_dir(root().join("functions")).unwrap();
     let folders: BTreeSet<String> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -218,7 +218,7 @@ fn every_folder_is_a_function_and_every_function_a_folder_in_the_order_of_the_pi
 }
 
 #[test]
-fn functions_are_built_by_cargo_lambda_and_run_alike() {
+fn all_functions_are_built_by_cargo_lambda_with_the_same_runtime() {
     let template = Template::read();
     for (id, resource) in template.of("AWS::Serverless::Function") {
         let folder = kebab(id.strip_suffix("Function").unwrap());
@@ -246,22 +246,22 @@ fn functions_are_built_by_cargo_lambda_and_run_alike() {
 }
 
 /// What the template tells a function; one that it tells nothing has no environment at all.
-fn told(properties: &Value) -> Map<String, Value> {
+fn environment(properties: &Value) -> Map<String, Value> {
     properties["Environment"]["Variables"].as_object().cloned().unwrap_or_default()
 }
 
 #[test]
-fn the_environment_is_what_the_function_reads() {
+fn every_functions_environment_is_exactly_what_it_reads() {
     let template = Template::read();
     for (folder, _, properties) in template.functions() {
-        let told = told(properties);
-        let told: BTreeSet<String> = told.keys().cloned().collect();
-        assert_eq!(told, variables(&folder), "left the template, right functions/{folder}/src/config.rs");
+        let variables_of = environment(properties);
+        let variables_of: BTreeSet<String> = variables_of.keys().cloned().collect();
+        assert_eq!(variables_of, variables(&folder), "left the template, right functions/{folder}/src/config.rs");
     }
 }
 
 #[test]
-fn queue_sources_report_failures_are_capped_and_hide_messages_long_enough() {
+fn queue_sources_report_item_failures_with_enough_visibility_timeout() {
     let template = Template::read();
     let mut fed = BTreeSet::new();
     for (folder, _, properties) in template.functions() {
@@ -296,7 +296,7 @@ fn owner(queue: &str) -> String {
 }
 
 #[test]
-fn every_queue_has_a_dead_letter_queue_of_its_function_for_fourteen_days() {
+fn every_queue_has_a_dead_letter_queue_that_keeps_messages_for_fourteen_days() {
     let template = Template::read();
     for id in template.work_queues() {
         let properties = &template.resource(id)["Properties"];
@@ -318,7 +318,7 @@ fn every_queue_has_a_dead_letter_queue_of_its_function_for_fourteen_days() {
 }
 
 #[test]
-fn every_queue_and_function_has_an_alarm_and_every_alarm_a_page_of_the_runbook() {
+fn every_queue_and_function_has_an_alarm_and_every_alarm_a_runbook_entry() {
     let template = Template::read();
     let alarms: BTreeMap<&str, &Value> =
         template.of("AWS::CloudWatch::Alarm").map(|(id, alarm)| (id, &alarm["Properties"])).collect();
@@ -370,8 +370,8 @@ fn every_queue_and_function_has_an_alarm_and_every_alarm_a_page_of_the_runbook()
         alarm(special.to_owned());
     }
     for (id, alarm) in &alarms {
-        for told in ["AlarmActions", "OKActions"] {
-            assert_eq!(alarm[told], json!([{"Ref": "AlarmTopic"}]), "{id}");
+        for variables_of in ["AlarmActions", "OKActions"] {
+            assert_eq!(alarm[variables_of], json!([{"Ref": "AlarmTopic"}]), "{id}");
         }
         assert!(alarm["AlarmDescription"].as_str().is_some_and(|text| text.ends_with('.')), "{id}");
         assert!(alarm.get("TreatMissingData").is_some(), "{id} does not say what silence means");
@@ -383,12 +383,12 @@ fn every_queue_and_function_has_an_alarm_and_every_alarm_a_page_of_the_runbook()
     let runbook = file("infra/runbook.md");
     let pages: Vec<&str> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     let unique: BTreeSet<&str> = pages.iter().copied().collect();
-    assert_eq!(unique.len(), pages.len(), "a heading of the runbook stands there twice");
+    assert_eq!(unique.len(), pages.len(), "the runbook has a heading twice");
     assert_eq!(unique, alarms.keys().copied().collect(), "left the runbook's headings, right the alarms");
 }
 
 #[test]
-fn every_function_has_a_log_group_of_its_own_that_forgets() {
+fn every_function_has_its_own_log_group_with_a_retention() {
     let template = Template::read();
     for (id, group) in template.of("AWS::Logs::LogGroup") {
         assert_eq!(group["Properties"]["RetentionInDays"], json!({"Ref": "LogRetentionDays"}), "{id}");
@@ -400,7 +400,7 @@ fn every_function_has_a_log_group_of_its_own_that_forgets() {
 }
 
 #[test]
-fn every_function_has_a_role_of_its_own_and_nothing_beside_it() {
+fn every_function_has_its_own_role() {
     let template = Template::read();
     for (folder, base, properties) in template.functions() {
         // SAM would add managed policies for logs, queues and traces, each of them over `*`; with a role given it does not.
@@ -415,7 +415,7 @@ fn every_function_has_a_role_of_its_own_and_nothing_beside_it() {
 }
 
 #[test]
-fn statements_name_single_actions_on_single_resources() {
+fn policy_statements_name_single_actions_on_single_resources() {
     let template = Template::read();
     let mut exceptions = BTreeSet::new();
     for (holder, statement) in template.statements() {
@@ -448,7 +448,7 @@ fn statements_name_single_actions_on_single_resources() {
 }
 
 #[test]
-fn every_reach_into_the_table_names_its_keys() {
+fn every_table_permission_names_its_key_prefixes() {
     let template = Template::read();
     let spelled = file("shared/store/src/keys.rs") + &file("shared/store/src/public.rs");
     for (holder, statement) in template.statements() {
@@ -480,7 +480,7 @@ fn every_reach_into_the_table_names_its_keys() {
 }
 
 #[test]
-fn rights_follow_from_what_a_function_is_told() {
+fn permissions_match_the_resources_in_a_functions_environment() {
     let template = Template::read();
     for (folder, base, properties) in template.functions() {
         let role = format!("{base}Role");
@@ -491,12 +491,12 @@ fn rights_follow_from_what_a_function_is_told() {
             let with = own.iter().filter(|statement| texts(&statement["Action"]).contains(&action));
             with.flat_map(|statement| many(&statement["Resource"])).filter_map(arn_of).map(str::to_owned).collect()
         };
-        let told = told(properties);
-        let told: Vec<(&String, Option<&str>)> =
-            told.iter().map(|(name, value)| (name, value["Ref"].as_str())).collect();
-        let queues = told.iter().filter(|(name, _)| name.ends_with("_QUEUE_URL"));
+        let variables_of = environment(properties);
+        let variables_of: Vec<(&String, Option<&str>)> =
+            variables_of.iter().map(|(name, value)| (name, value["Ref"].as_str())).collect();
+        let queues = variables_of.iter().filter(|(name, _)| name.ends_with("_QUEUE_URL"));
         let queues: BTreeSet<String> = queues.map(|(_, queue)| queue.unwrap().to_owned()).collect();
-        // What services of AWS feed, nobody of ours does: a function is told its queue to hand a message back.
+        // Queues that AWS services feed have no sender among the functions. A function knows its own queue to return a message to it.
         let fed_by_aws = match folder.as_str() {
             "intake" => Some("IntakeQueue".to_owned()),
             _ => None,
@@ -509,13 +509,13 @@ fn rights_follow_from_what_a_function_is_told() {
         for action in ["ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility"] {
             assert_eq!(over(&format!("sqs:{action}")), sources, "{folder} {action}");
         }
-        for (name, queue) in &told {
+        for (name, queue) in &variables_of {
             if let (Some(stem), Some(queue)) = (name.strip_suffix("_QUEUE_URL"), queue) {
                 assert_eq!(format!("{}-queue", stem.to_lowercase().replace('_', "-")), kebab(queue), "{folder} {name}");
             }
         }
 
-        let knows_key = told.iter().any(|(name, _)| *name == "KMS_KEY_ID");
+        let knows_key = variables_of.iter().any(|(name, _)| *name == "KMS_KEY_ID");
         for action in ["kms:Decrypt", "kms:GenerateDataKey"] {
             assert_eq!(over(action).contains("DataKey"), knows_key, "{folder} {action}");
         }
@@ -551,7 +551,7 @@ fn rights_follow_from_what_a_function_is_told() {
 }
 
 #[test]
-fn nothing_has_a_pinned_name() {
+fn no_resource_has_a_fixed_name() {
     let template = Template::read();
     for (id, resource) in template.section("Resources") {
         let properties = resource["Properties"].as_object().unwrap();
@@ -578,7 +578,7 @@ fn nothing_has_a_pinned_name() {
 }
 
 #[test]
-fn what_an_asynchronous_invocation_failed_with_is_kept() {
+fn failed_asynchronous_invocations_are_kept() {
     let template = Template::read();
     // SNS's log invokes feedback; nothing else would know of a line that it lost.
     let kept = &template.resource("FeedbackFunction")["Properties"]["EventInvokeConfig"]["DestinationConfig"];
@@ -625,13 +625,13 @@ fn only_the_local_stage_may_open_the_outbound_guard() {
     let off = json!({"Fn::Equals": [{"Ref": "TestClock"}, "false"]});
     assert!(many(&rule["Assertions"]).into_iter().any(|assertion| assertion["Assert"] == off));
     assert_eq!(template.resource("TestClockPolicy")["Condition"], "HasTestClock");
-    let told = &template.0["Globals"]["Function"]["Environment"]["Variables"];
-    assert_eq!(*told, json!({"TEST_CLOCK_TABLE": {"Fn::If": ["HasTestClock", {"Ref": "Table"}, ""]}}));
+    let variables_of = &template.0["Globals"]["Function"]["Environment"]["Variables"];
+    assert_eq!(*variables_of, json!({"TEST_CLOCK_TABLE": {"Fn::If": ["HasTestClock", {"Ref": "Table"}, ""]}}));
     assert_ne!(template.0["Parameters"]["Stage"]["Default"], "local");
 }
 
 #[test]
-fn the_table_is_protected_and_shows_the_public_nothing_else() {
+fn the_table_is_protected_and_its_public_index_holds_public_fields_only() {
     let template = Template::read();
     for id in ["Table", "DataKey"] {
         let resource = template.resource(id);
@@ -654,7 +654,7 @@ fn the_table_is_protected_and_shows_the_public_nothing_else() {
 }
 
 #[test]
-fn every_route_asks_who_is_calling_unless_it_is_listed() {
+fn every_route_has_the_authorizer_unless_it_is_listed() {
     let template = Template::read();
     let mut open = BTreeSet::new();
     let mut routes = BTreeSet::new();
@@ -662,7 +662,7 @@ fn every_route_asks_who_is_calling_unless_it_is_listed() {
         for event in template.events(properties, "Api") {
             let (method, path) = (event["Method"].as_str().unwrap(), event["Path"].as_str().unwrap());
             assert_eq!(event["RestApiId"], json!({"Ref": "Api"}), "{path}");
-            assert!(routes.insert((method, path)), "{method} {path} stands there twice");
+            assert!(routes.insert((method, path)), "{method} {path} is declared twice");
             assert_ne!(method, "ANY", "{path}");
             match event.get("Auth") {
                 None => {}
@@ -672,8 +672,8 @@ fn every_route_asks_who_is_calling_unless_it_is_listed() {
                 }
             }
             // A function on the API cannot have the API's address in its environment: a cycle.
-            let told = properties["Environment"].to_string();
-            assert!(!told.contains("Api"), "{folder} knows the API that it stands behind");
+            let variables_of = properties["Environment"].to_string();
+            assert!(!variables_of.contains("Api"), "{folder} references the API it is behind, which is circular");
         }
     }
     assert_eq!(open, OPEN_ROUTES.into());
@@ -697,7 +697,7 @@ fn every_route_asks_who_is_calling_unless_it_is_listed() {
 }
 
 #[test]
-fn what_the_api_answers_itself_is_a_problem_document() {
+fn api_gateways_own_responses_are_problem_documents() {
     let template = Template::read();
     let answers = template.resource("Api")["Properties"]["GatewayResponses"].as_object().unwrap();
     for expected in ["UNAUTHORIZED", "ACCESS_DENIED", "MISSING_AUTHENTICATION_TOKEN", "REQUEST_TOO_LARGE", "THROTTLED"]
@@ -724,7 +724,7 @@ fn what_the_api_answers_itself_is_a_problem_document() {
         if let Some(status) = answer.get("StatusCode") {
             assert_eq!(body["status"], *status, "{kind}");
         }
-        // The emulator is told the same once more.
+        // The emulator needs the same responses as separate resources.
         let twin = local[kind.as_str()];
         assert_eq!(twin["ResponseTemplates"], answer["ResponseTemplates"], "{kind}");
         assert_eq!(twin.get("StatusCode").map(number), answer.get("StatusCode").map(number), "{kind}");
@@ -739,7 +739,7 @@ fn what_the_api_answers_itself_is_a_problem_document() {
 }
 
 #[test]
-fn send_rates_are_what_their_names_say() {
+fn send_rates_follow_from_concurrency_and_pace() {
     let template = Template::read();
     let rates = template.0["Mappings"]["SendRate"].as_object().unwrap();
     for parameter in ["EmailSendRate", "SmsSendRate"] {
@@ -763,7 +763,7 @@ fn send_rates_are_what_their_names_say() {
 }
 
 #[test]
-fn release_is_started_for_every_due_shard_each_minute() {
+fn release_runs_for_every_due_shard_each_minute() {
     let template = Template::read();
     let ids = file("shared/domain/src/ids.rs");
     let shards = ids.lines().find_map(|line| line.strip_prefix("pub const DUE_SHARDS: u16 = ")).unwrap();
@@ -783,7 +783,7 @@ fn release_is_started_for_every_due_shard_each_minute() {
 }
 
 #[test]
-fn what_checkov_may_not_ask_has_a_reason() {
+fn every_skipped_checkov_rule_has_a_reason() {
     let template = Template::read();
     let reasons = template.0["Metadata"]["CheckovSkips"].as_object().unwrap();
     assert!(reasons.len() <= 10, "{} skips", reasons.len());
@@ -794,7 +794,7 @@ fn what_checkov_may_not_ask_has_a_reason() {
 }
 
 #[test]
-fn sam_is_told_what_every_stage_needs() {
+fn samconfig_has_what_every_stage_needs() {
     let config = file("samconfig.toml");
     for stage in ["default", "local", "prod"] {
         assert!(config.contains(&format!("[{stage}.validate.parameters]\nlint = true\n")), "{stage}");

@@ -1,7 +1,7 @@
 //! Environment variables that the template sets.
 
 runtime::config! {
-    /// Configuration of `authorizer`.
+    /// Environment variables of the function `authorizer`.
     pub struct Config {
         /// Name of the DynamoDB table.
         pub table_name: String = "TABLE_NAME",

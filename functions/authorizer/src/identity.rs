@@ -8,39 +8,39 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-/// How far the provider's clock and ours may be apart, in seconds (RFC 7519, 4.1.4: "usually no more than a few minutes").
+/// Tolerated difference between the provider's clock and ours, in seconds (RFC 7519, section 4.1.4: "usually no more than a few minutes").
 const CLOCK_SKEW_SECONDS: f64 = 60.0;
-/// The longest JWT that is read, in bytes: API Gateway takes 10,240 bytes of headers in all.
+/// Largest JWT that is read, in bytes. API Gateway accepts 10,240 bytes for all headers together.
 const JWT_BYTES_MAX: usize = 8 * 1024;
-/// Most characters of a subject in the audit trail.
+/// Longest subject that appears unhashed in the audit trail, in characters.
 const SUBJECT_CHARS_MAX: usize = 64;
 
-/// Whose tokens count, and where they say what.
+/// The trusted issuer of JWTs, and the claims that list tenants and scopes.
 #[derive(Clone, Debug)]
 pub(crate) struct TrustedIssuer {
-    /// `iss`, exactly.
+    /// Expected claim `iss`, compared exactly.
     pub(crate) issuer: String,
-    /// What `aud` must name; in an access token of Cognito, which has no `aud`, `client_id`.
+    /// The audience that `aud` must name. Cognito's access tokens have no `aud`; their `client_id` must name it.
     pub(crate) audience: String,
-    /// The claim that lists tenants.
+    /// Name of the claim that lists the caller's tenants.
     pub(crate) tenants_claim: String,
-    /// The claim that lists scopes.
+    /// Name of the claim that lists the caller's scopes.
     pub(crate) scopes_claim: String,
 }
 
-/// Who a JWT is of.
+/// The identity that a JWT proves.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Identity {
-    /// What the audit trail says.
+    /// The name in logs and in the audit trail.
     pub(crate) token_id: String,
-    /// What incidents that it posts are keyed by.
+    /// The source identity of incidents that it posts; part of their dedup key.
     pub(crate) integration_id: IntegrationId,
     pub(crate) scopes: BTreeSet<String>,
-    /// `None` is all.
+    /// Tenants that the caller may access; `None` means all.
     pub(crate) tenants: Option<BTreeSet<TenantId>>,
 }
 
-/// Why a JWT is not taken; the word stands in the log.
+/// Why a JWT was refused. Its code is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JwtRefusal {
     Unreadable,
@@ -80,11 +80,11 @@ impl JwtRefusal {
     }
 }
 
-/// Whether a text has the form of a signed JWT: three parts of base64url.
+/// Whether a text has the format of a signed JWT: three parts in base64url.
 pub(crate) fn is_jwt(text: &str) -> bool {
     let part =
         |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    // `alg: none` has an empty third part; it is read so that its refusal has the right name.
+    // A JWT with `alg: none` has an empty third part. It is parsed nevertheless, so that it is refused for its algorithm.
     let mut parts = text.splitn(3, '.');
     text.len() <= JWT_BYTES_MAX
         && parts.next().is_some_and(part)
@@ -92,12 +92,12 @@ pub(crate) fn is_jwt(text: &str) -> bool {
         && parts.next().is_some_and(|last| last.is_empty() || part(last))
 }
 
-/// Algorithm and key id of a token's header. Only asymmetric algorithms are known: what is signed with our own public keys as a
-/// secret (key confusion), or with nothing, has no algorithm here.
+/// Parses a token's header and returns its algorithm and key id. Only asymmetric algorithms are accepted, so neither an unsigned token nor
+/// one signed with a public key as an HMAC secret (key confusion) gets through.
 pub(crate) fn parse_header(token: &str) -> Result<(Algorithm, String), JwtRefusal> {
     let bytes = token.split('.').next().and_then(decode_base64url).ok_or(JwtRefusal::Unreadable)?;
     let header: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|_| JwtRefusal::Unreadable)?;
-    // RFC 7515, 4.1.11: what is critical and not understood refuses the token.
+    // RFC 7515, section 4.1.11: a token with a critical extension that is not understood must be refused.
     if header.contains_key("crit") {
         return Err(JwtRefusal::Unreadable);
     }
@@ -115,7 +115,7 @@ fn decode_base64url(part: &str) -> Option<Vec<u8>> {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).ok()
 }
 
-/// Whether a key is for this algorithm: its own words on that count, never the token's alone.
+/// Whether a key may be used with this algorithm. The key's own metadata decides; the token's header alone is not trusted.
 fn is_key_for(key: &Jwk, algorithm: Algorithm) -> bool {
     let named = match key.common.key_algorithm {
         None => true,
@@ -133,10 +133,10 @@ fn is_key_for(key: &Jwk, algorithm: Algorithm) -> bool {
     named && shape && matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature))
 }
 
-/// Reads a token.
+/// Reads and verifies the token of a request.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// The first check that fails.
 pub(crate) fn verify_jwt(
     token: &str,
     keys: &JwkSet,
@@ -159,13 +159,13 @@ pub(crate) fn verify_jwt(
     check_claims(&claims, issuer, now)
 }
 
-/// What the claims of a token prove whose signature is right.
+/// Checks the claims of a token whose signature is valid.
 fn check_claims(claims: &Map<String, Value>, issuer: &TrustedIssuer, now: Timestamp) -> Result<Identity, JwtRefusal> {
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     if text("iss") != Some(issuer.issuer.as_str()) {
         return Err(JwtRefusal::Issuer);
     }
-    // Cognito says what a token is for; one that renews others opens nothing.
+    // Cognito's tokens name their purpose; refresh tokens are not accepted.
     let is_access = match text("token_use") {
         None | Some("id") => false,
         Some("access") => true,
@@ -174,7 +174,7 @@ fn check_claims(claims: &Map<String, Value>, issuer: &TrustedIssuer, now: Timest
     let named = match claims.get("aud") {
         Some(Value::String(one)) => *one == issuer.audience,
         Some(Value::Array(several)) => several.iter().any(|one| one.as_str() == Some(issuer.audience.as_str())),
-        // Only where there is no audience at all does the client stand for it.
+        // The client id counts only in a token without an audience.
         None => is_access && text("client_id") == Some(issuer.audience.as_str()),
         Some(_) => false,
     };
@@ -183,7 +183,7 @@ fn check_claims(claims: &Map<String, Value>, issuer: &TrustedIssuer, now: Timest
     }
     let time = |name: &str| claims.get(name).map(|value| value.as_f64().unwrap_or(f64::NAN));
     let now = now.as_duration().as_secs_f64();
-    // A time that is no number compares as false, so it is asked what must be true.
+    // A time that is not a number is NaN, and every comparison with NaN is false. So the conditions below state what must hold.
     if !time("exp").is_some_and(|end| now < end + CLOCK_SKEW_SECONDS) {
         return Err(JwtRefusal::Expired);
     }
@@ -192,8 +192,8 @@ fn check_claims(claims: &Map<String, Value>, issuer: &TrustedIssuer, now: Timest
     }
     let subject = text("sub").filter(|subject| !subject.is_empty()).ok_or(JwtRefusal::NoSubject)?;
     let scopes: BTreeSet<String> = claim_values(claims.get(&issuer.scopes_claim))
-        // A resource server's scopes have its name before them (Cognito: `tocsin/alerts:read`).
-        .filter_map(|word| word.rsplit('/').next().filter(|word| ALL_SCOPES.contains(word)).map(str::to_owned))
+        // Scopes of a resource server are prefixed with its name (Cognito: `tocsin/alerts:read`).
+        .filter_map(|scope| scope.rsplit('/').next().filter(|scope| ALL_SCOPES.contains(scope)).map(str::to_owned))
         .collect();
     if scopes.is_empty() {
         return Err(JwtRefusal::NoScopes);
@@ -216,17 +216,17 @@ fn check_claims(claims: &Map<String, Value>, issuer: &TrustedIssuer, now: Timest
     })
 }
 
-/// The words of a claim: a list, or a text with spaces or commas.
+/// Returns the values of a claim: a list, or a text separated by spaces or commas.
 fn claim_values(claim: Option<&Value>) -> impl Iterator<Item = &str> {
     let texts: Vec<&str> = match claim {
         Some(Value::String(text)) => vec![text],
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    texts.into_iter().flat_map(|text| text.split([' ', ','])).filter(|word| !word.is_empty())
+    texts.into_iter().flat_map(|text| text.split([' ', ','])).filter(|value| !value.is_empty())
 }
 
-/// A subject as the audit trail and the logs may have it. Some providers make it an address, which neither may hold.
+/// Returns a subject as logs and the audit trail may hold it. Some providers use an e-mail address, which is replaced by its hash.
 fn loggable_subject(subject: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.' || b == b'|';
     let is_plain = subject.len() <= SUBJECT_CHARS_MAX && subject.bytes().all(plain);

@@ -1,13 +1,13 @@
-//! Trigger     API Gateway asks before every request of a route that is not open (TOKEN or REQUEST authorizer)
-//! Reads       the token's record, by the token's hash; the identity provider's keys, where one is configured
+//! Trigger     API Gateway, before every request to a route that needs a token (TOKEN or REQUEST authorizer)
+//! Reads       the token's record, by the token's hash; the identity provider's keys, if one is configured
 //! Writes      nothing
 //! Emits       nothing
-//! On failure  a token that is not valid: the word `Unauthorized`, which API Gateway turns into a 401. The table, or a provider
-//!             whose keys were never read: a 500
+//! On failure  invalid token: the error message `Unauthorized`, which API Gateway turns into a 401. Table unavailable, or the provider's
+//!             keys were never read: a 500
 //! Config      [`config::Config`]
 //!
-//! It says who is calling. What a caller may do, the function behind the route decides: it gets scopes and tenants as the
-//! request's context.
+//! The authorizer identifies the caller. It passes scopes and tenants in the request's context, and the function behind the route decides
+//! what the caller may do.
 
 pub mod config;
 mod identity;
@@ -25,28 +25,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use store::Table;
 use store::credentials::{TenantScope, TokenRecord, has_token_format};
 
-/// What API Gateway asks, in either of its shapes. It holds a token, so it is never printed.
+/// The request of API Gateway, of either authorizer type. It has no `Debug`, because it holds a token.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizationRequest {
     method_arn: String,
-    /// A TOKEN authorizer's: the header's value.
+    /// The value of the Authorization header, if this is a TOKEN authorizer.
     authorization_token: Option<String>,
-    /// A REQUEST authorizer's.
+    /// All headers, if this is a REQUEST authorizer.
     headers: Option<BTreeMap<String, Option<String>>>,
 }
 
-/// What a request shows.
+/// The credential of a request.
 #[derive(Debug, PartialEq)]
 enum Credential<'a> {
-    /// A token of ours.
+    /// An API token issued by Tocsin.
     Token(&'a str),
     /// A JWT of the identity provider.
     Jwt(&'a str),
 }
 
 impl AuthorizationRequest {
-    /// What the request shows, if it can be a token; which kind tells its form.
+    /// Returns the bearer credential; its format tells the kind. `None` if there is none, or if it can be neither kind.
     fn credential(&self) -> Option<Credential<'_>> {
         let of_header = || {
             let headers = self.headers.as_ref()?;
@@ -54,14 +54,18 @@ impl AuthorizationRequest {
         };
         let (scheme, token) = self.authorization_token.as_deref().or_else(of_header)?.trim().split_once(' ')?;
         let token = token.trim();
-        match scheme.eq_ignore_ascii_case("bearer") {
-            true if has_token_format(token) => Some(Credential::Token(token)),
-            true if is_jwt(token) => Some(Credential::Jwt(token)),
-            _ => None,
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            None
+        } else if has_token_format(token) {
+            Some(Credential::Token(token))
+        } else if is_jwt(token) {
+            Some(Credential::Jwt(token))
+        } else {
+            None
         }
     }
 
-    /// Everything in the stage. A narrower policy would be right for the first route only where API Gateway caches it.
+    /// Returns the ARN of all routes of the stage. API Gateway may cache the policy, and one for a single route would then deny the others.
     fn stage_arn(&self) -> Option<String> {
         let mut parts = self.method_arn.split('/');
         let (api, stage) = (parts.next()?, parts.next()?);
@@ -69,7 +73,7 @@ impl AuthorizationRequest {
     }
 }
 
-/// The answer that lets a request in.
+/// The response that allows a request.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AllowResponse {
@@ -103,7 +107,7 @@ struct Context {
     defaults: String,
 }
 
-/// The function.
+/// The Lambda function and its clients.
 #[derive(Debug)]
 pub struct Authorizer {
     table: Table,
@@ -132,7 +136,7 @@ impl EventFunction for Authorizer {
     }
 }
 
-/// The identity provider that the stack was given, if it was.
+/// Builds the client of the identity provider; `None` if none is configured.
 fn identity_provider(config: Config) -> Result<Option<IdentityProvider>, StartError> {
     let Some(issuer) = config.oidc_issuer else { return Ok(None) };
     let audience = config.oidc_audience.ok_or_else(|| StartError::new(MissingAudience))?;
@@ -151,33 +155,35 @@ fn identity_provider(config: Config) -> Result<Option<IdentityProvider>, StartEr
     Ok(Some(IdentityProvider::new(trusted, discovery, client)))
 }
 
-/// Without an audience a token that was issued for any other application would open this one.
+/// The audience is missing. Without it, a token issued for any other application would be accepted.
 #[derive(Debug, thiserror::Error)]
-#[error("OIDC_ISSUER is set and OIDC_AUDIENCE is not; name the application that its tokens must be for")]
+#[error(
+    "OIDC_ISSUER is set but OIDC_AUDIENCE is not; set OIDC_AUDIENCE to the application that tokens must be issued for"
+)]
 struct MissingAudience;
 
 impl Authorizer {
-    /// Who shows a token of ours.
+    /// Authorizes an API token.
     async fn authorize_token(&self, token: &str, resource: String) -> Result<AllowResponse, DirectError> {
         let record = self.table.token(token).await.map_err(|error| {
-            tracing::error!(%error, "the table did not answer");
+            tracing::error!(%error, "a table operation failed");
             DirectError::new("Unavailable", "the tokens cannot be read; send the same request again")
         })?;
         let Some(record) = record else { return Err(unauthorized("unknown_token")) };
-        if let Some(why) = record.invalid_reason(clock::now()) {
-            tracing::info!(token_id = %record.token_id, "a token that is over");
-            return Err(unauthorized(why));
+        if let Some(reason) = record.invalid_reason(clock::now()) {
+            tracing::info!(token_id = %record.token_id, "the token is expired or revoked");
+            return Err(unauthorized(reason));
         }
-        tracing::info!(token_id = %record.token_id, "let in");
+        tracing::info!(token_id = %record.token_id, "authorized");
         Ok(allow_token(&record, resource))
     }
 
-    /// Who shows a JWT.
+    /// Authorizes a JWT of the identity provider.
     async fn authorize_jwt(&self, token: &str, resource: String) -> Result<AllowResponse, DirectError> {
         let Some(provider) = &self.provider else { return Err(unauthorized("no_identity_provider")) };
         match provider.identify(token, clock::now()).await {
             Ok(identity) => {
-                tracing::info!(token_id = identity.token_id, "let in");
+                tracing::info!(token_id = identity.token_id, "authorized");
                 Ok(allow_identity(identity, resource))
             }
             Err(JwtError::Refused(refusal)) => Err(unauthorized(refusal.as_str())),
@@ -189,9 +195,9 @@ impl Authorizer {
     }
 }
 
-/// API Gateway answers 401 for exactly this message, and 500 for any other.
-fn unauthorized(why: &'static str) -> DirectError {
-    tracing::info!(why, "refused");
+/// Denies the request. API Gateway responds with 401 to exactly this message, and with 500 to any other.
+fn unauthorized(reason: &'static str) -> DirectError {
+    tracing::info!(reason, "unauthorized");
     DirectError::new("Unauthorized", "Unauthorized")
 }
 
@@ -270,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn both_shapes_of_api_gateway_are_read() {
+    fn both_authorizer_types_are_parsed() {
         let parsed: AuthorizationRequest = serde_json::from_str(include_str!("../event.json")).unwrap();
         assert_eq!(parsed.credential(), Some(Credential::Token("AbCdEfGhIjKlMnOpQrStUvWxYz012345")));
         assert_eq!(parsed.stage_arn().unwrap(), "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/api/*/*");
@@ -282,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jwt_is_told_from_a_token_by_its_form() {
+    fn a_jwt_is_distinguished_from_a_token_by_its_format() {
         let is_jwt_credential = |header: &str| {
             let request =
                 parse_request(json!({"methodArn": "arn:aws:execute-api:r:1:x/s/GET/", "authorizationToken": header}));
@@ -303,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_token_is_not_looked_up() {
+    fn a_malformed_token_is_not_looked_up() {
         for header in [
             "",
             "Bearer",
@@ -323,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn revoked_and_expired_tokens_are_refused() {
+    fn revoked_and_expired_tokens_are_invalid() {
         let now = Timestamp::from_second(1_000).unwrap();
         assert_eq!(record().invalid_reason(now), None);
         assert_eq!(TokenRecord { expires_at_time: Some(now), ..record() }.invalid_reason(now), Some("expired"));
@@ -335,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_flat_and_read_back_as_the_same_caller() {
+    fn the_context_is_flat_and_parses_back_to_the_same_caller() {
         let answer = serde_json::to_value(allow_token(&record(), "arn:x/s/*/*".into())).unwrap();
         assert_eq!(
             answer,
@@ -351,7 +357,7 @@ mod tests {
         let caller = runtime::http::Caller::from_context(&answer["context"]);
         assert!(caller.has_scope("alerts:read") && caller.can_access_tenant(&TenantId::parse("globex").unwrap()));
         assert_eq!(caller.defaults, Some(json!({"type": "api.outage"})));
-        let everybody = TokenRecord { tenants: TenantScope::All(Wildcard::Asterisk), ..record() };
-        assert_eq!(allow_token(&everybody, String::new()).context.tenants, "*");
+        let for_all_tenants = TokenRecord { tenants: TenantScope::All(Wildcard::Asterisk), ..record() };
+        assert_eq!(allow_token(&for_all_tenants, String::new()).context.tenants, "*");
     }
 }

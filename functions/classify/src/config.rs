@@ -3,11 +3,11 @@
 runtime::config! {
     /// The environment of `classify`.
     pub struct Config {
-        /// The table.
+        /// Name of the DynamoDB table.
         pub table_name: String = "TABLE_NAME",
         /// URL of its own queue, for warnings to the operators.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
-        /// Where poison goes.
+        /// URL of the dead-letter queue for unprocessable messages.
         pub dead_letter_queue_url: String = "CLASSIFY_DEAD_LETTER_QUEUE_URL",
         /// Where routing jobs go.
         pub subscription_lookup_queue_url: String = "SUBSCRIPTION_LOOKUP_QUEUE_URL",

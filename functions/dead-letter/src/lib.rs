@@ -32,7 +32,7 @@ const PAGE_SIZE: usize = 50;
 /// How long a redrive runs before it returns where to continue. The function's timeout is 20 s.
 const REDRIVE_TIME_MAX: SignedDuration = SignedDuration::from_secs(12);
 
-/// The Lambda function.
+/// The Lambda function and its clients.
 #[derive(Debug)]
 pub struct DeadLetters {
     sources: Vec<SourceQueue>,

@@ -13,7 +13,7 @@ pub(crate) const MAX_RECEIVES: &str = "max_receives";
 pub(crate) struct SourceQueue {
     /// The function that reads it.
     pub(crate) function: &'static str,
-    /// Its URL.
+    /// URL of the queue.
     pub(crate) url: String,
 }
 

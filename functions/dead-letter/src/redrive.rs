@@ -9,13 +9,13 @@ use store::dead::DeadLetter;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Command {
-    /// Lists dead letters.
+    /// Lists the dead letters of a function and day.
     List(LetterSelector),
     /// Sends dead letters to their queues again.
     Redrive(LetterSelector),
 }
 
-/// Selects letters.
+/// Selects dead letters by function, day and id.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LetterSelector {

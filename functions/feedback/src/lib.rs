@@ -32,7 +32,7 @@ const LOOKUPS_MAX: u32 = 4;
 /// The pause between two lookups.
 const LOOKUP_PAUSE: Duration = Duration::from_secs(20);
 
-/// The Lambda function.
+/// The Lambda function and its clients.
 #[derive(Debug)]
 pub struct Feedback {
     config: Config,

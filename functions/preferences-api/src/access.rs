@@ -168,7 +168,7 @@ pub(crate) fn json_response(status: StatusCode, body: &impl Serialize) -> Respon
     response
 }
 
-/// A JSON answer with the version that the next write is based on.
+/// A JSON response whose ETag is the version that the next write must name.
 pub(crate) fn json_with_etag(status: StatusCode, version: u64, body: &impl Serialize) -> Response {
     let mut response = json_response(status, body);
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {

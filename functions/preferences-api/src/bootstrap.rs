@@ -1,4 +1,4 @@
-//! First light: what an operator, whom IAM allows to invoke this function, does without a token.
+//! Operator commands: direct invocations, allowed by IAM and without a token.
 
 use crate::PreferencesApi;
 use crate::check::settings;
@@ -17,25 +17,25 @@ use store::StoreError;
 use store::credentials::{TenantScope, TokenRecord, Wildcard, token_hash};
 use store::tenants::{AuditRecord, SaveOutcome, TenantChange};
 
-/// Makes the operators' tenant with the operator as its first person, and issues an admin token that replaces earlier ones
-/// of this command. Whatever exists already stays as it is.
+/// Issues a platform admin token and revokes the earlier tokens of this command. Creates the operators' tenant, with the operator as its
+/// first recipient, unless they exist.
 pub(crate) async fn issue_admin_token(app: &PreferencesApi) -> Result<Value, DirectError> {
     let email = Email::parse(&app.operator_email).map_err(|remedy| {
-        DirectError::new("BadRequest", format!("the stack's parameter OperatorEmail is not usable: {remedy}"))
+        DirectError::new("BadRequest", format!("the stack parameter OperatorEmail is not a valid address: {remedy}"))
     })?;
     let tenant = TenantId::operators();
     if app.table.settings(&tenant).await.map_err(storage_error)?.is_none() {
         let setting = TenantChange::Settings(Box::new(operators_settings(app)?));
-        // Outdated: somebody ran the same command at the same time, which is as good.
+        // An outdated version means that a concurrent run has just created the tenant.
         app.table
             .save(&tenant, &setting, &operator_audit("tenant.created", tenant.as_str()), &ids::id_suffix())
             .await
             .map_err(storage_error)?;
     }
-    let known = app.table.recipients(&tenant).await.map_err(storage_error)?;
-    let there =
+    let recipients = app.table.recipients(&tenant).await.map_err(storage_error)?;
+    let has_email =
         |recipient: &Recipient| recipient.email.as_ref().is_some_and(|known| known.identity() == email.identity());
-    if !known.iter().any(there) {
+    if !recipients.iter().any(has_email) {
         let operator = operator_recipient(email);
         let audit = operator_audit("recipient.created", operator.id.as_str());
         let setting = TenantChange::Destination(Destination::Recipient(Box::new(operator)));
@@ -44,7 +44,7 @@ pub(crate) async fn issue_admin_token(app: &PreferencesApi) -> Result<Value, Dir
         {
             return Err(DirectError::new(
                 "Unavailable",
-                "the operators' tenant is not there yet; run the command again",
+                "the operators' tenant does not exist yet; run the command again",
             ));
         }
     }
@@ -53,7 +53,7 @@ pub(crate) async fn issue_admin_token(app: &PreferencesApi) -> Result<Value, Dir
     let token = ids::api_token();
     let record = TokenRecord {
         token_id: TokenId::new(&ids::id_suffix()),
-        // The identity behind the token stays, as with every rotation.
+        // The new token keeps the identity of the old one, as in every rotation, so that open incidents keep their source.
         integration_id: earlier
             .first()
             .map_or_else(|| IntegrationId::new(&ids::id_suffix()), |token| token.integration_id.clone()),
@@ -69,7 +69,7 @@ pub(crate) async fn issue_admin_token(app: &PreferencesApi) -> Result<Value, Dir
     };
     let issued = operator_audit("token.issued", record.token_id.as_str());
     app.table.issue_token(&record, &issued, &ids::id_suffix()).await.map_err(storage_error)?;
-    // After the new one is stored: a failure in between leaves a token too many, never none.
+    // Revoked only after the new token is stored: a failure in between leaves one token too many, never none.
     for old in earlier.iter().filter(|token| token.revoked_at.is_none()) {
         let revoked = operator_audit("token.revoked", old.token_id.as_str());
         app.table.revoke_token(&tenant, &old.token_id, &revoked, &ids::id_suffix()).await.map_err(storage_error)?;
@@ -78,12 +78,12 @@ pub(crate) async fn issue_admin_token(app: &PreferencesApi) -> Result<Value, Dir
     Ok(json!({
         "token": token,
         "token_id": record.token_id,
-        "note": "Shown once: keep it in your secret store. Run this command again to replace it; earlier bootstrap tokens \
-                 no longer work.",
+        "note": "This token is shown only once; keep it in your secret store. To replace it, run this command again. Earlier \
+                 bootstrap tokens no longer work.",
     }))
 }
 
-/// Writes a tenant's compiled subscriptions anew.
+/// Rebuilds a tenant's compiled subscriptions.
 pub(crate) async fn recompile_subscriptions(app: &PreferencesApi, tenant: &str) -> Result<Value, DirectError> {
     let tenant = TenantId::parse(tenant).map_err(|error| DirectError::new("BadRequest", error.to_string()))?;
     match app.table.rebuild_subscriptions(&tenant).await.map_err(storage_error)? {
@@ -94,21 +94,21 @@ pub(crate) async fn recompile_subscriptions(app: &PreferencesApi, tenant: &str) 
 
 /// Settings of the operators' tenant: the platform's own problems are e-mailed from the start, everything else is off.
 fn operators_settings(app: &PreferencesApi) -> Result<Settings, DirectError> {
-    let top = app.policy.plans.largest().ok_or_else(|| DirectError::new("Internal", "plans.yaml names no plan"))?;
+    let top = app.policy.plans.largest().ok_or_else(|| DirectError::new("Internal", "plans.yaml defines no plan"))?;
     let body = TenantBody { name: "Platform operators".to_owned(), plan: top.id.clone(), zone: "UTC".to_owned() };
     let mut settings = settings::new_settings(&TenantId::operators(), &body, &app.policy)
-        .map_err(|_| DirectError::new("Internal", "the operators' tenant does not pass its own checks"))?;
+        .map_err(|_| DirectError::new("Internal", "the settings of the operators' tenant are not valid"))?;
     let channels = BTreeSet::from([ChannelClass::Email]);
     settings
         .categories
         .insert(Category::Infrastructure, CategorySettings { enabled: true, channels, muted_until: None });
     // The deployer chose this address for alarms, so it counts as confirmed.
-    let said = compliance_wording(ChannelClass::Email).map(|wording| ComplianceConfirmed {
+    let confirmed = compliance_wording(ChannelClass::Email).map(|wording| ComplianceConfirmed {
         by: "operator".to_owned(),
         at: clock::now(),
         wording,
     });
-    settings.compliance_confirmed.extend(said.map(|said| (ChannelClass::Email, said)));
+    settings.compliance_confirmed.extend(confirmed.map(|confirmed| (ChannelClass::Email, confirmed)));
     Ok(settings)
 }
 
@@ -117,7 +117,7 @@ fn operator_recipient(email: Email) -> Recipient {
         id: RecipientId::new(&ids::id_suffix()),
         name: "Operator".to_owned(),
         email: Some(email),
-        // The parameter of the stack is the deployer's own word.
+        // The deployer set the address as a stack parameter, which counts as confirmed.
         email_confirmed: true,
         phone: None,
         phone_confirmed: false,
@@ -144,6 +144,6 @@ fn operator_audit(what: &str, object: &str) -> AuditRecord {
 }
 
 fn storage_error(error: StoreError) -> DirectError {
-    tracing::error!(%error, "the table did not answer");
+    tracing::error!(%error, "a table operation failed");
     DirectError::new("Unavailable", format!("{error}; run the command again"))
 }

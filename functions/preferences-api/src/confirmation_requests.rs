@@ -8,8 +8,8 @@ use aws::sqs::OutgoingMessage;
 use contracts::http::ConfirmationView;
 use contracts::queue::{ConfirmationRequest, DeliveryTarget, VERSION};
 use domain::contact::{
-    CONFIRMATION_LIFETIME, PendingConfirmation, TENANT_CONFIRMATIONS_PER_DAY_MAX, next_confirmation_at,
-    record_confirmation, utc_day,
+    CONFIRMATION_INTERVAL_MIN, CONFIRMATION_LIFETIME, PendingConfirmation, TENANT_CONFIRMATIONS_PER_DAY_MAX,
+    next_confirmation_at, record_confirmation, utc_day,
 };
 use domain::ids::TenantId;
 use domain::reason::Reason;
@@ -21,32 +21,37 @@ use runtime::{clock, ids};
 use std::collections::BTreeMap;
 use store::contacts::ConfirmationHistory;
 
-/// What addresses and numbers are fingerprinted for.
+/// Purpose of the keyed hash of addresses and numbers.
 const CONTACT_PURPOSE: &str = "contact";
-/// What codes are fingerprinted for.
+/// Purpose of the keyed hash of confirmation codes.
 const CODE_PURPOSE: &str = "confirmation-code";
 
-/// Why nobody was asked.
+/// Why no confirmation was requested.
 pub(crate) enum RequestFailure {
-    /// Asked often enough.
+    /// The contact or the tenant has had too many requests; the next one is allowed at this time.
     RateLimited(Timestamp),
-    /// A setting forbids to write there.
+    /// A setting forbids sending to this address or number.
     Withheld(Reason),
-    /// The table, the queue or the keys.
+    /// The table, the queue or the encryption failed.
     Internal,
 }
 
-/// The channels on which a recipient has something that is not confirmed.
+/// Returns the channels on which the recipient's address or number needs a confirmation.
 pub(crate) fn unconfirmed_channels(recipient: &Recipient) -> Vec<Channel> {
-    // An address that bounced or complained is asked anew, and so is a number whose owner stopped text messages.
-    let asked = !recipient.email_confirmed || recipient.suppressed.is_some();
-    let email = (recipient.email.is_some() && asked).then_some(Channel::Email);
-    let asked = !recipient.phone_confirmed || recipient.sms_opted_out.is_some();
-    let sms = (recipient.phone.is_some() && asked).then_some(Channel::Sms);
-    email.into_iter().chain(sms).collect()
+    // An address that bounced or complained must be confirmed again, and so must a number whose owner opted out of text messages.
+    let email_needs_it = !recipient.email_confirmed || recipient.suppressed.is_some();
+    let phone_needs_it = !recipient.phone_confirmed || recipient.sms_opted_out.is_some();
+    let mut channels = Vec::new();
+    if recipient.email.is_some() && email_needs_it {
+        channels.push(Channel::Email);
+    }
+    if recipient.phone.is_some() && phone_needs_it {
+        channels.push(Channel::Sms);
+    }
+    channels
 }
 
-/// What is asked on a channel: the normalised address or number, and its keyed hash.
+/// Returns the keyed hash of the recipient's normalized address or number; `None` if it has none on this channel.
 pub(crate) fn contact_fingerprint(app: &App, recipient: &Recipient, channel: Channel) -> Option<String> {
     let contact = match channel {
         Channel::Email => recipient.email.as_ref()?.identity(),
@@ -55,7 +60,8 @@ pub(crate) fn contact_fingerprint(app: &App, recipient: &Recipient, channel: Cha
     app.keyring.fingerprint(CONTACT_PURPOSE, &contact).ok()
 }
 
-/// Asks whoever is new on a recipient. The recipient is saved: what goes wrong here takes nothing back, and is said.
+/// Requests a confirmation of each new address or number of a recipient that was just saved, and returns the state of each unconfirmed one.
+/// A failure does not undo the save; it is part of that state.
 pub(crate) async fn request_after_save(
     app: &App,
     settings: &Settings,
@@ -63,37 +69,39 @@ pub(crate) async fn request_after_save(
     recipient: &Recipient,
     correlation: &CorrelationId,
 ) -> Option<BTreeMap<String, ConfirmationView>> {
-    let mut said = BTreeMap::new();
+    let mut states = BTreeMap::new();
     for channel in unconfirmed_channels(recipient) {
         let now = clock::now();
         let same = before.is_some_and(|before| {
             contact_fingerprint(app, before, channel) == contact_fingerprint(app, recipient, channel)
         });
-        let view = match same {
-            true => confirmation_state(app, &settings.tenant, recipient, channel).await.ok()?,
-            false => match request_confirmation(app, settings, recipient, channel, &correlation.0, now).await {
+        let view = if same {
+            confirmation_state(app, &settings.tenant, recipient, channel).await.ok()?
+        } else {
+            match request_confirmation(app, settings, recipient, channel, &correlation.0, now).await {
                 Ok(()) => sent_view(now),
                 Err(failure) => failure_view(&failure),
-            },
+            }
         };
-        said.insert(channel.as_str().to_owned(), view);
+        states.insert(channel.as_str().to_owned(), view);
     }
-    (!said.is_empty()).then_some(said)
+    (!states.is_empty()).then_some(states)
 }
 
-/// How the confirmations of a recipient stand, where one is not confirmed.
+/// Returns the state of the confirmation for each unconfirmed address or number; `None` if all are confirmed.
 pub(crate) async fn confirmation_states(
     app: &App,
     tenant: &TenantId,
     recipient: &Recipient,
 ) -> Result<Option<BTreeMap<String, ConfirmationView>>, Problem> {
-    let mut said = BTreeMap::new();
+    let mut states = BTreeMap::new();
     for channel in unconfirmed_channels(recipient) {
-        said.insert(channel.as_str().to_owned(), confirmation_state(app, tenant, recipient, channel).await?);
+        states.insert(channel.as_str().to_owned(), confirmation_state(app, tenant, recipient, channel).await?);
     }
-    Ok((!said.is_empty()).then_some(said))
+    Ok((!states.is_empty()).then_some(states))
 }
 
+/// Returns the state of the latest confirmation request on a channel.
 async fn confirmation_state(
     app: &App,
     tenant: &TenantId,
@@ -101,12 +109,13 @@ async fn confirmation_state(
     channel: Channel,
 ) -> Result<ConfirmationView, Problem> {
     let pending = app.table.pending_confirmation(tenant, &recipient.id, channel).await.map_err(storage_problem)?;
-    let asked =
+    // A request to an earlier address or number does not count.
+    let current =
         pending.filter(|pending| contact_fingerprint(app, recipient, channel).as_ref() == Some(&pending.identity));
-    Ok(match asked {
+    Ok(match current {
         Some(PendingConfirmation { refused: Some(cause), sent_at, .. }) => ConfirmationView {
             state: "refused".to_owned(),
-            remedy: format!("The provider did not take it ({cause}). Correct the address or number."),
+            remedy: format!("The provider rejected the address or number ({cause}). Correct it."),
             sent_at: Some(sent_at),
             next_at: None,
         },
@@ -115,27 +124,36 @@ async fn confirmation_state(
     })
 }
 
+/// Returns the state of a confirmation that was requested at `at`.
 pub(crate) fn sent_view(at: Timestamp) -> ConfirmationView {
     ConfirmationView {
         state: "sent".to_owned(),
-        remedy: "Wait for the recipient: the link in the e-mail, or the code of the SMS, is good for 24 hours."
-            .to_owned(),
+        remedy:
+            "Wait for the recipient. The link in the e-mail, or the code in the text message, is valid for 24 hours."
+                .to_owned(),
         sent_at: Some(at),
         next_at: None,
     }
 }
 
+/// Returns the state of a confirmation that could not be requested.
 fn failure_view(failure: &RequestFailure) -> ConfirmationView {
     let (state, remedy, next_at) = match failure {
-        RequestFailure::RateLimited(at) => {
-            ("too_soon", "It was asked often already. Ask again then.".to_owned(), Some(*at))
-        }
+        RequestFailure::RateLimited(at) => (
+            "too_soon",
+            "Too many confirmations were requested. Try again at the time in `next_at`.".to_owned(),
+            Some(*at),
+        ),
         RequestFailure::Withheld(reason) => ("withheld", format!("{} {}", reason.sentence(), reason.remedy()), None),
-        RequestFailure::Internal => ("not_sent", "Ask again by POST …/confirmation.".to_owned(), None),
+        RequestFailure::Internal => ("not_sent", "Request it again with POST …/confirmation.".to_owned(), None),
     };
     ConfirmationView { state: state.to_owned(), remedy, sent_at: None, next_at }
 }
 
+/// Sends a confirmation request to the recipient's address or number.
+///
+/// # Errors
+/// Why nothing was sent.
 pub(crate) async fn request_confirmation(
     app: &App,
     settings: &Settings,
@@ -148,57 +166,30 @@ pub(crate) async fn request_confirmation(
         return Err(RequestFailure::Withheld(reason));
     }
     let identity = contact_fingerprint(app, recipient, channel).ok_or(RequestFailure::Internal)?;
-    let asked = app.table.confirmation_history(&identity).await.map_err(storage_failure)?;
+    let history = app.table.confirmation_history(&identity).await.map_err(storage_failure)?;
     let tenant = &settings.tenant;
-    if let Some(at) = next_confirmation_at(&asked.sent, tenant, now) {
+    if let Some(at) = next_confirmation_at(&history.sent, tenant, now) {
         return Err(RequestFailure::RateLimited(at));
     }
     let (day, tomorrow) = utc_day(now);
-    if !app
-        .table
-        .count_confirmation(tenant, day, TENANT_CONFIRMATIONS_PER_DAY_MAX, now)
-        .await
-        .map_err(storage_failure)?
-    {
+    let counted = app.table.count_confirmation(tenant, day, TENANT_CONFIRMATIONS_PER_DAY_MAX, now);
+    if !counted.await.map_err(storage_failure)? {
         return Err(RequestFailure::RateLimited(tomorrow));
     }
+    let (target, queue_url) = delivery_target(app, settings, recipient, channel).ok_or(RequestFailure::Internal)?;
     let code = (channel == Channel::Sms).then(random_code);
-    let (target, url) = match channel {
-        Channel::Email => {
-            let (address, shared) = (recipient.email.clone().ok_or(RequestFailure::Internal)?, recipient.shared);
-            (DeliveryTarget::Email { address, shared }, &app.email_queue_url)
-        }
-        _ => {
-            let (phone, compliance) =
-                (recipient.phone.clone().ok_or(RequestFailure::Internal)?, settings.compliance.clone());
-            (DeliveryTarget::Sms { phone, compliance }, &app.sms_queue_url)
-        }
-    };
     let hash = match &code {
         Some(code) => code_hash(app, &identity, code).ok_or(RequestFailure::Internal)?,
         None => String::new(),
     };
     let pending = PendingConfirmation { identity: identity.clone(), code: hash, sent_at: now, tries: 0, refused: None };
-    let next = ConfirmationHistory { sent: record_confirmation(&asked.sent, tenant, now), ..asked };
-    // First noted, then sent: what is noted and not sent costs a minute; what is sent and not noted would be no limit.
-    if !app
-        .table
-        .record_confirmation(&identity, &next, (tenant, &recipient.id, channel), &pending, now)
-        .await
-        .map_err(storage_failure)?
-    {
-        return Err(RequestFailure::RateLimited(
-            now.saturating_add(domain::contact::CONFIRMATION_INTERVAL_MIN).unwrap_or(now),
-        ));
+    let next = ConfirmationHistory { sent: record_confirmation(&history.sent, tenant, now), ..history };
+    // Recorded before it is sent: a request that is recorded but not sent costs a minute, one that is sent but not recorded escapes the limit.
+    let recorded = app.table.record_confirmation(&identity, &next, (tenant, &recipient.id, channel), &pending, now);
+    if !recorded.await.map_err(storage_failure)? {
+        return Err(RequestFailure::RateLimited(now.saturating_add(CONFIRMATION_INTERVAL_MIN).unwrap_or(now)));
     }
-    let code = match &code {
-        Some(code) => {
-            let aad = vault::integration_aad(tenant.as_str(), recipient.id.as_str());
-            let sealed = app.keyring.seal(&aad, code.as_bytes()).map_err(|_| RequestFailure::Internal)?;
-            Some(Sealed::new(sealed.into()))
-        }
-        None => None,
-    };
+    let code = code.map(|code| seal_code(app, tenant, recipient, &code)).transpose()?;
     let confirmation = ConfirmationRequest {
         v: VERSION,
         correlation_id: correlation.to_owned(),
@@ -212,13 +203,36 @@ pub(crate) async fn request_confirmation(
     };
     let body = serde_json::to_string(&confirmation).map_err(|_| RequestFailure::Internal)?;
     let outgoing = OutgoingMessage { body, group: Some(tenant.to_string()), ..OutgoingMessage::default() };
-    app.queues.send(url, &outgoing).await.map_err(|error| {
-        tracing::error!(%error, %tenant, "a confirmation could not be queued");
+    app.queues.send(queue_url, &outgoing).await.map_err(|error| {
+        tracing::error!(%error, %tenant, "cannot queue a confirmation request");
         RequestFailure::Internal
     })
 }
 
-/// Why nothing may be written there, whatever its owner would answer.
+/// Returns where the request goes, and the URL of the queue for it; `None` if the recipient has nothing on this channel.
+fn delivery_target<'a>(
+    app: &'a App,
+    settings: &Settings,
+    recipient: &Recipient,
+    channel: Channel,
+) -> Option<(DeliveryTarget, &'a str)> {
+    if channel == Channel::Email {
+        let address = recipient.email.clone()?;
+        Some((DeliveryTarget::Email { address, shared: recipient.shared }, &app.email_queue_url))
+    } else {
+        let phone = recipient.phone.clone()?;
+        Some((DeliveryTarget::Sms { phone, compliance: settings.compliance.clone() }, &app.sms_queue_url))
+    }
+}
+
+/// Encrypts a code for its way through the queue.
+fn seal_code(app: &App, tenant: &TenantId, recipient: &Recipient, code: &str) -> Result<Sealed, RequestFailure> {
+    let aad = vault::integration_aad(tenant.as_str(), recipient.id.as_str());
+    let sealed = app.keyring.seal(&aad, code.as_bytes()).map_err(|_| RequestFailure::Internal)?;
+    Ok(Sealed::new(sealed.into()))
+}
+
+/// Returns the reason why nothing may be sent to the address or number, even if its owner would confirm it.
 fn withhold_reason(settings: &Settings, recipient: &Recipient, channel: Channel) -> Option<Reason> {
     match channel {
         Channel::Email => {
@@ -231,19 +245,19 @@ fn withhold_reason(settings: &Settings, recipient: &Recipient, channel: Channel)
     }
 }
 
-/// A code's keyed hash, bound to the number that it was sent to.
+/// Returns the keyed hash of a code, bound to the number that it was sent to.
 pub(crate) fn code_hash(app: &App, identity: &str, code: &str) -> Option<String> {
     app.keyring.fingerprint(CODE_PURPOSE, &format!("{identity}.{code}")).ok()
 }
 
-/// Six digits, each as likely as any other.
+/// Returns a random code of six digits.
 fn random_code() -> String {
-    // 2^64 is so much larger than a million that the rest of the division favours nobody.
+    // The bias of the modulo is negligible, because 2^64 is so much larger than a million.
     format!("{:06}", u64::from_le_bytes(ids::random_bytes::<8>()) % 1_000_000)
 }
 
 fn storage_failure(error: store::StoreError) -> RequestFailure {
-    tracing::error!(%error, "the table did not answer");
+    tracing::error!(%error, "a table operation failed");
     RequestFailure::Internal
 }
 

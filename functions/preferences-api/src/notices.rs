@@ -1,4 +1,5 @@
-//! Notices to org admins after a recipient used a link. They are system events and take the path of every event.
+//! System events of the preferences API: a recipient changed a subscription by a link, or a failing endpoint was removed. They go
+//! through the queue that all events go through.
 
 use crate::PreferencesApi;
 use aws::sqs::OutgoingMessage;
@@ -12,18 +13,18 @@ use domain::vocabulary::{Category, Severity, Status};
 use jiff::Timestamp;
 use runtime::{clock, ids};
 
-/// What a recipient change.
+/// What a recipient did with the unsubscribe link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SubscriptionChange {
-    /// Unsubscribed.
+    /// The recipient unsubscribed from a topic.
     Unsubscribed,
-    /// Subscribed again.
+    /// The recipient subscribed to the topic again.
     Resubscribed,
-    /// Asked for it, at an address that several people read.
+    /// Somebody asked the admins to unsubscribe an address that several people share.
     UnsubscribeRequested,
 }
 
-/// Tells the org admins. What the recipient change is done and in the audit trail: a queue that does not answer takes nothing back.
+/// Notifies the org admins of a change. The change is already saved and audited, so a failed send is only logged.
 pub(crate) async fn notify_admins(
     app: &PreferencesApi,
     tenant: &TenantId,
@@ -32,11 +33,11 @@ pub(crate) async fn notify_admins(
     change: SubscriptionChange,
 ) {
     if let Err(error) = send_event(app, &build_notice(tenant, recipient, topic, change, clock::now())).await {
-        tracing::error!(%error, %tenant, recipient = %recipient.id, "cannot notify the org admins of a recipient's choice");
+        tracing::error!(%error, %tenant, recipient = %recipient.id, "cannot notify the org admins that a recipient changed a subscription");
     }
 }
 
-/// Resolves the incident about a failing endpoint after that endpoint was removed.
+/// Resolves the incident about a failing endpoint after that endpoint was removed. A failed send is only logged.
 pub(crate) async fn resolve_endpoint_incident(app: &PreferencesApi, tenant: &TenantId, integration: &Integration) {
     if integration.failing.is_none() {
         return;
@@ -45,7 +46,7 @@ pub(crate) async fn resolve_endpoint_incident(app: &PreferencesApi, tenant: &Ten
     let received =
         IncidentReceived::system_event(tenant, event, EventId::new(&ids::id_suffix()), &ids::id_suffix(), clock::now());
     if let Err(error) = send_event(app, &received).await {
-        tracing::error!(%error, %tenant, integration = %integration.id, "the incident about a removed endpoint stays open");
+        tracing::error!(%error, %tenant, integration = %integration.id, "the incident about a removed endpoint could not be resolved");
     }
 }
 
@@ -63,7 +64,7 @@ fn build_notice(
     change: SubscriptionChange,
     now: Timestamp,
 ) -> IncidentReceived {
-    // User-level warnings belong to no category; what is about one tenant's settings is configurable.
+    // User-level warnings have no category; a notice about one tenant's settings belongs to the configurable one.
     let category = Category::parse(topic).unwrap_or(Category::Configurable);
     let what = Category::parse(topic).map_or("user-level warning", Category::title);
     let name = &recipient.name;
@@ -82,8 +83,7 @@ fn build_notice(
         SubscriptionChange::UnsubscribeRequested => (
             format!("Somebody asked to unsubscribe {name} from {what} alerts by e-mail"),
             format!(
-                "{name} ({}) is an address that several people read, so nothing was changed. Remove the recipient, change its roles, or \
-                 leave it as it is.",
+                "{name} ({}) is a shared address, so nothing was changed. Delete the recipient, change its roles, or leave it as it is.",
                 recipient.id
             ),
         ),
@@ -115,7 +115,7 @@ mod tests {
     use domain::ids::RecipientId;
 
     #[test]
-    fn a_notice_has_a_rule_names_nobodys_address_and_is_ended_by_the_way_back() {
+    fn a_notice_is_classified_holds_no_address_and_is_resolved_by_resubscribing() {
         let body = RecipientBody {
             name: "Ops".into(),
             email: Some(Private::new("ops@example.com")),

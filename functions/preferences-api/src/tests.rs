@@ -1,5 +1,5 @@
-//! What the router refuses before it reads anything. The table behind it is a port where nobody listens: an answer of 503
-//! is a request that got through to it, everything else was decided without it.
+//! What the router refuses before it reads anything. The table is a port where nothing listens: a 503 means that a request got as far as
+//! the table, and every other status was decided without it.
 
 use super::*;
 use axum::body::Body;
@@ -56,8 +56,8 @@ async fn text(response: Response) -> String {
     String::from_utf8(axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
 }
 
-/// Every route below a tenant with every method it has.
-const OF_A_TENANT: &[(&str, &str)] = &[
+/// Every route below a tenant, with each of its methods.
+const TENANT_ROUTES: &[(&str, &str)] = &[
     ("GET", ""),
     ("GET", "/settings"),
     ("PUT", "/settings"),
@@ -92,19 +92,19 @@ const OF_A_TENANT: &[(&str, &str)] = &[
 #[tokio::test]
 async fn no_route_reaches_another_tenant() {
     let acme = caller(&["alerts:manage", "alerts:read"], Some(&["acme"]));
-    for (method, path) in OF_A_TENANT {
+    for (method, path) in TENANT_ROUTES {
         let theirs = send(&acme, method, &format!("/v1/tenants/globex{path}"), "{}").await;
         assert_eq!(theirs.status(), StatusCode::NOT_FOUND, "{method} {path}");
         assert!(text(theirs).await.contains("This tenant does not exist"), "{method} {path}");
         let own = send(&acme, method, &format!("/v1/tenants/acme{path}"), "{}").await;
-        assert_eq!(own.status(), StatusCode::SERVICE_UNAVAILABLE, "{method} {path}: the own tenant is read");
+        assert_eq!(own.status(), StatusCode::SERVICE_UNAVAILABLE, "{method} {path}: the own tenant is reached");
     }
 }
 
 #[tokio::test]
-async fn no_route_is_open_to_nobody_or_to_a_token_that_only_posts() {
+async fn no_route_accepts_a_caller_without_token_or_with_posting_scopes_only() {
     for who in [Caller::anonymous(), caller(&["incidents:write", "alerts:test"], None)] {
-        for (method, path) in OF_A_TENANT {
+        for (method, path) in TENANT_ROUTES {
             let answer = send(&who, method, &format!("/v1/tenants/acme{path}"), "{}").await;
             assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {path}");
         }
@@ -120,12 +120,12 @@ async fn no_route_is_open_to_nobody_or_to_a_token_that_only_posts() {
 }
 
 #[tokio::test]
-async fn who_only_reads_changes_nothing() {
+async fn a_read_scope_changes_nothing() {
     for scope in ["alerts:read", "support:read"] {
         let reader = caller(&[scope], Some(&["acme"]));
-        for (method, path) in OF_A_TENANT {
+        for (method, path) in TENANT_ROUTES {
             let answer = send(&reader, method, &format!("/v1/tenants/acme{path}"), "{}").await;
-            // Asking what would happen changes nothing, although it has a body.
+            // Explain changes nothing, although it is a POST.
             let reads = *method == "GET" || *path == "/explain";
             let expected = if reads { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::FORBIDDEN };
             assert_eq!(answer.status(), expected, "{scope} {method} {path}");
@@ -134,7 +134,7 @@ async fn who_only_reads_changes_nothing() {
 }
 
 #[tokio::test]
-async fn tenants_are_made_by_the_platform_only() {
+async fn only_a_platform_admin_creates_tenants() {
     let body = r#"{"name":"Acme","plan":"starter","zone":"UTC"}"#;
     let manager = caller(&["alerts:manage"], None);
     assert_eq!(send(&manager, "PUT", "/v1/tenants/acme", body).await.status(), StatusCode::FORBIDDEN);
@@ -148,7 +148,7 @@ async fn tenants_are_made_by_the_platform_only() {
 }
 
 #[tokio::test]
-async fn tokens_of_others_are_neither_listed_nor_issued() {
+async fn tokens_of_other_tenants_are_neither_listed_nor_issued() {
     let manager = caller(&["alerts:manage"], Some(&["acme"]));
     assert_eq!(send(&manager, "GET", "/v1/tokens", "").await.status(), StatusCode::UNPROCESSABLE_ENTITY);
     for path in ["/v1/tokens?tenant=globex", "/v1/tokens?tenant=platform"] {
@@ -171,7 +171,7 @@ async fn a_large_body_is_refused() {
 }
 
 #[tokio::test]
-async fn only_a_link_of_ours_opens_a_page() {
+async fn only_a_validly_signed_link_opens_a_page() {
     let nobody = Caller::anonymous();
     let keyring = &app().keyring;
     let good = keyring.sign_link("unsubscribe", &["acme", "rcp_a", "billing"]).unwrap();
@@ -203,7 +203,7 @@ async fn only_a_link_of_ours_opens_a_page() {
 }
 
 #[tokio::test]
-async fn an_operators_mistake_is_explained() {
+async fn a_wrong_operator_command_is_explained() {
     let app = app();
     for event in [serde_json::json!({}), serde_json::json!({"bootstrap": "x"})] {
         assert!(app.handle_direct(event).await.unwrap_err().message.contains("platform_admin"));

@@ -20,10 +20,10 @@ use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use config::Config;
-use contracts::statuspage::{INCIDENTS_MAX, OPEN_PHASES, StatusPageView};
+use contracts::statuspage::{INCIDENTS_MAX, IncidentWithTimeline, OPEN_PHASES, StatusPageView};
 use domain::ids::IncidentId;
 use domain::policy::Catalogue;
-use domain::status::{PublishedIncident, PublishedUpdate, StatusOverview, summarize_status};
+use domain::status::{PublishedIncident, StatusOverview, summarize_status};
 use domain::vocabulary::{Kind, Phase};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -170,7 +170,7 @@ async fn components(State(this): App, api: ApiId, headers: HeaderMap) -> Respons
 async fn incidents(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
     let wanted = |shown: &PublishedIncident| shown.kind == Kind::Incident;
     this.statuspage_response(&api, &headers, wanted, INCIDENTS_MAX, |page, board, listed| {
-        json(&page.all_incidents(board, listed, false))
+        json(&page.incident_list(board, listed))
     })
     .await
 }
@@ -178,7 +178,7 @@ async fn incidents(State(this): App, api: ApiId, headers: HeaderMap) -> Response
 async fn unresolved(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
     let wanted = |shown: &PublishedIncident| shown.kind == Kind::Incident && shown.resolved_at.is_none();
     this.statuspage_response(&api, &headers, wanted, PAST_INCIDENTS_READ, |page, board, listed| {
-        json(&page.all_incidents(board, listed, true))
+        json(&page.unresolved_incident_list(board, listed))
     })
     .await
 }
@@ -284,11 +284,7 @@ impl StatusPage {
         headers: &HeaderMap,
         wanted: impl Fn(&PublishedIncident) -> bool,
         most: usize,
-        write: impl FnOnce(
-            &StatusPageView<'_>,
-            &StatusOverview,
-            &[(&PublishedIncident, &[PublishedUpdate])],
-        ) -> Option<String>,
+        write: impl FnOnce(&StatusPageView<'_>, &StatusOverview, &[IncidentWithTimeline<'_>]) -> Option<String>,
     ) -> Response {
         allow_any_origin(self.build_statuspage_response(api, headers, wanted, most, write).await)
     }
@@ -299,16 +295,12 @@ impl StatusPage {
         headers: &HeaderMap,
         wanted: impl Fn(&PublishedIncident) -> bool,
         most: usize,
-        write: impl FnOnce(
-            &StatusPageView<'_>,
-            &StatusOverview,
-            &[(&PublishedIncident, &[PublishedUpdate])],
-        ) -> Option<String>,
+        write: impl FnOnce(&StatusPageView<'_>, &StatusOverview, &[IncidentWithTimeline<'_>]) -> Option<String>,
     ) -> Result<Response, StoreError> {
         let all = self.table.public_incidents(PAST_INCIDENTS_READ).await?.incidents;
         let listed = self.read_selected(&all, wanted, most).await?;
-        let listed: Vec<(&PublishedIncident, &[PublishedUpdate])> =
-            listed.iter().map(|one| (&one.incident, one.timeline.as_slice())).collect();
+        let listed: Vec<IncidentWithTimeline<'_>> =
+            listed.iter().map(|one| IncidentWithTimeline { incident: &one.incident, updates: &one.timeline }).collect();
         let base = api.address(&self.base);
         // Without any incident, a constant time keeps the ETag stable.
         let updated_at = all.iter().map(|shown| shown.updated_at).max().unwrap_or(Timestamp::UNIX_EPOCH);

@@ -1,15 +1,15 @@
-//! Trigger  `POST /v1/tenants/{tenant}/test-alert`, `GET /v1/tenants/{tenant}/test-alert/{id}`; a direct invocation by an admin
-//!          whom IAM allows it: `{"tenant_id": "acme", "category"?, "channel"?, "recipient_id"?, "integration_id"?,
-//!          "wait_seconds"?, "confirm_all"?}`
-//! Reads    the tenant, its compiled subscription, the test's incident, plan and deliveries
-//! Writes   how many tests the tenant has sent
-//! Emits    one event of type `test.alert`, marked as a test, on the queue that every event goes through
-//! Fails    the caller: problem+json that names the field; 429 where its tenant has sent too many. AWS: 503 with Retry-After
-//! Config   [`config::Config`]
+//! Trigger     `POST /v1/tenants/{tenant}/test-alert`, `GET /v1/tenants/{tenant}/test-alert/{id}`; a direct invocation by an admin,
+//!             allowed by IAM: `{"tenant_id": "acme", "category"?, "channel"?, "recipient_id"?, "integration_id"?, "wait_seconds"?,
+//!             "confirm_all"?}`
+//! Reads       the tenant, its compiled subscription, the test's incident, plan and deliveries
+//! Writes      the number of tests that the tenant has sent
+//! Emits       one event of type `test.alert`, marked as a test, to the classify queue that all events go through
+//! On failure  caller's mistakes: problem+json that names the field; 429 after too many tests. AWS unavailable: 503 with Retry-After
+//! Config      [`config::Config`]
 //!
-//! A test goes through the real queues, rules and senders and obeys every rule that skips. It is tried once, reaches a disabled
-//! endpoint, disables none, and counts nowhere but against its tenant's tests (`storms.yaml`). It stands at severity critical, so that it reaches whomever the worst real alert
-//! would.
+//! A test uses the real queues, rules and senders, and every rule that skips a destination applies to it. Unlike a real alert it is
+//! attempted once, reaches disabled endpoints, never disables one, and counts against no limit but that of test alerts (`storms.yaml`).
+//! Its severity is critical, so that it reaches everybody whom the most severe real alert would reach.
 
 pub mod config;
 mod request;
@@ -45,20 +45,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::Table;
 
-/// Who may send test alerts.
+/// Scopes that may send test alerts; any one is enough.
 const TEST_SCOPES: &[&str] = &[ALERTS_TEST, ALERTS_MANAGE, PLATFORM_ADMIN];
-/// The longest wait by the API, whose own limit is 29 seconds.
+/// Longest `wait_seconds` through the API. API Gateway ends a request after 29 seconds.
 const API_WAIT_MAX: u32 = 25;
-/// The longest wait by a direct invocation.
+/// Longest `wait_seconds` of a direct invocation.
 const DIRECT_WAIT_MAX: u32 = 60;
-/// Tests that reach more destinations than this want to be meant.
+/// Tests that reach more destinations than this need `confirm_all`.
 const CONFIRM_ABOVE: usize = 10;
-/// How often the ledger is read while somebody waits.
+/// Pause between two reads of the result while the caller waits.
 const POLL_INTERVAL: Duration = Duration::from_millis(400);
-/// The largest body, in bytes.
+/// Largest request body, in bytes.
 const BODY_MAX: usize = 4 * 1024;
 
-/// The function.
+/// The Lambda function and its clients.
 #[derive(Debug)]
 pub struct TestAlert {
     config: Config,
@@ -93,10 +93,11 @@ impl HttpFunction for TestAlert {
         let body: TestAlertBody = contracts::problem::parse_object(event.to_string().as_bytes())
             .map_err(|error| DirectError::new("BadRequest", format!("{}: {}", error.pointer, error.detail)))?;
         let named = body.tenant_id.as_deref().and_then(|id| TenantId::parse(id).ok());
-        let tenant = named.ok_or_else(|| DirectError::new("BadRequest", "/tenant_id: name the tenant"))?;
+        let tenant =
+            named.ok_or_else(|| DirectError::new("BadRequest", "/tenant_id: is required; send the id of a tenant"))?;
         let answer = self.run_test(&tenant, &body, DIRECT_WAIT_MAX, &ids::id_suffix()).await;
         let answer = answer.map_err(|problem| DirectError::new("Refused", problem.detail))?;
-        serde_json::to_value(answer).map_err(|_| DirectError::new("Internal", "the answer cannot be written"))
+        serde_json::to_value(answer).map_err(|_| DirectError::new("Internal", "the response could not be encoded"))
     }
 }
 
@@ -110,11 +111,12 @@ async fn send(
 ) -> Result<Response, Problem> {
     let tenant = caller.authorize_tenant(&path, TEST_SCOPES)?;
     if body.len() > BODY_MAX {
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 4 KiB; send less"));
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 4 KiB; send a smaller one"));
     }
-    let body: TestAlertBody = match body.is_empty() {
-        true => TestAlertBody::default(),
-        false => contracts::problem::parse_object(&body).map_err(|error| Problem::invalid_fields(vec![error]))?,
+    let body: TestAlertBody = if body.is_empty() {
+        TestAlertBody::default()
+    } else {
+        contracts::problem::parse_object(&body).map_err(|error| Problem::invalid_fields(vec![error]))?
     };
     if body.tenant_id.as_deref().is_some_and(|named| named != tenant.as_str()) {
         return Err(field_problem("/tenant_id", "must be the tenant of the path, or be left out"));
@@ -140,7 +142,7 @@ async fn read(
 }
 
 fn test_not_found() -> Problem {
-    Problem::not_found("this tenant has no such test alert; one that was just sent is there after a second")
+    Problem::not_found("this tenant has no such test alert; if you just sent it, try again in a second")
 }
 
 fn json_response(answer: &TestAlertAnswer) -> Response {
@@ -152,16 +154,17 @@ fn field_problem(pointer: &str, detail: &str) -> Problem {
 }
 
 fn storage_problem(error: store::StoreError) -> Problem {
-    tracing::error!(%error, "the table did not answer");
+    tracing::error!(%error, "a table operation failed");
     Problem::unavailable()
 }
 
-/// The incident that a test makes: known before anybody made it.
+/// Returns the id of the test's incident, which is known before the incident exists.
 fn incident_of(event: &EventId, tenant: &TenantId) -> IncidentId {
     IncidentId::derived(&[event.as_str(), tenant.as_str()])
 }
 
 impl TestAlert {
+    /// Sends a test alert and waits for its outcomes.
     async fn run_test(
         &self,
         tenant: &TenantId,
@@ -184,13 +187,13 @@ impl TestAlert {
             .collect();
         if reached.len() > CONFIRM_ABOVE && !request.confirm_all {
             let detail =
-                format!("this would reach {} recipients and integrations; send true if you mean it", reached.len());
+                format!("this would reach {} recipients and integrations; send true to send it anyway", reached.len());
             return Err(field_problem("/confirm_all", &detail));
         }
-        let full =
+        let exceeded =
             self.table.count_test_alert(tenant, &self.policy.storms.tests, now).await.map_err(storage_problem)?;
-        if let Some((window, left)) = full {
-            return Err(rate_limited(window, left));
+        if let Some((limit, seconds)) = exceeded {
+            return Err(rate_limited(limit, seconds));
         }
         let event_id = EventId::new(&ids::id_suffix());
         let event = request::build_event(&request, &settings, event_id.as_str());
@@ -199,7 +202,7 @@ impl TestAlert {
         let (group, dedup) = (Some(message.message_group_id()), Some(message.deduplication_id()));
         let outgoing = OutgoingMessage { body, group, dedup, ..OutgoingMessage::default() };
         self.queues.send(&self.config.classify_queue_url, &outgoing).await.map_err(|error| {
-            tracing::error!(%error, "a test alert could not be queued");
+            tracing::error!(%error, "cannot queue a test alert");
             Problem::unavailable()
         })?;
         let until = now.saturating_add(SignedDuration::from_secs(request.wait_seconds.into())).unwrap_or(now);
@@ -212,7 +215,7 @@ impl TestAlert {
         }
     }
 
-    /// What routing will decide, request of the same rules over the same facts.
+    /// Predicts what routing will decide, with the same rules and the same data.
     async fn plan_test(
         &self,
         settings: &Settings,
@@ -221,7 +224,7 @@ impl TestAlert {
     ) -> Result<Vec<Decision>, Problem> {
         let event = request::build_event(request, settings, "planned");
         let Classification::Included(included) = self.policy.classify(&event) else {
-            let detail = "infra/policy/classification.yaml has no rule for test alerts of this category";
+            let detail = "this deployment has no classification rule for test alerts of this category; choose another one, or tell the operator";
             return Err(field_problem("/category", detail));
         };
         let subscriber = self.table.subscriber(&settings.tenant, request.category).await.map_err(storage_problem)?;
@@ -232,7 +235,7 @@ impl TestAlert {
         Ok(plan_without_history(&incident, &update, &subscriber.settings, &destinations, &self.policy, now))
     }
 
-    /// How a test stands. Until it is planned the rows are those that `planned` says will be.
+    /// Reads the outcomes of a test. Until routing has planned it, the rows are those predicted by `planned`.
     async fn read_result(
         &self,
         settings: &Settings,
@@ -242,20 +245,23 @@ impl TestAlert {
     ) -> Result<TestAlertAnswer, Problem> {
         let tenant = &settings.tenant;
         let incident_id = incident_of(event, tenant);
-        // Boxed, or everybody who asks carries the table's futures.
-        let people = Box::pin(Destinations::read(&self.table, tenant));
-        let (head, people) = futures::try_join!(self.table.incident(&incident_id), people).map_err(storage_problem)?;
+        // Boxed to keep the callers' futures small.
+        let destinations = Box::pin(Destinations::read(&self.table, tenant));
+        let (head, destinations) =
+            futures::try_join!(self.table.incident(&incident_id), destinations).map_err(storage_problem)?;
         let ledger = match &head {
             Some(head) => Some(Box::pin(Ledger::read(&self.table, head, tenant)).await.map_err(storage_problem)?),
             None => None,
         };
         let entries = match ledger.filter(|ledger| !ledger.plans.is_empty()) {
-            Some(ledger) => ledger.entries(&people),
-            None => rows::mark_pending(ledger::hypothetical_entries(planned, Some(category), &people.names())),
+            Some(ledger) => ledger.entries(&destinations),
+            None => rows::mark_pending(ledger::hypothetical_entries(planned, Some(category), &destinations.names())),
         };
-        let notes = rows::hold_notes(&people, settings, &self.policy, clock::now());
-        let rows: Vec<_> =
-            entries.iter().map(|entry| rows::build_row(entry, &people, &self.config.email_from, &notes)).collect();
+        let notes = rows::hold_notes(&destinations, settings, &self.policy, clock::now());
+        let rows: Vec<_> = entries
+            .iter()
+            .map(|entry| rows::build_row(entry, &destinations, &self.config.email_from, &notes))
+            .collect();
         Ok(TestAlertAnswer {
             test_id: event.to_string(),
             incident_id: incident_id.to_string(),
@@ -266,29 +272,29 @@ impl TestAlert {
     }
 }
 
-/// Why a tenant has to wait with its next test.
-fn rate_limited(window: &RateLimit, left: i64) -> Problem {
+/// 429 for a tenant that has sent too many tests; `seconds` until it may send the next one.
+fn rate_limited(limit: &RateLimit, seconds: i64) -> Problem {
     let detail = format!(
-        "this tenant has sent {} test alerts in {} minutes, and may send no more of them for now; send it again after the seconds in \
-         Retry-After",
-        window.messages, window.minutes
+        "this tenant has sent {} test alerts in {} minutes, which is the limit; try again after the seconds in Retry-After",
+        limit.messages, limit.minutes
     );
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, &detail).retry_after(u32::try_from(left).unwrap_or(u32::MAX))
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, &detail).retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
-/// Why a test has nobody to reach.
+/// 422 for a test that no destination matches.
 fn no_destination(request: &TestRequest) -> Problem {
     match (&request.test_of.destination, request.test_of.channels.is_empty()) {
         (Some(id), _) if id.starts_with(domain::ids::RecipientId::PREFIX) => {
-            field_problem("/recipient_id", "this tenant has no such recipient, or it has no such channel")
+            field_problem("/recipient_id", "this tenant has no such recipient, or the recipient has no such channel")
         }
-        (Some(_), _) => {
-            field_problem("/integration_id", "this tenant has no such integration, or it has no such channel")
-        }
+        (Some(_), _) => field_problem(
+            "/integration_id",
+            "this tenant has no such integration, or the integration has another channel",
+        ),
         (None, false) => {
             field_problem("/channel", "no recipient or integration of this tenant has this channel; add one")
         }
-        (None, true) => field_problem("", "this tenant has nobody to test; add a recipient or an integration"),
+        (None, true) => field_problem("", "this tenant has no destinations to test; add a recipient or an integration"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is request for, checked; and the event that it becomes. Pure.
+//! Checks the request for a test alert and builds its event. Pure.
 
 use contracts::http::TestAlertBody;
 use contracts::problem::FieldError;
@@ -7,10 +7,10 @@ use domain::ids::{IntegrationId, RecipientId};
 use domain::tenant::Settings;
 use domain::vocabulary::{Category, Channel, Severity};
 
-/// How long the answer waits for outcomes unless it is said.
+/// Seconds to wait for outcomes, unless the request has `wait_seconds`.
 const DEFAULT_WAIT_SECONDS: u32 = 15;
 
-/// A test as it will be sent.
+/// The checked request.
 #[derive(Debug, PartialEq)]
 pub(crate) struct TestRequest {
     pub(crate) category: Category,
@@ -19,14 +19,14 @@ pub(crate) struct TestRequest {
     pub(crate) confirm_all: bool,
 }
 
-/// Reads a body. Without a category it is the first one that is switched on, for that is what an admin can have alerts of.
+/// Checks a body. Without a category the first enabled one is tested, because only enabled ones send alerts.
 pub(crate) fn parse(body: &TestAlertBody, settings: &Settings, wait_max: u32) -> Result<TestRequest, Vec<FieldError>> {
     let mut errors = Vec::new();
-    let mut wrong = |pointer: &str, detail: String| errors.push(FieldError::new(pointer, detail));
+    let mut add_error = |pointer: &str, detail: String| errors.push(FieldError::new(pointer, detail));
     let category = match body.category.as_deref() {
         None => first_enabled_category(settings),
         Some(word) => Category::parse(word).unwrap_or_else(|| {
-            wrong("/category", "must be infrastructure, billing or configurable".to_owned());
+            add_error("/category", "must be infrastructure, billing or configurable".to_owned());
             Category::Infrastructure
         }),
     };
@@ -36,22 +36,22 @@ pub(crate) fn parse(body: &TestAlertBody, settings: &Settings, wait_max: u32) ->
         Some(word) => Channel::ALL.iter().copied().filter(|channel| channel.as_str() == word).collect(),
     };
     if body.channel.is_some() && channels.is_empty() {
-        wrong("/channel", "must be email, sms, chat, slack, teams or webhook".to_owned());
+        add_error("/channel", "must be email, sms, chat, slack, teams or webhook".to_owned());
     }
     if body.recipient_id.is_some() && body.integration_id.is_some() {
-        wrong("/integration_id", "name a recipient or an integration, not both".to_owned());
+        add_error("/integration_id", "send recipient_id or integration_id, not both".to_owned());
     }
     if body.recipient_id.as_deref().is_some_and(|id| RecipientId::parse(id).is_none()) {
-        wrong("/recipient_id", "is not the id of a recipient".to_owned());
+        add_error("/recipient_id", "must be the id of a recipient".to_owned());
     }
     if body.integration_id.as_deref().is_some_and(|id| IntegrationId::parse(id).is_none()) {
-        wrong("/integration_id", "is not the id of an integration".to_owned());
+        add_error("/integration_id", "must be the id of an integration".to_owned());
     }
     let wait_seconds = body.wait_seconds.unwrap_or(DEFAULT_WAIT_SECONDS.min(wait_max));
     if wait_seconds > wait_max {
-        wrong(
+        add_error(
             "/wait_seconds",
-            format!("must be from 0 to {wait_max}; read the test again by its id for what comes later"),
+            format!("must be from 0 to {wait_max}; to see later outcomes, GET the test by its id"),
         );
     }
     let destination = body.recipient_id.clone().or_else(|| body.integration_id.clone());
@@ -69,7 +69,7 @@ fn first_enabled_category(settings: &Settings) -> Category {
     Category::ALL.iter().find(is_enabled).copied().unwrap_or(Category::Infrastructure)
 }
 
-/// The event. `id` keeps two tests apart.
+/// Builds the event of a test. `id` is its dedup key, so that every test is an incident of its own.
 pub(crate) fn build_event(request: &TestRequest, settings: &Settings, id: &str) -> Event {
     let category = request.category;
     Event {
@@ -78,7 +78,7 @@ pub(crate) fn build_event(request: &TestRequest, settings: &Settings, id: &str) 
         severity: Severity::Critical,
         title: format!("Test alert: {}", category.title()),
         message: format!(
-            "Somebody who manages the alerts of {} sent this to see whether {} alerts reach you. A real one would look like this.",
+            "This is a test. An admin of {} sent it to check that {} alerts reach you. A real alert looks like this.",
             settings.name,
             category.title()
         ),

@@ -1,4 +1,4 @@
-//! What came of a test, a row for each destination and channel: outcome, reason, and what to do about it. Pure.
+//! Builds the rows of a test result, one for each destination and channel: outcome, reason and remedy. Pure.
 
 use contracts::http::{ExplainEntry, TestAlertRow};
 use domain::plan::{next_digest_at, quiet_hours_until};
@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use ledger::Destinations;
 use std::collections::BTreeMap;
 
-/// Most characters of a receiver's answer that a row shows; the explanation has the rest.
+/// Most characters of a receiver's response in a row; the incident's explanation has all of it.
 const EXCERPT_CHARS_MAX: usize = 500;
 
-/// Returns the rows of a test whose outcome is not known yet.
+/// Marks the entries that will be delivered as pending.
 pub(crate) fn mark_pending(entries: Vec<ExplainEntry>) -> Vec<ExplainEntry> {
     let pending = |entry: ExplainEntry| match entry.outcome.as_str() {
         "deliver" => ExplainEntry { outcome: "pending".to_owned(), ..entry },
@@ -22,12 +22,17 @@ pub(crate) fn mark_pending(entries: Vec<ExplainEntry>) -> Vec<ExplainEntry> {
     entries.into_iter().map(pending).collect()
 }
 
-/// What quiet hours and digests would do to a real alert now, of each destination and channel; a test passes them.
-pub(crate) fn hold_notes(people: &Destinations, settings: &Settings, policy: &Policy, now: Timestamp) -> HoldNotes {
-    let destinations = people.recipients.iter().cloned().map(|one| Destination::Recipient(Box::new(one)));
-    let endpoints = people.integrations.iter().cloned().map(|one| Destination::Integration(Box::new(one)));
-    let mut held = HoldNotes::new();
-    for destination in destinations.chain(endpoints) {
+/// Describes for each destination and channel how quiet hours or a digest would hold a real alert now. They do not hold a test.
+pub(crate) fn hold_notes(
+    destinations: &Destinations,
+    settings: &Settings,
+    policy: &Policy,
+    now: Timestamp,
+) -> HoldNotes {
+    let recipients = destinations.recipients.iter().cloned().map(|one| Destination::Recipient(Box::new(one)));
+    let integrations = destinations.integrations.iter().cloned().map(|one| Destination::Integration(Box::new(one)));
+    let mut notes = HoldNotes::new();
+    for destination in recipients.chain(integrations) {
         for &channel in destination.channels() {
             if let Some(at) = next_digest_at(settings, &destination, channel, Severity::Info, policy, now) {
                 let below = match &destination {
@@ -35,50 +40,56 @@ pub(crate) fn hold_notes(people: &Destinations, settings: &Settings, policy: &Po
                     Destination::Integration(_) => None,
                 };
                 let sentence = format!(
-                    "A real alert now that is less severe than {} would come with the digest of {}.",
+                    "A real alert below {} severity would now be held for the digest at {}.",
                     below.map_or("", Severity::as_str),
                     format_time(at, &settings.zone)
                 );
-                held.insert((destination.id().to_owned(), channel), sentence);
+                notes.insert((destination.id().to_owned(), channel), sentence);
             }
             let until = |severity| quiet_hours_until(settings, &destination, channel, severity, policy, now);
             if let Some(end) = until(Severity::Error) {
-                let passes = if until(Severity::Critical).is_none() { "; a critical one would pass" } else { "" };
+                let critical =
+                    if until(Severity::Critical).is_none() { "; a critical alert would be sent" } else { "" };
                 let sentence = format!(
-                    "A real alert now would be held until {}: quiet hours{passes}.",
+                    "A real alert would now be held until {} for quiet hours{critical}.",
                     format_time(end, &settings.zone)
                 );
-                let known = held.entry((destination.id().to_owned(), channel)).or_default();
-                *known = format!("{known} {sentence}").trim().to_owned();
+                let note = notes.entry((destination.id().to_owned(), channel)).or_default();
+                *note = format!("{note} {sentence}").trim().to_owned();
             }
         }
     }
-    held
+    notes
 }
 
-/// The sentence of [`held`], by destination and channel.
+/// The sentences of [`hold_notes`], by destination and channel.
 pub(crate) type HoldNotes = BTreeMap<(String, Channel), String>;
 
-/// One row.
-pub(crate) fn build_row(entry: &ExplainEntry, people: &Destinations, from: &str, held: &HoldNotes) -> TestAlertRow {
-    // What the recipient's mail server said after the mail service had taken it counts, however it stands.
+/// Builds the row of one destination and channel.
+pub(crate) fn build_row(
+    entry: &ExplainEntry,
+    destinations: &Destinations,
+    from: &str,
+    notes: &HoldNotes,
+) -> TestAlertRow {
+    // Attempt 0 is feedback from the recipient's mail server after the mail service accepted the message; it is shown with any outcome.
     let last = entry.attempts.last().filter(|last| entry.outcome == "failed" || last.attempt == 0);
-    let why = entry.reason.as_ref();
+    let reason = entry.reason.as_ref();
     let (detail, remedy) = match (entry.outcome.as_str(), last) {
         (_, Some(attempt)) if attempt.attempt == 0 => {
-            (Some(attempt.sentence.clone()), Some(format!("{} Our sender is {from}.", attempt.remedy)))
+            (Some(attempt.sentence.clone()), Some(format!("{} Our sender address is {from}.", attempt.remedy)))
         }
         (_, Some(attempt)) => (Some(attempt.sentence.clone()), Some(attempt.remedy.clone())),
         ("accepted", _) => accepted_texts(entry, from),
-        ("delivered", _) => delivered_texts(entry, people),
-        _ => (why.map(|why| why.sentence.clone()), why.map(|why| why.remedy.clone())),
+        ("delivered", _) => delivered_texts(entry, destinations),
+        _ => (reason.map(|reason| reason.sentence.clone()), reason.map(|reason| reason.remedy.clone())),
     };
     let id = entry.recipient_id.as_ref().or(entry.integration_id.as_ref()).cloned().unwrap_or_default();
-    // What is skipped is skipped at any hour.
-    let held = held.get(&(id, entry.channel)).filter(|_| entry.outcome != "skipped");
-    let detail = match (detail, held) {
-        (Some(detail), Some(held)) => Some(format!("{detail} {held}")),
-        (detail, held) => detail.or_else(|| held.cloned()),
+    // A skipped destination is skipped at any time, so its note would mislead.
+    let note = if entry.outcome == "skipped" { None } else { notes.get(&(id, entry.channel)) };
+    let detail = match (detail, note) {
+        (Some(detail), Some(note)) => Some(format!("{detail} {note}")),
+        (detail, note) => detail.or_else(|| note.cloned()),
     };
     TestAlertRow {
         recipient_id: entry.recipient_id.clone(),
@@ -86,11 +97,11 @@ pub(crate) fn build_row(entry: &ExplainEntry, people: &Destinations, from: &str,
         name: entry.name.clone(),
         channel: entry.channel,
         outcome: entry.outcome.clone(),
-        reason: why.map(|why| why.reason.clone()),
+        reason: reason.map(|reason| reason.reason.clone()),
         cause: last.map(|attempt| attempt.cause.clone()),
         detail,
         remedy,
-        setting: why.map(|why| why.setting.clone()),
+        setting: reason.map(|reason| reason.setting.clone()),
         latency_ms: entry.latency_ms,
         status: last.and_then(|attempt| attempt.status),
         response: last.map(|attempt| excerpt(&attempt.response)).filter(|text| !text.is_empty()),
@@ -112,9 +123,9 @@ fn accepted_texts(entry: &ExplainEntry, from: &str) -> (Option<String>, Option<S
     (Some(detail.to_owned()), Some(remedy))
 }
 
-fn delivered_texts(entry: &ExplainEntry, people: &Destinations) -> (Option<String>, Option<String>) {
+fn delivered_texts(entry: &ExplainEntry, destinations: &Destinations) -> (Option<String>, Option<String>) {
     let id = entry.integration_id.as_deref().unwrap_or_default();
-    let disabled = people.integrations.iter().any(|known| known.id.as_str() == id && known.disabled.is_some());
+    let disabled = destinations.integrations.iter().any(|known| known.id.as_str() == id && known.disabled.is_some());
     if disabled {
         let detail = "The endpoint accepted the test, but the integration is disabled, so alerts aren't sent to it.";
         return (Some(detail.to_owned()), Some("Enable the integration again.".to_owned()));

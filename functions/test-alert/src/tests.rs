@@ -1,4 +1,4 @@
-//! What is asked, what is answered; the way of a test is told by `tests/tests/e2e/test_alert.rs`.
+//! Requests and responses of test alerts. `tests/tests/e2e/test_alert.rs` follows a test through the whole pipeline.
 
 use crate::{request, rows};
 use contracts::http::{AttemptView, ExplainEntry, ReasonView, TestAlertBody};
@@ -24,7 +24,7 @@ fn entry(channel: Channel, outcome: &str) -> ExplainEntry {
 }
 
 #[test]
-fn without_a_category_the_first_that_is_on_is_tested() {
+fn without_a_category_the_first_enabled_one_is_tested() {
     let read = |on: &[&str]| request::parse(&TestAlertBody::default(), &settings(on), 25).unwrap();
     assert_eq!(read(&["billing", "configurable"]).category, Category::Billing);
     assert_eq!(read(&[]).category, Category::Infrastructure, "which then says that it is off");
@@ -32,7 +32,7 @@ fn without_a_category_the_first_that_is_on_is_tested() {
 }
 
 #[test]
-fn every_wrong_field_is_named() {
+fn every_wrong_field_is_reported() {
     let body: TestAlertBody =
         serde_json::from_value(json!({"category": "weather", "channel": "fax", "recipient_id": "x",
         "integration_id": "y", "wait_seconds": 26}))
@@ -49,7 +49,7 @@ fn every_wrong_field_is_named() {
 }
 
 #[test]
-fn the_policy_has_a_rule_for_each_category_and_nothing_of_a_test_is_public() {
+fn every_category_has_a_rule_for_tests_and_no_test_is_public() {
     let policy = domain::policy::Policy::embedded().unwrap();
     for &category in Category::ALL {
         let body = TestAlertBody { category: Some(category.as_str().to_owned()), ..TestAlertBody::default() };
@@ -71,7 +71,7 @@ fn the_policy_has_a_rule_for_each_category_and_nothing_of_a_test_is_public() {
 }
 
 #[test]
-fn a_row_says_what_came_of_it_and_what_to_do() {
+fn a_row_shows_the_outcome_and_its_remedy() {
     let people = Destinations::default();
     let row = |entry: &ExplainEntry| rows::build_row(entry, &people, "alerts@example.com", &rows::HoldNotes::new());
     let mail = row(&entry(Channel::Email, "accepted"));

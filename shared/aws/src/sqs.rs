@@ -118,7 +118,7 @@ impl Queues {
         Self { client: Client::new(config) }
     }
 
-    /// Sends one message.
+    /// Sends one message to a queue.
     ///
     /// # Errors
     /// [`AwsError`] of the call. The message is certain to be in the queue only if this returns `Ok`.

@@ -1,7 +1,7 @@
 //! Prometheus Alertmanager's webhook, version 4 (`notify/webhook/webhook.go`, `template/template.go` of 0.34).
 //!
-//! `endsAt` is the zero time `0001-01-01T00:00:00Z` while an alert fires. Its 5xx are retried until the next group interval;
-//! its 4xx, 429 included, are dropped: whoever sheds load answers 503.
+//! `endsAt` is the zero time `0001-01-01T00:00:00Z` while an alert fires. Alertmanager retries after a 5xx until the next group interval,
+//! but drops the notification after a 4xx, including 429. A receiver that sheds load must therefore answer 503.
 
 use crate::intake::{
     Addressees, DropInFormat, EVENTS_MAX, IntakeItem, IntakeRequest, TENANT_FIELD, https_links, resolve_event_type,
@@ -25,7 +25,7 @@ const TRUNCATED: &str = "alerts.truncated";
 const NOTIFICATION_MAX: usize = 8 * 1024;
 /// Fields of a notification that say nothing about any single alert. If a notification has alerts of several tenants, only these are
 /// kept: its title, message and common labels are about all of them, and details are sent to each tenant's webhooks.
-const ABOUT_NONE: [&str; 7] = ["receiver", "status", "version", "truncatedAlerts", "orgId", "state", "externalURL"];
+const SHARED_FIELDS: [&str; 7] = ["receiver", "status", "version", "truncatedAlerts", "orgId", "state", "externalURL"];
 
 #[derive(Debug, Deserialize)]
 struct Payload {
@@ -71,33 +71,35 @@ fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>
 pub(crate) fn map_notification(
     request: &IntakeRequest<'_>,
     version: &str,
-    first: &dyn Fn(&Map<String, Value>) -> Event,
+    base_event: &dyn Fn(&Map<String, Value>) -> Event,
 ) -> Result<Vec<IntakeItem>, Vec<FieldError>> {
     let payload: Payload = crate::problem::parse_object(request.body).map_err(|error| vec![error])?;
     if payload.version != version {
-        let detail = format!("must be \"{version}\" here; Alertmanager sends \"4\", Grafana \"1\": check the path");
+        let detail =
+            format!("must be \"{version}\" on this path: Alertmanager sends \"4\", Grafana \"1\"; check the URL");
         return Err(vec![FieldError::new("/version", detail)]);
     }
     if payload.alerts.len() > EVENTS_MAX {
         return Err(vec![FieldError::new("/alerts", format!("must have at most {EVENTS_MAX} alerts; set max_alerts"))]);
     }
-    // Kept with every alert, so it must be small.
+    // The notification's own fields are stored with every alert, so they must be small.
     let mut rest = payload.rest;
     if !same_tenant(&payload.alerts, request) {
-        rest.retain(|name, _| ABOUT_NONE.contains(&name.as_str()));
+        rest.retain(|name, _| SHARED_FIELDS.contains(&name.as_str()));
     }
     shrink_details(&mut rest, NOTIFICATION_MAX);
-    let mut mapped: Vec<IntakeItem> = payload.alerts.iter().map(|alert| map(alert, &rest, request, first)).collect();
+    let mut mapped: Vec<IntakeItem> =
+        payload.alerts.iter().map(|alert| map_alert(alert, &rest, request, base_event)).collect();
     let cut = rest.get("truncatedAlerts").and_then(Value::as_u64).filter(|cut| *cut > 0);
-    mapped.extend(cut.map(|cut| truncated(cut, &rest, first(&Map::new()))));
+    mapped.extend(cut.map(|cut| truncated_event(cut, &rest, base_event(&Map::new()))));
     Ok(mapped)
 }
 
 /// Whether every alert is about the same single tenant, or every alert is platform-wide.
 fn same_tenant(alerts: &[Alert], request: &IntakeRequest<'_>) -> bool {
-    let mut whose = alerts.iter().map(|alert| alert.whose(request));
-    let Some(first) = whose.next() else { return true };
-    first.tenant_ids.len() + first.invalid_tenants.len() <= 1 && whose.all(|other| other == first)
+    let mut addressees = alerts.iter().map(|alert| alert.addressees(request));
+    let Some(first) = addressees.next() else { return true };
+    first.tenant_ids.len() + first.invalid_tenants.len() <= 1 && addressees.all(|other| other == first)
 }
 
 impl Alert {
@@ -105,41 +107,41 @@ impl Alert {
         self.labels.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
     }
 
-    fn labelled(&self, name: &str) -> Vec<String> {
+    fn label_list(&self, name: &str) -> Vec<String> {
         split_list(self.label(name).unwrap_or_default())
     }
 
-    fn whose(&self, request: &IntakeRequest<'_>) -> Addressees {
-        Addressees::parse(self.labelled(TENANT_FIELD), request.defaults)
+    fn addressees(&self, request: &IntakeRequest<'_>) -> Addressees {
+        Addressees::parse(self.label_list(TENANT_FIELD), request.defaults)
     }
 }
 
 /// Builds the event for alerts that Alertmanager left out. No rule matches its type, so the operators are notified.
-fn truncated(cut: u64, payload: &Map<String, Value>, blank: Event) -> IntakeItem {
+fn truncated_event(cut: u64, payload: &Map<String, Value>, blank: Event) -> IntakeItem {
     let group = payload.get("groupKey").and_then(Value::as_str).unwrap_or_default();
     let event = Event {
         event_type: TRUNCATED.to_owned(),
         dedup_key: domain::ids::short_hash(&["truncated", group]),
-        title: format!("{cut} alerts of one group were cut off; raise max_alerts or group by more labels"),
+        title: format!("Alertmanager left out {cut} alerts of a group; increase max_alerts or group by more labels"),
         details: payload.clone(),
         ..blank
     };
     IntakeItem::event(event, Addressees::default())
 }
 
-fn map(
+fn map_alert(
     alert: &Alert,
     payload: &Map<String, Value>,
     request: &IntakeRequest<'_>,
-    first: &dyn Fn(&Map<String, Value>) -> Event,
+    base_event: &dyn Fn(&Map<String, Value>) -> Event,
 ) -> IntakeItem {
-    let (label, labelled) = (|name: &str| alert.label(name), |name: &str| alert.labelled(name));
+    let (label, label_list) = (|name: &str| alert.label(name), |name: &str| alert.label_list(name));
     let annotation = |name: &str| alert.annotations.get(name).filter(|text| !text.is_empty());
     let name = label("alertname").unwrap_or("alert");
     let defaults = request.defaults;
     let (severity, severity_given) = parse_severity(label("severity"));
-    let starts_at = alert.starts_at.as_deref().and_then(time);
-    let ends_at = alert.ends_at.as_deref().and_then(time);
+    let starts_at = alert.starts_at.as_deref().and_then(parse_time);
+    let ends_at = alert.ends_at.as_deref().and_then(parse_time);
     let fingerprint = if alert.fingerprint.is_empty() {
         // Alertmanager always sends one; a hand-made payload without one is identified by its labels.
         let labels: Vec<&str> = alert.labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).collect();
@@ -148,16 +150,16 @@ fn map(
         alert.fingerprint.clone()
     };
     let resolved = alert.status == AlertStatus::Resolved;
-    let event = first(&alert.rest);
+    let event = base_event(&alert.rest);
     let mut details = alert.rest.clone();
     details.insert("annotations".to_owned(), to_value(&alert.annotations));
     details.insert("notification".to_owned(), Value::Object(payload.clone()));
-    // Whom else an alert is about is no tenant's business.
+    // No tenant may see which other tenants are affected.
     let labels = alert.labels.iter().filter(|(name, _)| *name != TENANT_FIELD);
     let labels = labels.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let annotated = ["runbook_url", "dashboard_url"];
-    let annotated =
-        annotated.into_iter().filter_map(|name| Some((annotation(name)?.as_str(), name.trim_end_matches("_url"))));
+    let annotated_links = ["runbook_url", "dashboard_url"]
+        .into_iter()
+        .filter_map(|name| Some((annotation(name)?.as_str(), name.trim_end_matches("_url"))));
     let event = Event {
         event_type: resolve_event_type(label("type"), name, request),
         dedup_key: fingerprint.clone(),
@@ -168,22 +170,23 @@ fn map(
         public_title: annotation("public_title").cloned(),
         public_message: annotation("public_message").cloned(),
         status: resolved.then_some(Status::Resolved),
-        components: or_token_default(labelled("component"), &defaults.components),
-        regions: or_token_default(labelled("region"), &defaults.regions),
+        components: or_token_default(label_list("component"), &defaults.components),
+        regions: or_token_default(label_list("region"), &defaults.regions),
         starts_at,
         labels,
-        links: https_links(annotated).into_iter().chain(event.links).collect(),
+        links: https_links(annotated_links).into_iter().chain(event.links).collect(),
         details,
         ..event
     };
     let status = if resolved { "resolved" } else { "firing" };
-    let moment = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
-    let identity = vec![fingerprint, status.to_owned(), moment(starts_at), moment(ends_at.filter(|_| resolved))];
-    IntakeItem::event(event, alert.whose(request)).with_source_event_id(identity)
+    let optional_time = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+    let source_event_id =
+        vec![fingerprint, status.to_owned(), optional_time(starts_at), optional_time(ends_at.filter(|_| resolved))];
+    IntakeItem::event(event, alert.addressees(request)).with_source_event_id(source_event_id)
 }
 
 /// Parses a time. Alertmanager's zero time (year 1) means that there is none.
-fn time(text: &str) -> Option<Timestamp> {
+fn parse_time(text: &str) -> Option<Timestamp> {
     let at: Timestamp = text.parse().ok()?;
     (at > Timestamp::UNIX_EPOCH).then_some(at)
 }
@@ -239,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_alert_takes_the_tokens_defaults() {
+    fn an_alert_without_labels_gets_the_tokens_defaults() {
         let body = r#"{"version":"4","alerts":[{"status":"firing","labels":{"alertname":"HighErrorRate"}}]}"#;
         let defaults = TokenDefaults {
             event_type: Some("api.outage".into()),
@@ -255,11 +258,11 @@ mod tests {
         let silent = one(body, &TokenDefaults::default());
         let silent = testing::event(&silent);
         assert_eq!(silent.event_type, "HighErrorRate");
-        assert!(silent.tenant_ids.is_empty() && !silent.platform, "nobody is guessed");
+        assert!(silent.tenant_ids.is_empty() && !silent.platform, "tenants are never guessed");
     }
 
     #[test]
-    fn the_star_is_everybody_and_a_bad_name_is_kept_apart() {
+    fn a_star_means_every_tenant_and_invalid_names_are_listed() {
         let body = |tenant: &str| {
             format!(r#"{{"version":"4","alerts":[{{"status":"firing","labels":{{"tenant":"{tenant}"}}}}]}}"#)
         };
@@ -270,23 +273,23 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_refused_by_name() {
+    fn another_version_is_rejected() {
         let error = testing::parse(FORMAT, r#"{"version":"1","alerts":[]}"#, &TokenDefaults::default()).unwrap_err();
         assert_eq!(error[0].pointer, "/version");
     }
 
     #[test]
-    fn alerts_that_were_cut_off_are_told_to_the_operators() {
+    fn alerts_that_alertmanager_left_out_notify_the_operators() {
         let body = CAPTURED.replace("\"truncatedAlerts\":0", "\"truncatedAlerts\":7");
         let defaults = TokenDefaults { tenant_ids: vec![TenantId::parse("acme").unwrap()], ..TokenDefaults::default() };
         let mapped = testing::parse(FORMAT, &body, &defaults).unwrap();
         let event = testing::event(&mapped[1]);
         assert_eq!((mapped.len(), event.event_type.as_str(), &event.tenant_ids), (2, "alerts.truncated", &vec![]));
-        assert!(event.title.starts_with("7 alerts"));
+        assert!(event.title.contains("7 alerts"));
     }
 
     #[test]
-    fn no_tenant_reads_of_another() {
+    fn no_tenant_sees_data_of_another() {
         let alert = |tenant: &str| serde_json::json!({"status": "firing", "labels": {"tenant": tenant, "pop": "bom-1"}, "fingerprint": tenant});
         let body = |tenants: &[&str]| {
             serde_json::json!({"version": "4", "receiver": "tocsin", "groupKey": "{tenant=\"acme\"}", "title": "globex burns",
@@ -302,11 +305,15 @@ mod tests {
             }
         }
         let own = testing::parse(FORMAT, &body(&["acme", "acme"]), &TokenDefaults::default()).unwrap();
-        assert_eq!(testing::event(&own[0]).details["notification"]["title"], "globex burns", "all of it is acme's");
+        assert_eq!(
+            testing::event(&own[0]).details["notification"]["title"],
+            "globex burns",
+            "every alert is about acme"
+        );
     }
 
     #[test]
-    fn what_we_do_not_know_is_kept() {
+    fn unknown_fields_are_kept_in_the_details() {
         let odd =
             CAPTURED.replacen("\"alerts\":[{", "\"odd\":{\"x\":1},\"alerts\":[{\"own\":[2],", 1).replace(",globex", "");
         let mapped = one(&odd, &TokenDefaults::default());
@@ -316,7 +323,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_parses_maps_within_the_caps(
+        fn every_parsed_body_maps_to_a_valid_item(
             labels in proptest::collection::btree_map("[a-z]{1,8}|tenant|type|severity|component", ".{0,300}", 0..60),
             annotations in proptest::collection::btree_map("[a-z]{1,8}|summary|description", ".{0,20000}", 0..4),
         ) {
@@ -325,7 +332,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_makes_it_panic(body in testing::any_json()) {
+        fn no_body_makes_it_panic(body in testing::any_json()) {
             for mapped in testing::parse(FORMAT, &body.to_string(), &TokenDefaults::default()).unwrap_or_default() {
                 testing::check_valid(&mapped)?;
             }

@@ -1,7 +1,7 @@
 //! CloudEvents 1.0 over HTTP: structured, batch and binary mode (github.com/cloudevents/spec, `http-protocol-binding.md`).
 //!
-//! `type` is the event type, `subject` (else `data.dedup_key`, else `id`) the dedup key, `data` holds the other native fields;
-//! whatever else it holds is kept in the details. `source` and `id` together are the event's own name.
+//! `type` is the event type, `subject` (else `data.dedup_key`, else `id`) the dedup key. `data` contains the other native fields; its
+//! remaining fields are kept in the details. `source` and `id` together identify the event.
 
 use crate::intake::{
     Addressees, DropInFormat, EVENTS_MAX, IntakeItem, IntakeRequest, capped_dedup_key, https_links, split_list,
@@ -45,7 +45,7 @@ struct Data {
 }
 
 /// Removes and returns a field if it has the expected type.
-fn taken<T: DeserializeOwned>(data: &mut Map<String, Value>, name: &str) -> Option<T> {
+fn take_field<T: DeserializeOwned>(data: &mut Map<String, Value>, name: &str) -> Option<T> {
     let found = T::deserialize(data.get(name)?).ok()?;
     data.remove(name);
     Some(found)
@@ -65,22 +65,22 @@ impl Data {
         }
         let data = &mut data;
         Ok(Self {
-            title: taken(data, "title"),
-            message: taken(data, "message"),
-            dedup_key: taken(data, "dedup_key"),
-            severity: taken(data, "severity"),
-            public_title: taken(data, "public_title"),
-            public_message: taken(data, "public_message"),
-            status: taken(data, "status"),
+            title: take_field(data, "title"),
+            message: take_field(data, "message"),
+            dedup_key: take_field(data, "dedup_key"),
+            severity: take_field(data, "severity"),
+            public_title: take_field(data, "public_title"),
+            public_message: take_field(data, "public_message"),
+            status: take_field(data, "status"),
             tenants,
-            components: taken(data, "components").unwrap_or_default(),
-            regions: taken(data, "regions").unwrap_or_default(),
-            starts_at: taken(data, "starts_at"),
-            ends_at: taken(data, "ends_at"),
-            measurements: taken(data, "measurements").unwrap_or_default(),
-            labels: taken(data, "labels").unwrap_or_default(),
-            links: taken(data, "links").unwrap_or_default(),
-            public: taken(data, "public"),
+            components: take_field(data, "components").unwrap_or_default(),
+            regions: take_field(data, "regions").unwrap_or_default(),
+            starts_at: take_field(data, "starts_at"),
+            ends_at: take_field(data, "ends_at"),
+            measurements: take_field(data, "measurements").unwrap_or_default(),
+            labels: take_field(data, "labels").unwrap_or_default(),
+            links: take_field(data, "links").unwrap_or_default(),
+            public: take_field(data, "public"),
             rest: std::mem::take(data),
         })
     }
@@ -91,12 +91,12 @@ fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>
     let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let json = |body: &[u8]| crate::problem::parse_json::<Value>(body).map_err(|error| vec![error]);
     match media.as_str() {
-        "application/cloudevents+json" => one(json(request.body)?, "", "", request).map(|mapped| vec![mapped]),
+        "application/cloudevents+json" => map_event(json(request.body)?, "", "", request).map(|mapped| vec![mapped]),
         "application/cloudevents-batch+json" => {
             let Value::Array(events) = json(request.body)? else {
                 return Err(vec![FieldError::new(
                     "",
-                    "must be an array of events: the content type says that it is a batch",
+                    "must be an array of events, because the content type is that of a batch",
                 )]);
             };
             if events.len() > EVENTS_MAX {
@@ -107,31 +107,31 @@ fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>
             }
             let (mut mapped, mut errors) = (Vec::new(), Vec::new());
             for (place, event) in events.into_iter().enumerate() {
-                match one(event, &format!("/{place}"), "", request) {
+                match map_event(event, &format!("/{place}"), "", request) {
                     Ok(event) => mapped.push(event),
                     Err(more) => errors.extend(more),
                 }
             }
-            // All or nothing: a batch of which a part was taken would be sent again whole.
+            // All or nothing: senders resend a whole batch, even if a part of it was accepted.
             if errors.is_empty() { Ok(mapped) } else { Err(errors) }
         }
         _ if request.headers.contains_key("ce-specversion") => {
-            one(binary(&media, request)?, "", "ce-", request).map(|mapped| vec![mapped])
+            map_event(structured_from_binary(&media, request)?, "", "ce-", request).map(|mapped| vec![mapped])
         }
         _ => Err(vec![FieldError::new(
             "header:Content-Type",
-            "must be application/cloudevents+json or application/cloudevents-batch+json, or the attributes must come as ce- \
-             headers",
+            "must be application/cloudevents+json or application/cloudevents-batch+json; in binary mode, send the attributes \
+             as ce- headers",
         )]),
     }
 }
 
 /// Converts a binary-mode event to its structured form.
-fn binary(media: &str, request: &IntakeRequest<'_>) -> Result<Value, Vec<FieldError>> {
+fn structured_from_binary(media: &str, request: &IntakeRequest<'_>) -> Result<Value, Vec<FieldError>> {
     let mut event = Map::new();
     for (name, value) in request.headers {
         if let Some(attribute) = name.strip_prefix("ce-") {
-            event.insert(attribute.to_owned(), Value::from(percent_decoded(value)));
+            event.insert(attribute.to_owned(), Value::from(percent_decode(value)));
         }
     }
     if !request.body.is_empty() {
@@ -148,7 +148,7 @@ fn binary(media: &str, request: &IntakeRequest<'_>) -> Result<Value, Vec<FieldEr
 }
 
 /// Decodes a header value. Characters that are not printable ASCII are percent-encoded (`http-protocol-binding.md`, 3.1.3.2).
-fn percent_decoded(value: &str) -> String {
+fn percent_decode(value: &str) -> String {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
@@ -168,7 +168,7 @@ fn percent_decoded(value: &str) -> String {
 }
 
 /// Returns the source as the event's source. If it is too long, such as a cloud's resource id, its end is replaced by a hash.
-fn named(source: &str) -> String {
+fn capped_source(source: &str) -> String {
     if source.chars().count() <= NAME_MAX {
         return source.to_owned();
     }
@@ -177,19 +177,24 @@ fn named(source: &str) -> String {
 }
 
 /// Maps one event. Its attributes are at `pointer` or, in binary mode, in headers that start with `header`.
-fn one(event: Value, pointer: &str, header: &str, request: &IntakeRequest<'_>) -> Result<IntakeItem, Vec<FieldError>> {
+fn map_event(
+    event: Value,
+    pointer: &str,
+    header: &str,
+    request: &IntakeRequest<'_>,
+) -> Result<IntakeItem, Vec<FieldError>> {
     let Value::Object(mut event) = event else {
-        return Err(vec![FieldError::new(pointer, "must be an object: an event of CloudEvents 1.0")]);
+        return Err(vec![FieldError::new(pointer, "must be a JSON object with the attributes of CloudEvents 1.0")]);
     };
     let place = |name: &str| {
         if header.is_empty() { format!("{pointer}/{name}") } else { format!("header:{header}{name}") }
     };
     let mut errors = Vec::new();
-    let mut attribute = |name: &str, needed: bool| match event.remove(name) {
+    let mut attribute = |name: &str, required: bool| match event.remove(name) {
         Some(Value::String(text)) if !text.trim().is_empty() => text,
-        None | Some(Value::Null) if !needed => String::new(),
+        None | Some(Value::Null) if !required => String::new(),
         _ => {
-            errors.push(FieldError::new(place(name), "must be a text that is not empty"));
+            errors.push(FieldError::new(place(name), "is required and must be a non-empty string"));
             String::new()
         }
     };
@@ -207,7 +212,7 @@ fn one(event: Value, pointer: &str, header: &str, request: &IntakeRequest<'_>) -
                 Data::default()
             }
         },
-        // Anything that is no object says nothing that we could act on, and is kept.
+        // Data that is not an object has no native fields; it is kept in the details.
         Some(other) => Data { rest: Map::from_iter([("data".to_owned(), other)]), ..Data::default() },
     };
     if !errors.is_empty() {
@@ -215,7 +220,7 @@ fn one(event: Value, pointer: &str, header: &str, request: &IntakeRequest<'_>) -
     }
     let mut details = data.rest;
     if !event.is_empty() {
-        // Extensions, and data that came as base64.
+        // Extension attributes, and data in base64.
         details.insert("attributes".to_owned(), Value::Object(event));
     }
     let given = data.dedup_key.filter(|key| !key.trim().is_empty());
@@ -223,7 +228,7 @@ fn one(event: Value, pointer: &str, header: &str, request: &IntakeRequest<'_>) -
     let (severity, severity_given) = parse_severity(data.severity.as_deref());
     let title = data.title.filter(|title| !title.trim().is_empty());
     let defaults = request.defaults;
-    let normalised = Event {
+    let normalized = Event {
         event_type: crate::intake::resolve_event_type(None, &event_type, request),
         dedup_key: capped_dedup_key(&key),
         severity,
@@ -242,10 +247,10 @@ fn one(event: Value, pointer: &str, header: &str, request: &IntakeRequest<'_>) -
         links: https_links(data.links.iter().map(|link| (link.href.as_str(), link.text.as_str()))),
         details,
         public: data.public,
-        ..Event::blank(Format::CloudEvents, &named(&source))
+        ..Event::blank(Format::CloudEvents, &capped_source(&source))
     };
     let names: Vec<String> = data.tenants.iter().flat_map(|name| split_list(name)).collect();
-    Ok(IntakeItem::event(normalised, Addressees::parse(names, defaults)).with_source_event_id(vec![source, id]))
+    Ok(IntakeItem::event(normalized, Addressees::parse(names, defaults)).with_source_event_id(vec![source, id]))
 }
 
 #[cfg(test)]
@@ -285,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binary_event_is_the_same() {
+    fn a_binary_event_maps_like_a_structured_one() {
         let whole = event();
         let headers = [
             ("content-type", "application/json"),
@@ -314,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_taken_whole_or_not_at_all() {
+    fn a_batch_is_accepted_whole_or_not_at_all() {
         let mut second = event();
         second["id"] = json!("B");
         assert_eq!(post(BATCH, &json!([event(), second]).to_string()).unwrap().len(), 2);
@@ -328,13 +333,17 @@ mod tests {
     }
 
     #[test]
-    fn wrong_fields_and_media_are_named() {
+    fn errors_name_invalid_fields_and_media_types() {
         let mut odd = event();
         odd["data"]["severity"] = json!(3);
         odd["data"]["status"] = json!("active");
         let kept = post(STRUCTURED, &odd.to_string()).unwrap().remove(0);
         let details = &testing::event(&kept).details;
-        assert_eq!((&details["severity"], &details["status"]), (&json!(3), &json!("active")), "somebody else's words");
+        assert_eq!(
+            (&details["severity"], &details["status"]),
+            (&json!(3), &json!("active")),
+            "fields of another type are kept in the details"
+        );
         odd["data"]["tenant_ids"] = json!("acme");
         assert_eq!(post(STRUCTURED, &odd.to_string()).unwrap_err()[0].pointer, "/data/tenant_ids");
         assert_eq!(post(STRUCTURED, "[]").unwrap_err()[0].pointer, "");
@@ -352,14 +361,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(body in testing::any_json(), media in prop::sample::select(vec![STRUCTURED, BATCH])) {
+        fn no_body_makes_it_panic(body in testing::any_json(), media in prop::sample::select(vec![STRUCTURED, BATCH])) {
             for mapped in post(media, &body.to_string()).unwrap_or_default() {
                 testing::check_valid(&mapped)?;
             }
         }
 
         #[test]
-        fn whatever_parses_maps_within_the_caps(
+        fn every_parsed_body_maps_to_a_valid_item(
             id in ".{1,600}", kind in ".{1,400}", subject in ".{0,600}", data in testing::any_json(), header in "[ -~]{0,40}",
         ) {
             let body = json!({"specversion": "1.0", "id": id, "source": "s", "type": kind, "subject": subject, "data": data});

@@ -1,8 +1,9 @@
 //! CloudWatch alarms, as an SNS topic delivers them (the message of the notification) and as EventBridge does (`CloudWatch
 //! Alarm State Change`; docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html).
 //!
-//! ALARM opens, OK resolves, INSUFFICIENT_DATA is a note. A JSON object in the alarm's description says type, tenant, component,
-//! region and severity; any other description is the message. One change of state that comes both ways is one event.
+//! ALARM opens an incident, OK resolves it, INSUFFICIENT_DATA is a note. A JSON object in the alarm's description sets type, tenant,
+//! component, region and severity; any other description is the message. A state change that arrives through both SNS and EventBridge is
+//! one event.
 
 use crate::intake::{
     Addressees, DropInFormat, IntakeContent, IntakeItem, IntakeRequest, TENANT_FIELD, capped_dedup_key,
@@ -49,7 +50,7 @@ struct Notification {
     rest: Map<String, Value>,
 }
 
-/// An EventBridge event.
+/// An alarm state change as EventBridge sends it.
 #[derive(Debug, Deserialize)]
 struct Envelope {
     #[serde(default)]
@@ -103,34 +104,34 @@ struct Alarm {
 }
 
 impl From<Notification> for Alarm {
-    fn from(said: Notification) -> Self {
+    fn from(notification: Notification) -> Self {
         Self {
-            name: said.alarm_name,
-            arn: said.alarm_arn,
-            description: said.alarm_description,
-            state: said.new_state_value,
-            reason: said.new_state_reason,
-            at: said.state_change_time,
+            name: notification.alarm_name,
+            arn: notification.alarm_arn,
+            description: notification.alarm_description,
+            state: notification.new_state_value,
+            reason: notification.new_state_reason,
+            at: notification.state_change_time,
             suppressed: false,
-            rest: said.rest,
+            rest: notification.rest,
         }
     }
 }
 
 impl From<Envelope> for Alarm {
-    fn from(said: Envelope) -> Self {
-        let suppressed = said.detail.state.rest.get("actionsSuppressedBy").is_some_and(|by| !by.is_null());
-        let mut rest = said.rest;
-        rest.extend(said.detail.rest);
-        rest.insert("state".to_owned(), Value::Object(said.detail.state.rest));
-        rest.insert("configuration".to_owned(), Value::Object(said.detail.configuration.rest));
+    fn from(envelope: Envelope) -> Self {
+        let suppressed = envelope.detail.state.rest.get("actionsSuppressedBy").is_some_and(|by| !by.is_null());
+        let mut rest = envelope.rest;
+        rest.extend(envelope.detail.rest);
+        rest.insert("state".to_owned(), Value::Object(envelope.detail.state.rest));
+        rest.insert("configuration".to_owned(), Value::Object(envelope.detail.configuration.rest));
         Self {
-            name: said.detail.alarm_name,
-            arn: said.resources.into_iter().next(),
-            description: said.detail.configuration.description,
-            state: said.detail.state.value,
-            reason: said.detail.state.reason,
-            at: said.detail.state.timestamp,
+            name: envelope.detail.alarm_name,
+            arn: envelope.resources.into_iter().next(),
+            description: envelope.detail.configuration.description,
+            state: envelope.detail.state.value,
+            reason: envelope.detail.state.reason,
+            at: envelope.detail.state.timestamp,
             suppressed,
             rest,
         }
@@ -143,7 +144,7 @@ fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>
         if shape.get("source").and_then(Value::as_str) != Some("aws.cloudwatch") {
             return Err(vec![FieldError::new(
                 "/source",
-                "must be aws.cloudwatch: this path takes alarms of CloudWatch",
+                "must be aws.cloudwatch: this path only accepts CloudWatch alarms",
             )]);
         }
         crate::problem::parse_json::<Envelope>(request.body).map(Alarm::from)
@@ -158,13 +159,13 @@ fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>
 }
 
 fn map(alarm: Alarm, request: &IntakeRequest<'_>) -> IntakeItem {
-    let said = alarm.description.as_deref().and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
-    let described = said.is_some();
-    let mut said = said.unwrap_or_default();
-    // Read and not kept: of several tenants none hears who the others are.
-    let whose = Addressees::parse(string_list(said.remove(TENANT_FIELD).as_ref()), request.defaults);
-    // The ARN names account and region, so that alarms of one name are not one; it is missing only where somebody made up a
-    // notification.
+    let json_fields =
+        alarm.description.as_deref().and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
+    let has_json_description = json_fields.is_some();
+    let mut fields = json_fields.unwrap_or_default();
+    // The tenants are parsed and then removed: no tenant may see which others are affected.
+    let addressees = Addressees::parse(string_list(fields.remove(TENANT_FIELD).as_ref()), request.defaults);
+    // The ARN contains account and region, which the name does not. Only a hand-made notification has no ARN.
     let key = capped_dedup_key(alarm.arn.as_deref().filter(|arn| !arn.is_empty()).unwrap_or(&alarm.name));
     let at = alarm.at.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
     let state = match alarm.state {
@@ -173,7 +174,7 @@ fn map(alarm: Alarm, request: &IntakeRequest<'_>) -> IntakeItem {
         State::InsufficientData => "INSUFFICIENT_DATA",
     };
     let reason = alarm.reason.clone().unwrap_or_default();
-    let identity = at.map(|at| vec![key.clone(), state.to_owned(), at.to_string()]);
+    let source_event_id = at.map(|at| vec![key.clone(), state.to_owned(), at.to_string()]);
     let mapped = if alarm.state == State::InsufficientData || (alarm.suppressed && alarm.state == State::Alarm) {
         let why = if alarm.suppressed {
             "The alarm's actions are suppressed."
@@ -189,38 +190,40 @@ fn map(alarm: Alarm, request: &IntakeRequest<'_>) -> IntakeItem {
         };
         IntakeItem {
             content: IntakeContent::Note(note),
-            ..IntakeItem::event(Event::blank(Format::CloudWatch, SOURCE), whose)
+            ..IntakeItem::event(Event::blank(Format::CloudWatch, SOURCE), addressees)
         }
     } else {
-        let (severity, severity_given) = parse_severity(text_field(&said, "severity"));
-        let own_words = alarm.description.clone().filter(|text| !described && !text.trim().is_empty());
-        let description = if described { Value::Object(said.clone()) } else { Value::from(alarm.description) };
+        let (severity, severity_given) = parse_severity(text_field(&fields, "severity"));
+        let plain_description =
+            alarm.description.clone().filter(|text| !has_json_description && !text.trim().is_empty());
+        let description =
+            if has_json_description { Value::Object(fields.clone()) } else { Value::from(alarm.description) };
         let mut details = alarm.rest;
         details.insert("alarm_name".to_owned(), Value::from(alarm.name.clone()));
         details.insert("description".to_owned(), description);
         details.insert("reason".to_owned(), Value::from(reason.clone()));
         let event = Event {
-            event_type: resolve_event_type(text_field(&said, "type"), ALARM, request),
+            event_type: resolve_event_type(text_field(&fields, "type"), ALARM, request),
             dedup_key: key,
             severity,
             severity_given,
-            title: text_field(&said, "title").unwrap_or(&alarm.name).to_owned(),
-            message: text_field(&said, "message").map(str::to_owned).or(own_words).unwrap_or(reason),
-            public_title: text_field(&said, "public_title").map(str::to_owned),
-            public_message: text_field(&said, "public_message").map(str::to_owned),
+            title: text_field(&fields, "title").unwrap_or(&alarm.name).to_owned(),
+            message: text_field(&fields, "message").map(str::to_owned).or(plain_description).unwrap_or(reason),
+            public_title: text_field(&fields, "public_title").map(str::to_owned),
+            public_message: text_field(&fields, "public_message").map(str::to_owned),
             status: (alarm.state == State::Ok).then_some(Status::Resolved),
-            components: or_token_default(string_list(said.get("component")), &request.defaults.components),
-            regions: or_token_default(string_list(said.get("region")), &request.defaults.regions),
-            // When it came out of the alarm says nothing about when it began.
+            components: or_token_default(string_list(fields.get("component")), &request.defaults.components),
+            regions: or_token_default(string_list(fields.get("region")), &request.defaults.regions),
+            // The time of an OK is not the time at which the incident began.
             starts_at: at.filter(|_| alarm.state == State::Alarm),
             as_of: at,
             details,
             ..Event::blank(Format::CloudWatch, SOURCE)
         };
-        IntakeItem::event(event, whose)
+        IntakeItem::event(event, addressees)
     };
     // An OK reaches everybody who was notified of the ALARM, even if the description changed in between.
-    IntakeItem { source_event_id: identity, index_dedup_key: true, ..mapped }
+    IntakeItem { source_event_id, index_dedup_key: true, ..mapped }
 }
 
 #[cfg(test)]
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_are_one_event() {
+    fn a_state_change_through_sns_and_eventbridge_is_one_event() {
         let (topic, bridge) = (one(NOTIFICATION), one(EVENT));
         assert!(topic.source_event_id.is_some());
         assert_eq!(topic.source_event_id, bridge.source_event_id);
@@ -281,10 +284,10 @@ mod tests {
     }
 
     #[test]
-    fn ok_resolves_and_missing_data_is_a_note_that_nobody_hears() {
-        let over = one(&NOTIFICATION.replacen("\"ALARM\"", "\"OK\"", 1));
-        assert_eq!(testing::event(&over).status, Some(Status::Resolved));
-        assert_eq!(over.content.source_and_dedup_key(), one(NOTIFICATION).content.source_and_dedup_key());
+    fn ok_resolves_and_insufficient_data_is_a_note_without_notification() {
+        let resolved = one(&NOTIFICATION.replacen("\"ALARM\"", "\"OK\"", 1));
+        assert_eq!(testing::event(&resolved).status, Some(Status::Resolved));
+        assert_eq!(resolved.content.source_and_dedup_key(), one(NOTIFICATION).content.source_and_dedup_key());
         let silent = one(&EVENT.replacen("\"value\":\"ALARM\"", "\"value\":\"INSUFFICIENT_DATA\"", 1));
         let note = testing::note(&silent);
         assert!(!note.notify && note.status.is_none());
@@ -295,12 +298,12 @@ mod tests {
     fn a_suppressed_alarm_is_a_note() {
         let quiet = EVENT.replacen("\"state\":{", "\"state\":{\"actionsSuppressedBy\":\"WaitPeriod\",", 1);
         assert!(!testing::note(&one(&quiet)).notify);
-        let over = quiet.replacen("\"value\":\"ALARM\"", "\"value\":\"OK\"", 1);
-        assert_eq!(testing::event(&one(&over)).status, Some(Status::Resolved), "a resolve always counts");
+        let resolved = quiet.replacen("\"value\":\"ALARM\"", "\"value\":\"OK\"", 1);
+        assert_eq!(testing::event(&one(&resolved)).status, Some(Status::Resolved), "a resolve always counts");
     }
 
     #[test]
-    fn a_plain_description_is_the_message_and_alerts_nobody_by_guess() {
+    fn a_plain_description_is_the_message_and_sets_no_tenants() {
         let plain =
             r#"{"AlarmName":"cpu","AlarmDescription":"The CPU is hot.","NewStateValue":"ALARM","NewStateReason":"x"}"#;
         let mapped = one(plain);
@@ -311,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_alarm_is_refused_by_name() {
+    fn errors_name_the_field_of_a_body_that_is_not_an_alarm() {
         let pointer =
             |body: &str| testing::parse(FORMAT, body, &TokenDefaults::default()).unwrap_err().remove(0).pointer;
         assert_eq!(pointer(&EVENT.replace("aws.cloudwatch", "aws.ec2")), "/source");
@@ -323,15 +326,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(body in testing::any_json()) {
+        fn no_body_makes_it_panic(body in testing::any_json()) {
             for mapped in testing::parse(FORMAT, &body.to_string(), &TokenDefaults::default()).unwrap_or_default() {
                 testing::check_valid(&mapped)?;
             }
         }
 
         #[test]
-        fn whatever_parses_maps_within_the_caps(name in ".{1,2000}", words in ".{0,20000}", state in "OK|ALARM|INSUFFICIENT_DATA") {
-            let body = serde_json::json!({"AlarmName": name, "AlarmDescription": words, "NewStateValue": state});
+        fn every_parsed_body_maps_to_a_valid_item(name in ".{1,2000}", description in ".{0,20000}", state in "OK|ALARM|INSUFFICIENT_DATA") {
+            let body = serde_json::json!({"AlarmName": name, "AlarmDescription": description, "NewStateValue": state});
             for mapped in testing::parse(FORMAT, &body.to_string(), &TokenDefaults::default()).unwrap_or_default() {
                 testing::check_valid(&mapped)?;
             }

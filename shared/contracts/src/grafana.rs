@@ -1,8 +1,8 @@
-//! Grafana's alert webhook (unified alerting): Alertmanager's shape as version "1", with links and values of its own
+//! Grafana's alert webhook (unified alerting): Alertmanager's structure as version "1", with additional links and values
 //! (grafana.com/docs/grafana/latest/alerting, webhook notifier).
 //!
-//! It can sign what it sends: the hexadecimal HMAC-SHA256 of the body, or of `timestamp:body` where a timestamp header is
-//! configured (grafana/grafana#100960). The key is the token itself, so that there is one secret to keep.
+//! Grafana can sign its requests: the hexadecimal HMAC-SHA256 of the body, or of `timestamp:body` if a timestamp header is configured
+//! (grafana/grafana#100960). The key is the token itself, so that there is only one secret to store.
 
 use crate::intake::{DropInFormat, IntakeItem, IntakeRequest, https_links};
 use crate::problem::FieldError;
@@ -20,7 +20,7 @@ pub const SIGNATURE_HEADER: &str = "x-grafana-alerting-signature";
 /// The header with the signature's time, if the contact point is configured to send it. Grafana has no default name for it.
 pub const TIMESTAMP_HEADER: &str = "x-grafana-alerting-timestamp";
 /// Maximum difference between a signature's time and ours, in seconds.
-const TOLERANCE: i64 = 300;
+const TOLERANCE_SECONDS: i64 = 300;
 
 fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>> {
     crate::alertmanager::map_notification(request, "1", &base_event)
@@ -51,15 +51,16 @@ pub fn verify_signature(
     now: Timestamp,
 ) -> Result<(), FieldError> {
     let Some(given) = headers.get(SIGNATURE_HEADER) else { return Ok(()) };
-    let wrong = |header: &str, detail: &str| FieldError::new(format!("header:{header}"), detail);
+    let header_error = |header: &str, detail: &str| FieldError::new(format!("header:{header}"), detail);
     let mut mac = <Hmac<Sha256>>::new_from_slice(token.as_bytes())
-        .map_err(|_| wrong("Authorization", "there is no token to check the signature with"))?;
+        .map_err(|_| header_error("Authorization", "is required to verify the signature; send the token"))?;
     if let Some(at) = headers.get(TIMESTAMP_HEADER) {
-        let seconds: i64 = at.trim().parse().map_err(|_| wrong(TIMESTAMP_HEADER, "must be seconds since 1970"))?;
-        if (now.as_second() - seconds).abs() > TOLERANCE {
-            return Err(wrong(
+        let seconds: i64 =
+            at.trim().parse().map_err(|_| header_error(TIMESTAMP_HEADER, "must be a Unix time in seconds"))?;
+        if (now.as_second() - seconds).abs() > TOLERANCE_SECONDS {
+            return Err(header_error(
                 TIMESTAMP_HEADER,
-                "is more than five minutes away from our time; set the clock of Grafana's machine",
+                "differs from our time by more than five minutes; correct the clock of the Grafana server",
             ));
         }
         mac.update(at.as_bytes());
@@ -69,10 +70,9 @@ pub fn verify_signature(
     let digits = given.trim().as_bytes();
     let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let bytes: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
-    let remedy =
-        "is not the HMAC-SHA256 of this body under the token; set the contact point's HMAC secret to the token";
-    // The comparison takes the same time wherever the signatures differ.
-    mac.verify_slice(&bytes.unwrap_or_default()).map_err(|_| wrong(SIGNATURE_HEADER, remedy))
+    let remedy = "is not the HMAC-SHA256 of this body; set the contact point's HMAC secret to the token";
+    // Compares in constant time.
+    mac.verify_slice(&bytes.unwrap_or_default()).map_err(|_| header_error(SIGNATURE_HEADER, remedy))
 }
 
 #[cfg(test)]
@@ -106,8 +106,8 @@ mod tests {
         assert_eq!(links, ["runbook", "panel", "silence"]);
         assert_eq!(event.details["notification"]["state"], "alerting");
         assert!(event.details["valueString"].is_string());
-        let over = CAPTURED.replacen("[{\"status\":\"firing\"", "[{\"status\":\"resolved\"", 1);
-        let mapped = testing::parse(FORMAT, &over, &TokenDefaults::default()).unwrap().remove(0);
+        let resolved = CAPTURED.replacen("[{\"status\":\"firing\"", "[{\"status\":\"resolved\"", 1);
+        let mapped = testing::parse(FORMAT, &resolved, &TokenDefaults::default()).unwrap().remove(0);
         assert_eq!(testing::event(&mapped).status, Some(Status::Resolved));
         let error = testing::parse(
             FORMAT,
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_holds_for_its_body_token_and_time() {
+    fn a_signature_is_valid_only_for_its_body_token_and_time() {
         let now = Timestamp::from_second(1_700_000_100).unwrap();
         // printf '{"a":1}' | openssl dgst -sha256 -hmac secret
         let known = "aa9e2e3575f5d7098b6caccd790888c36d5fdb63342a73bada2d6a51747a8494";
@@ -150,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(body in testing::any_json()) {
+        fn no_body_makes_it_panic(body in testing::any_json()) {
             for mapped in testing::parse(FORMAT, &body.to_string(), &TokenDefaults::default()).unwrap_or_default() {
                 testing::check_valid(&mapped)?;
             }

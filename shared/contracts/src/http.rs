@@ -1,9 +1,8 @@
 //! Bodies of the preferences API: settings, recipients, integrations, tokens, and incidents as a tenant sees them.
 //!
-//! One shape serves reading and writing, so that a client can read, change and write back. Fields that are *read only* are
-//! taken and ignored on a write; fields that are *write only* (a URL, a secret) are never in an answer. Words of closed
-//! lists are plain text here: the function that checks them names every wrong one at once, where serde would stop at the
-//! first.
+//! Reading and writing use the same type, so that a client can read an object, change it and write it back. Read-only fields are accepted
+//! and ignored on a write; write-only fields (a URL, a secret) are never returned. Values of closed lists are strings here: the
+//! function that checks them reports every invalid one at once, where serde would stop at the first.
 
 mod catalogue;
 mod deliveries;
@@ -49,13 +48,13 @@ use std::fmt;
 pub struct Private(String);
 
 impl Private {
-    /// Wraps such a text.
+    /// Wraps a text that must not be logged.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself.
+    /// Returns the text, which must not be logged.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -75,20 +74,20 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn nothing_private_is_printed() {
+    fn private_text_is_redacted_in_debug_output() {
         let body = RecipientBody { email: Some(Private::new("ops@example.com")), ..RecipientBody::default() };
         assert!(!format!("{body:?}").contains("ops@"));
         assert_eq!(serde_json::to_value(&body).unwrap()["email"], "ops@example.com");
     }
 
     #[test]
-    fn a_misspelt_field_is_named() {
+    fn an_unknown_field_is_rejected() {
         let body = br#"{"name":"Ops","roles":["org_admin"],"e-mail":"x"}"#;
         assert!(crate::problem::parse_json::<RecipientBody>(body).unwrap_err().detail.contains("unknown field"));
     }
 
     #[test]
-    fn a_reason_stands_beside_the_outcome() {
+    fn a_reason_is_flattened_beside_the_outcome() {
         let reason =
             ReasonView { reason: "muted".into(), sentence: "s".into(), setting: "t".into(), remedy: "m".into() };
         let mut decision = DecisionView {
@@ -111,13 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn operators_invoke_with_plain_json() {
-        let read = |value| serde_json::from_value::<OperatorCommand>(value).ok();
+    fn operator_commands_parse_from_json() {
+        let parse = |value| serde_json::from_value::<OperatorCommand>(value).ok();
         assert_eq!(
-            read(json!({"bootstrap": "platform_admin"})),
+            parse(json!({"bootstrap": "platform_admin"})),
             Some(OperatorCommand::Bootstrap(BootstrapTarget::PlatformAdmin))
         );
-        assert_eq!(read(json!({"recompile": "acme"})), Some(OperatorCommand::Recompile("acme".into())));
-        assert_eq!(read(json!({"bootstrap": "x"})), None);
+        assert_eq!(parse(json!({"recompile": "acme"})), Some(OperatorCommand::Recompile("acme".into())));
+        assert_eq!(parse(json!({"bootstrap": "x"})), None);
     }
 }

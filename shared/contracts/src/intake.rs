@@ -1,4 +1,4 @@
-//! What all intake formats share: token defaults, and what a format hands on.
+//! What all intake formats share: token defaults, the parsed items, and helpers to map fields.
 
 use crate::problem::FieldError;
 use crate::queue::Note;
@@ -26,10 +26,10 @@ pub struct TokenDefaults {
     /// Ids of the tenants that events are about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tenant_ids: Vec<TenantId>,
-    /// Affected components.
+    /// Ids of the affected components, at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<String>,
-    /// Affected regions.
+    /// Ids of the affected regions, at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<String>,
 }
@@ -73,7 +73,7 @@ pub struct IntakeItem {
 /// An event, or a note on an open incident.
 #[derive(Clone, Debug, PartialEq)]
 pub enum IntakeContent {
-    /// A normalized event.
+    /// An event in the native format, after normalization.
     Event(Box<Event>),
     /// A note on whatever is open under its dedup key.
     Note(Note),
@@ -112,8 +112,8 @@ impl IntakeItem {
 
     /// Sets the source's own id of the event.
     #[must_use]
-    pub fn with_source_event_id(self, identity: Vec<String>) -> Self {
-        Self { source_event_id: Some(identity), ..self }
+    pub fn with_source_event_id(self, parts: Vec<String>) -> Self {
+        Self { source_event_id: Some(parts), ..self }
     }
 }
 
@@ -132,32 +132,35 @@ impl Addressees {
     /// Parses tenant names; `*` means every tenant. Without any name the token's default tenants are used.
     #[must_use]
     pub fn parse(names: Vec<String>, defaults: &TokenDefaults) -> Self {
-        let mut whose = Self::default();
+        let mut addressees = Self::default();
         for name in names {
             match TenantId::parse(&name) {
-                _ if name == "*" => whose.platform = true,
-                Ok(id) if whose.tenant_ids.contains(&id) => {}
-                Ok(id) => whose.tenant_ids.push(id),
-                Err(_) => whose.invalid_tenants.push(name),
+                _ if name == "*" => addressees.platform = true,
+                Ok(id) if addressees.tenant_ids.contains(&id) => {}
+                Ok(id) => addressees.tenant_ids.push(id),
+                Err(_) => addressees.invalid_tenants.push(name),
             }
         }
-        if whose.platform {
-            whose.tenant_ids.clear();
-        } else if whose.tenant_ids.is_empty() && whose.invalid_tenants.is_empty() {
-            whose.tenant_ids.clone_from(&defaults.tenant_ids);
+        if addressees.platform {
+            addressees.tenant_ids.clear();
+        } else if addressees.tenant_ids.is_empty() && addressees.invalid_tenants.is_empty() {
+            addressees.tenant_ids.clone_from(&defaults.tenant_ids);
         }
-        whose
+        addressees
     }
 }
 
 /// Returns the event type: `given` if the source sets one; else the source's own `name` for it if a rule matches that; else the token's
 /// default; else `name`, so that operators see which alarms are not classified.
 #[must_use]
-pub fn resolve_event_type(said: Option<&str>, name: &str, request: &IntakeRequest<'_>) -> String {
-    said.or_else(|| Some(name).filter(|name| (request.is_known_type)(name)))
-        .or(request.defaults.event_type.as_deref())
-        .unwrap_or(name)
-        .to_owned()
+pub fn resolve_event_type(given: Option<&str>, name: &str, request: &IntakeRequest<'_>) -> String {
+    if let Some(given) = given {
+        return given.to_owned();
+    }
+    if (request.is_known_type)(name) {
+        return name.to_owned();
+    }
+    request.defaults.event_type.as_deref().unwrap_or(name).to_owned()
 }
 
 /// Splits a comma-separated text into its non-empty entries.
@@ -227,14 +230,14 @@ pub(crate) mod testing {
     pub(crate) fn event(mapped: &IntakeItem) -> &Event {
         match &mapped.content {
             IntakeContent::Event(event) => event,
-            IntakeContent::Note(note) => panic!("{note:?} is no event"),
+            IntakeContent::Note(note) => panic!("{note:?} is not an event"),
         }
     }
 
     pub(crate) fn note(mapped: &IntakeItem) -> &Note {
         match &mapped.content {
             IntakeContent::Note(note) => note,
-            IntakeContent::Event(event) => panic!("{event:?} is no note"),
+            IntakeContent::Event(event) => panic!("{event:?} is not a note"),
         }
     }
 
@@ -258,7 +261,7 @@ pub(crate) mod testing {
 
     /// Any JSON, rich in the field names and values that the formats look for.
     pub(crate) fn any_json() -> impl Strategy<Value = Value> {
-        let words = prop::sample::select(vec![
+        let values = prop::sample::select(vec![
             "1",
             "4",
             "1.0",
@@ -337,7 +340,7 @@ pub(crate) mod testing {
             1 => any::<bool>().prop_map(Value::from),
             1 => any::<i64>().prop_map(Value::from),
             1 => any::<f64>().prop_map(Value::from),
-            4 => words.prop_map(Value::from),
+            4 => values.prop_map(Value::from),
             1 => ".{0,40}".prop_map(Value::from),
         ];
         leaf.prop_recursive(4, 64, 8, move |inner| {

@@ -1,9 +1,9 @@
-//! Every JSON that crosses a process: queue messages, HTTP bodies, intake formats, what Slack, Teams and webhooks receive.
+//! The JSON that processes exchange: queue messages, HTTP bodies, intake formats, and messages to Slack, Teams and webhooks.
 //!
-//! Additive within a version: unknown fields of queue messages are ignored, so that a producer may be briefly ahead of a
-//! consumer. HTTP bodies refuse unknown fields, because a misspelt field must not be lost in silence.
+//! Queue messages only get new fields within a version, and unknown fields are ignored, so that a producer may be deployed before its
+//! consumer. HTTP bodies reject unknown fields, so that a misspelled field is never ignored silently.
 //!
-//! A new intake format is one file here (parse and map, pure) and one line in [`formats::FORMATS`]; CONTRIBUTING.md shows how.
+//! A new intake format is one file here (parse and map, pure) and one line in [`formats::FORMATS`]; CONTRIBUTING.md describes the steps.
 
 pub mod alertmanager;
 pub mod cloudevents;

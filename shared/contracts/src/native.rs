@@ -55,10 +55,10 @@ pub struct NativeEventBody {
     /// Whether the event is about every tenant. Requires the scope `incidents:platform`.
     #[serde(default)]
     platform: bool,
-    /// Affected components.
+    /// Ids of the affected components, at most 50.
     #[serde(default)]
     components: Vec<String>,
-    /// Affected regions.
+    /// Ids of the affected regions, at most 50.
     #[serde(default)]
     regions: Vec<String>,
     /// Time at which it began, by the source's clock.
@@ -83,72 +83,23 @@ pub struct NativeEventBody {
     public: Option<bool>,
 }
 
-/// Parses a native event; `new_key` is the dedup key of an event that names none (then every event is its own incident).
+/// Parses a native event. `new_key` is the dedup key of an event that sets none, so that it is an incident of its own.
 ///
 /// # Errors
-/// Every field that does not fit, with its remedy.
+/// Every invalid field, each with what to do about it.
 pub fn parse_event(body: &[u8], defaults: &TokenDefaults, new_key: &str) -> Result<Event, Vec<FieldError>> {
     let body: NativeEventBody = crate::problem::parse_object(body).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
-    let mut tenant_ids = Vec::new();
-    for (index, text) in body.tenant_ids.iter().enumerate() {
-        match TenantId::parse(text) {
-            Ok(id) if tenant_ids.contains(&id) => {}
-            Ok(id) => tenant_ids.push(id),
-            Err(error) => errors.push(FieldError::new(format!("/tenant_ids/{index}"), error.to_string())),
-        }
-    }
-    if tenant_ids.is_empty() && !body.platform && errors.is_empty() {
-        tenant_ids.clone_from(&defaults.tenant_ids);
-    }
-    if tenant_ids.len() > TENANTS_MAX {
-        errors.push(FieldError::new("/tenant_ids", format!("name at most {TENANTS_MAX} tenants, or set `platform`")));
-    }
-    if body.platform && !tenant_ids.is_empty() {
-        errors.push(FieldError::new("/platform", "set `platform` or `tenant_ids`, not both"));
-    }
-    if !body.platform && tenant_ids.is_empty() && errors.is_empty() {
-        errors.push(FieldError::new(
-            "/tenant_ids",
-            "name the tenants it is about, or set `platform` to true if it is about all of them",
-        ));
-    }
-    let event_type = match body.event_type.or_else(|| defaults.event_type.clone()) {
+    let tenant_ids = resolve_tenants(&body, defaults, &mut errors);
+    let event_type = match body.event_type.clone().or_else(|| defaults.event_type.clone()) {
         Some(text) if !text.trim().is_empty() => text,
         _ => {
-            errors.push(FieldError::new("/type", "say what kind of event it is, such as `api.outage`"));
+            errors.push(FieldError::new("/type", "set the event type, such as `api.outage`"));
             String::new()
         }
     };
-    for (pointer, text, max) in [
-        ("/source", Some(body.source.as_str()), NAME_MAX),
-        ("/title", Some(body.title.as_str()), usize::MAX),
-        ("/dedup_key", body.dedup_key.as_deref(), DEDUP_KEY_MAX),
-    ] {
-        if text.is_some_and(|text| text.trim().is_empty()) {
-            errors.push(FieldError::new(pointer, "must not be empty"));
-        }
-        if text.is_some_and(|text| text.chars().count() > max) {
-            errors.push(FieldError::new(pointer, format!("must have at most {max} characters")));
-        }
-    }
-    for (index, link) in body.links.iter().enumerate() {
-        if !link.href.starts_with("https://") {
-            errors.push(FieldError::new(format!("/links/{index}/href"), "must begin with https://"));
-        }
-    }
-    if let (Some(from), Some(until)) = (body.starts_at, body.ends_at)
-        && until <= from
-    {
-        errors.push(FieldError::new("/ends_at", "must be later than `starts_at`"));
-    }
-    let phase = maintenance::phase_of_event_type(&event_type);
-    if body.ends_at.is_some() && phase.is_none() {
-        errors.push(FieldError::new("/ends_at", "is for `maintenance.…` only: what breaks has no planned end"));
-    }
-    if (body.status == Some(Status::Resolved) || phase == Some(Phase::Completed)) && body.dedup_key.is_none() {
-        errors.push(FieldError::new("/dedup_key", "is needed to resolve: it names what is resolved"));
-    }
+    check_texts(&body, &mut errors);
+    check_schedule(&body, &event_type, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -184,6 +135,71 @@ pub fn parse_event(body: &[u8], defaults: &TokenDefaults, new_key: &str) -> Resu
     .truncated_to_limits())
 }
 
+/// Returns the tenants that the event is about, without duplicates: its own, or else the token's default tenants.
+fn resolve_tenants(body: &NativeEventBody, defaults: &TokenDefaults, errors: &mut Vec<FieldError>) -> Vec<TenantId> {
+    let mut tenant_ids = Vec::new();
+    for (index, text) in body.tenant_ids.iter().enumerate() {
+        match TenantId::parse(text) {
+            Ok(id) if tenant_ids.contains(&id) => {}
+            Ok(id) => tenant_ids.push(id),
+            Err(error) => errors.push(FieldError::new(format!("/tenant_ids/{index}"), error.to_string())),
+        }
+    }
+    if tenant_ids.is_empty() && !body.platform && errors.is_empty() {
+        tenant_ids.clone_from(&defaults.tenant_ids);
+    }
+    if tenant_ids.len() > TENANTS_MAX {
+        errors.push(FieldError::new("/tenant_ids", format!("list at most {TENANTS_MAX} tenants, or set `platform`")));
+    }
+    if body.platform && !tenant_ids.is_empty() {
+        errors.push(FieldError::new("/platform", "set `platform` or `tenant_ids`, not both"));
+    }
+    if !body.platform && tenant_ids.is_empty() && errors.is_empty() {
+        let detail = "list the affected tenants, or set `platform` to true if every tenant is affected";
+        errors.push(FieldError::new("/tenant_ids", detail));
+    }
+    tenant_ids
+}
+
+fn check_texts(body: &NativeEventBody, errors: &mut Vec<FieldError>) {
+    for (pointer, text, max) in [
+        ("/source", Some(body.source.as_str()), NAME_MAX),
+        ("/title", Some(body.title.as_str()), usize::MAX),
+        ("/dedup_key", body.dedup_key.as_deref(), DEDUP_KEY_MAX),
+    ] {
+        if text.is_some_and(|text| text.trim().is_empty()) {
+            errors.push(FieldError::new(pointer, "must not be empty"));
+        }
+        if text.is_some_and(|text| text.chars().count() > max) {
+            errors.push(FieldError::new(pointer, format!("must have at most {max} characters")));
+        }
+    }
+    for (index, link) in body.links.iter().enumerate() {
+        if !link.href.starts_with("https://") {
+            errors.push(FieldError::new(format!("/links/{index}/href"), "must start with https://"));
+        }
+    }
+}
+
+fn check_schedule(body: &NativeEventBody, event_type: &str, errors: &mut Vec<FieldError>) {
+    if let (Some(from), Some(until)) = (body.starts_at, body.ends_at)
+        && until <= from
+    {
+        errors.push(FieldError::new("/ends_at", "must be later than `starts_at`"));
+    }
+    let phase = maintenance::phase_of_event_type(event_type);
+    if body.ends_at.is_some() && phase.is_none() {
+        let detail = "is only for event types `maintenance.…`; remove it, or set `type` to one of them";
+        errors.push(FieldError::new("/ends_at", detail));
+    }
+    if (body.status == Some(Status::Resolved) || phase == Some(Phase::Completed)) && body.dedup_key.is_none() {
+        errors.push(FieldError::new(
+            "/dedup_key",
+            "is required to resolve: set the dedup key of the incident to resolve",
+        ));
+    }
+}
+
 /// Parses the severity that a source sent. A missing or unknown one is `error`; the second value is the original, to be recorded.
 #[must_use]
 pub fn parse_severity(given: Option<&str>) -> (Severity, Option<String>) {
@@ -213,14 +229,14 @@ pub struct UpdateBody {
     pub message: String,
 }
 
-/// Parses an update.
+/// Parses the body of an incident update.
 ///
 /// # Errors
 /// The fields that do not fit, each with what to do about it.
 pub fn parse_update(body: &[u8]) -> Result<UpdateBody, Vec<FieldError>> {
     let mut update: UpdateBody = crate::problem::parse_object(body).map_err(|error| vec![error])?;
     if update.status.is_none() && update.message.trim().is_empty() {
-        return Err(vec![FieldError::new("/message", "say what is new, or give a new `status`")]);
+        return Err(vec![FieldError::new("/message", "set a message, a new `status`, or both")]);
     }
     domain::event::truncate_chars(&mut update.message, domain::event::MESSAGE_MAX);
     Ok(update)
@@ -231,17 +247,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn check(body: &Value) -> Result<Event, Vec<FieldError>> {
+    fn parse(body: &Value) -> Result<Event, Vec<FieldError>> {
         parse_event(body.to_string().as_bytes(), &TokenDefaults::default(), "new")
     }
 
     fn pointers(body: &Value) -> Vec<String> {
-        check(body).unwrap_err().into_iter().map(|error| error.pointer).collect()
+        parse(body).unwrap_err().into_iter().map(|error| error.pointer).collect()
     }
 
     #[test]
-    fn a_whole_event_parses() {
-        let event = check(&json!({"source":"voice-monitor","type":"voice.routing_failure","dedup_key":"pop-bom-1",
+    fn an_event_with_every_field_parses() {
+        let event = parse(&json!({"source":"voice-monitor","type":"voice.routing_failure","dedup_key":"pop-bom-1",
             "severity":"critical","title":"t","message":"m","public_title":"p","public_message":"q",
             "status":"investigating","tenant_ids":["acme","acme"],"platform":false,"components":["voice"],
             "regions":["ap-south-1"],"starts_at":"2026-11-23T10:00:00Z","measurements":{"delay_minutes":12},
@@ -253,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_tenant_nor_platform_alerts_nobody_and_says_so() {
+    fn an_event_without_tenants_is_rejected_unless_the_token_has_defaults() {
         assert_eq!(pointers(&json!({"source":"s","type":"t","title":"x"})), ["/tenant_ids"]);
         let both = json!({"source":"s","type":"t","title":"x","platform":true,"tenant_ids":["a"]});
         assert_eq!(pointers(&both), ["/platform"]);
@@ -264,22 +280,22 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_field_is_named() {
+    fn errors_name_every_invalid_field() {
         let bad = json!({"source":" ","title":"","tenant_ids":["Acme"],"links":[{"href":"http://x"}]});
         assert_eq!(pointers(&bad), ["/tenant_ids/0", "/type", "/source", "/title", "/links/0/href"]);
-        assert!(check(&json!({"tenants":["acme"]})).unwrap_err()[0].detail.contains("unknown field"));
+        assert!(parse(&json!({"tenants":["acme"]})).unwrap_err()[0].detail.contains("unknown field"));
         assert_eq!(pointers(&json!({"source":"s","type":"t","title":"x","platform":"yes"})), ["/platform"]);
     }
 
     #[test]
-    fn an_unknown_severity_is_error_and_recorded() {
+    fn an_unknown_severity_becomes_error_and_is_recorded() {
         assert_eq!(parse_severity(Some("CRITICAL")), (Severity::Critical, None));
         assert_eq!(parse_severity(Some("page")), (Severity::Error, Some("page".into())));
         assert_eq!(parse_severity(None), (Severity::Error, Some(String::new())));
     }
 
     #[test]
-    fn an_update_says_something() {
+    fn an_update_needs_a_message_or_a_status() {
         assert!(parse_update(b"{}").is_err());
         assert!(parse_update(br#"{"status":"resolved"}"#).is_ok());
         assert!(parse_update(br#"{"message":"We found it."}"#).is_ok());

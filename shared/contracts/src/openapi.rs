@@ -14,11 +14,11 @@ use serde_json::{Map, Value, json};
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used; runtime writes the documents")]
 struct Problem {
-    /// Always `about:blank`.
+    /// Always `about:blank` (RFC 9457, section 4.2.1).
     r#type: String,
     /// The name of the HTTP status, such as `Not Found`.
     title: String,
-    /// The HTTP status.
+    /// HTTP status code of the response.
     status: Option<u16>,
     /// What is wrong and how to fix it.
     detail: String,

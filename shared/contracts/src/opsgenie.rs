@@ -1,7 +1,7 @@
 //! Opsgenie's Alert API (docs.opsgenie.com/docs/alert-api): create, close, acknowledge, add a note.
 //!
-//! The alias is the dedup key. What comes after the creation names alias or id and nothing else, so intake remembers whose an
-//! alias is. Errors are the original's: 400 for what is no JSON, 422 with a text for each field.
+//! The alias is the dedup key. Later requests contain only alias or id, so intake stores the scopes of an incident under its alias. Errors
+//! are the original's: 400 if the body is not JSON, 422 with a text for each invalid field.
 
 use crate::intake::{
     Addressees, IntakeItem, IntakeRequest, TENANT_FIELD, TokenDefaults, resolve_event_type, split_list, string_list,
@@ -52,11 +52,11 @@ impl AlertAction {
     }
 }
 
-fn refused(field: &str, text: &str) -> OpsgenieError {
+fn field_error(field: &str, text: &str) -> OpsgenieError {
     OpsgenieError::Fields(BTreeMap::from([(field.to_owned(), text.to_owned())]))
 }
 
-fn object(body: &[u8]) -> Result<Map<String, Value>, OpsgenieError> {
+fn parse_object(body: &[u8]) -> Result<Map<String, Value>, OpsgenieError> {
     serde_json::from_slice(body).map_err(|_| OpsgenieError::Unreadable)
 }
 
@@ -67,12 +67,14 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, OpsgenieError> {
 pub fn map_alert(
     body: &[u8],
     defaults: &TokenDefaults,
-    known: &(dyn Fn(&str) -> bool + Sync),
+    is_known_type: &(dyn Fn(&str) -> bool + Sync),
     new_key: &str,
 ) -> Result<IntakeItem, OpsgenieError> {
-    let body = object(body)?;
+    let body = parse_object(body)?;
     let mut errors = BTreeMap::new();
-    let Some(title) = text_field(&body, "message") else { return Err(refused("message", "Message can not be empty.")) };
+    let Some(title) = text_field(&body, "message") else {
+        return Err(field_error("message", "Message can not be empty."));
+    };
     let alias = text_field(&body, "alias").unwrap_or(new_key);
     if alias.chars().count() > DEDUP_KEY_MAX {
         errors.insert("alias".to_owned(), format!("Alias can not be longer than {DEDUP_KEY_MAX} characters."));
@@ -102,13 +104,13 @@ pub fn map_alert(
     if !errors.is_empty() {
         return Err(OpsgenieError::Fields(errors));
     }
-    // Whom else it is about is no tenant's business.
-    let mut kept = body.clone();
-    if let Some(Value::Object(details)) = kept.get_mut("details") {
+    // No tenant may see which other tenants are affected.
+    let mut event_details = body.clone();
+    if let Some(Value::Object(details)) = event_details.get_mut("details") {
         details.remove(TENANT_FIELD);
     }
     let headers = BTreeMap::new();
-    let request = IntakeRequest { body: &[], headers: &headers, defaults, is_known_type: known };
+    let request = IntakeRequest { body: &[], headers: &headers, defaults, is_known_type };
     let event = Event {
         event_type: resolve_event_type(text_field(&details, "type"), ALERT, &request),
         dedup_key: alias.to_owned(),
@@ -122,11 +124,11 @@ pub fn map_alert(
             &defaults.components,
         ),
         regions: or_token_default(split_list(text_field(&details, "region").unwrap_or_default()), &defaults.regions),
-        details: kept,
+        details: event_details,
         ..Event::blank(Format::Opsgenie, SOURCE)
     };
-    let whose = Addressees::parse(string_list(details.get(TENANT_FIELD)), defaults);
-    Ok(IntakeItem { index_dedup_key: true, ..IntakeItem::event(event, whose) })
+    let addressees = Addressees::parse(string_list(details.get(TENANT_FIELD)), defaults);
+    Ok(IntakeItem { index_dedup_key: true, ..IntakeItem::event(event, addressees) })
 }
 
 /// Maps an action on the alert with this alias.
@@ -134,26 +136,26 @@ pub fn map_alert(
 /// # Errors
 /// [`OpsgenieError`] if the alias or the body is invalid.
 pub fn map_action(action: AlertAction, alias: &str, body: &[u8]) -> Result<IntakeItem, OpsgenieError> {
-    // Close and acknowledge may come without a body.
-    let body = if body.iter().all(u8::is_ascii_whitespace) { Map::new() } else { object(body)? };
-    // As at the creation.
+    // Close and acknowledge may have no body.
+    let body = if body.iter().all(u8::is_ascii_whitespace) { Map::new() } else { parse_object(body)? };
+    // The alias is trimmed when an alert is created, too.
     let alias = alias.trim();
     if alias.is_empty() || alias.chars().count() > DEDUP_KEY_MAX {
-        return Err(refused("identifier", &format!("Identifier must have 1 to {DEDUP_KEY_MAX} characters.")));
+        return Err(field_error("identifier", &format!("Identifier must have 1 to {DEDUP_KEY_MAX} characters.")));
     }
-    let mut words = text_field(&body, "note").unwrap_or_default().to_owned();
-    domain::event::truncate_chars(&mut words, domain::event::MESSAGE_MAX);
+    let mut message = text_field(&body, "note").unwrap_or_default().to_owned();
+    domain::event::truncate_chars(&mut message, domain::event::MESSAGE_MAX);
     let status = match action {
         AlertAction::Close => Some(Status::Resolved),
         AlertAction::Acknowledge => Some(Status::Identified),
-        AlertAction::AddNote if words.is_empty() => return Err(refused("note", "Note can not be empty.")),
+        AlertAction::AddNote if message.is_empty() => return Err(field_error("note", "Note can not be empty.")),
         AlertAction::AddNote => None,
     };
-    if action == AlertAction::Acknowledge && words.is_empty() {
-        words = "Somebody has acknowledged it and is looking into it.".to_owned();
+    if action == AlertAction::Acknowledge && message.is_empty() {
+        message = "Somebody has acknowledged it and is looking into it.".to_owned();
     }
-    let tell = action == AlertAction::AddNote;
-    let note = Note { source: SOURCE.to_owned(), dedup_key: alias.to_owned(), status, message: words, notify: tell };
+    let notify = action == AlertAction::AddNote;
+    let note = Note { source: SOURCE.to_owned(), dedup_key: alias.to_owned(), status, message, notify };
     Ok(IntakeItem { index_dedup_key: true, ..IntakeItem::note(note, Addressees::default()) })
 }
 
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_documentation_maps() {
+    fn the_documented_example_maps() {
         let mapped = create(EXAMPLE).unwrap();
         let event = testing::event(&mapped);
         assert_eq!((event.title.as_str(), event.severity), ("An example alert message", Severity::Critical));
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn priorities_are_severities() {
+    fn priorities_map_to_severities() {
         for (priority, severity) in
             [("P1", "critical"), ("P2", "error"), ("P3", "warning"), ("P4", "info"), ("P5", "info")]
         {
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_field() {
+    fn errors_name_the_invalid_field() {
         let fields = |body: Value| match create(&body.to_string()) {
             Err(OpsgenieError::Fields(fields)) => fields.into_keys().collect::<Vec<_>>(),
             other => panic!("{other:?}"),
@@ -221,11 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn actions_are_notes_on_the_alias() {
+    fn actions_become_notes_on_the_alias() {
         let done = |action, body: &str| map_action(action, "alias", body.as_bytes()).unwrap();
-        let over = done(AlertAction::Close, "");
+        let resolved = done(AlertAction::Close, "");
         assert_eq!(
-            (testing::note(&over).status, over.content.source_and_dedup_key()),
+            (testing::note(&resolved).status, resolved.content.source_and_dedup_key()),
             (Some(Status::Resolved), ("opsgenie", "alias"))
         );
         let ack = done(AlertAction::Acknowledge, r#"{"user":"Monitoring Script","source":"AWS Lambda"}"#);
@@ -237,7 +239,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(body in testing::any_json(), alias in ".{0,600}") {
+        fn no_body_makes_it_panic(body in testing::any_json(), alias in ".{0,600}") {
             if let Ok(mapped) = create(&body.to_string()) {
                 testing::check_valid(&mapped)?;
             }
@@ -249,7 +251,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_parses_maps_within_the_caps(message in ".{1,600}", description in ".{0,20000}", extra in testing::any_json()) {
+        fn every_parsed_body_maps_to_a_valid_item(message in ".{1,600}", description in ".{0,20000}", extra in testing::any_json()) {
             let body = json!({"message": message, "description": description, "details": {"x": extra.clone()}, "entity": extra});
             if let Ok(mapped) = create(&body.to_string()) {
                 testing::check_valid(&mapped)?;

@@ -1,7 +1,7 @@
 //! PagerDuty's Events API, version 2 (developer.pagerduty.com/docs/events-api-v2; go-pagerduty `event_v2.go`).
 //!
-//! The routing key is one of our tokens; both have 32 characters. Acknowledge and resolve name nothing but the dedup key, so
-//! intake remembers whose a key is. Errors are texts that name the field, in the words of the original.
+//! The routing key is one of our tokens; both have 32 characters. Acknowledge and resolve contain only the dedup key, so intake stores the
+//! scopes of an incident under that key. Errors have the original's texts, which name the field.
 
 use crate::intake::{
     Addressees, IntakeItem, IntakeRequest, TENANT_FIELD, TokenDefaults, capped_dedup_key, https_links,
@@ -21,9 +21,7 @@ const EVENT: &str = "pagerduty.event";
 const CHANGE: &str = "advisory.notice";
 const SOURCE: &str = "pagerduty";
 /// The length of a routing key.
-const KEY: usize = 32;
-/// Maximum length of a dedup key. PagerDuty's own limit is lower; this one also fits Opsgenie's aliases.
-const LONGEST: usize = DEDUP_KEY_MAX;
+const ROUTING_KEY_LENGTH: usize = 32;
 
 /// A JSON object with a well-formed routing key.
 pub struct Enqueue {
@@ -49,7 +47,7 @@ pub fn parse_enqueue(request: &[u8], header: Option<&str>) -> Result<Enqueue, Ve
     let Some(key) = body.get("routing_key").and_then(Value::as_str).or(header) else {
         return Err(vec!["'routing_key' is missing or blank".to_owned()]);
     };
-    if key.len() != KEY {
+    if key.len() != ROUTING_KEY_LENGTH {
         return Err(vec!["Length of 'routing_key' is incorrect (should be 32 characters)".to_owned()]);
     }
     Ok(Enqueue { routing_key: key.to_owned(), body })
@@ -63,15 +61,16 @@ impl Enqueue {
     pub fn map_event(
         mut self,
         defaults: &TokenDefaults,
-        known: &(dyn Fn(&str) -> bool + Sync),
+        is_known_type: &(dyn Fn(&str) -> bool + Sync),
         new_key: &str,
     ) -> Result<IntakeItem, Vec<String>> {
         let key = match self.body.remove("dedup_key") {
             None | Some(Value::Null) => None,
             Some(Value::String(key)) if key.trim().is_empty() => None,
-            Some(Value::String(key)) if key.chars().count() > LONGEST => {
+            // PagerDuty's own limit is lower; ours also fits Opsgenie's aliases.
+            Some(Value::String(key)) if key.chars().count() > DEDUP_KEY_MAX => {
                 return Err(vec![format!(
-                    "Length of 'dedup_key' is incorrect (should be at most {LONGEST} characters)"
+                    "Length of 'dedup_key' is incorrect (should be at most {DEDUP_KEY_MAX} characters)"
                 )]);
             }
             Some(Value::String(key)) => Some(key),
@@ -81,7 +80,7 @@ impl Enqueue {
         let status = match action.as_ref().and_then(Value::as_str) {
             Some("trigger") => {
                 let key = key.unwrap_or_else(|| new_key.to_owned());
-                return trigger(self.body, defaults, known, key);
+                return map_trigger(self.body, defaults, is_known_type, key);
             }
             Some("acknowledge") => Status::Identified,
             Some("resolve") => Status::Resolved,
@@ -111,17 +110,17 @@ impl Enqueue {
     /// # Errors
     /// Texts for the answer's `errors`.
     pub fn map_change(mut self, defaults: &TokenDefaults, new_key: &str) -> Result<IntakeItem, Vec<String>> {
-        let payload = payload(&mut self.body)?;
+        let payload = take_payload(&mut self.body)?;
         let Some(summary) = text_field(&payload, "summary") else {
             return Err(vec!["'payload.summary' is missing or blank".to_owned()]);
         };
-        let custom = custom(&payload);
+        let custom = custom_details(&payload);
         let event = Event {
             event_type: CHANGE.to_owned(),
             dedup_key: new_key.to_owned(),
             severity: Severity::Info,
             title: summary.to_owned(),
-            links: linked(&self.body),
+            links: collect_links(&self.body),
             details: details(self.body, &payload),
             ..Event::blank(Format::PagerDuty, SOURCE)
         };
@@ -129,22 +128,22 @@ impl Enqueue {
     }
 }
 
-fn trigger(
+fn map_trigger(
     mut body: Map<String, Value>,
     defaults: &TokenDefaults,
-    known: &(dyn Fn(&str) -> bool + Sync),
+    is_known_type: &(dyn Fn(&str) -> bool + Sync),
     key: String,
 ) -> Result<IntakeItem, Vec<String>> {
-    let payload = payload(&mut body)?;
+    let payload = take_payload(&mut body)?;
     let mut errors = Vec::new();
-    let mut needed = |name: &str| {
+    let mut required = |name: &str| {
         let found = text_field(&payload, name).map(str::to_owned);
         if found.is_none() {
             errors.push(format!("'payload.{name}' is missing or blank"));
         }
         found.unwrap_or_default()
     };
-    let (title, _source, severity) = (needed("summary"), needed("source"), needed("severity"));
+    let (title, _source, severity) = (required("summary"), required("source"), required("severity"));
     let parsed = Severity::parse(&severity);
     if parsed.is_none() && !severity.is_empty() {
         let names = "'critical', 'warning', 'error' or 'info'";
@@ -153,11 +152,11 @@ fn trigger(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let custom = custom(&payload);
+    let custom = custom_details(&payload);
     let headers = std::collections::BTreeMap::new();
-    let request = IntakeRequest { body: &[], headers: &headers, defaults, is_known_type: known };
+    let request = IntakeRequest { body: &[], headers: &headers, defaults, is_known_type };
     let event = Event {
-        // A class is free text ("ping failure"), so it counts where a rule knows it.
+        // A class is free text ("ping failure"), so it is the event type only if a rule matches it.
         event_type: resolve_event_type(None, text_field(&payload, "class").unwrap_or(EVENT), &request),
         dedup_key: capped_dedup_key(&key),
         severity: parsed.unwrap_or(Severity::Error),
@@ -174,17 +173,17 @@ fn trigger(
             &defaults.components,
         ),
         regions: or_token_default(string_list(custom.get("region")), &defaults.regions),
-        // PagerDuty takes what it cannot read as no time, and its own client sends such times.
+        // PagerDuty ignores a time that it cannot parse, and its own client sends such times.
         starts_at: text_field(&payload, "timestamp").and_then(|text| text.parse::<Timestamp>().ok()),
-        links: linked(&body),
+        links: collect_links(&body),
         details: details(body, &payload),
         ..Event::blank(Format::PagerDuty, SOURCE)
     };
-    let whose = Addressees::parse(string_list(custom.get(TENANT_FIELD)), defaults);
-    Ok(IntakeItem { index_dedup_key: true, ..IntakeItem::event(event, whose) })
+    let addressees = Addressees::parse(string_list(custom.get(TENANT_FIELD)), defaults);
+    Ok(IntakeItem { index_dedup_key: true, ..IntakeItem::event(event, addressees) })
 }
 
-fn payload(body: &mut Map<String, Value>) -> Result<Map<String, Value>, Vec<String>> {
+fn take_payload(body: &mut Map<String, Value>) -> Result<Map<String, Value>, Vec<String>> {
     match body.remove("payload") {
         Some(Value::Object(payload)) => Ok(payload),
         Some(_) => Err(vec!["'payload' must be an object".to_owned()]),
@@ -192,11 +191,11 @@ fn payload(body: &mut Map<String, Value>) -> Result<Map<String, Value>, Vec<Stri
     }
 }
 
-fn custom(payload: &Map<String, Value>) -> Map<String, Value> {
+fn custom_details(payload: &Map<String, Value>) -> Map<String, Value> {
     payload.get("custom_details").and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
-fn linked(body: &Map<String, Value>) -> Vec<domain::event::Link> {
+fn collect_links(body: &Map<String, Value>) -> Vec<domain::event::Link> {
     let given = body.get("links").and_then(Value::as_array).into_iter().flatten().filter_map(|link| {
         let text = link.get("text").and_then(Value::as_str).unwrap_or_default();
         Some((link.get("href")?.as_str()?, text))
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_documentation_maps() {
+    fn the_documented_example_maps() {
         let mapped = map(&trigger()).unwrap();
         let event = testing::event(&mapped);
         assert_eq!((event.event_type.as_str(), event.severity), ("api.outage", Severity::Info));
@@ -267,12 +266,12 @@ mod tests {
     }
 
     #[test]
-    fn acknowledge_and_resolve_need_the_key_only() {
+    fn acknowledge_and_resolve_need_only_the_dedup_key() {
         let ack = map(&json!({"routing_key": KEY, "event_action": "acknowledge", "dedup_key": "k"})).unwrap();
         assert_eq!((testing::note(&ack).status, ack.index_dedup_key), (Some(Status::Identified), true));
-        let over = map(&json!({"routing_key": KEY, "event_action": "resolve", "dedup_key": "k"})).unwrap();
-        assert_eq!(testing::note(&over).status, Some(Status::Resolved));
-        assert_eq!(over.content.source_and_dedup_key(), ("pagerduty", "k"));
+        let resolved = map(&json!({"routing_key": KEY, "event_action": "resolve", "dedup_key": "k"})).unwrap();
+        assert_eq!(testing::note(&resolved).status, Some(Status::Resolved));
+        assert_eq!(resolved.content.source_and_dedup_key(), ("pagerduty", "k"));
         let error = map(&json!({"routing_key": KEY, "event_action": "resolve"})).unwrap_err();
         assert_eq!(error, ["'dedup_key' is missing or blank"]);
         let mut fresh = trigger();
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_the_originals_and_name_the_field() {
+    fn errors_have_pagerdutys_texts() {
         let change = |pointer: &str, value: Value| {
             let mut body = trigger();
             *body.pointer_mut(pointer).unwrap() = value;
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_an_advisory() {
+    fn a_change_event_is_an_advisory() {
         let body = json!({"routing_key": KEY, "payload": {"summary": "Build Success", "timestamp": "2026-11-23T10:00:00+00:00Z",
             "source": "acme-build", "custom_details": {"build": 7}}, "links": [{"href": "https://ci.example", "text": "CI"}]});
         let mapped = parse_enqueue(body.to_string().as_bytes(), None)
@@ -322,7 +321,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(body in testing::any_json(), header in prop::option::of(Just(KEY))) {
+        fn no_body_makes_it_panic(body in testing::any_json(), header in prop::option::of(Just(KEY))) {
             let read = |body: &Value| parse_enqueue(body.to_string().as_bytes(), header);
             if let Ok(enqueue) = read(&body)
                 && let Ok(mapped) = enqueue.map_event(&TokenDefaults::default(), &testing::is_known_type, "new")
@@ -335,7 +334,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_parses_maps_within_the_caps(summary in ".{1,2000}", class in ".{0,400}", extra in testing::any_json()) {
+        fn every_parsed_body_maps_to_a_valid_item(summary in ".{1,2000}", class in ".{0,400}", extra in testing::any_json()) {
             let body = json!({"routing_key": KEY, "event_action": "trigger", "payload": {"summary": summary, "source": "s",
                 "severity": "error", "class": class, "custom_details": extra}});
             if let Ok(mapped) = map(&body) {

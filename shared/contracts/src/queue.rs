@@ -1,4 +1,4 @@
-//! Queue messages. Each carries its version and the correlation id of the upstream's request.
+//! Queue messages. Each carries its version and the correlation id of the source's request.
 
 mod delivery;
 mod outbound;

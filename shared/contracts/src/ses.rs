@@ -16,12 +16,12 @@ pub struct SesNotification {
     /// SES's id of the message.
     pub message_id: String,
     /// Returns the feedback and the mail server's text; `None` for kinds of notifications that are not used.
-    meaning: Option<(FeedbackKind, String)>,
+    feedback: Option<(FeedbackKind, String)>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Written {
+struct NotificationBody {
     #[serde(alias = "eventType")]
     notification_type: String,
     mail: Mail,
@@ -45,12 +45,12 @@ struct Bounce {
     #[serde(default)]
     bounce_sub_type: String,
     #[serde(default)]
-    bounced_recipients: Vec<Diagnosed>,
+    bounced_recipients: Vec<RecipientDiagnostic>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Diagnosed {
+struct RecipientDiagnostic {
     #[serde(default)]
     diagnostic_code: String,
 }
@@ -75,7 +75,7 @@ struct Delay {
     #[serde(default)]
     delay_type: String,
     #[serde(default)]
-    delayed_recipients: Vec<Diagnosed>,
+    delayed_recipients: Vec<RecipientDiagnostic>,
 }
 
 #[derive(Deserialize)]
@@ -89,17 +89,17 @@ struct Reject {
 /// # Errors
 /// If it is not a notification about a message.
 pub fn parse(body: &[u8]) -> Result<SesNotification, FieldError> {
-    let written: Written = crate::problem::parse_object(body)?;
-    let first = |all: &[Diagnosed], other: &str| {
-        let said = all.iter().map(|one| one.diagnostic_code.as_str()).find(|text| !text.is_empty());
-        said.unwrap_or(other).to_owned()
+    let written: NotificationBody = crate::problem::parse_object(body)?;
+    let diagnostic_or = |recipients: &[RecipientDiagnostic], default: &str| {
+        let given = recipients.iter().map(|one| one.diagnostic_code.as_str()).find(|text| !text.is_empty());
+        given.unwrap_or(default).to_owned()
     };
-    let meaning = match written.notification_type.as_str() {
+    let feedback = match written.notification_type.as_str() {
         "Bounce" => written.bounce.map(|bounce| {
-            // Undetermined is no reason to send nothing more.
+            // `Undetermined` does not suppress the address.
             let permanent = bounce.bounce_type == "Permanent";
             let kind = if permanent { FeedbackKind::Bounced } else { FeedbackKind::Deferred };
-            (kind, first(&bounce.bounced_recipients, &bounce.bounce_sub_type))
+            (kind, diagnostic_or(&bounce.bounced_recipients, &bounce.bounce_sub_type))
         }),
         "Complaint" => written
             .complaint
@@ -107,15 +107,15 @@ pub fn parse(body: &[u8]) -> Result<SesNotification, FieldError> {
         "Delivery" => written.delivery.map(|delivery| (FeedbackKind::Delivered, delivery.smtp_response)),
         "DeliveryDelay" => written
             .delivery_delay
-            .map(|delay| (FeedbackKind::Deferred, first(&delay.delayed_recipients, &delay.delay_type))),
+            .map(|delay| (FeedbackKind::Deferred, diagnostic_or(&delay.delayed_recipients, &delay.delay_type))),
         "Reject" => written.reject.map(|reject| (FeedbackKind::Rejected, reject.reason)),
         _ => None,
     };
-    let meaning = meaning.map(|(kind, mut text)| {
+    let feedback = feedback.map(|(kind, mut text)| {
         domain::event::truncate_chars(&mut text, TEXT_MAX);
         (kind, without_addresses(&text))
     });
-    Ok(SesNotification { message_id: written.mail.message_id, meaning })
+    Ok(SesNotification { message_id: written.mail.message_id, feedback })
 }
 
 /// Replaces addresses. Mail servers often repeat the address that they reject; neither the row nor a support bundle may contain it.
@@ -125,10 +125,10 @@ fn without_addresses(text: &str) -> String {
 }
 
 impl SesNotification {
-    /// What it says of the message, with the mail server's words; `None` where it is nothing that we ask.
+    /// Returns the feedback and the mail server's text; `None` for kinds of notifications that are not used.
     #[must_use]
     pub fn feedback(&self) -> Option<(FeedbackKind, String)> {
-        self.meaning.clone()
+        self.feedback.clone()
     }
 }
 
@@ -137,12 +137,12 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn said(body: &Value) -> Option<(FeedbackKind, String)> {
+    fn feedback(body: &Value) -> Option<(FeedbackKind, String)> {
         parse(body.to_string().as_bytes()).unwrap().feedback()
     }
 
     #[test]
-    fn every_kind_is_read_with_the_servers_words_and_without_addresses() {
+    fn every_kind_is_parsed_with_the_servers_text_and_without_addresses() {
         let mail = json!({"messageId": "0000-1", "destination": ["ops@example.com"]});
         for (body, kind, text) in [
             (
@@ -184,9 +184,9 @@ mod tests {
                 "Bad content",
             ),
         ] {
-            assert_eq!(said(&body), Some((kind, text.to_owned())), "{body}");
+            assert_eq!(feedback(&body), Some((kind, text.to_owned())), "{body}");
         }
-        assert_eq!(said(&json!({"eventType": "Open", "mail": mail})), None);
+        assert_eq!(feedback(&json!({"eventType": "Open", "mail": mail})), None);
         assert!(parse(br#"{"notificationType":"AmazonSnsSubscriptionSucceeded"}"#).is_err());
     }
 }

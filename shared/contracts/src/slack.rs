@@ -1,7 +1,7 @@
-//! Slack incoming webhooks: Block Kit, with the text that notifications and old clients show.
+//! Messages for Slack's incoming webhooks: Block Kit, and the fallback text that notifications and old clients show.
 //!
-//! Limits (docs.slack.dev): 50 blocks, a header of 150 characters, a section of 3,000, 10 fields of 2,000. `&`, `<` and `>`
-//! are escaped, so that no source can write `<!channel>`.
+//! Slack's limits (docs.slack.dev): 50 blocks, 150 characters in a header, 3,000 in a section, 10 fields of 2,000. `&`, `<` and `>` are
+//! escaped, so that a source's text cannot mention everybody with `<!channel>`.
 
 use domain::alert::{Alert, NotificationReason};
 use domain::attempt::{self, AttemptFailure};
@@ -22,7 +22,7 @@ const LINKS_MAX: usize = 5;
 
 /// Builds the rich message (Block Kit).
 #[must_use]
-pub fn build_message(alert: &Alert, why: &NotificationReason, read: &AlertLinks) -> Value {
+pub fn build_message(alert: &Alert, why: &NotificationReason, links: &AlertLinks) -> Value {
     let mut blocks = vec![json!({
         "type": "header",
         "text": {"type": "plain_text", "text": header(alert), "emoji": true},
@@ -31,55 +31,55 @@ pub fn build_message(alert: &Alert, why: &NotificationReason, read: &AlertLinks)
         blocks.push(section(&format!("*{}*", escape(&note))));
     }
     if !alert.message.trim().is_empty() {
-        blocks.push(section(&escape_cut(alert.message.trim(), SECTION_MAX)));
+        blocks.push(section(&escape_truncated(alert.message.trim(), SECTION_MAX)));
     }
     let fields: Vec<Value> = facts(alert)
         .iter()
         .take(10)
-        .map(|(name, value)| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape_cut(value, FIELD_MAX))}))
+        .map(|(name, value)| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape_truncated(value, FIELD_MAX))}))
         .collect();
     blocks.push(json!({"type": "section", "fields": fields}));
-    let inside = suppressed_incident_lines(alert);
-    if !inside.is_empty() {
+    let suppressed = suppressed_incident_lines(alert);
+    if !suppressed.is_empty() {
         blocks.push(section(&format!(
             "*{SUPPRESSED_HEADING}*\n{}",
-            escape_cut(&format!("• {}", inside.join("\n• ")), SECTION_MAX)
+            escape_truncated(&format!("• {}", suppressed.join("\n• ")), SECTION_MAX)
         )));
     }
-    let mut links = vec![format!("<{}|Read on>", escape_url(&read.incident_url))];
+    let mut shown_links = vec![format!("<{}|View incident>", escape_url(&links.incident_url))];
     let given = alert.links.iter().filter(|link| link.href.starts_with("https://")).take(LINKS_MAX);
-    links.extend(given.map(|link| {
+    shown_links.extend(given.map(|link| {
         let text = if link.text.is_empty() { &link.href } else { &link.text };
-        format!("<{}|{}>", escape_url(&link.href), escape_cut(text, 100))
+        format!("<{}|{}>", escape_url(&link.href), escape_truncated(text, 100))
     }));
-    blocks.push(section(&links.join("  ·  ")));
+    blocks.push(section(&shown_links.join("  ·  ")));
     let reason = subscription_sentence(alert, why, Channel::Slack.title());
-    let small = format!(
+    let footer = format!(
         "Sent now because {}. {} Incident {} · update {}",
         escape(&trigger_clause(alert, why)),
         escape(&reason),
         alert.incident_id,
         alert.update
     );
-    blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": small}]}));
+    blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": footer}]}));
     json!({"text": fallback(alert), "blocks": blocks})
 }
 
 /// Builds the plain message, which is sent if Slack rejects the rich one as invalid. It has the same content in one text.
 #[must_use]
-pub fn build_plain_message(alert: &Alert, why: &NotificationReason, read: &AlertLinks) -> Value {
+pub fn build_plain_message(alert: &Alert, why: &NotificationReason, links: &AlertLinks) -> Value {
     let mut lines = vec![fallback(alert)];
     lines.extend(notes(alert).iter().map(|note| escape(note)));
     if !alert.message.trim().is_empty() {
-        lines.push(escape_cut(alert.message.trim(), SECTION_MAX));
+        lines.push(escape_truncated(alert.message.trim(), SECTION_MAX));
     }
-    lines.extend(facts(alert).iter().map(|(name, value)| format!("{name}: {}", escape_cut(value, FIELD_MAX))));
-    let inside = suppressed_incident_lines(alert);
-    if !inside.is_empty() {
+    lines.extend(facts(alert).iter().map(|(name, value)| format!("{name}: {}", escape_truncated(value, FIELD_MAX))));
+    let suppressed = suppressed_incident_lines(alert);
+    if !suppressed.is_empty() {
         lines.push(format!("{SUPPRESSED_HEADING}:"));
-        lines.extend(inside.iter().map(|line| escape_cut(line, FIELD_MAX)));
+        lines.extend(suppressed.iter().map(|line| escape_truncated(line, FIELD_MAX)));
     }
-    lines.push(format!("Read on: {}", escape_url(&read.incident_url)));
+    lines.push(format!("View incident: {}", escape_url(&links.incident_url)));
     lines.push(format!("Sent now because {}.", escape(&trigger_clause(alert, why))));
     lines.push(escape(&subscription_sentence(alert, why, Channel::Slack.title())));
     json!({"text": lines.join("\n")})
@@ -98,7 +98,7 @@ pub enum SlackResult {
 
 /// Error codes after which nothing can be posted to this webhook again (Slack's changelog of 2016-05-17, completed from
 /// prometheus/alertmanager#3727).
-const GONE: &[&str] = &[
+const WEBHOOK_GONE: &[&str] = &[
     "no_service",
     "no_service_id",
     "invalid_token",
@@ -110,7 +110,9 @@ const GONE: &[&str] = &[
     "action_prohibited",
     "posting_to_general_channel_denied",
 ];
-const OURS: &[&str] = &["invalid_blocks", "invalid_payload", "no_text", "missing_text_or_fallback_or_attachments"];
+/// Error codes that mean that Slack rejected our message, not the webhook.
+const MESSAGE_REJECTED: &[&str] =
+    &["invalid_blocks", "invalid_payload", "no_text", "missing_text_or_fallback_or_attachments"];
 
 /// Evaluates Slack's answer. Success is status 200 with the body `ok` and nothing else; an error is a code in plain text.
 #[must_use]
@@ -119,13 +121,13 @@ pub fn evaluate_response(status: u16, body: &str) -> SlackResult {
     if status == 200 && body == "ok" {
         return SlackResult::Accepted;
     }
-    let word = |codes: &[&'static str]| {
+    let code_of = |codes: &[&'static str]| {
         codes.iter().copied().find(|code| body == *code || body.contains(&format!("\"{code}\"")))
     };
-    if word(OURS).is_some() {
+    if code_of(MESSAGE_REJECTED).is_some() {
         return SlackResult::RetryPlain;
     }
-    let (cause, verdict) = match word(GONE) {
+    let (cause, verdict) = match code_of(WEBHOOK_GONE) {
         Some(code) => (code.to_owned(), attempt::RetryVerdict::Gone),
         None if status == 410 => ("http_410".to_owned(), attempt::RetryVerdict::Gone),
         None => (format!("http_{status}"), attempt::RetryVerdict::Retry),
@@ -166,7 +168,7 @@ fn escape(text: &str) -> String {
 }
 
 /// Escapes a text and truncates it to `max` escaped characters, never inside an entity.
-fn escape_cut(text: &str, max: usize) -> String {
+fn escape_truncated(text: &str, max: usize) -> String {
     let mut out = String::new();
     let mut length = 0;
     for character in text.chars() {

@@ -23,7 +23,7 @@ pub struct SmsDeliveryStatus {
 }
 
 #[derive(Deserialize)]
-struct Written {
+struct LogLine {
     notification: Notification,
     #[serde(default)]
     delivery: Delivery,
@@ -48,11 +48,11 @@ struct Delivery {
 /// # Errors
 /// If it is not the status of a message.
 pub fn parse(line: &[u8]) -> Result<SmsDeliveryStatus, FieldError> {
-    let written: Written = crate::problem::parse_object(line)?;
+    let written: LogLine = crate::problem::parse_object(line)?;
     let mut text = written.delivery.provider_response;
     domain::event::truncate_chars(&mut text, TEXT_MAX);
-    let says = |words: &str| text.to_ascii_lowercase().contains(words);
-    let quota = says("no quota left") || says("spend limit") || says("spending limit");
+    let says = |phrase: &str| text.to_ascii_lowercase().contains(phrase);
+    let quota_exhausted = says("no quota left") || says("spend limit") || says("spending limit");
     let kind = match written.status.as_str() {
         "SUCCESS" => FeedbackKind::Delivered,
         _ if says("opted out") => FeedbackKind::OptedOut,
@@ -62,7 +62,7 @@ pub fn parse(line: &[u8]) -> Result<SmsDeliveryStatus, FieldError> {
         message_id: written.notification.message_id,
         kind,
         text: without_numbers(&text),
-        quota_exhausted: quota,
+        quota_exhausted,
     })
 }
 
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn said(status: &str, response: &str) -> (FeedbackKind, String, bool) {
+    fn parsed(status: &str, response: &str) -> (FeedbackKind, String, bool) {
         // The documentation's own example, shortened.
         let line = json!({"notification": {"messageId": "34d9b400", "timestamp": "2016-06-28 00:40:34.558"},
             "delivery": {"phoneCarrier": "My Phone Carrier", "numberOfMessageParts": 1, "destination": "+1XXX5550100",
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn every_outcome_is_read_in_the_carriers_words_and_without_numbers() {
+    fn every_status_is_parsed_with_the_carriers_text_and_without_numbers() {
         for (status, response, kind, quota) in [
             ("SUCCESS", "Message has been accepted by phone carrier", FeedbackKind::Delivered, false),
             ("FAILURE", "Phone number is opted out", FeedbackKind::OptedOut, false),
@@ -98,9 +98,9 @@ mod tests {
             ("FAILURE", "This delivery would exceed max price", FeedbackKind::Rejected, false),
             ("FAILURE", "Unknown error attempting to reach phone", FeedbackKind::Rejected, false),
         ] {
-            assert_eq!(said(status, response), (kind, response.to_owned(), quota));
+            assert_eq!(parsed(status, response), (kind, response.to_owned(), quota));
         }
-        assert_eq!(said("FAILURE", "+14155550100 is invalid").1, "[number] is invalid");
+        assert_eq!(parsed("FAILURE", "+14155550100 is invalid").1, "[number] is invalid");
         assert!(parse(br#"{"status":"SUCCESS"}"#).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! A status page as Statuspage's public API tells it (`/api/v2/….json`), so that its clients read ours.
+//! A status page in the format of Statuspage's public API (`/api/v2/….json`), for clients of that API.
 //!
-//! Shapes: the type definitions of the npm package `statuspage.io` 3.3.8 and the answers of live pages
-//! (<https://confluence.status.atlassian.com/api>). Times have milliseconds and end in `Z`, as theirs do.
+//! Sources of the format: the type definitions of the npm package `statuspage.io` 3.3.8 and the answers of live pages
+//! (<https://confluence.status.atlassian.com/api>). Times have milliseconds and end in `Z`, as in Statuspage's.
 
 mod body;
 
@@ -33,11 +33,17 @@ pub struct StatusPageView<'a> {
     pub updated_at: Timestamp,
 }
 
-/// An incident with its timeline, newest first.
-pub type IncidentWithTimeline<'a> = (&'a PublishedIncident, &'a [PublishedUpdate]);
+/// An incident with its timeline.
+#[derive(Clone, Copy, Debug)]
+pub struct IncidentWithTimeline<'a> {
+    /// The incident itself.
+    pub incident: &'a PublishedIncident,
+    /// Its updates, newest first.
+    pub updates: &'a [PublishedUpdate],
+}
 
 impl StatusPageView<'_> {
-    fn view(&self) -> PublicPage {
+    fn page(&self) -> PublicPage {
         PublicPage {
             id: self.id.to_owned(),
             name: self.name.to_owned(),
@@ -47,143 +53,153 @@ impl StatusPageView<'_> {
         }
     }
 
-    fn component(&self, position: usize, line: &ComponentStatus) -> PublicComponent {
-        let at = StatuspageTime(line.updated_at.unwrap_or(self.updated_at));
+    fn component(&self, index: usize, component: &ComponentStatus) -> PublicComponent {
+        let at = StatuspageTime(component.updated_at.unwrap_or(self.updated_at));
         PublicComponent {
-            id: line.id.clone(),
-            name: line.name.clone(),
-            status: line.health,
+            id: component.id.clone(),
+            name: component.name.clone(),
+            status: component.health,
             created_at: at,
             updated_at: at,
-            position: position + 1,
-            description: Some(line.description.clone()).filter(|text| !text.is_empty()),
+            position: index + 1,
+            description: Some(component.description.clone()).filter(|text| !text.is_empty()),
             showcase: true,
             start_date: None,
             group_id: None,
             page_id: self.id.to_owned(),
             group: false,
-            only_show_if_degraded: line.description.is_empty(),
+            only_show_if_degraded: component.description.is_empty(),
         }
     }
 
-    fn components(&self, board: &StatusOverview) -> Vec<PublicComponent> {
-        board.components.iter().enumerate().map(|(place, line)| self.component(place, line)).collect()
+    fn components(&self, overview: &StatusOverview) -> Vec<PublicComponent> {
+        let components = overview.components.iter().enumerate();
+        components.map(|(index, component)| self.component(index, component)).collect()
     }
 
-    fn incident(&self, board: &StatusOverview, (shown, said): IncidentWithTimeline<'_>) -> PublicIncident {
-        let update = |said: &PublishedUpdate| PublicUpdate {
-            id: format!("{}-{}", shown.id, said.number),
-            status: status(shown.kind, said.status),
-            body: said.message.clone(),
-            incident_id: shown.id.to_string(),
-            created_at: StatuspageTime(said.at),
-            updated_at: StatuspageTime(said.at),
-            display_at: StatuspageTime(said.at),
+    fn incident(&self, overview: &StatusOverview, entry: IncidentWithTimeline<'_>) -> PublicIncident {
+        let IncidentWithTimeline { incident, updates } = entry;
+        let public_update = |update: &PublishedUpdate| PublicUpdate {
+            id: format!("{}-{}", incident.id, update.number),
+            status: status_code(incident.kind, update.status),
+            body: update.message.clone(),
+            incident_id: incident.id.to_string(),
+            created_at: StatuspageTime(update.at),
+            updated_at: StatuspageTime(update.at),
+            display_at: StatuspageTime(update.at),
             affected_components: None,
             deliver_notifications: true,
         };
-        let affected = self.components(board).into_iter().filter(|line| shown.components.contains(&line.id));
-        let watched = said.iter().filter(|said| said.status == Status::Monitoring).map(|said| said.at).min();
-        let of_work = shown.kind == Kind::Maintenance;
-        let from = shown.maintenance.map_or(shown.started_at, |planned| planned.from);
+        let affected =
+            self.components(overview).into_iter().filter(|component| incident.components.contains(&component.id));
+        let monitoring_at =
+            updates.iter().filter(|update| update.status == Status::Monitoring).map(|update| update.at).min();
+        let is_maintenance = incident.kind == Kind::Maintenance;
+        let from = incident.maintenance.map_or(incident.started_at, |planned| planned.from);
+        let until = incident.maintenance.and_then(|planned| planned.until).or(incident.resolved_at);
         PublicIncident {
-            id: shown.id.to_string(),
-            name: shown.title.clone(),
-            status: shown.maintenance.map_or(status(shown.kind, shown.status), |planned| planned.phase.as_str()),
-            created_at: StatuspageTime(said.last().map_or(shown.started_at, |first| first.at)),
-            updated_at: StatuspageTime(shown.updated_at),
-            monitoring_at: watched.map(StatuspageTime).filter(|_| !of_work),
-            resolved_at: shown.resolved_at.map(StatuspageTime),
-            impact: shown.impact(),
-            shortlink: format!("{}{}", self.incident_url_prefix, shown.id),
+            id: incident.id.to_string(),
+            name: incident.title.clone(),
+            status: match incident.maintenance {
+                Some(planned) => planned.phase.as_str(),
+                None => status_code(incident.kind, incident.status),
+            },
+            created_at: StatuspageTime(updates.last().map_or(incident.started_at, |first| first.at)),
+            updated_at: StatuspageTime(incident.updated_at),
+            monitoring_at: monitoring_at.map(StatuspageTime).filter(|_| !is_maintenance),
+            resolved_at: incident.resolved_at.map(StatuspageTime),
+            impact: incident.impact(),
+            shortlink: format!("{}{}", self.incident_url_prefix, incident.id),
             started_at: StatuspageTime(from),
             page_id: self.id.to_owned(),
-            incident_updates: said.iter().map(update).collect(),
+            incident_updates: updates.iter().map(public_update).collect(),
             components: affected.collect(),
-            regions: shown.regions.clone(),
-            scheduled_for: of_work.then_some(StatuspageTime(from)),
-            scheduled_until: shown
-                .maintenance
-                .and_then(|planned| planned.until)
-                .or(shown.resolved_at)
-                .map(StatuspageTime)
-                .filter(|_| of_work),
+            regions: incident.regions.clone(),
+            scheduled_for: is_maintenance.then_some(StatuspageTime(from)),
+            scheduled_until: until.map(StatuspageTime).filter(|_| is_maintenance),
         }
     }
 
-    fn incidents(
+    fn select_incidents(
         &self,
-        board: &StatusOverview,
-        timelines: &[IncidentWithTimeline<'_>],
-        wanted: impl Fn(&PublishedIncident) -> bool,
+        overview: &StatusOverview,
+        entries: &[IncidentWithTimeline<'_>],
+        is_selected: impl Fn(&PublishedIncident) -> bool,
     ) -> Vec<PublicIncident> {
-        timelines.iter().filter(|(shown, _)| wanted(shown)).map(|timelines| self.incident(board, *timelines)).collect()
+        let selected = entries.iter().filter(|entry| is_selected(entry.incident));
+        selected.map(|entry| self.incident(overview, *entry)).collect()
     }
 
     /// Builds `status.json`.
     #[must_use]
-    pub fn status(&self, board: &StatusOverview) -> PublicStatusAnswer {
-        PublicStatusAnswer { page: self.view(), status: total(board) }
+    pub fn status(&self, overview: &StatusOverview) -> PublicStatusAnswer {
+        PublicStatusAnswer { page: self.page(), status: overall_status(overview) }
     }
 
     /// Builds `components.json`.
     #[must_use]
-    pub fn component_list(&self, board: &StatusOverview) -> PublicComponentList {
-        PublicComponentList { page: self.view(), components: self.components(board) }
+    pub fn component_list(&self, overview: &StatusOverview) -> PublicComponentList {
+        PublicComponentList { page: self.page(), components: self.components(overview) }
     }
 
-    /// `incidents.json`; `only_open` for `incidents/unresolved.json`. Advisories are none: nobody resolves them.
+    /// Builds `incidents.json`. Advisories are left out, because they are never resolved.
     #[must_use]
-    pub fn all_incidents(
-        &self,
-        board: &StatusOverview,
-        timelines: &[IncidentWithTimeline<'_>],
-        only_open: bool,
-    ) -> PublicIncidentList {
-        let wanted =
-            |shown: &PublishedIncident| shown.kind == Kind::Incident && !(only_open && shown.resolved_at.is_some());
-        PublicIncidentList { page: self.view(), incidents: self.incidents(board, timelines, wanted) }
+    pub fn incident_list(&self, overview: &StatusOverview, entries: &[IncidentWithTimeline<'_>]) -> PublicIncidentList {
+        let is_selected = |incident: &PublishedIncident| incident.kind == Kind::Incident;
+        PublicIncidentList { page: self.page(), incidents: self.select_incidents(overview, entries, is_selected) }
     }
 
-    /// `scheduled-maintenances.json`, or those in certain phases only.
+    /// Builds `incidents/unresolved.json`.
+    #[must_use]
+    pub fn unresolved_incident_list(
+        &self,
+        overview: &StatusOverview,
+        entries: &[IncidentWithTimeline<'_>],
+    ) -> PublicIncidentList {
+        let is_selected =
+            |incident: &PublishedIncident| incident.kind == Kind::Incident && incident.resolved_at.is_none();
+        PublicIncidentList { page: self.page(), incidents: self.select_incidents(overview, entries, is_selected) }
+    }
+
+    /// Builds `scheduled-maintenances.json`, or one of its variants with the maintenance in `phases` only.
     #[must_use]
     pub fn maintenance_list(
         &self,
-        board: &StatusOverview,
-        timelines: &[IncidentWithTimeline<'_>],
+        overview: &StatusOverview,
+        entries: &[IncidentWithTimeline<'_>],
         phases: &[Phase],
     ) -> PublicMaintenanceList {
-        let mut timelines = timelines.to_vec();
-        timelines.sort_by_key(|(shown, _)| Reverse(shown.maintenance.map(|planned| planned.from)));
+        let mut entries = entries.to_vec();
+        entries.sort_by_key(|entry| Reverse(entry.incident.maintenance.map(|planned| planned.from)));
+        let is_selected = |incident: &PublishedIncident| is_in_phase(incident, phases);
         PublicMaintenanceList {
-            page: self.view(),
-            scheduled_maintenances: self.incidents(board, &timelines, |shown| is_in(shown, phases)),
+            page: self.page(),
+            scheduled_maintenances: self.select_incidents(overview, &entries, is_selected),
         }
     }
 
-    /// Returns a tenant's summary. `timelines` holds current incidents; `complete` says whether it holds all of them.
+    /// Builds the summary of a tenant's own status. `entries` are its current incidents; `complete` says whether these are all of them.
     #[must_use]
     pub fn tenant_summary(
         &self,
-        board: &StatusOverview,
-        timelines: &[IncidentWithTimeline<'_>],
+        overview: &StatusOverview,
+        entries: &[IncidentWithTimeline<'_>],
         complete: bool,
     ) -> TenantSummary {
-        let wanted = |shown: &PublishedIncident| shown.kind != Kind::Maintenance;
-        let summary =
-            PublicSummary { incidents: self.incidents(board, timelines, wanted), ..self.summary(board, timelines) };
-        TenantSummary { summary, complete }
+        let is_selected = |incident: &PublishedIncident| incident.kind != Kind::Maintenance;
+        let incidents = self.select_incidents(overview, entries, is_selected);
+        TenantSummary { summary: PublicSummary { incidents, ..self.summary(overview, entries) }, complete }
     }
 
     /// Builds `summary.json`.
     #[must_use]
-    pub fn summary(&self, board: &StatusOverview, timelines: &[IncidentWithTimeline<'_>]) -> PublicSummary {
+    pub fn summary(&self, overview: &StatusOverview, entries: &[IncidentWithTimeline<'_>]) -> PublicSummary {
         PublicSummary {
-            page: self.view(),
-            components: self.components(board),
-            incidents: self.all_incidents(board, timelines, true).incidents,
-            scheduled_maintenances: self.maintenance_list(board, timelines, OPEN_PHASES).scheduled_maintenances,
-            status: total(board),
+            page: self.page(),
+            components: self.components(overview),
+            incidents: self.unresolved_incident_list(overview, entries).incidents,
+            scheduled_maintenances: self.maintenance_list(overview, entries, OPEN_PHASES).scheduled_maintenances,
+            status: overall_status(overview),
         }
     }
 }
@@ -191,15 +207,16 @@ impl StatusPageView<'_> {
 /// The phases of maintenance that is not over.
 pub const OPEN_PHASES: &[Phase] = &[Phase::Scheduled, Phase::InProgress, Phase::Verifying];
 
-fn is_in(shown: &PublishedIncident, phases: &[Phase]) -> bool {
-    shown.maintenance.is_some_and(|planned| phases.contains(&planned.phase))
+fn is_in_phase(incident: &PublishedIncident, phases: &[Phase]) -> bool {
+    incident.maintenance.is_some_and(|planned| phases.contains(&planned.phase))
 }
 
-fn total(board: &StatusOverview) -> PublicStatus {
-    PublicStatus { indicator: board.indicator, description: board.indicator.title() }
+fn overall_status(overview: &StatusOverview) -> PublicStatus {
+    PublicStatus { indicator: overview.indicator, description: overview.indicator.title() }
 }
 
-fn status(kind: Kind, status: Status) -> &'static str {
+/// Returns Statuspage's code of a status. For maintenance it is the code of the corresponding phase.
+fn status_code(kind: Kind, status: Status) -> &'static str {
     match (kind, status) {
         (Kind::Maintenance, Status::Investigating) => Phase::Scheduled.as_str(),
         (Kind::Maintenance, Status::Identified) => Phase::InProgress.as_str(),
@@ -224,7 +241,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn shown(id: &str, kind: Kind) -> PublishedIncident {
+    fn incident(id: &str, kind: Kind) -> PublishedIncident {
         PublishedIncident {
             id: IncidentId::new(id),
             title: "Calls fail".into(),
@@ -242,18 +259,18 @@ mod tests {
     }
 
     fn summary(incidents: &[PublishedIncident]) -> Value {
-        let said = [
+        let updates = [
             PublishedUpdate {
                 number: 2,
                 at: at("2026-11-24T10:20:00Z"),
                 status: Status::Monitoring,
-                message: "Watched.".into(),
+                message: "Recovering.".into(),
             },
             PublishedUpdate {
                 number: 1,
                 at: at("2026-11-24T10:01:00Z"),
                 status: Status::Investigating,
-                message: "We look.".into(),
+                message: "We are investigating.".into(),
             },
         ];
         let page = StatusPageView {
@@ -263,18 +280,19 @@ mod tests {
             incident_url_prefix: "https://x.test/live/status/incidents/".into(),
             updated_at: at(AT),
         };
-        let board =
+        let overview =
             domain::status::summarize_status(&Catalogue::embedded().unwrap(), incidents, at("2026-11-24T11:00:00Z"));
-        let timelines: Vec<IncidentWithTimeline<'_>> = incidents.iter().map(|shown| (shown, said.as_slice())).collect();
-        serde_json::to_value(page.summary(&board, &timelines)).unwrap()
+        let entries: Vec<IncidentWithTimeline<'_>> =
+            incidents.iter().map(|incident| IncidentWithTimeline { incident, updates: &updates }).collect();
+        serde_json::to_value(page.summary(&overview, &entries)).unwrap()
     }
 
     #[test]
-    fn an_incident_reads_as_theirs_do() {
-        let summary = summary(&[shown("a", Kind::Incident), shown("n", Kind::Advisory)]);
+    fn an_incident_has_statuspages_fields_and_codes() {
+        let summary = summary(&[incident("a", Kind::Incident), incident("n", Kind::Advisory)]);
         assert_eq!(summary["status"], json!({"indicator": "major", "description": "Partial System Outage"}));
         assert_eq!(summary["page"]["url"], "https://x.test/live/status");
-        assert_eq!(summary["incidents"].as_array().unwrap().len(), 1, "an advisory is no incident");
+        assert_eq!(summary["incidents"].as_array().unwrap().len(), 1, "advisories are left out");
         let incident = &summary["incidents"][0];
         for (field, value) in [
             ("id", json!("inc_a")),
@@ -289,29 +307,29 @@ mod tests {
         ] {
             assert_eq!(incident[field], value, "{field}");
         }
-        assert_eq!(incident["incident_updates"][1]["body"], "We look.");
+        assert_eq!(incident["incident_updates"][1]["body"], "We are investigating.");
         assert_eq!(incident["components"][0]["status"], "partial_outage");
         assert!(incident.get("scheduled_for").is_none());
         assert_eq!(summary["components"][0]["id"], "voice");
     }
 
     #[test]
-    fn work_stands_among_the_scheduled_maintenances() {
+    fn maintenance_is_listed_as_scheduled_maintenance_until_it_is_completed() {
         let planned =
             MaintenanceSchedule { phase: Phase::InProgress, from: at(AT), until: Some(at("2026-11-24T12:00:00Z")) };
-        let work = PublishedIncident {
+        let active = PublishedIncident {
             maintenance: Some(planned),
             status: Status::Identified,
-            ..shown("m", Kind::Maintenance)
+            ..incident("m", Kind::Maintenance)
         };
-        let over = MaintenanceSchedule { phase: Phase::Completed, ..planned };
-        let over = PublishedIncident {
-            maintenance: Some(over),
+        let completed = MaintenanceSchedule { phase: Phase::Completed, ..planned };
+        let completed = PublishedIncident {
+            maintenance: Some(completed),
             resolved_at: Some(at(AT)),
             status: Status::Resolved,
-            ..work.clone()
+            ..active.clone()
         };
-        let summary = summary(&[work, over]);
+        let summary = summary(&[active, completed]);
         assert_eq!(summary["status"]["indicator"], "maintenance");
         assert_eq!(summary["incidents"], json!([]));
         let all = summary["scheduled_maintenances"].as_array().unwrap();

@@ -1,7 +1,7 @@
-//! Microsoft Teams through a Workflows webhook: an Adaptive Card.
+//! Messages for Microsoft Teams through a Workflows webhook: an Adaptive Card.
 //!
-//! A flow answers 202 and fails later, unseen, when the card is over 28 KB once expanded (MicrosoftDocs/msteams-docs#11274), so
-//! a card here stays under 20 KB.
+//! A flow answers 202 and then fails silently if the expanded card is larger than 28 KB (MicrosoftDocs/msteams-docs#11274). Cards stay
+//! under 20 KB for that reason.
 
 use domain::alert::{Alert, NotificationReason};
 use domain::attempt::{AttemptFailure, RetryVerdict};
@@ -18,56 +18,58 @@ pub const CARD_MAX: usize = 20 * 1024;
 
 /// Builds the message with its card. The text is halved until the card fits [`CARD_MAX`].
 #[must_use]
-pub fn build_message(alert: &Alert, why: &NotificationReason, read: &AlertLinks) -> Value {
-    // The text is what can be long; it is halved until the card fits.
-    let mut room = 8_000;
+pub fn build_message(alert: &Alert, why: &NotificationReason, links: &AlertLinks) -> Value {
+    let mut text_max = 8_000;
     loop {
-        let message = sized(alert, why, read, room);
-        if room == 0 || message.to_string().len() <= CARD_MAX {
+        let message = build_card(alert, why, links, text_max);
+        if text_max == 0 || message.to_string().len() <= CARD_MAX {
             return message;
         }
-        room /= 2;
+        text_max /= 2;
     }
 }
 
-fn sized(alert: &Alert, why: &NotificationReason, read: &AlertLinks, room: usize) -> Value {
+/// Builds the message with at most `text_max` characters of the update's text; 0 leaves the text out.
+fn build_card(alert: &Alert, why: &NotificationReason, links: &AlertLinks, text_max: usize) -> Value {
     let mut body = vec![
-        json!({"type": "TextBlock", "text": headline(alert), "weight": "Bolder", "color": colour(alert), "wrap": true}),
-        json!({"type": "TextBlock", "text": plain(&one_line(&alert.title)), "size": "Large", "weight": "Bolder",
+        json!({"type": "TextBlock", "text": headline(alert), "weight": "Bolder", "color": color(alert), "wrap": true}),
+        json!({"type": "TextBlock", "text": escape_markdown(&one_line(&alert.title)), "size": "Large", "weight": "Bolder",
             "wrap": true, "spacing": "None", "style": "heading"}),
     ];
     for note in notes(alert) {
-        body.push(json!({"type": "TextBlock", "text": plain(&note), "weight": "Bolder", "wrap": true}));
+        body.push(json!({"type": "TextBlock", "text": escape_markdown(&note), "weight": "Bolder", "wrap": true}));
     }
     let mut text = alert.message.trim().to_owned();
-    truncate_chars(&mut text, room.max(1));
-    if !text.is_empty() && room > 0 {
-        // In a text block a line break takes two newlines.
-        body.push(json!({"type": "TextBlock", "text": plain(&text).replace('\n', "\n\n"), "wrap": true}));
+    truncate_chars(&mut text, text_max.max(1));
+    if !text.is_empty() && text_max > 0 {
+        // A text block shows a line break only for two newlines.
+        body.push(json!({"type": "TextBlock", "text": escape_markdown(&text).replace('\n', "\n\n"), "wrap": true}));
     }
     let facts: Vec<Value> = facts(alert)
         .into_iter()
         .map(|(name, mut value)| {
             truncate_chars(&mut value, 300);
-            json!({"title": name, "value": plain(&value)})
+            json!({"title": name, "value": escape_markdown(&value)})
         })
         .collect();
     body.push(json!({"type": "FactSet", "facts": facts}));
-    let inside = suppressed_incident_lines(alert);
-    if !inside.is_empty() {
+    let suppressed = suppressed_incident_lines(alert);
+    if !suppressed.is_empty() {
         body.push(json!({"type": "TextBlock", "text": SUPPRESSED_HEADING, "weight": "Bolder", "wrap": true}));
-        let lines = inside.iter().map(|line| plain(line)).collect::<Vec<_>>().join("\n\n");
+        let lines = suppressed.iter().map(|line| escape_markdown(line)).collect::<Vec<_>>().join("\n\n");
         body.push(json!({"type": "TextBlock", "text": lines, "wrap": true, "spacing": "None"}));
     }
     let reason = subscription_sentence(alert, why, Channel::Teams.title());
-    let small = format!(
+    let footer = format!(
         "Sent now because {}. {reason} Incident {} · update {}",
         trigger_clause(alert, why),
         alert.incident_id,
         alert.update
     );
-    body.push(json!({"type": "TextBlock", "text": plain(&small), "size": "Small", "isSubtle": true, "wrap": true}));
-    let mut actions = vec![json!({"type": "Action.OpenUrl", "title": "Read on", "url": read.incident_url})];
+    body.push(
+        json!({"type": "TextBlock", "text": escape_markdown(&footer), "size": "Small", "isSubtle": true, "wrap": true}),
+    );
+    let mut actions = vec![json!({"type": "Action.OpenUrl", "title": "View incident", "url": links.incident_url})];
     let given = alert.links.iter().filter(|link| link.href.starts_with("https://") && link.href.len() < 1_000).take(3);
     actions.extend(given.map(|link| {
         let mut title = if link.text.is_empty() { "Link".to_owned() } else { link.text.clone() };
@@ -96,12 +98,12 @@ fn sized(alert: &Alert, why: &NotificationReason, read: &AlertLinks, room: usize
 /// says that nothing was posted.
 #[must_use]
 pub fn evaluate_response(status: u16, body: &str) -> Option<AttemptFailure> {
-    let hidden = ["429", "413"].into_iter().find(|code| body.contains(&format!("HTTP error {code}")));
-    let (cause, slow_down, verdict) = match (status, hidden) {
+    let hidden_error = ["429", "413"].into_iter().find(|code| body.contains(&format!("HTTP error {code}")));
+    let (cause, slow_down, verdict) = match (status, hidden_error) {
         (200..=299, None) => return None,
         (200..=299, Some("413")) | (413, _) => ("http_413".to_owned(), false, RetryVerdict::Refused),
         (200..=299, Some(_)) => ("http_429".to_owned(), true, RetryVerdict::Retry),
-        // A flow that was deleted answers 404, one that was switched off 410 or 400; only 410 says that it is for good.
+        // A deleted flow answers 404, a disabled one 410 or 400. Only 410 means that it is gone permanently.
         (410, _) => ("http_410".to_owned(), false, RetryVerdict::Gone),
         (status, _) => (format!("http_{status}"), status == 429, RetryVerdict::Retry),
     };
@@ -117,7 +119,7 @@ pub fn is_retired_host(host: &str) -> bool {
         .any(|retired| host == *retired || host.ends_with(&format!(".{retired}")))
 }
 
-fn colour(alert: &Alert) -> &'static str {
+fn color(alert: &Alert) -> &'static str {
     match (alert.status, alert.severity) {
         (Status::Resolved, _) => "Good",
         (_, Severity::Critical | Severity::Error) => "Attention",
@@ -131,7 +133,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Escapes Markdown, so that a source's text cannot contain markup.
-fn plain(text: &str) -> String {
+fn escape_markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if matches!(character, '\\' | '*' | '_' | '[' | ']' | '`' | '<' | '#') {

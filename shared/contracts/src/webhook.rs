@@ -1,4 +1,4 @@
-//! What a tenant's own endpoint receives, by Standard Webhooks: a type, a time and thin data; under 20 KB where it can be.
+//! The body of a webhook according to Standard Webhooks: a type, a time and the data of one update. It stays under 20 KB if possible.
 
 use domain::alert::{Alert, NotificationReason};
 use domain::attempt::{AttemptFailure, RetryVerdict};
@@ -26,7 +26,7 @@ pub struct WebhookBody {
     pub event: String,
     /// Time at which the update was accepted.
     pub timestamp: Timestamp,
-    /// The update.
+    /// The update that this webhook reports.
     pub data: WebhookData,
 }
 
@@ -59,9 +59,9 @@ pub struct WebhookData {
     pub title: String,
     /// The update's text.
     pub message: String,
-    /// Affected components.
+    /// Ids of the affected components, at most 50.
     pub components: Vec<String>,
-    /// Affected regions.
+    /// Ids of the affected regions, at most 50.
     pub regions: Vec<String>,
     /// Time at which the incident began.
     pub started_at: Timestamp,
@@ -131,13 +131,13 @@ pub fn build_body(alert: &Alert, why: &NotificationReason) -> WebhookBody {
         Kind::Advisory => "advisory",
         Kind::Incident | Kind::OptIn | Kind::Excluded => "incident",
     };
-    let what = match alert.change {
+    let action = match alert.change {
         Change::Opened => "opened",
         Change::Resolved => "resolved",
         _ => "updated",
     };
     let mut body = WebhookBody {
-        event: format!("{family}.{what}"),
+        event: format!("{family}.{action}"),
         timestamp: alert.at,
         data: WebhookData {
             incident_id: alert.incident_id.clone(),
@@ -174,7 +174,7 @@ pub fn build_body(alert: &Alert, why: &NotificationReason) -> WebhookBody {
             cut: alert.cut.clone(),
         },
     };
-    if length(&body) > BODY_MAX && !body.data.details.is_empty() {
+    if encoded_length(&body) > BODY_MAX && !body.data.details.is_empty() {
         body.data.details = Map::new();
         if !body.data.cut.iter().any(|name| name == "details") {
             body.data.cut.push("details".to_owned());
@@ -186,12 +186,12 @@ pub fn build_body(alert: &Alert, why: &NotificationReason) -> WebhookBody {
 impl CoveredIncident {
     /// Converts a suppressed incident to its form in the API.
     #[must_use]
-    pub fn of(one: &SuppressedIncident) -> Self {
+    pub fn of(suppressed: &SuppressedIncident) -> Self {
         Self {
-            incident_id: one.incident_id.clone(),
-            title: one.title.clone(),
-            started_at: one.from,
-            resolved_at: one.until,
+            incident_id: suppressed.incident_id.clone(),
+            title: suppressed.title.clone(),
+            started_at: suppressed.from,
+            resolved_at: suppressed.until,
         }
     }
 }
@@ -217,6 +217,6 @@ pub(crate) fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-fn length(body: &WebhookBody) -> usize {
+fn encoded_length(body: &WebhookBody) -> usize {
     serde_json::to_vec(body).map_or(usize::MAX, |bytes| bytes.len())
 }

@@ -1,6 +1,6 @@
-//! Golden files of everything that a receiver outside gets, and the limits that hold for any alert.
+//! Snapshots of the messages that external receivers get, and the size limits that hold for every alert.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
 use contracts::{slack, teams, webhook};
 use domain::alert::{Alert, NotificationReason};
@@ -81,7 +81,7 @@ fn variants() -> Vec<(&'static str, Alert)> {
         one("inside", "Calls <!here> & *texts* fail", None),
         one("over", "Texts wait", Some("2026-11-23T09:00:00Z")),
     ];
-    let work = Alert {
+    let maintenance = Alert {
         kind: Kind::Maintenance,
         event_type: "maintenance.verifying".into(),
         status: Status::Monitoring,
@@ -95,7 +95,7 @@ fn variants() -> Vec<(&'static str, Alert)> {
         ("resolved", resolved),
         ("test", Alert { test: true, ..alert() }),
         ("minimal", minimal),
-        ("work", work),
+        ("maintenance", maintenance),
     ]
 }
 
@@ -103,7 +103,7 @@ fn why() -> NotificationReason {
     NotificationReason { role: Some(Role::OrgAdmin), held: None }
 }
 
-fn read() -> AlertLinks {
+fn links() -> AlertLinks {
     AlertLinks {
         incident_url: "https://status.example.com/status/incidents/inc_a".into(),
         unsubscribe_url: None,
@@ -112,16 +112,16 @@ fn read() -> AlertLinks {
 }
 
 #[test]
-fn what_receivers_get_is_what_they_got() {
+fn messages_match_their_snapshots() {
     for (name, alert) in variants() {
-        insta::assert_json_snapshot!(format!("slack_{name}"), slack::build_message(&alert, &why(), &read()));
-        insta::assert_json_snapshot!(format!("teams_{name}"), teams::build_message(&alert, &why(), &read()));
+        insta::assert_json_snapshot!(format!("slack_{name}"), slack::build_message(&alert, &why(), &links()));
+        insta::assert_json_snapshot!(format!("teams_{name}"), teams::build_message(&alert, &why(), &links()));
         insta::assert_json_snapshot!(format!("webhook_{name}"), webhook::build_body(&alert, &why()));
     }
 }
 
 #[test]
-fn a_machine_is_told_what_explains_an_incident() {
+fn a_webhook_names_the_maintenance_that_suppresses_its_incident() {
     let until = "2026-11-23T10:00:00Z".parse().unwrap();
     let covered = MaintenanceSuppression { by: IncidentId::new("work"), until, up_to: Severity::Critical };
     let body = webhook::build_body(&Alert { covered: Some(covered), ..alert() }, &why());
@@ -134,7 +134,7 @@ fn a_machine_is_told_what_explains_an_incident() {
 }
 
 #[test]
-fn the_webhook_id_is_the_updates_and_the_integrations() {
+fn the_webhook_id_differs_by_update_and_integration() {
     let id = |update, integration| webhook::webhook_id(&alert().tenant, &alert().incident_id, update, integration);
     assert_eq!(id(1, "int_a"), id(1, "int_a"));
     assert_ne!(id(1, "int_a"), id(2, "int_a"));
@@ -143,7 +143,7 @@ fn the_webhook_id_is_the_updates_and_the_integrations() {
 }
 
 #[test]
-fn what_slack_answers() {
+fn slack_answers_are_evaluated() {
     use domain::attempt::RetryVerdict::{Gone, Retry};
     let failed = |status, body: &str| match slack::evaluate_response(status, body) {
         slack::SlackResult::Failed(failed) => Some((failed.cause, failed.verdict, failed.slow_down)),
@@ -160,7 +160,7 @@ fn what_slack_answers() {
 }
 
 #[test]
-fn what_teams_answers() {
+fn teams_answers_are_evaluated() {
     assert_eq!(teams::evaluate_response(202, ""), None);
     assert_eq!(teams::evaluate_response(200, "1"), None);
     let limited = "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429";
@@ -176,11 +176,11 @@ fn what_teams_answers() {
     }
 }
 
-fn texts(value: &Value, found: &mut Vec<String>) {
+fn collect_texts(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::String(text) => found.push(text.clone()),
-        Value::Array(list) => list.iter().for_each(|entry| texts(entry, found)),
-        Value::Object(map) => map.values().for_each(|entry| texts(entry, found)),
+        Value::Array(list) => list.iter().for_each(|entry| collect_texts(entry, found)),
+        Value::Object(map) => map.values().for_each(|entry| collect_texts(entry, found)),
         _ => {}
     }
 }
@@ -190,7 +190,7 @@ proptest! {
     fn any_alert_stays_within_the_receivers_limits(title in ".{0,255}", message in ".{0,15000}|(<!channel>){0,400}",
         components in prop::collection::vec(".{0,100}", 0..50), inside in prop::collection::vec(".{0,255}", 0..11),
         href in "https://[a-z|<>&]{1,50}") {
-        let explained = |title: String| SuppressedIncident {
+        let suppressed = |title: String| SuppressedIncident {
             incident_id: IncidentId::new("i"),
             scope: Scope::Platform,
             title,
@@ -198,24 +198,24 @@ proptest! {
             until: Some(alert().at),
             escalated: false,
         };
-        let incidents = inside.into_iter().map(explained).collect();
+        let incidents = inside.into_iter().map(suppressed).collect();
         let suppressed_incidents = SuppressedIncidents { incidents, omitted_count: 7 };
         let alert = Alert { title, message, components, suppressed_incidents, links: vec![Link { href, text: String::new() }], ..alert() };
-        let slack = slack::build_message(&alert, &why(), &read());
+        let slack = slack::build_message(&alert, &why(), &links());
         let blocks = slack["blocks"].as_array().unwrap();
         prop_assert!(blocks.len() <= 50);
         for block in blocks {
             let text = block["text"]["text"].as_str().unwrap_or_default();
-            let most = if block["type"] == "header" { 150 } else { 3_000 };
-            prop_assert!(text.chars().count() <= most);
+            let max = if block["type"] == "header" { 150 } else { 3_000 };
+            prop_assert!(text.chars().count() <= max);
             for field in block["fields"].as_array().into_iter().flatten() {
                 prop_assert!(field["text"].as_str().unwrap().chars().count() <= 2_000);
             }
         }
         let mut found = Vec::new();
-        texts(&serde_json::json!([slack["text"], blocks[1..]]), &mut found);
+        collect_texts(&serde_json::json!([slack["text"], blocks[1..]]), &mut found);
         prop_assert!(found.iter().all(|text| !text.contains("<!")), "{:?}", found);
-        prop_assert!(teams::build_message(&alert, &why(), &read()).to_string().len() <= teams::CARD_MAX);
+        prop_assert!(teams::build_message(&alert, &why(), &links()).to_string().len() <= teams::CARD_MAX);
         prop_assert!(serde_json::to_vec(&webhook::build_body(&alert, &why())).unwrap().len() < 256 * 1024);
     }
 }

@@ -42,13 +42,13 @@ impl Ledger {
     /// [`StoreError`] of a failed call.
     pub async fn read(table: &Table, incident: &Incident, tenant: &TenantId) -> Result<Self, StoreError> {
         // Only the opening update of an incident can be late.
-        let (known, deliveries, first) = futures::try_join!(
+        let (stored, deliveries, first) = futures::try_join!(
             table.plans_of(&incident.id, tenant),
             table.deliveries(&incident.id, tenant),
             table.update(&incident.id, 1)
         )?;
         let late_source = first.and_then(|first| first.late_source);
-        let (plans, revised) = (known.plans, known.revisions);
+        let (plans, revised) = (stored.plans, stored.revisions);
         let test_of = incident.test_of.clone();
         let (category, updates, last_seen) = (incident.category, incident.updates, incident.last_seen);
         Ok(Self { plans, revised, deliveries, category, updates, last_seen, test_of, late_source })
@@ -59,14 +59,14 @@ impl Ledger {
     #[must_use]
     pub fn entries(&self, destinations: &Destinations) -> Vec<ExplainEntry> {
         let names = destinations.names();
-        let (story, decisions) = self.entry_builder(&names);
-        let mut entries: Vec<ExplainEntry> = decisions.iter().map(|decision| story.entry(decision)).collect();
-        let wanted = |id: &str, channel| self.test_of.as_ref().is_none_or(|test| test.includes(id, channel));
+        let (builder, decisions) = self.entry_builder(&names);
+        let mut entries: Vec<ExplainEntry> = decisions.iter().map(|decision| builder.entry(decision)).collect();
+        let is_included = |id: &str, channel| self.test_of.as_ref().is_none_or(|test| test.includes(id, channel));
         let newest = decisions.iter().map(|decision| decision.update).max().unwrap_or_default();
         // Once routing is done, destinations without a decision did not exist then. Before that, only destinations created after the last
         // event did not exist; the others are still pending.
-        let later = |created_at| newest >= self.updates || created_at > self.last_seen;
-        entries.extend(story.unplanned_entries(&decisions, destinations, self.updates, &wanted, &later));
+        let is_too_late = |created_at| newest >= self.updates || created_at > self.last_seen;
+        entries.extend(builder.unplanned_entries(&decisions, destinations, self.updates, &is_included, &is_too_late));
         entries.sort_by_key(|entry| entry.update);
         entries
     }
@@ -75,8 +75,8 @@ impl Ledger {
     #[must_use]
     pub fn planned_entries(&self, destinations: &Destinations) -> Vec<ExplainEntry> {
         let names = destinations.names();
-        let (story, decisions) = self.entry_builder(&names);
-        decisions.iter().map(|decision| story.entry(decision)).collect()
+        let (builder, decisions) = self.entry_builder(&names);
+        decisions.iter().map(|decision| builder.entry(decision)).collect()
     }
 
     fn entry_builder<'a>(&'a self, names: &'a DestinationNames<'a>) -> (EntryBuilder<'a>, Vec<&'a Decision>) {
@@ -110,9 +110,9 @@ impl Destinations {
     /// Returns the destinations' names by id.
     #[must_use]
     pub fn names(&self) -> DestinationNames<'_> {
-        let destinations = self.recipients.iter().map(|recipient| (recipient.id.as_str(), recipient.name.as_str()));
-        let endpoints = self.integrations.iter();
-        destinations.chain(endpoints.map(|integration| (integration.id.as_str(), integration.name.as_str()))).collect()
+        let recipients = self.recipients.iter().map(|recipient| (recipient.id.as_str(), recipient.name.as_str()));
+        let integrations = self.integrations.iter();
+        recipients.chain(integrations.map(|integration| (integration.id.as_str(), integration.name.as_str()))).collect()
     }
 }
 
@@ -154,9 +154,9 @@ pub fn hypothetical_entries(
     category: Option<Category>,
     names: &DestinationNames<'_>,
 ) -> Vec<ExplainEntry> {
-    let story = EntryBuilder { category, names, rows: BTreeMap::new(), revised: &[], late_source: None };
+    let builder = EntryBuilder { category, names, rows: BTreeMap::new(), revised: &[], late_source: None };
     let entry = |decision: &Decision| {
-        let entry = story.entry(decision);
+        let entry = builder.entry(decision);
         if matches!(decision.outcome, DecisionOutcome::Deliver { .. }) {
             ExplainEntry { outcome: "deliver".to_owned(), ..entry }
         } else {
@@ -219,7 +219,7 @@ impl EntryBuilder<'_> {
 
     fn entry(&self, decision: &Decision) -> ExplainEntry {
         let row = self.rows.get(delivery_row_key(&decision.destination, decision.channel, decision.update).as_str());
-        let (role, stands) = match &decision.outcome {
+        let (role, status) = match &decision.outcome {
             DecisionOutcome::Skip { reason, by } => (
                 None,
                 DeliveryStatus {
@@ -253,52 +253,53 @@ impl EntryBuilder<'_> {
             }
         };
         let attempts = row.map(|row| row.attempts.as_slice()).unwrap_or_default().iter();
-        let said = row.and_then(|row| row.delivery.feedback.as_ref()).filter(|said| said.update == decision.update);
-        let stands = match said {
-            Some(said) => DeliveryStatus {
-                outcome: outcome_after_feedback(said.kind),
-                reason: said.kind.failure_reason(),
-                ..stands
+        let feedback =
+            row.and_then(|row| row.delivery.feedback.as_ref()).filter(|feedback| feedback.update == decision.update);
+        let status = match feedback {
+            Some(feedback) => DeliveryStatus {
+                outcome: outcome_after_feedback(feedback.kind),
+                reason: feedback.kind.failure_reason(),
+                ..status
             },
-            None => stands,
+            None => status,
         };
         ExplainEntry {
-            outcome: stands.outcome.to_owned(),
+            outcome: status.outcome.to_owned(),
             role,
-            reason: stands.reason.map(|reason| reason_view(reason, self.category, &decision.destination)),
-            by: stands.by,
-            until: stands.until,
-            at: stands.at,
-            latency_ms: stands.latency_ms,
-            late: stands.late,
+            reason: status.reason.map(|reason| reason_view(reason, self.category, &decision.destination)),
+            by: status.by,
+            until: status.until,
+            at: status.at,
+            latency_ms: status.latency_ms,
+            late: status.late,
             attempts: attempts
                 .filter(|failed| failed.update == decision.update)
                 .map(attempt_view)
-                .chain(said.and_then(feedback_view))
+                .chain(feedback.and_then(feedback_view))
                 .collect(),
             ..self.blank(decision.update, &decision.destination, decision.channel)
         }
     }
 
-    /// Returns entries for current destinations without a decision. `later` says whether a destination created at a given time was too late
+    /// Returns entries for current destinations without a decision. `is_too_late` says whether a destination created at a given time was too late
     /// for the newest update.
     fn unplanned_entries(
         &self,
         decisions: &[&Decision],
         destinations: &Destinations,
         update: u32,
-        wanted: &dyn Fn(&str, Channel) -> bool,
-        later: &dyn Fn(Timestamp) -> bool,
+        is_included: &dyn Fn(&str, Channel) -> bool,
+        is_too_late: &dyn Fn(Timestamp) -> bool,
     ) -> Vec<ExplainEntry> {
-        let there: BTreeSet<&str> = decisions.iter().map(|decision| decision.destination.as_str()).collect();
-        let endpoints = destinations.integrations.iter().cloned().map(|one| Destination::Integration(Box::new(one)));
-        let destinations = destinations.recipients.iter().cloned().map(|one| Destination::Recipient(Box::new(one)));
+        let decided: BTreeSet<&str> = decisions.iter().map(|decision| decision.destination.as_str()).collect();
+        let integrations = destinations.integrations.iter().cloned().map(|one| Destination::Integration(Box::new(one)));
+        let recipients = destinations.recipients.iter().cloned().map(|one| Destination::Recipient(Box::new(one)));
         let mut entries = Vec::new();
-        for destination in destinations.chain(endpoints).filter(|destination| !there.contains(destination.id())) {
-            let later = later(destination.created_at());
-            for channel in destination.channels().iter().filter(|channel| wanted(destination.id(), **channel)) {
-                let reason = later.then(|| reason_view(Reason::AddedLater, self.category, destination.id()));
-                let outcome = if later { "skipped" } else { "pending" }.to_owned();
+        for destination in recipients.chain(integrations).filter(|destination| !decided.contains(destination.id())) {
+            let too_late = is_too_late(destination.created_at());
+            for channel in destination.channels().iter().filter(|channel| is_included(destination.id(), **channel)) {
+                let reason = too_late.then(|| reason_view(Reason::AddedLater, self.category, destination.id()));
+                let outcome = if too_late { "skipped" } else { "pending" }.to_owned();
                 entries.push(ExplainEntry { outcome, reason, ..self.blank(update, destination.id(), *channel) });
             }
         }
@@ -317,20 +318,20 @@ fn outcome_after_feedback(kind: FeedbackKind) -> &'static str {
 }
 
 /// Returns a provider's negative feedback in the form of an attempt, with its remedy. `None` for a delivery.
-fn feedback_view(said: &ProviderFeedback) -> Option<AttemptView> {
-    if said.kind == FeedbackKind::Delivered {
+fn feedback_view(feedback: &ProviderFeedback) -> Option<AttemptView> {
+    if feedback.kind == FeedbackKind::Delivered {
         return None;
     }
-    let (sentence, remedy) = explain_cause(said.kind.as_str());
+    let (sentence, remedy) = explain_cause(feedback.kind.as_str());
     Some(AttemptView {
-        update: said.update,
+        update: feedback.update,
         attempt: 0,
-        at: said.at,
-        cause: said.kind.as_str().to_owned(),
+        at: feedback.at,
+        cause: feedback.kind.as_str().to_owned(),
         sentence: sentence.to_owned(),
         remedy: remedy.to_owned(),
         status: None,
-        response: said.text.clone(),
+        response: feedback.text.clone(),
         took_ms: 0,
     })
 }
@@ -340,15 +341,15 @@ fn pending_status() -> DeliveryStatus {
 }
 
 fn delivery_status(listed: &ListedDelivery, decision: &Decision) -> DeliveryStatus {
-    let taken = match decision.channel {
+    let accepted_outcome = match decision.channel {
         // SES and SNS accept a message and deliver it later, so accepted does not mean delivered.
         Channel::Email | Channel::Sms => "accepted",
         Channel::Slack | Channel::Teams | Channel::Webhook => "delivered",
     };
     let row = &listed.delivery;
     // A delivery that was sent again has an earlier end in its history, but is not done.
-    let again = row.latest == decision.update && row.done < decision.update;
-    if let Some(end) = listed.history.iter().rfind(|end| end.update == decision.update && !again) {
+    let was_resent = row.latest == decision.update && row.done < decision.update;
+    if let Some(end) = listed.history.iter().rfind(|end| end.update == decision.update && !was_resent) {
         let at = Some(end.at);
         return match Reason::parse(&end.outcome) {
             // No attempt was made: while the delivery waited, it was superseded or a setting stopped it.
@@ -360,7 +361,7 @@ fn delivery_status(listed: &ListedDelivery, decision: &Decision) -> DeliveryStat
             None => {
                 let latency_ms = row.latency_ms.filter(|_| row.latest == decision.update);
                 let late = row.late && latency_ms.is_some();
-                DeliveryStatus { outcome: taken, at, latency_ms, late, ..DeliveryStatus::default() }
+                DeliveryStatus { outcome: accepted_outcome, at, latency_ms, late, ..DeliveryStatus::default() }
             }
         };
     }
@@ -376,8 +377,8 @@ fn delivery_status(listed: &ListedDelivery, decision: &Decision) -> DeliveryStat
     // A newer update that no attempt has claimed yet does not wait for the same reason as the older one.
     let until = row.next_at_ms.filter(|_| row.state == DeliveryState::Retrying && row.latest == decision.update);
     let until = until.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    let hours = |reason: &Reason| matches!(reason, Reason::QuietHours | Reason::RegulatoryWindow);
-    match row.reason.filter(|reason| until.is_some() && (row.attempts == 0 || hours(reason))) {
+    let waits_for_hours = |reason: &Reason| matches!(reason, Reason::QuietHours | Reason::RegulatoryWindow);
+    match row.reason.filter(|reason| until.is_some() && (row.attempts == 0 || waits_for_hours(reason))) {
         // The contact's rate limit deferred the first attempt, or quiet hours hold the retry.
         Some(reason) => DeliveryStatus { outcome: "held", reason: Some(reason), until, ..DeliveryStatus::default() },
         None => DeliveryStatus { until, ..pending_status() },

@@ -88,7 +88,11 @@ fn an_entry_shows_the_current_status_of_its_delivery() {
         ListedDelivery { row: "int_1#000002".into(), ..listed(DeliveryState::Accepted, 2, vec![ended(2, "accepted")]) };
     let hook = entry(Some(&row), &hook);
     assert_eq!((hook.outcome.as_str(), hook.integration_id.as_deref()), ("delivered", Some("int_1")));
-    assert_eq!((pending.late_source, hook.late_source), (Some(Timestamp::UNIX_EPOCH), None), "the first word was late");
+    assert_eq!(
+        (pending.late_source, hook.late_source),
+        (Some(Timestamp::UNIX_EPOCH), None),
+        "only the opening was reported late"
+    );
 }
 
 #[test]
@@ -122,10 +126,10 @@ fn a_destination_without_a_decision_is_pending_until_routing_is_done() {
         let entries = ledger.entries(&destinations);
         entries.into_iter().find(|entry| entry.recipient_id.as_deref() == Some("rcp_2")).unwrap().outcome
     };
-    assert_eq!(outcome_of(None, at(50)), "pending", "an outage of routing is no reason");
-    assert_eq!(outcome_of(Some(1), at(50)), "pending", "the second update is on its way");
+    assert_eq!(outcome_of(None, at(50)), "pending", "routing is delayed");
+    assert_eq!(outcome_of(Some(1), at(50)), "pending", "the second update is not planned yet");
     assert_eq!(outcome_of(None, at(150)), "skipped");
-    assert_eq!(outcome_of(Some(2), at(50)), "skipped", "repeats plan nothing");
+    assert_eq!(outcome_of(Some(2), at(50)), "skipped", "routing is done");
 }
 
 #[test]

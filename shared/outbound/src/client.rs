@@ -147,7 +147,7 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Builds the client.
+    /// Builds a client with the outbound guard.
     ///
     /// # Errors
     /// If the extra root is not a certificate, or the TLS stack cannot be set up.

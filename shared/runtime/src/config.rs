@@ -79,23 +79,23 @@ macro_rules! config {
 #[expect(unreachable_pub, reason = "the macro declares public items")]
 mod tests {
     crate::config! {
-        /// Variables with problems.
+        /// Variables that are missing or invalid.
         pub struct Wrong {
             /// A variable that is not set.
             pub missing: String = "TOCSIN_TEST_MISSING",
             /// A variable that is not a number.
             pub number: u32 = "PATH",
-            /// An optional variable.
+            /// A variable that may be missing.
             pub optional: Option<String> = "TOCSIN_TEST_OPTIONAL",
         }
     }
 
     crate::config! {
-        /// Valid variables.
+        /// Variables that are all valid.
         pub struct Right {
             /// A variable that is always set.
             pub path: String = "PATH",
-            /// An optional variable.
+            /// A variable that may be missing.
             pub optional: Option<String> = "TOCSIN_TEST_OPTIONAL",
         }
     }

@@ -33,7 +33,7 @@ pub trait HttpFunction: Send + Sync + Sized + 'static {
     /// Name of the function, in logs and metrics.
     const NAME: &'static str;
 
-    /// Builds the function.
+    /// Builds the function once per process, at cold start.
     fn start(aws: &Aws) -> impl Future<Output = Result<Self, StartError>> + Send;
 
     /// Returns the function's routes.
@@ -105,7 +105,7 @@ impl Caller {
         self.tenants.is_none()
     }
 
-    /// Requires a scope.
+    /// Checks that the caller has a scope.
     ///
     /// # Errors
     /// 403 with the name of the scope.

@@ -43,7 +43,7 @@ pub trait QueueFunction: Send + Sync + Sized + 'static {
     /// Type of the queue messages.
     type Message: DeserializeOwned + Correlated + Send;
 
-    /// Builds the function.
+    /// Builds the function once per process, at cold start.
     fn start(aws: &Aws) -> impl Future<Output = Result<Self, StartError>> + Send;
 
     /// Returns the function's queues.
@@ -65,7 +65,7 @@ pub trait QueueFunction: Send + Sync + Sized + 'static {
         })
     }
 
-    /// Handles one message.
+    /// Handles one message of the batch.
     fn handle(&self, message: Self::Message, meta: &RecordMeta)
     -> impl Future<Output = Result<(), RecordError>> + Send;
 }
@@ -145,7 +145,7 @@ impl Deadline {
 /// Attributes of a record, as SQS provides them.
 #[derive(Clone, Debug)]
 pub struct RecordMeta {
-    /// SQS message id.
+    /// Message id that SQS assigned.
     pub message_id: String,
     /// Number of times that the record was received, including this time.
     pub receive_count: u32,

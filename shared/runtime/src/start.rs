@@ -63,7 +63,7 @@ pub trait EventFunction: Send + Sync + Sized + 'static {
     /// Type of the result.
     type Out: Serialize + Send;
 
-    /// Builds the function.
+    /// Builds the function once per process, at cold start.
     fn start(aws: &Aws) -> impl Future<Output = Result<Self, StartError>> + Send;
 
     /// Handles one event. The invocation ends at `deadline`.

@@ -45,7 +45,7 @@ pub struct TokenRecord {
     pub token_id: TokenId,
     /// The integration that the token belongs to. It is part of dedup keys and stays the same when the token is rotated.
     pub integration_id: IntegrationId,
-    /// Display name.
+    /// Name of the token as shown to admins.
     pub name: String,
     /// Scopes that the token grants.
     pub scopes: BTreeSet<String>,

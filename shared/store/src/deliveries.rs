@@ -81,7 +81,7 @@ pub struct FailedAttempt {
 pub struct ListedDelivery {
     /// Name of the row.
     pub row: String,
-    /// The row itself.
+    /// The stored delivery row.
     pub delivery: DeliveryRow,
     /// Results of the row, one for each update.
     pub history: Vec<HistoryEntry>,

@@ -78,7 +78,7 @@ struct ShardLease<'a> {
 /// A scheduled delivery with its keys in the due index.
 #[derive(Clone, Debug)]
 pub struct DueItem {
-    /// The scheduled delivery.
+    /// The delivery that is due.
     pub due: ScheduledDelivery,
     shard: u16,
     sort_key: String,

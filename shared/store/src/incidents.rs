@@ -56,7 +56,7 @@ impl Table {
         }
     }
 
-    /// Returns an incident.
+    /// Returns an incident's current state by its id.
     ///
     /// # Errors
     /// [`StoreError`] of the call.

@@ -29,7 +29,7 @@ pub struct StoredPlan {
 /// A tenant's plans for an incident, with later revisions: the history that the next update is planned on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlanHistory {
-    /// The stored plans.
+    /// Stored plans of the incident, oldest first.
     pub plans: Vec<StoredPlan>,
     /// Decisions whose outcome differs from the stored plan, for example a held delivery that was sent at another time or not at all.
     pub revisions: Vec<Decision>,

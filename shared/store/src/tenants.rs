@@ -157,7 +157,7 @@ impl Table {
         Ok((items, more))
     }
 
-    /// Returns one recipient.
+    /// Returns a recipient by its id.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -180,7 +180,7 @@ impl Table {
             .collect()
     }
 
-    /// Returns one integration.
+    /// Returns an integration by its id.
     ///
     /// # Errors
     /// [`StoreError`] of the call.

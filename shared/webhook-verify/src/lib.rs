@@ -1,37 +1,37 @@
-//! Says whether a webhook of Tocsin's is genuine, or exactly why a receiver's check refuses it. Pure: the time is a parameter.
+//! Verifies a webhook from Tocsin and, if it is invalid, finds out why. Pure: the time is a parameter.
 //!
-//! Webhooks are signed by Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`, base64, as `v1,…` (standardwebhooks.com). What
-//! goes wrong with them is nearly always the same: the body was parsed and written again before it was checked.
+//! Webhooks are signed according to Standard Webhooks: HMAC-SHA256 of `id.timestamp.body`, in base64, as `v1,…` (standardwebhooks.com).
+//! The most common mistake of receivers is to parse the body and serialize it again before they verify it.
 
 use jiff::Timestamp;
 use serde_json::Value;
 use standardwebhooks::Webhook;
 use std::fmt;
 
-/// How far, in seconds, a webhook's time may be from the receiver's.
+/// Maximum difference between a webhook's time and the receiver's, in seconds.
 pub const TOLERANCE_SECONDS: i64 = 300;
-/// The header that names the message.
+/// The header with the id of the message, the same for every attempt.
 pub const ID_HEADER: &str = "webhook-id";
-/// The header with the Unix second of the attempt.
+/// The header with the Unix time of the attempt, in seconds.
 pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
 /// The header with one signature for each secret.
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
 
-/// A delivery as a receiver got it.
+/// A webhook request as it was received.
 #[derive(Clone, Debug, Default)]
 pub struct ReceivedWebhook {
-    /// Names in any case, and values.
+    /// Names and values of the headers. Names are case-insensitive.
     pub headers: Vec<(String, String)>,
     /// The body, byte for byte.
     pub body: Vec<u8>,
 }
 
-/// The secrets that may have signed it.
+/// The secrets that may have signed a webhook.
 #[derive(Clone)]
 pub struct Secrets {
-    /// The secret that the receiver has.
+    /// The secret that the receiver uses.
     pub current: String,
-    /// Another one that it once had, or will have.
+    /// Another secret, from before or after a rotation.
     pub other: Option<String>,
 }
 
@@ -44,32 +44,32 @@ impl fmt::Debug for Secrets {
 /// The result of verifying one webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verification {
-    /// Genuine.
+    /// The signature, time and body are valid.
     Valid,
-    /// A header is missing.
+    /// This header is missing.
     MissingHeader(&'static str),
-    /// A header is there and cannot be read.
+    /// This header is present but cannot be parsed.
     MalformedHeader(&'static str),
-    /// No signature has a version that we know.
+    /// No signature has the version `v1`.
     UnknownVersion,
-    /// The secret is none.
+    /// The secret is not a signing secret.
     NotASecret,
-    /// The secret fits once it is written as a secret is.
+    /// The signature is valid for the secret once this mistake in its spelling is corrected.
     SecretMalformed(&'static str),
-    /// The other secret signed it.
+    /// The other secret signed the webhook.
     SignedByOtherSecret,
-    /// Genuine, but of another time: so many seconds after it was sent, or before.
+    /// The signature is valid, but this many seconds old (negative: from the future), which is more than [`TOLERANCE_SECONDS`].
     ClockSkew(i64),
-    /// The body fits without this.
+    /// The signature is valid for the body without this addition.
     BodyChanged(&'static str),
-    /// The body is the same JSON in another spelling.
+    /// The body was parsed and serialized again: it is the same JSON in another spelling.
     Reserialised,
-    /// Nothing fits.
+    /// No known secret produces this signature.
     WrongSecretOrBody,
 }
 
 impl Verification {
-    /// Whether a receiver should take it.
+    /// Whether a receiver should accept the webhook.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         *self == Self::Valid
@@ -80,62 +80,61 @@ impl Verification {
     pub fn sentences(&self) -> (String, &'static str) {
         let raw = "Check the raw bytes of the request, before any framework parses, decodes or trims them.";
         match self {
-            Self::Valid => ("The signature is valid.".to_owned(), "Nothing is to be done."),
+            Self::Valid => ("The signature is valid.".to_owned(), "Nothing to do."),
             Self::MissingHeader(name) => (
                 format!("The header {name} is missing."),
-                "Look at what a proxy or framework in front of the receiver drops; all three webhook- headers are needed.",
+                "Check whether a proxy or framework in front of the receiver removes headers; all three webhook- headers are required.",
             ),
             Self::MalformedHeader(name) => (
-                format!("The header {name} cannot be read."),
-                "Pass the header on as it came; the time is a Unix second, a signature is `v1,` and base64.",
+                format!("The header {name} cannot be parsed."),
+                "Pass the header on unchanged. The time is a Unix time in seconds; a signature is `v1,` followed by base64.",
             ),
             Self::UnknownVersion => (
-                "No signature of the header has the version v1.".to_owned(),
-                "Pass the header on as it came; it may hold several signatures with a space between them.",
+                "No signature in the header has the version v1.".to_owned(),
+                "Pass the header on unchanged. It may contain several signatures, separated by spaces.",
             ),
             Self::NotASecret => (
                 "The secret is not a signing secret.".to_owned(),
-                "It is whsec_ and the base64 of 24 to 64 bytes, as the integration showed it once; rotate it to get a new one.",
+                "A signing secret is whsec_ followed by the base64 of 24 to 64 bytes, shown once when the integration was created. If you no longer have it, rotate it.",
             ),
             Self::SecretMalformed(how) => (
-                format!("The signature is valid for this secret, but the secret is written with {how}."),
-                "Store it exactly as it was shown.",
+                format!("The signature is valid for this secret, but the secret has {how}."),
+                "Store the secret exactly as it was shown.",
             ),
             Self::SignedByOtherSecret => (
-                "The other secret signed this, and not the first one.".to_owned(),
-                "The receiver has a secret from before or after a rotation: give it the newest one. For 24 hours both sign.",
+                "The webhook is signed with the other secret, not with the receiver's.".to_owned(),
+                "The receiver uses a secret from before or after a rotation: configure the newest one. For 24 hours after a rotation both secrets sign.",
             ),
             Self::ClockSkew(seconds) => (
                 format!(
-                    "The signature is valid, but it was made {} seconds {} the time given: more than {TOLERANCE_SECONDS}.",
+                    "The signature is valid, but its time is {} seconds {} the receiver's; at most {TOLERANCE_SECONDS} are accepted.",
                     seconds.unsigned_abs(),
                     if *seconds > 0 { "before" } else { "after" }
                 ),
-                "Set the receiver's clock by NTP. For an old delivery give its own time with --at.",
+                "Synchronize the receiver's clock with NTP. To verify an old webhook, pass the time at which it was received with --at.",
             ),
             Self::BodyChanged(what) => (format!("The signature is valid for the body without {what}."), raw),
             Self::Reserialised => {
-                ("The body was parsed and written again: it is the same JSON in another spelling.".to_owned(), raw)
+                ("The body was parsed and serialized again: it is the same JSON in another spelling.".to_owned(), raw)
             }
             Self::WrongSecretOrBody => (
-                "The signature fits neither this secret with this body nor any usual mistake.".to_owned(),
-                "Compare the secret with the integration's (another integration's is the usual one), then the body byte for byte.",
+                "The signature does not match this secret and body, nor any common mistake.".to_owned(),
+                "Check that the secret is this integration's and not another one's, then compare the body byte for byte.",
             ),
         }
     }
 }
 
-/// Judges a delivery.
+/// Verifies a webhook and names the cause of a failure.
 #[must_use]
 pub fn verify(received: &ReceivedWebhook, secrets: &Secrets, now: Timestamp) -> Verification {
     let header = |name: &'static str| {
-        let found = received.headers.iter().find(|(known, _)| known.trim().eq_ignore_ascii_case(name));
+        let found = received.headers.iter().find(|(given, _)| given.trim().eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.trim()).filter(|value| !value.is_empty()).ok_or(Verification::MissingHeader(name))
     };
-    let parts = (|| Ok((header(ID_HEADER)?, header(TIMESTAMP_HEADER)?, header(SIGNATURE_HEADER)?)))();
-    let (id, at, given) = match parts {
-        Ok(parts) => parts,
-        Err(verdict) => return verdict,
+    let (id, at, given) = match (header(ID_HEADER), header(TIMESTAMP_HEADER), header(SIGNATURE_HEADER)) {
+        (Ok(id), Ok(at), Ok(given)) => (id, at, given),
+        (Err(missing), _, _) | (_, Err(missing), _) | (_, _, Err(missing)) => return missing,
     };
     let Ok(at) = at.parse::<i64>() else { return Verification::MalformedHeader(TIMESTAMP_HEADER) };
     let signatures: Vec<&str> = given.split_whitespace().filter(|entry| entry.starts_with("v1,")).collect();
@@ -146,44 +145,49 @@ pub fn verify(received: &ReceivedWebhook, secrets: &Secrets, now: Timestamp) -> 
             Verification::MalformedHeader(SIGNATURE_HEADER)
         };
     }
-    let fits = |secret: &str, body: &[u8]| {
-        let made = Webhook::new(secret).ok().and_then(|key| key.sign(id, at, body).ok());
-        made.is_some_and(|made| signatures.contains(&made.as_str()))
+    let is_signed_with = |secret: &str, body: &[u8]| {
+        let expected = Webhook::new(secret).ok().and_then(|key| key.sign(id, at, body).ok());
+        expected.is_some_and(|expected| signatures.contains(&expected.as_str()))
     };
     let body = received.body.as_slice();
-    let is_secret = secrets.current.starts_with("whsec_") && Webhook::new(&secrets.current).is_ok();
-    if is_secret && fits(&secrets.current, body) {
+    let is_well_formed = secrets.current.starts_with("whsec_") && Webhook::new(&secrets.current).is_ok();
+    if is_well_formed && is_signed_with(&secrets.current, body) {
         let age = now.as_second().saturating_sub(at);
         return if age.abs() > TOLERANCE_SECONDS { Verification::ClockSkew(age) } else { Verification::Valid };
     }
     let bare = secrets.current.trim().trim_matches(['"', '\'']);
     let prefixed = format!("whsec_{}", bare.trim_start_matches("whsec_"));
-    if prefixed != secrets.current && fits(&prefixed, body) {
-        let how =
-            if bare == secrets.current { "its whsec_ missing or doubled" } else { "white space or quotes around it" };
+    if prefixed != secrets.current && is_signed_with(&prefixed, body) {
+        let how = if bare == secrets.current {
+            "a missing or repeated whsec_ prefix"
+        } else {
+            "whitespace or quotes around it"
+        };
         return Verification::SecretMalformed(how);
     }
-    if !is_secret {
+    if !is_well_formed {
         return Verification::NotASecret;
     }
-    if secrets.other.as_deref().is_some_and(|other| fits(other.trim(), body)) {
+    if secrets.other.as_deref().is_some_and(|other| is_signed_with(other.trim(), body)) {
         return Verification::SignedByOtherSecret;
     }
-    for (what, changed) in usual_changes(body) {
-        if fits(&secrets.current, &changed) {
+    for (what, changed) in without_usual_additions(body) {
+        if is_signed_with(&secrets.current, &changed) {
             return Verification::BodyChanged(what);
         }
     }
     let text = String::from_utf8_lossy(body);
-    let respelled = [compact(&text), unescaped(&compact(&text))];
-    if respelled.iter().any(|spelling| fits(&secrets.current, spelling.as_bytes())) || has_reordered_fields(&text) {
+    let original_spellings = [compact(&text), unescape(&compact(&text))];
+    if original_spellings.iter().any(|spelling| is_signed_with(&secrets.current, spelling.as_bytes()))
+        || has_reordered_fields(&text)
+    {
         return Verification::Reserialised;
     }
     Verification::WrongSecretOrBody
 }
 
-/// The body without what is usually added on the way.
-fn usual_changes(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+/// Returns variants of the body without what proxies and frameworks usually add, each with the name of the addition.
+fn without_usual_additions(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let mut changes = Vec::new();
     for (what, ending) in [("its trailing line break", &b"\r\n"[..]), ("its trailing line break", b"\n")] {
         changes.extend(body.strip_suffix(ending).map(|rest| (what, rest.to_vec())));
@@ -194,12 +198,12 @@ fn usual_changes(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         changes.push(("the carriage returns before its line breaks", text.replace("\r\n", "\n").into_bytes()));
     }
     if text.trim().len() != text.len() {
-        changes.push(("the white space around it", text.trim().as_bytes().to_vec()));
+        changes.push(("the whitespace around it", text.trim().as_bytes().to_vec()));
     }
     changes
 }
 
-/// JSON without the white space between its tokens, in the order in which it stands.
+/// Removes the whitespace between the tokens of a JSON text and keeps the order of its fields.
 fn compact(text: &str) -> String {
     let (mut out, mut in_string, mut escaped) = (String::with_capacity(text.len()), false, false);
     for character in text.chars() {
@@ -214,14 +218,14 @@ fn compact(text: &str) -> String {
     out
 }
 
-/// JSON whose `\uXXXX` escapes are characters again, where the wire has characters: Python escapes them by default.
-fn unescaped(text: &str) -> String {
+/// Replaces the `\uXXXX` escapes of non-ASCII characters in a JSON text, which Python writes by default and Tocsin does not.
+fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut units: Vec<u16> = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("\\u") {
         let (before, tail) = rest.split_at(at);
-        // Between two halves of a pair stands nothing.
+        // Two halves of a surrogate pair are adjacent.
         if !before.is_empty() {
             flush(&mut units, &mut out);
         }
@@ -247,10 +251,10 @@ fn flush(units: &mut Vec<u16>, out: &mut String) {
     units.clear();
 }
 
-/// Tocsin writes `type`, `timestamp`, `data` in this order and nothing between the tokens. What is the same three in another
-/// order was written by somebody else.
+/// Whether a body has Tocsin's fields in another order. Tocsin writes `type`, `timestamp` and `data` in this order, so such a body was
+/// serialized again.
 fn has_reordered_fields(text: &str) -> bool {
     let Ok(Value::Object(body)) = serde_json::from_str::<Value>(text) else { return false };
-    let ours = ["type", "timestamp", "data"].iter().all(|name| body.contains_key(*name));
-    ours && !text.starts_with("{\"type\":")
+    let has_fields = ["type", "timestamp", "data"].iter().all(|name| body.contains_key(*name));
+    has_fields && !text.starts_with("{\"type\":")
 }

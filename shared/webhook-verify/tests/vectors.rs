@@ -29,8 +29,8 @@ fn here(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn word(verdict: &Verification) -> &'static str {
-    match verdict {
+fn code(verification: &Verification) -> &'static str {
+    match verification {
         Verification::Valid => "valid",
         Verification::MissingHeader(_) => "missing_header",
         Verification::MalformedHeader(_) => "malformed_header",
@@ -46,17 +46,17 @@ fn word(verdict: &Verification) -> &'static str {
 }
 
 #[test]
-fn every_vector_is_judged_as_published_and_names_its_numbers() {
+fn every_vector_has_its_published_result() {
     let text = std::fs::read_to_string(here("vectors.json")).unwrap();
     for vector in serde_json::from_str::<Published>(&text).unwrap().vectors {
         let received =
             ReceivedWebhook { headers: vector.headers.into_iter().collect(), body: vector.body.into_bytes() };
         let secrets = Secrets { current: vector.secret, other: vector.other_secret };
-        let verdict = verify(&received, &secrets, Timestamp::from_second(vector.received_at).unwrap());
-        assert_eq!(word(&verdict), vector.verdict, "{}", vector.name);
-        let (what, remedy) = verdict.sentences();
+        let verification = verify(&received, &secrets, Timestamp::from_second(vector.received_at).unwrap());
+        assert_eq!(code(&verification), vector.verdict, "{}", vector.name);
+        let (what, remedy) = verification.sentences();
         assert!(what.ends_with('.') && remedy.ends_with('.'), "{}", vector.name);
-        if let Verification::ClockSkew(seconds) = verdict {
+        if let Verification::ClockSkew(seconds) = verification {
             assert!(what.contains(&seconds.unsigned_abs().to_string()), "{what}");
         }
     }

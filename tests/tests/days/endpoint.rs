@@ -1,4 +1,4 @@
-//! An endpoint that is dead for days: every retry at its hour, the owner told, disabled, tried again, and back.
+//! An endpoint that fails for days: every retry on schedule, the owner notified, the endpoint disabled, probed and enabled again.
 
 use crate::{post, stands};
 use jiff::SignedDuration;
@@ -14,9 +14,9 @@ fn integration(tenant: &Tenant, id: &str) -> Value {
     tenant.get(&format!("/integrations/{id}"))
 }
 
-fn told(tenant: &Tenant, words: &str) {
-    wait(words, Duration::from_secs(90), || {
-        tenant.stack.mails(words).into_iter().find(|mail| mail.text.contains(&tenant.id))
+fn assert_notice(tenant: &Tenant, text: &str) {
+    wait(text, Duration::from_secs(90), || {
+        tenant.stack.mails(text).into_iter().find(|mail| mail.text.contains(&tenant.id))
     });
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn two_die(stack: &Stack) -> Dead {
 }
 
 /// One comes back after more than two days: nothing that came since is lost. The other's alert is given up after its eighth attempt.
-pub(crate) fn one_comes_back_and_nothing_that_came_since_is_lost(stack: &Stack, dead: &Dead) {
+pub(crate) fn a_recovered_endpoint_gets_everything_sent_since(stack: &Stack, dead: &Dead) {
     let Dead { tenant, back, gone, first } = dead;
     for hook in [back, gone] {
         drop(tenant.requests(hook, 3, Duration::from_secs(480)));
@@ -60,7 +60,7 @@ pub(crate) fn one_comes_back_and_nothing_that_came_since_is_lost(stack: &Stack, 
             drop(tenant.requests(hook, attempts, Duration::from_secs(90)));
         }
         if attempts == 4 {
-            told(tenant, "is not accepting alerts");
+            assert_notice(tenant, "is not accepting alerts");
             assert!(integration(tenant, &back.id)["failing_since"].is_string());
         }
     }
@@ -70,7 +70,7 @@ pub(crate) fn one_comes_back_and_nothing_that_came_since_is_lost(stack: &Stack, 
     stands(tenant, &second, (&back.id, "webhook"), &outcome(1, "delivered", ""));
     assert_eq!(post(tenant, "second", json!({"status": "identified"})), second);
     stands(tenant, &second, (&back.id, "webhook"), &outcome(2, "delivered", ""));
-    told(tenant, "accepts alerts again");
+    assert_notice(tenant, "accepts alerts again");
     wait("it to be well", Duration::from_secs(30), || {
         integration(tenant, &back.id).get("failing_since").is_none().then_some(())
     });
@@ -88,7 +88,7 @@ pub(crate) fn one_comes_back_and_nothing_that_came_since_is_lost(stack: &Stack, 
     assert_eq!(ids.len(), 3, "eight times the same message, and two others");
 }
 
-pub(crate) fn five_days_of_nothing_but_failures_disable_it_and_an_alert_a_day_later_finds_it_back(stack: &Stack) {
+pub(crate) fn five_days_of_failures_disable_an_endpoint_and_a_probe_a_day_later_enables_it(stack: &Stack) {
     let mut clock = Clock::at(stack, "2027-08-01T08:00:00Z");
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("tech_devops", &[]));
@@ -101,7 +101,7 @@ pub(crate) fn five_days_of_nothing_but_failures_disable_it_and_an_alert_a_day_la
         stands(&tenant, &incident, (&hook.id, "webhook"), &outcome(1, "pending", ""));
         clock.pass(SignedDuration::from_secs(61));
     }
-    told(&tenant, "is not accepting alerts");
+    assert_notice(&tenant, "is not accepting alerts");
     let own = tenant.own_incidents().into_iter().find(|one| text(one, "/title").contains(&name)).unwrap();
     let own = text(&own, "/incident_id");
     clock.pass(SignedDuration::from_hours(4 * 24));
@@ -116,7 +116,7 @@ pub(crate) fn five_days_of_nothing_but_failures_disable_it_and_an_alert_a_day_la
         (known["enabled"] == false).then_some(known)
     });
     assert_eq!(known["disabled"]["cause"], "failing_too_long", "{known}");
-    told(&tenant, "was disabled");
+    assert_notice(&tenant, "was disabled");
     let skipped = post(&tenant, "skipped", json!({}));
     stands(&tenant, &skipped, (&hook.id, "webhook"), &outcome(1, "skipped", "endpoint_disabled"));
 
@@ -130,7 +130,7 @@ pub(crate) fn five_days_of_nothing_but_failures_disable_it_and_an_alert_a_day_la
     stack.heal(&hook.path);
     let back = post(&tenant, "back", json!({}));
     stands(&tenant, &back, (&hook.id, "webhook"), &outcome(1, "delivered", ""));
-    told(&tenant, "accepts alerts again");
+    assert_notice(&tenant, "accepts alerts again");
     wait("it to be enabled", Duration::from_secs(30), || {
         let known = integration(&tenant, &hook.id);
         (known["enabled"] == true && known.get("failing_since").is_none()).then_some(())

@@ -72,16 +72,16 @@ pub(crate) fn a_digest_is_one_message_though_two_runs_of_release_meet(stack: &St
 }
 
 /// Summer time begins.
-pub(crate) fn a_night_that_is_an_hour_shorter(stack: &Stack) {
+pub(crate) fn quiet_hours_end_on_time_in_the_night_that_is_an_hour_shorter(stack: &Stack) {
     night(stack, "2027-03-27T21:30:00Z", "2027-03-28T05:00:00Z", "2027-03-28T04:00:00Z");
 }
 
 /// Summer time ends.
-pub(crate) fn a_night_that_is_an_hour_longer(stack: &Stack) {
+pub(crate) fn quiet_hours_end_on_time_in_the_night_that_is_an_hour_longer(stack: &Stack) {
     night(stack, "2027-10-30T21:30:00Z", "2027-10-31T06:00:00Z", "2027-10-31T05:00:00Z");
 }
 
-pub(crate) fn digests_come_by_the_hour_and_by_each_readers_own_morning_with_everything_once(stack: &Stack) {
+pub(crate) fn digests_come_hourly_or_at_each_readers_morning_with_every_alert_once(stack: &Stack) {
     // Half past three in the morning in Kathmandu (+5:45), an hour and a half before the change of summer time in New York.
     let mut clock = Clock::at(stack, "2027-03-13T21:45:00Z");
     let mut tenant = stack.tenant("enterprise");
@@ -141,7 +141,7 @@ pub(crate) fn digests_come_by_the_hour_and_by_each_readers_own_morning_with_ever
     assert_eq!(mails(&tenant, &hourly.email).len(), 3);
 }
 
-pub(crate) fn a_retry_that_would_come_at_night_waits_for_the_morning(stack: &Stack) {
+pub(crate) fn a_retry_in_quiet_hours_is_held_until_morning(stack: &Stack) {
     let mut clock = Clock::at(stack, "2027-06-14T21:58:30Z");
     let mut tenant = stack.tenant("enterprise");
     tenant.set(json!({"zone": "UTC", "quiet_hours": {"from": "22:00", "to": "07:00"}}));
@@ -164,7 +164,7 @@ pub(crate) fn a_retry_that_would_come_at_night_waits_for_the_morning(stack: &Sta
     assert!(tests::receive::body(&last).to_string().contains("until quiet hours ended"), "{last}");
 }
 
-pub(crate) fn a_zone_that_changes_while_something_waits_counts_when_it_is_due(stack: &Stack) {
+pub(crate) fn a_time_zone_changed_while_a_delivery_is_held_counts_when_it_is_due(stack: &Stack) {
     let mut clock = Clock::at(stack, "2028-02-28T22:30:00Z");
     let mut tenant = stack.tenant("enterprise");
     tenant.set(json!({"zone": "UTC", "quiet_hours": {"from": "22:00", "to": "07:00"}}));
@@ -226,7 +226,7 @@ pub(crate) fn a_zone_that_changes_while_something_waits_counts_when_it_is_due(st
     assert_eq!(mails(&tenant, &person.email).len(), 4);
 }
 
-pub(crate) fn the_law_of_a_numbers_country_holds_what_is_no_alert(stack: &Stack) {
+pub(crate) fn the_regulatory_sms_window_of_a_numbers_country_holds_announcements(stack: &Stack) {
     // Half past three in the morning in India.
     let mut clock = Clock::at(stack, "2027-06-01T22:00:00Z");
     let mut tenant = stack.tenant("enterprise");

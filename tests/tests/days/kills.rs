@@ -93,7 +93,7 @@ fn a_digest_survives_a_kill_at_each_of_its_points() {
         let got = mails(tenant, &person.email);
         for key in keys {
             let count = got.iter().filter(|mail| mail.contains(&format!("{key} of {}", tenant.id))).count();
-            // Where SES took it and a mark was never made, what is not marked comes once more.
+            // If SES accepted a message and its mark was never made, the message is sent once more.
             let most = if matches!(at, At::AfterSend | At::Mark) { 2 } else { 1 };
             assert!((1..=most).contains(&count), "{at:?}: {key} came {count} times in {got:?}");
         }

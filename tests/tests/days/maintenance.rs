@@ -7,7 +7,9 @@ use tests::clock::Clock;
 use tests::tenant::outcome;
 use tests::{Stack, pause};
 
-pub(crate) fn an_incident_inside_is_told_as_part_of_it_and_one_that_outlives_it_when_it_ends(stack: &Stack) {
+pub(crate) fn an_incident_inside_maintenance_is_listed_in_it_and_one_that_outlasts_it_is_sent_at_its_end(
+    stack: &Stack,
+) {
     let mut clock = Clock::at(stack, "2027-05-03T01:00:00Z");
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("support_manager", &[]);

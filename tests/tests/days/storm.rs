@@ -39,7 +39,7 @@ fn a_storm_of_one_tenant_is_a_few_messages_and_starves_nobody() {
             drop(stack.post(event));
         }
     };
-    let told = std::thread::scope(|scope| {
+    let notified = std::thread::scope(|scope| {
         let posting = [scope.spawn(move || storm(0)), scope.spawn(move || storm(1))];
         // In the thick of it.
         while begun.elapsed() < Duration::from_secs(5) {
@@ -58,7 +58,7 @@ fn a_storm_of_one_tenant_is_a_few_messages_and_starves_nobody() {
         }
         alarm
     });
-    let known = quiet.get(&format!("/incidents/{told}/explain"));
+    let known = quiet.get(&format!("/incidents/{notified}/explain"));
     for entry in known["decisions"].as_array().unwrap().iter().filter(|one| one["outcome"] == "accepted") {
         let latency = entry["latency_ms"].as_i64().unwrap();
         eprintln!(
@@ -68,7 +68,7 @@ fn a_storm_of_one_tenant_is_a_few_messages_and_starves_nobody() {
         );
         assert!(latency < 60_000 && entry["late"] != true, "inside its window: {entry}");
     }
-    // Every incident is known, machines hear of every one, and the window's end brings one message.
+    // Every incident is recorded, webhooks get every one, and the end of the window brings one message.
     let all = wait("all of it to be known", patience, || {
         let mut ids = BTreeMap::new();
         let mut cursor = String::new();
@@ -119,8 +119,8 @@ fn a_storm_of_one_tenant_is_a_few_messages_and_starves_nobody() {
     }
     for ((_, channel), counts) in both.iter().zip(&counts) {
         eprintln!("by {channel}, of {}: {counts:?}", sample.len());
-        let told = if *channel == "email" { "accepted " } else { "delivered " };
-        assert_eq!(counts.keys().collect::<Vec<_>>(), [told, "skipped storm_collapsed"], "{channel}");
+        let notified = if *channel == "email" { "accepted " } else { "delivered " };
+        assert_eq!(counts.keys().collect::<Vec<_>>(), [notified, "skipped storm_collapsed"], "{channel}");
     }
     let got = mails(&noisy, &reader.email);
     let bundles: Vec<&String> = got.iter().filter(|mail| mail.contains("[BUNDLE]")).collect();
@@ -132,13 +132,13 @@ fn a_storm_of_one_tenant_is_a_few_messages_and_starves_nobody() {
     assert!(!bundles.is_empty() && got.len() < 120, "{}", got.len());
     stands(&noisy, all.values().next().unwrap(), (&hook.id, "webhook"), &outcome(1, "delivered", ""));
 
-    // A digest is one message, however much is in it, and though the minute ends while what was missed is put together anew.
+    // A digest is one message, however many alerts it holds, and even if the minute ends while a missed digest is built again.
     let hold = stack.hold_call_after("dynamodb.TransactWriteItems", &collector.id, 50, false);
     std::thread::scope(|scope| {
         let minute = (clock.now() + SignedDuration::from_hours(1)).round(Unit::Minute).unwrap();
         let clock = &mut clock;
         let gathering = scope.spawn(move || clock.to(&(minute - SignedDuration::from_secs(2)).to_string()));
-        wait("the first page to be put together", Duration::from_secs(60), || hold.is_held().then_some(()));
+        wait("the first page of the digest", Duration::from_secs(60), || hold.is_held().then_some(()));
         tests::pause(3);
         hold.release();
         gathering.join().unwrap();

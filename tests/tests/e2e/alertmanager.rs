@@ -94,7 +94,7 @@ pub(crate) fn newest(tenant: &Tenant, count: usize) -> Value {
 }
 
 #[test]
-fn it_fires_and_resolves_and_everybody_of_the_matrix_hears_both_once() {
+fn everybody_in_the_matrix_is_notified_of_firing_and_resolved_once() {
     let stack = stack!();
     let tenant = stack.full_tenant();
     let Some(alertmanager) = Alertmanager::start(&stack, &token(&stack, &tenant)) else { return };
@@ -114,7 +114,7 @@ fn it_fires_and_resolves_and_everybody_of_the_matrix_hears_both_once() {
     }
     wait("the repeats to be counted", Duration::from_secs(60), || {
         let repeats = tenant.incident(&incident)["incident"]["repeats"].as_u64().unwrap_or(0);
-        // Alertmanager sends a notification again each second or two: nobody hears of it, and it is counted as the events
+        // Alertmanager repeats a notification every second or two: nobody is notified again, and it is counted as the events
         // that it is; a re-sent one with the same times is the same event.
         (repeats <= 10).then_some(())
     });
@@ -138,7 +138,7 @@ pub(crate) fn notification(labels: &Value, annotations: &Value) -> Value {
 }
 
 #[test]
-fn a_notification_that_comes_twice_is_one_event() {
+fn a_repeated_notification_is_one_event() {
     let stack = stack!();
     let tenant = stack.full_tenant();
     let token = token(&stack, &tenant);
@@ -180,7 +180,7 @@ fn a_low_balance_without_tenants_reaches_no_tenant() {
 }
 
 #[test]
-fn an_alert_for_another_tenant_is_stored_and_told_to_nobody_there() {
+fn an_alert_for_another_tenant_is_stored_and_notifies_nobody_there() {
     let stack = stack!();
     let (mine, other) = (stack.full_tenant(), stack.full_tenant());
     let mark = unique();

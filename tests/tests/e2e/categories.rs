@@ -53,7 +53,7 @@ fn event(event_type: &str, tenant: &str, title: &str, more: &str) -> Value {
 }
 
 #[test]
-fn every_included_example_is_told_in_its_category() {
+fn every_included_example_notifies_in_its_category() {
     let stack = stack!();
     let mut tenant = stack.tenant("starter");
     drop(tenant.person("org_admin", &["configurable_email"]));
@@ -80,7 +80,7 @@ fn every_included_example_is_told_in_its_category() {
 }
 
 #[test]
-fn every_excluded_example_tells_nobody_and_is_listed() {
+fn every_excluded_example_notifies_nobody_and_is_listed() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("org_admin", &["configurable_email", "warnings_email"]));
@@ -103,7 +103,7 @@ fn every_excluded_example_tells_nobody_and_is_listed() {
 }
 
 #[test]
-fn what_no_rule_knows_is_told_to_the_operators_and_to_nobody_else() {
+fn an_unclassified_event_is_reported_to_the_operators_only() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("org_admin", &[]));

@@ -30,7 +30,7 @@ fn link(tenant: &Tenant, email: &str, nth: usize) -> String {
 }
 
 #[test]
-fn an_address_is_told_nothing_before_its_owner_opens_the_link_and_says_yes() {
+fn an_address_gets_no_alert_before_its_owner_confirms_it() {
     let stack = stack!();
     let tenant = stack.tenant("enterprise");
     let email = format!("{}@{}.test", unique(), tenant.id);
@@ -136,7 +136,7 @@ fn next(phone: &str) -> String {
 }
 
 #[test]
-fn nobody_is_asked_often_from_whichever_tenant() {
+fn confirmation_requests_are_limited_across_tenants() {
     let stack = stack!();
     let (first, second) = (stack.tenant("business"), stack.tenant("business"));
     let email = format!("{}@{}.test", unique(), first.id);
@@ -168,7 +168,7 @@ fn nobody_is_asked_often_from_whichever_tenant() {
 }
 
 #[test]
-fn without_an_admins_word_that_it_is_lawful_no_person_is_told() {
+fn nobody_is_notified_without_the_admins_compliance_statement() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("org_admin", &[]);

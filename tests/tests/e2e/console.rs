@@ -18,7 +18,7 @@ pub(crate) async fn sign_in(browser: &Browser, tenant: &str, token: &str) {
 }
 
 #[test]
-fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
+fn an_admin_enables_alerts_tests_them_sees_a_failure_and_fixes_it() {
     let stack = stack!();
     // As a platform admin makes it: everything off, nothing confirmed.
     let id = unique();
@@ -129,7 +129,7 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         assert!(!browser.text().await.contains(&secret));
         browser.look("console-integrations").await;
 
-        // Test, break the receiver, see why, mend it, send again.
+        // Send a test, break the receiver, see the cause, repair it, send again.
         browser.section("Test alert").await;
         browser.press("Send test alert").await;
         browser.status("2 delivered · 1 skipped as configured").await;
@@ -141,13 +141,13 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
         stack.behave(&path, json!({"status": 404, "body": "no such hook"}));
         browser.press("Send test alert").await;
         browser.status("1 failed").await;
-        let told = browser.text().await;
-        assert!(told.contains("The URL doesn't exist.") && told.contains("no such hook") && told.contains("HTTP 404"), "{told}");
+        let page = browser.text().await;
+        assert!(page.contains("The URL doesn't exist.") && page.contains("no such hook") && page.contains("HTTP 404"), "{page}");
         browser.look("console-test-failed").await;
         stack.behave(&path, json!({"status": 200}));
         browser.press("Send again").await;
         browser.status("2 delivered · 1 skipped as configured").await;
-        browser.look("console-test-mended").await;
+        browser.look("console-test-fixed").await;
 
         browser.section("Delivery log").await;
         browser.look("console-deliveries").await;
@@ -161,7 +161,7 @@ fn an_admin_turns_alerts_on_tests_them_sees_what_fails_and_mends_it() {
 }
 
 #[test]
-fn two_admins_who_save_at_once_lose_nothing() {
+fn two_admins_who_save_at_once_lose_no_change() {
     let stack = stack!();
     let tenant = stack.tenant("business");
     let (_driver, port) = driver();
@@ -206,7 +206,7 @@ fn two_admins_who_save_at_once_lose_nothing() {
 }
 
 #[test]
-fn the_console_is_framed_by_nobody_and_runs_nothing_of_others() {
+fn the_console_cannot_be_framed_and_runs_no_foreign_script() {
     let stack = stack!();
     for file in ["", "/app.js", "/style.css"] {
         let answer = stack.call("GET", &format!("{}{file}", console(&stack)), "", None);

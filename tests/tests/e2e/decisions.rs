@@ -1,4 +1,4 @@
-//! Why somebody was not told: the reason of each decision, as the tenant reads it.
+//! Reasons of skipped decisions, as the tenant reads them.
 
 use serde_json::{Value, json};
 use tests::tenant::Tenant;
@@ -38,7 +38,7 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_category_that_is_off_tells_nobody() {
+fn a_category_that_is_off_notifies_nobody() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     tenant.person("org_admin", &[]);
@@ -54,7 +54,7 @@ fn a_category_that_is_off_tells_nobody() {
 }
 
 #[test]
-fn a_channel_that_is_not_ticked_is_silent() {
+fn a_channel_that_is_not_selected_is_skipped() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     tenant.person("org_admin", &[]);
@@ -68,7 +68,7 @@ fn a_channel_that_is_not_ticked_is_silent() {
 }
 
 #[test]
-fn a_plan_without_the_channel_is_silent() {
+fn a_channel_outside_the_plan_is_skipped() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     tenant.person("org_admin", &[]);
@@ -82,13 +82,13 @@ fn a_plan_without_the_channel_is_silent() {
 }
 
 #[test]
-fn filters_let_through_what_matches_and_what_says_nothing() {
+fn filters_pass_matching_events_and_events_without_components() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     tenant.person_with("tech_devops", json!({"phone": null, "regions": ["eu-west-1"]}));
     tenant.person_with("support_manager", json!({"phone": null, "min_severity": "critical"}));
     tenant.person_with("org_admin", json!({"phone": null, "components": ["voice"]}));
-    let told = |more: Value| {
+    let decide = |more: Value| {
         let mark = unique();
         let incident = decided(&stack, &tenant, &mark, more);
         let mut found = tenant.decisions(&incident, 1);
@@ -96,11 +96,11 @@ fn filters_let_through_what_matches_and_what_says_nothing() {
         found.into_values().collect::<Vec<_>>()
     };
     // In the order of the names: org_admin, support_manager, tech_devops.
-    assert_eq!(told(json!({})), ["deliver", "severity_below_filter", "deliver"]);
+    assert_eq!(decide(json!({})), ["deliver", "severity_below_filter", "deliver"]);
     let more = json!({"severity": "critical", "regions": ["ap-south-1"], "components": ["chat"]});
-    assert_eq!(told(more), ["component_mismatch", "deliver", "region_mismatch"]);
+    assert_eq!(decide(more), ["component_mismatch", "deliver", "region_mismatch"]);
     let more = json!({"severity": "critical", "regions": ["eu-west-1"], "components": ["chat", "voice"]});
-    assert_eq!(told(more), ["deliver", "deliver", "deliver"]);
+    assert_eq!(decide(more), ["deliver", "deliver", "deliver"]);
     // A name that the catalogue does not have is kept, and said.
     let event = stack.event(&stack.post(json!({"type": "api.outage", "title": unique(), "tenant_ids": [tenant.id],
         "components": ["vioce"]})));
@@ -108,7 +108,7 @@ fn filters_let_through_what_matches_and_what_says_nothing() {
 }
 
 #[test]
-fn one_address_is_told_once_even_where_two_could_have_it() {
+fn an_address_is_notified_once_even_if_two_recipients_share_it() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("org_admin", &[]);
@@ -121,7 +121,7 @@ fn one_address_is_told_once_even_where_two_could_have_it() {
 }
 
 #[test]
-fn an_unconfirmed_contact_is_not_told() {
+fn an_unconfirmed_contact_is_not_notified() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     tenant.person_with("org_admin", json!({"confirmed": false}));
@@ -133,7 +133,7 @@ fn an_unconfirmed_contact_is_not_told() {
 }
 
 #[test]
-fn a_paused_integration_is_silent() {
+fn a_paused_integration_is_skipped() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     tenant.endpoint_with("webhook", "tech_devops", json!({"paused": true}));
@@ -145,7 +145,7 @@ fn a_paused_integration_is_silent() {
 }
 
 #[test]
-fn a_dry_run_says_who_would_be_told_and_tells_nobody() {
+fn a_dry_run_says_who_would_be_notified_and_notifies_nobody() {
     let stack = stack!();
     let tenant = stack.full_tenant();
     let mark = unique();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tests::{stack, unique, utc_time_in, wait};
 
 #[test]
-fn what_is_collected_comes_once_and_in_one_message() {
+fn a_digest_holds_every_alert_once_in_one_message() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let digest = json!({"every": "daily", "at": utc_time_in(2), "below": "critical"});

@@ -56,7 +56,7 @@ fn pagerdutys_python_client_triggers_acknowledges_and_resolves() {
     assert_eq!(tenant.settled(&id, 3)["incident"]["status"], "resolved");
     tenant.expect_counts(&mark, &everybody(3, 2), 5);
 
-    // A change is recorded and told to nobody; a key that nothing was opened under is accepted, as PagerDuty does.
+    // A change event is recorded and notifies nobody. An unknown dedup key is accepted, as by PagerDuty.
     let change = unique();
     let calls = json!([["send_change_event", {"payload": {"summary": format!("{change} deployed"), "source": "ci",
         "timestamp": "2026-11-23T10:00:00Z", "custom_details": {"tenant": tenant.id}}}],
@@ -128,7 +128,7 @@ fn opsgenies_sdk_creates_acknowledges_notes_and_closes() {
     assert_eq!((&data["alert_id"], &data["alias"]), (&json!(id), &json!(mark)), "{status}");
     assert_eq!((&data["is_success"], &data["status"]), (&json!(true), &json!("Created alert")), "{status}");
 
-    // By id, as it was just told, and by alias.
+    // By the id that was just returned, and by alias.
     let done = ask(json!([["acknowledge_alert", {"identifier": id}]]));
     assert!(done[0]["request_id"].is_string(), "{done}");
     assert_eq!(tenant.settled(&id, 2)["incident"]["status"], "identified");
@@ -154,7 +154,7 @@ fn opsgenies_sdk_creates_acknowledges_notes_and_closes() {
 }
 
 #[test]
-fn cloudevents_come_in_three_modes() {
+fn cloudevents_are_accepted_in_three_modes() {
     let stack = stack!();
     let (tenant, key) = prepared(&stack);
     let mark = unique();
@@ -208,7 +208,7 @@ fn described(tenant: &Tenant) -> String {
 }
 
 #[test]
-fn a_cloudwatch_alarm_comes_by_its_topic() {
+fn a_cloudwatch_alarm_is_accepted_through_its_topic() {
     let stack = stack!();
     let tenant = stack.full_tenant();
     let mark = unique();
@@ -218,7 +218,7 @@ fn a_cloudwatch_alarm_comes_by_its_topic() {
     set("ALARM");
     let id = incident(&tenant, 1);
     tenant.expect(&mark, INFRASTRUCTURE, 0);
-    // Missing data is a note: the incident stays open and nobody is told.
+    // Missing data is a note: the incident stays open and nobody is notified.
     set("INSUFFICIENT_DATA");
     wait("the note to be counted", Duration::from_secs(60), || {
         (tenant.incident(&id)["incident"]["repeats"] == 1).then_some(())
@@ -230,7 +230,7 @@ fn a_cloudwatch_alarm_comes_by_its_topic() {
 }
 
 #[test]
-fn a_cloudwatch_alarm_comes_by_eventbridge() {
+fn a_cloudwatch_alarm_is_accepted_through_eventbridge() {
     let stack = stack!();
     let tenant = stack.full_tenant();
     let mark = unique();
@@ -417,7 +417,7 @@ fn without(mut event: Value, pointer: &str) -> Value {
 }
 
 #[test]
-fn what_is_refused_is_refused_in_the_products_own_way_and_alerts_nobody() {
+fn refusals_have_the_products_own_format_and_alert_nobody() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("org_admin", &[]));
@@ -453,7 +453,7 @@ fn what_is_refused_is_refused_in_the_products_own_way_and_alerts_nobody() {
 }
 
 #[test]
-fn unknown_severities_tenants_and_forgotten_tenants_have_their_documented_answers() {
+fn unknown_severities_and_unknown_or_missing_tenants_get_their_documented_answers() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("org_admin", &[]));
@@ -461,7 +461,7 @@ fn unknown_severities_tenants_and_forgotten_tenants_have_their_documented_answer
     for product in &PRODUCTS {
         let name = product.name;
         let event = |tenant: &str, mark: &str| (product.event)(&key, tenant, mark);
-        // Somebody else's tenant, one that cannot be, none at all: accepted, told to nobody but the operators.
+        // Another token's tenant, an invalid one, and none: accepted, and reported to the operators only.
         let mark = unique();
         for whose in ["platform", "Not A Tenant", ""] {
             let answer = product.post(&stack, &key, &event(whose, &mark).to_string());
@@ -492,7 +492,7 @@ fn unknown_severities_tenants_and_forgotten_tenants_have_their_documented_answer
 }
 
 #[test]
-fn a_tenant_that_cannot_be_placed_takes_no_other_with_it() {
+fn an_alert_for_an_unknown_tenant_does_not_lose_the_others() {
     let stack = stack!();
     let tenant = stack.full_tenant();
     let (later, mark) = (unique(), unique());
@@ -525,7 +525,7 @@ fn a_tenant_that_cannot_be_placed_takes_no_other_with_it() {
 }
 
 #[test]
-fn alarms_that_overtake_each_other_end_as_cloudwatch_saw_them() {
+fn alarms_out_of_order_end_in_cloudwatchs_last_state() {
     let stack = stack!();
     let tenant = stack.full_tenant();
     let mark = unique();
@@ -546,7 +546,7 @@ fn alarms_that_overtake_each_other_end_as_cloudwatch_saw_them() {
     let id = incident(&tenant, 1);
     put("OK", 2, &tenant.id);
     assert_eq!(tenant.incident(&id)["incident"]["status"], "investigating");
-    // Somebody corrected the description meanwhile: whoever was told ALARM is told OK.
+    // The description changed meanwhile: whoever was notified of ALARM is notified of OK.
     put("OK", 4, "platform");
     assert_eq!(tenant.settled(&id, 2)["incident"]["status"], "resolved");
     tenant.expect_counts(&mark, &everybody(2, 2), 3);

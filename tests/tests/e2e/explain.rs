@@ -1,4 +1,4 @@
-//! What the tenant is told of why: afterwards, and of an event that was only asked about.
+//! Explanations: of an incident afterwards, and of a hypothetical event.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -7,19 +7,19 @@ use tests::tenant::Tenant;
 use tests::{Stack, in_seconds, random, stack, unique, wait};
 
 /// Destination and channel, with what is said of them.
-type Said = BTreeMap<(String, String), (String, String)>;
+type OutcomesByDestination = BTreeMap<(String, String), (String, String)>;
 
 /// The entries of one update; `delivered`, `accepted`, `pending` and `failed` are all "deliver" to whoever asked before.
-fn said(answer: &Value, update: u64) -> Said {
+fn outcomes(answer: &Value, update: u64) -> OutcomesByDestination {
     let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
     let entries = answer["decisions"].as_array().unwrap().iter().filter(|entry| entry["update"] == update);
-    let mut found = Said::new();
+    let mut found = OutcomesByDestination::new();
     for entry in entries {
         let id = format!("{}{}", text(entry, "recipient_id"), text(entry, "integration_id"));
         let outcome = text(entry, "outcome");
-        let told = ["deliver", "delivered", "accepted", "pending"].contains(&outcome.as_str());
-        assert!(told || !text(entry, "sentence").is_empty() && !text(entry, "setting").is_empty(), "{entry}");
-        let outcome = if told || text(entry, "reason") == "gave_up" { "deliver".to_owned() } else { outcome };
+        let was_sent = ["deliver", "delivered", "accepted", "pending"].contains(&outcome.as_str());
+        assert!(was_sent || !text(entry, "sentence").is_empty() && !text(entry, "setting").is_empty(), "{entry}");
+        let outcome = if was_sent || text(entry, "reason") == "gave_up" { "deliver".to_owned() } else { outcome };
         let reason = if outcome == "deliver" { String::new() } else { text(entry, "reason") };
         let before = found.insert((id, text(entry, "channel")), (outcome, reason));
         assert_eq!(before, None, "one entry for each destination and channel: {entry}");
@@ -128,7 +128,7 @@ fn what_would_happen_is_what_happens() {
                 );
                 continue;
             };
-            let (before, after) = (said(asked, 1), said(&ledger(&tenant, incident), 1));
+            let (before, after) = (outcomes(asked, 1), outcomes(&ledger(&tenant, incident), 1));
             assert_eq!(before, after, "{event} of {}", tenant.id);
             let channels = tenant.people.len() * 2 + tenant.endpoints.len();
             assert_eq!(before.len(), channels, "one entry for every recipient, integration and channel");
@@ -137,7 +137,7 @@ fn what_would_happen_is_what_happens() {
 }
 
 #[test]
-fn every_delivery_is_told_as_it_stands() {
+fn every_explanation_matches_its_delivery_row() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("org_admin", &[]));

@@ -30,7 +30,7 @@ fn simulator(what: &str) -> String {
 }
 
 #[test]
-fn a_bounce_is_no_delivery_ends_the_mails_and_is_told_to_the_admins() {
+fn a_bounce_fails_the_delivery_suppresses_the_address_and_notifies_the_admins() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let admin = tenant.person("org_admin", &[]);
@@ -63,10 +63,10 @@ fn a_bounce_is_no_delivery_ends_the_mails_and_is_told_to_the_admins() {
     let skipped = explained(&tenant, &second, &gone.id, |entry| entry["outcome"] == "skipped");
     assert_eq!(skipped["reason"], "suppressed_bounce");
     assert!(tenant.get("/lint")["lint"].to_string().contains("suppressed_bounce"));
-    let told = wait("the notice", Duration::from_secs(90), || {
+    let notice = wait("the notice", Duration::from_secs(90), || {
         stack.mails("bounced").into_iter().find(|mail| mail.to == admin.email && mail.text.contains(&gone.id))
     });
-    assert!(!told.text.contains(&address), "{}", told.text);
+    assert!(!notice.text.contains(&address), "{}", notice.text);
 
     // The way back: its owner confirms the address anew.
     let body = json!({"channel": "email"});
@@ -83,7 +83,7 @@ fn a_bounce_is_no_delivery_ends_the_mails_and_is_told_to_the_admins() {
 }
 
 #[test]
-fn an_admin_hears_of_a_bounce_whatever_the_matrix_gives_an_admin() {
+fn admins_are_notified_of_a_bounce_whatever_the_role_matrix_says() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     // Of Configurable an org admin has no e-mail without an opt-in.
@@ -100,7 +100,7 @@ fn an_admin_hears_of_a_bounce_whatever_the_matrix_gives_an_admin() {
 }
 
 #[test]
-fn a_complaint_ends_the_mails_and_a_delivery_is_shown_as_one() {
+fn a_complaint_suppresses_the_address_and_a_delivery_is_shown_as_delivered() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let cross = tenant.person_with("support_manager", json!({"email": simulator("complaint")}));
@@ -116,7 +116,7 @@ fn a_complaint_ends_the_mails_and_a_delivery_is_shown_as_one() {
     assert_eq!(listed["reason"], "suppressed_bounce", "{listed}");
     assert_eq!(tenant.get(&format!("/recipients/{}", known.id))["suppressed"]["reason"], "suppressed_bounce");
 
-    // SES is not told to publish deliveries here, so its own words are published as it would.
+    // The local SES does not publish deliveries, so the test publishes its documented notification.
     let known = tenant.incident(&incident);
     let row = known["deliveries"]
         .as_array()
@@ -165,7 +165,7 @@ fn number(tenant: &Tenant, id: &str) -> String {
 }
 
 #[test]
-fn what_became_of_a_text_message_and_who_stopped_them_is_known() {
+fn sms_outcomes_and_opt_outs_are_recorded_from_the_delivery_log() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let people = [(); 4].map(|()| tenant.person("org_admin", &[]));
@@ -205,7 +205,7 @@ fn what_became_of_a_text_message_and_who_stopped_them_is_known() {
         tenant.get(&format!("/recipients/{at_once}"))["sms_opted_out_at"].as_str().map(drop)
     });
 
-    // Nothing more is sent there, the admins are told by e-mail, and its owner has a way back.
+    // Nothing more is sent to that number, the admins are notified by e-mail, and the owner can confirm again.
     wait("the notice", Duration::from_secs(90), || {
         stack.mails("opted out of SMS").into_iter().find(|mail| mail.text.contains(&stopped))
     });

@@ -1,4 +1,5 @@
-//! An endpoint that fails: its owner is told on the other channels, two of them do not feed each other, and its recovery ends it.
+//! Failing endpoints: the owner is notified on other channels, two failing endpoints do not feed each other, and recovery resolves the
+//! incident.
 //! What takes days is in `days.rs`.
 
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ fn incident_about(tenant: &Tenant, name: &str) -> String {
 }
 
 #[test]
-fn its_owner_is_told_elsewhere_and_two_dead_endpoints_do_not_feed_each_other() {
+fn a_failing_endpoint_is_reported_on_other_channels_and_two_do_not_feed_each_other() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("tech_devops", &[]);
@@ -52,7 +53,7 @@ fn its_owner_is_told_elsewhere_and_two_dead_endpoints_do_not_feed_each_other() {
     let hook = tenant.endpoint_with("webhook", "tech_devops", json!({"name": one}));
     let room = tenant.endpoint_with("slack", "support_manager", json!({"name": other}));
     fail_four_times(&tenant, &hook);
-    let first = wait("its owner to be told", Duration::from_secs(60), || {
+    let first = wait("the owner to be notified", Duration::from_secs(60), || {
         about(&tenant, &hook, "One").into_iter().find(|mail| mail.text.contains("is not accepting alerts"))
     });
     assert_eq!(first.to, person.email);
@@ -66,7 +67,7 @@ fn its_owner_is_told_elsewhere_and_two_dead_endpoints_do_not_feed_each_other() {
     assert_eq!(tenant.explained(&about_hook, &room.id, "slack"), [outcome(1, "delivered", "")]);
 
     fail_four_times(&tenant, &room);
-    wait("the other's owner to be told", Duration::from_secs(60), || {
+    wait("the other endpoint's owner to be notified", Duration::from_secs(60), || {
         about(&tenant, &room, "Other").into_iter().find(|mail| mail.text.contains("is not accepting alerts"))
     });
     let about_room = incident_about(&tenant, &other);
@@ -82,12 +83,12 @@ fn its_owner_is_told_elsewhere_and_two_dead_endpoints_do_not_feed_each_other() {
         .unwrap();
     assert!(text(why, "/sentence").contains("This endpoint fails"), "{why}");
 
-    // Both are mended: the next alert ends both incidents, and the owner hears of it.
+    // Both endpoints work again: the next alert resolves both incidents, and the owner is notified.
     stack.heal(&hook.path);
     stack.heal(&room.path);
     drop(open(&tenant));
     for (endpoint, name, incident) in [(&hook, "One", &about_hook), (&room, "Other", &about_room)] {
-        wait("the end to be told", Duration::from_secs(90), || {
+        wait("the resolve to be sent", Duration::from_secs(90), || {
             about(&tenant, endpoint, name).into_iter().find(|mail| mail.text.contains("accepts alerts again"))
         });
         assert_eq!(tenant.incident(incident)["incident"]["status"], "resolved");
@@ -95,7 +96,7 @@ fn its_owner_is_told_elsewhere_and_two_dead_endpoints_do_not_feed_each_other() {
             known(&tenant, endpoint).get("failing_since").is_none().then_some(())
         });
     }
-    // The one was told of the other when both had failed; nothing was ever sent about an endpoint to itself.
+    // An endpoint may be notified of another one's failure, but never of its own.
     for endpoint in [&hook, &room] {
         let own = stack.inbox(&endpoint.path);
         assert!(
@@ -106,7 +107,7 @@ fn its_owner_is_told_elsewhere_and_two_dead_endpoints_do_not_feed_each_other() {
 }
 
 #[test]
-fn one_that_is_gone_is_told_and_its_removal_ends_it() {
+fn a_gone_endpoint_is_reported_and_its_removal_resolves_the_incident() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("tech_devops", &[]));
@@ -114,7 +115,7 @@ fn one_that_is_gone_is_told_and_its_removal_ends_it() {
     let hook = tenant.endpoint_with("webhook", "tech_devops", json!({"name": name}));
     stack.behave(&hook.path, json!({"status": 410, "times": 1}));
     drop(open(&tenant));
-    wait("its owner to be told", Duration::from_secs(60), || {
+    wait("the owner to be notified", Duration::from_secs(60), || {
         about(&tenant, &hook, "Gone").into_iter().find(|mail| mail.text.contains("was disabled"))
     });
     let disabled = known(&tenant, &hook);

@@ -18,7 +18,7 @@ fn user(stack: &Stack, tenants: &str, groups: &[&str]) -> String {
 }
 
 #[test]
-fn a_user_of_the_provider_manages_the_tenants_of_its_claims_and_is_named_in_the_trail() {
+fn a_jwt_user_manages_the_tenants_of_its_claims_and_is_named_in_the_audit() {
     let stack = stack!();
     let (mine, theirs) = (stack.tenant("enterprise"), stack.tenant("enterprise"));
     let token = user(&stack, &mine.id, &["alerts:manage", "alerts:read", "office"]);
@@ -49,7 +49,7 @@ fn a_user_of_the_provider_manages_the_tenants_of_its_claims_and_is_named_in_the_
 }
 
 #[test]
-fn what_the_provider_did_not_sign_for_us_and_now_opens_nothing() {
+fn a_jwt_with_a_wrong_signature_audience_or_time_is_refused() {
     let stack = stack!();
     let tenant = stack.tenant("enterprise");
     let pool = stack.text("/identity/pool_id");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tests::{stack, unique, wait};
 
 #[test]
-fn a_failed_delivery_is_found_sent_again_and_told_to_support() {
+fn a_failed_delivery_is_found_sent_again_and_in_the_support_bundle() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("org_admin", &[]);
@@ -34,15 +34,15 @@ fn a_failed_delivery_is_found_sent_again_and_told_to_support() {
     let refused = resend(again.clone());
     assert_eq!(refused.status, 409, "{}", refused.body);
     assert!(refused.body.contains("endpoint_disabled"), "{}", refused.body);
-    let told = json!({"recipient_id": person.id, "channel": "email"});
-    assert_eq!(resend(told).status, 409, "it was accepted, so there is nothing to send again");
+    let destination = json!({"recipient_id": person.id, "channel": "email"});
+    assert_eq!(resend(destination).status, 409, "it was accepted, so there is nothing to send again");
     assert_eq!(resend(json!({"channel": "email"})).json()["errors"][0]["pointer"], "/recipient_id");
 
     let support = format!("/incidents/{incident}/support");
     let bundle = tenant.get(&support);
     let of_hook = |entry: &&Value| entry["integration_id"] == hook.id.as_str();
-    let told = bundle["decisions"].as_array().unwrap().iter().find(of_hook).unwrap();
-    assert_eq!(told["attempts"][0]["response"], "gone, ask [redacted] at [redacted]");
+    let decision = bundle["decisions"].as_array().unwrap().iter().find(of_hook).unwrap();
+    assert_eq!(decision["attempts"][0]["response"], "gone, ask [redacted] at [redacted]");
     assert_eq!((&bundle["tenant_id"], &bundle["incident"]["incident_id"]), (&json!(tenant.id), &json!(incident)));
     assert!(
         bundle["correlation_ids"][0].is_string() && bundle["channels"].as_array().unwrap().len() == 3,
@@ -79,7 +79,7 @@ fn a_failed_delivery_is_found_sent_again_and_told_to_support() {
 }
 
 #[test]
-fn the_delivery_log_has_pages_and_no_other_tenants_lines() {
+fn the_delivery_log_is_paged_and_shows_one_tenant_only() {
     let stack = stack!();
     let mut tenant = stack.tenant("starter");
     drop(tenant.person("org_admin", &[]));
@@ -100,7 +100,7 @@ fn the_delivery_log_has_pages_and_no_other_tenants_lines() {
         }
     }
     let wanted: std::collections::BTreeSet<String> = posted.iter().map(|event| stack.incident_of(event)).collect();
-    // What is platform-wide and posted by other tests at the same time stands there too.
+    // Platform-wide incidents of other tests that run at the same time are listed too.
     let own: Vec<&String> = found.iter().filter(|id| wanted.contains(*id)).collect();
     assert_eq!(own.len(), 12, "each once: {found:?}");
     let other = stack.tenant("starter");

@@ -1,4 +1,4 @@
-//! The way of one incident, and who hears of which step.
+//! The updates of one incident, and who is notified of each.
 
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -11,7 +11,7 @@ fn counts(list: &[(&str, usize)]) -> Got {
 }
 
 #[test]
-fn from_open_to_resolved_everybody_hears_each_step_once() {
+fn everybody_is_notified_of_each_update_once_from_open_to_resolved() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("org_admin", &[]));
@@ -60,10 +60,10 @@ fn from_open_to_resolved_everybody_hears_each_step_once() {
     tenant.expect_counts(&mark, &each(4, 3), 4);
 
     let inbox = stack.inbox(&hook.path);
-    let told: Vec<(String, u64)> =
+    let sent: Vec<(String, u64)> =
         inbox.iter().map(body).map(|b| (text(&b, "/type"), b["data"]["sequence"].as_u64().unwrap())).collect();
     let words = ["incident.opened", "incident.updated", "incident.updated", "incident.resolved"];
-    assert_eq!(told, words.iter().zip(1..).map(|(word, n)| ((*word).to_owned(), n)).collect::<Vec<_>>());
+    assert_eq!(sent, words.iter().zip(1..).map(|(word, n)| ((*word).to_owned(), n)).collect::<Vec<_>>());
     let changes: Vec<String> =
         known["timeline"].as_array().unwrap().iter().map(|entry| text(entry, "/change")).collect();
     assert_eq!(changes, ["opened", "severity_raised", "status_changed", "resolved"]);
@@ -78,7 +78,7 @@ fn from_open_to_resolved_everybody_hears_each_step_once() {
 }
 
 #[test]
-fn whoever_got_open_gets_resolved_even_when_the_category_is_off_by_then() {
+fn whoever_was_notified_of_the_opening_gets_the_resolve_even_if_the_category_is_off() {
     let stack = stack!();
     let tenant = stack.full_tenant();
     let (mark, key) = (unique(), unique());
@@ -99,7 +99,7 @@ fn whoever_got_open_gets_resolved_even_when_the_category_is_off_by_then() {
 }
 
 #[test]
-fn who_never_heard_of_it_does_not_hear_that_it_is_over() {
+fn a_resolve_is_not_sent_to_whoever_never_got_the_opening() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person_with("org_admin", json!({"min_severity": "critical", "phone": null})));
@@ -131,7 +131,7 @@ fn a_resolve_without_open_is_recorded_and_not_sent() {
 }
 
 #[test]
-fn a_newer_step_supersedes_an_older_one_for_people_and_webhooks_get_every_step() {
+fn a_newer_update_supersedes_an_older_one_for_people_and_webhooks_get_every_update() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("tech_devops", &[]);

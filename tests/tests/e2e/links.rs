@@ -25,7 +25,7 @@ fn opened(stack: &Stack, tenant: &Tenant, event_type: &str, mark: &str) -> Strin
 }
 
 #[test]
-fn unsubscribing_takes_a_post_and_stops_that_category_only() {
+fn unsubscribing_needs_a_post_and_stops_that_category_only() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("tech_devops", &[]));
@@ -60,7 +60,7 @@ fn unsubscribing_takes_a_post_and_stops_that_category_only() {
 }
 
 #[test]
-fn read_on_shows_the_tenants_own_incident_and_the_status_page_does_not() {
+fn the_incident_link_shows_the_tenants_own_incident_and_the_status_page_does_not() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("tech_devops", &[]));
@@ -80,7 +80,7 @@ fn read_on_shows_the_tenants_own_incident_and_the_status_page_does_not() {
 }
 
 #[test]
-fn a_text_message_leads_to_the_tenants_own_incident_too() {
+fn a_text_messages_link_shows_the_tenants_own_incident() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("org_admin", &[]);
@@ -102,12 +102,12 @@ fn a_text_message_leads_to_the_tenants_own_incident_too() {
     let worse = json!({"status": "resolved", "message": "over"});
     let path = format!("/v1/incidents/{incident}/updates");
     assert_eq!(stack.call("POST", &path, &stack.monitor(), Some(&worse)).status, 202);
-    let told = tenant.settled(&incident, 2);
-    assert_eq!(tenant.decisions(&told, 2)["org_admin sms"], "incident_stopped");
+    let incident_detail = tenant.settled(&incident, 2);
+    assert_eq!(tenant.decisions(&incident_detail, 2)["org_admin sms"], "incident_stopped");
 }
 
 #[test]
-fn an_unsubscribe_is_told_to_the_org_admins_and_ended_by_the_way_back() {
+fn org_admins_are_notified_of_an_unsubscribe_and_of_the_resubscription() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("tech_devops", &[]);
@@ -119,17 +119,17 @@ fn an_unsubscribe_is_told_to_the_org_admins_and_ended_by_the_way_back() {
     stack.secret(url.split("t=").nth(1).unwrap());
     let form = [("content-type", "application/x-www-form-urlencoded")];
     assert_eq!(stack.raw("POST", &url, "", &form, Some(b"List-Unsubscribe=One-Click")).status, 200);
-    let told = |words: &str| {
+    let notice_with = |words: &str| {
         let what = format!("a notice with {words:?}");
         tests::wait(&what, std::time::Duration::from_secs(60), || {
             let inbox = stack.inbox(&hook.path);
             inbox.iter().map(|request| request["body"].to_string()).find(|body| body.contains(words))
         })
     };
-    let notice = told("unsubscribed from Infrastructure alerts by e-mail");
+    let notice = notice_with("unsubscribed from Infrastructure alerts by e-mail");
     assert!(notice.contains(&person.id) && !notice.contains(&person.email), "{notice}");
     assert_eq!(stack.raw("POST", &url, "", &form, Some(b"action=resubscribe")).status, 200);
-    assert!(told("alerts by e-mail again").contains("resolved"));
+    assert!(notice_with("alerts by e-mail again").contains("resolved"));
     let slack = &tenant.endpoints[1];
     assert!(
         stack.inbox(&slack.path).iter().all(|request| !request["body"].to_string().contains("by e-mail")),
@@ -138,7 +138,7 @@ fn an_unsubscribe_is_told_to_the_org_admins_and_ended_by_the_way_back() {
 }
 
 #[test]
-fn of_an_address_that_several_read_the_admins_are_asked() {
+fn an_unsubscribe_of_a_shared_address_asks_the_admins() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let team = tenant.person_with("tech_devops", json!({"shared": true}));
@@ -161,7 +161,7 @@ fn of_an_address_that_several_read_the_admins_are_asked() {
 }
 
 #[test]
-fn one_person_stops_one_incident_and_the_others_hear_on() {
+fn one_person_stops_one_incident_and_others_are_still_notified() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("org_admin", &[]);
@@ -181,7 +181,13 @@ fn one_person_stops_one_incident_and_the_others_hear_on() {
     let url = link(&stack, &tenant, &mark, "/stop?t=");
     stack.secret(url.split("t=").nth(1).unwrap());
     let page = stack.call("GET", &url, "", None);
-    assert!(page.status == 200 && page.body.contains("Hear no more") && page.body.contains(&mark), "{}", page.body);
+    assert!(
+        page.status == 200
+            && page.body.contains("Stop notifications about this incident?")
+            && page.body.contains(&mark),
+        "{}",
+        page.body
+    );
     assert_eq!(stack.raw("POST", &format!("{url}x"), "", &[], None).status, 404);
     assert_eq!(stack.raw("POST", &url, "", &[], None).status, 200);
     assert_eq!(stack.incident_of(&post(Some("resolved"))), incident);

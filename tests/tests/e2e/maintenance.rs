@@ -1,4 +1,4 @@
-//! Announced work on the running stack: its life, and the incidents that it explains.
+//! Maintenance on the running stack: its phases, and the incidents that it suppresses.
 
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn post(tenant: &Tenant, key: &str, event_type: &str, more: Value) -> String {
 }
 
 #[test]
-fn what_breaks_where_work_was_announced_is_part_of_it_unless_it_is_worse_or_outlives_it() {
+fn an_incident_inside_maintenance_is_suppressed_unless_it_is_worse_or_outlasts_it() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("support_manager", &[]);
@@ -38,11 +38,11 @@ fn what_breaks_where_work_was_announced_is_part_of_it_unless_it_is_worse_or_outl
         assert_eq!(tenant.explained(incident, &hook.id, "webhook"), [outcome(1, "delivered", "")]);
         assert_eq!(tenant.incident(incident)["incident"]["covered"]["by"], work.as_str());
     }
-    // It gets worse than announced: told at once.
+    // It gets worse than announced: it is sent at once.
     drop(post(&tenant, "grows", "voice.routing_failure", json!({"severity": "critical"})));
     drop(tenant.settled(&grows, 2));
     assert_eq!(tenant.explained(&grows, &person.id, "email").last(), Some(&outcome(2, "accepted", "")));
-    // It ends with the work: nobody hears of it, and explain says why.
+    // It ends within the maintenance: nobody is notified, and the explanation says why.
     drop(post(&tenant, "short", "voice.routing_failure", json!({"status": "resolved"})));
     drop(tenant.settled(&short, 2));
     let skipped = tenant.explained(&short, &person.id, "email");
@@ -50,12 +50,12 @@ fn what_breaks_where_work_was_announced_is_part_of_it_unless_it_is_worse_or_outl
     let known = tenant.get(&format!("/incidents/{short}/explain"));
     assert!(known["decisions"].as_array().unwrap().iter().any(|entry| entry["by"] == work.as_str()), "{known}");
 
-    // It outlives the work: told when the hours are over, with the reason.
-    let told = wait("what outlived the work", Duration::from_secs(240), || {
+    // It outlasts the maintenance: it is sent when the window ends, with the reason.
+    let mail = wait("the incident that outlasted the maintenance", Duration::from_secs(240), || {
         let words = format!("long of {}", tenant.id);
         stack.mails(&words).into_iter().find(|mail| mail.to == person.email)
     });
-    assert!(told.text.contains("it is still open after the maintenance window"), "{}", told.text);
+    assert!(mail.text.contains("it is still open after the maintenance window"), "{}", mail.text);
     wait("every decision to be over", Duration::from_secs(90), || {
         let ended = tenant.explained(&short, &person.id, "email")
             == [outcome(1, "skipped", "covered_by_maintenance"), outcome(2, "skipped", "covered_by_maintenance")];
@@ -64,7 +64,7 @@ fn what_breaks_where_work_was_announced_is_part_of_it_unless_it_is_worse_or_outl
     let short_mails = || stack.mails(&format!("short of {}", tenant.id));
     assert!(short_mails().is_empty(), "it was part of the work");
 
-    // The work's own message names what it explained, and not what was told because it was worse.
+    // The maintenance's message lists the suppressed incident, and not the one that was sent because it was worse.
     drop(post(&tenant, "work", "maintenance.completed", json!({})));
     drop(tenant.settled(&work, 2));
     let mail = wait("the end of the work", Duration::from_secs(60), || {
@@ -108,7 +108,7 @@ fn what_breaks_where_work_was_announced_is_part_of_it_unless_it_is_worse_or_outl
 }
 
 #[test]
-fn work_is_announced_reminded_of_begun_verified_and_completed() {
+fn a_maintenance_is_announced_reminded_started_verified_and_completed() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("support_manager", &[]);
@@ -163,7 +163,7 @@ fn work_is_announced_reminded_of_begun_verified_and_completed() {
 }
 
 #[test]
-fn what_a_gateway_told_late_says_when_it_happened() {
+fn a_late_report_says_when_the_incident_started() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("billing_admin", &[]);

@@ -4,7 +4,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use tests::{stack, unique};
 
-/// Every role and channel that is told of an infrastructure incident.
+/// Every role and channel that is notified of an infrastructure incident.
 pub(crate) const INFRASTRUCTURE: &[&str] = &[
     "org_admin email",
     "org_admin sms",
@@ -50,7 +50,7 @@ const CONFIGURABLE: &[&str] = &[
     "support_manager teams",
 ];
 
-/// Posts one event for a full tenant and asserts who was told and why the others were not.
+/// Posts one event for a full tenant and asserts who was notified and why the others were skipped.
 fn row(event_type: &str, expected: &[&str], not: &[(&str, &str)]) {
     let stack = stack!();
     let tenant = stack.full_tenant();
@@ -59,7 +59,7 @@ fn row(event_type: &str, expected: &[&str], not: &[(&str, &str)]) {
         "tenant_ids": [tenant.id], "components": ["voice"], "regions": ["ap-south-1"]}));
     let incident = tenant.settled(&stack.incident_of(&event), 1);
     tenant.expect(&mark, expected, 4);
-    // Every role and channel has exactly one decision: told, or one reason.
+    // Every role and channel has exactly one decision: notified, or skipped with one reason.
     let mut wanted = BTreeMap::new();
     for role in tests::tenant::ROLES {
         for channel in ["email", "sms", "slack", "teams", "webhook"] {
@@ -105,7 +105,7 @@ fn configurable_reaches_exactly_the_matrix() {
 }
 
 #[test]
-fn every_message_says_what_where_since_when_why_and_where_to_read_on() {
+fn every_message_says_what_where_since_when_and_why_and_links_the_incident() {
     let stack = stack!();
     let tenant = stack.full_tenant();
     let mark = unique();
@@ -139,7 +139,7 @@ fn every_message_says_what_where_since_when_why_and_where_to_read_on() {
 }
 
 #[test]
-fn an_event_for_two_tenants_is_an_incident_of_each_and_of_no_third() {
+fn an_event_for_two_tenants_opens_an_incident_for_each_and_no_third() {
     let stack = stack!();
     let tenants: Vec<_> = (0..3)
         .map(|_| {

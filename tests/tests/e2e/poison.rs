@@ -42,7 +42,7 @@ fn letter(stack: &Stack, function: &str, id: &str) -> Value {
 }
 
 #[test]
-fn malformed_json_gets_its_dead_letter_with_a_reason_and_the_next_message_is_handled() {
+fn malformed_json_becomes_a_dead_letter_with_a_reason_and_the_next_message_is_handled() {
     let stack = stack!();
     let mark = unique();
     let sent: Vec<(&str, String)> = QUEUES
@@ -66,7 +66,7 @@ fn malformed_json_gets_its_dead_letter_with_a_reason_and_the_next_message_is_han
 }
 
 #[test]
-fn a_redriven_letter_goes_back_to_the_queue_that_it_died_on() {
+fn a_redriven_dead_letter_returns_to_its_queue() {
     let stack = stack!();
     let id = send(&stack, "DeliverSmsBulkQueue", "{}");
     drop(letter(&stack, "deliver-sms", &id));
@@ -78,7 +78,7 @@ fn a_redriven_letter_goes_back_to_the_queue_that_it_died_on() {
 }
 
 #[test]
-fn an_operators_mistake_is_answered_with_the_form() {
+fn an_operators_invalid_command_is_answered_with_its_format() {
     let stack = stack!();
     for payload in
         [json!({}), json!({"list": {"function": "nobody", "day": today()}}), json!({"list": {"function": "classify"}})]

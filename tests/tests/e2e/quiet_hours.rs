@@ -15,7 +15,7 @@ fn post(tenant: &Tenant, key: &str, mark: &str, more: Value) -> String {
 }
 
 #[test]
-fn what_is_held_comes_once_when_they_end_and_what_is_critical_comes_at_once() {
+fn held_alerts_come_once_when_quiet_hours_end_and_critical_ones_at_once() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("support_manager", &[]);
@@ -64,7 +64,10 @@ fn what_is_held_comes_once_when_they_end_and_what_is_critical_comes_at_once() {
     let test = stack.call("POST", &tenant.path("/test-alert"), &tenant.token, Some(&body)).json();
     assert_eq!(test["rows"][0]["outcome"], "accepted", "{test}");
     let detail = test["rows"][0]["detail"].as_str().unwrap();
-    assert!(detail.contains("would be held until") && detail.contains("a critical one would pass"), "{detail}");
+    assert!(
+        detail.contains("would now be held until") && detail.contains("a critical alert would be sent"),
+        "{detail}"
+    );
     // So does a dry run.
     let event = json!({"source": "me", "type": "api.outage", "severity": "error", "title": "what if"});
     let asked = stack.call("POST", &tenant.path("/explain"), &tenant.token, Some(&event)).json();
@@ -95,7 +98,7 @@ fn what_is_held_comes_once_when_they_end_and_what_is_critical_comes_at_once() {
     assert_eq!((mails(&changing, &person.email).len(), mails(&over, &person.email).len()), (1, 1));
     let posted =
         stack.inbox(&room.path).iter().filter(|request| request["body"].as_str().unwrap().contains(&changing)).count();
-    assert_eq!(posted, 1, "the room heard of it once");
+    assert_eq!(posted, 1, "the chat channel was notified once");
     // What was held is not late: its window counts from the end of the hours.
     let deliveries = tenant.incident(&first);
     let mail = deliveries["deliveries"]

@@ -35,7 +35,7 @@ fn opened(tenant: &Tenant, more: &Value) -> (String, String) {
 }
 
 #[test]
-fn what_agreement_plan_and_contact_leave_out() {
+fn skips_for_agreement_plan_and_contact_have_their_reasons() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let first = tenant.person("org_admin", &[]);
@@ -66,7 +66,7 @@ fn what_agreement_plan_and_contact_leave_out() {
 }
 
 #[test]
-fn what_an_update_is_not_for() {
+fn skips_of_a_single_update_have_their_reasons() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("org_admin", &[]);
@@ -91,7 +91,7 @@ fn what_an_update_is_not_for() {
 }
 
 #[test]
-fn a_channel_that_fails_does_not_carry_the_news_of_it() {
+fn a_failed_delivery_is_not_reported_on_the_channel_that_failed() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("org_admin", &[]);
@@ -104,6 +104,6 @@ fn a_channel_that_fails_does_not_carry_the_news_of_it() {
     let notice = notice["incident_id"].as_str().unwrap().to_owned();
     drop(tenant.settled(&notice, 1));
     assert_eq!(reason(&tenant, &notice, &well.id, "slack"), "endpoint_is_subject");
-    let told = stack.mails("could not be delivered").into_iter().any(|mail| mail.to == person.email);
-    assert!(told, "it is told by e-mail");
+    let notified = stack.mails("could not be delivered").into_iter().any(|mail| mail.to == person.email);
+    assert!(notified, "the admin is notified by e-mail");
 }

@@ -1,4 +1,4 @@
-//! Who may do what, and what everybody else is told.
+//! Access: who may do what, and how everybody else is refused.
 
 use serde_json::{Value, json};
 use tests::receive::text;
@@ -32,7 +32,7 @@ fn poster(stack: &Stack, tenant: &str, more: Value) -> Value {
 }
 
 #[test]
-fn without_a_valid_token_there_is_no_answer() {
+fn a_request_without_a_valid_token_is_401() {
     let stack = stack!();
     let tenant = stack.tenant("starter");
     for (token, why) in [("", "none"), ("A".repeat(32).as_str(), "wrong"), ("x y", "malformed")] {
@@ -57,7 +57,7 @@ fn without_a_valid_token_there_is_no_answer() {
 }
 
 #[test]
-fn another_tenants_things_do_not_exist() {
+fn another_tenants_objects_are_404() {
     let stack = stack!();
     let (mine, mut other) = (stack.tenant("enterprise"), stack.tenant("enterprise"));
     let person = other.person("org_admin", &[]);
@@ -90,7 +90,7 @@ fn another_tenants_things_do_not_exist() {
 }
 
 #[test]
-fn scopes_are_kept() {
+fn a_token_can_do_only_what_its_scopes_allow() {
     let stack = stack!();
     let tenant = stack.tenant("enterprise");
     let writer = text(&poster(&stack, &tenant.id, json!({"scopes": ["incidents:write"]})), "/token");
@@ -105,7 +105,7 @@ fn scopes_are_kept() {
 }
 
 #[test]
-fn only_who_may_speak_to_everybody_writes_on_the_status_page() {
+fn only_tokens_with_incidents_platform_write_on_the_status_page() {
     let stack = stack!();
     let tenant = stack.tenant("enterprise");
     let mark = unique();
@@ -141,7 +141,7 @@ fn only_who_may_speak_to_everybody_writes_on_the_status_page() {
 }
 
 #[test]
-fn a_body_that_does_not_fit_is_named() {
+fn an_invalid_body_is_answered_with_the_wrong_field() {
     let stack = stack!();
     let tenant = stack.tenant("starter");
     let token = stack.monitor();
@@ -196,7 +196,7 @@ fn an_idempotency_key_is_one_event_and_one_alert() {
 }
 
 #[test]
-fn an_integration_that_points_inside_is_refused() {
+fn an_integration_url_with_a_private_address_is_refused() {
     let stack = stack!();
     let tenant = stack.tenant("enterprise");
     for url in [
@@ -230,7 +230,7 @@ fn a_secret_is_shown_once_and_a_url_never() {
 }
 
 #[test]
-fn writes_are_based_on_what_was_read() {
+fn a_write_needs_the_etag_of_the_version_it_is_based_on() {
     let stack = stack!();
     let tenant = stack.tenant("enterprise");
     let path = tenant.path("/settings");

@@ -8,7 +8,7 @@ use tests::receive::text;
 use tests::{stack, unique, wait};
 
 #[test]
-fn a_platform_wide_incident_reaches_every_tenant_as_its_own_settings_say() {
+fn a_platform_wide_incident_reaches_every_tenant_by_its_own_settings() {
     let stack = stack!();
     let full = stack.full_tenant();
     let mut starter = stack.tenant("starter");
@@ -76,11 +76,11 @@ fn a_host_name_in_an_annotation_is_on_no_public_route() {
         pages.push_str(&page.body);
     }
     assert!(!pages.contains(&host) && !pages.contains("internal.example"), "{pages}");
-    assert!(pages.contains("A database is slow or unavailable."), "the rule's own sentence stands there: {pages}");
+    assert!(pages.contains("A database is slow or unavailable."), "the page has the rule's public sentence: {pages}");
 }
 
 #[test]
-fn the_status_page_shows_what_is_public_and_nothing_of_a_tenant() {
+fn the_status_page_shows_public_incidents_and_nothing_of_a_tenant() {
     let stack = stack!();
     let tenant = stack.full_tenant();
     let (secret, shown, key) = (unique(), unique(), unique());

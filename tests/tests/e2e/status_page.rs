@@ -29,7 +29,7 @@ fn find<'a>(list: &'a Value, id: &str) -> Option<&'a Value> {
 }
 
 #[test]
-fn clients_feed_readers_and_calendars_of_other_makers_read_it() {
+fn statuspage_clients_feed_readers_and_calendars_accept_the_status_page() {
     let stack = stack!();
     let mark = unique();
     let open = post(&stack, &mark, "voice.routing_failure", json!({"components": ["voice", "flux"]}));
@@ -39,9 +39,9 @@ fn clients_feed_readers_and_calendars_of_other_makers_read_it() {
     let key = json!({"dedup_key": format!("{mark}-off"), "starts_at": in_seconds(7_200), "components": ["network"]});
     let off = post(&stack, &mark, "maintenance.announced", key);
     post(&stack, &mark, "maintenance.completed", json!({"dedup_key": format!("{mark}-off")}));
-    wait("what was called off", Duration::from_secs(60), || {
+    wait("the canceled maintenance", Duration::from_secs(60), || {
         let page = stack.call("GET", &format!("/status/incidents/{off}"), "", None);
-        page.body.contains("Called off").then_some(())
+        page.body.contains("Canceled").then_some(())
     });
     let over = post(&stack, &mark, "pop.degraded", json!({"regions": []}));
     post(&stack, &mark, "pop.degraded", json!({"regions": [], "status": "resolved"}));
@@ -116,7 +116,7 @@ fn clients_feed_readers_and_calendars_of_other_makers_read_it() {
     assert_eq!((&event["description"], &event["errors"]), (&json!(format!("{mark} words & <more>")), &json!([])));
     assert!(event["end"].as_str() > event["start"].as_str(), "{event}");
 
-    // Whoever knows the newest is told so, and any site may read what is public.
+    // An unchanged page answers 304, and any site may read public responses.
     let first = stack.call("GET", "/api/v2/components.json", "", None);
     assert_eq!(first.header("access-control-allow-origin"), Some("*"));
     assert!(first.header("cache-control").unwrap().contains("max-age=15"));
@@ -139,7 +139,7 @@ fn clients_feed_readers_and_calendars_of_other_makers_read_it() {
 }
 
 #[test]
-fn people_read_it_by_light_and_dark_and_on_a_phone() {
+fn the_status_page_is_readable_in_light_and_dark_and_on_a_phone() {
     let stack = stack!();
     let mark = unique();
     let open = post(
@@ -197,7 +197,7 @@ fn people_read_it_by_light_and_dark_and_on_a_phone() {
 }
 
 #[test]
-fn a_tenant_also_sees_what_is_only_its_own_and_when_it_was_affected() {
+fn a_tenant_also_sees_its_own_incidents_and_when_it_was_affected() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("org_admin", &[]));
@@ -237,7 +237,7 @@ fn a_tenant_also_sees_what_is_only_its_own_and_when_it_was_affected() {
         there.map(|one| (text(one, "/component"), one["until"].is_null())).collect()
     };
     let (voice, api) = (|lasts| ("voice".to_owned(), lasts), |lasts| ("api".to_owned(), lasts));
-    // It was told an hour after it had begun.
+    // It was reported an hour after it had started.
     let hour = format!("from={}&to={}", in_seconds(-3_000), in_seconds(-2_400));
     assert_eq!(affected(&hour), [api(true), voice(true)]);
     assert_eq!(affected("component=voice"), [voice(true)]);

@@ -1,4 +1,4 @@
-//! Too much at once, on the running stack: what a person cannot take comes together, counted, and what is critical does not wait.
+//! Storm protection on the running stack: alerts over a rate limit come in one bundle that counts them, and critical ones do not wait.
 
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use tests::receive::text;
 use tests::tenant::{Tenant, outcome};
 use tests::{Stack, stack, unique, wait};
 
-/// A tenant as it is made: what is too much comes together.
+/// Creates a tenant with the default storm protection.
 fn sparing(stack: &Stack) -> Tenant {
     let tenant = stack.tenant("enterprise");
     tenant.set(json!({"storms": "bundle"}));
@@ -27,7 +27,7 @@ fn mails(tenant: &Tenant, to: &str) -> Vec<tests::receive::Arrival> {
 }
 
 #[test]
-fn what_one_person_cannot_take_comes_in_one_message_and_what_is_critical_at_once() {
+fn alerts_over_a_contacts_rate_limit_come_in_one_bundle_and_critical_ones_at_once() {
     let stack = stack!();
     let mut tenant = sparing(&stack);
     let person = tenant.person("support_manager", &[]);
@@ -39,13 +39,13 @@ fn what_one_person_cannot_take_comes_in_one_message_and_what_is_critical_at_once
     });
     let incidents: Vec<String> = events.iter().map(|event| stack.incident_of(event)).collect();
     let state = |incident: &str| tenant.explained(incident, &person.id, "email").first().cloned();
-    let told = Some(outcome(1, "accepted", ""));
+    let accepted = Some(outcome(1, "accepted", ""));
     let held = wait("what is too much to wait", Duration::from_secs(60), || {
         let states: Vec<_> = incidents.iter().map(|one| (one, state(one))).collect();
         let waits = Some(outcome(1, "held", "throttled"));
         let held: Vec<&String> = states.iter().filter(|(_, state)| *state == waits).map(|(one, _)| *one).collect();
-        let told = states.iter().filter(|(_, state)| *state == told).count();
-        (held.len() + told == 16).then_some(held)
+        let accepted = states.iter().filter(|(_, state)| *state == accepted).count();
+        (held.len() + accepted == 16).then_some(held)
     });
     assert!(held.len() >= 6, "ten a minute, and one minute may have ended meanwhile: {}", held.len());
     let explained = tenant.get(&format!("/incidents/{}/explain", held[0]));
@@ -55,9 +55,9 @@ fn what_one_person_cannot_take_comes_in_one_message_and_what_is_critical_at_once
     // Something critical does not stand behind them.
     let critical = stack.incident_of(&post(&tenant, "worst", json!({"severity": "critical"})));
     drop(tenant.settled(&critical, 1));
-    wait("the critical one", Duration::from_secs(30), || (state(&critical) == told).then_some(()));
+    wait("the critical one", Duration::from_secs(30), || (state(&critical) == accepted).then_some(()));
 
-    wait("the others", Duration::from_secs(150), || incidents.iter().all(|one| state(one) == told).then_some(()));
+    wait("the others", Duration::from_secs(150), || incidents.iter().all(|one| state(one) == accepted).then_some(()));
     let (together, alone): (Vec<_>, Vec<_>) =
         mails(&tenant, &person.email).into_iter().partition(|mail| mail.text.contains("[BUNDLE]"));
     assert_eq!((together.len(), alone.len()), (1, 17 - held.len()), "one message for what waited");
@@ -71,7 +71,7 @@ fn what_one_person_cannot_take_comes_in_one_message_and_what_is_critical_at_once
 }
 
 #[test]
-fn a_tenant_that_wants_each_gets_each() {
+fn a_tenant_without_storm_protection_gets_each_alert() {
     let stack = stack!();
     let mut tenant = sparing(&stack);
     let person = tenant.person("support_manager", &[]);
@@ -86,21 +86,21 @@ fn a_tenant_that_wants_each_gets_each() {
 }
 
 #[test]
-fn a_second_text_message_within_a_minute_waits_for_the_next() {
+fn a_second_text_message_within_a_minute_is_deferred_to_the_next() {
     let stack = stack!();
     let mut tenant = sparing(&stack);
     let person = tenant.person("org_admin", &[]);
     let first = stack.incident_of(&post(&tenant, "first", json!({})));
     drop(tenant.settled(&first, 1));
     let state = |incident: &str| tenant.explained(incident, &person.id, "sms").first().cloned();
-    let told = Some(outcome(1, "accepted", ""));
+    let accepted = Some(outcome(1, "accepted", ""));
     let others: Vec<String> = ["second", "third"].map(|key| stack.incident_of(&post(&tenant, key, json!({})))).into();
     for incident in &others {
         wait("it to be held", Duration::from_secs(30), || {
             (state(incident) == Some(outcome(1, "held", "throttled"))).then_some(())
         });
     }
-    wait("the next minute", Duration::from_secs(150), || others.iter().all(|one| state(one) == told).then_some(()));
+    wait("the next minute", Duration::from_secs(150), || others.iter().all(|one| state(one) == accepted).then_some(()));
     let texts = tenant.stack.texts(&person.phone);
     let texts: Vec<&str> = texts.iter().map(|one| one.text.as_str()).filter(|text| text.contains(&tenant.id)).collect();
     assert_eq!(texts.len(), 2, "{texts:?}");
@@ -108,7 +108,7 @@ fn a_second_text_message_within_a_minute_waits_for_the_next() {
 }
 
 #[test]
-fn the_ends_of_others_do_not_keep_back_what_is_critical() {
+fn resolves_do_not_delay_a_critical_alert() {
     let stack = stack!();
     let mut tenant = sparing(&stack);
     let person = tenant.person("org_admin", &[]);
@@ -143,7 +143,7 @@ fn the_ends_of_others_do_not_keep_back_what_is_critical() {
 }
 
 #[test]
-fn what_flaps_is_held_and_machines_get_all_of_it() {
+fn a_flapping_alert_is_held_for_people_and_webhooks_get_every_update() {
     let stack = stack!();
     let mut tenant = sparing(&stack);
     let person = tenant.person("support_manager", &[]);
@@ -165,8 +165,8 @@ fn what_flaps_is_held_and_machines_get_all_of_it() {
     }
     assert!(tenant.explained(&incidents[4], &person.id, "email").iter().all(|one| one.1 == "accepted"));
     wait("every webhook", Duration::from_secs(60), || {
-        let told = tenant.explained(last, &hook.id, "webhook");
-        (told == [outcome(1, "delivered", ""), outcome(2, "delivered", "")]).then_some(())
+        let accepted = tenant.explained(last, &hook.id, "webhook");
+        (accepted == [outcome(1, "delivered", ""), outcome(2, "delivered", "")]).then_some(())
     });
     let fifth = mails(&tenant, &person.email);
     assert!(fifth.iter().any(|mail| mail.text.contains("opened 5 times since")), "{}", fifth.len());

@@ -28,7 +28,7 @@ fn row(answer: &Value, id: &str, channel: &str) -> Value {
 }
 
 #[test]
-fn a_test_reaches_everybody_whom_an_alert_would_and_says_why_not_the_others() {
+fn a_test_reaches_everybody_an_alert_would_and_explains_the_others() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let admin = tenant.person("org_admin", &[]);
@@ -80,7 +80,7 @@ fn a_test_reaches_everybody_whom_an_alert_would_and_says_why_not_the_others() {
 }
 
 #[test]
-fn a_failure_is_told_once_with_what_the_receiver_said_and_disables_nothing() {
+fn a_failed_test_shows_the_receivers_response_and_disables_nothing() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let hook = tenant.endpoint("webhook", "org_admin");
@@ -98,19 +98,19 @@ fn a_failure_is_told_once_with_what_the_receiver_said_and_disables_nothing() {
     pause(7);
     assert_eq!(stack.inbox(&hook.path).len(), 1, "a test is tried once");
 
-    // A real alert does disable it; then a test is how one finds out whether it is mended.
+    // A real alert disables the integration. A test then shows whether the endpoint works again.
     drop(stack.post(json!({"type": "api.outage", "severity": "error", "title": "real", "tenant_ids": [tenant.id]})));
     wait("the integration to be disabled", Duration::from_secs(60), || {
         (tenant.get(&format!("/integrations/{}", hook.id))["enabled"] == false).then_some(())
     });
     stack.behave(&hook.path, json!({"status": 200}));
-    let mended = row(&sent(&tenant, only), &hook.id, "webhook");
-    assert_eq!(mended["outcome"], "delivered");
-    assert!(mended["remedy"].as_str().unwrap().contains("Enable"), "{mended}");
+    let fixed = row(&sent(&tenant, only), &hook.id, "webhook");
+    assert_eq!(fixed["outcome"], "delivered");
+    assert!(fixed["remedy"].as_str().unwrap().contains("Enable"), "{fixed}");
 }
 
 #[test]
-fn who_may_test_what_is_said_by_field() {
+fn an_invalid_test_request_names_the_field() {
     let stack = stack!();
     let mut tenant = stack.tenant("business");
     let ask = |token: &str, body: Value| stack.call("POST", &tenant.path("/test-alert"), token, Some(&body));
@@ -148,7 +148,7 @@ fn who_may_test_what_is_said_by_field() {
 }
 
 #[test]
-fn tests_are_counted_and_nobody_else_can_say_one() {
+fn test_alerts_are_limited_and_no_source_can_post_one() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let admin = tenant.person("org_admin", &[]);

@@ -7,12 +7,12 @@ use tests::tenant::Tenant;
 use tests::{stack, unique, wait};
 
 /// What is said of one destination on one channel: by a test alert, and by the explanation of a real one.
-struct Said {
+struct TestAndReal {
     test: Value,
     real: Value,
 }
 
-fn said(tenant: &Tenant, id: &str, channel: &str) -> Said {
+fn test_and_real(tenant: &Tenant, id: &str, channel: &str) -> TestAndReal {
     let stack = &tenant.stack;
     let name = if id.starts_with("rcp") { "recipient_id" } else { "integration_id" };
     let of = |list: &Value| {
@@ -32,16 +32,16 @@ fn said(tenant: &Tenant, id: &str, channel: &str) -> Said {
         // A failing endpoint is tried again for hours; its first attempt says why.
         (entry["outcome"] != "pending" || !entry["attempts"].as_array().unwrap().is_empty()).then_some(entry)
     });
-    Said { test, real }
+    TestAndReal { test, real }
 }
 
 /// Both name the rule that stopped it, with its sentence, setting and remedy.
 fn stopped(tenant: &Tenant, id: &str, channel: &str, reason: &str) {
-    let said = said(tenant, id, channel);
-    for told in [&said.test, &said.real] {
-        assert_eq!((&told["outcome"], &told["reason"]), (&json!("skipped"), &json!(reason)), "{told}");
-        assert!(told["remedy"].as_str().is_some_and(|remedy| remedy.len() > 10), "{told}");
-        assert!(told["setting"].as_str().is_some_and(|setting| !setting.contains('<')), "{told}");
+    let said = test_and_real(tenant, id, channel);
+    for rows in [&said.test, &said.real] {
+        assert_eq!((&rows["outcome"], &rows["reason"]), (&json!("skipped"), &json!(reason)), "{rows}");
+        assert!(rows["remedy"].as_str().is_some_and(|remedy| remedy.len() > 10), "{rows}");
+        assert!(rows["setting"].as_str().is_some_and(|setting| !setting.contains('<')), "{rows}");
     }
     assert_eq!(said.test["detail"], said.real["sentence"]);
 }
@@ -75,9 +75,9 @@ fn no_one_received_alerts() {
     assert_eq!(tenant.patch(&path, &json!({"dnd": true})).status, 200);
     stopped(&tenant, &person.id, "sms", "dnd");
     assert_eq!(tenant.patch(&path, &json!({"sms_consent": true})).status, 200);
-    let told = said(&tenant, &person.id, "sms");
-    assert_eq!((&told.test["outcome"], &told.real["outcome"]), (&json!("accepted"), &json!("accepted")));
-    let mail = said(&tenant, &person.id, "email");
+    let rows = test_and_real(&tenant, &person.id, "sms");
+    assert_eq!((&rows.test["outcome"], &rows.real["outcome"]), (&json!("accepted"), &json!("accepted")));
+    let mail = test_and_real(&tenant, &person.id, "email");
     assert!(mail.test["remedy"].as_str().unwrap().contains("ask your mail admin to allow-list"), "{}", mail.test);
 }
 
@@ -87,7 +87,7 @@ fn webhook_failed() {
     let mut tenant = stack.tenant("enterprise");
     let hook = tenant.endpoint("webhook", "org_admin");
     let failed = |tenant: &Tenant, id: &str, cause: &str| {
-        let said = said(tenant, id, "webhook");
+        let said = test_and_real(tenant, id, "webhook");
         assert_eq!((&said.test["outcome"], &said.test["cause"]), (&json!("failed"), &json!(cause)), "{}", said.test);
         let attempt = &said.real["attempts"][0];
         assert_eq!((&attempt["cause"], &attempt["remedy"]), (&json!(cause), &said.test["remedy"]), "{}", said.real);
@@ -122,13 +122,13 @@ fn too_many_alerts() {
     let person = tenant.person_with("org_admin", json!({"min_severity": "critical"}));
     let hook = tenant.endpoint("webhook", "org_admin");
     // Filter by severity: a real error is stopped; the test stands for the worst alert, and passes.
-    let told = said(&tenant, &person.id, "email");
-    assert_eq!((&told.real["reason"], &told.test["outcome"]), (&json!("severity_below_filter"), &json!("accepted")));
+    let rows = test_and_real(&tenant, &person.id, "email");
+    assert_eq!((&rows.real["reason"], &rows.test["outcome"]), (&json!("severity_below_filter"), &json!("accepted")));
     // Disable a category temporarily.
     tenant.set(json!({"categories": {"infrastructure": {"muted_until": tests::in_seconds(3_600)}}}));
     stopped(&tenant, &hook.id, "webhook", "muted");
     tenant.set(json!({"categories": {"infrastructure": {"muted_until": tests::in_seconds(-60)}}}));
-    assert_eq!(said(&tenant, &hook.id, "webhook").test["outcome"], "delivered");
+    assert_eq!(test_and_real(&tenant, &hook.id, "webhook").test["outcome"], "delivered");
     assert_eq!(tenant.patch(&format!("/integrations/{}", hook.id), &json!({"paused": true})).status, 200);
     stopped(&tenant, &hook.id, "webhook", "integration_paused");
 }

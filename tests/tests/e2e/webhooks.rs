@@ -106,7 +106,7 @@ fn delivery(tenant: &Tenant, incident: &str) -> Value {
 }
 
 #[test]
-fn a_failed_attempt_is_told_again_with_the_same_webhook_id() {
+fn a_failed_attempt_is_retried_with_the_same_webhook_id() {
     let stack = stack!();
     let (tenant, hook) = one_hook(&stack);
     stack.behave(&hook.path, json!({"status": 503, "body": "come back", "times": 1}));
@@ -143,7 +143,7 @@ fn the_third_attempt_comes_after_five_minutes_and_is_the_same_message() {
 }
 
 #[test]
-fn gone_disables_the_integration_and_put_enables_it_again() {
+fn a_410_disables_the_integration_and_a_patch_enables_it_again() {
     let stack = stack!();
     let (tenant, hook) = one_hook(&stack);
     stack.behave(&hook.path, json!({"status": 410, "times": 1}));
@@ -166,7 +166,7 @@ fn gone_disables_the_integration_and_put_enables_it_again() {
 }
 
 #[test]
-fn a_redirect_is_a_failure_and_nobody_follows_it() {
+fn a_redirect_is_a_failure_and_is_not_followed() {
     let stack = stack!();
     let (tenant, hook) = one_hook(&stack);
     let trap = format!("/webhook/{}", unique());
@@ -182,7 +182,7 @@ fn a_redirect_is_a_failure_and_nobody_follows_it() {
 }
 
 #[test]
-fn a_reset_and_a_huge_answer_harm_nobody() {
+fn a_reset_connection_and_a_huge_response_do_no_harm() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
     let (reset, huge) = (tenant.endpoint("webhook", "tech_devops"), tenant.endpoint("webhook", "tech_devops"));

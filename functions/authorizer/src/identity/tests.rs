@@ -91,7 +91,7 @@ fn now() -> Timestamp {
 }
 
 #[test]
-fn a_token_says_who_for_whom_and_what() {
+fn a_valid_token_proves_identity_scopes_and_tenants() {
     let signer = signer();
     let keys = signer.keys();
     let rsa = signer.rs256(json!({"alg": "RS256", "kid": "rsa"}), &claims());
@@ -106,7 +106,7 @@ fn a_token_says_who_for_whom_and_what() {
 }
 
 #[test]
-fn what_was_not_signed_by_the_provider_for_us_is_refused() {
+fn a_token_with_a_wrong_header_key_or_signature_is_refused() {
     let signer = signer();
     let keys = signer.keys();
     let refused = |token: &str| verify_jwt(token, &keys, &trusted_issuer(), now()).unwrap_err();
@@ -122,19 +122,19 @@ fn what_was_not_signed_by_the_provider_for_us_is_refused() {
         refused(&signer.rs256(json!({"alg": "RS256", "kid": "rsa", "crit": ["b64"]}), &claims())),
         JwtRefusal::Unreadable
     );
-    // Nothing signed it.
+    // Unsigned tokens.
     for alg in ["none", "None", "nOnE", ""] {
         let unsigned = with(json!({"alg": alg, "kid": "rsa"}), &claims(), |_| Vec::new());
         assert_eq!(refused(&unsigned), JwtRefusal::Algorithm, "{alg}");
     }
-    // Key confusion: the public key, as every reader of the JWKS has it, is the secret of an HMAC.
+    // Key confusion: the public key, which is in the JWKS, is used as the secret of an HMAC.
     let (n, _) = numbers(&signer.rsa);
     let confused = with(json!({"alg": "HS256", "kid": "rsa"}), &claims(), |text| {
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, n.as_bytes());
         aws_lc_rs::hmac::sign(&key, text).as_ref().to_vec()
     });
     assert_eq!(refused(&confused), JwtRefusal::Algorithm);
-    // Somebody else's key under a known name, and words that were changed after the signature.
+    // A signature with another key under a known key id, and claims changed after signing.
     let forged = with(json!({"alg": "RS256", "kid": "rsa"}), &claims(), |text| {
         let mut signature = vec![0; signer.other.public_modulus_len()];
         signer.other.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text, &mut signature).unwrap();
@@ -151,8 +151,8 @@ fn what_was_not_signed_by_the_provider_for_us_is_refused() {
 }
 
 #[test]
-fn each_claim_is_judged() {
-    let judged = |name: &str, value: Value| check_claims(&changed(name, value), &trusted_issuer(), now()).map(|_| ());
+fn each_claim_is_checked() {
+    let check = |name: &str, value: Value| check_claims(&changed(name, value), &trusted_issuer(), now()).map(|_| ());
     for (name, value, expected) in [
         ("iss", json!("https://id.example.com/pool/"), Err(JwtRefusal::Issuer)),
         ("iss", json!(null), Err(JwtRefusal::Issuer)),
@@ -179,12 +179,12 @@ fn each_claim_is_judged() {
         ("custom:tenants", json!(["acme"]), Ok(())),
         ("custom:tenants", json!("acme,globex"), Ok(())),
     ] {
-        assert_eq!(judged(name, value.clone()), expected, "{name} {value}");
+        assert_eq!(check(name, value.clone()), expected, "{name} {value}");
     }
 }
 
 #[test]
-fn cognitos_access_token_names_its_client_and_nothing_else_does() {
+fn only_a_cognito_access_token_may_name_the_client_instead_of_an_audience() {
     let mut access = changed("aud", Value::Null);
     access.insert("client_id".into(), json!("tocsin"));
     assert_eq!(check_claims(&access, &trusted_issuer(), now()).unwrap_err(), JwtRefusal::Audience);
@@ -195,14 +195,14 @@ fn cognitos_access_token_names_its_client_and_nothing_else_does() {
 }
 
 #[test]
-fn everybody_is_only_for_who_administers_the_platform() {
+fn all_tenants_are_granted_to_platform_admins_only() {
     let mut all = changed("custom:tenants", json!("*"));
     all.insert("scope".into(), json!("platform:admin"));
     assert_eq!(check_claims(&all, &trusted_issuer(), now()).unwrap().tenants, None);
 }
 
 #[test]
-fn an_address_as_a_subject_does_not_reach_the_trail() {
+fn an_address_as_a_subject_is_hashed() {
     let who = check_claims(&changed("sub", json!("ada@example.com")), &trusted_issuer(), now()).unwrap();
     assert!(!who.token_id.contains('@') && who.token_id.len() > 20, "{}", who.token_id);
     assert_eq!(
@@ -216,9 +216,9 @@ fn an_address_as_a_subject_does_not_reach_the_trail() {
 }
 
 proptest! {
-    /// Whatever arrives, it is refused or it was signed: a changed byte anywhere opens nothing.
+    /// A token is refused after a change of any single byte.
     #[test]
-    fn no_changed_byte_opens_anything(at in 0usize..400, byte in proptest::sample::select(&b"AZaz09-_."[..])) {
+    fn a_token_with_any_byte_changed_is_refused(at in 0usize..400, byte in proptest::sample::select(&b"AZaz09-_."[..])) {
         static SIGNED: std::sync::OnceLock<(JwkSet, String)> = std::sync::OnceLock::new();
         let (keys, token) = SIGNED.get_or_init(|| {
             let signer = signer();
@@ -226,7 +226,7 @@ proptest! {
         });
         let mut changed = token.clone().into_bytes();
         let at = at % changed.len();
-        // The last letter of a part holds bits that no byte has: another letter may be the same bytes.
+        // The last letter of a part holds unused bits, so that another letter may decode to the same bytes.
         prop_assume!(changed[at] != byte && at + 1 < changed.len() && changed[at + 1] != b'.');
         changed[at] = byte;
         let changed = String::from_utf8(changed).unwrap();

@@ -1,4 +1,4 @@
-//! A Slack, Teams or webhook destination.
+//! Checks of an integration: a Slack, Teams or webhook destination.
 
 use super::FieldErrors;
 use contracts::http::{DisabledBody, IntegrationBody};
@@ -10,28 +10,29 @@ use jiff::Timestamp;
 use outbound::{Exceptions, SecretUrl};
 use std::collections::BTreeSet;
 
+/// The kinds that an integration can have.
 const KINDS: &[&str] = &["slack", "teams", "webhook"];
-/// Where Slack's incoming webhooks live; the second is Slack's for governments.
+/// Hosts of Slack's incoming webhooks; the second is GovSlack's.
 const SLACK_HOSTS: &[&str] = &["hooks.slack.com", "hooks.slack-gov.com"];
 
-/// An integration that may be saved, before its URL and secret are sealed.
+/// A checked integration, whose URL and secret are not yet encrypted.
 #[derive(Debug)]
 pub(crate) struct IntegrationDraft {
     pub(crate) name: String,
     pub(crate) kind: Channel,
     /// A new URL; `None` keeps the saved one.
     pub(crate) url: Option<SecretUrl>,
-    /// The secret that the tenant brought.
+    /// A signing secret that the tenant chose; `None` generates one.
     pub(crate) secret: Option<String>,
     pub(crate) categories: BTreeSet<Category>,
     pub(crate) audiences: BTreeSet<Role>,
     pub(crate) filters: Filters,
     pub(crate) paused: bool,
-    /// True where a disabled integration is to be tried again.
+    /// Whether to enable an integration that was disabled because its endpoint kept failing.
     pub(crate) enable: bool,
 }
 
-/// What `body` asks for; `before` is the saved integration.
+/// Checks `body`. `before` is the saved integration; `None` for a new one.
 pub(crate) fn check_integration(
     before: Option<&Integration>,
     id: &IntegrationId,
@@ -43,9 +44,9 @@ pub(crate) fn check_integration(
     let name = errors.parse_display_name("/name", &body.name);
     let kind = Channel::parse(&body.kind).filter(|_| KINDS.contains(&body.kind.as_str()));
     match (kind, before) {
-        (None, _) => errors.add("/kind", format_args!("is not one of {}", KINDS.join(", "))),
+        (None, _) => errors.add("/kind", format_args!("must be one of {}", KINDS.join(", "))),
         (Some(kind), Some(before)) if kind != before.kind => {
-            errors.add("/kind", "stays for life; create another integration and delete this one");
+            errors.add("/kind", "cannot be changed; create another integration and delete this one");
         }
         _ => {}
     }
@@ -55,17 +56,18 @@ pub(crate) fn check_integration(
             checked.map_err(|detail| errors.add("/url", detail)).ok()
         }
         (None, _) if before.is_none() => {
-            errors.add("/url", "is missing; give the full URL, beginning with https://");
+            errors.add("/url", "is required; add the full URL, beginning with https://");
             None
         }
         _ => None,
     };
     let secret = body.secret.as_ref().map(|secret| secret.expose().to_owned());
     if secret.is_some() && before.is_some() {
-        errors.add("/secret", "is changed with POST …/secret, which keeps the old one valid for 24 hours");
+        errors
+            .add("/secret", "cannot be changed here; use POST …/secret, which keeps the old secret valid for 24 hours");
     } else if let Some(given) = &secret {
         if kind.is_some_and(|kind| kind != Channel::Webhook) {
-            errors.add("/secret", "only a webhook is signed; leave it out");
+            errors.add("/secret", "is for webhooks only; leave it out");
         } else if let Err(detail) = check_secret(given) {
             errors.add("/secret", detail);
         }
@@ -75,7 +77,7 @@ pub(crate) fn check_integration(
     let filters = errors.parse_filters(&body.regions, &body.components, body.min_severity.as_deref());
     let is_disabled = before.is_some_and(|before| before.disabled.is_some());
     if body.enabled == Some(false) && !is_disabled {
-        errors.add("/enabled", "says whether the endpoint refused for good; to stop it yourself, set \"paused\": true");
+        errors.add("/enabled", "cannot be set to false; to stop alerts to this integration, set `paused` to true");
     }
     let Some(kind) = kind else { return Err(errors.into_vec()) };
     let enable = is_disabled && body.enabled == Some(true);
@@ -92,26 +94,26 @@ pub(crate) fn check_integration(
     })
 }
 
-/// A secret that the tenant brings, in the form that the receivers' libraries read.
+/// Checks a signing secret that the tenant chose: it must have the format that the Standard Webhooks libraries read.
 pub(crate) fn check_secret(given: &str) -> Result<(), String> {
     outbound::check_secret(given).map_err(|error| error.to_string())
 }
 
 fn check_url(kind: Channel, text: &str, exceptions: &Exceptions) -> Result<SecretUrl, String> {
     let url = outbound::check_url(text, exceptions).map_err(|problem| problem.to_string())?;
-    // The local stack's receivers stand in for Slack and Teams under another name.
+    // In the local stage, test receivers on other hosts replace Slack and Teams.
     if outbound::check_url(text, &Exceptions::default()).is_err() {
         return Ok(url);
     }
     match kind {
         Channel::Slack if !SLACK_HOSTS.contains(&url.host()) || !url_path(&url).starts_with("/services/") => {
-            Err("is not a Slack incoming webhook; copy it from your Slack app's page \"Incoming Webhooks\": \
+            Err("is not a Slack incoming webhook URL; copy it from the \"Incoming Webhooks\" page of your Slack app: \
              https://hooks.slack.com/services/…"
                 .to_owned())
         }
         Channel::Teams if contracts::teams::is_retired_host(url.host()) => Err(
-            "is an Office 365 connector, which Microsoft retired; create a workflow instead (in the Teams channel: \
-             Workflows, \"Post to a channel when a webhook request is received\") and give its URL"
+            "is an Office 365 connector URL, which Microsoft has retired; create a workflow (in the Teams channel: Workflows, \
+             \"Post to a channel when a webhook request is received\") and use its URL"
                 .to_owned(),
         ),
         _ => Ok(url),
@@ -123,7 +125,7 @@ fn url_path(url: &SecretUrl) -> &str {
     after_scheme.find('/').and_then(|at| after_scheme.get(at..)).unwrap_or("/")
 }
 
-/// An integration as it is read: of the URL only the host, of the secret nothing.
+/// Returns an integration as the API shows it: only the host of its URL, and no secret.
 pub(crate) fn integration_body(integration: &Integration, now: Timestamp) -> IntegrationBody {
     let old = integration.old_secret.as_ref().filter(|old| old.until > now);
     IntegrationBody {
@@ -202,7 +204,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn urls_fit_their_kind() {
+    fn a_url_must_fit_the_kind_of_integration() {
         let workflow =
             "https://a1.environment.api.powerplatform.com/powerautomate/automations/direct/workflows/x?sig=s";
         for (kind, url) in [
@@ -234,7 +236,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_body_that_was_read_keeps_url_and_secret() {
+    fn a_body_that_was_read_can_be_sent_back_and_keeps_url_and_secret() {
         let before = saved(Channel::Webhook);
         let draft = check(Some(&before), &integration_body(&before, Timestamp::UNIX_EPOCH)).unwrap();
         assert!(draft.url.is_none() && draft.secret.is_none() && !draft.enable);
@@ -242,7 +244,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn nothing_that_is_read_holds_url_or_secret() {
+    fn a_shown_integration_holds_neither_url_nor_secret() {
         let mut before = saved(Channel::Webhook);
         before.secret = Some(Sealed::new("v1.1.SECRET".into()));
         let written = serde_json::to_string(&integration_body(&before, Timestamp::UNIX_EPOCH)).unwrap();
@@ -253,22 +255,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn enabled_lifts_what_the_endpoint_did_and_is_no_pause() {
+    fn enabled_true_enables_a_disabled_integration_and_false_does_not_pause() {
         let mut before = saved(Channel::Webhook);
-        let said = |enabled| IntegrationBody {
+        let with_enabled = |enabled| IntegrationBody {
             enabled: Some(enabled),
             ..integration_body(&saved(Channel::Webhook), Timestamp::UNIX_EPOCH)
         };
-        assert_eq!(pointers(check(Some(&before), &said(false))), ["/enabled"]);
-        assert!(!check(Some(&before), &said(true)).unwrap().enable);
+        assert_eq!(pointers(check(Some(&before), &with_enabled(false))), ["/enabled"]);
+        assert!(!check(Some(&before), &with_enabled(true)).unwrap().enable);
         before.disabled = Some(Disablement { at: Timestamp::UNIX_EPOCH, cause: "http_410".into(), probe_at: None });
-        assert!(!check(Some(&before), &said(false)).unwrap().enable);
-        assert!(check(Some(&before), &said(true)).unwrap().enable);
+        assert!(!check(Some(&before), &with_enabled(false)).unwrap().enable);
+        assert!(check(Some(&before), &with_enabled(true)).unwrap().enable);
         assert_eq!(integration_body(&before, Timestamp::UNIX_EPOCH).enabled, Some(false));
     }
 
     #[test]
-    fn every_wrong_field_is_named_at_once() {
+    fn every_wrong_field_is_reported_at_once() {
         let bad = IntegrationBody {
             name: "two\nlines".into(),
             kind: "email".into(),

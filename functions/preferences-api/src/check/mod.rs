@@ -1,4 +1,4 @@
-//! What may be saved. Each check names every wrong field of a body at once, each with its remedy; nothing here does I/O.
+//! Checks request bodies before they are saved. Each check reports every wrong field at once, each with its remedy. No I/O.
 
 pub(crate) mod integration;
 pub(crate) mod recipient;
@@ -17,12 +17,12 @@ use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-/// Most characters of a name for people.
+/// Longest display name, in characters.
 const DISPLAY_NAME_MAX: usize = 100;
 
-const INVALID_ZONE: &str = "is not an IANA time zone; write for example Asia/Kolkata, Europe/Berlin or UTC";
+const INVALID_ZONE: &str = "must be an IANA time zone, such as Asia/Kolkata, Europe/Berlin or UTC";
 
-/// Quiet hours as they are read and written.
+/// Returns quiet hours as the API shows them.
 fn quiet_hours_body(hours: &QuietHours) -> QuietHoursBody {
     let text = |time: Time| time.strftime("%H:%M").to_string();
     QuietHoursBody {
@@ -34,7 +34,7 @@ fn quiet_hours_body(hours: &QuietHours) -> QuietHoursBody {
     }
 }
 
-/// A digest as it is read and written.
+/// Returns a digest as the API shows it.
 fn digest_body(digest: &Digest) -> DigestBody {
     let (every, at) = match digest.schedule {
         DigestSchedule::Hourly => ("hourly", None),
@@ -44,27 +44,27 @@ fn digest_body(digest: &Digest) -> DigestBody {
     DigestBody { every: every.to_owned(), at, below: digest.below.as_str().to_owned(), channels }
 }
 
-/// The wrong fields of one body.
+/// Collects the wrong fields of one body.
 #[derive(Debug, Default)]
 pub(crate) struct FieldErrors(Vec<FieldError>);
 
 impl FieldErrors {
-    /// Notes a wrong field.
+    /// Adds a wrong field.
     pub(crate) fn add(&mut self, pointer: impl Into<String>, detail: impl Display) {
         self.0.push(FieldError::new(pointer, detail.to_string()));
     }
 
-    /// The value, if nothing was wrong.
+    /// Returns the value, or the errors if there are any.
     pub(crate) fn into_result<T>(self, value: T) -> Result<T, Vec<FieldError>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }
     }
 
-    /// The errors alone, for a value that could not be built.
+    /// Returns the errors alone, for a value that could not be built.
     pub(crate) fn into_vec(self) -> Vec<FieldError> {
         self.0
     }
 
-    /// A name for people: it stands in subjects and headings, so it has one line.
+    /// Checks a display name. It appears in subjects and headings, so it has one line. Returns it without outer spaces.
     fn parse_display_name(&mut self, pointer: &str, text: &str) -> String {
         let text = text.trim();
         let length = text.chars().count();
@@ -74,20 +74,20 @@ impl FieldErrors {
         text.to_owned()
     }
 
-    /// An IANA zone.
+    /// Checks that the field `zone` is an IANA time zone.
     fn check_zone(&mut self, zone: &str) {
         if TimeZone::get(zone).is_err() {
             self.add("/zone", INVALID_ZONE);
         }
     }
 
-    /// Quiet hours.
+    /// Parses quiet hours; `None` without them, or if a time is not valid.
     fn parse_quiet_hours(&mut self, given: Option<&QuietHoursBody>) -> Option<QuietHours> {
         let given = given?;
         let (from, to) =
             (self.parse_time("/quiet_hours/from", &given.from), self.parse_time("/quiet_hours/to", &given.to));
         if from.is_some() && from == to {
-            self.add("/quiet_hours/to", "is where they begin; to send nothing at all, pause or mute instead");
+            self.add("/quiet_hours/to", "must differ from `from`; to stop all alerts, pause or mute instead");
         }
         let all = Day::ALL.iter().map(|day| day.as_str()).collect::<Vec<_>>();
         let days = self.parse_set("/quiet_hours/days", &given.days, Day::parse, &all);
@@ -98,50 +98,50 @@ impl FieldErrors {
         Some(QuietHours { from: from?, to: to?, days, zone, critical_passes: given.critical_passes })
     }
 
-    /// A local time in whole minutes: a slot of the due index is one.
+    /// Parses a local time in whole minutes, the resolution of the due index.
     fn parse_time(&mut self, pointer: &str, text: &str) -> Option<Time> {
         let fits = text.len() == 5 && text.as_bytes().get(2) == Some(&b':');
         let time = text.parse::<Time>().ok().filter(|_| fits);
         if time.is_none() {
-            self.add(pointer, "is not a local time such as 22:00");
+            self.add(pointer, "must be a local time as HH:MM, such as 22:00");
         }
         time
     }
 
-    /// A digest.
+    /// Parses a digest; `None` without one, or if a field is not valid.
     fn parse_digest(&mut self, given: Option<&DigestBody>) -> Option<Digest> {
         let given = given?;
         let schedule = match (given.every.as_str(), &given.at) {
             ("hourly", None) => Some(DigestSchedule::Hourly),
             ("hourly", Some(_)) => {
-                self.add("/digest/at", "is for a daily one; an hourly one comes at the full hour");
+                self.add("/digest/at", "applies to daily digests only; hourly digests are sent on the hour");
                 None
             }
             ("daily", Some(at)) => self.parse_time("/digest/at", at).map(|at| DigestSchedule::Daily { at }),
             ("daily", None) => {
-                self.add("/digest/at", "is missing; say when the daily one comes, such as 08:00");
+                self.add("/digest/at", "is required for a daily digest; add a time such as 08:00");
                 None
             }
             _ => {
-                self.add("/digest/every", "is not one of hourly, daily");
+                self.add("/digest/every", "must be hourly or daily");
                 None
             }
         };
         let below = Severity::parse(&given.below);
         if below.is_none() {
-            self.add("/digest/below", "is not one of critical, error, warning, info");
+            self.add("/digest/below", "must be critical, error, warning or info");
         }
         let parse = |text: &str| {
             ChannelClass::parse(text).filter(|class| matches!(class, ChannelClass::Email | ChannelClass::Sms))
         };
         let channels = self.parse_set("/digest/channels", &given.channels, parse, &["email", "sms"]);
         if given.channels.is_empty() {
-            self.add("/digest/channels", "name email, sms or both");
+            self.add("/digest/channels", "must list email, sms or both");
         }
         Some(Digest { schedule: schedule?, below: below?, channels })
     }
 
-    /// Words of a closed list.
+    /// Parses a list of words out of `all`.
     fn parse_set<T: Ord>(
         &mut self,
         pointer: &str,
@@ -149,14 +149,14 @@ impl FieldErrors {
         parse: impl Fn(&str) -> Option<T>,
         all: &[&str],
     ) -> BTreeSet<T> {
-        let mut words = BTreeSet::new();
+        let mut values = BTreeSet::new();
         for (index, text) in given.iter().enumerate() {
             match parse(text) {
-                Some(word) => drop(words.insert(word)),
-                None => self.add(format!("{pointer}/{index}"), format_args!("is not one of {}", all.join(", "))),
+                Some(value) => drop(values.insert(value)),
+                None => self.add(format!("{pointer}/{index}"), format_args!("must be one of {}", all.join(", "))),
             }
         }
-        words
+        values
     }
 
     /// Roles of a recipient, audiences of an integration: 1 to 4.
@@ -164,7 +164,7 @@ impl FieldErrors {
         let all = Role::ALL.iter().map(|role| role.as_str()).collect::<Vec<_>>();
         let roles = self.parse_set(pointer, given, Role::parse, &all);
         if given.is_empty() {
-            self.add(pointer, format_args!("name at least one of {}", all.join(", ")));
+            self.add(pointer, format_args!("must list at least one of {}", all.join(", ")));
         }
         roles
     }
@@ -186,7 +186,7 @@ impl FieldErrors {
             let severity = Severity::parse(text);
             if severity.is_none() {
                 let all = Severity::ALL.iter().map(|severity| severity.as_str()).collect::<Vec<_>>();
-                self.add("/min_severity", format_args!("is not one of {}", all.join(", ")));
+                self.add("/min_severity", format_args!("must be one of {}", all.join(", ")));
             }
             severity
         });
@@ -195,7 +195,7 @@ impl FieldErrors {
 
     fn parse_names(&mut self, pointer: &str, given: &[String]) -> Vec<String> {
         if given.len() > LIST_MAX {
-            self.add(pointer, format_args!("has more than {LIST_MAX} entries"));
+            self.add(pointer, format_args!("has more than {LIST_MAX} entries; remove some"));
         }
         let mut names: Vec<String> = Vec::new();
         for (index, text) in given.iter().enumerate() {
@@ -212,10 +212,10 @@ impl FieldErrors {
         names
     }
 
-    /// A read-only id in a body is fine while it says the truth.
+    /// Accepts a read-only id in a body if it is the id of the path.
     fn check_read_only_id(&mut self, pointer: &str, given: Option<&str>, known: &str) {
         if given.is_some_and(|given| given != known) {
-            self.add(pointer, "is read only and names another object than the path; leave it out");
+            self.add(pointer, "is read-only and does not match the path; leave it out");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! A tenant's settings.
+//! Checks of a tenant's settings.
 
 use super::{FieldErrors, quiet_hours_body};
 use contracts::http::{
     CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody, SettingsBody, TenantBody,
 };
-use contracts::problem::FieldError;
+use contracts::problem::{FieldError, pointer_segment};
 use domain::ids::TenantId;
 use domain::policy::Policy;
 use domain::tenant::{
@@ -15,10 +15,11 @@ use domain::vocabulary::{Category, ChannelClass, StormMode};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most entries of the list of allowed domains.
+/// Most allowed e-mail domains of a tenant.
 const DOMAINS_MAX: usize = 50;
 
-/// A new tenant: categories off, ticks preset to the matrix as far as the plan goes.
+/// Checks `body` and returns the settings of a new tenant: every category off, with the channels that both the role matrix and the plan
+/// allow.
 pub(crate) fn new_settings(tenant: &TenantId, body: &TenantBody, policy: &Policy) -> Result<Settings, Vec<FieldError>> {
     let mut errors = FieldErrors::default();
     let (name, plan, zone) = check_basics(&mut errors, body, policy);
@@ -44,8 +45,8 @@ pub(crate) fn new_settings(tenant: &TenantId, body: &TenantBody, policy: &Policy
     })
 }
 
-/// An existing tenant with another name, plan or zone. Ticks stay as they are: what a smaller plan leaves out is skipped
-/// with its reason, and is back with the larger one.
+/// Checks `body` and returns the settings with another name, plan or zone. Channels that a smaller plan does not include stay selected:
+/// their deliveries are skipped with a reason, until a larger plan includes them again.
 pub(crate) fn update_tenant(
     before: &Settings,
     body: &TenantBody,
@@ -56,6 +57,7 @@ pub(crate) fn update_tenant(
     errors.into_result(Settings { name, plan, zone, ..before.clone() })
 }
 
+/// Checks name, plan and zone, and returns them.
 fn check_basics(errors: &mut FieldErrors, body: &TenantBody, policy: &Policy) -> (String, String, String) {
     let name = errors.parse_display_name("/name", &body.name);
     check_plan(errors, &body.plan, policy);
@@ -65,7 +67,7 @@ fn check_basics(errors: &mut FieldErrors, body: &TenantBody, policy: &Policy) ->
 
 fn check_plan(errors: &mut FieldErrors, plan: &str, policy: &Policy) {
     if policy.plans.get(plan).is_none() {
-        errors.add("/plan", format_args!("is not one of {}", policy.plans.ids().join(", ")));
+        errors.add("/plan", format_args!("must be one of {}", policy.plans.ids().join(", ")));
     }
 }
 
@@ -95,7 +97,7 @@ pub(crate) fn update_settings(
         if editor.may_change_plan {
             check_plan(&mut errors, &plan, policy);
         } else {
-            errors.add("/plan", "only the platform changes a tenant's plan (a token with the scope platform:admin)");
+            errors.add("/plan", "can only be changed with the scope platform:admin; ask a platform admin");
         }
     }
     errors.check_zone(&body.zone);
@@ -109,16 +111,16 @@ pub(crate) fn update_settings(
     let compliance = check_compliance(&mut errors, &body.compliance);
     let data_processing = check_data_processing(&mut errors, &body.data_processing);
     let quiet_hours = errors.parse_quiet_hours(body.quiet_hours.as_ref());
-    // What a smaller plan leaves out stays where it was, and is back with the larger one.
+    // Quiet hours that a smaller plan does not include are kept, but cannot be changed.
     if quiet_hours.is_some()
         && quiet_hours != before.quiet_hours
         && !policy.plans.get(&plan).is_some_and(|plan| plan.quiet_hours)
     {
-        errors.add("/quiet_hours", format_args!("the plan {plan} does not include quiet hours; ask for a larger one"));
+        errors.add("/quiet_hours", format_args!("are not included in the plan {plan}; ask for a larger plan"));
     }
     let storms = StormMode::parse(&body.storms);
     if storms.is_none() {
-        errors.add("/storms", "must be `bundle` or `each`");
+        errors.add("/storms", "must be bundle or each");
     }
     errors.into_result(Settings {
         tenant: before.tenant.clone(),
@@ -146,13 +148,14 @@ fn check_categories(
 ) -> BTreeMap<Category, CategorySettings> {
     let all = Category::ALL.iter().map(|category| category.as_str()).collect::<Vec<_>>().join(", ");
     for name in given.keys().filter(|name| Category::parse(name).is_none()) {
-        errors.add(format!("/categories/{}", pointer_part(name)), format_args!("is not one of {all}"));
+        errors
+            .add(format!("/categories/{}", pointer_segment(name)), format_args!("is not a category; use one of {all}"));
     }
     let mut categories = BTreeMap::new();
     for &category in Category::ALL {
         let pointer = format!("/categories/{category}");
         let Some(body) = given.get(category.as_str()) else {
-            errors.add(pointer, format_args!("is missing; write all of {all}, or use PATCH"));
+            errors.add(pointer, format_args!("is required; send all of {all}, or use PATCH to change one"));
             continue;
         };
         let known = before.categories.get(&category).map(|known| known.channels.clone()).unwrap_or_default();
@@ -161,7 +164,7 @@ fn check_categories(
         let muted_until = body.muted_until.as_deref().and_then(|text| {
             let until = text.parse::<Timestamp>().ok();
             if until.is_none() {
-                errors.add(format!("{pointer}/muted_until"), "is not a time as RFC 3339, such as 2026-11-30T18:00:00Z");
+                errors.add(format!("{pointer}/muted_until"), "must be an RFC 3339 time, such as 2026-11-30T18:00:00Z");
             }
             until
         });
@@ -170,7 +173,8 @@ fn check_categories(
     categories
 }
 
-/// A tick must be within the matrix and the plan. One that was there before stays: a smaller plan takes no setting away.
+/// Checks that the role matrix and the plan allow the selected channels of a category. A channel that was selected before is accepted even
+/// if the plan no longer includes it.
 fn check_channels(
     errors: &mut FieldErrors,
     pointer: &str,
@@ -186,13 +190,13 @@ fn check_channels(
         let pointer = format!("{pointer}/channels/{index}");
         if !ceiling.contains(&class) {
             let possible = ceiling.iter().map(|class| class.as_str()).collect::<Vec<_>>().join(", ");
-            errors.add(pointer, format_args!("nobody gets {category} alerts on this channel; possible are {possible}"));
+            errors.add(pointer, format_args!("is not available for {category} alerts; use {possible}"));
         } else if !known.contains(&class) && !policy.plans.get(plan).is_some_and(|plan| plan.channels.contains(&class))
         {
             match policy.plans.smallest_with_channel(class) {
                 Some(larger) => errors.add(
                     pointer,
-                    format_args!("the plan {plan} does not include {class}; the plan {} does", larger.id),
+                    format_args!("{class} is not included in the plan {plan}; the plan {} includes it", larger.id),
                 ),
                 None => errors.add(pointer, format_args!("no plan includes {class}")),
             }
@@ -200,20 +204,16 @@ fn check_channels(
     }
 }
 
-/// A member's name as part of a JSON pointer (RFC 6901).
-fn pointer_part(name: &str) -> String {
-    name.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1")
-}
-
+/// Checks the allowed e-mail domains and returns them in lower case, without duplicates.
 fn check_domains(errors: &mut FieldErrors, given: &[String]) -> Vec<String> {
     if given.len() > DOMAINS_MAX {
-        errors.add("/allowed_email_domains", format_args!("has more than {DOMAINS_MAX} entries"));
+        errors.add("/allowed_email_domains", format_args!("has more than {DOMAINS_MAX} entries; remove some"));
     }
     let mut domains: Vec<String> = Vec::new();
     for (index, text) in given.iter().enumerate() {
         let domain = text.trim().to_ascii_lowercase();
         if domain.contains('@') || !domain.contains('.') || Email::parse(&format!("a@{domain}")).is_err() {
-            errors.add(format!("/allowed_email_domains/{index}"), "write the domain only, such as example.com");
+            errors.add(format!("/allowed_email_domains/{index}"), "must be a domain name, such as example.com");
         } else if !domains.contains(&domain) {
             domains.push(domain);
         }
@@ -224,13 +224,16 @@ fn check_domains(errors: &mut FieldErrors, given: &[String]) -> Vec<String> {
 fn check_compliance(errors: &mut FieldErrors, given: &ComplianceBody) -> SmsCompliance {
     let country = given.country.as_deref().map(|text| text.trim().to_ascii_uppercase());
     if country.as_deref().is_some_and(|code| code.len() != 2 || !code.bytes().all(|byte| byte.is_ascii_uppercase())) {
-        errors.add("/compliance/country", "is not a country's two letters of ISO 3166, such as IN");
+        errors.add("/compliance/country", "must be a two-letter ISO 3166 country code, such as IN");
     }
     let mut registered = |name: &str, value: &Option<String>| {
         let value = value.as_deref().map(|text| text.trim().to_owned());
         let fits = |text: &String| (1..=50).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         if value.as_ref().is_some_and(|text| !fits(text)) {
-            errors.add(format!("/compliance/{name}"), "must have 1 to 50 letters or digits, as registered with DLT");
+            errors.add(
+                format!("/compliance/{name}"),
+                "must have 1 to 50 letters or digits, exactly as registered with DLT",
+            );
         }
         value
     };
@@ -243,13 +246,13 @@ fn check_compliance(errors: &mut FieldErrors, given: &ComplianceBody) -> SmsComp
             && text.bytes().any(|byte| byte.is_ascii_alphabetic())
     };
     if sender_id.as_ref().is_some_and(|text| !fits(text)) {
-        errors.add("/compliance/sender_id", "must have 3 to 11 letters and digits, at least one letter");
+        errors.add("/compliance/sender_id", "must have 3 to 11 letters and digits, with at least one letter");
     }
     SmsCompliance { country, dlt_entity_id, dlt_template_id, sender_id }
 }
 
-/// What is confirmed after a write: what was, keeps who said it and when; what is new was said by `who` now; what is left out is
-/// taken back.
+/// Returns the channels whose compliance is confirmed. One that was confirmed before keeps who confirmed it and when; a new one is recorded
+/// with the editor; one that is left out is revoked. `None` leaves all unchanged.
 fn check_compliance_confirmed(
     errors: &mut FieldErrors,
     before: &Settings,
@@ -261,7 +264,7 @@ fn check_compliance_confirmed(
     for (index, word) in given.iter().enumerate() {
         let class = ChannelClass::parse(word);
         let Some((class, wording)) = class.and_then(|class| Some((class, compliance_wording(class)?))) else {
-            errors.add(format!("/compliance/confirmed/{index}"), "is not one of email, sms");
+            errors.add(format!("/compliance/confirmed/{index}"), "must be email or sms");
             continue;
         };
         let fresh = || ComplianceConfirmed { by: editor.token_id.to_owned(), at: editor.now, wording };
@@ -277,7 +280,7 @@ fn check_data_processing(errors: &mut FieldErrors, given: &DataProcessingBody) -
         None | Some("full") => ContentLevel::Full,
         Some("minimal") => ContentLevel::Minimal,
         Some(_) => {
-            errors.add("/data_processing/content", "is not one of full, minimal");
+            errors.add("/data_processing/content", "must be full or minimal");
             ContentLevel::Full
         }
     };
@@ -288,7 +291,7 @@ fn confirmation_view(channel: ChannelClass, confirmed: &ComplianceConfirmed) -> 
     ComplianceConfirmation { channel, by: confirmed.by.clone(), at: confirmed.at, wording: confirmed.wording.clone() }
 }
 
-/// The settings as they are read and written.
+/// Returns settings as the API shows them. The same body can be sent back and changes nothing.
 pub(crate) fn settings_body(settings: &Settings) -> SettingsBody {
     let words = |classes: &BTreeSet<ChannelClass>| classes.iter().map(|class| class.as_str().to_owned()).collect();
     let category = |(category, chosen): (&Category, &CategorySettings)| {

@@ -1,4 +1,4 @@
-//! API tokens: who may issue what.
+//! Checks of API tokens: which scopes and tenants a caller may grant.
 
 use super::FieldErrors;
 use contracts::http::TokenBody;
@@ -17,20 +17,20 @@ use store::credentials::{TenantScope, TokenRecord, Wildcard};
 /// The name of the token that the bootstrap command issues and replaces.
 pub(crate) const BOOTSTRAP_TOKEN_NAME: &str = "bootstrap";
 
-/// A token that may be issued.
+/// A checked token that may be issued.
 #[derive(Debug)]
 pub(crate) struct TokenDraft {
     pub(crate) name: String,
     pub(crate) scopes: BTreeSet<String>,
     pub(crate) tenants: TenantScope,
-    /// The tenant whose list it stands in.
+    /// The tenant whose list of tokens shows it.
     pub(crate) owner: TenantId,
     pub(crate) defaults: TokenDefaults,
     pub(crate) expires_at: Option<Timestamp>,
 }
 
-/// The token that `body` asks for. The platform may issue any; who speaks for some tenants only ones for those (a tenant's admin for one
-/// of them), with scopes that do not reach beyond a tenant.
+/// Checks `body`. A platform admin for all tenants may issue any token. Other callers may issue tokens for tenants of their own (a tenant's
+/// admin for one of them), with scopes that do not reach beyond a tenant.
 pub(crate) fn check_token(
     caller: &Caller,
     body: &TokenBody,
@@ -41,12 +41,15 @@ pub(crate) fn check_token(
     let grantable = grantable_scopes(caller);
     let name = errors.parse_display_name("/name", &body.name);
     if name == BOOTSTRAP_TOKEN_NAME {
-        errors.add("/name", "is kept for the token of the bootstrap command, which replaces every token of that name");
+        errors.add(
+            "/name",
+            "is reserved for the bootstrap command, which replaces every token of that name; choose another name",
+        );
     }
     let known = |text: &str| grantable.contains(&text).then(|| text.to_owned());
     let scopes = errors.parse_set("/scopes", &body.scopes, known, grantable);
     if body.scopes.is_empty() {
-        errors.add("/scopes", format_args!("name at least one of {}", grantable.join(", ")));
+        errors.add("/scopes", format_args!("must list at least one of {}", grantable.join(", ")));
     }
     let tenants = check_tenants(&mut errors, caller, &body.tenants);
     let owner = match &tenants {
@@ -56,13 +59,19 @@ pub(crate) fn check_token(
     let defaults = body.defaults.clone().unwrap_or_default();
     for (index, tenant) in defaults.tenant_ids.iter().enumerate().filter(|(_, tenant)| !tenants.includes(tenant)) {
         let pointer = format!("/defaults/tenant_ids/{index}");
-        errors.add(pointer, format_args!("{tenant} is not among the token's tenants"));
+        errors.add(
+            pointer,
+            format_args!("{tenant} is not one of the token's tenants; add it to /tenants, or remove it here"),
+        );
     }
     if defaults.event_type.as_deref().is_some_and(|event_type| !policy.has_rule_for(event_type)) {
-        errors.add("/defaults/type", "no rule of classification.yaml knows this type");
+        errors.add(
+            "/defaults/type",
+            "is not an event type that any classification rule matches; correct it, or leave it out",
+        );
     }
     if body.expires_at.is_some_and(|end| end <= now) {
-        errors.add("/expires_at", "is in the past");
+        errors.add("/expires_at", "must be in the future");
     }
     let owner = owner.unwrap_or_else(TenantId::operators);
     errors.into_result(TokenDraft { name, scopes, tenants, owner, defaults, expires_at: body.expires_at })
@@ -75,36 +84,36 @@ fn check_tenants(errors: &mut FieldErrors, caller: &Caller, given: &Value) -> Te
         if platform && caller.can_access_all_tenants() {
             return TenantScope::All(Wildcard::Asterisk);
         }
-        errors.add("/tenants", "this token may not issue tokens for all tenants; name one of its own");
+        errors.add("/tenants", "this token cannot issue tokens for all tenants; list one of its own");
         return nobody;
     }
     let Some(list) = given.as_array().filter(|list| !list.is_empty()) else {
-        errors.add("/tenants", "must be a list of tenants, or \"*\" for all");
+        errors.add("/tenants", "must be a list of tenant ids, or \"*\" for all tenants");
         return nobody;
     };
     let most = if platform { TENANTS_MAX } else { 1 };
     if list.len() > most {
-        errors.add("/tenants", format_args!("name at most {most}; issue one token for each"));
+        errors.add("/tenants", format_args!("must list at most {most}; issue one token for each"));
     }
     let mut named = BTreeSet::new();
     for (index, entry) in list.iter().enumerate() {
         match entry.as_str().map(TenantId::parse) {
             Some(Ok(tenant)) if caller.can_access_tenant(&tenant) => drop(named.insert(tenant)),
-            // Whether another tenant exists is nobody's business.
-            Some(Ok(_)) => errors.add(format!("/tenants/{index}"), "is not a tenant that this token may speak for"),
+            // The same answer whether that tenant exists or not.
+            Some(Ok(_)) => errors.add(format!("/tenants/{index}"), "is not a tenant that your token has access to"),
             Some(Err(error)) => errors.add(format!("/tenants/{index}"), error),
-            None => errors.add(format!("/tenants/{index}"), "must be the id of a tenant"),
+            None => errors.add(format!("/tenants/{index}"), "must be a tenant id"),
         }
     }
     TenantScope::Listed(named)
 }
 
-/// The scopes that the caller may hand out: those that reach beyond a tenant only where the caller itself speaks for all.
+/// Scopes that the caller may grant. Only a platform admin for all tenants may grant those that reach beyond a tenant.
 fn grantable_scopes(caller: &Caller) -> &'static [&'static str] {
     if caller.has_scope(PLATFORM_ADMIN) && caller.can_access_all_tenants() { ALL_SCOPES } else { TENANT_SCOPES }
 }
 
-/// Whether the caller may have this token issued anew, which hands it to the caller.
+/// Whether the caller may rotate this token. Rotating shows the caller the new token, so the caller must be allowed to issue it.
 pub(crate) fn may_rotate(caller: &Caller, record: &TokenRecord) -> bool {
     if caller.has_scope(PLATFORM_ADMIN) && caller.can_access_all_tenants() {
         return true;
@@ -141,7 +150,7 @@ mod tests {
         caller(&["alerts:manage"], Some(&["acme", "globex"]))
     }
 
-    /// A platform's admin for some tenants.
+    /// A platform admin for two tenants only.
     fn limited() -> Caller {
         caller(&["platform:admin"], Some(&["acme", "globex"]))
     }
@@ -154,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_platform_issues_anything() {
+    fn a_platform_admin_issues_any_token() {
         let draft = check(
             &admin(),
             json!({"name": "monitor", "scopes": ["incidents:write", "incidents:platform"], "tenants": "*",
@@ -169,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenants_admin_issues_for_one_of_its_own_and_nothing_beyond() {
+    fn a_tenant_admin_issues_only_tenant_scopes_for_one_tenant_of_its_own() {
         let manager = manager();
         assert!(check(&manager, json!({"name": "a", "scopes": TENANT_SCOPES, "tenants": ["globex"]})).is_ok());
         for scope in ["incidents:platform", "platform:admin", "support:read", "everything"] {
@@ -194,13 +203,13 @@ mod tests {
             let body = json!({"name": "a", "scopes": [scope], "tenants": ["acme"]});
             assert_eq!(check(&limited(), body).unwrap_err(), ["/scopes/0"], "{scope}");
         }
-        // The scope is for all tenants only where the token is.
-        let everybodys = caller(&["alerts:manage"], None);
-        assert!(check(&everybodys, json!({"name": "a", "scopes": ["alerts:read"], "tenants": "*"})).is_err());
+        // A caller for all tenants without platform:admin cannot issue tokens for all tenants.
+        let manager_of_all = caller(&["alerts:manage"], None);
+        assert!(check(&manager_of_all, json!({"name": "a", "scopes": ["alerts:read"], "tenants": "*"})).is_err());
     }
 
     #[test]
-    fn every_wrong_field_is_named_at_once() {
+    fn every_wrong_field_is_reported_at_once() {
         let kept = json!({"name": "bootstrap", "scopes": ["alerts:read"], "tenants": "*"});
         assert_eq!(check(&admin(), kept).unwrap_err(), ["/name"]);
         let body = json!({"name": "", "scopes": [], "tenants": ["acme"], "expires_at": "1970-01-01T00:00:00Z",
@@ -212,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn rotating_hands_nobody_more_than_he_may_issue() {
+    fn a_caller_rotates_only_tokens_that_it_could_issue() {
         let record = |scopes: &[&str], tenants: TenantScope| TokenRecord {
             token_id: TokenId::new("a"),
             integration_id: IntegrationId::new("b"),

@@ -1,7 +1,6 @@
-//! `/confirm`: GET shows a page and changes nothing, because mail scanners open links; only POST confirms. The link is good for
-//! one address of one recipient, for 24 hours.
+//! `/confirm`: confirms an e-mail address. The link is valid for one address of one recipient, for 24 hours.
 
-use super::{LinkQuery, html_response, invalid_link, message_page, try_again_later};
+use super::{LinkQuery, SAVE_ATTEMPTS_MAX, html_response, invalid_link, message_page, storage_failed, try_again_later};
 use crate::App;
 use crate::confirmation_requests::contact_fingerprint;
 use askama::Template;
@@ -14,40 +13,39 @@ use domain::vocabulary::Channel;
 use runtime::{clock, ids};
 use store::tenants::{AuditRecord, SaveOutcome, TenantChange};
 
-/// How often a recipient is read again when somebody else writes it at the same time.
-const SAVE_ATTEMPTS_MAX: usize = 5;
-
-/// The link's meaning, as far as it can be known without reading anything.
+/// The content of a confirmation link.
 struct ConfirmLink {
     tenant: TenantId,
     recipient: RecipientId,
-    identity: String,
-    until_second: i64,
+    /// Keyed hash of the address that was asked.
+    fingerprint: String,
+    /// When the link expires, in Unix seconds.
+    expires_second: i64,
 }
 
 fn parse_link(app: &App, query: &LinkQuery) -> Option<ConfirmLink> {
-    let [tenant, recipient, identity, until] = query.verify(app, "confirm")?;
+    let [tenant, recipient, fingerprint, expires] = query.verify(app, "confirm")?;
     Some(ConfirmLink {
         tenant: TenantId::parse(&tenant).ok()?,
         recipient: RecipientId::parse(&recipient)?,
-        identity,
-        until_second: until.parse().ok()?,
+        fingerprint,
+        expires_second: expires.parse().ok()?,
     })
 }
 
-/// One form, and what it does.
+/// The page with the confirmation button.
 #[derive(Template)]
 #[template(
     ext = "html",
     source = r#"<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Confirm alerts</title>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Confirm your address</title>
 <style>body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
 button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}</style></head>
-<body><main><h1>Confirm alerts of {{ name }}</h1>
-<p>{{ name }} ({{ tenant }}) wants to send incident alerts to the address that this link came to. You can stop them at any time.</p>
+<body><main><h1>Get incident alerts from {{ name }}?</h1>
+<p>{{ name }} ({{ tenant }}) wants to send incident alerts to the e-mail address that received this link. You can unsubscribe at any time.</p>
 <form method="post"><button type="submit">Confirm this address</button></form>
-<p>If you do not know of this, close this page: no alert is sent to an address that is not confirmed.</p></main></body>
+<p>If you didn't expect this, close this page. No alerts are sent to an address that isn't confirmed.</p></main></body>
 </html>
 "#
 )]
@@ -60,9 +58,9 @@ struct Form<'a> {
 pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
     let Some(link) = parse_link(&app, &query) else { return invalid_link() };
     match load_recipient(&app, &link).await {
-        Ok(Ok((name, recipient))) if is_confirmed(&recipient) => confirmed_page(&name),
-        Ok(Ok((name, _))) => html_response(StatusCode::OK, &Form { name: &name, tenant: link.tenant.as_str() }),
-        Ok(Err(why)) | Err(why) => why,
+        Ok((name, recipient)) if is_confirmed(&recipient) => confirmed_page(&name),
+        Ok((name, _)) => html_response(StatusCode::OK, &Form { name: &name, tenant: link.tenant.as_str() }),
+        Err(response) => response,
     }
 }
 
@@ -71,8 +69,8 @@ pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery
     let Some(link) = parse_link(&app, &query) else { return invalid_link() };
     for _ in 0..SAVE_ATTEMPTS_MAX {
         let (name, mut recipient) = match load_recipient(&app, &link).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(why)) | Err(why) => return why,
+            Ok(loaded) => loaded,
+            Err(response) => return response,
         };
         if is_confirmed(&recipient) {
             return confirmed_page(&name);
@@ -91,7 +89,7 @@ pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery
             Ok(SaveOutcome::Saved) => return confirmed_page(&name),
             Ok(SaveOutcome::VersionConflict) => {}
             Ok(SaveOutcome::NoTenant | SaveOutcome::AddressInUse { .. }) => return recipient_gone(),
-            Err(error) => return unavailable(&error),
+            Err(error) => return storage_failed(&error),
         }
     }
     try_again_later()
@@ -102,36 +100,32 @@ fn is_confirmed(recipient: &Recipient) -> bool {
 }
 
 fn confirmed_page(name: &str) -> Response {
-    message_page(StatusCode::OK, "Confirmed", &format!("This address gets alerts of {name} from now on."))
+    message_page(StatusCode::OK, "Confirmed", &format!("You will now get alerts from {name} at this address."))
 }
 
 fn recipient_gone() -> Response {
-    let text = "This address is no longer on the list, or another link was meant for it. Nothing is sent to it.";
+    let text =
+        "This address was removed, or this link was for a different address. No alerts are sent because of this link.";
     message_page(StatusCode::NOT_FOUND, "Nothing to confirm", text)
 }
 
 fn link_expired() -> Response {
-    let text = "The link was good for 24 hours. Ask whoever put you on the list to send a new one.";
-    message_page(StatusCode::GONE, "This link is too old", text)
+    let text = "Confirmation links work for 24 hours. Ask the person who added you to send a new one.";
+    message_page(StatusCode::GONE, "This link has expired", text)
 }
 
-/// The tenant's name and the recipient, if both still exist, the address is still the one that was asked, and the link is fresh.
-/// A link that was used stays good for saying so.
-async fn load_recipient(app: &App, link: &ConfirmLink) -> Result<Result<(String, Recipient), Response>, Response> {
+/// Reads the tenant's name and the recipient. The error is the page to show: they no longer exist, the address has changed since the link
+/// was sent, or the link has expired. A used link never expires, so that it can still show that the address is confirmed.
+async fn load_recipient(app: &App, link: &ConfirmLink) -> Result<(String, Recipient), Response> {
     let settings = app.table.settings(&link.tenant);
     let recipient = app.table.recipient(&link.tenant, &link.recipient);
-    let (settings, recipient) = futures::try_join!(settings, recipient).map_err(|error| unavailable(&error))?;
-    let Some((settings, recipient)) = settings.zip(recipient) else { return Ok(Err(recipient_gone())) };
-    if contact_fingerprint(app, &recipient, Channel::Email).as_ref() != Some(&link.identity) {
-        return Ok(Err(recipient_gone()));
+    let (settings, recipient) = futures::try_join!(settings, recipient).map_err(|error| storage_failed(&error))?;
+    let Some((settings, recipient)) = settings.zip(recipient) else { return Err(recipient_gone()) };
+    if contact_fingerprint(app, &recipient, Channel::Email).as_ref() != Some(&link.fingerprint) {
+        return Err(recipient_gone());
     }
-    if clock::now().as_second() >= link.until_second && !is_confirmed(&recipient) {
-        return Ok(Err(link_expired()));
+    if clock::now().as_second() >= link.expires_second && !is_confirmed(&recipient) {
+        return Err(link_expired());
     }
-    Ok(Ok((settings.name, recipient)))
-}
-
-fn unavailable(error: &store::StoreError) -> Response {
-    tracing::error!(%error, "the table did not answer");
-    try_again_later()
+    Ok((settings.name, recipient))
 }

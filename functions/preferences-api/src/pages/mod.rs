@@ -1,4 +1,6 @@
-//! The pages that a link in a message leads to. The link is signed, so there is no token; what it may do, it says.
+//! Pages that links in messages open. They need no token: the link is signed, and names what it allows.
+//!
+//! GET shows a page and changes nothing, because mail scanners open links; only POST acts.
 
 pub(crate) mod confirm;
 pub(crate) mod read;
@@ -11,6 +13,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+/// Attempts to save a recipient while others change it at the same time.
+const SAVE_ATTEMPTS_MAX: usize = 5;
+
 /// The query of a signed link.
 #[derive(Debug, Deserialize)]
 pub(crate) struct LinkQuery {
@@ -18,13 +23,13 @@ pub(crate) struct LinkQuery {
 }
 
 impl LinkQuery {
-    /// The parts of a genuine link for `purpose`.
+    /// Verifies the signature for `purpose` and returns the signed parts; `None` if the link is not valid.
     fn verify<const N: usize>(&self, app: &App, purpose: &str) -> Option<[String; N]> {
         app.keyring.verify_link(purpose, self.t.as_deref()?).ok()?.try_into().ok()
     }
 }
 
-/// A page with nothing but words.
+/// A page with a heading and a paragraph.
 #[derive(Template)]
 #[template(
     ext = "html",
@@ -41,24 +46,30 @@ struct MessagePage<'a> {
     text: &'a str,
 }
 
-/// A page that says why there is no other.
+/// Responds with a page that has a heading and a paragraph only.
 fn message_page(status: StatusCode, heading: &str, text: &str) -> Response {
     html_response(status, &MessagePage { heading, text })
 }
 
 fn invalid_link() -> Response {
-    let text = "The link is incomplete or was changed on the way. Open it from the message again, in full.";
-    message_page(StatusCode::NOT_FOUND, "This link does not work", text)
+    let text = "The link may be incomplete. Go back to the message and open the whole link.";
+    message_page(StatusCode::NOT_FOUND, "This link doesn't work", text)
 }
 
 fn try_again_later() -> Response {
-    let text = "Something that this page needs did not answer. Nothing was changed. Please try again in a minute.";
-    let mut response = message_page(StatusCode::SERVICE_UNAVAILABLE, "Not right now", text);
+    let text = "This page is temporarily unavailable. Nothing was changed.";
+    let mut response = message_page(StatusCode::SERVICE_UNAVAILABLE, "Try again in a minute", text);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
     response
 }
 
-/// An HTML answer that runs no script, sends its address nowhere and is kept by nobody: the address is the credential.
+/// Logs that the table failed, and asks the reader to try again.
+fn storage_failed(error: &store::StoreError) -> Response {
+    tracing::error!(%error, "a table operation failed");
+    try_again_later()
+}
+
+/// Responds with an HTML page that runs no script, sends no referrer and is not cached: its URL is a credential.
 pub(crate) fn html_response(status: StatusCode, template: &impl Template) -> Response {
     let Ok(html) = template.render() else {
         return runtime::http::Problem::internal().into_response();

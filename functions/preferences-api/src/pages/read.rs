@@ -1,8 +1,8 @@
-//! `/read`: where a message about an incident that is on no public page leads to. The link is signed for tenant and
-//! incident and shows what that tenant's messages say, whoever opens it. The link of a text message names its reader as well, who
-//! may stop hearing of the incident there.
+//! `/read`: the page of an incident that is not on the public status page. The link in a message is signed for tenant and incident, and
+//! shows everybody who opens it what that tenant's messages say. The link in a text message also names its recipient, who can stop
+//! messages about the incident here.
 
-use super::{LinkQuery, html_response, invalid_link, message_page, try_again_later};
+use super::{LinkQuery, html_response, invalid_link, message_page, storage_failed, try_again_later};
 use crate::App;
 use crate::routes::incidents::{find_incident, suppressed_incidents};
 use askama::Template;
@@ -24,6 +24,7 @@ struct UpdateRow {
     message: String,
 }
 
+/// The page of an incident. Times are in the tenant's zone.
 #[derive(Template)]
 #[template(
     ext = "html",
@@ -38,15 +39,15 @@ button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}dt{font-weight:600}dd{ma
 <dt>Category</dt><dd>{{ category }}</dd>
 <dt>Severity</dt><dd>{{ severity }}</dd>
 <dt>Status</dt><dd>{{ status }}</dd>
-<dt>Since</dt><dd>{{ since }}</dd>
+<dt>Started</dt><dd>{{ since }}</dd>
 {% if let Some(until) = until %}<dt>Resolved</dt><dd>{{ until }}</dd>{% endif %}
 {% if !components.is_empty() %}<dt>Affected</dt><dd>{{ components }}</dd>{% endif %}
 {% if !regions.is_empty() %}<dt>Regions</dt><dd>{{ regions }}</dd>{% endif %}
 <dt>Incident</dt><dd><code>{{ id }}</code></dd>
 </dl>
-{% if !inside.is_empty() %}<h2>{{ SUPPRESSED_HEADING }}</h2>
+{% if !suppressed.is_empty() %}<h2>{{ SUPPRESSED_HEADING }}</h2>
 <ul>
-{% for line in inside %}<li>{{ line }}</li>
+{% for line in suppressed %}<li>{{ line }}</li>
 {% endfor %}</ul>
 {% endif %}<h2>Updates</h2>
 <ol reversed>
@@ -54,8 +55,9 @@ button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}dt{font-weight:600}dd{ma
 {% if !entry.message.is_empty() %}<div class="message">{{ entry.message }}</div>{% endif %}</li>
 {% endfor %}</ol>
 {% if let Some(stop) = stop %}<form method="post" action="stop?t={{ stop }}">
-<p>You will hear no more of this incident, not even that it is resolved. Other incidents still reach you.</p>
-<button type="submit">Stop telling me about this incident</button></form>{% endif %}
+<p>You will get no more e-mails or text messages about this incident, not even when it is resolved. You still get alerts about other
+incidents.</p>
+<button type="submit">Stop notifications about this incident</button></form>{% endif %}
 </main></body>
 </html>
 "#
@@ -72,25 +74,26 @@ struct IncidentPage {
     regions: String,
     id: String,
     /// Incidents that this maintenance suppressed.
-    inside: Vec<String>,
+    suppressed: Vec<String>,
     entries: Vec<UpdateRow>,
-    /// What proves to `/stop` whose link this is.
+    /// Signed token for `/stop` that names the reader; `None` offers no way to stop messages.
     stop: Option<String>,
 }
 
 impl IncidentPage {
-    /// Newest update first, each cut to what the tenant's data-processing agreement lets out.
+    /// Builds the page with the newest update first, each limited to what the tenant's data-processing settings allow. `None` without
+    /// updates.
     fn new(
         settings: &Settings,
         incident: &Incident,
         updates: &[Update],
-        explained: SuppressedIncidents,
+        suppressed: SuppressedIncidents,
         stop: Option<String>,
     ) -> Option<Self> {
         let alert = |update: &Update| {
             Alert::new(&settings.tenant, &settings.zone, settings.data_processing.content, incident, update)
         };
-        let last = Alert { suppressed_incidents: explained, ..alert(updates.last()?) };
+        let last = Alert { suppressed_incidents: suppressed, ..alert(updates.last()?) };
         let entries = updates.iter().rev().map(alert).map(|alert| UpdateRow {
             at: format_time(alert.at, &settings.zone),
             status: incident_status_label(alert.status),
@@ -105,7 +108,7 @@ impl IncidentPage {
             until: last.resolved_at.map(|at| format_time(at, &settings.zone)),
             components: last.components.join(", "),
             regions: last.regions.join(", "),
-            inside: suppressed_incident_lines(&last),
+            suppressed: suppressed_incident_lines(&last),
             title: last.title,
             tenant: settings.name.clone(),
             id: incident.id.to_string(),
@@ -133,36 +136,35 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
         app.table.updates(&incident.id, 1),
         suppressed_incidents(&app, &incident, &tenant)
     );
-    let (settings, updates, explained) = match all {
+    let (settings, updates, suppressed) = match all {
         Ok(all) => all,
         Err(error) => {
-            tracing::error!(%error, "the table did not answer");
-            return try_again_later();
+            return storage_failed(&error);
         }
     };
     let stop = match &reader {
         Some(reader) if incident.resolved_at.is_none() => stop_token(&app, &tenant, &incident, reader).await,
         _ => None,
     };
-    match settings.and_then(|settings| IncidentPage::new(&settings, &incident, &updates, explained, stop)) {
+    match settings.and_then(|settings| IncidentPage::new(&settings, &incident, &updates, suppressed, stop)) {
         Some(read) => html_response(StatusCode::OK, &read),
         None => incident_gone(),
     }
 }
 
-/// The token with which `/stop` takes the reader's word. Where two recipients begin alike neither has one; the page is shown in
-/// any case.
+/// Signs the token with which `/stop` stops messages to the reader. `None` if the recipients cannot be read, or if the short id in the link
+/// fits more than one recipient.
 async fn stop_token(app: &App, tenant: &TenantId, incident: &Incident, reader: &str) -> Option<String> {
     let recipients = app.table.recipients(tenant).await.inspect_err(|error| {
-        tracing::warn!(%error, "the recipients cannot be read; the page offers no stop");
+        tracing::warn!(%error, "cannot read the recipients; the page is shown without the button that stops messages");
     });
     let recipients = recipients.ok()?;
-    let mut alike = recipients.iter().filter(|recipient| short_recipient_id(recipient.id.as_str()) == reader);
-    let only = alike.next().filter(|_| alike.next().is_none())?;
+    let mut candidates = recipients.iter().filter(|recipient| short_recipient_id(recipient.id.as_str()) == reader);
+    let only = candidates.next().filter(|_| candidates.next().is_none())?;
     app.keyring.sign_link("stop", &[tenant.as_str(), only.id.as_str(), incident.id.as_str()]).ok()
 }
 
 fn incident_gone() -> Response {
-    let text = "Incidents are kept for a limited time. This one is no longer there.";
-    message_page(StatusCode::NOT_FOUND, "This incident is not kept any more", text)
+    let text = "Incidents are kept for a limited time, and this one was deleted.";
+    message_page(StatusCode::NOT_FOUND, "This incident is no longer available", text)
 }

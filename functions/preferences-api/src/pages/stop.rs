@@ -1,6 +1,6 @@
-//! `/stop`: stops messages about one incident to one recipient. GET shows a page and changes nothing; only POST acts.
+//! `/stop`: stops messages about one incident to one recipient. The link comes with a message about that incident.
 
-use super::{LinkQuery, html_response, invalid_link, message_page, try_again_later};
+use super::{LinkQuery, html_response, invalid_link, message_page, storage_failed, try_again_later};
 use crate::App;
 use crate::routes::incidents::find_incident;
 use askama::Template;
@@ -77,17 +77,14 @@ pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery
     };
     match stopped.await {
         Ok(()) => {
-            let text = "You hear no more of this incident. Other incidents still reach you.";
-            message_page(StatusCode::OK, "Stopped", text)
+            let text = "You will get no more e-mails or text messages about this incident. You still get alerts about other incidents.";
+            message_page(StatusCode::OK, "Notifications stopped", text)
         }
-        Err(error) => {
-            tracing::error!(%error, "the table did not answer");
-            try_again_later()
-        }
+        Err(error) => storage_failed(&error),
     }
 }
 
 fn incident_gone() -> Response {
-    let text = "Incidents are kept for a limited time. This one is no longer there, and nothing more is sent about it.";
-    message_page(StatusCode::NOT_FOUND, "This incident is not kept any more", text)
+    let text = "Incidents are kept for a limited time, and this one was deleted. No more messages are sent about it.";
+    message_page(StatusCode::NOT_FOUND, "This incident is no longer available", text)
 }

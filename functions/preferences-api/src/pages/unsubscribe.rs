@@ -1,6 +1,7 @@
-//! `/unsubscribe`: GET shows a page and changes nothing, because mail scanners open links; only POST acts (RFC 8058).
+//! `/unsubscribe`: unsubscribes an e-mail address from a category or from warnings, or subscribes it again. POST also serves the one-click
+//! button of mail clients (RFC 8058).
 
-use super::{LinkQuery, html_response, invalid_link, message_page, try_again_later};
+use super::{LinkQuery, SAVE_ATTEMPTS_MAX, html_response, invalid_link, message_page, storage_failed, try_again_later};
 use crate::App;
 use crate::access::LimitedBody;
 use crate::notices::{self, SubscriptionChange};
@@ -14,14 +15,11 @@ use domain::vocabulary::Category;
 use runtime::{clock, ids};
 use store::tenants::{AuditRecord, SaveOutcome, TenantChange};
 
-/// How often a recipient is read again when somebody else writes it at the same time.
-const SAVE_ATTEMPTS_MAX: usize = 5;
-
 /// What a link unsubscribes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Topic {
     Category(Category),
-    /// User-level warnings, which belong to no category.
+    /// User-level warnings, which have no category.
     Warnings,
 }
 
@@ -54,19 +52,45 @@ impl Topic {
         }
     }
 
-    /// Switches the topic. `false` if it already was so.
-    fn switch(self, recipient: &mut Recipient, off: bool) -> bool {
-        let changes = self.is_unsubscribed(recipient) != off;
+    /// Applies the action to the recipient. Returns whether that changed anything.
+    fn apply(self, action: Action, recipient: &mut Recipient) -> bool {
+        let unsubscribed = action == Action::Unsubscribe;
+        let changes = self.is_unsubscribed(recipient) != unsubscribed;
         match self {
-            Self::Category(category) if off => drop(recipient.unsubscribed.insert(category)),
+            Self::Category(category) if unsubscribed => drop(recipient.unsubscribed.insert(category)),
             Self::Category(category) => drop(recipient.unsubscribed.remove(&category)),
-            Self::Warnings => recipient.unsubscribed_warnings = off,
+            Self::Warnings => recipient.unsubscribed_warnings = unsubscribed,
         }
         changes
     }
 }
 
-/// The link's meaning, as far as it can be known without reading anything.
+/// What a request does with the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Unsubscribe,
+    Resubscribe,
+}
+
+impl Action {
+    /// Reads the body of a POST. Only the page's own button asks to resubscribe; everything else is an unsubscribe, because mail clients
+    /// write their one-click request in several ways.
+    fn of_body(body: &[u8]) -> Self {
+        let resubscribes =
+            url::form_urlencoded::parse(body).any(|(name, value)| name == "action" && value == "resubscribe");
+        if resubscribes { Self::Resubscribe } else { Self::Unsubscribe }
+    }
+
+    /// The action that undoes this one.
+    fn opposite(self) -> Self {
+        match self {
+            Self::Unsubscribe => Self::Resubscribe,
+            Self::Resubscribe => Self::Unsubscribe,
+        }
+    }
+}
+
+/// The content of an unsubscribe link.
 struct UnsubscribeLink {
     tenant: TenantId,
     recipient: RecipientId,
@@ -82,7 +106,7 @@ fn parse_link(app: &App, query: &LinkQuery) -> Option<UnsubscribeLink> {
     })
 }
 
-/// One form, and what it does.
+/// A page with one button.
 #[derive(Template)]
 #[template(
     ext = "html",
@@ -103,8 +127,12 @@ struct Form<'a> {
     button: &'a str,
 }
 
-fn form_page(off: bool, heading: &str, text: String) -> Response {
-    let (action, button) = if off { ("resubscribe", "Subscribe again") } else { ("unsubscribe", "Unsubscribe") };
+/// Responds with a page whose button does `action`.
+fn form_page(action: Action, heading: &str, text: String) -> Response {
+    let (action, button) = match action {
+        Action::Unsubscribe => ("unsubscribe", "Unsubscribe"),
+        Action::Resubscribe => ("resubscribe", "Subscribe again"),
+    };
     html_response(StatusCode::OK, &Form { heading, text, action, button })
 }
 
@@ -119,25 +147,26 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
     let what = link.topic.title();
     if recipient.shared {
         let text = format!(
-            "Several people read this address, so no single one of them can unsubscribe it from {what} alerts of {name}. The \
-             admins of {name} can: ask them here."
+            "Several people share this address, so one of them can't unsubscribe it from {what} alerts from {name}. You can ask \
+             the admins of {name} to do it."
         );
         let form = Form { heading: "Ask to unsubscribe?", text, action: "ask", button: "Ask the admins" };
         return html_response(StatusCode::OK, &form);
     }
     if link.topic.is_unsubscribed(&recipient) {
-        let text = format!("You get no {what} alerts of {name} by e-mail. You can have them again.");
-        form_page(true, "You are unsubscribed", text)
+        let text = format!("You don't get {what} alerts from {name} by e-mail. You can subscribe again.");
+        form_page(Action::Resubscribe, "You are unsubscribed", text)
     } else {
-        let text = format!("You will get no more {what} alerts of {name} by e-mail. Other alerts and channels stay.");
-        form_page(false, "Unsubscribe?", text)
+        let text =
+            format!("You will stop getting {what} alerts from {name} by e-mail. Other alerts and channels stay on.");
+        form_page(Action::Unsubscribe, "Unsubscribe?", text)
     }
 }
 
 /// `POST /unsubscribe?t=`: the page's button, or a mail client's one click (`List-Unsubscribe=One-Click`).
 pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery>, body: LimitedBody) -> Response {
     let Some(link) = parse_link(&app, &query) else { return invalid_link() };
-    let off = !is_resubscribe(&body.0);
+    let action = Action::of_body(&body.0);
     for _ in 0..SAVE_ATTEMPTS_MAX {
         let (name, mut recipient) = match load_recipient(&app, &link).await {
             Ok(Some(found)) => found,
@@ -147,11 +176,14 @@ pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery
         if recipient.shared {
             return forward_to_admins(&app, &link, &recipient, &name).await;
         }
-        if !link.topic.switch(&mut recipient, off) {
-            return result_page(off, link.topic, &name);
+        if !link.topic.apply(action, &mut recipient) {
+            return result_page(action, link.topic, &name);
         }
         recipient.version += 1;
-        let what = if off { "recipient.unsubscribed" } else { "recipient.resubscribed" };
+        let (what, change) = match action {
+            Action::Unsubscribe => ("recipient.unsubscribed", SubscriptionChange::Unsubscribed),
+            Action::Resubscribe => ("recipient.resubscribed", SubscriptionChange::Resubscribed),
+        };
         let audit = AuditRecord {
             at: clock::now(),
             who: "recipient".to_owned(),
@@ -161,20 +193,19 @@ pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery
         let setting = TenantChange::Destination(Destination::Recipient(Box::new(recipient.clone())));
         match app.table.save(&link.tenant, &setting, &audit, &ids::id_suffix()).await {
             Ok(SaveOutcome::Saved) => {
-                tracing::info!(tenant = %link.tenant, recipient = %link.recipient, what, "a recipient's own choice");
-                let did = if off { SubscriptionChange::Unsubscribed } else { SubscriptionChange::Resubscribed };
-                notices::notify_admins(&app, &link.tenant, &recipient, link.topic.code(), did).await;
-                return result_page(off, link.topic, &name);
+                tracing::info!(tenant = %link.tenant, recipient = %link.recipient, what, "a recipient changed a subscription");
+                notices::notify_admins(&app, &link.tenant, &recipient, link.topic.code(), change).await;
+                return result_page(action, link.topic, &name);
             }
             Ok(SaveOutcome::VersionConflict) => {}
             Ok(SaveOutcome::NoTenant | SaveOutcome::AddressInUse { .. }) => return recipient_gone(),
-            Err(error) => return unavailable(&error),
+            Err(error) => return storage_failed(&error),
         }
     }
     try_again_later()
 }
 
-/// Handles the unsubscribe link of an address that several people read: the admins are asked instead.
+/// Notifies the admins instead of unsubscribing an address that several people share.
 async fn forward_to_admins(app: &App, link: &UnsubscribeLink, recipient: &Recipient, name: &str) -> Response {
     let audit = AuditRecord {
         at: clock::now(),
@@ -183,53 +214,46 @@ async fn forward_to_admins(app: &App, link: &UnsubscribeLink, recipient: &Recipi
         object: link.recipient.to_string(),
     };
     if let Err(error) = app.table.record_audit(&link.tenant, &audit, &ids::id_suffix()).await {
-        return unavailable(&error);
+        return storage_failed(&error);
     }
     notices::notify_admins(app, &link.tenant, recipient, link.topic.code(), SubscriptionChange::UnsubscribeRequested)
         .await;
-    let text = format!("The admins of {name} were asked. Until they change something, alerts go on coming.");
-    message_page(StatusCode::ACCEPTED, "The admins were asked", &text)
+    let text = format!("The admins of {name} were notified. You keep getting these alerts until they make a change.");
+    message_page(StatusCode::ACCEPTED, "Request sent", &text)
 }
 
-/// Only the page's own button asks for it; whatever else is posted is an unsubscribe, in whichever form a mail client
-/// writes it.
-fn is_resubscribe(body: &[u8]) -> bool {
-    url::form_urlencoded::parse(body).any(|(name, value)| name == "action" && value == "resubscribe")
-}
-
-fn result_page(off: bool, topic: Topic, name: &str) -> Response {
+/// Responds with the result of an action, and a button to undo it.
+fn result_page(action: Action, topic: Topic, name: &str) -> Response {
     let what = topic.title();
-    if off {
-        let text =
-            format!("You get no more {what} alerts of {name} by e-mail. If that was a mistake, take it back here.");
-        form_page(true, "You are unsubscribed", text)
-    } else {
-        let text = format!("You get {what} alerts of {name} by e-mail again.");
-        form_page(false, "You are subscribed again", text)
-    }
+    let (heading, text) = match action {
+        Action::Unsubscribe => (
+            "You are unsubscribed",
+            format!("You won't get {what} alerts from {name} by e-mail. If this was a mistake, subscribe again here."),
+        ),
+        Action::Resubscribe => {
+            ("You are subscribed again", format!("You get {what} alerts from {name} by e-mail again."))
+        }
+    };
+    form_page(action.opposite(), heading, text)
 }
 
 fn recipient_gone() -> Response {
-    let text = "This address is no longer on the list, so nothing more is sent to it.";
+    let text = "This address was removed, so no more alerts are sent to it.";
     message_page(StatusCode::NOT_FOUND, "Nothing to unsubscribe from", text)
 }
 
-/// The tenant's name and the recipient, if both still exist.
+/// Reads the tenant's name and the recipient; `None` if one of them no longer exists. The error is the page to show.
 async fn load_recipient(app: &App, link: &UnsubscribeLink) -> Result<Option<(String, Recipient)>, Response> {
     let settings = app.table.settings(&link.tenant);
     let recipient = app.table.recipient(&link.tenant, &link.recipient);
-    let (settings, recipient) = futures::try_join!(settings, recipient).map_err(|error| unavailable(&error))?;
+    let (settings, recipient) = futures::try_join!(settings, recipient).map_err(|error| storage_failed(&error))?;
     Ok(settings.map(|settings| settings.name).zip(recipient))
-}
-
-fn unavailable(error: &store::StoreError) -> Response {
-    tracing::error!(%error, "the table did not answer");
-    try_again_later()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::recipient::{ConfirmedFlag, check_recipient};
     use contracts::http::{Private, RecipientBody};
 
     fn recipient() -> Recipient {
@@ -239,42 +263,36 @@ mod tests {
             roles: vec!["org_admin".into()],
             ..RecipientBody::default()
         };
-        crate::check::recipient::check_recipient(
-            None,
-            &RecipientId::new("a"),
-            &body,
-            crate::check::recipient::ConfirmedFlag::Ignored,
-        )
-        .unwrap()
+        check_recipient(None, &RecipientId::new("a"), &body, ConfirmedFlag::Ignored).unwrap()
     }
 
     #[test]
-    fn a_topic_is_switched_off_and_on_and_nothing_else_is() {
+    fn unsubscribing_changes_one_topic_and_resubscribing_undoes_it() {
         for word in ["infrastructure", "billing", "configurable", "warnings"] {
             let topic = Topic::parse(word).unwrap();
             let before = recipient();
             let mut after = before.clone();
-            assert!(topic.switch(&mut after, true), "{word}");
-            assert!(topic.is_unsubscribed(&after) && !topic.switch(&mut after, true), "{word}");
+            assert!(topic.apply(Action::Unsubscribe, &mut after), "{word}");
+            assert!(topic.is_unsubscribed(&after) && !topic.apply(Action::Unsubscribe, &mut after), "{word}");
             let others =
                 ["infrastructure", "billing", "configurable", "warnings"].into_iter().filter(|other| *other != word);
             assert!(others.filter_map(Topic::parse).all(|other| !other.is_unsubscribed(&after)), "{word}");
-            assert!(topic.switch(&mut after, false));
+            assert!(topic.apply(Action::Resubscribe, &mut after));
             assert_eq!(after, before);
         }
         assert_eq!(Topic::parse("everything"), None);
     }
 
     #[test]
-    fn one_click_unsubscribes_and_only_the_pages_button_takes_it_back() {
+    fn one_click_unsubscribes_and_only_the_pages_button_resubscribes() {
         for body in ["List-Unsubscribe=One-Click", "", "action=unsubscribe", "--x\r\nContent-Disposition: form-data"] {
-            assert!(!is_resubscribe(body.as_bytes()), "{body}");
+            assert!(Action::of_body(body.as_bytes()) == Action::Unsubscribe, "{body}");
         }
-        assert!(is_resubscribe(b"action=resubscribe"));
+        assert_eq!(Action::of_body(b"action=resubscribe"), Action::Resubscribe);
     }
 
     #[test]
-    fn a_tenants_name_is_words_on_the_page() {
+    fn a_tenants_name_is_escaped_on_the_page() {
         let form = Form { heading: "h", text: "of <script>alert(1)</script>".into(), action: "a", button: "b" };
         let html = form.render().unwrap();
         assert!(!html.contains("<script>") && html.contains("method=\"post\""), "{html}");

@@ -1,4 +1,4 @@
-//! Who changed what of a tenant.
+//! A tenant's audit trail.
 
 use super::load_settings;
 use crate::App;
@@ -12,10 +12,12 @@ use runtime::http::{Caller, Problem};
 use serde::Deserialize;
 use store::tenants::AuditCursor;
 
+/// Entries on a page, unless the query has a `limit`.
 const PAGE_SIZE: usize = 50;
+/// Largest `limit` that a request may name.
 const PAGE_SIZE_MAX: usize = 200;
 
-/// The query, as text: each wrong parameter is named.
+/// The query parameters as text, so that each wrong one can be reported.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct AuditParams {
     limit: Option<String>,
@@ -35,7 +37,7 @@ pub(crate) async fn list(
     let cursor = params.cursor.as_deref().map(|text| {
         let cursor = AuditCursor::parse(text);
         if cursor.is_none() {
-            errors.push(FieldError::new("query:cursor", "is not the `next` of an earlier answer"));
+            errors.push(FieldError::new("query:cursor", "is not valid; send the `next` of an earlier response"));
         }
         cursor
     });

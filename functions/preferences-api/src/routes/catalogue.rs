@@ -1,4 +1,4 @@
-//! What a tenant can choose from: its plan, the role matrix, and who alerts come from.
+//! What a tenant can choose from: its plan, the role matrix, components and regions; and the senders of its alerts.
 
 use super::load_settings;
 use crate::App;
@@ -41,19 +41,19 @@ pub(crate) async fn read(
     Ok(json_response(StatusCode::OK, &CatalogueView { plan, matrix, senders, components, regions }))
 }
 
-/// The matrix as words; what a role does not get is left out.
+/// Returns the role matrix with an allowance for each role, category and channel; combinations that are not allowed are left out.
 fn matrix_view(matrix: &Matrix) -> BTreeMap<Role, BTreeMap<Category, BTreeMap<ChannelClass, String>>> {
-    let of = |role: Role, category: Category| -> BTreeMap<ChannelClass, String> {
-        let word = |class: &ChannelClass| match matrix.allows(role, category, *class) {
+    let allowances = |role: Role, category: Category| -> BTreeMap<ChannelClass, String> {
+        let allowance = |class: &ChannelClass| match matrix.allows(role, category, *class) {
             Allowance::Yes => Some("always"),
             Allowance::OptIn => Some("opt_in"),
             Allowance::LowBalanceOnly => Some("low_balance_only"),
             Allowance::No => None,
         };
-        ChannelClass::ALL.iter().filter_map(|class| Some((*class, word(class)?.to_owned()))).collect()
+        ChannelClass::ALL.iter().filter_map(|class| Some((*class, allowance(class)?.to_owned()))).collect()
     };
     let row = |role: &Role| {
-        let categories = Category::ALL.iter().map(|category| (*category, of(*role, *category)));
+        let categories = Category::ALL.iter().map(|category| (*category, allowances(*role, *category)));
         (*role, categories.filter(|(_, channels)| !channels.is_empty()).collect())
     };
     Role::ALL.iter().map(row).collect()
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_matrix_is_the_documents_table() {
+    fn the_matrix_view_shows_each_allowance_and_leaves_out_what_is_not_allowed() {
         let matrix = matrix_view(&domain::policy::Policy::embedded().unwrap().matrix);
         assert_eq!(matrix[&Role::OrgAdmin][&Category::Configurable][&ChannelClass::Email], "opt_in");
         assert_eq!(matrix[&Role::BillingAdmin][&Category::Billing][&ChannelClass::Sms], "low_balance_only");

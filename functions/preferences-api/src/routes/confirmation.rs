@@ -33,14 +33,17 @@ pub(crate) async fn resend(
     let body: SendConfirmationBody = body.parse()?;
     let channel = parse_channel(&body.channel)?;
     if !unconfirmed_channels(&recipient).contains(&channel) {
-        return Err(Problem::conflict("there is nothing to confirm on this channel: it is confirmed, or empty"));
+        return Err(Problem::conflict(
+            "there is nothing to confirm: the recipient has no such contact, or it is already confirmed",
+        ));
     }
     let now = clock::now();
     match request_confirmation(&app, &settings, &recipient, channel, &correlation.0, now).await {
         Ok(()) => Ok(json_response(StatusCode::ACCEPTED, &sent_view(now))),
         Err(RequestFailure::RateLimited(at)) => {
             let seconds = u32::try_from((at.as_second() - now.as_second()).max(1)).unwrap_or(u32::MAX);
-            let detail = "this address or number was asked often already; ask again after the seconds in Retry-After";
+            let detail =
+                "too many confirmation requests for this address or number; try again after the seconds in Retry-After";
             Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(seconds))
         }
         Err(RequestFailure::Withheld(reason)) => {
@@ -50,6 +53,7 @@ pub(crate) async fn resend(
     }
 }
 
+/// Parses the channel of a confirmation: `email` or `sms`.
 fn parse_channel(word: &str) -> Result<Channel, Problem> {
     match Channel::parse(word) {
         Some(channel @ (Channel::Email | Channel::Sms)) => Ok(channel),
@@ -57,7 +61,7 @@ fn parse_channel(word: &str) -> Result<Channel, Problem> {
     }
 }
 
-/// `POST /v1/tenants/{tenant}/recipients/{id}/confirm`: the code that a number's owner got.
+/// `POST /v1/tenants/{tenant}/recipients/{id}/confirm`: confirms a number with the code that its owner received.
 pub(crate) async fn confirm_by_code(
     State(app): State<App>,
     caller: Caller,
@@ -68,29 +72,32 @@ pub(crate) async fn confirm_by_code(
     let recipient = find_recipient(&app, &tenant, &id).await?;
     let body: ConfirmBody = body.parse()?;
     if parse_channel(&body.channel)? == Channel::Email {
-        let detail = "an e-mail address is confirmed by the link that was sent to it";
+        let detail = "must be sms: an e-mail address is confirmed with the link that was sent to it";
         return Err(Problem::invalid_fields(vec![FieldError::new("/channel", detail)]));
     }
     if recipient.phone.is_none() || (recipient.phone_confirmed && recipient.sms_opted_out.is_none()) {
-        return Err(Problem::conflict("there is nothing to confirm on this channel: it is confirmed, or empty"));
+        return Err(Problem::conflict(
+            "there is nothing to confirm: the recipient has no such contact, or it is already confirmed",
+        ));
     }
-    let wrong = |detail: String| Problem::invalid_fields(vec![FieldError::new("/code", detail)]);
-    let over = || wrong("has expired or was tried too often; request a new code with POST …/confirmation".to_owned());
+    let code_error = |detail: String| Problem::invalid_fields(vec![FieldError::new("/code", detail)]);
+    let new_code_needed =
+        || code_error("has expired or was tried too often; request a new code with POST …/confirmation".to_owned());
     let pending =
         app.table.pending_confirmation(&tenant, &recipient.id, Channel::Sms).await.map_err(access::storage_problem)?;
     let (Some(pending), Some(identity)) = (pending, contact_fingerprint(&app, &recipient, Channel::Sms)) else {
-        return Err(over());
+        return Err(new_code_needed());
     };
     let code: String = body.code.chars().filter(char::is_ascii_digit).collect();
     let hash = code_hash(&app, &identity, &code).ok_or_else(Problem::internal)?;
-    // Counted before it is judged, right or wrong: two guesses at the same time are two tries.
+    // The try is counted before the code is checked, so that two guesses at the same time are two tries.
     let counted = app.table.count_wrong_code(&tenant, &recipient.id, Channel::Sms, pending.tries);
     if !counted.await.map_err(access::storage_problem)? {
-        return Err(Problem::conflict("somebody entered a code at the same moment; enter it again"));
+        return Err(Problem::conflict("another code was entered at the same time; enter it again"));
     }
     match pending.check_code(&identity, &hash, clock::now()) {
-        CodeCheck::NewCodeNeeded => Err(over()),
-        CodeCheck::Wrong { left } => Err(wrong(format!("is not the code that was sent; {left} tries are left"))),
+        CodeCheck::NewCodeNeeded => Err(new_code_needed()),
+        CodeCheck::Wrong { left } => Err(code_error(format!("is not the code that was sent; {left} tries left"))),
         CodeCheck::Correct => {
             let version = recipient.version + 1;
             let next = Recipient { phone_confirmed: true, sms_opted_out: None, version, ..recipient };

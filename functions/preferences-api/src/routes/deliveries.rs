@@ -25,15 +25,18 @@ use store::deliveries::AttemptKey;
 use store::due::ScheduledDelivery;
 use store::incidents::IncidentListCursor;
 
+/// Entries on a page, unless the query has a `limit`.
 const PAGE_SIZE: usize = 50;
+/// Largest `limit` that a request may name.
 const PAGE_SIZE_MAX: usize = 200;
-/// Most incidents that one answer reads: each costs three reads.
+/// Most incidents that one request reads. Each takes three reads of the table.
 const INCIDENTS_MAX: usize = 40;
-/// Incidents that are read before it is looked whether there is enough.
+/// Incidents to read before checking whether the page is full.
 const INCIDENTS_PER_READ: usize = 10;
+/// The outcomes that the query can filter by.
 const OUTCOMES: [&str; 6] = ["delivered", "accepted", "pending", "held", "skipped", "failed"];
 
-/// The query, as text: each wrong parameter is named.
+/// The query parameters as text, so that each wrong one can be reported.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct DeliveryParams {
     from: Option<String>,
@@ -46,7 +49,7 @@ pub(crate) struct DeliveryParams {
     cursor: Option<String>,
 }
 
-/// What is asked for, checked.
+/// Query parameters after validation.
 #[derive(Debug)]
 struct DeliveryFilter {
     from: Timestamp,
@@ -94,8 +97,8 @@ impl DeliveryFilter {
     }
 }
 
-/// `GET /v1/tenants/{tenant}/deliveries`: by the incidents that were opened in a time, newest first. A page ends with an
-/// incident, so it may have a few more entries than asked for, or fewer.
+/// `GET /v1/tenants/{tenant}/deliveries`: deliveries of the incidents that were opened in a period, newest first. A page ends after a
+/// whole incident, so it may have a few entries more or fewer than its limit.
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
@@ -105,7 +108,7 @@ pub(crate) async fn list(
     let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
     let filter = params.into_filter(clock::now()).map_err(Problem::invalid_fields)?;
     load_settings(&app, &tenant).await?;
-    let people = Destinations::read(&app.table, &tenant).await.map_err(access::storage_problem)?;
+    let destinations = Destinations::read(&app.table, &tenant).await.map_err(access::storage_problem)?;
     let mut deliveries = Vec::new();
     let mut cursor = filter.cursor.clone();
     for _ in 0..INCIDENTS_MAX / INCIDENTS_PER_READ {
@@ -115,7 +118,7 @@ pub(crate) async fn list(
             let Some(incident) = app.table.incident(id).await.map_err(access::storage_problem)? else { continue };
             let ledger =
                 Box::pin(Ledger::read(&app.table, &incident, &tenant)).await.map_err(access::storage_problem)?;
-            let entries = ledger.planned_entries(&people).into_iter().rev().filter(|entry| filter.matches(entry));
+            let entries = ledger.planned_entries(&destinations).into_iter().rev().filter(|entry| filter.matches(entry));
             deliveries.extend(entries.map(|entry| logged_delivery(&incident, entry)));
         }
         cursor = page.next;
@@ -138,8 +141,8 @@ fn logged_delivery(incident: &Incident, entry: ExplainEntry) -> DeliveryLogEntry
     }
 }
 
-/// `POST /v1/tenants/{tenant}/incidents/{id}/resend`: a delivery that failed for good is tried once more. It is handed out with
-/// the other due work, within a minute.
+/// `POST /v1/tenants/{tenant}/incidents/{id}/resend`: schedules one more attempt of a delivery that has failed for good. The scheduler
+/// releases it within a minute.
 pub(crate) async fn resend(
     State(app): State<App>,
     caller: Caller,
@@ -149,8 +152,8 @@ pub(crate) async fn resend(
     let tenant = caller.authorize_tenant(&path, MANAGE_SCOPES)?;
     let settings = load_settings(&app, &tenant).await?;
     let body: ResendBody = body.parse()?;
-    let channel =
-        Channel::parse(&body.channel).ok_or_else(|| field_problem("/channel", "is not the channel of a delivery"))?;
+    let channel = Channel::parse(&body.channel)
+        .ok_or_else(|| field_problem("/channel", "must be email, sms, slack, teams or webhook"))?;
     let destination = find_destination(&app, &tenant, &body).await?;
     let incident = find_incident(&app, &tenant, &id).await?;
     let ledger = Box::pin(Ledger::read(&app.table, &incident, &tenant)).await.map_err(access::storage_problem)?;
@@ -160,7 +163,7 @@ pub(crate) async fn resend(
     });
     let Some(failed) = failed else {
         return Err(Problem::conflict(
-            "this incident has no failed delivery to it on this channel; see its explanation",
+            "this incident has no failed delivery to this destination on this channel; see the incident's explanation for what happened",
         ));
     };
     if let Some(reason) = unreachable_reason(&incident, &settings, &destination, channel, clock::now()) {
@@ -196,13 +199,15 @@ pub(crate) async fn resend(
     let slot =
         AttemptKey { incident: &incident.id, tenant: &tenant, row: &failed.row, channel, update, attempt: due.attempt };
     if !app.table.reopen(slot, now, &due).await.map_err(access::storage_problem)? {
-        return Err(Problem::conflict("somebody sends it at this moment; look at its explanation in a minute"));
+        return Err(Problem::conflict(
+            "this delivery is being sent right now; check the incident's explanation in a minute",
+        ));
     }
     let object = format!("{}/{}", incident.id, failed.row);
     let audit = audit_entry(&caller, "delivery.resent", &object);
     if let Err(error) = app.table.record_audit(&tenant, &audit, &ids::id_suffix()).await {
-        // It is on its way; only the trail lacks it.
-        tracing::error!(%error, %tenant, "a resend is not in the audit trail");
+        // The resend is already scheduled; only its audit entry is missing.
+        tracing::error!(%error, %tenant, "cannot write the audit entry of a resend");
     }
     Ok(json_response(
         StatusCode::ACCEPTED,
@@ -228,7 +233,7 @@ async fn find_destination(app: &App, tenant: &TenantId, body: &ResendBody) -> Re
             }
             None => Ok(None),
         },
-        _ => return Err(field_problem("/recipient_id", "name a recipient or an integration")),
+        _ => return Err(field_problem("/recipient_id", "send either recipient_id or integration_id")),
     };
     found
         .map_err(access::storage_problem)?
@@ -240,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_wrong_parameter_is_named_and_the_others_narrow() {
+    fn every_wrong_parameter_is_reported_and_valid_ones_filter() {
         let now = Timestamp::from_second(1_000_000_000).unwrap();
         let params = DeliveryParams {
             from: Some("x".into()),

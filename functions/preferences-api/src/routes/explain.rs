@@ -30,7 +30,7 @@ pub(crate) async fn explain_incident(
     load_settings(&app, &tenant).await?;
     let incident = find_incident(&app, &tenant, &id).await?;
     let ledger = Ledger::read(&app.table, &incident, &tenant);
-    let (ledger, people) =
+    let (ledger, destinations) =
         futures::try_join!(ledger, Destinations::read(&app.table, &tenant)).map_err(access::storage_problem)?;
     let body = ExplainAnswer {
         incident_id: Some(incident.id.to_string()),
@@ -40,12 +40,12 @@ pub(crate) async fn explain_incident(
             rule: Some(incident.rule.clone()),
             reason: None,
         },
-        decisions: ledger.entries(&people),
+        decisions: ledger.entries(&destinations),
     };
     Ok(json_response(StatusCode::OK, &body))
 }
 
-/// `POST /v1/tenants/{tenant}/explain`: what would happen to an event. Nothing is sent, nothing is stored.
+/// `POST /v1/tenants/{tenant}/explain`: explains what would happen to an event, without sending or storing anything.
 pub(crate) async fn explain_event(
     State(app): State<App>,
     caller: Caller,
@@ -57,10 +57,10 @@ pub(crate) async fn explain_event(
     let defaults = TokenDefaults { tenant_ids: vec![tenant.clone()], ..TokenDefaults::default() };
     let event = contracts::native::parse_event(&body.0, &defaults, "imagined").map_err(Problem::invalid_fields)?;
     if event.tenant_ids.iter().any(|named| *named != tenant) {
-        let detail = "must name the tenant of the path, or be left out";
+        let detail = "must list only the tenant of the path, or be left out";
         return Err(Problem::invalid_fields(vec![contracts::problem::FieldError::new("/tenant_ids", detail)]));
     }
-    let nothing = |classification: &str, rule: Option<String>, reason: Reason| ExplainAnswer {
+    let without_decisions = |classification: &str, rule: Option<String>, reason: Reason| ExplainAnswer {
         incident_id: None,
         classification: ClassificationView {
             classification: classification.to_owned(),
@@ -73,19 +73,25 @@ pub(crate) async fn explain_event(
     let included = match app.policy.classify(&event) {
         Classification::Included(included) => included,
         Classification::Excluded { rule } => {
-            return Ok(json_response(StatusCode::OK, &nothing("excluded", Some(rule), Reason::ExcludedByRule)));
+            return Ok(json_response(
+                StatusCode::OK,
+                &without_decisions("excluded", Some(rule), Reason::ExcludedByRule),
+            ));
         }
         Classification::Unclassified => {
-            return Ok(json_response(StatusCode::OK, &nothing("unclassified", None, Reason::Unclassified)));
+            return Ok(json_response(StatusCode::OK, &without_decisions("unclassified", None, Reason::Unclassified)));
         }
     };
     if event.platform && !app.policy.allows_platform_wide(&included) {
-        return Ok(json_response(StatusCode::OK, &nothing("unclassified", Some(included.rule), Reason::TenantMissing)));
+        return Ok(json_response(
+            StatusCode::OK,
+            &without_decisions("unclassified", Some(included.rule), Reason::TenantMissing),
+        ));
     }
     let scope = if event.platform { Scope::Platform } else { Scope::Tenant(tenant.clone()) };
     let decisions =
         planned_decisions(&app, &tenant, &simulate_opening(&event, &included, &scope, clock::now())).await?;
-    let people = Destinations::read(&app.table, &tenant).await.map_err(access::storage_problem)?;
+    let destinations = Destinations::read(&app.table, &tenant).await.map_err(access::storage_problem)?;
     let body = ExplainAnswer {
         incident_id: None,
         classification: ClassificationView {
@@ -94,18 +100,18 @@ pub(crate) async fn explain_event(
             rule: Some(included.rule),
             reason: None,
         },
-        decisions: ledger::hypothetical_entries(&decisions, included.category, &people.names()),
+        decisions: ledger::hypothetical_entries(&decisions, included.category, &destinations.names()),
     };
     Ok(json_response(StatusCode::OK, &body))
 }
 
-/// The decisions on an imagined incident, from what routing itself would read.
+/// Plans a hypothetical incident from the same data that routing reads.
 async fn planned_decisions(
     app: &App,
     tenant: &TenantId,
     (incident, update): &(domain::incident::Incident, domain::incident::Update),
 ) -> Result<Vec<Decision>, Problem> {
-    // User-level warnings belong to no category; their subscribers are in every one.
+    // User-level warnings have no category; every category's subscription lists the same destinations.
     let category = incident.category.unwrap_or(Category::Configurable);
     let subscriber = app.table.subscriber(tenant, category).await.map_err(access::storage_problem)?;
     let Some(subscriber) = subscriber else { return Ok(Vec::new()) };

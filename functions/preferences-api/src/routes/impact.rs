@@ -1,4 +1,4 @@
-//! When a tenant was affected: what call logs and reports are marked with.
+//! The periods in which a tenant was affected by incidents, for marking call logs and reports.
 
 use super::{incidents, load_settings};
 use crate::App;
@@ -14,9 +14,10 @@ use runtime::clock;
 use runtime::http::{Caller, Problem};
 use serde::Deserialize;
 
-/// How late a source may tell of what is asked about. More would be most of a busy tenant's list, for a question about last year.
+/// How long after the period a source may still have reported an incident in it. A longer delay would read most of a busy tenant's
+/// incidents for a question about last year.
 const REPORT_DELAY_MAX: SignedDuration = SignedDuration::from_hours(24);
-/// Timelines read at once.
+/// Timelines to read at the same time.
 const TIMELINES_AT_ONCE: usize = 10;
 
 /// The query of `GET /v1/tenants/{tenant}/impact`.
@@ -42,7 +43,7 @@ pub(crate) async fn read(
         return Err(Problem::invalid_fields(errors));
     }
     load_settings(&app, &tenant).await?;
-    // What began long before may have lasted into it: everything that is kept may have.
+    // An incident that began long before the period may have lasted into it, so all that are kept are read.
     let kept = SignedDuration::from_hours(24 * i64::from(app.retention_days));
     let since = from.saturating_sub(kept).unwrap_or(from);
     let (mut found, complete) = incidents::incidents_between(&app, &tenant, since, to).await?;

@@ -32,16 +32,18 @@ use store::deliveries::ListedDelivery;
 use store::events::EventRecord;
 use store::incidents::{IncidentListCursor, IncidentListEntry};
 
-/// What is listed unless the query says from when.
+/// Days that a list or report covers, unless the query has a `from`.
 const DEFAULT_DAYS: i64 = 7;
+/// Entries on a page, unless the query has a `limit`.
 const PAGE_SIZE: usize = 50;
+/// Largest `limit` that a request may name.
 const PAGE_SIZE_MAX: usize = 200;
-/// Incidents read at once.
-const IN_FLIGHT: usize = 16;
-/// How many pages of the table one answer may read while it looks for incidents among excluded events.
+/// Incidents to read at the same time.
+const INCIDENTS_AT_ONCE: usize = 16;
+/// Most pages of the table that one request reads to find incidents among excluded events.
 const TABLE_PAGES_MAX: usize = 10;
 
-/// The query of `GET /v1/tenants/{tenant}/incidents`, as text: each wrong parameter is named.
+/// The query parameters of `GET /v1/tenants/{tenant}/incidents` as text, so that each wrong one can be reported.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct IncidentParams {
     from: Option<String>,
@@ -51,6 +53,7 @@ pub(crate) struct IncidentParams {
     cursor: Option<String>,
 }
 
+/// Query parameters after validation.
 #[derive(Debug, PartialEq)]
 struct IncidentFilter {
     from: Timestamp,
@@ -68,7 +71,7 @@ impl IncidentParams {
             None | Some("") => false,
             Some("excluded") => true,
             Some(_) => {
-                errors.push(FieldError::new("query:include", "can only be `excluded`"));
+                errors.push(FieldError::new("query:include", "must be `excluded`, or be left out"));
                 false
             }
         };
@@ -78,7 +81,7 @@ impl IncidentParams {
     }
 }
 
-/// The time that a query is about: the last week unless it says otherwise.
+/// Parses the query parameters `from` and `to`; by default the last week. Notes an error for each that is not valid.
 pub(super) fn parse_period(
     from: Option<&str>,
     to: Option<&str>,
@@ -88,7 +91,7 @@ pub(super) fn parse_period(
     let mut time = |name: &str, text: Option<&str>| {
         let time = text?.parse::<Timestamp>().ok();
         if time.is_none() {
-            let detail = "is not a time as RFC 3339, such as 2026-11-23T00:00:00Z";
+            let detail = "must be an RFC 3339 time, such as 2026-11-23T00:00:00Z";
             errors.push(FieldError::new(format!("query:{name}"), detail));
         }
         time
@@ -97,7 +100,7 @@ pub(super) fn parse_period(
     let week = SignedDuration::from_hours(24 * DEFAULT_DAYS);
     let from = time("from", from).unwrap_or_else(|| to.saturating_sub(week).unwrap_or(Timestamp::UNIX_EPOCH));
     if from > to {
-        errors.push(FieldError::new("query:from", "is after `to`"));
+        errors.push(FieldError::new("query:from", "must not be later than `to`"));
     }
     (from, to)
 }
@@ -145,15 +148,15 @@ pub(crate) async fn list(
     Ok(json_response(StatusCode::OK, &list))
 }
 
-/// The incidents of a page, a few at a time: two hundred calls at once would wait for each other until they give up.
+/// Reads the incidents of a page, a few at a time: with two hundred calls at once some would time out waiting for a connection.
 async fn load_incidents(app: &App, entries: &[IncidentListEntry]) -> Result<Vec<Option<Incident>>, Problem> {
     let ids: Vec<_> = entries.iter().filter_map(|entry| entry.incident_id.clone()).collect();
     let incidents = ids.into_iter().map(|id| async move { app.table.incident(&id).await });
-    stream::iter(incidents).buffered(IN_FLIGHT).try_collect().await.map_err(access::storage_problem)
+    stream::iter(incidents).buffered(INCIDENTS_AT_ONCE).try_collect().await.map_err(access::storage_problem)
 }
 
-/// Incidents that a tenant may see and that came up between two times, newest first, without test alerts; and whether that is all
-/// of them.
+/// Reads the incidents that a tenant may see and that were opened between two times, newest first, without test alerts. Also returns
+/// whether the list is complete.
 pub(super) async fn incidents_between(
     app: &App,
     tenant: &TenantId,
@@ -179,7 +182,7 @@ pub(super) async fn incidents_between(
     Ok((found, false))
 }
 
-/// An incident as a status page has it, with what its tenant may read.
+/// Returns an incident in the form of a status page, with the details that only its tenant may read.
 pub(super) fn published_incident(incident: &Incident) -> PublishedIncident {
     PublishedIncident {
         id: incident.id.clone(),
@@ -207,12 +210,12 @@ pub(crate) async fn read(
     let settings = load_settings(&app, &tenant).await?;
     let incident = find_incident(&app, &tenant, &id).await?;
     let ledger = Ledger::read(&app.table, &incident, &tenant);
-    let (timeline, ledger, people) =
+    let (timeline, ledger, destinations) =
         futures::try_join!(app.table.updates(&incident.id, 1), ledger, Destinations::read(&app.table, &tenant))
             .map_err(access::storage_problem)?;
-    let inside = suppressed_incidents(&app, &incident, &tenant).await.map_err(access::storage_problem)?;
-    let names = people.names();
-    let entries = ledger.planned_entries(&people);
+    let suppressed = suppressed_incidents(&app, &incident, &tenant).await.map_err(access::storage_problem)?;
+    let names = destinations.names();
+    let entries = ledger.planned_entries(&destinations);
     let mut decisions: Vec<&Decision> = ledger.plans.iter().flat_map(|plan| &plan.decisions).collect();
     decisions.sort_by_key(|decision| decision.update);
     let body = IncidentDetailAnswer {
@@ -223,8 +226,8 @@ pub(crate) async fn read(
             .iter()
             .map(|listed| delivery_view(listed, incident.category, &names, &entries))
             .collect(),
-        covered_incidents: inside.incidents.iter().map(CoveredIncident::of).collect(),
-        covered_more: inside.omitted_count,
+        covered_incidents: suppressed.incidents.iter().map(CoveredIncident::of).collect(),
+        covered_more: suppressed.omitted_count,
         incident: incident_view(&incident),
     };
     Ok(json_response(StatusCode::OK, &body))
@@ -244,7 +247,7 @@ pub(crate) async fn suppressed_incidents(
     }
 }
 
-/// An incident that the tenant may see. Another tenant's does not exist.
+/// Reads an incident by the id in a path; 404 if it does not exist or belongs to another tenant.
 pub(crate) async fn find_incident(app: &App, tenant: &TenantId, id: &str) -> Result<Incident, Problem> {
     let found = match IncidentId::parse(id) {
         Some(id) => app.table.incident(&id).await.map_err(access::storage_problem)?,
@@ -255,11 +258,12 @@ pub(crate) async fn find_incident(app: &App, tenant: &TenantId, id: &str) -> Res
         .ok_or_else(|| Problem::not_found("this tenant has no such incident"))
 }
 
+/// Whether a tenant may see incidents of this scope: its own and platform-wide ones.
 fn is_visible(scope: &Scope, tenant: &TenantId) -> bool {
     scope.tenant().is_none_or(|owner| owner == tenant)
 }
 
-/// An incident without what only its source knows. Of a platform-wide one the source's own names stay inside.
+/// Returns an incident as the API shows it. A platform-wide one is shown without its source and dedup key.
 pub(super) fn incident_view(incident: &Incident) -> IncidentView {
     let own = incident.scope.tenant().is_some();
     IncidentView {
@@ -294,7 +298,7 @@ fn excluded_view(record: &EventRecord) -> ExcludedEventView {
         event_id: record.event_id.to_string(),
         at: record.accepted_at,
         event_type: record.event_type.clone(),
-        // The source's own words on everybody's business stay inside.
+        // The title of a platform-wide event is the source's internal text, so its type is shown instead.
         title: if record.scope == Some(Scope::Platform) { record.event_type.clone() } else { record.title.clone() },
         classification: record.classification.clone(),
         category: record.category,
@@ -303,7 +307,7 @@ fn excluded_view(record: &EventRecord) -> ExcludedEventView {
     }
 }
 
-/// One update: of the tenant's own incident everything, of a platform-wide one what its alerts carry and no more.
+/// Returns an update as the API shows it: in full for the tenant's own incident, and as far as alerts carry it for a platform-wide one.
 pub(crate) fn timeline_entry(settings: &Settings, incident: &Incident, update: &Update) -> TimelineEntry {
     let content = match incident.scope {
         Scope::Tenant(_) => ContentLevel::Full,
@@ -349,7 +353,7 @@ fn decision_view(decision: &Decision, category: Option<Category>, names: &Destin
     }
 }
 
-/// A delivery row, and what the explanation says of its newest update.
+/// Returns a delivery as the API shows it: the stored item, with the explanation's outcome of its latest update.
 fn delivery_view(
     listed: &ListedDelivery,
     category: Option<Category>,
@@ -362,8 +366,8 @@ fn delivery_view(
         let id = entry.recipient_id.as_ref().or(entry.integration_id.as_ref());
         (id.map(String::as_str), entry.channel, entry.update) == (Some(destination), row.channel, row.latest)
     });
-    // With the number 0 it is no attempt of ours, and no row of its own.
-    let later = entry.into_iter().flat_map(|entry| &entry.attempts).filter(|said| said.attempt == 0).cloned();
+    // Attempt 0 is feedback that the provider sent later; it is not stored among the attempts.
+    let feedback = entry.into_iter().flat_map(|entry| &entry.attempts).filter(|attempt| attempt.attempt == 0).cloned();
     let state = match row.state {
         DeliveryState::Sending => "sending",
         DeliveryState::Retrying => "retrying",
@@ -398,7 +402,7 @@ fn delivery_view(
                 attempts: end.attempts,
             })
             .collect(),
-        failed_attempts: listed.attempts.iter().map(attempt_view).chain(later).collect(),
+        failed_attempts: listed.attempts.iter().map(attempt_view).chain(feedback).collect(),
     }
 }
 

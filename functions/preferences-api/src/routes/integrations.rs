@@ -1,4 +1,4 @@
-//! Slack, Teams and webhook destinations of a tenant. URL and secret are sealed here and never shown again.
+//! Routes of a tenant's integrations: Slack, Teams and webhooks. URL and secret are encrypted here and never shown again.
 
 use super::{lint, load_settings, require_plan_capacity, save_setting};
 use crate::App;
@@ -22,9 +22,9 @@ use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
 use store::tenants::TenantChange;
 
-/// What URLs are fingerprinted for: two integrations of a tenant must not have the same one.
+/// Purpose of the keyed hash of URLs, by which two integrations of a tenant with the same URL are found.
 const URL_FINGERPRINT_PURPOSE: &str = "integration-url";
-/// How long the old secret signs beside the new one.
+/// Hours for which webhooks are signed with the old secret as well.
 const OLD_SECRET_HOURS: i64 = 24;
 
 /// `GET /v1/tenants/{tenant}/integrations`
@@ -60,7 +60,7 @@ pub(crate) async fn create(
     let most = app.policy.plans.get(&settings.plan).map_or(0, |plan| plan.integrations);
     let known = app.table.integrations(&tenant).await.map_err(access::storage_problem)?.len();
     require_plan_capacity(known, most, &settings.plan, "integrations")?;
-    // Without a URL the check has refused the body.
+    // The check has already rejected a new integration without a URL.
     let sealed = seal_url(&app, &tenant, &id, &draft.url.ok_or_else(Problem::internal)?)?;
     let secret = (draft.kind == Channel::Webhook).then(|| draft.secret.unwrap_or_else(generate_secret));
     let integration = Integration {
@@ -158,7 +158,7 @@ async fn update(
     };
     if let Some(url) = draft.url {
         let sealed = seal_url(app, &tenant, &before.id, &url)?;
-        // What another endpoint said is not this one's fault.
+        // A new URL starts with a clean record: the failures were another endpoint's.
         if sealed.fingerprint != before.fingerprint {
             next = reenable(next, now);
         }
@@ -173,8 +173,8 @@ async fn update(
     Ok(json_with_etag(StatusCode::OK, next.version, &IntegrationBody { lint, ..integration_body(&next, now) }))
 }
 
-/// `POST /v1/tenants/{tenant}/integrations/{id}/secret`: a new secret, shown once. The one before signs beside it for 24
-/// hours; an even older one stops at once, so that rotating twice ends a secret that leaked.
+/// `POST /v1/tenants/{tenant}/integrations/{id}/secret`: sets a new signing secret and shows it once. Webhooks are signed with the previous
+/// secret as well for 24 hours. A still older secret stops at once, so rotating twice retires a leaked one.
 pub(crate) async fn rotate_secret(
     State(app): State<App>,
     caller: Caller,
@@ -190,7 +190,8 @@ pub(crate) async fn rotate_secret(
     }
     let body: RotateSecretBody = body.parse_or_default()?;
     if before.kind != Channel::Webhook {
-        let detail = "only a webhook is signed; for Slack and Teams the URL is the secret, so change the URL";
+        let detail =
+            "only webhooks have a signing secret; for Slack and Teams the URL is the secret, so change the URL instead";
         return Err(Problem::invalid_fields(vec![FieldError::new("/kind", detail)]));
     }
     let secret = match body.secret {
@@ -235,7 +236,7 @@ fn reenable(integration: Integration, now: Timestamp) -> Integration {
     Integration { disabled: None, failing: integration.failing.map(|_| now), ..integration }
 }
 
-/// A URL as it is stored.
+/// A URL as it is stored: encrypted, with its host in the clear and a keyed hash of the whole.
 struct SealedUrl {
     url: Sealed,
     host: String,
@@ -243,7 +244,7 @@ struct SealedUrl {
 }
 
 fn seal_url(app: &App, tenant: &TenantId, id: &IntegrationId, url: &SecretUrl) -> Result<SealedUrl, Problem> {
-    // Over the URL alone: Slack counts messages by URL, whoever posts them, so the gate must know two tenants' same URL.
+    // A hash of the URL alone, without the tenant: Slack limits messages per URL, so the rate limiter must recognize one URL of two tenants.
     let fingerprint = app.keyring.fingerprint(URL_FINGERPRINT_PURPOSE, url.expose()).map_err(seal_problem)?;
     Ok(SealedUrl { url: seal_secret(app, tenant, id, url.expose())?, host: url.host().to_owned(), fingerprint })
 }
@@ -255,7 +256,7 @@ fn seal_secret(app: &App, tenant: &TenantId, id: &IntegrationId, secret: &str) -
 }
 
 fn seal_problem(error: vault::VaultError) -> Problem {
-    tracing::error!(%error, "nothing can be sealed");
+    tracing::error!(%error, "encryption failed");
     Problem::internal()
 }
 

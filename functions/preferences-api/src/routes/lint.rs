@@ -1,4 +1,4 @@
-//! What a tenant's settings cannot do although they look as if they could.
+//! Lint: settings of a tenant that have no effect or keep alerts from arriving.
 
 use super::load_settings;
 use crate::App;
@@ -28,19 +28,19 @@ pub(crate) async fn read(
     Ok(json_response(StatusCode::OK, &LintAnswer { lint: findings }))
 }
 
-/// The findings for the answer of a write. The write is done: a table that does not answer now takes nothing back.
+/// Returns the findings for the response to a write; `None` if they cannot be read, because the write itself succeeded.
 pub(crate) async fn findings_after_save(app: &App, tenant: &TenantId) -> Option<Value> {
     match read_findings(app, tenant).await {
         Ok(findings) => serde_json::to_value(findings).ok(),
         Err(error) => {
-            tracing::warn!(%error, "the settings were saved and could not be read again");
+            tracing::warn!(%error, "the settings were saved, but the lint findings could not be read");
             None
         }
     }
 }
 
 async fn read_findings(app: &App, tenant: &TenantId) -> Result<Vec<Finding>, StoreError> {
-    // What routing reads; every category's chunks hold the same settings and destinations.
+    // The same data that routing reads. Every category's chunks hold the same settings and destinations, so one category is enough.
     let Some(subscriber) = app.table.subscriber(tenant, Category::Infrastructure).await? else { return Ok(Vec::new()) };
     let destinations: Vec<Destination> =
         subscriber.destinations.into_iter().map(|(_, destination)| destination).collect();

@@ -1,4 +1,4 @@
-//! One file for each thing that has a path.
+//! The routes of the API: one file for each resource.
 
 pub(crate) mod audit;
 pub(crate) mod catalogue;
@@ -24,17 +24,17 @@ use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
 use store::tenants::{AuditRecord, TenantChange};
 
-/// A tenant's settings, or 404.
+/// Reads a tenant's settings; 404 without them.
 pub(crate) async fn load_settings(app: &App, tenant: &TenantId) -> Result<Settings, Problem> {
     app.table.settings(tenant).await.map_err(storage_problem)?.ok_or_else(Problem::tenant_not_found)
 }
 
-/// Who did what, now.
+/// Returns an audit entry of the caller's action, with the current time.
 pub(crate) fn audit_entry(caller: &Caller, what: &str, object: &str) -> AuditRecord {
     AuditRecord { at: clock::now(), who: caller.token_id.clone(), what: what.to_owned(), object: object.to_owned() }
 }
 
-/// Saves a setting with its audit entry.
+/// Saves a setting together with its audit entry.
 pub(crate) async fn save_setting(
     app: &App,
     caller: &Caller,
@@ -47,7 +47,7 @@ pub(crate) async fn save_setting(
     crate::access::ensure_saved(app.table.save(tenant, &setting, &audit, &ids::id_suffix()).await)
 }
 
-/// 422 `plan_limit` where the plan has no room for another.
+/// Requires that the plan allows one more recipient or integration: 422 `plan_limit` if the tenant already has `most`.
 pub(crate) fn require_plan_capacity(known: usize, most: u32, plan: &str, what: &str) -> Result<(), Problem> {
     if u32::try_from(known).is_ok_and(|known| known < most) {
         return Ok(());

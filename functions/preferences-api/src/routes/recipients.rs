@@ -1,4 +1,4 @@
-//! The people of a tenant.
+//! Routes of a tenant's recipients.
 
 use super::{lint, load_settings, require_plan_capacity, save_setting};
 use crate::App;
@@ -147,6 +147,7 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// Reads a recipient by the id in a path; 404 without it.
 pub(super) async fn find_recipient(app: &App, tenant: &TenantId, id: &str) -> Result<Recipient, Problem> {
     let found = match RecipientId::parse(id) {
         Some(id) => app.table.recipient(tenant, &id).await.map_err(access::storage_problem)?,
@@ -155,6 +156,7 @@ pub(super) async fn find_recipient(app: &App, tenant: &TenantId, id: &str) -> Re
     found.ok_or_else(|| Problem::not_found("this tenant has no such recipient"))
 }
 
+/// Saves a recipient with its audit entry.
 pub(super) async fn save_recipient(
     app: &App,
     caller: &Caller,

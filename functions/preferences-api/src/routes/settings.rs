@@ -1,4 +1,4 @@
-//! A tenant and its settings.
+//! Routes of a tenant and its settings.
 
 use super::{audit_entry, lint, load_settings, save_setting};
 use crate::App;
@@ -16,11 +16,10 @@ use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
 use store::tenants::{SaveOutcome, TenantChange};
 
-/// How often a tenant is read again when somebody else writes it at the same time.
+/// Attempts to save a tenant while others change it at the same time.
 const SAVE_ATTEMPTS_MAX: usize = 5;
 
-/// `PUT /v1/tenants/{tenant}`: makes a tenant, or gives it another name, plan or zone. Doing it twice changes nothing, so
-/// If-Match is welcome here and not required.
+/// `PUT /v1/tenants/{tenant}`: creates a tenant, or changes its name, plan or zone. Repeating it changes nothing, so If-Match is optional.
 pub(crate) async fn put_tenant(
     State(app): State<App>,
     caller: Caller,
@@ -86,7 +85,7 @@ pub(crate) async fn replace(
     headers: HeaderMap,
     body: LimitedBody,
 ) -> Result<Response, Problem> {
-    write(&app, &caller, &path, &headers, |_| body.parse()).await
+    update(&app, &caller, &path, &headers, |_| body.parse()).await
 }
 
 /// `PATCH /v1/tenants/{tenant}/settings`: a JSON merge patch.
@@ -97,10 +96,11 @@ pub(crate) async fn patch(
     headers: HeaderMap,
     body: LimitedBody,
 ) -> Result<Response, Problem> {
-    write(&app, &caller, &path, &headers, |before| body.apply_merge_patch(&settings_body(before))).await
+    update(&app, &caller, &path, &headers, |before| body.apply_merge_patch(&settings_body(before))).await
 }
 
-async fn write(
+/// Saves the settings that `read_body` makes of the request and of the saved settings.
+async fn update(
     app: &App,
     caller: &Caller,
     path: &str,
@@ -114,7 +114,7 @@ async fn write(
     let may_change_plan = caller.has_scope(PLATFORM_ADMIN);
     let editor = Editor { token_id: &caller.token_id, may_change_plan, now: clock::now() };
     let next = update_settings(&before, &body, &app.policy, editor).map_err(Problem::invalid_fields)?;
-    // Who confirmed that a channel is lawful is found in the trail by its own name.
+    // Confirming compliance for a channel has an audit action of its own, so that it can be found.
     let confirms = next.compliance_confirmed.keys().any(|class| !before.compliance_confirmed.contains_key(class));
     let what = if confirms { "settings.compliance_confirmed" } else { "settings.updated" };
     let next = Settings { version: before.version + 1, ..next };

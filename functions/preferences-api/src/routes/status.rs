@@ -1,4 +1,4 @@
-//! A tenant's own status: what is public and what is only its own, in the shape of Statuspage's summary.
+//! A tenant's own status: public incidents and its own, in the format of Statuspage's summary.
 
 use super::{incidents, load_settings};
 use crate::App;
@@ -6,7 +6,7 @@ use crate::access::{self, READ_SCOPES, json_response};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use contracts::statuspage::StatusPageView;
+use contracts::statuspage::{IncidentWithTimeline, StatusPageView};
 use domain::incident::Incident;
 use domain::status::{HISTORY_DAYS, PublishedIncident, PublishedUpdate, summarize_status};
 use domain::tenant::Settings;
@@ -17,9 +17,10 @@ use runtime::clock;
 use runtime::http::{ApiId, Caller, Problem};
 use std::cmp::Reverse;
 
-/// Most incidents in an answer.
+/// Most incidents in a response.
 const INCIDENTS_MAX: usize = 60;
-/// Most text of their timelines, in bytes: with every incident's newest entry it fits what a function may answer, however it is escaped.
+/// Most text of all timelines, in bytes. Together with the newest update of every incident it fits the size limit of a Lambda response,
+/// however it is escaped.
 const TEXT_BYTES_MAX: usize = 1_000_000;
 
 /// `GET /v1/tenants/{tenant}/status`
@@ -40,14 +41,17 @@ pub(crate) async fn read(
         .map(|incident| (incidents::published_incident(incident), incident))
         .filter(|(shown, _)| !shown.is_over(now))
         .collect();
-    // All of it counts for the components; an answer has room for so much.
+    // All open incidents count for the status of the components, even if the response has no room to list them.
     let shown: Vec<PublishedIncident> = open.iter().map(|(shown, _)| shown.clone()).collect();
     let listed = select_listed(&open);
     let timelines = listed.iter().map(|(_, incident)| load_timeline(&app, &settings, incident));
     let mut timelines = try_join_all(timelines).await.map_err(access::storage_problem)?;
     let whole = truncate_timelines(&mut timelines, TEXT_BYTES_MAX);
-    let timelines: Vec<(&PublishedIncident, &[PublishedUpdate])> =
-        listed.iter().map(|(shown, _)| shown).zip(timelines.iter().map(Vec::as_slice)).collect();
+    let timelines: Vec<IncidentWithTimeline<'_>> = listed
+        .iter()
+        .zip(&timelines)
+        .map(|((incident, _), updates)| IncidentWithTimeline { incident, updates })
+        .collect();
     let complete = complete && whole && listed.len() == open.len();
     let base = api.address(&app.public_base_url);
     let page = StatusPageView {
@@ -63,21 +67,21 @@ pub(crate) async fn read(
     ))
 }
 
-/// What an answer lists, in its order: where there is too much, the worst, and work that is announced.
+/// Selects the incidents to list, in their order. If there are too many, maintenance and then the most severe incidents are kept.
 fn select_listed<T>(open: &[(PublishedIncident, T)]) -> Vec<&(PublishedIncident, T)> {
     let mut all: Vec<(usize, &(PublishedIncident, T))> = open.iter().enumerate().collect();
     all.sort_by_key(|(_, (shown, _))| Reverse((shown.kind == Kind::Maintenance, shown.severity)));
     all.truncate(INCIDENTS_MAX);
-    all.sort_by_key(|(place, _)| *place);
+    all.sort_by_key(|(index, _)| *index);
     all.into_iter().map(|(_, one)| one).collect()
 }
 
-/// Leaves older entries out where there is no room for them, each incident's newest stays. `false`: some are left out.
+/// Drops older updates that exceed `room` bytes; the newest update of each incident stays. Returns whether nothing was dropped.
 fn truncate_timelines(timelines: &mut [Vec<PublishedUpdate>], mut room: usize) -> bool {
     let mut whole = true;
     for timeline in timelines {
-        let fits = |said: &PublishedUpdate| {
-            let left = room.checked_sub(said.message.len());
+        let fits = |update: &PublishedUpdate| {
+            let left = room.checked_sub(update.message.len());
             room = left.unwrap_or(0);
             left.is_some()
         };
@@ -88,18 +92,18 @@ fn truncate_timelines(timelines: &mut [Vec<PublishedUpdate>], mut room: usize) -
     whole
 }
 
-/// What was said of an incident, newest first.
+/// Reads the updates of an incident, newest first.
 async fn load_timeline(
     app: &App,
     settings: &Settings,
     incident: &Incident,
 ) -> Result<Vec<PublishedUpdate>, store::StoreError> {
     let updates = app.table.updates(&incident.id, 1).await?;
-    let said = updates.iter().rev().map(|update| {
+    let published = updates.iter().rev().map(|update| {
         let entry = incidents::timeline_entry(settings, incident, update);
         PublishedUpdate { number: entry.update, at: entry.at, status: entry.status, message: entry.message }
     });
-    Ok(said.collect())
+    Ok(published.collect())
 }
 
 #[cfg(test)]
@@ -126,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_pushes_out_neither_what_is_critical_nor_work() {
+    fn a_storm_crowds_out_neither_critical_incidents_nor_maintenance() {
         let mut all: Vec<(PublishedIncident, usize)> =
             (0..500).map(|n| (shown(n, Kind::Incident, Severity::Warning), n)).collect();
         all.push((shown(500, Kind::Incident, Severity::Critical), 500));
@@ -141,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_cut_and_said_to_be() {
-        let said = |number| PublishedUpdate {
+    fn timelines_that_are_too_long_are_cut_and_reported_as_incomplete() {
+        let update = |number| PublishedUpdate {
             number,
             at: Timestamp::UNIX_EPOCH,
             status: Status::Investigating,
             message: "ten letters".chars().take(10).collect(),
         };
-        let mut all = vec![vec![said(3), said(2), said(1)], vec![said(2), said(1)]];
+        let mut all = vec![vec![update(3), update(2), update(1)], vec![update(2), update(1)]];
         assert!(truncate_timelines(&mut all, 50));
         assert!(!truncate_timelines(&mut all, 25));
         assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);

@@ -1,4 +1,4 @@
-//! The support bundle: what the document tells a tenant to send to Support, in one piece.
+//! The support bundle: everything about one incident that a tenant sends to Support, as JSON or as a page to print.
 
 use super::incidents::{find_incident, incident_view, timeline_entry};
 use super::load_settings;
@@ -17,7 +17,7 @@ use runtime::clock;
 use runtime::http::{Caller, Problem};
 use serde::Deserialize;
 
-/// The query.
+/// Query parameters of the request.
 #[derive(Debug, Deserialize)]
 pub(crate) struct SupportParams {
     format: Option<String>,
@@ -39,10 +39,10 @@ pub(crate) async fn read(
     let settings = load_settings(&app, &tenant).await?;
     let incident = find_incident(&app, &tenant, &id).await?;
     let ledger = Ledger::read(&app.table, &incident, &tenant);
-    let (timeline, ledger, people) =
+    let (timeline, ledger, destinations) =
         futures::try_join!(app.table.updates(&incident.id, 1), ledger, Destinations::read(&app.table, &tenant))
             .map_err(access::storage_problem)?;
-    let mut decisions = ledger.entries(&people);
+    let mut decisions = ledger.entries(&destinations);
     for attempt in decisions.iter_mut().flat_map(|decision| &mut decision.attempts) {
         attempt.response = redact(&attempt.response);
     }
@@ -70,8 +70,8 @@ pub(crate) async fn read(
     Ok(json_response(StatusCode::OK, &bundle))
 }
 
-/// A receiver's answer without what could be an address, a URL or a secret: it may repeat what we sent, and a bundle is mailed
-/// around.
+/// Redacts everything in a receiver's response that could be an address, a number, a URL or a secret: the response may repeat what it
+/// received, and support bundles get forwarded.
 fn redact(response: &str) -> String {
     let private = |word: &str| {
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
@@ -116,16 +116,16 @@ caption{text-align:left;font-weight:600;padding:.5rem 0}.message,.response{white
 <dt>Incident</dt><dd><code>{{ bundle.incident.incident_id }}</code>: {{ bundle.incident.title }}</dd>
 <dt>Type and rule</dt><dd>{{ bundle.incident.event_type }}, {{ bundle.incident.rule }}</dd>
 <dt>Severity, status</dt><dd>{{ bundle.incident.severity.as_str() }}, {{ bundle.incident.status.as_str() }}</dd>
-<dt>Since</dt><dd>{{ self.at(bundle.incident.started_at) }}</dd>
+<dt>Started</dt><dd>{{ self.at(bundle.incident.started_at) }}</dd>
 <dt>Channels</dt><dd>{% for channel in bundle.channels %}{{ channel.title() }}{% if !loop.last %}, {% endif %}{% endfor %}</dd>
-<dt>Requests</dt><dd>{% for id in bundle.correlation_ids %}<code>{{ id }}</code> {% endfor %}</dd>
-<dt>Settings</dt><dd>version {{ bundle.settings_version }}{% if let Some(version) = bundle.planned_with %}, planned with {{ version }}{% endif %}</dd>
-<dt>Written</dt><dd>{{ self.at(bundle.generated_at) }}, Tocsin {{ bundle.version }}</dd>
+<dt>Correlation IDs</dt><dd>{% for id in bundle.correlation_ids %}<code>{{ id }}</code> {% endfor %}</dd>
+<dt>Settings</dt><dd>version {{ bundle.settings_version }}{% if let Some(version) = bundle.planned_with %} (deliveries were planned with version {{ version }}){% endif %}</dd>
+<dt>Generated</dt><dd>{{ self.at(bundle.generated_at) }}, Tocsin {{ bundle.version }}</dd>
 </dl>
 <h2>Timeline</h2>
 <ol>{% for update in bundle.timeline %}<li value="{{ update.update }}"><strong>{{ update.status.as_str() }}</strong> · {{ update.severity.as_str() }} · {{ self.at(update.at) }}<div class="message">{{ update.message }}</div></li>{% endfor %}</ol>
 <table><caption>Who was notified, who was skipped, and why</caption>
-<thead><tr><th scope="col">Update</th><th scope="col">Who</th><th scope="col">Channel</th><th scope="col">Outcome</th><th scope="col">Why</th><th scope="col">Setting</th><th scope="col">When</th></tr></thead>
+<thead><tr><th scope="col">Update</th><th scope="col">Destination</th><th scope="col">Channel</th><th scope="col">Outcome</th><th scope="col">Reason</th><th scope="col">Setting</th><th scope="col">Time</th></tr></thead>
 <tbody>{% for row in bundle.decisions %}<tr><td>{{ row.update }}</td>
 <td>{% if let Some(name) = row.name %}{{ name }}<br>{% endif %}<code>{% if let Some(id) = row.recipient_id %}{{ id }}{% endif %}{% if let Some(id) = row.integration_id %}{{ id }}{% endif %}</code></td>
 <td>{{ row.channel.title() }}</td><td>{{ row.outcome }}</td>
@@ -158,11 +158,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_receivers_answer_loses_what_could_be_private() {
-        let said = redact(
+    fn addresses_numbers_urls_and_secrets_are_redacted() {
+        let redacted = redact(
             "no route to https://x.example/hook?k=1, ask ops@example.com or +4915112345678 \"whsec_abc\" code 42",
         );
-        assert_eq!(said, "no route to [redacted], ask [redacted] or [redacted] \"[redacted]\" code 42");
+        assert_eq!(redacted, "no route to [redacted], ask [redacted] or [redacted] \"[redacted]\" code 42");
         assert_eq!(redact("token=abcDEF0123456789abcDEF0 gone"), "[redacted] gone");
         assert_eq!(redact("Not Found\n"), "Not Found\n");
     }

@@ -1,4 +1,4 @@
-//! API tokens. The token itself is shown once, in the answer that issues it; the table knows its hash.
+//! Routes of API tokens. A token is shown once, in the response that issues it; only its hash is stored.
 
 use super::{audit_entry, load_settings};
 use crate::App;
@@ -18,17 +18,17 @@ use serde::Deserialize;
 use serde_json::json;
 use store::credentials::{TenantScope, TokenRecord, token_hash};
 
-/// The longest time that an old token may stay valid beside its successor, in seconds.
+/// Longest time that an old token may stay valid after its rotation, in seconds: one day.
 const OLD_VALID_SECONDS_MAX: u32 = 86_400;
 
-/// TokenParams list.
+/// Query parameters of the request.
 #[derive(Debug, Deserialize)]
 pub(crate) struct TokenParams {
     tenant: Option<String>,
 }
 
 impl TokenParams {
-    /// The list's owner. The platform's own list is the default for the platform.
+    /// Returns the tenant whose tokens are meant. Without `tenant`, a platform admin gets the platform's own.
     fn owner(&self, caller: &Caller) -> Result<TenantId, Problem> {
         caller.require_any_scope(MANAGE_SCOPES)?;
         match &self.tenant {
@@ -36,7 +36,7 @@ impl TokenParams {
             None if caller.has_scope(PLATFORM_ADMIN) => caller.authorize_tenant(domain::ids::OPERATORS, MANAGE_SCOPES),
             None => Err(Problem::invalid_fields(vec![FieldError::new(
                 "query:tenant",
-                "is missing; say params tokens you mean",
+                "is required; name the tenant whose tokens you want",
             )])),
         }
     }
@@ -80,7 +80,7 @@ pub(crate) async fn issue(State(app): State<App>, caller: Caller, body: LimitedB
     Ok(created_response("tokens", record.token_id.as_str(), 1, &token_view(&record, Some(token))))
 }
 
-/// A token for a tenant that does not exist would be a typo that nobody notices.
+/// Requires that every tenant of a new token exists; a mistyped tenant would otherwise go unnoticed.
 async fn require_tenants_exist(app: &App, tenants: &TenantScope) -> Result<(), Problem> {
     let TenantScope::Listed(tenants) = tenants else { return Ok(()) };
     let mut errors = Vec::new();
@@ -89,7 +89,8 @@ async fn require_tenants_exist(app: &App, tenants: &TenantScope) -> Result<(), P
             if problem.status != StatusCode::NOT_FOUND {
                 return Err(problem);
             }
-            let detail = format!("there is no tenant {tenant}; PUT /v1/tenants/{tenant} makes it");
+            let detail =
+                format!("there is no tenant {tenant}; correct the id, or create it with PUT /v1/tenants/{tenant}");
             errors.push(FieldError::new(format!("/tenants/{index}"), detail));
         }
     }
@@ -113,8 +114,8 @@ pub(crate) async fn revoke(
     }
 }
 
-/// `POST /v1/tokens/{id}/rotate?tenant=`: another token with the same rights and the same identity, so that open incidents
-/// stay the ones of their source.
+/// `POST /v1/tokens/{id}/rotate?tenant=`: replaces a token by a new one with the same rights and the same identity, so that open incidents
+/// keep their source.
 pub(crate) async fn rotate(
     State(app): State<App>,
     caller: Caller,
@@ -133,13 +134,13 @@ pub(crate) async fn rotate(
         app.table.tenant_token(&owner, &id).await.map_err(access::storage_problem)?.ok_or_else(token_not_found)?;
     if !may_rotate(&caller, &old) {
         return Err(Problem::forbidden(
-            "this token has rights that yours may not hand out; a platform admin rotates it",
+            "this token has scopes or tenants that yours cannot grant; ask a platform admin to rotate it",
         ));
     }
     let now = clock::now();
-    let over = || Problem::conflict("this token is revoked or expired; issue a new one");
+    let inactive = || Problem::conflict("this token is revoked or expired; issue a new one instead");
     if old.revoked_at.is_some() || old.expires_at_time.is_some_and(|end| end <= now) {
-        return Err(over());
+        return Err(inactive());
     }
     let token = ids::api_token();
     let new = TokenRecord {
@@ -154,12 +155,12 @@ pub(crate) async fn rotate(
     if app.table.rotate_token(&old, &new, old_ends, &audit, &ids::id_suffix()).await.map_err(access::storage_problem)? {
         Ok(created_response("tokens", new.token_id.as_str(), 1, &token_view(&new, Some(token))))
     } else {
-        Err(over())
+        Err(inactive())
     }
 }
 
 fn token_not_found() -> Problem {
-    Problem::not_found("this list has no such token")
+    Problem::not_found("this tenant has no such token")
 }
 
 fn token_view(record: &TokenRecord, token: Option<String>) -> TokenView {

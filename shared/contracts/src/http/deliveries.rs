@@ -65,7 +65,7 @@ pub struct DeliveryOutcomeView {
     /// Time at which the delivery of the update finished.
     #[schemars(with = "Instant")]
     pub at: Timestamp,
-    /// Number of attempts.
+    /// Number of attempts so far, the first included.
     pub attempts: u32,
 }
 
@@ -79,7 +79,7 @@ pub struct AttemptView {
     /// Time of the attempt.
     #[schemars(with = "Instant")]
     pub at: Timestamp,
-    /// The error code.
+    /// Code of the failure, such as `timeout` or `http_503`.
     pub cause: String,
     /// What the error code means.
     pub sentence: String,

@@ -95,7 +95,7 @@ pub struct ExplainEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Instant>")]
     pub late_source: Option<Timestamp>,
-    /// The failed attempts.
+    /// Failed attempts of this delivery, oldest first.
     pub attempts: Vec<AttemptView>,
 }
 
@@ -125,7 +125,7 @@ pub struct SupportBundle {
     pub correlation_ids: Vec<String>,
     /// Every update, oldest first.
     pub timeline: Vec<TimelineEntry>,
-    /// The affected channels.
+    /// Channels on which the incident has entries.
     pub channels: Vec<Channel>,
     /// What happened for each recipient or integration, and channel. Receivers' answers are redacted.
     pub decisions: Vec<ExplainEntry>,

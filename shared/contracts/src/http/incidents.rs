@@ -23,7 +23,7 @@ pub struct IncidentList {
     /// End of the requested time range.
     #[schemars(with = "Instant")]
     pub to: Timestamp,
-    /// Incidents, newest first.
+    /// Incidents on this page, newest first.
     pub incidents: Vec<IncidentView>,
     /// Events that created no incident. Only with `include=excluded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,15 +56,15 @@ pub struct IncidentView {
     /// The source's dedup key. Only for an incident of this tenant alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedup_key: Option<String>,
-    /// The current severity.
+    /// Severity after the newest update.
     pub severity: Severity,
-    /// The current status.
+    /// Status after the newest update.
     pub status: Status,
-    /// The current title.
+    /// Title after the newest update.
     pub title: String,
-    /// Affected components.
+    /// Ids of the affected components, at most 50.
     pub components: Vec<String>,
-    /// Affected regions.
+    /// Ids of the affected regions, at most 50.
     pub regions: Vec<String>,
     /// Whether the incident is shown on the public status page.
     pub public: bool,
@@ -83,7 +83,7 @@ pub struct IncidentView {
     /// The maintenance window that suppresses this incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covered: Option<MaintenanceSuppression>,
-    /// Number of updates.
+    /// Number of updates so far, the opening included.
     pub updates: u32,
     /// Number of events that changed nothing.
     pub repeats: u64,

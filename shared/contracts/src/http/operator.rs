@@ -12,7 +12,7 @@ pub enum OperatorCommand {
     Recompile(String),
 }
 
-/// What to bootstrap.
+/// The object that the bootstrap command creates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BootstrapTarget {

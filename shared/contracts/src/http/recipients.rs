@@ -1,6 +1,6 @@
 //! Bodies of recipients and their confirmations.
 
-use super::schema::OptInWord;
+use super::schema::OptInName;
 use super::{Private, QuietHoursBody};
 use domain::lint::Finding;
 use domain::schema::Instant;
@@ -27,20 +27,20 @@ pub struct DigestBody {
     #[schemars(extend("pattern" = "^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
     pub at: Option<String>,
     /// Alerts below this severity are collected. All others are sent at once. Default: `error`.
-    #[serde(default = "error")]
+    #[serde(default = "default_digest_severity")]
     #[schemars(with = "Severity")]
     pub below: String,
     /// Channels with a digest: `email`, `sms` or both. Each channel has a digest of its own. Default: `email`.
-    #[serde(default = "emails")]
+    #[serde(default = "default_digest_channels")]
     #[schemars(extend("minItems" = 1, "items" = {"type": "string", "enum": ["email", "sms"]}))]
     pub channels: Vec<String>,
 }
 
-fn emails() -> Vec<String> {
+fn default_digest_channels() -> Vec<String> {
     vec![ChannelClass::Email.as_str().to_owned()]
 }
 
-fn error() -> String {
+fn default_digest_severity() -> String {
     "error".to_owned()
 }
 
@@ -55,7 +55,7 @@ pub struct RecipientBody {
     /// The recipient's display name.
     #[schemars(length(min = 1, max = 100))]
     pub name: String,
-    /// E-mail address.
+    /// E-mail address to which alerts are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "email"))]
     pub email: Option<Private>,
@@ -93,7 +93,7 @@ pub struct RecipientBody {
     pub min_severity: Option<String>,
     /// Alerts that the recipient opted in to: `configurable_email`, `warnings_email`, `warnings_sms`.
     #[serde(default)]
-    #[schemars(with = "Vec<OptInWord>")]
+    #[schemars(with = "Vec<OptInName>")]
     pub opt_ins: Vec<String>,
     /// Categories that the recipient unsubscribed from. Only the recipient can subscribe again. Read-only.
     #[schemars(extend("readOnly" = true))]

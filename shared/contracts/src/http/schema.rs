@@ -3,9 +3,9 @@
 use super::scopes;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-/// Words of a closed list that are plain text here, as a schema has them.
-macro_rules! words {
-    ($name:ident, $words:expr) => {
+/// Defines the schema of a string with a closed list of values.
+macro_rules! string_enum {
+    ($name:ident, $values:expr) => {
         pub(super) struct $name;
 
         impl JsonSchema for $name {
@@ -18,10 +18,10 @@ macro_rules! words {
             }
 
             fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-                json_schema!({"type": "string", "enum": $words})
+                json_schema!({"type": "string", "enum": $values})
             }
         }
     };
 }
-words!(ScopeWord, scopes::ALL_SCOPES);
-words!(OptInWord, ["configurable_email", "warnings_email", "warnings_sms"]);
+string_enum!(ScopeName, scopes::ALL_SCOPES);
+string_enum!(OptInName, ["configurable_email", "warnings_email", "warnings_sms"]);

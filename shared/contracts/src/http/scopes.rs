@@ -8,14 +8,14 @@ pub const INCIDENTS_PLATFORM: &str = "incidents:platform";
 pub const ALERTS_READ: &str = "alerts:read";
 /// Changes a tenant's settings.
 pub const ALERTS_MANAGE: &str = "alerts:manage";
-/// Sends test alerts.
+/// Scope for sending test alerts.
 pub const ALERTS_TEST: &str = "alerts:test";
 /// Reads settings, incidents and decisions, for support staff.
 pub const SUPPORT_READ: &str = "support:read";
 /// Creates tenants and issues any token.
 pub const PLATFORM_ADMIN: &str = "platform:admin";
 
-/// Every scope.
+/// All scopes that a token can have.
 pub const ALL_SCOPES: &[&str] =
     &[ALERTS_MANAGE, ALERTS_READ, ALERTS_TEST, INCIDENTS_PLATFORM, INCIDENTS_WRITE, PLATFORM_ADMIN, SUPPORT_READ];
 

@@ -38,7 +38,7 @@ pub struct SettingsBody {
     /// IANA time zone, such as `Asia/Kolkata`.
     pub zone: String,
     /// The time within which an alert is to be delivered, in seconds: 10 to 86,400.
-    #[serde(default = "default_window")]
+    #[serde(default = "default_alert_window_seconds")]
     #[schemars(range(min = 10, max = 86_400))]
     pub alert_window_seconds: u64,
     /// The settings of each of the three categories, by name.
@@ -59,7 +59,7 @@ pub struct SettingsBody {
     pub quiet_hours: Option<QuietHoursBody>,
     /// Storm protection: `bundle` combines alerts into one message that counts them when there are too many, `each` sends every alert by
     /// itself.
-    #[serde(default = "bundle")]
+    #[serde(default = "default_storm_mode")]
     #[schemars(with = "StormMode")]
     pub storms: String,
     /// The version of the settings, as in the ETag. Read-only.
@@ -95,11 +95,11 @@ impl JsonSchema for Categories {
     }
 }
 
-fn bundle() -> String {
+fn default_storm_mode() -> String {
     StormMode::Bundle.as_str().to_owned()
 }
 
-fn default_window() -> u64 {
+fn default_alert_window_seconds() -> u64 {
     60
 }
 
@@ -121,11 +121,11 @@ pub struct QuietHoursBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
     /// Whether critical alerts are sent during quiet hours. Default: `true`.
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     pub critical_passes: bool,
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 
@@ -179,7 +179,7 @@ pub struct ComplianceBody {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComplianceConfirmation {
-    /// The confirmed channel.
+    /// Channel that the statement is about.
     pub channel: ChannelClass,
     /// The id of the token that confirmed it, or another name of who did.
     pub by: String,

@@ -41,7 +41,7 @@ pub struct TestAlertAnswer {
     pub test_id: String,
     /// The id of the incident that the test created.
     pub incident_id: String,
-    /// The tested category.
+    /// Category that the test alert belonged to.
     pub category: Category,
     /// Whether no delivery is pending any more.
     pub complete: bool,
@@ -60,7 +60,7 @@ pub struct TestAlertRow {
     pub integration_id: Option<String>,
     /// The name of the recipient or integration; `null` if it was deleted.
     pub name: Option<String>,
-    /// The tested channel.
+    /// Channel that the row is about.
     pub channel: Channel,
     /// The outcome: `delivered` (the receiver answered), `accepted` (SES or SNS accepted the message), `held`, `skipped`, `failed` or
     /// `pending`.

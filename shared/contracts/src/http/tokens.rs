@@ -1,7 +1,7 @@
 //! Bodies of API tokens.
 
 use super::Private;
-use super::schema::ScopeWord;
+use super::schema::ScopeName;
 use crate::intake::TokenDefaults;
 use domain::schema::Instant;
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Schema of the tenants of a token: a list of ids, or `"*"`.
-fn tenants(generator: &mut SchemaGenerator) -> Schema {
+fn tenants_schema(generator: &mut SchemaGenerator) -> Schema {
     let tenant = generator.subschema_for::<domain::ids::TenantId>();
     json_schema!({"oneOf": [{"const": "*"}, {"type": "array", "items": tenant, "minItems": 1}]})
 }
@@ -23,10 +23,10 @@ pub struct TokenBody {
     #[schemars(length(min = 1, max = 100))]
     pub name: String,
     /// The token's scopes.
-    #[schemars(with = "Vec<ScopeWord>", length(min = 1))]
+    #[schemars(with = "Vec<ScopeName>", length(min = 1))]
     pub scopes: Vec<String>,
     /// Ids of the tenants that the token is valid for, or `"*"` for all.
-    #[schemars(schema_with = "tenants")]
+    #[schemars(schema_with = "tenants_schema")]
     pub tenants: Value,
     /// Values for events that do not set these fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,10 +57,10 @@ pub struct TokenView {
     /// The token's display name.
     pub name: String,
     /// The token's scopes.
-    #[schemars(with = "Vec<ScopeWord>")]
+    #[schemars(with = "Vec<ScopeName>")]
     pub scopes: Vec<String>,
     /// Ids of the tenants that the token is valid for, or `"*"` for all.
-    #[schemars(schema_with = "tenants")]
+    #[schemars(schema_with = "tenants_schema")]
     pub tenants: Value,
     /// Values for events that do not set these fields.
     #[schemars(with = "TokenDefaults")]

@@ -36,7 +36,7 @@ pub struct EventsAccepted {
 /// Answer of `POST /v1/incidents?dry_run=true`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DryRunAnswer {
-    /// Always `true`.
+    /// Always `true`: nothing was stored or sent.
     pub dry_run: bool,
     /// The classification: `included`, `excluded` or `unclassified`.
     pub classification: &'static str,

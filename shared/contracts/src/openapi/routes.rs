@@ -23,12 +23,12 @@ const POST: &[&str] = &[INCIDENTS_WRITE];
 /// Incidents, events and intake.
 pub(super) fn incidents(g: &mut SchemaGenerator) -> Vec<Operation> {
     let flag = json!({"type": "boolean", "default": false});
-    let key = "Requests with the same key and body within 24 hours are one event";
+    let idempotency_text = "Requests with the same key and body within 24 hours are one event";
     vec![
         route("post", "/v1/incidents", "postIncident", "Create or update an incident")
             .scopes(POST)
             .query("dry_run", &flag, "Return the matching rule and the number of deliveries without sending anything")
-            .header("Idempotency-Key", false, key)
+            .header("Idempotency-Key", false, idempotency_text)
             .with_body::<native::NativeEventBody>(g)
             .answers::<native::DryRunAnswer>(g, 200)
             .answers::<native::EventAccepted>(g, 202),
@@ -37,7 +37,7 @@ pub(super) fn incidents(g: &mut SchemaGenerator) -> Vec<Operation> {
             .answers::<native::SourceIncidentAnswer>(g, 200),
         route("post", "/v1/incidents/{id}/updates", "postUpdate", "Post an update to an open incident")
             .scopes(POST)
-            .header("Idempotency-Key", false, key)
+            .header("Idempotency-Key", false, idempotency_text)
             .with_body::<native::UpdateBody>(g)
             .answers::<native::UpdateAccepted>(g, 202)
             .fails_with(&[409]),
@@ -335,14 +335,14 @@ pub(super) fn tenant_activity(g: &mut SchemaGenerator) -> Vec<Operation> {
     ]
 }
 
-/// API tokens.
+/// Returns the operations on API tokens.
 pub(super) fn tokens(g: &mut SchemaGenerator) -> Vec<Operation> {
     let tenant = json!({"type": "string", "pattern": "^[a-z0-9-]{1,63}$"});
-    let whose = "The tenant's id; required unless the caller is the platform";
+    let tenant_text = "The tenant's id; required unless the caller is the platform";
     vec![
         route("get", "/v1/tokens", "listTokens", "List tokens, without their secret values")
             .scopes(MANAGE)
-            .query("tenant", &tenant, whose)
+            .query("tenant", &tenant, tenant_text)
             .answers::<TokenList>(g, 200)
             .fails_with(&[404]),
         route("post", "/v1/tokens", "issueToken", "Issue a token; its secret value is returned only here")
@@ -351,7 +351,7 @@ pub(super) fn tokens(g: &mut SchemaGenerator) -> Vec<Operation> {
             .answers_with_etag::<TokenView>(g, 201),
         route("delete", "/v1/tokens/{id}", "revokeToken", "Revoke a token immediately")
             .scopes(MANAGE)
-            .query("tenant", &tenant, whose)
+            .query("tenant", &tenant, tenant_text)
             .answers_empty(204),
         route(
             "post",
@@ -360,7 +360,7 @@ pub(super) fn tokens(g: &mut SchemaGenerator) -> Vec<Operation> {
             "Rotate a token: issue a new one with the same scopes and identity",
         )
         .scopes(MANAGE)
-        .query("tenant", &tenant, whose)
+        .query("tenant", &tenant, tenant_text)
         .with_optional_body::<RotateTokenBody>(g)
         .answers_with_etag::<TokenView>(g, 201)
         .fails_with(&[409]),

@@ -56,29 +56,29 @@ pub struct Delivery {
 pub enum DeliveryTarget {
     /// An e-mail address.
     Email {
-        /// The address itself.
+        /// E-mail address of the recipient.
         address: Email,
         /// Whether several people read it. Then no single reader may unsubscribe it or stop an incident.
         #[serde(default)]
         shared: bool,
     },
-    /// A phone number.
+    /// A text message to a phone number.
     Sms {
-        /// The number itself.
+        /// Phone number of the recipient, in E.164.
         phone: Phone,
         /// What SMS rules require.
         compliance: SmsCompliance,
     },
     /// A Slack or Teams webhook.
     Chat {
-        /// The sealed URL.
+        /// URL of the endpoint, sealed by the vault.
         url: Sealed,
         /// The key of its rate limiter.
         fingerprint: String,
     },
-    /// A signed webhook.
+    /// A signed webhook to a tenant's endpoint.
     Webhook {
-        /// The sealed URL.
+        /// URL of the endpoint, sealed by the vault.
         url: Sealed,
         /// The sealed signing secret.
         secret: Sealed,
@@ -135,11 +135,11 @@ impl Delivery {
             _ => return None,
         };
         let content = settings.data_processing.content;
-        let own = match destination {
+        let own_zone = match destination {
             Destination::Recipient(recipient) => recipient.zone.as_deref(),
             Destination::Integration(_) => None,
         };
-        let zone = own.unwrap_or(&settings.zone);
+        let zone = own_zone.unwrap_or(&settings.zone);
         Some(Self {
             v: VERSION,
             correlation_id: update.correlation_id.clone(),
@@ -166,8 +166,8 @@ impl Delivery {
 impl Delivery {
     /// For scheduled maintenance: adds the incidents that it suppressed.
     #[must_use]
-    pub fn with_suppressed_incidents(mut self, explained: &[SuppressedIncident]) -> Self {
-        self.alert.suppressed_incidents = SuppressedIncidents::of(explained, &self.alert.tenant);
+    pub fn with_suppressed_incidents(mut self, suppressed: &[SuppressedIncident]) -> Self {
+        self.alert.suppressed_incidents = SuppressedIncidents::of(suppressed, &self.alert.tenant);
         self
     }
 }

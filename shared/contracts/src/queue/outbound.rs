@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum OutboundMessage {
-    /// A single delivery.
+    /// One update to one destination on one channel.
     Delivery(Box<Delivery>),
-    /// A confirmation request.
+    /// A request to confirm an address or phone number.
     Confirmation(Box<ConfirmationRequest>),
     /// Several deliveries in one message.
     Batch(Box<BatchDelivery>),
@@ -24,8 +24,8 @@ impl Correlated for OutboundMessage {
         match self {
             Self::Delivery(delivery) => &delivery.correlation_id,
             Self::Confirmation(confirmation) => &confirmation.correlation_id,
-            // Of many requests; the first stands for them in the log.
-            Self::Batch(digest) => digest.members.first().map_or("", |first| &first.correlation_id),
+            // A batch combines many requests; the log shows the first one's id.
+            Self::Batch(batch) => batch.members.first().map_or("", |first| &first.correlation_id),
         }
     }
 }
@@ -52,7 +52,7 @@ impl BatchDelivery {
     /// Creates a batch and clears the texts that it does not show.
     #[must_use]
     pub fn new(members: Vec<Delivery>, omitted_count: u32, storm: bool) -> Self {
-        let shown = |mut delivery: Delivery| {
+        let without_hidden_texts = |mut delivery: Delivery| {
             let alert = &mut delivery.alert;
             alert.message.clear();
             alert.links.clear();
@@ -64,7 +64,7 @@ impl BatchDelivery {
             alert.regions.truncate(3);
             delivery
         };
-        Self { v: VERSION, members: members.into_iter().map(shown).collect(), omitted_count, storm }
+        Self { v: VERSION, members: members.into_iter().map(without_hidden_texts).collect(), omitted_count, storm }
     }
 }
 
@@ -94,7 +94,7 @@ pub struct ConfirmationRequest {
 
 impl std::fmt::Debug for ConfirmationRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Confirmation({} {})", self.tenant, self.recipient)
+        write!(f, "ConfirmationRequest({} {})", self.tenant, self.recipient)
     }
 }
 
@@ -106,7 +106,7 @@ pub struct SmsOptOut {
     pub v: u32,
     /// The tenant of the recipient.
     pub tenant: TenantId,
-    /// The recipient.
+    /// Id of the recipient.
     pub recipient: RecipientId,
     /// The incident that the message was about.
     pub incident_id: IncidentId,

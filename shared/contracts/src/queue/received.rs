@@ -35,7 +35,7 @@ pub struct IncidentReceived {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageBody {
-    /// A normalized event.
+    /// An event in the native format, after normalization.
     Event(Box<Event>),
     /// An operator's update of an incident (`POST /v1/incidents/{id}/updates`).
     Update {
@@ -116,15 +116,15 @@ impl IncidentReceived {
     /// Returns the FIFO message group id, which keeps the events of one incident in order.
     #[must_use]
     pub fn message_group_id(&self) -> String {
-        let everybody = Scope::Platform;
-        let scope = self.scope.as_ref().unwrap_or(&everybody);
+        let platform = Scope::Platform;
+        let scope = self.scope.as_ref().unwrap_or(&platform);
         let key = |source: &str, dedup_key: &str| {
             domain::incident::hash_dedup_key(scope, &self.integration_id, source, dedup_key)
         };
         match &self.body {
             MessageBody::Event(event) => key(&event.source, &event.dedup_key),
             MessageBody::Note(note) => key(&note.source, &note.dedup_key),
-            // An update is about an incident whose key the head holds; intake passes it on as the group.
+            // Intake and release read the key from the incident's head item.
             MessageBody::Update { key, .. } | MessageBody::Reminder(Reminder { key, .. }) => key.clone(),
         }
     }

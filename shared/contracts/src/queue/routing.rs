@@ -22,7 +22,7 @@ pub struct RoutingJob {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoutingTarget {
-    /// A single tenant.
+    /// All subscriptions of one tenant.
     Tenant(TenantId),
     /// Every tenant of the shards `next..end`.
     Shards {

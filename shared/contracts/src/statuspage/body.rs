@@ -26,7 +26,7 @@ impl JsonSchema for StatuspageTime {
     }
 }
 
-/// The page.
+/// Name, URL and time of the last change of the page.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PublicPage {
     /// The page's id.
@@ -41,7 +41,7 @@ pub struct PublicPage {
     pub updated_at: StatuspageTime,
 }
 
-/// The overall status.
+/// Overall status: an indicator and its description.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PublicStatus {
     /// The overall status as a code.
@@ -129,7 +129,7 @@ pub struct PublicIncident {
     pub started_at: StatuspageTime,
     /// The page's id.
     pub page_id: String,
-    /// Updates, newest first.
+    /// Public updates of the incident, newest first.
     pub incident_updates: Vec<PublicUpdate>,
     /// Affected components with their current status.
     pub components: Vec<PublicComponent>,
@@ -146,34 +146,34 @@ pub struct PublicIncident {
 /// Answer of `status.json`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PublicStatusAnswer {
-    /// The page.
+    /// Name, URL and time of the last change of the page.
     pub page: PublicPage,
-    /// The overall status.
+    /// Overall status: an indicator and its description.
     pub status: PublicStatus,
 }
 
 /// Answer of `components.json`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PublicComponentList {
-    /// The page.
+    /// Name, URL and time of the last change of the page.
     pub page: PublicPage,
-    /// Every component.
+    /// All components of the catalogue, in its order.
     pub components: Vec<PublicComponent>,
 }
 
 /// Answer of `incidents.json` and `incidents/unresolved.json`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PublicIncidentList {
-    /// The page.
+    /// Name, URL and time of the last change of the page.
     pub page: PublicPage,
-    /// Incidents, newest first.
+    /// Incidents on this page, newest first.
     pub incidents: Vec<PublicIncident>,
 }
 
 /// Answer of `scheduled-maintenances.json`, `…/upcoming.json` and `…/active.json`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PublicMaintenanceList {
-    /// The page.
+    /// Name, URL and time of the last change of the page.
     pub page: PublicPage,
     /// Maintenance, the latest start first.
     pub scheduled_maintenances: Vec<PublicIncident>,
@@ -182,22 +182,22 @@ pub struct PublicMaintenanceList {
 /// Answer of `summary.json`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PublicSummary {
-    /// The page.
+    /// Name, URL and time of the last change of the page.
     pub page: PublicPage,
-    /// Every component.
+    /// All components of the catalogue, in its order.
     pub components: Vec<PublicComponent>,
-    /// Open incidents.
+    /// Open incidents with their updates, newest first.
     pub incidents: Vec<PublicIncident>,
     /// Maintenance that is scheduled or in progress.
     pub scheduled_maintenances: Vec<PublicIncident>,
-    /// The overall status.
+    /// Overall status: an indicator and its description.
     pub status: PublicStatus,
 }
 
 /// The summary of a tenant's own status: `summary.json` with the tenant's advisories among the incidents.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TenantSummary {
-    /// The summary itself.
+    /// Summary in the format of Statuspage's API.
     #[serde(flatten)]
     pub summary: PublicSummary,
     /// False if there were too many incidents to list all of them; older ones are missing. Statuspage has no such field.

@@ -5,7 +5,7 @@ const TENANT: Editor<'_> = Editor { token_id: "tok_a", may_change_plan: false, n
 const PLATFORM: Editor<'_> = Editor { may_change_plan: true, ..TENANT };
 
 #[test]
-fn who_confirmed_what_stays_until_it_is_taken_back() {
+fn a_compliance_confirmation_keeps_its_author_until_it_is_revoked() {
     let before = tenant("enterprise");
     let write = |before: &Settings, confirmed: Option<&[&str]>, who: &str| {
         let mut body = settings_body(before);
@@ -16,8 +16,8 @@ fn who_confirmed_what_stays_until_it_is_taken_back() {
     assert_eq!(first.compliance_confirmed[&ChannelClass::Sms].by, "tok_a");
     assert!(first.compliance_confirmed[&ChannelClass::Sms].wording.contains("notification rules"));
     let second = write(&first, Some(&["email", "sms"]), "tok_b").unwrap();
-    let by: Vec<&str> = second.compliance_confirmed.values().map(|said| said.by.as_str()).collect();
-    assert_eq!(by, ["tok_b", "tok_a"], "what was said stays as it was said");
+    let by: Vec<&str> = second.compliance_confirmed.values().map(|confirmed| confirmed.by.as_str()).collect();
+    assert_eq!(by, ["tok_b", "tok_a"], "an earlier confirmation keeps its author");
     assert_eq!(write(&second, None, "tok_c").unwrap(), second);
     assert!(write(&second, Some(&[]), "tok_c").unwrap().compliance_confirmed.is_empty());
     let wrong = write(&second, Some(&["chat"]), "tok_c").unwrap_err();
@@ -38,7 +38,7 @@ fn pointers(errors: Vec<FieldError>) -> Vec<String> {
 }
 
 #[test]
-fn a_new_tenant_is_off_and_ticked_to_the_matrix_as_far_as_its_plan_goes() {
+fn a_new_tenant_has_all_categories_off_with_the_channels_of_matrix_and_plan() {
     let policy = policy();
     let top = policy.plans.largest().unwrap().id.clone();
     let settings = tenant(&top);
@@ -54,7 +54,7 @@ fn a_new_tenant_is_off_and_ticked_to_the_matrix_as_far_as_its_plan_goes() {
 }
 
 #[test]
-fn what_is_read_can_be_written_back_and_changes_nothing() {
+fn settings_that_were_read_can_be_sent_back_and_change_nothing() {
     for plan in policy().plans.ids() {
         let settings = tenant(plan);
         assert_eq!(update_settings(&settings, &settings_body(&settings), &policy(), TENANT).unwrap(), settings);
@@ -62,7 +62,7 @@ fn what_is_read_can_be_written_back_and_changes_nothing() {
 }
 
 #[test]
-fn every_wrong_field_is_named_at_once() {
+fn every_wrong_field_is_reported_at_once() {
     let settings = tenant(policy().plans.ids()[0]);
     let mut body = settings_body(&settings);
     body.name = " \n ".into();
@@ -109,7 +109,7 @@ fn every_wrong_field_is_named_at_once() {
 }
 
 #[test]
-fn a_tick_stays_within_matrix_and_plan_and_the_plan_that_has_it_is_named() {
+fn a_channel_outside_matrix_or_plan_is_refused_and_names_a_plan_that_includes_it() {
     let policy = policy();
     let smallest = policy.plans.ids()[0].to_owned();
     let settings = tenant(&smallest);
@@ -129,7 +129,7 @@ fn a_tick_stays_within_matrix_and_plan_and_the_plan_that_has_it_is_named() {
 }
 
 #[test]
-fn a_smaller_plan_takes_no_tick_away_and_lets_none_be_added() {
+fn a_smaller_plan_keeps_selected_channels_and_refuses_new_ones() {
     let policy = policy();
     let (smallest, top) = (policy.plans.ids()[0].to_owned(), policy.plans.largest().unwrap().id.clone());
     let large = tenant(&top);
@@ -145,7 +145,7 @@ fn a_smaller_plan_takes_no_tick_away_and_lets_none_be_added() {
 }
 
 #[test]
-fn quiet_hours_need_a_plan_that_has_them_and_are_read_as_they_were_written() {
+fn quiet_hours_need_a_plan_that_includes_them_and_round_trip() {
     let policy = policy();
     let hours = |from: &str, to: &str| QuietHoursBody {
         from: from.into(),
@@ -173,7 +173,7 @@ fn quiet_hours_need_a_plan_that_has_them_and_are_read_as_they_were_written() {
 }
 
 #[test]
-fn only_the_platform_changes_a_plan() {
+fn only_a_platform_admin_changes_a_plan() {
     let policy = policy();
     let settings = tenant(policy.plans.ids()[0]);
     let mut body = settings_body(&settings);
@@ -188,7 +188,7 @@ fn only_the_platform_changes_a_plan() {
 }
 
 #[test]
-fn domains_and_codes_are_normalised() {
+fn domains_and_country_codes_are_normalized() {
     let settings = tenant(policy().plans.ids()[0]);
     let mut body = settings_body(&settings);
     body.allowed_email_domains = vec![" Example.COM ".into(), "example.com".into()];

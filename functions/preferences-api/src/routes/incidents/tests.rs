@@ -9,7 +9,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 #[test]
-fn the_window_is_the_last_week_unless_the_query_says_otherwise() {
+fn the_default_period_is_the_last_week_and_wrong_parameters_are_reported() {
     let now = at(1_000_000_000);
     let filter = IncidentParams::default().to_filter(now).unwrap();
     assert_eq!((filter.to, filter.from), (now, at(1_000_000_000 - 7 * 86_400)));
@@ -29,7 +29,7 @@ fn the_window_is_the_last_week_unless_the_query_says_otherwise() {
 }
 
 #[test]
-fn a_tenant_sees_its_own_and_the_platforms() {
+fn a_tenant_sees_its_own_incidents_and_platform_wide_ones() {
     let tenant = |id: &str| TenantId::parse(id).unwrap();
     assert!(is_visible(&Scope::Platform, &tenant("acme")));
     assert!(is_visible(&Scope::Tenant(tenant("acme")), &tenant("acme")));
@@ -38,7 +38,7 @@ fn a_tenant_sees_its_own_and_the_platforms() {
 }
 
 #[test]
-fn a_skip_says_why_and_which_setting_of_which_destination_would_change_it() {
+fn a_skipped_decision_shows_its_reason_and_the_setting_that_would_change_it() {
     let names: DestinationNames<'_> = [("rcp_1", "Ops")].into();
     let decision = |destination: &str, outcome| Decision {
         update: 2,
@@ -69,7 +69,7 @@ fn a_skip_says_why_and_which_setting_of_which_destination_would_change_it() {
 }
 
 #[test]
-fn a_delivery_shows_its_state_its_ends_and_its_failed_attempts() {
+fn a_delivery_shows_its_state_history_and_failed_attempts() {
     let row = DeliveryRow {
         latest: 2,
         done: 1,
@@ -110,12 +110,12 @@ fn a_delivery_shows_its_state_its_ends_and_its_failed_attempts() {
     assert_eq!((view.next_at, view.outcome.as_str()), (Some(at(5)), "retrying"));
     assert_eq!((view.history.len(), view.failed_attempts[0].status), (1, Some(500)));
     assert!(!serde_json::to_string(&view).unwrap().contains("SECRET"));
-    // What the explanation says counts: it knows what was said later.
-    let said = serde_json::json!({"update": 2, "integration_id": "int_1", "name": "Hook", "channel": "webhook",
+    // The explanation takes precedence, because it includes later feedback.
+    let entry = serde_json::json!({"update": 2, "integration_id": "int_1", "name": "Hook", "channel": "webhook",
         "outcome": "failed", "reason": "suppressed_bounce", "sentence": "s", "setting": "x", "remedy": "m",
         "late_source": "1970-01-01T00:00:07Z", "attempts": [{"update": 2, "attempt": 0, "at": at(3), "cause": "bounced",
         "sentence": "s", "remedy": "m", "response": "gone", "took_ms": 0}]});
-    let view = delivery_view(&listed, None, &names, &[serde_json::from_value(said).unwrap()]);
+    let view = delivery_view(&listed, None, &names, &[serde_json::from_value(entry).unwrap()]);
     assert_eq!((view.state.as_str(), view.outcome.as_str()), ("retrying", "failed"));
     assert_eq!(view.reason.unwrap().reason, "suppressed_bounce");
     assert_eq!((view.late_source, view.failed_attempts.len()), (Some(at(7)), 2));
