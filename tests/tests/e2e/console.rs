@@ -44,7 +44,7 @@ fn an_admin_enables_alerts_tests_them_sees_a_failure_and_fixes_it() {
         assert!(!kept.to_string().contains(&token), "no token in the address");
 
         // Turn alerts on: toggle, tick, confirm that it is lawful, save.
-        assert!(browser.text().await.contains("No category is switched on"), "the lint says so");
+        assert!(browser.text().await.contains("No category is turned on"), "the lint says so");
         browser.tick("Infrastructure", true).await;
         browser.tick("Infrastructure by SMS", false).await;
         browser.tick("I confirm that alerting these recipients by e-mail complies with the notification rules that apply to them.", true).await;
@@ -69,7 +69,7 @@ fn an_admin_enables_alerts_tests_them_sees_a_failure_and_fixes_it() {
         assert_eq!(settings()["quiet_hours"], hours);
         browser.tick("Send critical alerts during quiet hours", false).await;
         browser.save().await;
-        assert!(browser.text().await.contains("Quiet hours hold critical alerts as well"), "the lint says so, there");
+        assert!(browser.text().await.contains("Quiet hours also hold critical alerts"), "the lint says so, there");
         browser.look("console-quiet-hours").await;
         browser.choose("Quiet hours", "").await;
         browser.save().await;
