@@ -147,12 +147,17 @@ impl Browser {
         self.find("main").await.text().await.unwrap()
     }
 
-    /// Keeps what it looks like, and asks axe about it.
-    pub(crate) async fn look(&self, name: &str) {
+    /// Writes a screenshot to target/screens.
+    pub(crate) async fn photograph(&self, name: &str) {
         let picture = self.client.screenshot().await.unwrap();
         let folder = self.stack.target().join("screens");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
+    }
+
+    /// Writes a screenshot, and asserts that axe finds no accessibility violation and that the page is not wider than its window.
+    pub(crate) async fn look(&self, name: &str) {
+        self.photograph(name).await;
         // Through the driver, not the page: the page's policy lets nothing in.
         self.script(&self.axe, vec![]).await;
         let run = "const done = arguments[arguments.length - 1]; axe.run(document, {resultTypes: ['violations']}).then((r) => \

@@ -81,7 +81,7 @@ fn a_failing_endpoint_is_reported_on_other_channels_and_two_do_not_feed_each_oth
         .iter()
         .find(|one| one["integration_id"] == hook.id.as_str())
         .unwrap();
-    assert!(text(why, "/sentence").contains("This endpoint fails"), "{why}");
+    assert!(text(why, "/sentence").contains("This endpoint is failing"), "{why}");
 
     // Both endpoints work again: the next alert resolves both incidents, and the owner is notified.
     stack.heal(&hook.path);

@@ -11,7 +11,10 @@ use tests::{stack, unique, wait};
 fn the_pictures_of_the_readme_are_made() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
+    tenant.set(json!({"name": "Acme Voice"}));
     let person = tenant.person("org_admin", &[]);
+    drop(tenant.endpoint("slack", "org_admin"));
+    drop(tenant.endpoint("webhook", "org_admin"));
     let key = unique();
     let event = stack.post(json!({"type": "voice.routing_failure", "severity": "critical", "dedup_key": key,
         "title": "Outbound calls fail in Mumbai", "tenant_ids": [tenant.id], "components": ["voice"], "regions": ["ap-south-1"],
@@ -31,7 +34,7 @@ fn the_pictures_of_the_readme_are_made() {
         browser.look("docs-console").await;
         browser.client.set_window_size(640, 760).await.unwrap();
         browser.client.goto(&format!("file://{}", file.display())).await.unwrap();
-        browser.look("docs-email").await;
+        browser.photograph("docs-email").await;
         browser.client.clone().close().await.unwrap();
     });
 }
