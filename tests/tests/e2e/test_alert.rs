@@ -171,7 +171,10 @@ fn test_alerts_are_limited_and_no_source_can_post_one() {
         assert_eq!(kept.status, 202, "{}", kept.body);
         let known = stack.event(kept.json()["events"][0]["event_id"].as_str().unwrap());
         assert_eq!(known["not_notified"][0]["reason"], "unclassified", "{known}");
-        assert!(known["warnings"][0].as_str().is_some_and(|warning| warning.contains("reserved for Tocsin")), "{known}");
+        assert!(
+            known["warnings"][0].as_str().is_some_and(|warning| warning.contains("reserved for Tocsin")),
+            "{known}"
+        );
     }
     // And no more words come of a test that was sent.
     let incident = tenant.own_incidents()[0]["incident_id"].as_str().unwrap().to_owned();
