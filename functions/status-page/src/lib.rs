@@ -6,7 +6,7 @@
 //! Config   [`config::Config`]
 //!
 //! Pages have no script. An incident that is not public and one that does not exist get the same page. The status page needs no queue and no
-//! other function, so it maintenance_response while the pipeline is in trouble.
+//! other function, so it works while the pipeline is in trouble.
 
 pub mod config;
 pub mod feed;
