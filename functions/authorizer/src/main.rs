@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
-    runtime::event::<authorizer::Authorizer>().await
+    runtime::run_event::<authorizer::Authorizer>().await
 }

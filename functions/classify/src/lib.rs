@@ -15,7 +15,7 @@ use config::Config;
 use contracts::queue::{FollowUpJob, IncidentReceived, MessageBody};
 use decide::ClassifyDecision;
 use domain::ids::{IncidentId, Scope};
-use domain::incident::{EventArrival, Incident, KeyState};
+use domain::incident::{EventArrival, Incident, KeyState, ReminderContent};
 use domain::maintenance::{MaintenanceWindow, Reminder};
 use domain::policy::Policy;
 use domain::reason::Reason;
@@ -24,7 +24,7 @@ use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
 use runtime::{Aws, StartError, clock, metrics};
 use store::Table;
 use store::events::EventRecord;
-use store::incidents::IncidentChange;
+use store::incidents::{IncidentChange, KeyWrite};
 
 /// The Lambda function `classify`.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Classify {
 }
 
 /// Number of times that a lost race is decided again before the message returns to its queue.
-const RACES: usize = 5;
+const LOST_RACES_MAX: usize = 5;
 
 impl QueueFunction for Classify {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
@@ -58,20 +58,20 @@ impl QueueFunction for Classify {
     }
 
     async fn handle(&self, message: IncidentReceived, _meta: &RecordMeta) -> Result<(), RecordError> {
-        for _ in 0..RACES {
+        for _ in 0..LOST_RACES_MAX {
             if let Some(record) = self.read_event_record(&message, message.scope.as_ref()).await? {
-                return self.emit(&record).await;
+                return self.emit_jobs(&record).await;
             }
-            let decided = self.decide(&message).await?;
+            let decision = self.decide(&message).await?;
             // Events that cannot be routed are stored without a scope. Another tenant's part of the same event may be stored there; it
             // does not mean that this part is done.
-            if decided.record.scope != message.scope
-                && let Some(record) = self.read_event_record(&message, decided.record.scope.as_ref()).await?
+            if decision.record.scope != message.scope
+                && let Some(record) = self.read_event_record(&message, decision.record.scope.as_ref()).await?
             {
-                return self.emit(&record).await;
+                return self.emit_jobs(&record).await;
             }
-            let spoken = decided.head.as_ref().filter(|_| decided.update.is_some());
-            let reminder = spoken.and_then(|(incident, _)| {
+            let updated = decision.head.as_ref().filter(|_| decision.update.is_some());
+            let reminder = updated.and_then(|(incident, _)| {
                 incident.schedule_reminder(
                     self.policy.maintenance.reminder_lead_time(),
                     &message.correlation_id,
@@ -79,25 +79,25 @@ impl QueueFunction for Classify {
                 )
             });
             let change = IncidentChange {
-                record: &decided.record,
-                head: decided.head.as_ref().map(|(incident, before)| (incident, *before)),
-                update: decided.update.as_ref(),
-                suppressed_incidents: &decided.suppressed,
+                record: &decision.record,
+                head: decision.head.as_ref().map(|(incident, replaced_version)| (incident, *replaced_version)),
+                update: decision.update.as_ref(),
+                suppressed_incidents: &decision.suppressed,
                 reminder: reminder.as_ref(),
-                previous_key_state: decided.key_before.as_ref(),
-                key_without_incident: decided
+                previous_key_state: decision.previous_key_state.as_ref(),
+                key_without_incident: decision
                     .early_resolve
                     .as_ref()
-                    .zip(decided.record.scope.as_ref())
-                    .map(|((key, state), scope)| (scope, key.as_str(), state)),
-                list_entry: decided.seen.as_ref(),
+                    .zip(decision.record.scope.as_ref())
+                    .map(|((hash, state), scope)| KeyWrite { scope, hash, state }),
+                list_entry: decision.list_entry.as_ref(),
             };
             if self.table.record_change(&change).await.map_err(runtime::queue::store_error)? {
-                count(&decided.record);
-                return self.emit(&decided.record).await;
+                count_event(&decision.record);
+                return self.emit_jobs(&decision.record).await;
             }
         }
-        Err(RecordError::retry("race", "another writer was first five times"))
+        Err(RecordError::retry("race", "another message changed the same incident first, five times in a row"))
     }
 }
 
@@ -115,6 +115,7 @@ impl Classify {
         self.table.maintenance_windows(scope).await.map_err(runtime::queue::store_error)
     }
 
+    /// Reads the record that an earlier delivery of the same event stored.
     async fn read_event_record(
         &self,
         message: &IncidentReceived,
@@ -123,8 +124,9 @@ impl Classify {
         self.table.event(&message.event_id, scope).await.map_err(runtime::queue::store_error)
     }
 
+    /// Reads what the message depends on and decides about it.
     async fn decide(&self, message: &IncidentReceived) -> Result<ClassifyDecision, RecordError> {
-        let trouble = match (&message.unroutable, &message.scope) {
+        let unroutable = match (&message.unroutable, &message.scope) {
             (Some(reason), _) => Some(*reason),
             (None, None) => Some(Reason::TenantMissing),
             // The maintenance was routed when it was announced. A deleted tenant has nobody left to notify.
@@ -135,22 +137,22 @@ impl Classify {
             }
             (None, Some(Scope::Platform)) => None,
         };
-        let scope = match (trouble, &message.scope) {
+        let scope = match (unroutable, &message.scope) {
             (None, Some(scope)) => scope.clone(),
-            _ => return Ok(decide::decide_unplaced(message, trouble.unwrap_or(Reason::TenantMissing))),
+            _ => return Ok(decide::decide_unroutable(message, unroutable.unwrap_or(Reason::TenantMissing))),
         };
         match &message.body {
             MessageBody::Event(event) => {
                 let key =
                     domain::incident::hash_dedup_key(&scope, &message.integration_id, &event.source, &event.dedup_key);
-                let (remembered, open) = self.read_key(&scope, &key).await?;
+                let (key_state, open) = self.read_key(&scope, &key).await?;
                 let arrival = arrival(message, &scope, &key);
                 let shards = self.config.shards_per_job;
                 // A maintenance may suppress an incident that opens. A suppressed incident may have become worse.
                 let opens = open.is_none() && event.status != Some(Status::Resolved);
                 let windows = self.read_maintenance_windows(&scope, open.as_ref(), opens).await?;
-                let known = decide::KeyContext { remembered, open: open.as_ref(), windows: &windows };
-                Ok(decide::decide_event(&self.policy, event, message, &arrival, known, shards))
+                let context = decide::KeyContext { key_state, open: open.as_ref(), windows: &windows };
+                Ok(decide::decide_event(&self.policy, event, message, &arrival, context, shards))
             }
             MessageBody::Note(note) => {
                 let key =
@@ -158,17 +160,18 @@ impl Classify {
                 let (_, open) = self.read_key(&scope, &key).await?;
                 let windows = self.read_maintenance_windows(&scope, open.as_ref(), false).await?;
                 let arrival = arrival(message, &scope, &key);
-                Ok(decide::decide_note(note, (open.as_ref(), &windows), message, &arrival, self.config.shards_per_job))
+                Ok(decide::decide_note(note, open.as_ref(), &windows, message, &arrival, self.config.shards_per_job))
             }
             MessageBody::Reminder(reminder) => self.decide_reminder(message, reminder).await,
-            MessageBody::Update { incident_id, status, message: words, .. } => {
+            MessageBody::Update { incident_id, status, message: text, .. } => {
                 let incident = self.read_incident(incident_id).await?;
                 let windows = self.read_maintenance_windows(&incident.scope, Some(&incident), false).await?;
                 let arrival = arrival(message, &incident.scope, &incident.key);
                 Ok(decide::decide_update(
-                    (&incident, &windows),
+                    &incident,
+                    &windows,
                     *status,
-                    words,
+                    text,
                     message,
                     &arrival,
                     self.config.shards_per_job,
@@ -187,20 +190,20 @@ impl Classify {
         else {
             return Ok(decide::decide_expired_reminder(message, reminder));
         };
-        let said = self.table.update(&incident.id, reminder.update).await.map_err(runtime::queue::store_error)?;
+        let update = self.table.update(&incident.id, reminder.update).await.map_err(runtime::queue::store_error)?;
         let arrival = arrival(message, &incident.scope, &incident.key);
-        let (again, now) = ((reminder.update, said.as_ref()), clock::now());
-        Ok(decide::decide_reminder(&incident, again, message, &arrival, now, self.config.shards_per_job))
+        let content = ReminderContent { update_number: reminder.update, update: update.as_ref() };
+        Ok(decide::decide_reminder(&incident, content, message, &arrival, clock::now(), self.config.shards_per_job))
     }
 
     /// Reads the state of a dedup key and its open incident.
     async fn read_key(&self, scope: &Scope, key: &str) -> Result<(Option<KeyState>, Option<Incident>), RecordError> {
-        let remembered = self.table.key_state(scope, key).await.map_err(runtime::queue::store_error)?;
-        let open = match remembered.as_ref().filter(|state| state.open) {
+        let key_state = self.table.key_state(scope, key).await.map_err(runtime::queue::store_error)?;
+        let open = match key_state.as_ref().filter(|state| state.open) {
             Some(state) => Some(self.read_incident(&state.incident_id).await?),
             None => None,
         };
-        Ok((remembered, open))
+        Ok((key_state, open))
     }
 
     async fn read_incident(&self, id: &IncidentId) -> Result<Incident, RecordError> {
@@ -208,10 +211,11 @@ impl Classify {
         incident.ok_or_else(|| RecordError::unprocessable("the incident of this message is not in the table"))
     }
 
-    async fn emit(&self, record: &EventRecord) -> Result<(), RecordError> {
+    /// Sends the jobs of a stored record to their queues.
+    async fn emit_jobs(&self, record: &EventRecord) -> Result<(), RecordError> {
         for job in &record.jobs {
             let job: FollowUpJob = serde_json::from_value(job.clone())
-                .map_err(|_| RecordError::unprocessable("a stored routing job cannot be read"))?;
+                .map_err(|_| RecordError::unprocessable("cannot read a stored job"))?;
             let (url, group, dedup, body) = match &job {
                 FollowUpJob::Route(route) => {
                     let body = serde_json::to_string(route);
@@ -227,7 +231,7 @@ impl Classify {
                     (&self.config.classify_queue_url, received.message_group_id(), received.deduplication_id(), body)
                 }
             };
-            let body = body.map_err(|_| RecordError::unprocessable("a routing job cannot be written"))?;
+            let body = body.map_err(|_| RecordError::unprocessable("cannot serialize a job"))?;
             let outgoing =
                 OutgoingMessage { body, group: Some(group), dedup: Some(dedup), ..OutgoingMessage::default() };
             self.queues.send(url, &outgoing).await.map_err(runtime::queue::aws_error)?;
@@ -248,7 +252,7 @@ fn arrival<'a>(message: &'a IncidentReceived, scope: &'a Scope, key: &'a str) ->
 }
 
 /// Counts the event by its classification.
-fn count(record: &EventRecord) {
+fn count_event(record: &EventRecord) {
     match record.classification.as_str() {
         "excluded" => metrics::count("IncidentExcluded", 1),
         "unclassified" => metrics::count("IncidentUnclassified", 1),

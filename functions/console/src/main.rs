@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
-    runtime::http::<console::Console>().await
+    runtime::run_http::<console::Console>().await
 }

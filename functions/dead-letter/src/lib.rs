@@ -19,11 +19,11 @@ use contracts::queue::Correlated;
 use jiff::SignedDuration;
 use origin::{SourceQueue, UNKNOWN_FUNCTION};
 use redrive::{Command, LetterSelector, LetterView, RedriveSummary};
-use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, parked};
+use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, dead_letter_attributes};
 use runtime::{Aws, DirectError, DirectFunction, StartError, clock, metrics};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::dead::DeadLetter;
+use store::dead_letters::DeadLetter;
 use store::{StoreError, Table};
 use vault::{LazyKeyring, Sealed};
 
@@ -78,7 +78,7 @@ impl QueueFunction for DeadLetters {
 
     /// Accepts any body, because most letters are messages that another function could not parse.
     fn read(&self, body: &str, meta: &RecordMeta) -> Result<Letter, String> {
-        let attribute = meta.attributes.get(parked::CORRELATION_ID).cloned();
+        let attribute = meta.attributes.get(dead_letter_attributes::CORRELATION_ID).cloned();
         let correlation_id = attribute.or_else(|| origin::correlation_id_of(body)).unwrap_or_default();
         Ok(Letter { body: body.to_owned(), correlation_id })
     }
@@ -96,7 +96,8 @@ impl QueueFunction for DeadLetters {
             .map_err(|error| RecordError::retry("vault", &error.to_string()))?
             .seal(&vault::integration_aad("dead-letter", &origin.id), letter.body.as_bytes())
             .map_err(|error| RecordError::retry("vault", &error.to_string()))?;
-        let first_sent_at = meta.attributes.get(parked::FIRST_SENT_AT).and_then(|text| text.parse().ok());
+        let first_sent_at =
+            meta.attributes.get(dead_letter_attributes::FIRST_SENT_AT).and_then(|text| text.parse().ok());
         let entry = DeadLetter {
             id: origin.id,
             function: origin.function,

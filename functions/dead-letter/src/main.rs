@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
-    runtime::queue_and_direct::<dead_letter::DeadLetters>().await
+    runtime::run_queue_and_direct::<dead_letter::DeadLetters>().await
 }

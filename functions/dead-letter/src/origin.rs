@@ -1,6 +1,6 @@
 //! The queue that a dead letter came from, to which a redrive returns it.
 
-use runtime::queue::parked;
+use runtime::queue::dead_letter_attributes;
 use std::collections::BTreeMap;
 
 /// The function of a letter whose source queue is not known.
@@ -44,18 +44,22 @@ pub(crate) fn identify_origin(
     moved_from: Option<&str>,
     attributes: &BTreeMap<String, String>,
 ) -> Origin {
-    let queue = attributes.get(parked::SOURCE_QUEUE).map(String::as_str).or(moved_from);
+    let queue = attributes.get(dead_letter_attributes::SOURCE_QUEUE).map(String::as_str).or(moved_from);
     let by_queue = queue.and_then(|name| sources.iter().find(|source| source.name() == name));
     // The name of a dead-letter queue contains its logical id in every stack: DeliverEmailDeadLetterQueue.
     let by_dead_letter_queue =
         || sources.iter().find(|source| dead_letter_queue.contains(&dead_letter_queue_logical_id(source.function)));
     let source = by_queue.or_else(by_dead_letter_queue);
-    let id = attributes.get(parked::MESSAGE_ID).map(String::as_str).filter(|id| is_safe_id(id)).unwrap_or(message_id);
+    let id = attributes
+        .get(dead_letter_attributes::MESSAGE_ID)
+        .map(String::as_str)
+        .filter(|id| is_safe_id(id))
+        .unwrap_or(message_id);
     Origin {
         id: id.to_owned(),
         function: source.map_or(UNKNOWN_FUNCTION, |source| source.function).to_owned(),
         source_queue: queue.or(source.map(SourceQueue::name)).unwrap_or_default().to_owned(),
-        reason: attributes.get(parked::REASON).cloned().unwrap_or_else(|| MAX_RECEIVES.to_owned()),
+        reason: attributes.get(dead_letter_attributes::REASON).cloned().unwrap_or_else(|| MAX_RECEIVES.to_owned()),
     }
 }
 
@@ -81,13 +85,13 @@ fn is_safe_id(text: &str) -> bool {
     (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-/// `deliver-email` → `DeliverEmailDeadLetterQueue`.
+/// Returns the logical id of a function's dead-letter queue: `DeliverEmailDeadLetterQueue` for `deliver-email`.
 fn dead_letter_queue_logical_id(function: &str) -> String {
-    let words = function.split('-').map(|word| {
+    let parts = function.split('-').map(|word| {
         let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
         first.to_ascii_uppercase() + rest
     });
-    words.collect::<String>() + "DeadLetterQueue"
+    parts.collect::<String>() + "DeadLetterQueue"
 }
 
 #[cfg(test)]

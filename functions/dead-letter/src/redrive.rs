@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
-use store::dead::DeadLetter;
+use store::dead_letters::DeadLetter;
 
 /// The payload of a direct invocation.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
-    runtime::queue::<deliver_webhook::DeliverWebhook>().await
+    runtime::run_queue::<deliver_webhook::DeliverWebhook>().await
 }

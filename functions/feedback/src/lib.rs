@@ -82,7 +82,7 @@ impl QueueFunction for Feedback {
         }
         if let Ok(FailedInvocation { payload }) = serde_json::from_str(&notification.body) {
             let lines = logs::subscription_messages(&payload).map_err(|error| RecordError::unprocessable(&error))?;
-            return self.enqueue_log_lines(lines).await.map_err(runtime::queue::unsent);
+            return self.enqueue_log_lines(lines).await.map_err(runtime::queue::unsent_error);
         }
         let Some(report) = parse_report(&notification.body)? else {
             // Opens, clicks and sends, which SES reports only if that is switched on. They are not used.

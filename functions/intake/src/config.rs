@@ -1,4 +1,4 @@
-//! Configuration from the environment, which the template sets.
+//! Configuration from the environment, which `template.yaml` sets.
 
 runtime::config! {
     /// The environment of `intake`.

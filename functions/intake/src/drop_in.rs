@@ -158,8 +158,9 @@ pub(crate) async fn accept(
     Ok(accepted)
 }
 
-/// The id of a drop-in event. It is derived from the source's own identity of the event, if there is one, so that a repeated request has the
-/// same id.
+/// Returns the id of a drop-in event.
+///
+/// It is derived from the source's own id of the event, if there is one, so that a repeated request has the same id.
 fn event_id(caller: &Caller, format: &str, mapped: &IntakeItem) -> EventId {
     match &mapped.source_event_id {
         Some(identity) => {
@@ -194,10 +195,10 @@ fn targets_of(caller: &Caller, whose: &Addressees) -> Targets {
         let allowed = may_post_platform_wide(caller);
         return vec![if allowed { (Some(Scope::Platform), None) } else { (None, Some(Reason::TenantNotAllowed)) }];
     }
-    let (mine, others): (Vec<&TenantId>, Vec<&TenantId>) =
+    let (allowed, denied): (Vec<&TenantId>, Vec<&TenantId>) =
         whose.tenant_ids.iter().take(TENANTS_MAX).partition(|tenant| caller.can_access_tenant(tenant));
-    let mut scopes: Targets = mine.into_iter().map(|tenant| (Some(Scope::Tenant(tenant.clone())), None)).collect();
-    if !others.is_empty() {
+    let mut scopes: Targets = allowed.into_iter().map(|tenant| (Some(Scope::Tenant(tenant.clone())), None)).collect();
+    if !denied.is_empty() {
         scopes.push((None, Some(Reason::TenantNotAllowed)));
     } else if !whose.invalid_tenants.is_empty() || whose.tenant_ids.len() > TENANTS_MAX {
         scopes.push((None, Some(Reason::TenantUnknown)));

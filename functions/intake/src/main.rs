@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
-    runtime::http_and_queue(intake::Alarms::new).await
+    runtime::run_http_and_queue(intake::Alarms::new).await
 }

@@ -165,8 +165,9 @@ async fn resolve_scopes(app: &App, caller: &Caller, event: &Event) -> Result<Vec
     if errors.is_empty() { Ok(scopes) } else { Err(Problem::invalid_fields(errors)) }
 }
 
-/// Stores the request under its idempotency key. Returns the first request's stamp if the key was used with the same body within 24 hours,
-/// else `stamp`.
+/// Stores the request under its idempotency key, and returns the stamp to use.
+///
+/// If the key was used with the same body within 24 hours, that is the first request's stamp.
 ///
 /// # Errors
 /// 422 for a key that is too long or empty, or that was used with another body; 503 if the table fails.

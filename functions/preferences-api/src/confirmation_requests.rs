@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use runtime::http::{CorrelationId, Problem};
 use runtime::{clock, ids};
 use std::collections::BTreeMap;
-use store::contacts::ConfirmationHistory;
+use store::contacts::{ConfirmationHistory, RecipientChannel};
 
 /// Purpose of the keyed hash of addresses and numbers.
 const CONTACT_PURPOSE: &str = "contact";
@@ -184,8 +184,10 @@ pub(crate) async fn request_confirmation(
     };
     let pending = PendingConfirmation { identity: identity.clone(), code: hash, sent_at: now, tries: 0, refused: None };
     let next = ConfirmationHistory { sent: record_confirmation(&history.sent, tenant, now), ..history };
-    // Recorded before it is sent: a request that is recorded but not sent costs a minute, one that is sent but not recorded escapes the limit.
-    let recorded = app.table.record_confirmation(&identity, &next, (tenant, &recipient.id, channel), &pending, now);
+    // Recorded before it is sent: a request that is recorded but not sent costs a minute; one that is sent but not recorded would escape
+    // the limit.
+    let contact = RecipientChannel { tenant, recipient: &recipient.id, channel };
+    let recorded = app.table.record_confirmation(&identity, &next, contact, &pending, now);
     if !recorded.await.map_err(storage_failure)? {
         return Err(RequestFailure::RateLimited(now.saturating_add(CONFIRMATION_INTERVAL_MIN).unwrap_or(now)));
     }

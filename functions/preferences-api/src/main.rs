@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
-    runtime::http::<preferences_api::PreferencesApi>().await
+    runtime::run_http::<preferences_api::PreferencesApi>().await
 }

@@ -1,4 +1,4 @@
-//! The environment variables of this function.
+//! Configuration from the environment, which `template.yaml` sets.
 
 runtime::config! {
     /// The environment of the function `status-page`.

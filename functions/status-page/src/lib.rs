@@ -208,10 +208,10 @@ impl StatusPage {
     async fn read_overview(&self, now: Timestamp) -> Result<page::Overview<'_>, StoreError> {
         let all = self.table.public_incidents(PAST_INCIDENTS_READ).await?;
         let sorted = page::sort_for_overview(&all.incidents, now);
-        let (timelines, beyond) = sorted.current.split_at(sorted.current.len().min(TIMELINES_SHOWN));
-        let mut listed = self.read_timelines(timelines, ENTRIES_SHOWN).await?;
-        listed.extend(beyond.iter().map(|shown| IncidentTimeline {
-            incident: shown.clone(),
+        let (with_timeline, without) = sorted.current.split_at(sorted.current.len().min(TIMELINES_SHOWN));
+        let mut listed = self.read_timelines(with_timeline, ENTRIES_SHOWN).await?;
+        listed.extend(without.iter().map(|incident| IncidentTimeline {
+            incident: incident.clone(),
             timeline: Vec::new(),
             truncated: true,
         }));

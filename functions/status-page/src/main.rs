@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
-    runtime::http::<status_page::StatusPage>().await
+    runtime::run_http::<status_page::StatusPage>().await
 }

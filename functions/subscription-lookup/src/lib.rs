@@ -346,7 +346,10 @@ impl SubscriptionLookup {
             queues.entry(delivery.channel.class()).or_default().push(outgoing);
         }
         for (class, messages) in queues {
-            self.queues.send_all(self.config.queue(class, lane), messages).await.map_err(runtime::queue::unsent)?;
+            self.queues
+                .send_all(self.config.queue(class, lane), messages)
+                .await
+                .map_err(runtime::queue::unsent_error)?;
         }
         Ok(())
     }

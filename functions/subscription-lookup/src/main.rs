@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
-    runtime::queue::<subscription_lookup::SubscriptionLookup>().await
+    runtime::run_queue::<subscription_lookup::SubscriptionLookup>().await
 }

@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
-    runtime::http::<test_alert::TestAlert>().await
+    runtime::run_http::<test_alert::TestAlert>().await
 }

@@ -18,13 +18,13 @@ pub enum AwsError {
     /// Our permissions or credentials are wrong, or a resource does not exist. Retry later, and alert an operator.
     #[error("AWS denied the call ({code}); check the function's role and the resource's policy")]
     Denied {
-        /// AWS's error code.
+        /// Error code that AWS returned.
         code: String,
     },
     /// The request is invalid. The same request fails again.
     #[error("AWS rejected the request ({code})")]
     Refused {
-        /// AWS's error code.
+        /// Error code that AWS returned.
         code: String,
     },
 }
@@ -85,7 +85,7 @@ where
 {
     match service_failure(error) {
         Ok(failure) => classify_failure(&failure),
-        Err(known) => known,
+        Err(error) => error,
     }
 }
 

@@ -22,13 +22,13 @@ pub enum MailError {
     /// Our permissions or credentials are wrong. Retry later, and alert an operator.
     #[error("SES denied the call ({code}); check the function's role and the sender identity")]
     Denied {
-        /// AWS's error code.
+        /// Error code that AWS returned.
         code: String,
     },
     /// SES rejects this message or address. The same message fails again.
     #[error("SES rejected the message ({code})")]
     Refused {
-        /// AWS's error code.
+        /// Error code that AWS returned.
         code: String,
     },
     /// SES did not respond, or failed internally. Retry later.
@@ -82,7 +82,7 @@ impl EmailSender {
 fn mail_error(error: &SdkError<SendRawEmailError, HttpResponse>, from: &str) -> MailError {
     match service_failure(error) {
         Ok(failure) => classify_ses_failure(&failure, from),
-        Err(known) => from_aws_error(known),
+        Err(error) => from_aws_error(error),
     }
 }
 

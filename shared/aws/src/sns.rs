@@ -49,13 +49,13 @@ pub enum SmsError {
     /// Our permissions or credentials are wrong. Retry later, and alert an operator.
     #[error("SNS denied the call ({code}); check the function's role")]
     Denied {
-        /// AWS's error code.
+        /// Error code that AWS returned.
         code: String,
     },
     /// SNS rejects this number or text. The same message fails again.
     #[error("SNS rejected the message ({code})")]
     Refused {
-        /// AWS's error code.
+        /// Error code that AWS returned.
         code: String,
     },
     /// SNS did not respond, or failed internally. Retry later.
@@ -120,7 +120,7 @@ fn attribute(kind: &str, value: &str) -> Result<MessageAttributeValue, BuildErro
 fn sms_error(error: &SdkError<PublishError, HttpResponse>) -> SmsError {
     match service_failure(error) {
         Ok(failure) => classify_sns_failure(&failure),
-        Err(known) => from_aws_error(known),
+        Err(error) => from_aws_error(error),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::problem::FieldError;
 use domain::event::{Event, Format, Link, NAME_MAX};
 use domain::vocabulary::Status;
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -131,7 +132,9 @@ fn structured_from_binary(media: &str, request: &IntakeRequest<'_>) -> Result<Va
     let mut event = Map::new();
     for (name, value) in request.headers {
         if let Some(attribute) = name.strip_prefix("ce-") {
-            event.insert(attribute.to_owned(), Value::from(percent_decode(value)));
+            // Characters that are not printable ASCII are percent-encoded (`http-protocol-binding.md`, 3.1.3.2).
+            let decoded = percent_decode_str(value).decode_utf8_lossy();
+            event.insert(attribute.to_owned(), Value::from(decoded));
         }
     }
     if !request.body.is_empty() {
@@ -145,26 +148,6 @@ fn structured_from_binary(media: &str, request: &IntakeRequest<'_>) -> Result<Va
         event.insert("data".to_owned(), data);
     }
     Ok(Value::Object(event))
-}
-
-/// Decodes a header value. Characters that are not printable ASCII are percent-encoded (`http-protocol-binding.md`, 3.1.3.2).
-fn percent_decode(value: &str) -> String {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let code = tail.get(..2).filter(|_| byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(decoded) => {
-                bytes.push(decoded);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Returns the source as the event's source. If it is too long, such as a cloud's resource id, its end is replaced by a hash.
@@ -300,7 +283,7 @@ mod tests {
             ("ce-type", "api.outage"),
             ("ce-subject", "pop%2D1"),
             ("ce-time", "2018-04-05T17:31:00Z"),
-            ("ce-comexampleextension1", "Euro %E2%82%AC 100%"),
+            ("ce-comexampleextension1", "Euro %E2%82%AC 100% %zz %4"),
         ];
         let binary = post(&headers, &whole["data"].to_string()).unwrap().remove(0);
         let structured = post(STRUCTURED, &whole.to_string()).unwrap().remove(0);
@@ -310,7 +293,7 @@ mod tests {
         );
         let event = testing::event(&binary);
         assert_eq!(event.title, "POP 1 is down");
-        assert_eq!(event.details["attributes"]["comexampleextension1"], "Euro € 100%");
+        assert_eq!(event.details["attributes"]["comexampleextension1"], "Euro € 100% %zz %4");
         let text = [headers[1], headers[2], headers[3], headers[4], ("content-type", "text/plain")];
         let plain = post(&text, "hello").unwrap().remove(0);
         assert_eq!(testing::event(&plain).details["data"], "hello");

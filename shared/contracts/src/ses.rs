@@ -1,5 +1,5 @@
-//! The notifications that SES publishes about a message after it accepted it: identity notifications (`notificationType`) and the events of a configuration
-//! set (`eventType`), which have the same shape.
+//! The notifications that SES publishes about a message after it accepted it: identity notifications (`notificationType`) and the events
+//! of a configuration set (`eventType`), which have the same structure.
 //!
 //! <https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html>
 

@@ -6,6 +6,7 @@ use domain::vocabulary::Channel;
 use runtime::metrics;
 use runtime::queue::RecordError;
 use std::time::Duration;
+use store::contacts::RecipientChannel;
 
 impl Deliverer {
     /// Records how the sending of a confirmation request ended. It has no delivery row and no retries: the admin sees the
@@ -26,7 +27,7 @@ impl Deliverer {
                 Ok(())
             }
             SendOutcome::Failed { failed, .. } => {
-                let contact = (tenant, recipient, channel);
+                let contact = RecipientChannel { tenant, recipient, channel };
                 let noted =
                     self.table.record_confirmation_refusal(contact, &confirmation.identity, &failed.cause).await;
                 noted.map_err(runtime::queue::store_error)?;

@@ -15,6 +15,7 @@ use domain::tenant::{Disablement, Integration};
 use jiff::Timestamp;
 use runtime::queue::RecordError;
 use runtime::{ids, metrics};
+use store::tenants::AuditStamp;
 
 /// Returns the integration of a delivery whose outcome counts for its endpoint's health; `None` for recipients, tests and system events.
 fn monitored_integration(delivery: &Delivery) -> Option<IntegrationId> {
@@ -38,7 +39,7 @@ impl Deliverer {
         let Some(id) = monitored_integration(delivery) else { return Ok(None) };
         let tenant = &delivery.alert.tenant;
         let nonce = ids::id_suffix();
-        let stamp = (now, self.function, nonce.as_str());
+        let stamp = AuditStamp { at: now, who: self.function, nonce: &nonce };
         match delivery.endpoint {
             EndpointHealth::HalfOpen => {
                 let probed = self.table.change_integration(tenant, &id, stamp, |integration| {
@@ -84,13 +85,18 @@ impl Deliverer {
         let Some(integration) = current.filter(|current| current.failing.is_none()) else { return Ok(()) };
         self.send_owner_notice(delivery, &integration, EndpointNotice::Failing, cause, now).await?;
         let nonce = ids::id_suffix();
-        let failing = self.table.change_integration(tenant, id, (now, self.function, &nonce), |integration| {
-            if integration.failing.is_some() {
-                return None;
-            }
-            integration.failing = Some(now);
-            Some("integration.failing")
-        });
+        let failing = self.table.change_integration(
+            tenant,
+            id,
+            AuditStamp { at: now, who: self.function, nonce: &nonce },
+            |integration| {
+                if integration.failing.is_some() {
+                    return None;
+                }
+                integration.failing = Some(now);
+                Some("integration.failing")
+            },
+        );
         failing.await.map_err(runtime::queue::store_error)?;
         metrics::count_by("IntegrationFailing", "channel", delivery.channel.as_str(), 1);
         Ok(())
@@ -114,14 +120,19 @@ impl Deliverer {
         let probe_at = if cause == FAILING_TOO_LONG { now.saturating_add(PROBE_AFTER).ok() } else { None };
         let disabled = Disablement { at: now, cause: cause.to_owned(), probe_at };
         let nonce = ids::id_suffix();
-        let done = self.table.change_integration(tenant, &id, (now, self.function, &nonce), |integration| {
-            if integration.disabled.is_some() {
-                return None;
-            }
-            integration.disabled = Some(disabled.clone());
-            integration.failing = integration.failing.or(Some(now));
-            Some("integration.disabled")
-        });
+        let done = self.table.change_integration(
+            tenant,
+            &id,
+            AuditStamp { at: now, who: self.function, nonce: &nonce },
+            |integration| {
+                if integration.disabled.is_some() {
+                    return None;
+                }
+                integration.disabled = Some(disabled.clone());
+                integration.failing = integration.failing.or(Some(now));
+                Some("integration.disabled")
+            },
+        );
         done.await.map_err(runtime::queue::store_error)?;
         metrics::count_by("IntegrationDisabled", "channel", delivery.channel.as_str(), 1);
         Ok(())
@@ -160,13 +171,18 @@ impl Deliverer {
         let Some(integration) = current else { return Ok(()) };
         self.send_owner_notice(delivery, &integration, EndpointNotice::Recovered, "", now).await?;
         let nonce = ids::id_suffix();
-        let recovered = self.table.change_integration(tenant, id, (now, self.function, &nonce), |integration| {
-            if integration.failing.is_none() || is_gone(integration) {
-                return None;
-            }
-            (integration.failing, integration.disabled) = (None, None);
-            Some("integration.recovered")
-        });
+        let recovered = self.table.change_integration(
+            tenant,
+            id,
+            AuditStamp { at: now, who: self.function, nonce: &nonce },
+            |integration| {
+                if integration.failing.is_none() || is_gone(integration) {
+                    return None;
+                }
+                (integration.failing, integration.disabled) = (None, None);
+                Some("integration.recovered")
+            },
+        );
         recovered.await.map_err(runtime::queue::store_error)?;
         metrics::count_by("IntegrationRecovered", "channel", delivery.channel.as_str(), 1);
         Ok(())

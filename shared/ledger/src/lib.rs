@@ -281,8 +281,8 @@ impl EntryBuilder<'_> {
         }
     }
 
-    /// Returns entries for current destinations without a decision. `is_too_late` says whether a destination created at a given time was too late
-    /// for the newest update.
+    /// Returns entries for current destinations without a decision. `is_too_late` says whether a destination that was created at a given
+    /// time is too new for the newest update.
     fn unplanned_entries(
         &self,
         decisions: &[&Decision],

@@ -14,6 +14,7 @@ use domain::ids::TenantId;
 use futures::FutureExt;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -27,6 +28,24 @@ pub const BODY_MAX: usize = 512 * 1024;
 pub const CORRELATION_HEADER: &str = "x-correlation-id";
 /// Header with API Gateway's trace id, used if the caller sends no correlation id.
 const TRACE_HEADER: &str = "x-amzn-trace-id";
+
+/// Characters that are percent-encoded in a path: those that are not allowed there. `%` is not among them, so existing
+/// percent-encoding stays as it is.
+const NOT_IN_PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'#')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+/// Characters that are percent-encoded in a query name or value: all but the unreserved ones (RFC 3986, 2.3).
+const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A Lambda function behind the HTTP API.
 pub trait HttpFunction: Send + Sync + Sized + 'static {
@@ -214,7 +233,7 @@ impl Problem {
         Self { status, detail, errors, retry_after: None }
     }
 
-    /// 403.
+    /// Builds a 403: the caller is known but may not do this.
     #[must_use]
     pub fn forbidden(detail: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
@@ -232,7 +251,7 @@ impl Problem {
         Self::not_found("This tenant does not exist, or this token cannot access it.")
     }
 
-    /// Builds a 409.
+    /// Builds a 409: the request conflicts with the current state.
     #[must_use]
     pub fn conflict(detail: &str) -> Self {
         Self::new(StatusCode::CONFLICT, detail)
@@ -363,7 +382,7 @@ fn build_request(
             "The request body is larger than 512 KiB. Send a smaller body.",
         ));
     }
-    let mut uri = path(&event.path.unwrap_or_else(|| "/".to_owned()));
+    let mut uri = utf8_percent_encode(event.path.as_deref().unwrap_or("/"), NOT_IN_PATH).to_string();
     // The multi-value map has all values of a parameter, the other map only the last.
     let values = if event.multi_value_query_string_parameters.is_empty() {
         &event.query_string_parameters
@@ -371,7 +390,7 @@ fn build_request(
         &event.multi_value_query_string_parameters
     };
     let query: Vec<String> =
-        values.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+        values.iter().map(|(name, value)| format!("{}={}", encode_query(name), encode_query(value))).collect();
     if !query.is_empty() {
         uri = format!("{uri}?{}", query.join("&"));
     }
@@ -392,28 +411,9 @@ fn build_request(
     Ok(request)
 }
 
-/// Percent-encodes the characters that are not allowed in a URL's path. Existing percent-encoding stays as it is.
-fn path(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'!'..=b'~' if !b"\"<>?#\\^`{|}".contains(&byte) => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
-
 /// Percent-encodes a query name or value, which API Gateway has decoded.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+fn encode_query(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, NOT_UNRESERVED)
 }
 
 /// Builds the response that API Gateway expects.

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`mod@config`] | environment variables, with all problems in one error |
 //! | [`clock`], [`ids`] | the only code that reads the time and randomness |
-//! | [`mod@queue`] | SQS batches: concurrency, FIFO order, panics, deadlines, retries and dead letters |
-//! | [`mod@http`] | HTTP functions: from API Gateway events to axum routers, errors as problem+json |
+//! | [`queue`] | SQS batches: concurrency, FIFO order, panics, deadlines, retries and dead letters |
+//! | [`http`] | HTTP functions: from API Gateway events to axum routers, errors as problem+json |
 //! | [`EventFunction`] | functions from one JSON value to another: schedules, authorizers, direct invocations |
 //! | [`logs`] | events of CloudWatch Logs subscriptions |
 //! | [`metrics`] | metrics in the embedded metric format, one line per set of dimensions and invocation |
@@ -22,6 +22,6 @@ mod start;
 
 pub use pace::Pacer;
 pub use start::{
-    Aws, DirectError, DirectFunction, EventFunction, StartError, run_event as event, run_http as http,
-    run_http_and_queue as http_and_queue, run_queue as queue, run_queue_and_direct as queue_and_direct,
+    Aws, DirectError, DirectFunction, EventFunction, StartError, run_event, run_http, run_http_and_queue, run_queue,
+    run_queue_and_direct,
 };

@@ -5,9 +5,18 @@
 //! immediately with the reason, and does not affect other records. Shortly before the invocation ends, unfinished records are returned
 //! to their queue.
 
+mod dead_letter;
+mod record_error;
+#[cfg(test)]
+mod tests;
+
+pub use dead_letter::dead_letter_attributes;
+pub use record_error::{RecordError, aws_error, store_error, unsent_error};
+
+use dead_letter::dead_letter_message;
+
 use crate::{Aws, DirectError, StartError, clock, metrics};
-use aws::AwsError;
-use aws::sqs::{OutgoingMessage, Queues, UnsentMessages};
+use aws::sqs::Queues;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use contracts::queue::Correlated;
 use futures::FutureExt;
@@ -19,7 +28,6 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
 use std::time::Duration;
-use store::StoreError;
 use tracing::Instrument;
 
 /// Time reserved at the end of an invocation for returning records to their queue and for the response.
@@ -137,7 +145,7 @@ impl Deadline {
     }
 
     /// Returns the time left for dead letters and for returning records to their queue.
-    fn until_answer(&self) -> Duration {
+    fn until_response_reserve(&self) -> Duration {
         self.until_end().saturating_sub(RESPONSE_RESERVE)
     }
 }
@@ -164,88 +172,6 @@ pub struct RecordMeta {
     /// When Lambda ends the invocation.
     pub deadline: Deadline,
     receipt: String,
-}
-
-/// Why a record could not be handled, which decides what happens to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecordError {
-    /// An AWS call failed. The record returns to its queue, each time for longer.
-    Retry {
-        /// Code and detail for the log.
-        code: String,
-    },
-    /// Another invocation is handling the same work. The record returns to its queue for a given pause.
-    RetryAfter {
-        /// How long the record stays hidden.
-        pause: Duration,
-        /// Code for the log.
-        code: &'static str,
-    },
-    /// The message can never be handled. It is sent to the dead-letter queue.
-    Unprocessable {
-        /// The reason, without anything of the body.
-        reason: String,
-    },
-}
-
-impl RecordError {
-    /// Builds a [`RecordError::Retry`].
-    #[must_use]
-    pub fn retry(code: &str, detail: &str) -> Self {
-        Self::Retry { code: format!("{code}: {detail}") }
-    }
-
-    /// Builds a [`RecordError::RetryAfter`].
-    #[must_use]
-    pub fn retry_after(pause: Duration, code: &'static str) -> Self {
-        Self::RetryAfter { pause, code }
-    }
-
-    /// Builds a [`RecordError::Unprocessable`].
-    #[must_use]
-    pub fn unprocessable(reason: &str) -> Self {
-        Self::Unprocessable { reason: reason.to_owned() }
-    }
-}
-
-/// Maps a table error to a record's error. Only an invalid item or request makes the message unprocessable; a missing permission is
-/// fixed by a deployment, so it is retried.
-#[must_use]
-pub fn store_error(error: StoreError) -> RecordError {
-    match error {
-        StoreError::Corrupt { .. } => RecordError::Unprocessable { reason: error.to_string() },
-        StoreError::Refused { ref code, .. } if code == "ValidationException" => {
-            RecordError::Unprocessable { reason: error.to_string() }
-        }
-        other => RecordError::Retry { code: other.to_string() },
-    }
-}
-
-/// Maps an AWS error to a record's error. Only invalid content makes the message unprocessable.
-#[must_use]
-pub fn aws_error(error: AwsError) -> RecordError {
-    let reason = error.to_string();
-    if error.is_about_content() { RecordError::Unprocessable { reason } } else { RecordError::Retry { code: reason } }
-}
-
-/// Maps a partly failed send to a record's error. All messages are sent again; consumers ignore those that arrive twice.
-#[must_use]
-pub fn unsent(unsent: UnsentMessages) -> RecordError {
-    RecordError::Retry { code: unsent.to_string() }
-}
-
-/// Names of the message attributes of a dead letter.
-pub mod parked {
-    /// Why the message was sent to the dead-letter queue.
-    pub const REASON: &str = "reason";
-    /// Name of the queue that the message came from.
-    pub const SOURCE_QUEUE: &str = "source_queue";
-    /// SQS message id on that queue.
-    pub const MESSAGE_ID: &str = "message_id";
-    /// Correlation id of the upstream request, if the message could be parsed.
-    pub const CORRELATION_ID: &str = "correlation_id";
-    /// When the message was first sent.
-    pub const FIRST_SENT_AT: &str = "first_sent_at";
 }
 
 /// The result of handling a record.
@@ -328,15 +254,15 @@ impl<F: QueueFunction> QueueWorker<F> {
             return RecordResult::ReturnToQueue(Duration::ZERO);
         }
         let correlation = OnceLock::new();
-        let work = async {
+        let handling = async {
             let message = self.function.read(body, meta).map_err(|reason| RecordError::Unprocessable { reason })?;
             let correlation = correlation.get_or_init(|| message.correlation_id().to_owned());
             tracing::Span::current().record("correlation_id", correlation.as_str());
             self.function.handle(message, meta).await
         };
-        let work = tokio::time::timeout(meta.deadline.remaining(), AssertUnwindSafe(work).catch_unwind()).await;
+        let result = tokio::time::timeout(meta.deadline.remaining(), AssertUnwindSafe(handling).catch_unwind()).await;
         let correlation = correlation.get().map(String::as_str);
-        match work {
+        match result {
             Ok(Ok(Ok(()))) => RecordResult::Done,
             Ok(Ok(Err(RecordError::Unprocessable { reason }))) => {
                 self.send_to_dead_letters(meta, body, &reason, correlation).await
@@ -382,7 +308,9 @@ impl<F: QueueFunction> QueueWorker<F> {
             None => tracing::error!(reason, "unprocessable message stays on its queue"),
             Some(url) => {
                 let outgoing = dead_letter_message(url, meta, body, reason, correlation);
-                match tokio::time::timeout(meta.deadline.until_answer(), self.queues.send(url, &outgoing)).await {
+                match tokio::time::timeout(meta.deadline.until_response_reserve(), self.queues.send(url, &outgoing))
+                    .await
+                {
                     Ok(Ok(())) => {
                         tracing::error!(reason, "unprocessable message sent to the dead-letter queue");
                         return RecordResult::Done;
@@ -407,7 +335,7 @@ impl<F: QueueFunction> QueueWorker<F> {
     async fn return_to_queue(&self, meta: &RecordMeta, pause: Duration) {
         let Some((url, _)) = self.setup.source(&meta.queue) else { return };
         let change = self.queues.set_visibility(url, &meta.receipt, pause);
-        match tokio::time::timeout(meta.deadline.until_answer(), change).await {
+        match tokio::time::timeout(meta.deadline.until_response_reserve(), change).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%error, message_id = meta.message_id, "cannot return the record to the queue; it stays hidden until its visibility timeout");
@@ -445,36 +373,6 @@ impl<F: QueueFunction> QueueWorker<F> {
     }
 }
 
-/// Builds the dead letter of a record. Empty texts and control characters are replaced or removed, because SQS would reject the message.
-fn dead_letter_message(
-    url: &str,
-    meta: &RecordMeta,
-    body: &str,
-    reason: &str,
-    correlation: Option<&str>,
-) -> OutgoingMessage {
-    let printable = |text: &str| text.chars().filter(|letter| !letter.is_control()).take(200).collect::<String>();
-    let attributes = [
-        (parked::REASON, printable(reason)),
-        (parked::SOURCE_QUEUE, printable(&meta.queue)),
-        (parked::MESSAGE_ID, printable(&meta.message_id)),
-        (parked::CORRELATION_ID, correlation.map(printable).unwrap_or_default()),
-        (parked::FIRST_SENT_AT, meta.sent_at.map(|at| at.to_string()).unwrap_or_default()),
-    ];
-    let fifo = url.ends_with(".fifo");
-    OutgoingMessage {
-        body: if body.is_empty() { " ".to_owned() } else { body.to_owned() },
-        group: fifo.then(|| meta.group.clone().unwrap_or_else(|| "none".to_owned())),
-        dedup: fifo.then(|| meta.message_id.clone()),
-        delay_seconds: 0,
-        attributes: attributes
-            .into_iter()
-            .filter(|(_, text)| !text.is_empty())
-            .map(|(name, text)| (name.to_owned(), text))
-            .collect(),
-    }
-}
-
 /// Splits a batch into sequences that may run concurrently: each record of a standard queue, and each message group of a FIFO queue in
 /// the order of the batch.
 fn ordered_groups(records: Vec<(RecordMeta, String)>) -> Vec<Vec<(RecordMeta, String)>> {
@@ -505,6 +403,3 @@ fn pause_after(receive_count: u32) -> Duration {
     let doublings = receive_count.saturating_sub(1).min(10);
     FIRST_PAUSE.saturating_mul(1 << doublings).min(PAUSE_MAX)
 }
-
-#[cfg(test)]
-mod tests;

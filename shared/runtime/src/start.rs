@@ -173,8 +173,8 @@ where
 }
 
 /// Turns a panic into a failed invocation, without the panic's message, which may contain a payload.
-async fn catch_panic<T>(work: impl Future<Output = Result<T, DirectError>>) -> Result<T, DirectError> {
-    let answer = AssertUnwindSafe(work).catch_unwind().await;
+async fn catch_panic<T>(handler: impl Future<Output = Result<T, DirectError>>) -> Result<T, DirectError> {
+    let answer = AssertUnwindSafe(handler).catch_unwind().await;
     let answer = answer.unwrap_or_else(|_| {
         Err(DirectError::new("Panic", "internal error; the function's log has the location of the panic"))
     });

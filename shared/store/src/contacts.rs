@@ -21,6 +21,24 @@ pub struct ConfirmationHistory {
     pub version: u64,
 }
 
+/// A recipient's address or number on a channel.
+#[derive(Clone, Copy, Debug)]
+pub struct RecipientChannel<'a> {
+    /// Tenant of the recipient.
+    pub tenant: &'a TenantId,
+    /// Id of the recipient.
+    pub recipient: &'a RecipientId,
+    /// Channel of the address or number.
+    pub channel: Channel,
+}
+
+impl RecipientChannel<'_> {
+    /// Returns the partition key of the pending confirmation.
+    fn pending_key(&self) -> String {
+        keys::pending_confirmation(self.tenant, self.recipient.as_str(), self.channel)
+    }
+}
+
 impl Table {
     /// Returns the confirmation requests sent to a contact.
     ///
@@ -41,21 +59,20 @@ impl Table {
     pub async fn record_confirmation(
         &self,
         identity: &str,
-        asked: &ConfirmationHistory,
-        (tenant, recipient, channel): (&TenantId, &RecipientId, Channel),
+        history: &ConfirmationHistory,
+        contact: RecipientChannel<'_>,
         pending: &PendingConfirmation,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let expires = Some(now.saturating_add(RETENTION).unwrap_or(now).as_second());
-        let next = ConfirmationHistory { version: asked.version + 1, ..asked.clone() };
-        let asked_item = item(&keys::confirmation_history(identity), "ASKED", &next, expires)?;
-        let first = match asked.version {
-            0 => self.put_action(asked_item, Some("attribute_not_exists(pk)"), vec![])?,
-            version => self.put_action(asked_item, Some("version = :before"), vec![(":before", number(version))])?,
+        let next = ConfirmationHistory { version: history.version + 1, ..history.clone() };
+        let history_item = item(&keys::confirmation_history(identity), "ASKED", &next, expires)?;
+        let history_write = match history.version {
+            0 => self.put_action(history_item, Some("attribute_not_exists(pk)"), vec![])?,
+            version => self.put_action(history_item, Some("version = :before"), vec![(":before", number(version))])?,
         };
-        let pending =
-            item(&keys::pending_confirmation(tenant, recipient.as_str(), channel), "PENDING", pending, expires)?;
-        Ok(self.transact(vec![first, self.put_action(pending, None, vec![])?]).await?.is_none())
+        let pending = item(&contact.pending_key(), "PENDING", pending, expires)?;
+        Ok(self.transact(vec![history_write, self.put_action(pending, None, vec![])?]).await?.is_none())
     }
 
     /// Counts a tenant's confirmation request on a day (days since the Unix epoch). Returns `false` if the tenant has already sent
@@ -74,8 +91,8 @@ impl Table {
         let request = self.client.update_item().table_name(&self.name);
         let request = request.key("pk", text(&keys::confirmations_on_day(tenant, day))).key("sk", text("COUNT"));
         // A counter: with a list, two admins who add recipients at the same time would conflict.
-        let request = request.update_expression("ADD asked :one SET expires_at = :expires");
-        let request = request.condition_expression("attribute_not_exists(asked) OR asked < :limit");
+        let request = request.update_expression("ADD sent :one SET expires_at = :expires");
+        let request = request.condition_expression("attribute_not_exists(sent) OR sent < :limit");
         let request = request.expression_attribute_values(":one", number(1));
         let request = request.expression_attribute_values(":limit", number(limit));
         match request.expression_attribute_values(":expires", number(expires)).send().await {
@@ -135,12 +152,12 @@ impl Table {
     /// [`StoreError`] of the call.
     pub async fn record_confirmation_refusal(
         &self,
-        (tenant, recipient, channel): (&TenantId, &RecipientId, Channel),
+        contact: RecipientChannel<'_>,
         identity: &str,
         cause: &str,
     ) -> Result<(), StoreError> {
         let request = self.client.update_item().table_name(&self.name);
-        let request = request.key("pk", text(&keys::pending_confirmation(tenant, recipient.as_str(), channel)));
+        let request = request.key("pk", text(&contact.pending_key()));
         let request = request.key("sk", text("PENDING")).update_expression("SET refused = :cause");
         let request = request.condition_expression("#identity = :identity");
         let request = request.expression_attribute_names("#identity", "identity");

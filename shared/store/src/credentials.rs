@@ -22,7 +22,7 @@ pub enum TenantScope {
 /// The text `*`, which stands for all tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wildcard {
-    /// The only value.
+    /// The only value, stored as `*`.
     #[serde(rename = "*")]
     Asterisk,
 }

@@ -3,7 +3,7 @@
 //! It has retries after pauses longer than a queue's delay, written in one transaction with the mark that schedules them, and held
 //! deliveries, written after their plan and again by the next run after a crash.
 
-use crate::{StoreError, Table, item, keys, number, read, sort_key, store_error, text};
+use crate::{Filter, StoreError, Table, item, keys, number, read, sort_key, store_error, text};
 use domain::alert::HoldPeriod;
 use domain::ids::{DUE_SHARDS, IncidentId, TenantId, shard_of};
 use domain::plan::{Decision, DecisionOutcome};
@@ -138,12 +138,14 @@ fn count_other_incidents(sort_keys: &[String], own: &str) -> usize {
     incidents.len()
 }
 
+/// Returns the sort key of a scheduled delivery: minute, tenant, destination, channel, incident and update.
 fn sort_key_of(due: &ScheduledDelivery) -> String {
     let (slot, update) = (keys::due_minute(due.at), due.update);
     format!("{slot}#{}#{}#{}#{}#{update:06}", due.tenant, due.destination, due.channel, due.incident_id)
 }
 
 impl Table {
+    /// Builds a scheduled delivery's item.
     pub(crate) fn due_item(&self, due: &ScheduledDelivery) -> Result<crate::Item, StoreError> {
         let shard = shard_of(&format!("{}#{}", due.destination, due.channel), DUE_SHARDS);
         item(&keys::due(shard), &sort_key_of(due), due, Some(self.expiry(due.at)))
@@ -190,8 +192,12 @@ impl Table {
     /// [`StoreError`] of the call.
     pub async fn count_incidents_behind(&self, item: &DueItem, reason: Reason) -> Result<usize, StoreError> {
         let (from, to) = (format!("{}#", item.sort_key), format!("{}#\u{10ffff}", item.group()));
-        let waits = ("held.#reason = :reason", ("#reason", "reason"), (":reason", text(reason.as_str())));
-        let keys = self.sort_keys(&keys::due(item.shard), (&from, &to), waits).await?;
+        let held_for_reason = Filter {
+            expression: "held.#reason = :reason",
+            name: ("#reason", "reason"),
+            value: (":reason", text(reason.as_str())),
+        };
+        let keys = self.sort_keys(&keys::due(item.shard), &from, &to, &held_for_reason).await?;
         Ok(count_other_incidents(&keys, item.due.incident_id.as_str()))
     }
 

@@ -1,7 +1,7 @@
 //! Incidents, their timelines and the state of their dedup keys, written in one transaction by classify.
 
 use crate::events::EventRecord;
-use crate::{StoreError, Table, item, keys, number, read, sort_key, text};
+use crate::{Item, StoreError, Table, item, keys, number, read, sort_key, text};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, KeyState, Update};
@@ -9,6 +9,9 @@ use domain::maintenance::{Reminder, SuppressedIncident};
 use domain::vocabulary::Kind;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+/// Condition of a put whose item must not exist yet.
+const NEW_ITEM: Option<&str> = Some("attribute_not_exists(pk)");
 
 /// An entry of a tenant's list of incidents and excluded events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,9 +42,20 @@ pub struct IncidentChange<'a> {
     /// The dedup key's state that the change is based on. If it has changed since, another event was first.
     pub previous_key_state: Option<&'a KeyState>,
     /// State to store for a dedup key without an incident.
-    pub key_without_incident: Option<(&'a Scope, &'a str, &'a KeyState)>,
+    pub key_without_incident: Option<KeyWrite<'a>>,
     /// The list entry, for an incident or event that is not in the list yet.
     pub list_entry: Option<&'a IncidentListEntry>,
+}
+
+/// The new state of a dedup key.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyWrite<'a> {
+    /// Scope of the dedup key.
+    pub scope: &'a Scope,
+    /// Hash of the dedup key.
+    pub hash: &'a str,
+    /// The state to store.
+    pub state: &'a KeyState,
 }
 
 impl Table {
@@ -94,77 +108,16 @@ impl Table {
     /// [`StoreError`] of the call.
     pub async fn record_change(&self, change: &IncidentChange<'_>) -> Result<bool, StoreError> {
         let now = change.record.accepted_at;
-        let fresh = Some("attribute_not_exists(pk)");
-        let mut writes = vec![self.put_action(self.event_item(change.record)?, fresh, vec![])?];
-        if let Some((incident, before)) = change.head {
-            // An open incident is kept without limit. Retention begins when it is resolved; tests are never resolved.
-            let ends = incident.test || incident.resolved_at.is_some();
-            let expiry = ends.then(|| self.expiry(now));
-            let mut head = item(&keys::incident(&incident.id), keys::HEAD, incident, expiry)?;
-            if incident.public {
-                // The status page reads this index only, and the index has public fields only. Advisories are never resolved, so
-                // they are listed by age.
-                let open = incident.resolved_at.is_none() && incident.kind != Kind::Advisory;
-                let pk = if open { keys::PUBLIC_OPEN } else { keys::PUBLIC_INCIDENTS };
-                head.insert("public_pk".to_owned(), text(pk));
-                // Incidents stored before `opened_at` existed: no later than `last_seen`, which no sender can choose.
-                let opened = incident.opened_at.unwrap_or(incident.started_at.min(incident.last_seen));
-                head.insert("public_sk".to_owned(), text(&keys::public_incident(opened, &incident.id)));
-                head.insert("public_view".to_owned(), crate::public::incident_view(incident)?);
-            }
-            let condition = if before == 0 { "attribute_not_exists(pk)" } else { "version = :before" };
-            let values = if before == 0 { vec![] } else { vec![(":before", number(before))] };
-            writes.push(self.put_action(head, Some(condition), values)?);
-            let open = incident.resolved_at.is_none();
-            if before == 0 || !open {
-                let state = KeyState {
-                    incident_id: incident.id.clone(),
-                    open,
-                    source_started_at: incident.source_started_at,
-                    as_of: incident.as_of,
-                    closed_at: incident.resolved_at,
-                    openings: incident.openings,
-                };
-                let key = (&incident.scope, incident.key.as_str(), &state);
-                writes.push(self.key_write(key, change.previous_key_state, expiry)?);
-            }
-            if let Some(window) = incident.maintenance_window().filter(|_| change.update.is_some()) {
-                writes.push(self.window_write(&incident.scope, &window)?);
-            }
-            if let Some(reminder) = change.reminder {
-                writes.push(self.reminder_write(reminder)?);
-            }
-            for explained in change.suppressed_incidents {
-                writes.push(self.suppressed_incident_write(explained, self.expiry(now))?);
-            }
-            if let Some(update) = change.update {
-                let sk = keys::update(update.number);
-                let mut entry = item(&keys::incident(&incident.id), &sk, update, Some(self.expiry(now)))?;
-                if incident.public {
-                    entry.insert("public_pk".to_owned(), text(&keys::public_timeline(&incident.id)));
-                    entry.insert("public_sk".to_owned(), text(&sk));
-                    entry.insert("public_view".to_owned(), crate::public::update_view(update)?);
-                }
-                writes.push(self.put_action(entry, fresh, vec![])?);
-            }
+        let mut writes = vec![self.put_action(self.event_item(change.record)?, NEW_ITEM, vec![])?];
+        if let Some((incident, previous_version)) = change.head {
+            writes.extend(self.incident_writes(change, incident, previous_version)?);
         }
-        if let Some(alone) = change.key_without_incident {
-            let expiry = (!alone.2.open).then(|| self.expiry(now));
-            writes.push(self.key_write(alone, change.previous_key_state, expiry)?);
+        if let Some(key) = change.key_without_incident {
+            let expiry = (!key.state.open).then(|| self.expiry(now));
+            writes.push(self.key_write(key, change.previous_key_state, expiry)?);
         }
-        if let Some(seen) = change.list_entry {
-            let pk = match &change.record.scope {
-                Some(Scope::Tenant(tenant)) => keys::tenant(tenant),
-                Some(Scope::Platform) => keys::PLATFORM.to_owned(),
-                // The scope is unknown, so only the operators may see it.
-                None => keys::tenant(&TenantId::operators()),
-            };
-            let name = seen.incident_id.as_ref().map_or(change.record.event_id.as_str(), |id| id.as_str());
-            writes.push(self.put_action(
-                item(&pk, &keys::list_entry(seen.at, name), seen, Some(self.expiry(now)))?,
-                None,
-                vec![],
-            )?);
+        if let Some(entry) = change.list_entry {
+            writes.push(self.list_entry_write(change.record, entry)?);
         }
         match self.transact(writes).await {
             Ok(None) => Ok(true),
@@ -173,19 +126,80 @@ impl Table {
         }
     }
 
+    /// Builds the writes of a changed incident: its head, dedup key, maintenance window, reminder, suppressed incidents and update.
+    fn incident_writes(
+        &self,
+        change: &IncidentChange<'_>,
+        incident: &Incident,
+        previous_version: u64,
+    ) -> Result<Vec<TransactWriteItem>, StoreError> {
+        let now = change.record.accepted_at;
+        // An open incident is kept without limit. Retention begins when it is resolved; tests are never resolved.
+        let is_over = incident.test || incident.resolved_at.is_some();
+        let expiry = is_over.then(|| self.expiry(now));
+        let head = head_item(incident, expiry)?;
+        let mut writes = vec![match previous_version {
+            0 => self.put_action(head, NEW_ITEM, vec![])?,
+            version => self.put_action(head, Some("version = :before"), vec![(":before", number(version))])?,
+        }];
+        let open = incident.resolved_at.is_none();
+        if previous_version == 0 || !open {
+            let state = KeyState {
+                incident_id: incident.id.clone(),
+                open,
+                source_started_at: incident.source_started_at,
+                as_of: incident.as_of,
+                closed_at: incident.resolved_at,
+                openings: incident.openings,
+            };
+            let key = KeyWrite { scope: &incident.scope, hash: incident.key.as_str(), state: &state };
+            writes.push(self.key_write(key, change.previous_key_state, expiry)?);
+        }
+        if let Some(window) = incident.maintenance_window().filter(|_| change.update.is_some()) {
+            writes.push(self.window_write(&incident.scope, &window)?);
+        }
+        if let Some(reminder) = change.reminder {
+            writes.push(self.reminder_write(reminder)?);
+        }
+        for (maintenance, suppressed) in change.suppressed_incidents {
+            writes.push(self.suppressed_incident_write(maintenance, suppressed, self.expiry(now))?);
+        }
+        if let Some(update) = change.update {
+            writes.push(self.put_action(update_item(incident, update, self.expiry(now))?, NEW_ITEM, vec![])?);
+        }
+        Ok(writes)
+    }
+
+    /// Builds the write of a list entry, in the list of the event's scope.
+    fn list_entry_write(
+        &self,
+        record: &EventRecord,
+        entry: &IncidentListEntry,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let pk = match &record.scope {
+            Some(Scope::Tenant(tenant)) => keys::tenant(tenant),
+            Some(Scope::Platform) => keys::PLATFORM.to_owned(),
+            // The scope is unknown, so only the operators may see it.
+            None => keys::tenant(&TenantId::operators()),
+        };
+        let name = entry.incident_id.as_ref().map_or(record.event_id.as_str(), |id| id.as_str());
+        let expiry = Some(self.expiry(record.accepted_at));
+        self.put_action(item(&pk, &keys::list_entry(entry.at, name), entry, expiry)?, None, vec![])
+    }
+
     /// Builds the write of a dedup key's state, on condition that the stored state is still the one that was read.
     fn key_write(
         &self,
-        (scope, hash, state): (&Scope, &str, &KeyState),
-        before: Option<&KeyState>,
+        key: KeyWrite<'_>,
+        previous: Option<&KeyState>,
         expiry: Option<i64>,
     ) -> Result<TransactWriteItem, StoreError> {
-        let entry = item(&keys::open_key(scope, hash), "OPEN", state, expiry)?;
-        match before {
-            None => self.put_action(entry, Some("attribute_not_exists(pk)"), vec![]),
-            Some(known) => {
-                let known = vec![(":known", text(known.incident_id.as_str()))];
-                self.put_action(entry, Some("incident_id = :known"), known)
+        let entry = item(&keys::open_key(key.scope, key.hash), "OPEN", key.state, expiry)?;
+        match previous {
+            None => self.put_action(entry, NEW_ITEM, vec![]),
+            Some(previous) => {
+                let values = vec![(":previous", text(previous.incident_id.as_str()))];
+                self.put_action(entry, Some("incident_id = :previous"), values)
             }
         }
     }
@@ -223,6 +237,35 @@ impl Table {
         let entries = items.into_iter().map(|found| read(found, "a list entry")).collect::<Result<_, _>>()?;
         Ok(IncidentListPage { entries, next: last.filter(|_| more) })
     }
+}
+
+/// Builds an incident's head. A public incident has its view for the status page's index.
+fn head_item(incident: &Incident, expiry: Option<i64>) -> Result<Item, StoreError> {
+    let mut head = item(&keys::incident(&incident.id), keys::HEAD, incident, expiry)?;
+    if incident.public {
+        // The status page reads this index only, and the index has public fields only. Advisories are never resolved, so they are
+        // listed by age.
+        let open = incident.resolved_at.is_none() && incident.kind != Kind::Advisory;
+        let pk = if open { keys::PUBLIC_OPEN } else { keys::PUBLIC_INCIDENTS };
+        head.insert("public_pk".to_owned(), text(pk));
+        // Incidents stored before `opened_at` existed: no later than `last_seen`, which no sender can choose.
+        let opened = incident.opened_at.unwrap_or(incident.started_at.min(incident.last_seen));
+        head.insert("public_sk".to_owned(), text(&keys::public_incident(opened, &incident.id)));
+        head.insert("public_view".to_owned(), crate::public::incident_view(incident)?);
+    }
+    Ok(head)
+}
+
+/// Builds the item of an update. The update of a public incident has its view for the status page's index.
+fn update_item(incident: &Incident, update: &Update, expiry: i64) -> Result<Item, StoreError> {
+    let sk = keys::update(update.number);
+    let mut entry = item(&keys::incident(&incident.id), &sk, update, Some(expiry))?;
+    if incident.public {
+        entry.insert("public_pk".to_owned(), text(&keys::public_timeline(&incident.id)));
+        entry.insert("public_sk".to_owned(), text(&sk));
+        entry.insert("public_view".to_owned(), crate::public::update_view(update)?);
+    }
+    Ok(entry)
 }
 
 /// A page of a tenant's list of incidents and excluded events.

@@ -7,11 +7,10 @@ pub mod aliases;
 pub mod clock;
 pub mod contacts;
 pub mod credentials;
-pub mod dead;
+pub mod dead_letters;
 pub mod deliveries;
 pub mod due;
 pub mod events;
-pub mod gate;
 pub mod health;
 pub mod incidents;
 pub mod keys;
@@ -19,6 +18,7 @@ pub mod maintenance;
 pub mod messages;
 pub mod plans;
 pub mod public;
+pub mod rate_limits;
 pub mod subscriptions;
 pub mod tenants;
 
@@ -41,7 +41,7 @@ pub enum StoreError {
     Unavailable {
         /// The DynamoDB operation that failed, such as `PutItem`.
         operation: &'static str,
-        /// AWS's error code.
+        /// Error code that AWS returned.
         code: String,
     },
     /// A condition failed because the item was changed by another writer in the meantime. Read again and retry.
@@ -55,7 +55,7 @@ pub enum StoreError {
     Refused {
         /// The DynamoDB operation that failed, such as `PutItem`.
         operation: &'static str,
-        /// AWS's error code.
+        /// Error code that AWS returned.
         code: String,
     },
     /// A stored item does not have the shape that this version writes.
@@ -74,6 +74,13 @@ impl StoreError {
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Conflict { .. })
     }
+}
+
+/// A filter of a query, with one attribute name and one value as placeholder and replacement.
+pub(crate) struct Filter<'a> {
+    pub(crate) expression: &'a str,
+    pub(crate) name: (&'a str, &'a str),
+    pub(crate) value: (&'a str, AttributeValue),
 }
 
 /// The DynamoDB table and the retention of its items.
@@ -167,16 +174,18 @@ impl Table {
     pub(crate) async fn sort_keys(
         &self,
         pk: &str,
-        (from, to): (&str, &str),
-        (condition, (name, field), (place, value)): (&str, (&str, &str), (&str, AttributeValue)),
+        from: &str,
+        to: &str,
+        filter: &Filter<'_>,
     ) -> Result<Vec<String>, StoreError> {
         let mut keys = Vec::new();
         let mut start: Option<Item> = None;
         loop {
             let request = self.client.query().table_name(&self.name).consistent_read(true).projection_expression("sk");
             let request = request.key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to");
-            let request = request.filter_expression(condition).expression_attribute_names(name, field);
-            let request = request.expression_attribute_values(place, value.clone());
+            let request = request.filter_expression(filter.expression);
+            let request = request.expression_attribute_names(filter.name.0, filter.name.1);
+            let request = request.expression_attribute_values(filter.value.0, filter.value.1.clone());
             let request = request.expression_attribute_values(":pk", text(pk));
             let request = request.expression_attribute_values(":from", text(from));
             let request = request.expression_attribute_values(":to", text(to));
@@ -201,6 +210,7 @@ impl Table {
         self.query_in(pk, from, to, limit, false).await
     }
 
+    /// Returns up to `limit` items of `pk` whose sort key is in `from..=to`, ascending if `forward`, otherwise descending.
     async fn query_in(
         &self,
         pk: &str,
@@ -267,6 +277,7 @@ impl Table {
         Err(store_error("TransactWriteItems", &error))
     }
 
+    /// Builds a put for a transaction, with an optional condition and the condition's values.
     pub(crate) fn put_action(
         &self,
         item: Item,
@@ -287,6 +298,7 @@ impl Table {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
+    /// Builds an unconditional delete for a transaction.
     pub(crate) fn delete_action(
         &self,
         pk: &str,
@@ -298,6 +310,7 @@ impl Table {
     }
 }
 
+/// The error of a request that the SDK cannot build, which is a bug.
 pub(crate) fn build_error() -> StoreError {
     StoreError::Refused { operation: "build", code: "incomplete request".to_owned() }
 }
@@ -321,10 +334,12 @@ pub(crate) fn item(pk: &str, sk: &str, value: &impl Serialize, expires_at: Optio
     Ok(item)
 }
 
+/// Parses an item; `kind` names the expected type in the error.
 pub(crate) fn read<T: DeserializeOwned>(item: Item, kind: &'static str) -> Result<T, StoreError> {
     serde_dynamo::from_item(item).map_err(|error| corrupt(kind, &error))
 }
 
+/// Returns an item's sort key; empty if it has none.
 pub(crate) fn sort_key(item: &Item) -> &str {
     item.get("sk").and_then(|value| value.as_s().ok()).map_or("", String::as_str)
 }

@@ -99,11 +99,12 @@ impl Table {
     /// Builds the write of a suppressed incident. There is one item per maintenance and incident, which each write replaces.
     pub(crate) fn suppressed_incident_write(
         &self,
-        (work, explained): &(IncidentId, SuppressedIncident),
+        maintenance: &IncidentId,
+        suppressed: &SuppressedIncident,
         expiry: i64,
     ) -> Result<TransactWriteItem, StoreError> {
-        let sk = keys::suppressed_incident(&explained.scope, &explained.incident_id);
-        self.put_action(item(&keys::suppressed_incidents(work), &sk, explained, Some(expiry))?, None, vec![])
+        let sk = keys::suppressed_incident(&suppressed.scope, &suppressed.incident_id);
+        self.put_action(item(&keys::suppressed_incidents(maintenance), &sk, suppressed, Some(expiry))?, None, vec![])
     }
 
     /// Builds the write of a maintenance window. There is one item per maintenance, so changed hours replace the window.
@@ -118,6 +119,7 @@ impl Table {
     }
 }
 
+/// Returns a reminder's sort key: its minute and its maintenance.
 fn reminder_key(reminder: &Reminder) -> String {
     format!("{}#{}", keys::due_minute(reminder.at), reminder.incident_id)
 }

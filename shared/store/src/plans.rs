@@ -29,7 +29,7 @@ pub struct StoredPlan {
 /// A tenant's plans for an incident, with later revisions: the history that the next update is planned on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlanHistory {
-    /// Stored plans of the incident, oldest first.
+    /// The stored plans, one per chunk and update.
     pub plans: Vec<StoredPlan>,
     /// Decisions whose outcome differs from the stored plan, for example a held delivery that was sent at another time or not at all.
     pub revisions: Vec<Decision>,
@@ -89,14 +89,14 @@ impl Table {
         shard: u16,
     ) -> Result<BTreeMap<TenantId, PlanHistory>, StoreError> {
         let items = self.query_prefix(&keys::plan(incident, shard), "").await?;
-        let mut known: BTreeMap<TenantId, PlanHistory> = BTreeMap::new();
+        let mut histories: BTreeMap<TenantId, PlanHistory> = BTreeMap::new();
         for found in items {
             let tenant = crate::sort_key(&found).split('#').next().and_then(|tenant| TenantId::parse(tenant).ok());
             let tenant =
                 tenant.ok_or_else(|| StoreError::Corrupt { kind: "a plan", detail: "names no tenant".to_owned() })?;
-            known.entry(tenant).or_default().add_item(found)?;
+            histories.entry(tenant).or_default().add_item(found)?;
         }
-        Ok(known)
+        Ok(histories)
     }
 
     /// Returns the plan history of an incident for one tenant.
@@ -104,11 +104,11 @@ impl Table {
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn plans_of(&self, incident: &IncidentId, tenant: &TenantId) -> Result<PlanHistory, StoreError> {
-        let mut known = PlanHistory::default();
+        let mut history = PlanHistory::default();
         for found in self.query_prefix(&keys::plan(incident, tenant.shard()), &format!("{tenant}#")).await? {
-            known.add_item(found)?;
+            history.add_item(found)?;
         }
-        Ok(known)
+        Ok(history)
     }
 
     /// Records that a recipient stopped notifications of an incident. The item is stored beside the plans, so that planning the next
@@ -133,11 +133,12 @@ impl Table {
     /// Builds the write that records a revised decision. The item is stored beside the plans, like a stop.
     pub(crate) fn revision_write(
         &self,
-        whose: (&IncidentId, &TenantId),
+        incident: &IncidentId,
+        tenant: &TenantId,
         decision: &Decision,
         at: Timestamp,
     ) -> Result<aws_sdk_dynamodb::types::TransactWriteItem, StoreError> {
-        self.put_action(self.revision_item(whose, decision, at)?, None, vec![])
+        self.put_action(self.revision_item(incident, tenant, decision, at)?, None, vec![])
     }
 
     /// Records a revised decision: one whose outcome differs from its plan.
@@ -151,12 +152,14 @@ impl Table {
         decision: &Decision,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.put(self.revision_item((incident, tenant), decision, at)?).await
+        self.put(self.revision_item(incident, tenant, decision, at)?).await
     }
 
+    /// Builds the item of a revised decision.
     fn revision_item(
         &self,
-        (incident, tenant): (&IncidentId, &TenantId),
+        incident: &IncidentId,
+        tenant: &TenantId,
         decision: &Decision,
         at: Timestamp,
     ) -> Result<crate::Item, StoreError> {

@@ -64,9 +64,9 @@ impl Table {
         let open: Vec<(String, PublishedIncident)> = self.query_public_index(keys::PUBLIC_OPEN, usize::MAX).await?;
         let over: Vec<(String, PublishedIncident)> = self.query_public_index(keys::PUBLIC_INCIDENTS, limit).await?;
         let oldest = over.last().filter(|_| over.len() >= limit);
-        let known_from = oldest.and_then(|(place, _)| keys::public_incident_opened_at(place));
+        let complete_since = oldest.and_then(|(sort_key, _)| keys::public_incident_opened_at(sort_key));
         let all: BTreeMap<String, PublishedIncident> = open.into_iter().chain(over).collect();
-        Ok(PublicIncidents { incidents: all.into_values().rev().collect(), complete_since: known_from })
+        Ok(PublicIncidents { incidents: all.into_values().rev().collect(), complete_since })
     }
 
     /// Returns an incident's public timeline, newest first, at most `limit` updates; empty if the incident is not public.
@@ -93,11 +93,11 @@ impl Table {
             let request = request.expression_attribute_values(":pk", text(pk)).set_exclusive_start_key(start);
             let answer = request.send().await.map_err(|error| store_error("Query", &error))?;
             for mut found in answer.items.unwrap_or_default() {
-                let place = found.remove("public_sk").and_then(|place| place.as_s().cloned().ok());
-                let Some((place, view)) = place.zip(found.remove("public_view")) else { continue };
+                let sort_key = found.remove("public_sk").and_then(|sort_key| sort_key.as_s().cloned().ok());
+                let Some((sort_key, view)) = sort_key.zip(found.remove("public_view")) else { continue };
                 let view = serde_dynamo::from_attribute_value(view)
                     .map_err(|_| StoreError::Corrupt { kind: "a public view", detail: "cannot be read".to_owned() })?;
-                views.push((place, view));
+                views.push((sort_key, view));
             }
             start = answer.last_evaluated_key;
             if start.is_none() || views.len() >= limit {

@@ -3,10 +3,12 @@
 //! All writers use [`Table::save`]. It writes the setting, its chunks in all three categories, the lock on its address and the audit
 //! entry in one transaction, conditional on all versions that were read.
 
-use crate::{StoreError, Table, item, keys, number, read, text};
+mod save;
+
+use crate::{StoreError, Table, item, keys, number, read};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use domain::ids::{IntegrationId, RecipientId, TenantId};
-use domain::tenant::{Chunk, DESTINATIONS_PER_CHUNK_MAX, Destination, Integration, Recipient, Settings, Suppression};
+use domain::tenant::{Chunk, Destination, Integration, Recipient, Settings, Suppression};
 use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,17 @@ pub struct AuditRecord {
     pub what: String,
     /// Id of the changed object.
     pub object: String,
+}
+
+/// When and by whom a change is made, with the nonce of its audit entry's key.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditStamp<'a> {
+    /// When the change is made.
+    pub at: Timestamp,
+    /// Author of the change: a token's id, `recipient`, or a function's name.
+    pub who: &'a str,
+    /// Random text that keeps the keys of simultaneous audit entries apart.
+    pub nonce: &'a str,
 }
 
 /// Position after a page of the audit trail. Its text contains nothing that the page did not show.
@@ -75,11 +88,6 @@ pub enum SaveOutcome {
     },
     /// The tenant does not exist.
     NoTenant,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct AddressLock {
-    owner: String,
 }
 
 /// A recipient or an integration as stored: with its chunk, which never changes.
@@ -222,16 +230,17 @@ impl Table {
         &self,
         tenant: &TenantId,
         id: &IntegrationId,
-        (at, who, nonce): (Timestamp, &str, &str),
+        stamp: AuditStamp<'_>,
         change: impl Fn(&mut Integration) -> Option<&'static str>,
     ) -> Result<Option<Integration>, StoreError> {
         for _ in 0..6 {
             let Some(mut integration) = self.integration(tenant, id).await? else { return Ok(None) };
             let Some(what) = change(&mut integration) else { return Ok(None) };
             integration.version += 1;
-            let audit = AuditRecord { at, who: who.to_owned(), what: what.to_owned(), object: id.to_string() };
+            let audit =
+                AuditRecord { at: stamp.at, who: stamp.who.to_owned(), what: what.to_owned(), object: id.to_string() };
             let setting = TenantChange::Destination(Destination::Integration(Box::new(integration.clone())));
-            match self.save(tenant, &setting, &audit, nonce).await? {
+            match self.save(tenant, &setting, &audit, stamp.nonce).await? {
                 SaveOutcome::VersionConflict => {}
                 _ => return Ok(Some(integration)),
             }
@@ -360,108 +369,6 @@ impl Table {
         Ok((entries, last.filter(|_| more)))
     }
 
-    /// Tries to write a change once. Returns `None` if a chunk changed in the meantime and the caller should try again.
-    async fn try_save(
-        &self,
-        tenant: &TenantId,
-        setting: &TenantChange,
-        audit: &AuditRecord,
-        nonce: &str,
-    ) -> Result<Option<SaveOutcome>, StoreError> {
-        let pk = keys::tenant(tenant);
-        let mut writes: Vec<TransactWriteItem> = Vec::new();
-        let mut locks: Vec<(usize, Channel)> = Vec::new();
-        match setting {
-            TenantChange::Settings(settings) => {
-                writes.push(self.versioned_put(item(&pk, keys::SETTINGS, settings, None)?, settings.version)?);
-                for &category in Category::ALL {
-                    let chunks = self.chunks(tenant, category).await?;
-                    let mut chunk =
-                        chunks.into_iter().find(|chunk| chunk.number == 0).unwrap_or_else(|| empty_chunk(tenant, 0));
-                    chunk.settings = Some(settings.as_ref().clone());
-                    writes.push(self.chunk_write(category, chunk)?);
-                }
-            }
-            TenantChange::Destination(destination) | TenantChange::Removed(destination) => {
-                let removed = matches!(setting, TenantChange::Removed(_));
-                let (sk, version) = destination_key(destination);
-                let before = self.get(&pk, &sk).await?;
-                let (chunk_before, old) = match before {
-                    Some(found) => {
-                        let (chunk, old) = read_destination(found, destination)?;
-                        (Some(chunk), Some(old))
-                    }
-                    None => (None, None),
-                };
-                if removed && old.is_none() {
-                    return Ok(Some(SaveOutcome::VersionConflict));
-                }
-                let all = self.chunks(tenant, Category::Infrastructure).await?;
-                if !all.iter().any(|chunk| chunk.number == 0) {
-                    return Ok(Some(SaveOutcome::NoTenant));
-                }
-                let place = chunk_before.unwrap_or_else(|| free_chunk(&all));
-                if removed {
-                    writes.push(self.versioned_delete(&pk, &sk, version)?);
-                } else {
-                    writes.push(self.versioned_put(stored_item(&pk, &sk, destination, place)?, version)?);
-                }
-                let of = |value: &Destination| -> Vec<(Channel, String)> {
-                    value.channels().iter().filter_map(|c| value.identity(*c).map(|identity| (*c, identity))).collect()
-                };
-                let wanted = if removed { Vec::new() } else { of(destination) };
-                let held = old.as_ref().map(of).unwrap_or_default();
-                for (channel, identity) in wanted.iter().filter(|entry| !held.contains(entry)) {
-                    let lock = AddressLock { owner: destination.id().to_owned() };
-                    let entry = item(&pk, &keys::address(&format!("{}#{identity}", channel.class())), &lock, None)?;
-                    locks.push((writes.len(), *channel));
-                    writes.push(self.put_action(entry, Some("attribute_not_exists(pk)"), vec![])?);
-                }
-                for (channel, identity) in held.iter().filter(|entry| !wanted.contains(entry)) {
-                    writes.push(self.delete_action(&pk, &keys::address(&format!("{}#{identity}", channel.class())))?);
-                }
-                for &category in Category::ALL {
-                    let chunks = self.chunks(tenant, category).await?;
-                    let mut chunk = chunks
-                        .into_iter()
-                        .find(|chunk| chunk.number == place)
-                        .unwrap_or_else(|| empty_chunk(tenant, place));
-                    let at = chunk.destinations.iter().position(|entry| entry.id() == destination.id());
-                    match (at, removed) {
-                        (Some(at), true) => drop(chunk.destinations.remove(at)),
-                        (Some(at), false) => {
-                            if let Some(entry) = chunk.destinations.get_mut(at) {
-                                *entry = destination.clone();
-                            }
-                        }
-                        (None, true) => {}
-                        (None, false) => chunk.destinations.push(destination.clone()),
-                    }
-                    writes.push(self.chunk_write(category, chunk)?);
-                }
-            }
-        }
-        writes.push(self.audit_write(tenant, audit, nonce)?);
-        let Some(failures) = self.transact(writes).await? else { return Ok(Some(SaveOutcome::Saved)) };
-        if failures.iter().any(|(place, _)| *place == 0) {
-            return Ok(Some(SaveOutcome::VersionConflict));
-        }
-        for (place, found) in failures {
-            if let Some((_, channel)) = locks.iter().find(|(lock, _)| *lock == place) {
-                let by = read::<AddressLock>(found, "an address lock")?.owner;
-                return Ok(Some(SaveOutcome::AddressInUse { by, channel: *channel }));
-            }
-        }
-        Ok(None)
-    }
-
-    fn versioned_put(&self, item: crate::Item, version: u64) -> Result<TransactWriteItem, StoreError> {
-        if version <= 1 {
-            return self.put_action(item, Some("attribute_not_exists(pk)"), vec![]);
-        }
-        self.put_action(item, Some("version = :before"), vec![(":before", number(version - 1))])
-    }
-
     /// Builds the write of an audit entry, for a transaction.
     pub(crate) fn audit_write(
         &self,
@@ -472,14 +379,7 @@ impl Table {
         self.put_action(item(&keys::tenant(tenant), &keys::audit(audit.at, nonce), audit, None)?, None, vec![])
     }
 
-    fn versioned_delete(&self, pk: &str, sk: &str, version: u64) -> Result<TransactWriteItem, StoreError> {
-        use aws_sdk_dynamodb::types::Delete;
-        let delete = Delete::builder().table_name(&self.name).key("pk", text(pk)).key("sk", text(sk));
-        let delete = delete.condition_expression("version = :before");
-        let delete = delete.expression_attribute_values(":before", number(version));
-        Ok(TransactWriteItem::builder().delete(delete.build().map_err(|_| crate::build_error())?).build())
-    }
-
+    /// Builds the conditional write of a chunk, whose version it raises by one.
     fn chunk_write(&self, category: Category, mut chunk: Chunk) -> Result<TransactWriteItem, StoreError> {
         let before = chunk.version;
         chunk.version += 1;
@@ -492,47 +392,10 @@ impl Table {
     }
 }
 
-fn empty_chunk(tenant: &TenantId, number: u32) -> Chunk {
-    Chunk { tenant: tenant.clone(), number, settings: None, destinations: Vec::new(), version: 0 }
-}
-
 /// Sorts destinations in the order of the stored chunk, because plans refer to their position; new ones come last.
 fn in_known_order(mut destinations: Vec<Destination>, before: Option<&Chunk>) -> Vec<Destination> {
     let known = before.map(|chunk| chunk.destinations.as_slice()).unwrap_or_default();
     let place = |id: &str| known.iter().position(|entry| entry.id() == id).unwrap_or(usize::MAX);
     destinations.sort_by_key(|destination| place(destination.id()));
     destinations
-}
-
-/// Returns the number of the first chunk with room, or of a new one after the last.
-fn free_chunk(chunks: &[Chunk]) -> u32 {
-    let open = chunks.iter().find(|chunk| chunk.destinations.len() < DESTINATIONS_PER_CHUNK_MAX);
-    open.map_or_else(|| u32::try_from(chunks.len()).unwrap_or(u32::MAX), |chunk| chunk.number)
-}
-
-fn destination_key(destination: &Destination) -> (String, u64) {
-    match destination {
-        Destination::Recipient(recipient) => (keys::recipient(recipient.id.as_str()), recipient.version),
-        Destination::Integration(integration) => (keys::integration(integration.id.as_str()), integration.version),
-    }
-}
-
-fn stored_item(pk: &str, sk: &str, destination: &Destination, chunk: u32) -> Result<crate::Item, StoreError> {
-    match destination {
-        Destination::Recipient(value) => item(pk, sk, &StoredDestination { chunk, value: value.as_ref() }, None),
-        Destination::Integration(value) => item(pk, sk, &StoredDestination { chunk, value: value.as_ref() }, None),
-    }
-}
-
-fn read_destination(found: crate::Item, like: &Destination) -> Result<(u32, Destination), StoreError> {
-    Ok(match like {
-        Destination::Recipient(_) => {
-            let stored: StoredDestination<Recipient> = read(found, "a recipient")?;
-            (stored.chunk, Destination::Recipient(Box::new(stored.value)))
-        }
-        Destination::Integration(_) => {
-            let stored: StoredDestination<Integration> = read(found, "an integration")?;
-            (stored.chunk, Destination::Integration(Box::new(stored.value)))
-        }
-    })
 }

@@ -19,7 +19,7 @@ pub enum VaultError {
     #[error("the data keys cannot be unwrapped: {0}")]
     Kms(#[from] AwsError),
     /// There is no data key.
-    #[error("there is no data key yet; make one with the bootstrap command")]
+    #[error("there is no data key; loading the keyring creates the first one")]
     NoKey,
     /// KMS returned a key that is not 32 bytes long. Holds the generation.
     #[error("data key generation {0} is not 32 bytes long")]
@@ -139,9 +139,9 @@ impl fmt::Debug for NewGeneration {
 /// # Errors
 /// If KMS fails or returns a key of the wrong length.
 pub async fn new_generation(kms: &KeyService, key_id: &str, generation: u32) -> Result<NewGeneration, VaultError> {
-    let made = kms.generate_data_key(key_id, KEY_CONTEXT).await?;
-    let key = <[u8; 32]>::try_from(made.plaintext).map_err(|_| VaultError::KeyLength(generation))?;
-    Ok(NewGeneration { wrapped: made.wrapped, key })
+    let generated = kms.generate_data_key(key_id, KEY_CONTEXT).await?;
+    let key = <[u8; 32]>::try_from(generated.plaintext).map_err(|_| VaultError::KeyLength(generation))?;
+    Ok(NewGeneration { wrapped: generated.wrapped, key })
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ pub(crate) fn update_settings(
     let compliance = check_compliance(&mut errors, &body.compliance);
     let data_processing = check_data_processing(&mut errors, &body.data_processing);
     let quiet_hours = errors.parse_quiet_hours(body.quiet_hours.as_ref());
-    // Quiet hours that a smaller plan does not include are kept, but cannot be changed.
+    // Quiet hours that the plan does not include can be kept or removed, but not changed.
     if quiet_hours.is_some()
         && quiet_hours != before.quiet_hours
         && !policy.plans.get(&plan).is_some_and(|plan| plan.quiet_hours)

@@ -148,7 +148,7 @@ pub(crate) async fn list(
     Ok(json_response(StatusCode::OK, &list))
 }
 
-/// Reads the incidents of a page, a few at a time: with two hundred calls at once some would time out waiting for a connection.
+/// Reads the incidents of a page, a few at a time: two hundred reads at once would delay each other until they time out.
 async fn load_incidents(app: &App, entries: &[IncidentListEntry]) -> Result<Vec<Option<Incident>>, Problem> {
     let ids: Vec<_> = entries.iter().filter_map(|entry| entry.incident_id.clone()).collect();
     let incidents = ids.into_iter().map(|id| async move { app.table.incident(&id).await });

@@ -1,7 +1,10 @@
 //! Tests of the HTML pages.
 
+use super::overview::Banner;
 use super::*;
 use domain::ids::IncidentId;
+use domain::vocabulary::{Indicator, Kind, Phase, Severity, Status};
+use store::public::PublicIncidents;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()

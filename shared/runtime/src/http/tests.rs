@@ -96,8 +96,8 @@ fn a_caller_is_built_from_the_authorizers_context() {
     assert!(!caller.can_access_tenant(&TenantId::parse("initech").unwrap()));
     assert!(!caller.can_access_all_tenants());
     assert!(Caller::from_context(&json!({"tenants": "*"})).can_access_all_tenants());
-    let nobody = Caller::from_context(&json!({}));
-    assert!(!nobody.can_access_all_tenants() && !nobody.can_access_tenant(&TenantId::parse("acme").unwrap()));
+    let anonymous = Caller::from_context(&json!({}));
+    assert!(!anonymous.can_access_all_tenants() && !anonymous.can_access_tenant(&TenantId::parse("acme").unwrap()));
 }
 
 #[test]
@@ -115,4 +115,11 @@ fn invalid_json_is_400_and_invalid_fields_are_422() {
     let missing = problem("{}");
     assert_eq!(missing.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(missing.detail, "/title: is required; add this field");
+}
+
+#[test]
+fn paths_and_queries_are_percent_encoded() {
+    let path = utf8_percent_encode("/a b%2Fü\"<>?#\\^`{|}\u{7f}&+~", NOT_IN_PATH).to_string();
+    assert_eq!(path, "/a%20b%2F%C3%BC%22%3C%3E%3F%23%5C%5E%60%7B%7C%7D%7F&+~");
+    assert_eq!(encode_query("a-_.~ %2F&=+ü").to_string(), "a-_.~%20%252F%26%3D%2B%C3%BC");
 }

@@ -7,12 +7,12 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 #[derive(Deserialize)]
 struct ScriptedMessage {
-    word: String,
+    action: String,
 }
 
 impl Correlated for ScriptedMessage {
     fn correlation_id(&self) -> &str {
-        &self.word
+        &self.action
     }
 }
 
@@ -22,7 +22,7 @@ struct ScriptedFunction {
 }
 
 impl QueueFunction for ScriptedFunction {
-    const NAME: &'static str = "obedient";
+    const NAME: &'static str = "scripted";
     type Message = ScriptedMessage;
 
     async fn start(_aws: &Aws) -> Result<Self, StartError> {
@@ -38,8 +38,8 @@ impl QueueFunction for ScriptedFunction {
         serde_json::from_str(body).map_err(|error| format!("{} {}", meta.message_id, error.line()))
     }
 
-    async fn handle(&self, order: ScriptedMessage, _meta: &RecordMeta) -> Result<(), RecordError> {
-        match order.word.as_str() {
+    async fn handle(&self, message: ScriptedMessage, _meta: &RecordMeta) -> Result<(), RecordError> {
+        match message.action.as_str() {
             "panic" => panic!("secret"),
             "retry" => return Err(RecordError::retry("x", "y")),
             "later" => return Err(RecordError::retry_after(Duration::from_secs(7), "leased")),
@@ -47,7 +47,7 @@ impl QueueFunction for ScriptedFunction {
             "slow" => tokio::time::sleep(Duration::from_secs(3_600)).await,
             _ => {}
         }
-        self.done.lock().unwrap().push(order.word);
+        self.done.lock().unwrap().push(message.action);
         Ok(())
     }
 }
@@ -73,14 +73,14 @@ struct BatchResult {
     done: Vec<String>,
     /// Receipt handles of returned records with their pause in seconds, in the order of the calls.
     back: Vec<(String, u64)>,
-    parked: Vec<Value>,
+    dead_letters: Vec<Value>,
 }
 
 async fn run_on(server: &MockServer, queue: &str, records: &[(&str, &str)], left: Duration) -> BatchResult {
     let config = aws_config::SdkConfig::builder()
         .behavior_version(aws_config::BehaviorVersion::latest())
         .region(aws_config::Region::new("eu-west-1"))
-        .credentials_provider(nobody())
+        .credentials_provider(fake_credentials())
         .endpoint_url(server.uri())
         .build();
     let dead = if queue.ends_with(".fifo") { "dead.fifo" } else { "dead" };
@@ -92,8 +92,8 @@ async fn run_on(server: &MockServer, queue: &str, records: &[(&str, &str)], left
     let records: Vec<Value> = records
         .iter()
         .enumerate()
-        .map(|(place, (group, body))| {
-            json!({"messageId": place.to_string(), "receiptHandle": format!("r{place}"), "body": body,
+        .map(|(index, (group, body))| {
+            json!({"messageId": index.to_string(), "receiptHandle": format!("r{index}"), "body": body,
                 "attributes": {"MessageGroupId": group, "ApproximateReceiveCount": "2", "SentTimestamp": "1000"},
                 "messageAttributes": {}, "eventSourceARN": format!("arn:aws:sqs:eu-west-1:1:{queue}"),
                 "eventSource": "aws:sqs"})
@@ -109,13 +109,13 @@ async fn run_on(server: &MockServer, queue: &str, records: &[(&str, &str)], left
         failed: failed.map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect(),
         done,
         back: Vec::new(),
-        parked: Vec::new(),
+        dead_letters: Vec::new(),
     };
     for request in server.received_requests().await.unwrap() {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         match body["VisibilityTimeout"].as_u64() {
             Some(seconds) => found.back.push((body["ReceiptHandle"].as_str().unwrap().to_owned(), seconds)),
-            None => found.parked.push(body),
+            None => found.dead_letters.push(body),
         }
     }
     found
@@ -125,7 +125,7 @@ async fn run(queue: &str, records: &[(&str, &str)], left: Duration) -> BatchResu
     run_on(&sqs(200).await, queue, records, left).await
 }
 
-fn nobody() -> aws_sdk_sqs::config::SharedCredentialsProvider {
+fn fake_credentials() -> aws_sdk_sqs::config::SharedCredentialsProvider {
     aws_sdk_sqs::config::SharedCredentialsProvider::new(aws_sdk_sqs::config::Credentials::new(
         "test", "test", None, None, "test",
     ))
@@ -137,13 +137,21 @@ fn receipts(pairs: &[(&str, u64)]) -> Vec<(String, u64)> {
 
 const AMPLE: Duration = Duration::from_secs(30);
 
-fn word(word: &str) -> String {
-    json!({"word": word}).to_string()
+fn message(action: &str) -> String {
+    json!({"action": action}).to_string()
 }
 
 #[tokio::test]
 async fn a_failing_record_does_not_affect_the_others() {
-    let bodies = [word("a"), word("panic"), "{".to_owned(), word("retry"), word("later"), word("poison"), word("b")];
+    let bodies = [
+        message("a"),
+        message("panic"),
+        "{".to_owned(),
+        message("retry"),
+        message("later"),
+        message("poison"),
+        message("b"),
+    ];
     let records: Vec<_> = bodies.iter().map(|body| ("g", body.as_str())).collect();
     let mut left = run("standard", &records, AMPLE).await;
     assert_eq!(left.failed, ["3", "4"]);
@@ -154,43 +162,45 @@ async fn a_failing_record_does_not_affect_the_others() {
         receipts(&[("r3", 10), ("r4", 7)]),
         "an AWS fault's pause doubles; a lease has its own pause"
     );
-    let mut reasons: Vec<_> = left.parked.iter().map(|parked| attribute(parked, "reason").unwrap()).collect();
+    let mut reasons: Vec<_> = left.dead_letters.iter().map(|letter| attribute(letter, "reason").unwrap()).collect();
     reasons.sort_unstable();
     assert_eq!(reasons, ["2 1", "the function panicked while handling the message", "unknown type"]);
 }
 
-fn attribute<'a>(parked: &'a Value, name: &str) -> Option<&'a str> {
-    parked["MessageAttributes"][name]["StringValue"].as_str()
+fn attribute<'a>(letter: &'a Value, name: &str) -> Option<&'a str> {
+    letter["MessageAttributes"][name]["StringValue"].as_str()
 }
 
 #[tokio::test]
 async fn a_dead_letter_has_its_origin_and_the_original_body() {
-    let odd = word("poison");
+    let odd = message("poison");
     let left = run("incidents.fifo", &[("one", &odd)], AMPLE).await;
     assert!(left.failed.is_empty() && left.back.is_empty());
-    let parked = left.parked.first().unwrap();
-    assert_eq!(parked["MessageBody"], json!(odd));
-    assert_eq!((&parked["MessageGroupId"], &parked["MessageDeduplicationId"]), (&json!("one"), &json!("0")));
-    assert!(parked["QueueUrl"].as_str().unwrap().ends_with("/dead.fifo"));
-    assert_eq!(attribute(parked, parked::REASON), Some("unknown type"));
-    assert_eq!(attribute(parked, parked::SOURCE_QUEUE), Some("incidents.fifo"));
-    assert_eq!(attribute(parked, parked::MESSAGE_ID), Some("0"));
-    assert_eq!(attribute(parked, parked::CORRELATION_ID), Some("poison"));
-    assert_eq!(attribute(parked, parked::FIRST_SENT_AT), Some("1970-01-01T00:00:01Z"));
+    let letter = left.dead_letters.first().unwrap();
+    assert_eq!(letter["MessageBody"], json!(odd));
+    assert_eq!((&letter["MessageGroupId"], &letter["MessageDeduplicationId"]), (&json!("one"), &json!("0")));
+    assert!(letter["QueueUrl"].as_str().unwrap().ends_with("/dead.fifo"));
+    assert_eq!(attribute(letter, dead_letter_attributes::REASON), Some("unknown type"));
+    assert_eq!(attribute(letter, dead_letter_attributes::SOURCE_QUEUE), Some("incidents.fifo"));
+    assert_eq!(attribute(letter, dead_letter_attributes::MESSAGE_ID), Some("0"));
+    assert_eq!(attribute(letter, dead_letter_attributes::CORRELATION_ID), Some("poison"));
+    assert_eq!(attribute(letter, dead_letter_attributes::FIRST_SENT_AT), Some("1970-01-01T00:00:01Z"));
 
     let left = run("standard", &[("one", "unreadable")], AMPLE).await;
-    let parked = left.parked.first().unwrap();
+    let letter = left.dead_letters.first().unwrap();
     assert_eq!(
-        attribute(parked, parked::REASON),
+        attribute(letter, dead_letter_attributes::REASON),
         Some("the function panicked while handling the message"),
         "a panic in `read` is caught, too"
     );
-    assert!(parked.get("MessageGroupId").is_none() && attribute(parked, parked::CORRELATION_ID).is_none());
+    assert!(
+        letter.get("MessageGroupId").is_none() && attribute(letter, dead_letter_attributes::CORRELATION_ID).is_none()
+    );
 }
 
 #[tokio::test]
 async fn a_message_that_the_dead_letter_queue_rejects_stays_on_its_queue() {
-    let odd = word("poison");
+    let odd = message("poison");
     let left = run_on(&sqs(400).await, "standard", &[("g", &odd)], AMPLE).await;
     assert_eq!(left.failed, ["0"]);
     assert_eq!(left.back, receipts(&[("r0", 10)]));
@@ -198,7 +208,7 @@ async fn a_message_that_the_dead_letter_queue_rejects_stays_on_its_queue() {
 
 #[tokio::test]
 async fn a_fifo_group_stops_at_its_first_failure_while_other_groups_continue() {
-    let bodies = [word("a"), word("retry"), word("b"), word("c"), word("d")];
+    let bodies = [message("a"), message("retry"), message("b"), message("c"), message("d")];
     let groups = ["one", "one", "two", "one", "two"];
     let records: Vec<_> = groups.into_iter().zip(bodies.iter().map(String::as_str)).collect();
     let left = run("incidents.fifo", &records, AMPLE).await;
@@ -209,15 +219,15 @@ async fn a_fifo_group_stops_at_its_first_failure_while_other_groups_continue() {
 
 #[tokio::test]
 async fn an_unprocessable_message_does_not_stop_its_group() {
-    let bodies = [word("poison"), word("a")];
+    let bodies = [message("poison"), message("a")];
     let records: Vec<_> = bodies.iter().map(|body| ("one", body.as_str())).collect();
     let left = run("incidents.fifo", &records, AMPLE).await;
-    assert_eq!((left.failed.len(), left.done, left.parked.len()), (0, vec!["a".to_owned()], 1));
+    assert_eq!((left.failed.len(), left.done, left.dead_letters.len()), (0, vec!["a".to_owned()], 1));
 }
 
 #[tokio::test]
 async fn unfinished_records_are_returned_to_the_queue_at_the_deadline() {
-    let bodies = [word("slow"), word("a")];
+    let bodies = [message("slow"), message("a")];
     let records: Vec<_> = bodies.iter().map(|body| ("g", body.as_str())).collect();
     let left = run("standard", &records, DEADLINE_RESERVE + Duration::from_millis(300)).await;
     assert_eq!((left.failed, left.done), (vec!["0".to_owned()], vec!["a".to_owned()]));
@@ -229,22 +239,22 @@ async fn unfinished_records_are_returned_to_the_queue_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn what_is_our_fault_or_awss_is_counted_and_nothing_else() {
-    metrics::init("obedient");
+async fn only_faults_of_aws_or_our_own_are_counted() {
+    metrics::init("scripted");
     let counted = || {
         let mut out = Vec::new();
         metrics::flush_to(&mut out);
         serde_json::from_slice::<Value>(&out).map_or(json!(0), |line| line["AwsFault"].clone())
     };
-    let once = [("g", word("a")), ("g", word("later")), ("g", word("poison"))];
+    let once = [("g", message("a")), ("g", message("later")), ("g", message("poison"))];
     let records: Vec<_> = once.iter().map(|(group, body)| (*group, body.as_str())).collect();
     drop(run("standard", &records, AMPLE).await);
     assert_eq!(counted(), 0, "leases and dead letters are not faults");
-    let faults = [word("retry"), word("slow")];
+    let faults = [message("retry"), message("slow")];
     let records: Vec<_> = faults.iter().map(|body| ("g", body.as_str())).collect();
     drop(run("standard", &records, DEADLINE_RESERVE + Duration::from_millis(300)).await);
     assert_eq!(counted(), 2, "a fault, and a deadline reached again");
-    drop(run_on(&sqs(400).await, "standard", &[("g", &word("poison"))], AMPLE).await);
+    drop(run_on(&sqs(400).await, "standard", &[("g", &message("poison"))], AMPLE).await);
     assert_eq!(counted(), 1, "an unprocessable message that the dead-letter queue rejects");
 }
 
@@ -254,7 +264,7 @@ async fn returning_records_ends_before_the_invocation() {
     let hangs = ResponseTemplate::new(200).set_body_json(json!({})).set_delay(Duration::from_secs(30));
     Mock::given(wiremock::matchers::any()).respond_with(hangs).mount(&server).await;
     let (start, whole) = (std::time::Instant::now(), DEADLINE_RESERVE + Duration::from_millis(500));
-    let bodies = [word("retry"), word("poison"), word("slow")];
+    let bodies = [message("retry"), message("poison"), message("slow")];
     let records: Vec<_> = bodies.iter().map(|body| ("g", body.as_str())).collect();
     let left = run_on(&server, "standard", &records, whole).await;
     assert_eq!(left.failed, ["0", "1", "2"]);
@@ -272,7 +282,7 @@ async fn a_record_without_an_id_fails_the_whole_batch() {
     };
     let deadline = Deadline::at_epoch_ms(u64::MAX);
     for id in [json!(null), json!("")] {
-        let event = json!({"Records": [{"messageId": id, "body": word("a")}]});
+        let event = json!({"Records": [{"messageId": id, "body": message("a")}]});
         assert!(worker.handle_batch(event, deadline).await.is_err());
     }
     assert!(worker.function.done.lock().unwrap().is_empty());

@@ -55,8 +55,12 @@ function table(caption, headings, rows) {
 const badge = (text, color = "") => h("span", { class: `tag ${color}` }, text);
 const button = (text, onclick, kind = "") => h("button", { type: "button", class: kind, onclick }, text);
 
-function outcomeBadge(outcome) {
-  const [label, color] = OUTCOMES[outcome] ?? [outcome, ""];
+/** A skip that somebody has to fix, rather than one that follows from the settings. */
+const isBlocked = ({ outcome, reason }) => outcome === "skipped" && BLOCKING_REASONS.includes(reason);
+
+function outcomeBadge(entry) {
+  if (isBlocked(entry)) return badge("Blocked", "bad");
+  const [label, color] = OUTCOMES[entry.outcome] ?? [entry.outcome, ""];
   return badge(label, color);
 }
 

@@ -31,7 +31,7 @@ function deliveryTable(entries) {
   return table("Newest incident first", ["Time", "Incident", "Destination", "Channel", "Outcome", "Details"], entries.map((entry) => [
     formatTime(entry.at ?? entry.started_at),
     [button(entry.title, () => showIncident(entry.incident_id)), entry.test && badge("Test")],
-    destinationName(entry), labelOf(DELIVERY_CHANNELS, entry.channel), outcomeBadge(entry.outcome), detailsCell(entry),
+    destinationName(entry), labelOf(DELIVERY_CHANNELS, entry.channel), outcomeBadge(entry), detailsCell(entry),
   ]));
 }
 
@@ -70,7 +70,7 @@ async function showIncident(id) {
   try {
     const [{ content }, { content: { incident } }] = await Promise.all([api("GET", `/incidents/${id}/explain`), api("GET", `/incidents/${id}`)]);
     const rows = content.decisions.map((entry) => [
-      String(entry.update), destinationName(entry), labelOf(DELIVERY_CHANNELS, entry.channel), outcomeBadge(entry.outcome), detailsCell(entry), formatTime(entry.at),
+      String(entry.update), destinationName(entry), labelOf(DELIVERY_CHANNELS, entry.channel), outcomeBadge(entry), detailsCell(entry), formatTime(entry.at),
     ]);
     const title = h("h2", { tabindex: "-1" }, incident.title);
     $("view").replaceChildren(h("div", { class: "card" },

@@ -49,7 +49,6 @@ async function followTest(answer, place) {
 
 /** For example: "Test finished: 9 delivered · 1 failed · 2 blocked · 5 skipped as configured". */
 function testSummary({ complete, rows }) {
-  const isBlocked = (row) => row.outcome === "skipped" && BLOCKING_REASONS.includes(row.reason);
   const count = (matches) => rows.filter(matches).length;
   const parts = [
     [count((row) => row.outcome === "failed"), "failed"],
@@ -71,7 +70,7 @@ function testResults(answer, place) {
       await followTest((await api("GET", `/test-alert/${answer.test_id}`)).content, place);
     }));
     return [
-      h("strong", {}, destinationName(row)), labelOf(DELIVERY_CHANNELS, row.channel), outcomeBadge(row.outcome),
+      h("strong", {}, destinationName(row)), labelOf(DELIVERY_CHANNELS, row.channel), outcomeBadge(row),
       [row.detail, row.status && ` HTTP ${row.status}.`, row.response && h("pre", {}, row.response), settingLine(row.setting)],
       [row.remedy, resend && h("div", { class: "row" }, resend)], formatSeconds(row.latency_ms),
     ];

@@ -125,7 +125,7 @@ fn a_channel_outside_matrix_or_plan_is_refused_and_names_a_plan_that_includes_it
         errors[0].detail
     );
     assert_eq!(errors[1].pointer, "/categories/billing/channels/0");
-    assert!(errors[1].detail.contains("nobody gets billing"), "{}", errors[1].detail);
+    assert!(errors[1].detail.contains("is not available for billing"), "{}", errors[1].detail);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn quiet_hours_need_a_plan_that_includes_them_and_round_trip() {
     assert_eq!(settings_body(&saved).quiet_hours, Some(hours("22:00", "07:00")));
     assert_eq!(pointers(write(&large, hours("22:00", "22:00")).unwrap_err()), ["/quiet_hours/to"]);
     assert_eq!(pointers(write(&large, hours("22:00:30", "07:00")).unwrap_err()), ["/quiet_hours/from"]);
-    // A smaller plan takes none away, and a write that says nothing of them ends them.
+    // A smaller plan keeps the quiet hours, and a body without them removes them.
     let smaller = Settings { plan: small.plan.clone(), ..saved.clone() };
     assert!(update_settings(&smaller, &settings_body(&smaller), &policy, TENANT).unwrap().quiet_hours.is_some());
     let none = SettingsBody { quiet_hours: None, ..settings_body(&saved) };

@@ -63,10 +63,10 @@ impl Table {
         let parts = split_body(&letter.body);
         head.insert("body".to_owned(), text(parts.first().copied().unwrap_or_default()));
         let mut writes = vec![self.put_action(head, Some("attribute_not_exists(pk)"), vec![])?];
-        for (place, part) in parts.iter().enumerate().skip(1) {
+        for (index, part) in parts.iter().enumerate().skip(1) {
             let mut entry = Item::from([
                 ("pk".to_owned(), text(&pk)),
-                ("sk".to_owned(), text(&format!("{}{PART}{place:02}", letter.id))),
+                ("sk".to_owned(), text(&format!("{}{PART}{index:02}", letter.id))),
                 ("body".to_owned(), text(part)),
             ]);
             if let Some(at) = expiry {
@@ -198,8 +198,8 @@ mod tests {
             let parts = split_body(&body);
             assert!(parts.iter().all(|part| part.len() <= PART_BYTES), "{size}");
             let mut items = vec![item("p", "a", &letter("a", parts[0]), None).unwrap()];
-            for (place, part) in parts.iter().enumerate().skip(1) {
-                let sk = format!("a{PART}{place:02}");
+            for (index, part) in parts.iter().enumerate().skip(1) {
+                let sk = format!("a{PART}{index:02}");
                 items.push(Item::from([("sk".into(), text(&sk)), ("body".into(), text(part))]));
             }
             items.push(item("p", "b", &letter("b", "other"), None).unwrap());

@@ -1,0 +1,67 @@
+//! The stored records of events, updates, notes and reminders.
+
+use contracts::queue::IncidentReceived;
+use domain::event::Event;
+use domain::ids::Scope;
+use domain::incident::{Incident, KeyState};
+use store::events::EventRecord;
+
+/// Returns the record of an event, without category, rule or incident.
+pub(super) fn event_record(
+    message: &IncidentReceived,
+    scope: Option<&Scope>,
+    classification: &str,
+    event: &Event,
+) -> EventRecord {
+    EventRecord {
+        event_id: message.event_id.clone(),
+        scope: scope.cloned(),
+        accepted_at: message.accepted_at,
+        classification: classification.to_owned(),
+        category: None,
+        rule: None,
+        reason: None,
+        incident_id: None,
+        update: None,
+        event_type: event.event_type.clone(),
+        title: event.title.clone(),
+        warnings: event.warnings.clone(),
+        jobs: Vec::new(),
+    }
+}
+
+/// Returns the event record of an update, note or reminder, with or without an incident.
+pub(super) fn incident_record(
+    incident: Option<&Incident>,
+    title: &str,
+    message: &IncidentReceived,
+    scope: &Scope,
+) -> EventRecord {
+    EventRecord {
+        event_id: message.event_id.clone(),
+        scope: Some(scope.clone()),
+        accepted_at: message.accepted_at,
+        classification: "included".to_owned(),
+        category: incident.and_then(|incident| incident.category),
+        rule: incident.map(|incident| incident.rule.clone()),
+        reason: None,
+        incident_id: incident.map(|incident| incident.id.to_string()),
+        update: None,
+        event_type: incident.map_or("note", |incident| &incident.event_type).to_owned(),
+        title: title.to_owned(),
+        warnings: Vec::new(),
+        jobs: Vec::new(),
+    }
+}
+
+/// Returns the dedup key's state as it follows from an incident.
+pub(super) fn key_state_of(incident: &Incident) -> KeyState {
+    KeyState {
+        incident_id: incident.id.clone(),
+        open: incident.resolved_at.is_none(),
+        source_started_at: incident.source_started_at,
+        as_of: incident.as_of,
+        closed_at: incident.resolved_at,
+        openings: incident.openings,
+    }
+}

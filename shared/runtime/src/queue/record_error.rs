@@ -1,0 +1,74 @@
+//! Errors of records: what happens to a record that could not be handled.
+
+use aws::AwsError;
+use aws::sqs::UnsentMessages;
+use std::time::Duration;
+use store::StoreError;
+
+/// Why a record could not be handled, which decides what happens to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// An AWS call failed. The record returns to its queue, each time for longer.
+    Retry {
+        /// Code and detail for the log.
+        code: String,
+    },
+    /// Another invocation is handling the same work. The record returns to its queue for a given pause.
+    RetryAfter {
+        /// How long the record stays hidden.
+        pause: Duration,
+        /// Code for the log.
+        code: &'static str,
+    },
+    /// The message can never be handled. It is sent to the dead-letter queue.
+    Unprocessable {
+        /// The reason, without anything of the body.
+        reason: String,
+    },
+}
+
+impl RecordError {
+    /// Builds a [`RecordError::Retry`] with a code and a detail for the log.
+    #[must_use]
+    pub fn retry(code: &str, detail: &str) -> Self {
+        Self::Retry { code: format!("{code}: {detail}") }
+    }
+
+    /// Builds a [`RecordError::RetryAfter`] with a pause and a code for the log.
+    #[must_use]
+    pub fn retry_after(pause: Duration, code: &'static str) -> Self {
+        Self::RetryAfter { pause, code }
+    }
+
+    /// Builds a [`RecordError::Unprocessable`] with the reason for the dead letter.
+    #[must_use]
+    pub fn unprocessable(reason: &str) -> Self {
+        Self::Unprocessable { reason: reason.to_owned() }
+    }
+}
+
+/// Maps a table error to a record's error. Only an invalid item or request makes the message unprocessable; a missing permission is
+/// fixed by a deployment, so it is retried.
+#[must_use]
+pub fn store_error(error: StoreError) -> RecordError {
+    match error {
+        StoreError::Corrupt { .. } => RecordError::Unprocessable { reason: error.to_string() },
+        StoreError::Refused { ref code, .. } if code == "ValidationException" => {
+            RecordError::Unprocessable { reason: error.to_string() }
+        }
+        other => RecordError::Retry { code: other.to_string() },
+    }
+}
+
+/// Maps an AWS error to a record's error. Only invalid content makes the message unprocessable.
+#[must_use]
+pub fn aws_error(error: AwsError) -> RecordError {
+    let reason = error.to_string();
+    if error.is_about_content() { RecordError::Unprocessable { reason } } else { RecordError::Retry { code: reason } }
+}
+
+/// Maps a partly failed send to a record's error. All messages are sent again; consumers ignore those that arrive twice.
+#[must_use]
+pub fn unsent_error(unsent: UnsentMessages) -> RecordError {
+    RecordError::Retry { code: unsent.to_string() }
+}

@@ -1,0 +1,118 @@
+//! Claims: the right to send one attempt of a delivery, until a lease expires.
+
+use super::{AttemptKey, CLAIMABLE, DeliveryResult};
+use crate::{StoreError, Table, keys, number, read, store_error, text};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use domain::delivery::{ClaimRefusal, DeliveryRow, EarlierClaim, claim_refusal, earlier_claim};
+use domain::plan::Decision;
+use domain::reason::Reason;
+use jiff::Timestamp;
+
+impl Table {
+    /// Claims the right to send an attempt until `lease_until_ms` (Unix milliseconds). The inner result has what is known of earlier
+    /// claims of the attempt, or why the claim was refused.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn claim(
+        &self,
+        key: AttemptKey<'_>,
+        token: &str,
+        now: Timestamp,
+        lease_until_ms: i64,
+    ) -> Result<Result<EarlierClaim, ClaimRefusal>, StoreError> {
+        let now_ms = now.as_millisecond();
+        let request = self.client.update_item().table_name(&self.name);
+        let request = request.key("pk", text(&keys::deliveries(key.incident, key.tenant))).key("sk", text(key.row));
+        let request = request
+            .update_expression(
+                "SET latest = :n, #state = :sending, lease_until_ms = :lease, #token = :token, channel = :channel, \
+                 attempts = :done_attempts, expires_at = :expires, done = if_not_exists(done, :zero)",
+            )
+            .condition_expression(CLAIMABLE)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_values(ReturnValue::AllOld)
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#token", "token")
+            .expression_attribute_values(":n", number(key.update))
+            .expression_attribute_values(":sending", text("sending"))
+            .expression_attribute_values(":lease", number(lease_until_ms))
+            .expression_attribute_values(":token", text(token))
+            .expression_attribute_values(":channel", text(key.channel.as_str()))
+            .expression_attribute_values(":done_attempts", number(key.attempt.saturating_sub(1)))
+            .expression_attribute_values(":expires", number(self.expiry(now)))
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":now", number(now_ms))
+            .expression_attribute_values(":attempt", number(key.attempt));
+        match request.send().await {
+            Ok(claimed) => {
+                // The claim is valid even if the row that it replaced is unreadable.
+                let log = |error: &StoreError| {
+                    tracing::error!(row = key.row, %error, "claimed a delivery row whose previous state is unreadable");
+                };
+                let row: Option<DeliveryRow> =
+                    claimed.attributes.and_then(|old| read(old, "a delivery").inspect_err(log).ok());
+                Ok(Ok(earlier_claim(row.as_ref(), key.update, key.attempt)))
+            }
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(old)) => {
+                    let row: DeliveryRow = read(old.item().cloned().unwrap_or_default(), "a delivery")?;
+                    // The rule and the condition are equivalent. If they ever differ, waiting a second is safe.
+                    let refusal = claim_refusal(Some(&row), key.update, key.attempt, now_ms);
+                    Ok(Err(refusal.unwrap_or(ClaimRefusal::Leased { until_ms: now_ms + 1_000 })))
+                }
+                _ => Err(store_error("UpdateItem", &error)),
+            },
+        }
+    }
+
+    /// Ends a delivery without sending it, under the same rules as a claim, and records the reason. The inner error says that another
+    /// claimant is sending or that the delivery has already ended. `revised` is the decision that later plans read instead of the
+    /// planned one; it is not stored if the delivery may have been sent before.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn end_without_sending(
+        &self,
+        key: AttemptKey<'_>,
+        token: &str,
+        now: Timestamp,
+        reason: Reason,
+        revised: Option<&Decision>,
+    ) -> Result<Result<(), ClaimRefusal>, StoreError> {
+        // Without a lease, the next run need not wait if this one dies before the mark, and does not assume that it was sent.
+        let before = match self.claim(key, token, now, 0).await? {
+            Ok(before) => before,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        // The claimed attempt was not made, so it is not counted.
+        let key = AttemptKey { attempt: key.attempt.saturating_sub(1), ..key };
+        let revised = revised.filter(|_| !before.may_have_sent);
+        let revised = revised.map(|one| self.revision_write(key.incident, key.tenant, one, now)).transpose()?;
+        if self.write_end(key, token, now, &DeliveryResult::Failed { reason }, None, revised).await? {
+            Ok(Ok(()))
+        } else {
+            Ok(Err(ClaimRefusal::Leased { until_ms: now.as_millisecond() + 1_000 }))
+        }
+    }
+
+    /// Releases an unused claim, so that the next claimant need not wait for the lease to expire.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn release_claim(&self, key: AttemptKey<'_>, token: &str) -> Result<(), StoreError> {
+        let request = self.client.update_item().table_name(&self.name);
+        let request = request.key("pk", text(&keys::deliveries(key.incident, key.tenant))).key("sk", text(key.row));
+        let request = request.update_expression("SET lease_until_ms = :zero").condition_expression("#token = :token");
+        let request = request.expression_attribute_names("#token", "token");
+        let request = request.expression_attribute_values(":zero", number(0));
+        match request.expression_attribute_values(":token", text(token)).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match store_error("UpdateItem", &error) {
+                StoreError::Conflict { .. } => Ok(()),
+                other => Err(other),
+            },
+        }
+    }
+}
