@@ -68,7 +68,7 @@ fn stands(tenant: &Tenant, incident: &str, (id, channel): (&str, &str), expected
     });
 }
 
-/// Until when something is held, as the explanation says.
+/// Returns until when a delivery is held, according to the explanation.
 fn until(tenant: &Tenant, incident: &str, id: &str, channel: &str) -> String {
     let known = tenant.get(&format!("/incidents/{incident}/explain"));
     let mut all = known["decisions"].as_array().unwrap().iter().rev();

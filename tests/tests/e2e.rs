@@ -1,5 +1,5 @@
-//! The system as its users meet it, on a stack that `cargo xtask test` brings up. Each test makes its own tenants, so they run side
-//! by side; what needs everybody's quiet is in `serial`.
+//! End-to-end tests on a stack that `cargo xtask test` starts. Each test creates its own tenants, so they run side by side. Platform-wide
+//! incidents, which reach every tenant, are in `serial`.
 
 #![allow(
     clippy::unwrap_used,

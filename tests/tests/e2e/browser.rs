@@ -69,7 +69,7 @@ impl Browser {
         }
     }
 
-    /// Runs in the page; `return` gives back.
+    /// Runs a script in the page and returns what it returns.
     pub(crate) async fn script(&self, script: &str, arguments: Vec<Value>) -> Value {
         self.client.execute(script, arguments).await.unwrap()
     }
@@ -111,7 +111,7 @@ impl Browser {
         list.select_by_value(value).await.unwrap();
     }
 
-    /// Saves, and waits for this save's own words: those of the one before still stand there.
+    /// Saves, and waits for the message of this save, not of an earlier one.
     pub(crate) async fn save(&self) {
         self.script("document.getElementById('status').textContent = ''", vec![]).await;
         self.press("Save").await;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tests::tenant::Tenant;
 use tests::{Stack, stack, unique};
 
-/// Posts an infrastructure incident for the tenant and gives back how it was decided, once it is over.
+/// Posts an infrastructure incident for the tenant and returns its decisions once its deliveries have ended.
 fn decided(stack: &Stack, tenant: &Tenant, mark: &str, more: Value) -> Value {
     let mut event = json!({"type": "api.outage", "severity": "error", "title": format!("{mark} down"),
         "tenant_ids": [tenant.id]});
@@ -101,7 +101,7 @@ fn filters_pass_matching_events_and_events_without_components() {
     assert_eq!(decide(more), ["component_mismatch", "deliver", "region_mismatch"]);
     let more = json!({"severity": "critical", "regions": ["eu-west-1"], "components": ["chat", "voice"]});
     assert_eq!(decide(more), ["deliver", "deliver", "deliver"]);
-    // A name that the catalogue does not have is kept, and said.
+    // A name outside the catalogue is kept and causes a warning.
     let event = stack.event(&stack.post(json!({"type": "api.outage", "title": unique(), "tenant_ids": [tenant.id],
         "components": ["vioce"]})));
     assert!(event["warnings"][0].as_str().unwrap().contains("`vioce`"), "{event}");

@@ -259,7 +259,7 @@ fn a_cloudwatch_alarm_is_accepted_through_eventbridge() {
     let described = described(&tenant);
     assert!(put(event("ALARM", "2026-11-23T10:00:00.985+0000", &described)));
     let id = incident(&tenant, 1);
-    // The same change of state again is the same event; an alarm that says nothing of Tocsin is none of our business.
+    // The same change of state again is the same event; an alarm without a description for Tocsin is ignored.
     assert!(put(event("ALARM", "2026-11-23T10:00:00.985+0000", &described)));
     assert!(!put(event("ALARM", "2026-11-23T10:01:00.000+0000", "CPU of the build machine")));
     tenant.expect(&mark, INFRASTRUCTURE, 3);

@@ -72,7 +72,7 @@ const TYPES: &[&str] = &[
     "something.nobody.knows",
 ];
 
-/// A tenant with settings, people and endpoints as the dice fall.
+/// Creates a tenant with random settings, recipients and integrations.
 fn any_tenant(stack: &Stack) -> Tenant {
     let mut tenant = stack.tenant(one(&["starter", "business", "enterprise"]));
     let digest = &in_seconds(10_800)[11..16];

@@ -68,7 +68,7 @@ fn a_bounce_fails_the_delivery_suppresses_the_address_and_notifies_the_admins() 
     });
     assert!(!notice.text.contains(&address), "{}", notice.text);
 
-    // The way back: its owner confirms the address anew.
+    // The owner can confirm the address again.
     let body = json!({"channel": "email"});
     let path = tenant.path(&format!("/recipients/{}/confirmation", gone.id));
     assert_eq!(stack.call("POST", &path, &tenant.token, Some(&body)).status, 202);
@@ -138,7 +138,7 @@ fn a_complaint_suppresses_the_address_and_a_delivery_is_shown_as_delivered() {
     publish(json!({"notificationType": "Delivery", "mail": mail, "delivery": {"smtpResponse": "250 ok"}}));
     let delivered = explained(&tenant, &incident, &glad.id, |entry| entry["outcome"] == "delivered");
     assert_eq!(delivered["attempts"], json!([]), "{delivered}");
-    // A word that comes late counts for nothing.
+    // Late feedback has no effect.
     publish(
         json!({"notificationType": "Bounce", "mail": mail, "bounce": {"bounceType": "Transient", "bounceSubType": "General"}}),
     );
@@ -197,7 +197,7 @@ fn sms_outcomes_and_opt_outs_are_recorded_from_the_delivery_log() {
     let opted = texted(&tenant, &incident, &stopped, |entry| entry["outcome"] == "failed");
     assert_eq!(opted["reason"], "opted_out", "{opted}");
 
-    // SNS may also say so at once; `deliver-sms` then hands it on.
+    // SNS may also report this at once, and `deliver-sms` passes it on.
     let said = json!({"v": 1, "tenant": tenant.id, "recipient": at_once, "incident_id": incident, "category": "infrastructure",
         "contact": number(&tenant, &at_once)});
     let _id = stack.aws(&["send", &stack.text("/queues/FeedbackQueue"), &said.to_string()]);

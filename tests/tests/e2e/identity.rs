@@ -43,7 +43,7 @@ fn a_jwt_user_manages_the_tenants_of_its_claims_and_is_named_in_the_audit() {
     assert_eq!(stack.call("GET", "/v1/tokens", &reader, None).status, 403);
     let monitor = user(&stack, &mine.id, &["incidents:write"]);
     assert_eq!(stack.call("POST", "/v1/incidents", &monitor, Some(&event)).status, 202);
-    // Everybody's is only who administers the platform.
+    // Only platform admins reach all tenants.
     let everybody = user(&stack, "*", &["platform:admin"]);
     assert_eq!(stack.call("GET", &theirs.path("/settings"), &everybody, None).status, 200);
 }

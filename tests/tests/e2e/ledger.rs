@@ -62,11 +62,11 @@ fn a_failed_delivery_is_found_sent_again_and_in_the_support_bundle() {
         let entries = known["decisions"].as_array().unwrap();
         entries.iter().find(of_hook).unwrap()["outcome"].as_str().unwrap().to_owned()
     };
-    assert_ne!(outcome(), "failed", "what is sent again is not over");
+    assert_ne!(outcome(), "failed", "a resent delivery is no longer failed");
     wait("the delivery that was sent again", Duration::from_secs(100), || (outcome() == "delivered").then_some(()));
     assert_eq!(stack.inbox(&hook.path).len(), 2);
 
-    // What it took is the end of its trouble.
+    // A successful delivery marks the endpoint as recovered.
     let trail = wait("the endpoint to be noted as well", Duration::from_secs(30), || {
         let trail = tenant.get("/audit?limit=4");
         (trail["audit"][0]["what"] == "integration.recovered").then_some(trail)

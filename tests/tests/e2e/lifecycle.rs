@@ -33,7 +33,7 @@ fn everybody_is_notified_of_each_update_once_from_open_to_resolved() {
     };
     tenant.expect_counts(&mark, &each(1, 1), 0);
 
-    // A monitor that re-sends with other words tells nobody again.
+    // A re-sent event with another message notifies nobody again.
     for round in 0..10 {
         let id = event("error", json!(null), &format!("Round {round}: latency is {round}00 ms."));
         let known = stack.event(&id);
@@ -69,7 +69,7 @@ fn everybody_is_notified_of_each_update_once_from_open_to_resolved() {
     assert_eq!(changes, ["opened", "severity_raised", "status_changed", "resolved"]);
     assert_eq!(known["incident"]["status"], "resolved");
 
-    // What is over takes no more words; the same key opens a new incident.
+    // A resolved incident refuses updates; the same dedup key opens a new one.
     let answer = stack.call("POST", &format!("/v1/incidents/{incident}/updates"), &stack.monitor(), Some(&update));
     assert_eq!(answer.status, 409, "{}", answer.body);
     let next = stack.incident_of(&event("error", json!(null), "Again."));

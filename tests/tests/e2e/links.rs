@@ -52,7 +52,7 @@ fn unsubscribing_needs_a_post_and_stops_that_category_only() {
     drop(opened(&stack, &tenant, "webhook.failing", &other));
     tenant.expect(&other, &["tech_devops email"], 0);
 
-    // A changed link does nothing and says nothing.
+    // An altered link does nothing and reveals nothing.
     let token = url.split("t=").nth(1).unwrap();
     let forged = url.replace(token, &token.chars().rev().collect::<String>());
     assert_eq!(stack.call("GET", &forged, "", None).status, 404);
@@ -93,7 +93,7 @@ fn a_text_messages_link_shows_the_tenants_own_incident() {
     let page = stack.call("GET", url, "", None);
     assert_eq!(page.status, 200, "{}", page.body);
     assert!(page.body.contains(&mark), "{}", page.body);
-    // It knows whose phone it is: the same page stops this incident for its reader.
+    // The link identifies the phone's owner, so its page can stop this incident for them.
     let action = page.body.split("action=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("it has a form");
     let stop = format!("{}/{action}", url.rsplit_once('/').unwrap().0);
     stack.secret(stop.split("t=").nth(1).unwrap());

@@ -34,7 +34,7 @@ fn an_incident_inside_maintenance_is_suppressed_unless_it_is_worse_or_outlasts_i
     for incident in [&short, &long, &grows] {
         let held = [outcome(1, "held", "covered_by_maintenance")];
         assert_eq!(tenant.explained(incident, &person.id, "email"), held);
-        // A machine waits for nothing: its message says what explains it.
+        // A webhook is never held. Its body names the maintenance.
         assert_eq!(tenant.explained(incident, &hook.id, "webhook"), [outcome(1, "delivered", "")]);
         assert_eq!(tenant.incident(incident)["incident"]["covered"]["by"], work.as_str());
     }
@@ -148,7 +148,7 @@ fn a_maintenance_is_announced_reminded_started_verified_and_completed() {
     });
     let first = mails.iter().find(|text| text.contains("Scheduled")).unwrap();
     assert!(first.contains("Start ") && first.contains("End "), "{first}");
-    // A second announcement after its end would be another work, and a `completed` of nothing is recorded.
+    // An announcement after the end opens a new maintenance, and a `completed` without one is only recorded.
     let late = stack.event(&stack.post(json!({"type": "maintenance.completed", "dedup_key": "never", "title": "x",
         "tenant_ids": [tenant.id], "severity": "info"})));
     assert_eq!(late["not_notified"][0]["reason"], "resolve_without_open", "{late}");

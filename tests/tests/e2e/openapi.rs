@@ -33,7 +33,7 @@ fn every_operation_answers_as_the_document_says() {
     let event = stack.post(json!({"type": "api.outage", "title": "asked about", "tenant_ids": [tenant.id]}));
     let incident = stack.incident_of(&event);
     drop(tenant.settled(&incident, 1));
-    // Of two tenants, so that it stands in a list that it does not reach: it cannot end itself.
+    // The token is for two tenants, so it is in the list of one that it cannot manage: it cannot revoke itself.
     let token = text(
         &stack.token(json!({"name": "schemathesis", "tenants": [tenant.id, other.id], "scopes": ["alerts:manage",
             "alerts:read", "alerts:test", "incidents:write", "support:read", "platform:admin"]})),
@@ -44,7 +44,7 @@ fn every_operation_answers_as_the_document_says() {
         format!("[[operations]]\n{filter}\n[operations.parameters]\n\"path.{name}\" = \"{id}\"\n")
     };
     let config = [
-        // Without the 412 of a version that is gone, as it has them.
+        // 412 for an outdated version is left out, as in the document.
         "[checks.negative_data_rejection]\nexpected-statuses = [400, 401, 403, 404, 409, 412, 413, 415, 422, 428, 429]\n".to_owned(),
         format!("[parameters]\n\"path.tenant\" = \"{0}\"\n\"query.tenant\" = \"{0}\"\n", tenant.id),
         operation("include-name = \"DELETE /v1/tenants/{tenant}/recipients/{id}\"", "id", &lost.id),

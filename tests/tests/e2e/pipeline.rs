@@ -70,7 +70,7 @@ fn row(event_type: &str, expected: &[&str], not: &[(&str, &str)]) {
             wanted.insert(name, what.to_owned());
         }
     }
-    // Two channels of these categories are not ticked, which is asked before the role.
+    // Two channels of these categories are not selected, which is checked before the role.
     let unticked = match event_type {
         "api.outage" => None,
         "webhook.failing" => Some("sms"),

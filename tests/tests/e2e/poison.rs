@@ -1,4 +1,4 @@
-//! What cannot be read goes to its dead letters with a reason, and the next message is handled.
+//! Unprocessable messages become dead letters with a reason, and the next message is handled.
 
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -19,7 +19,7 @@ const QUEUES: &[(&str, &str)] = &[
     ("DeliverWebhookBulkQueue", "deliver-webhook"),
 ];
 
-/// Puts a message on a queue; gives back its id.
+/// Puts a message on a queue and returns its id.
 fn send(stack: &Stack, queue: &str, body: &str) -> String {
     let url = stack.text(&format!("/queues/{queue}"));
     let group = unique();

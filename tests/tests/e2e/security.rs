@@ -118,14 +118,14 @@ fn only_tokens_with_incidents_platform_write_on_the_status_page() {
     named(&refused, "/public");
     assert!(refused["detail"].as_str().unwrap().contains("incidents:platform"), "{refused}");
     let hidden = stack.incident_of(&stack.post_as(&tenant.token, said(false, "investigating")));
-    // The operators may publish a tenant's incident; what is then said of it is theirs too.
+    // Operators may publish a tenant's incident. Later public texts are then theirs too.
     let id = stack.incident_of(&stack.post(said(true, "investigating")));
     let public = |id: &str| stack.call("GET", &format!("/status/incidents/{id}"), "", None);
     let page = tests::wait("its public page", std::time::Duration::from_secs(60), || {
         Some(public(&id).body).filter(|page| page.contains(&mark))
     });
     assert_eq!(page.matches(&format!("{mark} title</h1>")).count(), 1, "{page}");
-    // Of what goes on under it they may keep the words to the tenant: the page shows how far it is, and no more.
+    // They may keep a later update's text from the page, which then shows its status only.
     drop(stack.event(&stack.post(said(false, "identified"))));
     let page = tests::wait("its second line", std::time::Duration::from_secs(60), || {
         Some(public(&id).body).filter(|page| page.contains("Identified"))
@@ -159,7 +159,7 @@ fn an_invalid_body_is_answered_with_the_wrong_field() {
     named(&problem(&with("tenant_ids", json!([])), 422), "/tenant_ids");
     named(&problem(&with("title", json!("")), 422), "/title");
     named(&problem(&with("links", json!([{"href": "http://x.test", "text": "x"}])), 422), "/links/0/href");
-    // What is always about one tenant is never everybody's.
+    // Types that are always about one tenant cannot be platform-wide.
     for event_type in ["webhook.failing", "wallet.low_balance"] {
         let wide = json!({"source": "e2e", "type": event_type, "title": "t", "platform": true});
         named(&problem(&post(wide.to_string().as_bytes()), 422), "/platform");
@@ -167,7 +167,7 @@ fn an_invalid_body_is_answered_with_the_wrong_field() {
     let large = json!({"source": "e2e", "type": "api.outage", "title": "t", "tenant_ids": [tenant.id],
         "message": "x".repeat(600 * 1024)});
     drop(problem(&post(large.to_string().as_bytes()), 413));
-    // After all of it the next good one is taken.
+    // After all refusals, the next valid event is accepted.
     assert_eq!(with("title", json!("good")).status, 202);
 }
 

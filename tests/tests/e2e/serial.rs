@@ -1,4 +1,4 @@
-//! What needs everybody's quiet: platform-wide incidents. nextest runs one of these at a time.
+//! Platform-wide incidents, which reach every tenant. nextest runs one of these tests at a time.
 
 #[path = "status_page.rs"]
 mod status_page;

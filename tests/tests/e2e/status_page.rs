@@ -79,7 +79,7 @@ fn statuspage_clients_feed_readers_and_calendars_accept_the_status_page() {
         assert_eq!((&planned["status"], &planned["impact"]), (&json!("scheduled"), &json!("maintenance")));
         assert!(planned["scheduled_until"].as_str() > planned["scheduled_for"].as_str());
     }
-    // The client asks for what is upcoming whichever of the three it is asked for.
+    // The client requests the upcoming list for each of its three maintenance calls.
     let active = stack.call("GET", "/api/v2/scheduled-maintenances/active.json", "", None).json();
     assert!(find(&active["scheduled_maintenances"], &work).is_none());
     let all = stack.call("GET", "/api/v2/scheduled-maintenances.json", "", None).json();
@@ -213,7 +213,7 @@ fn a_tenant_also_sees_its_own_incidents_and_when_it_was_affected() {
     };
     let own = say("voice.routing_failure", &["voice", "api"], "investigating");
     drop(tenant.settled(&own, 1));
-    // What is only its own doing breaks nothing of the service.
+    // A tenant's own incident does not change the state of the platform's components.
     drop(tenant.settled(&say("ivr.misconfigured", &["ivr"], "investigating"), 1));
     let status = tenant.get("/status");
     assert!(find(&status["incidents"], &public).is_some() && find(&status["incidents"], &own).is_some(), "{status}");

@@ -40,7 +40,7 @@ fn alerts_over_a_contacts_rate_limit_come_in_one_bundle_and_critical_ones_at_onc
     let incidents: Vec<String> = events.iter().map(|event| stack.incident_of(event)).collect();
     let state = |incident: &str| tenant.explained(incident, &person.id, "email").first().cloned();
     let accepted = Some(outcome(1, "accepted", ""));
-    let held = wait("what is too much to wait", Duration::from_secs(60), || {
+    let held = wait("the alerts over the limit to be held", Duration::from_secs(60), || {
         let states: Vec<_> = incidents.iter().map(|one| (one, state(one))).collect();
         let waits = Some(outcome(1, "held", "throttled"));
         let held: Vec<&String> = states.iter().filter(|(_, state)| *state == waits).map(|(one, _)| *one).collect();
@@ -52,7 +52,7 @@ fn alerts_over_a_contacts_rate_limit_come_in_one_bundle_and_critical_ones_at_onc
     let entry = explained["decisions"].as_array().unwrap().iter().find(|one| one["reason"] == "throttled").unwrap();
     assert_eq!(entry["setting"], "settings.storms");
     assert!(entry["until"].is_string(), "{entry}");
-    // Something critical does not stand behind them.
+    // A critical alert does not wait for them.
     let critical = stack.incident_of(&post(&tenant, "worst", json!({"severity": "critical"})));
     drop(tenant.settled(&critical, 1));
     wait("the critical one", Duration::from_secs(30), || (state(&critical) == accepted).then_some(()));
@@ -161,7 +161,7 @@ fn a_flapping_alert_is_held_for_people_and_webhooks_get_every_update() {
     for incident in [&incidents[5], last] {
         let states = tenant.explained(incident, &person.id, "email");
         let both = [outcome(1, "held", "throttled"), outcome(2, "held", "throttled")];
-        assert_eq!(states, both, "one word on both when it stops");
+        assert_eq!(states, both, "both updates are sent in one message when it stops flapping");
     }
     assert!(tenant.explained(&incidents[4], &person.id, "email").iter().all(|one| one.1 == "accepted"));
     wait("every webhook", Duration::from_secs(60), || {

@@ -61,7 +61,7 @@ fn a_test_reaches_everybody_an_alert_would_and_explains_the_others() {
         "{arrived:#?}"
     );
 
-    // Nowhere but with the tenant, and marked there.
+    // The test is visible to its tenant only, and marked as a test.
     let listed = tenant.own_incidents();
     assert!(listed.iter().all(|incident| incident["test"] == true && incident["public"] == false), "{listed:#?}");
     let public = stack.call("GET", "/status", "", None).body;
@@ -154,7 +154,7 @@ fn test_alerts_are_limited_and_no_source_can_post_one() {
     let admin = tenant.person("org_admin", &[]);
     let body = json!({"recipient_id": admin.id, "channel": "email", "category": "infrastructure", "wait_seconds": 0});
     let test = || stack.call("POST", &tenant.path("/test-alert"), &tenant.token, Some(&body));
-    // Twenty in ten of the clock's minutes, which may end in between.
+    // Twenty per ten clock minutes. The ten minutes may end in between.
     let refused = (0..41).map(|_| test()).find(|answer| answer.status != 200).unwrap();
     assert_eq!(refused.status, 429, "{}", refused.body);
     let seconds: u32 = refused.header("retry-after").unwrap().parse().unwrap();
@@ -164,7 +164,7 @@ fn test_alerts_are_limited_and_no_source_can_post_one() {
         let event = json!({"source": "e2e", "type": own, "title": own, "tenant_ids": [tenant.id]});
         let refused = stack.call("POST", "/v1/incidents", &stack.monitor(), Some(&event));
         assert_eq!((refused.status, refused.json()["errors"][0]["pointer"].as_str()), (422, Some("/type")));
-        // A monitor drops for good what is refused: it is kept, and tells nobody but the operators.
+        // A monitor never resends a refused event, so the event is kept, and only the operators are notified.
         let labels = json!({"alertname": "x", "type": own, "tenant": tenant.id, "category": "infrastructure"});
         let body = super::alertmanager::notification(&labels, &json!({"summary": format!("{own} of {}", tenant.id)}));
         let kept = stack.call("POST", "/v1/intake/alertmanager", &stack.monitor(), Some(&body));
@@ -176,7 +176,7 @@ fn test_alerts_are_limited_and_no_source_can_post_one() {
             "{known}"
         );
     }
-    // And no more words come of a test that was sent.
+    // A test alert gets no further updates.
     let incident = tenant.own_incidents()[0]["incident_id"].as_str().unwrap().to_owned();
     let more = json!({"message": "more"});
     let path = format!("/v1/incidents/{incident}/updates");
