@@ -1,4 +1,4 @@
-//! What speaks to AWS itself for a test: `tests/tools/aws.py`, which stays for as long as its test.
+//! Runs `tests/tools/aws.py`, which calls the emulator's AWS APIs. One process serves all commands of a test.
 
 use crate::Stack;
 use serde_json::{Value, json};
@@ -7,17 +7,17 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-/// Those that nobody is using, each with the emulator that it talks to.
+/// Processes that no test is using, each with the URL of its emulator.
 static IDLE: Mutex<Vec<(String, Tool)>> = Mutex::new(Vec::new());
 
 struct Tool {
     words: ChildStdin,
     answers: BufReader<ChildStdout>,
-    // Its process ends when its input does.
+    // The process ends when its standard input closes.
     _process: Child,
 }
 
-/// The answer to one command.
+/// Runs one command and returns its result.
 pub(crate) fn ask(stack: &Stack, arguments: &[&str]) -> Value {
     let emulator = stack.text("/emulator_url");
     let idle = || {
@@ -46,7 +46,7 @@ fn start(stack: &Stack, emulator: &str) -> Tool {
     command.arg(script);
     command.env("AWS_ENDPOINT_URL", emulator).env("AWS_DEFAULT_REGION", stack.text("/region"));
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").env_remove("AWS_PROFILE");
-    // nextest takes a test for leaky whose process leaves another one that holds its output.
+    // nextest reports a test as leaky if a child that outlives it holds its output.
     let file = stack.folder("aws").join("errors.log");
     let errors = std::fs::OpenOptions::new().create(true).append(true).open(&file).expect("a log can be made");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);

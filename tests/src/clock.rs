@@ -1,13 +1,13 @@
-//! The functions' clock, which the stack of the tests lets a test set: days pass in seconds.
+//! Sets the functions' clock on the stack `test-clock`, so that days pass in seconds.
 
 use crate::{Stack, in_seconds, wait};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
-/// Whoever read the clock a moment ago reads it again after half a second.
+/// Time after which every process has read a new offset. Functions cache it for half a second.
 const READ_AGAIN: Duration = Duration::from_millis(700);
 
-/// The clock, set. It goes on at its usual pace, and is the machine's again when this ends.
+/// The functions' clock, ahead of the machine's. It runs at normal speed, and is reset when this value is dropped.
 #[derive(Debug)]
 pub struct Clock<'a> {
     stack: &'a Stack,
@@ -23,37 +23,37 @@ impl<'a> Clock<'a> {
         clock
     }
 
-    /// Now, as the functions have it.
+    /// Returns the functions' current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         machine() + self.ahead
     }
 
-    /// Sets it to a moment, and has everything handed out that is due by then.
+    /// Sets the clock to a moment and releases everything that is due by then.
     pub fn to(&mut self, when: &str) {
         self.set(moment(when));
         self.release();
     }
 
-    /// Sets it ahead, and has everything handed out that is due by then.
+    /// Moves the clock ahead and releases everything that is due by then.
     pub fn pass(&mut self, duration: SignedDuration) {
         let then = self.now() + duration;
         self.set(then);
         self.release();
     }
 
-    /// Has every due shard handed out now rather than within the minute. A run that the schedule started before the clock was set may
-    /// have a shard, and does not see what has come due since: it is waited for.
+    /// Releases every due shard now instead of within the minute. Waits for scheduled runs that started before the clock was set, since
+    /// these hold a shard and do not see what became due since.
     pub fn release(&self) {
-        wait("the other runs to end", Duration::from_secs(90), || (hand_out(self.stack) == 0).then_some(()));
+        wait("the other runs to end", Duration::from_secs(90), || (run_release(self.stack) == 0).then_some(()));
     }
 
     fn set(&mut self, when: Timestamp) {
         self.ahead = when.duration_since(machine());
-        self.tell();
+        self.store_offset();
     }
 
-    fn tell(&self) {
+    fn store_offset(&self) {
         let milliseconds = self.ahead.as_millis().to_string();
         let _none = self.stack.aws(&["clock", &self.stack.text("/table"), &milliseconds]);
         std::thread::sleep(READ_AGAIN);
@@ -63,13 +63,13 @@ impl<'a> Clock<'a> {
 impl Drop for Clock<'_> {
     fn drop(&mut self) {
         self.ahead = SignedDuration::ZERO;
-        self.tell();
+        self.store_offset();
     }
 }
 
-/// Starts one more run of every due shard. Gives back how much these left to other runs.
+/// Runs `release` once for every due shard. Returns the number of batches that were left to other runs.
 #[must_use]
-pub fn hand_out(stack: &Stack) -> u64 {
+pub fn run_release(stack: &Stack) -> u64 {
     let done = stack.aws(&["release", &stack.text("/functions/ReleaseFunction")]);
     done.as_array().unwrap().iter().filter_map(|shard| shard["elsewhere"].as_u64()).sum()
 }

@@ -1,5 +1,5 @@
-//! What the end-to-end tests share: the stack that `cargo xtask test` brought up, seen only from outside. Tests speak to it as
-//! upstreams, tenants and receivers do; what only an operator can do goes through `tests/tools/aws.py`.
+//! Helpers of the end-to-end tests. They use the stack that `cargo xtask test` started from outside only, as upstreams, tenants and
+//! receivers do. Operators' actions go through `tests/tools/aws.py`.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,10 +28,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A part of every message text that tests post: no log may hold it.
+/// Text in every message that tests post. The test of the logs asserts that no log holds it.
 pub const BODY_MARK: &str = "zq-words-of-the-source";
 
-/// A stack that is up.
+/// A running stack.
 #[derive(Clone, Debug)]
 pub struct Stack {
     /// Content of the stack's `outputs.json`.
@@ -39,8 +39,8 @@ pub struct Stack {
     place: PathBuf,
 }
 
-/// The stack that most tests share, or a return with the reason why the test does nothing. `stack!(clock)` is the one whose clock may be
-/// set, `stack!(alone)` the one whose functions may be killed: there tests run one at a time.
+/// Returns the stack that most tests share, or skips the test if there is none. `stack!(clock)` is the stack whose clock tests may set,
+/// `stack!(alone)` the one whose functions they may kill; on these, tests run one at a time.
 #[macro_export]
 macro_rules! stack {
     () => {
@@ -60,13 +60,13 @@ macro_rules! stack {
     };
 }
 
-/// Says why a test did nothing.
+/// Prints why a test was skipped.
 pub fn skipped() {
     eprintln!("skipped: needs a stack; run cargo xtask test");
 }
 
 impl Stack {
-    /// The stack of the `outputs.json` that an environment variable names; `None` without it.
+    /// Reads the stack whose `outputs.json` an environment variable names; `None` without the variable.
     #[must_use]
     pub fn of(variable: &str) -> Option<Self> {
         let file = std::env::var_os(variable)?;
@@ -76,14 +76,14 @@ impl Stack {
         Some(Self { outputs, place: file.parent().expect("a file is in a folder").to_path_buf() })
     }
 
-    /// A text of `outputs.json`, by JSON pointer.
+    /// Returns a text of `outputs.json` by its JSON pointer.
     #[must_use]
     pub fn text(&self, pointer: &str) -> String {
         let found = self.outputs.pointer(pointer).and_then(Value::as_str);
         found.unwrap_or_else(|| panic!("outputs.json has no {pointer}")).to_owned()
     }
 
-    /// A folder for what a test needs besides; gone with the stack's own.
+    /// Creates a folder for a test's files, inside the stack's folder.
     #[must_use]
     pub fn folder(&self, name: &str) -> PathBuf {
         let folder = self.place.join("tests").join(name);
@@ -91,27 +91,27 @@ impl Stack {
         folder
     }
 
-    /// Notes what no log may hold; the last test reads the list.
+    /// Records a text that no log may hold. The last test checks all of them.
     pub fn secret(&self, text: &str) {
         let file = self.folder("secrets").join("list.txt");
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
         file.write_all(format!("{text}\n").as_bytes()).unwrap();
     }
 
-    /// Everything noted by [`Stack::secret`].
+    /// Returns everything that [`Stack::secret`] recorded.
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.folder("secrets").join("list.txt")).unwrap_or_default();
         text.lines().filter(|line| line.len() > 5).map(str::to_owned).collect()
     }
 
-    /// A request to the API with a bearer token, which may be empty: then without.
+    /// Sends a request to the API with a bearer token; without one if `token` is empty.
     #[must_use]
     pub fn call(&self, method: &str, path: &str, token: &str, body: Option<&Value>) -> Response {
         self.call_with(method, path, token, &[], body)
     }
 
-    /// As [`Stack::call`], with more headers.
+    /// Like [`Stack::call`], with more headers.
     #[must_use]
     pub fn call_with(
         &self,
@@ -125,7 +125,7 @@ impl Stack {
         self.raw(method, path, token, headers, text.as_deref().map(str::as_bytes))
     }
 
-    /// As [`Stack::call_with`], with a body that need not be JSON.
+    /// Like [`Stack::call_with`], with a body that need not be JSON.
     #[must_use]
     pub fn raw(
         &self,
@@ -148,25 +148,25 @@ impl Stack {
         http::send(method, &url, &all, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
-    /// The token of the monitor that may post for everybody.
+    /// Returns a token that may post events for all tenants.
     #[must_use]
     pub fn monitor(&self) -> String {
         self.text("/tokens/intake")
     }
 
-    /// The token of the platform's admin.
+    /// Returns the platform admin's token.
     #[must_use]
     pub fn admin(&self) -> String {
         self.text("/tokens/platform_admin")
     }
 
-    /// Posts an event as the monitor and gives back its id. `message` gets [`BODY_MARK`] so that the logs can be searched.
+    /// Posts an event with the token for all tenants and returns its id. `message` gets [`BODY_MARK`] so that the logs can be searched.
     #[must_use]
     pub fn post(&self, event: Value) -> String {
         self.post_as(&self.monitor(), event)
     }
 
-    /// As [`Stack::post`], with a token.
+    /// Like [`Stack::post`], with another token.
     #[must_use]
     pub fn post_as(&self, token: &str, mut event: Value) -> String {
         let message = event["message"].as_str().unwrap_or("Nothing more is known.").to_owned();
@@ -179,7 +179,7 @@ impl Stack {
         answer.json()["event_id"].as_str().unwrap().to_owned()
     }
 
-    /// What became of an event, once it is known.
+    /// Waits until an event is classified, and returns its record.
     #[must_use]
     pub fn event(&self, id: &str) -> Value {
         wait("the event to be classified", Duration::from_secs(90), || {
@@ -192,7 +192,7 @@ impl Stack {
         })
     }
 
-    /// The incident that an event opened or changed.
+    /// Returns the id of the incident that an event opened or updated.
     #[must_use]
     pub fn incident_of(&self, event: &str) -> String {
         let known = self.event(event);
@@ -200,13 +200,13 @@ impl Stack {
         id.unwrap_or_else(|| panic!("the event made no incident: {known}")).to_owned()
     }
 
-    /// Runs a command of `tests/tools/aws.py` and gives back its answer.
+    /// Runs a command of `tests/tools/aws.py` and returns its result.
     #[must_use]
     pub fn aws(&self, arguments: &[&str]) -> Value {
         aws::ask(self, arguments)
     }
 
-    /// The Python of other products' clients, which `cargo xtask test` installs.
+    /// Returns the Python interpreter with other products' clients, which `cargo xtask test` installs.
     #[must_use]
     pub fn clients(&self) -> PathBuf {
         let python = self.target().join("venv/clients/bin/python");
@@ -214,14 +214,14 @@ impl Stack {
         python
     }
 
-    /// The API over HTTPS, as on AWS; some clients speak nothing else.
+    /// Returns the API's base URL over HTTPS, for clients that support nothing else.
     #[must_use]
     pub fn https_api(&self) -> String {
         let api = self.text("/api_url");
         api.replace(&self.text("/emulator_url"), &self.text("/receivers_url"))
     }
 
-    /// Runs a command of `tests/tools/clients.py` and gives back what it printed as JSON.
+    /// Runs a command of `tests/tools/clients.py` and returns the JSON that it printed.
     #[must_use]
     pub fn client(&self, arguments: &[&str]) -> Value {
         let tool = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools/clients.py");
@@ -234,14 +234,14 @@ impl Stack {
         serde_json::from_slice(&output.stdout).expect("clients.py prints JSON")
     }
 
-    /// The folder of this repository's build results.
+    /// Returns the folder `target` of the repository.
     #[must_use]
     pub fn target(&self) -> PathBuf {
         self.place.parent().expect("a stack is in a folder of the target directory").to_path_buf()
     }
 }
 
-/// Asks again and again until there is an answer.
+/// Polls until `ask` returns a value. Panics with `what` after `at_most`.
 pub fn wait<T>(what: &str, at_most: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     let mut pause = Duration::from_millis(150);
@@ -260,7 +260,7 @@ pub fn pause(seconds: u64) {
     std::thread::sleep(Duration::from_secs(seconds));
 }
 
-/// A name that no other test has: a letter and ten of `[a-z0-9]`, safe in tenant ids, titles, addresses and texts.
+/// Returns a name that no other test has: a letter and ten of `[a-z0-9]`, safe in tenant ids, titles, addresses and texts.
 #[must_use]
 pub fn unique() -> String {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnopqrstuvwxyz2345678";

@@ -1,16 +1,16 @@
-//! What arrived: e-mails and texts at the emulator, requests at the receivers.
+//! Reads what arrived: e-mails and text messages at the emulator, requests at the receivers.
 
 use crate::{Stack, http};
 use serde_json::{Value, json};
 
-/// One message that arrived somewhere.
+/// One message that arrived on any channel.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Arrival {
     /// `email`, `sms`, or the path of a receiver.
     pub channel: String,
     /// The address, the number, or the path.
     pub to: String,
-    /// Its words: subject and text, the text, or the body.
+    /// Subject and text of an e-mail, text of an SMS, or body of a request.
     pub text: String,
 }
 
@@ -19,7 +19,7 @@ impl Stack {
         http::send("GET", url, &[], None).map(|answer| answer.json()).unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
-    /// Every e-mail whose subject or text holds `mark`.
+    /// Returns every e-mail whose subject or text contains `mark`.
     #[must_use]
     pub fn mails(&self, mark: &str) -> Vec<Arrival> {
         let all = self.fetch_json(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
@@ -43,7 +43,7 @@ impl Stack {
         found.next().map(|message| text(message, "/BodyHtml"))
     }
 
-    /// When SES took each e-mail to an address that holds `mark`, in epoch seconds: what tells a double's age.
+    /// Returns when SES accepted each e-mail to `address` that contains `mark`, in Unix seconds. Shows how far apart duplicates are.
     #[must_use]
     pub fn mailed_at(&self, mark: &str, address: &str) -> Vec<f64> {
         let all = self.fetch_json(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
@@ -52,7 +52,7 @@ impl Stack {
         here.filter_map(|message| message["Timestamp"].as_f64()).collect()
     }
 
-    /// Every text message to a number.
+    /// Returns every text message to a phone number.
     #[must_use]
     pub fn texts(&self, phone: &str) -> Vec<Arrival> {
         let all = self.fetch_json(&format!("{}/_ministack/sns/sms-messages", self.text("/emulator_url")));
@@ -62,27 +62,27 @@ impl Stack {
         messages.map(|m| Arrival { channel: "sms".into(), to: phone.to_owned(), text: words(m) }).collect()
     }
 
-    /// What a receiver got: `[{received_at, method, path, headers, body}]`; everything for an empty path.
+    /// Returns the requests that a receiver got, as `{received_at, method, path, headers, body}`; those of all receivers for an empty path.
     #[must_use]
     pub fn inbox(&self, path: &str) -> Vec<Value> {
         let all = self.fetch_json(&format!("{}/inbox{path}", self.text("/control_url")));
         all.as_array().cloned().unwrap_or_default()
     }
 
-    /// Tells a receiver how to behave from now on.
+    /// Sets how a receiver answers from now on.
     pub fn behave(&self, path: &str, behaviour: Value) {
         let url = format!("{}/behave{path}", self.text("/control_url"));
         let answer = http::send("PUT", &url, &[], Some(behaviour.to_string().as_bytes())).unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
 
-    /// Tells a receiver to be well again.
+    /// Makes a receiver answer 200 again.
     pub fn heal(&self, path: &str) {
         drop(http::send("DELETE", &format!("{}/behave{path}", self.text("/control_url")), &[], None).unwrap());
     }
 }
 
-/// All records of lists within objects, however deep: the emulator groups by account, region or number.
+/// Flattens the emulator's lists, which are grouped by account, region or number.
 fn records(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(list) => list.iter().collect(),
@@ -91,13 +91,13 @@ fn records(value: &Value) -> Vec<&Value> {
     }
 }
 
-/// A text by pointer; empty where there is none.
+/// Returns a text by its JSON pointer; empty if there is none.
 #[must_use]
 pub fn text(value: &Value, pointer: &str) -> String {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// The JSON body of what a receiver got.
+/// Parses the JSON body of a request that a receiver got.
 #[must_use]
 pub fn body(request: &Value) -> Value {
     serde_json::from_str(request["body"].as_str().unwrap_or_default()).unwrap_or(json!(null))

@@ -1,4 +1,4 @@
-//! A tenant of a test: made through the API, with people and endpoints that no other test has.
+//! Creates tenants through the API, with recipients and integrations that no other test has.
 
 use crate::http::Response;
 use crate::receive::{Arrival, text};
@@ -13,11 +13,11 @@ pub const ROLES: [&str; 4] = ["org_admin", "billing_admin", "tech_devops", "supp
 /// A tenant of one test, with what the test added to it.
 #[derive(Clone, Debug)]
 pub struct Tenant {
-    /// The stack it is on.
+    /// The stack that the tenant is on.
     pub stack: Stack,
     /// Id in the API.
     pub id: String,
-    /// Its admin's token.
+    /// Token of the tenant's admin.
     pub token: String,
     /// Recipients that the test added.
     pub people: Vec<Person>,
@@ -47,18 +47,18 @@ pub struct Endpoint {
     pub kind: String,
     /// Role that is the integration's audience.
     pub role: String,
-    /// The receiver's path.
+    /// Path of its receiver, also the key of its inbox.
     pub path: String,
-    /// A webhook's secret.
+    /// Signing secret; empty for Slack and Teams.
     pub secret: String,
 }
 
-/// Who got what: `role channel`, and how often.
+/// Number of messages by destination, as `role channel`.
 pub type Got = BTreeMap<String, usize>;
 
 impl Stack {
-    /// A fresh tenant without anybody in it; every category on, every channel ticked that the matrix and the plan give. It wants each
-    /// message by itself, or a second text message would have its test wait for the next minute.
+    /// Creates a tenant without recipients or integrations. Every category is on with every channel that the matrix and the plan allow.
+    /// Storm protection is off: otherwise a second text message would be deferred to the next minute.
     #[must_use]
     pub fn tenant(&self, plan: &str) -> Tenant {
         let id = unique();
@@ -86,7 +86,7 @@ impl Stack {
         tenant
     }
 
-    /// A tenant on the top plan with a person in each role and a Slack, a Teams and a webhook integration for each.
+    /// Creates a tenant on the largest plan with one recipient and one Slack, Teams and webhook integration per role.
     #[must_use]
     pub fn full_tenant(&self) -> Tenant {
         let mut tenant = self.tenant("enterprise");
@@ -99,7 +99,7 @@ impl Stack {
         tenant
     }
 
-    /// A token as the platform's admin issues it.
+    /// Issues a token as the platform's admin. Returns the API's response.
     #[must_use]
     pub fn token(&self, body: Value) -> Value {
         let answer = self.call("POST", "/v1/tokens", &self.admin(), Some(&body));
@@ -111,13 +111,13 @@ impl Stack {
 }
 
 impl Tenant {
-    /// A path of this tenant's.
+    /// Returns a path below this tenant's.
     #[must_use]
     pub fn path(&self, rest: &str) -> String {
         format!("/v1/tenants/{}{rest}", self.id)
     }
 
-    /// Asks as this tenant's admin.
+    /// Sends a GET as this tenant's admin and returns the body.
     #[must_use]
     pub fn get(&self, rest: &str) -> Value {
         let answer = self.stack.call("GET", &self.path(rest), &self.token, None);
@@ -125,13 +125,13 @@ impl Tenant {
         answer.json()
     }
 
-    /// Patches what stands at a path, based on what is there now.
+    /// Patches the object at a path with its current ETag.
     #[must_use]
     pub fn patch(&self, rest: &str, patch: &Value) -> Response {
         let path = self.path(rest);
         let current = self.stack.call("GET", &path, &self.token, None);
         let tag = current.header("etag").expect("what can be written has an ETag").to_owned();
-        // The platform's admin: a tenant's own may not choose a plan.
+        // Sent as the platform's admin, because a tenant's admin may not change the plan.
         self.stack.call_with("PATCH", &path, &self.stack.admin(), &[("if-match", &tag)], Some(patch))
     }
 
@@ -141,7 +141,7 @@ impl Tenant {
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
 
-    /// Adds a confirmed recipient with an address and a number.
+    /// Adds a confirmed recipient with an e-mail address and a phone number.
     pub fn person(&mut self, role: &str, opt_ins: &[&str]) -> Person {
         self.person_with(role, json!({"opt_ins": opt_ins}))
     }
@@ -149,7 +149,7 @@ impl Tenant {
     /// As [`Tenant::person`], with more fields.
     pub fn person_with(&mut self, role: &str, more: Value) -> Person {
         let email = format!("{}@{}.test", unique(), self.id);
-        // Numbers that are reserved for fiction: 555-01xx in any area.
+        // 555-0100 to 555-0199 are reserved for fiction in every area code.
         let [a, b, c] = random::<3>();
         let area = 201 + (u32::from(a) * 256 + u32::from(b)) % 700;
         let phone = format!("+1{area}55501{:02}", c % 100);
@@ -193,7 +193,7 @@ impl Tenant {
         endpoint
     }
 
-    /// Everything that reached this tenant's destinations with `mark` in its words.
+    /// Returns every message to this tenant's destinations whose text contains `mark`.
     #[must_use]
     pub fn arrivals(&self, mark: &str) -> Vec<Arrival> {
         let mails = self.stack.mails(mark);
@@ -213,7 +213,7 @@ impl Tenant {
         found
     }
 
-    /// [`Tenant::arrivals`] as `role channel` with counts.
+    /// Returns [`Tenant::arrivals`] counted by `role channel`.
     #[must_use]
     pub fn got(&self, mark: &str) -> Got {
         let mut got = Got::new();
@@ -226,26 +226,26 @@ impl Tenant {
         got
     }
 
-    /// The incident as this tenant sees it.
+    /// Returns the incident as this tenant sees it.
     #[must_use]
     pub fn incident(&self, id: &str) -> Value {
         self.get(&format!("/incidents/{id}"))
     }
 
-    /// This tenant's own incidents, newest first: without the platform's.
+    /// Returns this tenant's own incidents, newest first, without platform-wide ones.
     #[must_use]
     pub fn own_incidents(&self) -> Vec<Value> {
         let list = self.get("/incidents")["incidents"].as_array().cloned().unwrap_or_default();
         list.into_iter().filter(|incident| incident["tenant_id"] == self.id.as_str()).collect()
     }
 
-    /// Waits until `update` is planned and everything that was to be delivered for it is over; gives back the incident.
+    /// Waits up to two minutes until `update` is planned and all its deliveries have ended. Returns the incident.
     #[must_use]
     pub fn settled(&self, incident: &str, update: u64) -> Value {
         self.settled_within(incident, update, Duration::from_secs(120))
     }
 
-    /// As [`Tenant::settled`], with a time of its own.
+    /// Like [`Tenant::settled`], with another time limit.
     #[must_use]
     pub fn settled_within(&self, incident: &str, update: u64, at_most: Duration) -> Value {
         let mut last = Value::Null;
@@ -263,17 +263,17 @@ impl Tenant {
         }
     }
 
-    /// Asserts that exactly `expected` arrived with `mark`, once each, and nothing more for a while.
+    /// Asserts that exactly the `expected` destinations got a message with `mark`, once each, and nothing more for `quiet` seconds.
     pub fn expect(&self, mark: &str, expected: &[&str], quiet: u64) {
         let expected: Got = expected.iter().map(|line| ((*line).to_owned(), 1)).collect();
         self.expect_counts(mark, &expected, quiet);
     }
 
-    /// As [`Tenant::expect`], with counts.
+    /// Like [`Tenant::expect`], with the number of messages per destination.
     pub fn expect_counts(&self, mark: &str, expected: &Got, quiet: u64) {
         let got = self.got(mark);
         if got != *expected {
-            // The ledger is written after the send, but the receivers' log may be a moment behind.
+            // The delivery row is written after the send, but the receivers' inbox may be a moment behind.
             pause(2);
             assert_eq!(self.got(mark), *expected, "what arrived with {mark}");
         }
@@ -283,13 +283,13 @@ impl Tenant {
         }
     }
 
-    /// Every entry of an incident's explanation for a destination on a channel: update, outcome, reason.
+    /// Returns every entry of an incident's explanation for a destination and channel, as update, outcome and reason.
     #[must_use]
     pub fn explained(&self, incident: &str, id: &str, channel: &str) -> Vec<(u64, String, String)> {
         entries(&self.get(&format!("/incidents/{incident}/explain")), id, channel)
     }
 
-    /// The decisions of an update as `role channel` with `deliver` or the reason.
+    /// Returns the decisions on an update: `deliver` or the reason, by `role channel`.
     #[must_use]
     pub fn decisions(&self, incident: &Value, update: u64) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
@@ -310,7 +310,7 @@ impl Tenant {
         found
     }
 
-    /// Waits until `count` requests came to a receiver.
+    /// Waits until a receiver has got `count` requests, and returns them.
     #[must_use]
     pub fn requests(&self, endpoint: &Endpoint, count: usize, at_most: Duration) -> Vec<Value> {
         let what = format!("{count} requests to a {} receiver", endpoint.kind);
@@ -341,13 +341,13 @@ fn is_settled(incident: &Value, update: u64) -> bool {
     })
 }
 
-/// An entry as [`Tenant::explained`] gives it.
+/// Returns an entry in the form of [`Tenant::explained`].
 #[must_use]
 pub fn outcome(update: u64, outcome: &str, reason: &str) -> (u64, String, String) {
     (update, outcome.to_owned(), reason.to_owned())
 }
 
-/// Every entry of an explanation for a destination on a channel: update, outcome, reason.
+/// Returns every entry of an explanation for a destination and channel, as update, outcome and reason.
 #[must_use]
 pub fn entries(known: &Value, id: &str, channel: &str) -> Vec<(u64, String, String)> {
     let mine =

@@ -1,4 +1,4 @@
-//! The proxy between the functions and AWS: it counts calls and holds one, so that a function can be killed in the middle.
+//! Controls the proxy between the functions and the emulator: it counts calls and holds one, so that a test can kill a function meanwhile.
 
 use crate::{Stack, http, wait};
 use serde_json::{Value, json};
@@ -6,20 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
-/// A call that is to be held, or is.
+/// A call that the proxy holds, or will hold when it arrives.
 #[derive(Debug)]
 pub struct HeldCall {
     url: String,
 }
 
 impl HeldCall {
-    /// Whether the call has come.
+    /// Returns whether the call has arrived.
     #[must_use]
     pub fn is_held(&self) -> bool {
         http::send("GET", &self.url, &[], None).unwrap().json()["held"] == true
     }
 
-    /// Waits until the call has come.
+    /// Waits up to 60 seconds until the call has arrived.
     pub fn wait(&self, what: &str) {
         wait(what, Duration::from_secs(60), || self.is_held().then_some(()));
     }
@@ -36,14 +36,14 @@ impl HeldCall {
 }
 
 impl Stack {
-    /// Holds the next call of `operation` (`dynamodb.UpdateItem`) whose body contains `contains`: before it is made, or its
-    /// answer.
+    /// Holds the next call of `operation` (such as `dynamodb.UpdateItem`) whose body contains `contains`: before it reaches the emulator
+    /// or, with `after`, its response.
     #[must_use]
     pub fn hold(&self, operation: &str, contains: &str, after: bool) -> HeldCall {
         self.hold_call_after(operation, contains, 0, after)
     }
 
-    /// As [`Stack::hold`], when so many such calls have passed.
+    /// Like [`Stack::hold`], after `skip` such calls have passed.
     #[must_use]
     pub fn hold_call_after(&self, operation: &str, contains: &str, skip: u32, after: bool) -> HeldCall {
         let control = self.text("/control_url");
@@ -53,7 +53,7 @@ impl Stack {
         HeldCall { url: format!("{control}/hold/{}", answer.json()["id"]) }
     }
 
-    /// AWS calls so far by `service.Operation`.
+    /// Returns the number of AWS calls so far by `service.Operation`.
     #[must_use]
     pub fn calls(&self) -> BTreeMap<String, u64> {
         let answer = http::send("GET", &format!("{}/calls", self.text("/control_url")), &[], None).unwrap();
@@ -62,7 +62,7 @@ impl Stack {
         counts.map(|(name, count)| (name.clone(), count.as_u64().unwrap_or(0))).collect()
     }
 
-    /// The processes of a function: of this stack, for several may run on one machine.
+    /// Returns the process ids of a function on this stack. Several stacks may run on one machine.
     #[must_use]
     pub fn processes(&self, logical_id: &str) -> Vec<u32> {
         let name = format!("AWS_LAMBDA_FUNCTION_NAME={}", self.text(&format!("/functions/{logical_id}")));
@@ -70,7 +70,7 @@ impl Stack {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").expect("this machine has /proc").flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-            // Processes come and go while the folder is read.
+            // A process may have ended since the folder was listed.
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
             let has = |wanted: &str| environment.split(|byte| *byte == 0).any(|pair| pair == wanted.as_bytes());
             if has(&name) && has(&endpoint) {
@@ -80,7 +80,7 @@ impl Stack {
         found
     }
 
-    /// Kills every process of a function with SIGKILL, also those that begin meanwhile; gives back how many.
+    /// Kills every process of a function with SIGKILL, also those that start meanwhile. Returns their number.
     #[must_use]
     pub fn kill(&self, logical_id: &str) -> usize {
         let mut killed = BTreeSet::new();
@@ -97,7 +97,7 @@ impl Stack {
         killed.len()
     }
 
-    /// Sets how long a queue's message stays invisible after its function died, and gives back the time before.
+    /// Sets a queue's visibility timeout in seconds, and returns the previous one.
     #[must_use]
     pub fn visibility(&self, queue: &str, seconds: u64) -> u64 {
         let url = self.text(&format!("/queues/{queue}"));

@@ -93,7 +93,7 @@ reasons! {
     IntegrationPaused = "integration_paused", "This integration is paused.", "integrations.<id>.paused",
         "Resume the integration.";
     /// The integration is disabled because its endpoint no longer exists or failed for too long.
-    EndpointDisabled = "endpoint_disabled", "This integration was disabled because its endpoint rejected alerts permanently or failed for days.", "integrations.<id>: fix the endpoint, then PUT it with \"enabled\": true",
+    EndpointDisabled = "endpoint_disabled", "This integration was disabled because its endpoint rejected alerts permanently or failed for days.", "integrations.<id>: fix the endpoint, then PATCH it with \"enabled\": true",
         "Fix the endpoint, send it a test alert, then enable the integration again.";
     /// The alert is about the very endpoint or channel that it would be sent to.
     EndpointIsSubject = "endpoint_is_subject", "This alert is about this endpoint or channel failing, so it is sent through other channels.", "none: it is sent through other channels",

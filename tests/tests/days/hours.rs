@@ -3,7 +3,7 @@
 use crate::{mails, post, stands, until};
 use serde_json::json;
 use std::time::Duration;
-use tests::clock::{Clock, hand_out};
+use tests::clock::{Clock, run_release};
 use tests::tenant::outcome;
 use tests::{Stack, pause, wait};
 
@@ -57,14 +57,14 @@ pub(crate) fn a_digest_is_one_message_though_two_runs_of_release_meet(stack: &St
         let clock = &mut clock;
         let first = scope.spawn(move || clock.to("2027-03-20T09:00:00Z"));
         wait("the digest to be made", Duration::from_secs(60), || hold.is_held().then_some(()));
-        assert!(hand_out(stack) >= 3, "what the first run puts together is left to it");
+        assert!(run_release(stack) >= 3, "what the first run puts together is left to it");
         hold.release();
         first.join().unwrap();
     });
     for incident in &incidents {
         stands(&tenant, incident, (&person.id, "email"), &outcome(1, "accepted", ""));
     }
-    assert_eq!(hand_out(stack), 0, "nothing is claimed any more");
+    assert_eq!(run_release(stack), 0, "nothing is claimed any more");
     pause(3);
     let got = mails(&tenant, &person.email);
     assert_eq!(got.len(), 1, "{got:?}");
