@@ -39,7 +39,7 @@ pub enum StoreError {
     /// DynamoDB throttled the call, timed out or could not be reached. Retry.
     #[error("the table is unavailable ({operation}: {code})")]
     Unavailable {
-        /// The DynamoDB operation that failed, such as `PutItem`.
+        /// The operation that failed: DynamoDB's, such as `PutItem`, or a function of this crate, such as `suppress_contact`.
         operation: &'static str,
         /// Error code that AWS returned.
         code: String,
@@ -47,13 +47,13 @@ pub enum StoreError {
     /// A condition failed because the item was changed by another writer in the meantime. Read again and retry.
     #[error("the item was changed by another writer ({operation})")]
     Conflict {
-        /// The DynamoDB operation that failed, such as `PutItem`.
+        /// The operation that failed: DynamoDB's, such as `PutItem`, or a function of this crate, such as `suppress_contact`.
         operation: &'static str,
     },
     /// The call fails again if it is repeated: a missing permission or table, or an invalid request.
     #[error("DynamoDB rejected the call ({operation}: {code})")]
     Refused {
-        /// The DynamoDB operation that failed, such as `PutItem`.
+        /// The operation that failed: DynamoDB's, such as `PutItem`, or a function of this crate, such as `suppress_contact`.
         operation: &'static str,
         /// Error code that AWS returned.
         code: String,

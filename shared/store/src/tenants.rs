@@ -279,7 +279,7 @@ impl Table {
                 _ => return Ok(Some(recipient)),
             }
         }
-        Err(StoreError::Conflict { operation: "suppress" })
+        Err(StoreError::Conflict { operation: "suppress_contact" })
     }
 
     /// Rebuilds a tenant's compiled subscriptions from its settings, recipients and integrations. Repairs chunks that were written by
@@ -294,7 +294,7 @@ impl Table {
                 done => return done,
             }
         }
-        Err(StoreError::Conflict { operation: "recompile" })
+        Err(StoreError::Conflict { operation: "rebuild_subscriptions" })
     }
 
     async fn try_rebuild_subscriptions(&self, tenant: &TenantId) -> Result<Option<usize>, StoreError> {
@@ -331,7 +331,7 @@ impl Table {
                     version: before.map_or(0, |chunk| chunk.version),
                 };
                 if self.transact(vec![self.chunk_write(category, chunk)?]).await?.is_some() {
-                    return Err(StoreError::Conflict { operation: "recompile" });
+                    return Err(StoreError::Conflict { operation: "rebuild_subscriptions" });
                 }
             }
         }

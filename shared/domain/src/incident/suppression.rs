@@ -68,8 +68,8 @@ fn covers(window: &MaintenanceWindow, incident: &Incident, now: Timestamp) -> bo
         && incident.severity <= window.severity
 }
 
-/// Lists what is recorded about an incident under the maintenance that suppresses it. If another maintenance suppressed it before, a record
-/// under that one marks it as escalated. `before` is the incident before the transition.
+/// Lists what is recorded about an incident under the maintenance that suppresses it. If a maintenance suppressed it before
+/// and no longer does, a record under that one marks it as escalated. `before` is the incident before the transition.
 #[must_use]
 pub fn suppression_records(incident: &Incident, before: Option<&Incident>) -> Vec<(IncidentId, SuppressedIncident)> {
     let suppressed_by = |incident: &Incident| incident.covered.as_ref().map(|suppression| suppression.by.clone());
