@@ -104,7 +104,7 @@ fn recipient(id: &str, address: &str) -> Recipient {
 
 fn integration(keyring: &Keyring, tenant: &TenantId, id: &str, url: &str) -> Integration {
     let id = IntegrationId::new(id);
-    let aad = vault::integration_aad(tenant.as_str(), id.as_str());
+    let aad = vault::owner_aad(tenant.as_str(), id.as_str());
     let seal = |text: &str| Sealed::new(keyring.seal(&aad, text.as_bytes()).unwrap().into());
     Integration {
         name: "Endpoint".to_owned(),

@@ -94,7 +94,7 @@ impl QueueFunction for DeadLetters {
         let keyring = self.keyring.get(clock::now()).await;
         let sealed = keyring
             .map_err(|error| RecordError::retry("vault", &error.to_string()))?
-            .seal(&vault::integration_aad("dead-letter", &origin.id), letter.body.as_bytes())
+            .seal(&vault::owner_aad("dead-letter", &origin.id), letter.body.as_bytes())
             .map_err(|error| RecordError::retry("vault", &error.to_string()))?;
         let first_sent_at =
             meta.attributes.get(dead_letter_attributes::FIRST_SENT_AT).and_then(|text| text.parse().ok());
@@ -225,9 +225,8 @@ impl DeadLetters {
         let url = url.ok_or("its source queue is not known")?;
         let sealed = Sealed::from(letter.body.clone());
         let keyring = self.keyring.get(clock::now()).await.map_err(|error| error.to_string())?;
-        let body = keyring
-            .open(&vault::integration_aad("dead-letter", &letter.id), &sealed)
-            .map_err(|error| error.to_string())?;
+        let body =
+            keyring.open(&vault::owner_aad("dead-letter", &letter.id), &sealed).map_err(|error| error.to_string())?;
         let body = String::from_utf8(body).map_err(|_| "its body is not text")?;
         let fifo = url.ends_with(".fifo");
         let outgoing = OutgoingMessage {

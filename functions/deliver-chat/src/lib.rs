@@ -118,7 +118,7 @@ impl Sender for Chat {
         let DeliveryTarget::Chat { url, .. } = &delivery.target else {
             return SendOutcome::permanent_failure("not_a_chat_target");
         };
-        let aad = vault::integration_aad(delivery.alert.tenant.as_str(), &delivery.destination);
+        let aad = vault::owner_aad(delivery.alert.tenant.as_str(), &delivery.destination);
         let keyring = match delivery::load_keyring(&self.keyring).await {
             Ok(keyring) => keyring,
             Err(outcome) => return outcome,

@@ -109,7 +109,7 @@ impl Texts {
             Ok(keyring) => keyring,
             Err(outcome) => return outcome,
         };
-        let aad = vault::integration_aad(confirmation.tenant.as_str(), confirmation.recipient.as_str());
+        let aad = vault::owner_aad(confirmation.tenant.as_str(), confirmation.recipient.as_str());
         let code = match delivery::open_sealed(keyring, &aad, code) {
             Ok(code) => code,
             Err(outcome) => return outcome,

@@ -81,7 +81,7 @@ impl Sender for Webhooks {
             Ok(keyring) => keyring,
             Err(outcome) => return outcome,
         };
-        let aad = vault::integration_aad(alert.tenant.as_str(), &delivery.destination);
+        let aad = vault::owner_aad(alert.tenant.as_str(), &delivery.destination);
         let open = |sealed: &Sealed| delivery::open_sealed(keyring, &aad, sealed);
         let (url, secret) = match open(url).and_then(|url| Ok((url, open(secret)?))) {
             Ok(both) => both,

@@ -142,8 +142,8 @@ struct ProviderReport {
 /// An unprocessable message: neither of the two.
 fn parse_report(body: &str) -> Result<Option<ProviderReport>, RecordError> {
     if let Ok(line) = sns::parse(body.as_bytes()) {
-        let sns::SmsDeliveryStatus { message_id, kind, text, quota_exhausted: quota } = line;
-        return Ok(Some(ProviderReport { channel: Channel::Sms, message_id, kind, text, quota_exhausted: quota }));
+        let sns::SmsDeliveryStatus { message_id, kind, text, quota_exhausted } = line;
+        return Ok(Some(ProviderReport { channel: Channel::Sms, message_id, kind, text, quota_exhausted }));
     }
     let notification = ses::parse(body.as_bytes()).map_err(|error| {
         let what = "neither an SES notification nor a line of SNS's delivery log";

@@ -229,7 +229,7 @@ fn delivery_target<'a>(
 
 /// Encrypts a code for its way through the queue.
 fn seal_code(app: &App, tenant: &TenantId, recipient: &Recipient, code: &str) -> Result<Sealed, RequestFailure> {
-    let aad = vault::integration_aad(tenant.as_str(), recipient.id.as_str());
+    let aad = vault::owner_aad(tenant.as_str(), recipient.id.as_str());
     let sealed = app.keyring.seal(&aad, code.as_bytes()).map_err(|_| RequestFailure::Internal)?;
     Ok(Sealed::new(sealed.into()))
 }

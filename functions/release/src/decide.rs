@@ -27,7 +27,7 @@ pub(crate) struct DeliveryFacts<'a> {
     pub(crate) suppressed_incidents: &'a [SuppressedIncident],
 }
 
-/// What a held delivery needs in addition, because it is planned input.
+/// The additional facts for a held delivery, which is planned again before it is released.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplanInput<'a> {
     /// The tenant's compiled subscription; `None` if it does not exist any more.

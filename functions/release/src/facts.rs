@@ -149,7 +149,7 @@ impl PageFacts {
     /// Decides about one due entry. `None` if something about it could not be read.
     fn decide(&self, due: &ScheduledDelivery, policy: &Policy, times: RunTimes) -> Option<ReleaseDecision> {
         let facts = self.of_entry(due)?;
-        // A retry, or a resend that an admin requested, is not planned again.
+        // A retry, or a resend that an admin requested, is not planned again. A delivery whose incident is gone ends as expired.
         let (Some(hold), Some(incident), false) = (due.held, facts.incident, due.resend_requested) else {
             let no_plans = PlanHistory::default();
             let plans = if due.channel == Channel::Webhook { &no_plans } else { self.plan_history(due)? };

@@ -126,6 +126,9 @@ mod tests {
         let parsed = Cli::try_parse_from(["xtask", "test", "storms", "--no-capture"]);
         let Ok(Cli { command: Command::Test { arguments } }) = parsed else { panic!("not a test") };
         assert_eq!(arguments, ["storms", "--no-capture"]);
+        let parsed = Cli::try_parse_from(["xtask", "test", "storms", "--", "--exact"]);
+        let Ok(Cli { command: Command::Test { arguments } }) = parsed else { panic!("not a test") };
+        assert_eq!(arguments, ["storms", "--", "--exact"]);
     }
 
     #[test]

@@ -28,10 +28,13 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 /// Reads the outputs.json of a running stack.
 pub(crate) fn outputs(name: &str) -> Result<Value, Fault> {
     let file = folder(name).join("outputs.json");
-    let text =
-        std::fs::read_to_string(&file).map_err(|_| Fault::new("no stack is running", "Start one: cargo xtask up"))?;
-    serde_json::from_str(&text)
-        .map_err(|_| Fault::new("outputs.json is not valid JSON", "Start again: cargo xtask down && cargo xtask up"))
+    let flag = flag(name);
+    let text = std::fs::read_to_string(&file)
+        .map_err(|_| Fault::new("no stack is running", format!("Start one: cargo xtask up{flag}")))?;
+    serde_json::from_str(&text).map_err(|_| {
+        let remedy = format!("Start again: cargo xtask down{flag} && cargo xtask up{flag}");
+        Fault::new("outputs.json is not valid JSON", remedy)
+    })
 }
 
 /// A running stack. It ends when this value is dropped, unless [`Stack::detach`] was called.

@@ -14,4 +14,4 @@ mod sealed;
 
 pub use crate::keyring::{KEY_CONTEXT, Keyring, NewGeneration, VaultError, new_generation, unwrap_all};
 pub use crate::load::{LazyKeyring, LoadError, load};
-pub use crate::sealed::{Sealed, integration_aad};
+pub use crate::sealed::{Sealed, owner_aad};

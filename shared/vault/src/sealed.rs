@@ -43,11 +43,11 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// Returns the associated data that binds an integration's secrets to it. A secret copied to another tenant or integration does not
-/// open.
-pub fn integration_aad(tenant: &str, integration_id: &str) -> String {
+/// Returns the associated data that binds a sealed value to its owner: an integration, a recipient or a dead letter. A value copied to
+/// another tenant or owner does not open.
+pub fn owner_aad(tenant: &str, owner_id: &str) -> String {
     // Neither part can contain a slash (tenant ids are [a-z0-9-]), so different pairs give different texts.
-    format!("integration/{tenant}/{integration_id}")
+    format!("integration/{tenant}/{owner_id}")
 }
 
 impl Keyring {
@@ -94,12 +94,9 @@ mod tests {
     #[test]
     fn a_sealed_secret_opens_only_with_its_aad() {
         let keyring = keyring();
-        let sealed = keyring.seal(&integration_aad("acme", "i1"), b"https://hooks.slack.com/services/x").unwrap();
-        assert_eq!(
-            keyring.open(&integration_aad("acme", "i1"), &sealed).unwrap(),
-            b"https://hooks.slack.com/services/x"
-        );
-        for wrong in [integration_aad("globex", "i1"), integration_aad("acme", "i2"), String::new()] {
+        let sealed = keyring.seal(&owner_aad("acme", "i1"), b"https://hooks.slack.com/services/x").unwrap();
+        assert_eq!(keyring.open(&owner_aad("acme", "i1"), &sealed).unwrap(), b"https://hooks.slack.com/services/x");
+        for wrong in [owner_aad("globex", "i1"), owner_aad("acme", "i2"), String::new()] {
             assert_eq!(keyring.open(&wrong, &sealed), Err(VaultError::NotGenuine), "{wrong}");
         }
     }

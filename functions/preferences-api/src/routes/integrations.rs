@@ -250,7 +250,7 @@ fn seal_url(app: &App, tenant: &TenantId, id: &IntegrationId, url: &SecretUrl) -
 }
 
 fn seal_secret(app: &App, tenant: &TenantId, id: &IntegrationId, secret: &str) -> Result<Sealed, Problem> {
-    let aad = vault::integration_aad(tenant.as_str(), id.as_str());
+    let aad = vault::owner_aad(tenant.as_str(), id.as_str());
     let sealed = app.keyring.seal(&aad, secret.as_bytes()).map_err(seal_problem)?;
     Ok(Sealed::new(sealed.into()))
 }
