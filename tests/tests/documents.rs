@@ -100,6 +100,37 @@ fn every_shell_command_in_the_documents_is_valid_shell() {
     assert!(checked > 20, "{checked}");
 }
 
+/// Returns the text of every Rust file below a folder of the workspace.
+fn sources(folder: &str) -> String {
+    let mut text = String::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_test_that_architecture_names_exists() {
+    let all: String = ["functions", "shared", "tests/tests"].map(sources).concat();
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    // Names of tests are sentences: at least five words in snake case.
+    let is_sentence = |name: &&str| {
+        name.matches('_').count() >= 4 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let named: BTreeSet<&str> = text.split('`').skip(1).step_by(2).filter(is_sentence).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let missing: Vec<&&str> = named.iter().filter(|name| !all.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md names tests that do not exist: {missing:?}");
+}
+
 #[test]
 fn the_readme_is_short_and_begins_with_the_command_to_type() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
