@@ -63,6 +63,46 @@ fn links(text: &str) -> Vec<String> {
     targets.map(str::to_owned).collect()
 }
 
+/// Returns the texts that begin after each `begin` and end before the next `end`.
+fn between<'a>(text: &'a str, begin: &str, end: char) -> Vec<&'a str> {
+    text.split(begin).skip(1).filter_map(|rest| rest.split(end).next()).collect()
+}
+
+#[test]
+fn operate_md_explains_every_metric_and_no_other() {
+    let mut counted = BTreeSet::new();
+    let mut folders = vec![root().join("functions"), root().join("shared")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text: String = std::fs::read_to_string(&path).unwrap().split_whitespace().collect();
+                // A name may be chosen by an `if` among the arguments, or be a constant.
+                for place in ["metrics::count(", "metrics::count_by(", "metrics::observe_ms(", "_METRIC:&str="] {
+                    for arguments in between(&text, place, if place.ends_with('=') { ';' } else { ')' }) {
+                        let names = arguments.split('"').skip(1).step_by(2);
+                        let names = names.filter(|name| name.starts_with(|first: char| first.is_ascii_uppercase()));
+                        counted.extend(names.map(str::to_owned));
+                    }
+                }
+            }
+        }
+    }
+    let page = std::fs::read_to_string(root().join("docs/operate.md")).unwrap();
+    let section = page.split("## Metrics").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());
+    let explained: BTreeSet<String> = rows
+        .flat_map(|cell| cell.split('`').filter(|name| name.len() > 2).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let in_code = |name: &String| counted.contains(name);
+    let unknown: Vec<&String> = explained.iter().filter(|name| !in_code(name)).collect();
+    let missing: Vec<&String> = counted.iter().filter(|name| !explained.contains(*name)).collect();
+    assert!(counted.len() > 25, "{counted:?}");
+    assert_eq!((missing, unknown), (vec![], vec![]));
+}
+
 #[test]
 fn every_link_between_documents_leads_to_a_file_and_a_heading() {
     let mut broken = Vec::new();

@@ -229,8 +229,8 @@ impl Deliverer {
                     return Ok(());
                 }
                 let retry = Delivery { attempt: attempts + 1, slot_ms: 0, slots: 0, ..delivery.clone() };
-                // The rest of the pause does not tell how long it was in all. So a retry to people goes to the due
-                // index, where `release` checks quiet hours.
+                // What is left of the pause does not say whether it was long enough for quiet hours to count. So a retry to
+                // people goes to the due index, where `release` checks them.
                 if retry.channel != Channel::Webhook {
                     return self.table.schedule_once(&due_entry(&retry, at)).await.map_err(runtime::queue::store_error);
                 }

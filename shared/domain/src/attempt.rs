@@ -28,7 +28,7 @@ pub const fn queue_delay_max(channel: Channel) -> u32 {
     }
 }
 
-/// The shortest retry delay after a timeout or a 429 (Svix), in seconds.
+/// The shortest retry delay after a timeout or a 429, in seconds, before it is varied by ±20 % (Svix has the same minute).
 pub const SLOW_DOWN_DELAY_MIN: u32 = 60;
 
 /// The cause recorded for a number whose owner opted out of SMS.

@@ -1,23 +1,7 @@
 //! Metrics in CloudWatch's embedded metric format: lines on stdout, without API calls.
 //!
-//! The namespace is `Tocsin`. The dimensions are `function` and at most one more with few values (`channel`, `decision`, `format`). The
-//! tenant is never a dimension, because each tenant would add a paid metric.
-//!
-//! | metric | question it answers |
-//! |---|---|
-//! | `IncidentAccepted` by `format` | are events arriving? |
-//! | `IncidentClassified`, `IncidentRepeated`, `IncidentExcluded`, `IncidentUnclassified` | how were they classified? |
-//! | `DeliveryPlanned` by `decision` | how many are delivered, held, skipped? |
-//! | `DeliveryDelivered` by `channel` | how many did a provider or receiver accept? |
-//! | `DeliveryGivenUp` by `channel` | which deliveries failed for good? |
-//! | `AttemptFailed` by `channel` | which channel's attempts fail? |
-//! | `AlertLatencyMs`, `DeliveryLate` | how long from intake to the provider or receiver, and is that within the tenant's alert window? |
-//! | `DeadLetter` by `source` | which messages could not be processed? |
-//! | `AwsFault` | which messages return to their queue because of AWS or ourselves? |
-//! | `DuplicateSuppressed`, `ClaimLost` | how often did at-least-once delivery repeat work? |
-//! | `ProviderThrottled`, `ProviderQuotaExhausted` by `channel` | is a provider's quota too small? |
-//! | `IntegrationDisabled` by `channel` | which endpoints were disabled? |
-//! | `DueReleased`, `DueEnded`, `DueLeft`, `DueBehind` | does the due index keep up? |
+//! The namespace is `Tocsin`. The dimensions are `function` and at most one more with few values, such as `channel` or `format`. The
+//! tenant is never a dimension, because each tenant would add a paid metric. `docs/operate.md` says what each metric counts.
 
 use metrics_cloudwatch_embedded::{Builder, Collector};
 use std::io::Write;

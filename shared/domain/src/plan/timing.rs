@@ -21,7 +21,7 @@ pub(super) fn schedule(input: &PlanInput<'_>, case: &Case<'_>, role: Option<Role
     if input.incident.test {
         return DecisionOutcome::Deliver { role };
     }
-    // A message that was in a digest or a bundle is not batched again for the other reason: the two would hold it in turn, forever.
+    // An alert that waited for a digest is not held for a bundle next, nor the other way around: it would never be sent.
     let was_batched = matches!(input.released_from, Some(Reason::Digest | Reason::Throttled));
     if !was_batched {
         let severity = case.update.severity;
