@@ -20,6 +20,7 @@ expire TABLE INCIDENT            does to an incident and its timeline what the t
 row TABLE PK SK                  an item of the table as it stands; its texts and numbers
 sms-log FAILURE LINE             writes a line as SNS does of a text message, into the log of failures or of successes (true, false)
 publish TOPIC MESSAGE            publishes to a topic; {"message_id"} or {"error"}
+call SERVICE OPERATION JSON      calls AWS with exactly these parameters; {"status", "code", "message"} if it refuses them
 """
 
 import base64
@@ -36,6 +37,7 @@ import traceback
 import uuid
 
 import boto3
+import botocore.config
 import botocore.exceptions
 
 
@@ -211,6 +213,19 @@ def publish(topic, message):
         return {"message_id": client("sns").publish(TopicArn=topic, Message=message)["MessageId"]}
     except botocore.exceptions.ClientError as error:
         return {"error": error.response["Error"]["Code"]}
+
+
+def call(service, operation, parameters):
+    # What a client would not even send, AWS is to refuse.
+    config = botocore.config.Config(parameter_validation=False, retries={"max_attempts": 1})
+    api = boto3.client(service, endpoint_url=os.environ["AWS_ENDPOINT_URL"], config=config)
+    try:
+        getattr(api, operation)(**json.loads(parameters))
+    except botocore.exceptions.ClientError as error:
+        answer = error.response
+        code, message = answer["Error"]["Code"], answer["Error"]["Message"]
+        return {"status": answer["ResponseMetadata"]["HTTPStatusCode"], "code": code, "message": message}
+    return {"status": 200}
 
 
 for line in sys.stdin:
