@@ -14,6 +14,7 @@
 mod aws;
 pub mod clock;
 pub mod documents;
+pub mod foreign;
 pub mod http;
 pub mod npm;
 pub mod receive;

@@ -38,6 +38,8 @@ mod first_alert;
 mod health;
 #[path = "e2e/identity.rs"]
 mod identity;
+#[path = "e2e/incoming.rs"]
+mod incoming;
 #[path = "e2e/ledger.rs"]
 mod ledger;
 #[path = "e2e/lifecycle.rs"]

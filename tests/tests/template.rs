@@ -39,24 +39,36 @@ const WILDCARDS: [(&str, &str, &str); 5] = [
 ];
 
 /// Routes that ask no authorizer.
-const OPEN_ROUTES: [(&str, &str); 18] = [
+const OPEN_ROUTES: [(&str, &str); 30] = [
     ("GET", "/confirm"),
+    ("HEAD", "/confirm"),
     ("GET", "/console"),
+    ("HEAD", "/console"),
     ("GET", "/console/{proxy+}"),
+    ("HEAD", "/console/{proxy+}"),
     ("GET", "/read"),
+    ("HEAD", "/read"),
     ("GET", "/status"),
+    ("HEAD", "/status"),
     ("GET", "/status/{proxy+}"),
+    ("HEAD", "/status/{proxy+}"),
     ("GET", "/api/v2/{proxy+}"),
+    ("HEAD", "/api/v2/{proxy+}"),
     ("GET", "/stop"),
+    ("HEAD", "/stop"),
     ("GET", "/unsubscribe"),
+    ("HEAD", "/unsubscribe"),
     // Intake looks the key up itself: these clients read their own product's refusals only.
     ("GET", "/v2/alerts/requests/{id}"),
+    ("GET", "/v2/alerts/{proxy+}"),
     ("OPTIONS", "/v1/intake/{format}"),
     ("POST", "/confirm"),
     ("POST", "/stop"),
     ("POST", "/unsubscribe"),
     ("POST", "/v2/alerts"),
-    ("POST", "/v2/alerts/{identifier}/{action}"),
+    ("POST", "/v2/alerts/{proxy+}"),
+    ("PUT", "/v2/alerts/{proxy+}"),
+    ("DELETE", "/v2/alerts/{proxy+}"),
     ("POST", "/v2/change/enqueue"),
     ("POST", "/v2/enqueue"),
 ];

@@ -190,7 +190,14 @@ pub(crate) fn decide_note(
     let title =
         if note.message.trim().is_empty() { open.map_or("", |incident| &incident.title) } else { &note.message };
     let record = incident_record(open, title, message, arrival.scope);
-    let content = NoteContent { status: note.status, message: &note.message, notify: note.notify };
+    let content = NoteContent {
+        status: note.status,
+        title: note.title.as_deref(),
+        severity: note.severity,
+        message: &note.message,
+        notify: note.notify,
+        only_if_new: note.only_if_new,
+    };
     let transition = apply_note(open, content, arrival);
     let transition = apply_maintenance_windows(transition, open, windows, arrival.accepted_at);
     apply_transition(record, transition, open, open.map(key_state_of), shards_per_job, arrival)

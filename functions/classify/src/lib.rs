@@ -214,8 +214,8 @@ impl Classify {
     /// Sends the jobs of a stored record to their queues.
     async fn emit_jobs(&self, record: &EventRecord) -> Result<(), RecordError> {
         for job in &record.jobs {
-            let job: FollowUpJob = serde_json::from_value(job.clone())
-                .map_err(|_| RecordError::unprocessable("cannot read a stored job"))?;
+            let job: FollowUpJob =
+                serde_json::from_str(job).map_err(|_| RecordError::unprocessable("cannot read a stored job"))?;
             let (url, group, dedup, body) = match &job {
                 FollowUpJob::Route(route) => {
                     let body = serde_json::to_string(route);

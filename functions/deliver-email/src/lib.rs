@@ -100,7 +100,7 @@ impl Mail {
             return SendOutcome::Unavailable { code: "link_key".to_owned() };
         };
         let email = render::confirmation_email(&confirmation.tenant_name, confirmation.tenant.as_str(), &link);
-        self.send_email(address.expose(), &email, None).await
+        self.send_email(&address.to_wire(), &email, None).await
     }
 
     /// Sends several deliveries to one recipient in one message.
@@ -152,7 +152,7 @@ impl Mail {
             [link] => Some(link.url.as_str()),
             _ => None,
         };
-        self.send_email(address.expose(), &email, one_click).await
+        self.send_email(&address.to_wire(), &email, one_click).await
     }
 
     async fn send_email(&self, to: &str, email: &render::RenderedEmail, unsubscribe: Option<&str>) -> SendOutcome {
@@ -191,6 +191,6 @@ impl Sender for Mail {
         let stop_url = if *shared { None } else { Some(stop) };
         let links = render::AlertLinks { incident_url: incident, unsubscribe_url: Some(unsubscribe.clone()), stop_url };
         let email = render::email(&delivery.alert, &delivery.why, &links);
-        self.send_email(address.expose(), &email, Some(&unsubscribe)).await
+        self.send_email(&address.to_wire(), &email, Some(&unsubscribe)).await
     }
 }

@@ -76,11 +76,11 @@ fn find_format(name: &str) -> Result<&'static DropInFormat, Problem> {
     })
 }
 
-/// The headers by their names in lower case. If a name occurs more than once, its last value wins.
+/// The headers by their names in lower case. If a name occurs more than once, its last value wins. What is not ASCII is read as UTF-8,
+/// which senders use although HTTP does not provide for it.
 fn header_map(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let pair =
-        |(name, value): (&HeaderName, &HeaderValue)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()));
-    headers.iter().filter_map(pair).collect()
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
 /// 415 for a wrong content type, else 400 or 422.

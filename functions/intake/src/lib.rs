@@ -71,7 +71,13 @@ impl HttpFunction for Intake {
             .route("/v2/change/enqueue", post(pagerduty::post_change))
             .route("/v2/alerts", post(opsgenie::create_alert))
             .route("/v2/alerts/requests/{id}", get(opsgenie::get_request))
-            .route("/v2/alerts/{identifier}/{action}", post(opsgenie::alert_action))
+            .route(
+                "/v2/alerts/{*path}",
+                get(opsgenie::get_alert)
+                    .post(opsgenie::alert_action)
+                    .put(opsgenie::alert_action)
+                    .delete(opsgenie::alert_action),
+            )
             .with_state(self)
     }
 }

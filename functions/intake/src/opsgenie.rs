@@ -6,13 +6,16 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use contracts::intake::IntakeItem;
-use contracts::opsgenie::{self, AlertAction, OpsgenieError};
+use contracts::opsgenie::{self, OpsgenieError};
 use domain::ids::{EventId, IncidentId};
+use domain::incident::Incident;
 use domain::reason::Reason;
+use domain::vocabulary::Status;
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 use runtime::http::{Caller, CorrelationId};
 use runtime::{clock, ids};
 use serde::Deserialize;
@@ -85,6 +88,62 @@ impl AlertRequest {
         caller.ok_or_else(|| self.respond_message(StatusCode::UNAUTHORIZED, "Could not authenticate"))
     }
 
+    fn table_fault(&self, error: &store::StoreError) -> Response {
+        tracing::error!(%error, "cannot read the table");
+        self.busy()
+    }
+
+    fn alert_not_found(&self) -> Response {
+        let message = "There is no such alert. To identify it by its alias, add ?identifierType=alias.";
+        self.respond_message(StatusCode::NOT_FOUND, message)
+    }
+
+    /// Returns an alert by its id, which is our incident's. An alert of another integration is not found.
+    async fn incident_by_id(&self, app: &App, caller: &Caller, id: &str) -> Result<Incident, Response> {
+        let incident = match IncidentId::parse(id) {
+            Some(id) => app.table.incident(&id).await.map_err(|error| self.table_fault(&error))?,
+            None => None,
+        };
+        let alert = incident.filter(|incident| {
+            incident.source == opsgenie::SOURCE
+                && incident.integration_id == integration_id(caller)
+                && may_post_to(caller, &incident.scope)
+        });
+        alert.ok_or_else(|| self.alert_not_found())
+    }
+
+    /// Returns the alert under an alias that the caller may see: an open one, else the newest.
+    async fn incident_by_alias(&self, app: &App, caller: &Caller, alias: &str) -> Result<Incident, Response> {
+        let (alias, integration) = (self.known_alias(app, caller, alias).await?, integration_id(caller));
+        let fault = |error| self.table_fault(&error);
+        let scopes = app.table.alias_scopes(&integration, opsgenie::SOURCE, &alias).await.map_err(fault)?;
+        let mut found: Option<Incident> = None;
+        for scope in scopes.into_iter().filter(|scope| may_post_to(caller, scope)) {
+            let key = domain::incident::hash_dedup_key(&scope, &integration, opsgenie::SOURCE, &alias);
+            let Some(state) = app.table.key_state(&scope, &key).await.map_err(fault)? else { continue };
+            let incident = app.table.incident(&state.incident_id).await.map_err(fault)?;
+            let rank = |incident: &Incident| (incident.resolved_at.is_none(), incident.opened_at);
+            found = found.into_iter().chain(incident).max_by_key(rank);
+        }
+        found.ok_or_else(|| self.alert_not_found())
+    }
+
+    /// Whether an alert was opened under an alias.
+    async fn is_known(&self, app: &App, caller: &Caller, alias: &str) -> Result<bool, Response> {
+        let alias = opsgenie::clean_alias(alias);
+        let known = app.table.alias_scopes(&integration_id(caller), opsgenie::SOURCE, &alias).await;
+        Ok(!known.map_err(|error| self.table_fault(&error))?.is_empty())
+    }
+
+    /// Returns the alias of a path. Some gateways decode `%2F` and some do not, so the decoded alias counts if only that is known.
+    async fn known_alias(&self, app: &App, caller: &Caller, given: &str) -> Result<String, Response> {
+        let decoded = percent_decode_str(given).decode_utf8_lossy();
+        let is_decoded = decoded != given
+            && !self.is_known(app, caller, given).await?
+            && self.is_known(app, caller, &decoded).await?;
+        Ok(opsgenie::clean_alias(if is_decoded { &decoded } else { given }))
+    }
+
     /// Queues the mapped request. The id in the response names the event and the action.
     async fn accept(&self, app: &App, caller: &Caller, mapped: IntakeItem, action: &str) -> Result<Response, Response> {
         let accepted =
@@ -95,6 +154,17 @@ impl AlertRequest {
             ("requestId".to_owned(), json!(format!("{event}.{action}"))),
         ];
         Ok(self.respond(StatusCode::ACCEPTED, Map::from_iter(body)))
+    }
+}
+
+/// Whether the path names an alert by its alias rather than by its id.
+fn is_alias(query: Result<Query<IdentifierQuery>, QueryRejection>) -> Result<bool, OpsgenieError> {
+    match query.as_ref().map(|query| query.identifier_type.as_deref()) {
+        Ok(Some("alias")) => Ok(true),
+        Ok(None | Some("id")) => Ok(false),
+        Ok(Some(_)) | Err(_) => {
+            Err(OpsgenieError::Fields([("identifierType".to_owned(), "must be id or alias".to_owned())].into()))
+        }
     }
 }
 
@@ -113,58 +183,63 @@ pub(crate) async fn create_alert(
     request.accept(&app, &caller, mapped, "Create").await
 }
 
-/// `POST /v2/alerts/{identifier}/{action}`: closes or acknowledges an alert, or adds a note.
+/// `POST`, `PUT` and `DELETE /v2/alerts/{identifier}/{action}`: closes, acknowledges or changes an alert, or adds a note.
 pub(crate) async fn alert_action(
     State(app): State<App>,
     correlation: CorrelationId,
-    Path((identifier, path)): Path<(String, String)>,
+    method: Method,
+    Path(path): Path<String>,
     query: Result<Query<IdentifierQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Response> {
     let request = AlertRequest::new(&correlation);
     let caller = request.authenticate(&app, &headers).await?;
-    let Some(action) = AlertAction::from_path(&path) else {
-        let message = "There is no such action. Use close, acknowledge or notes.";
+    let by_alias = is_alias(query).map_err(|refusal| request.reject(refusal))?;
+    let readings = opsgenie::readings(method.as_str(), &path);
+    let Some((mut identifier, mut action)) = readings.first().copied() else {
+        let message = "There is no such action. Use close, acknowledge, notes, message, description or priority.";
         return Err(request.respond_message(StatusCode::NOT_FOUND, message));
     };
-    let alias = match query.as_ref().map(|query| query.identifier_type.as_deref()) {
-        Ok(Some("alias")) => identifier,
-        Ok(None | Some("id")) => alias_of(&app, &caller, &identifier, &request).await?,
-        Ok(Some(_)) | Err(_) => {
-            let errors = [("identifierType".to_owned(), "must be id or alias".to_owned())];
-            return Err(request.reject(OpsgenieError::Fields(errors.into())));
+    for (candidate, meant) in readings.into_iter().skip(1) {
+        if by_alias
+            && !request.is_known(&app, &caller, identifier).await?
+            && request.is_known(&app, &caller, candidate).await?
+        {
+            (identifier, action) = (candidate, meant);
         }
+    }
+    let alias = if by_alias {
+        request.known_alias(&app, &caller, identifier).await?
+    } else {
+        request.incident_by_id(&app, &caller, identifier).await?.dedup_key
     };
     let mapped = opsgenie::map_action(action, &alias, &body).map_err(|refusal| request.reject(refusal))?;
-    let name = match action {
-        AlertAction::Close => "Close",
-        AlertAction::Acknowledge => "Acknowledge",
-        AlertAction::AddNote => "AddNote",
-    };
-    request.accept(&app, &caller, mapped, name).await
+    request.accept(&app, &caller, mapped, action.name()).await
 }
 
-/// Returns the alias of an alert, whose id is our incident's. An alert of another integration answers 404.
-async fn alias_of(app: &App, caller: &Caller, id: &str, request: &AlertRequest) -> Result<String, Response> {
-    let incident = match IncidentId::parse(id) {
-        Some(id) => app.table.incident(&id).await.map_err(|error| {
-            tracing::error!(%error, "cannot read the table");
-            request.busy()
-        })?,
-        None => None,
+/// `GET /v2/alerts/{identifier}`: the alert, with the fields that an incident has.
+pub(crate) async fn get_alert(
+    State(app): State<App>,
+    correlation: CorrelationId,
+    Path(identifier): Path<String>,
+    query: Result<Query<IdentifierQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    let request = AlertRequest::new(&correlation);
+    let caller = request.authenticate(&app, &headers).await?;
+    let incident = if is_alias(query).map_err(|refusal| request.reject(refusal))? {
+        request.incident_by_alias(&app, &caller, &identifier).await?
+    } else {
+        request.incident_by_id(&app, &caller, &identifier).await?
     };
-    let alert = incident.filter(|incident| {
-        incident.source == opsgenie::SOURCE
-            && incident.integration_id == integration_id(caller)
-            && may_post_to(caller, &incident.scope)
-    });
-    alert.map(|incident| incident.dedup_key).ok_or_else(|| {
-        request.respond_message(
-            StatusCode::NOT_FOUND,
-            "There is no such alert. To identify it by its alias, add ?identifierType=alias.",
-        )
-    })
+    let status = if incident.resolved_at.is_some() { "closed" } else { "open" };
+    let data = json!({"id": incident.id, "alias": incident.dedup_key, "message": incident.title, "status": status,
+        "acknowledged": incident.status >= Status::Identified, "isSeen": true, "snoozed": false, "tags": [],
+        "count": incident.repeats + 1, "createdAt": incident.opened_at.unwrap_or(incident.started_at),
+        "lastOccurredAt": incident.last_seen, "updatedAt": incident.last_seen, "source": incident.source,
+        "priority": opsgenie::priority_of(incident.severity), "integration": {"id": caller.integration_id}});
+    Ok(request.respond(StatusCode::OK, Map::from_iter([("data".to_owned(), data)])))
 }
 
 /// `GET /v2/alerts/requests/{id}`: the result of an earlier request.
@@ -209,7 +284,8 @@ pub(crate) async fn get_request(
         (None, "Create") => "Created alert",
         (None, "Close") => "Closed alert",
         (None, "Acknowledge") => "Acknowledged alert",
-        (None, _) => "Added note to alert",
+        (None, "AddNote") => "Added note to alert",
+        (None, _) => "Updated alert",
     };
     let data = json!({"success": success, "isSuccess": success, "action": action, "status": status, "alertId": alert,
         "alias": alias, "processedAt": first.accepted_at, "integrationId": caller.integration_id});

@@ -238,9 +238,9 @@ fn seal_code(app: &App, tenant: &TenantId, recipient: &Recipient, code: &str) ->
 fn withhold_reason(settings: &Settings, recipient: &Recipient, channel: Channel) -> Option<Reason> {
     match channel {
         Channel::Email => {
-            let domain = recipient.email.as_ref().map(domain::tenant::Email::domain)?;
+            let email = recipient.email.as_ref()?;
             let allowed = &settings.allowed_email_domains;
-            let outside = !allowed.is_empty() && !allowed.iter().any(|known| known == domain);
+            let outside = !allowed.is_empty() && !allowed.iter().any(|known| email.is_in_domain(known));
             outside.then_some(Reason::DomainNotAllowed)
         }
         _ => (recipient.dnd && !recipient.sms_consent).then_some(Reason::Dnd),

@@ -88,5 +88,5 @@ pub(crate) fn build_event(request: &TestRequest, settings: &Settings, id: &str) 
         test_of: Some(request.test_of.clone()),
         ..Event::blank(Format::Native, "tocsin.test")
     }
-    .truncated_to_limits()
+    .normalized()
 }

@@ -4,15 +4,14 @@
 //! but drops the notification after a 4xx, including 429. A receiver that sheds load must therefore answer 503.
 
 use crate::intake::{
-    Addressees, DropInFormat, EVENTS_MAX, IntakeItem, IntakeRequest, TENANT_FIELD, https_links, resolve_event_type,
-    split_list,
+    Addressees, DropInFormat, EVENTS_MAX, IntakeItem, IntakeRequest, TENANT_FIELD, capped_dedup_key, https_links,
+    resolve_event_type, split_list,
 };
 use crate::native::{or_token_default, parse_severity};
 use crate::problem::FieldError;
-use domain::event::{Event, Format, shrink_details};
+use domain::event::{Event, Format, KeyDetail, shrink_details};
 use domain::vocabulary::Status;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -27,36 +26,18 @@ const NOTIFICATION_MAX: usize = 8 * 1024;
 /// kept: its title, message and common labels are about all of them, and details are sent to each tenant's webhooks.
 const SHARED_FIELDS: [&str; 7] = ["receiver", "status", "version", "truncatedAlerts", "orgId", "state", "externalURL"];
 
-#[derive(Debug, Deserialize)]
-struct Payload {
-    version: String,
-    alerts: Vec<Alert>,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
-}
-
-#[derive(Debug, Deserialize)]
+/// An alert of a notification. What it lacks is empty, and null is the same as absent.
+#[derive(Debug, Default)]
 struct Alert {
-    status: AlertStatus,
-    #[serde(default)]
+    is_resolved: bool,
     labels: BTreeMap<String, String>,
-    #[serde(default)]
     annotations: BTreeMap<String, String>,
-    #[serde(default, rename = "startsAt")]
-    starts_at: Option<String>,
-    #[serde(default, rename = "endsAt")]
-    ends_at: Option<String>,
-    #[serde(default)]
+    starts_at: Option<Timestamp>,
+    ends_at: Option<Timestamp>,
     fingerprint: String,
-    #[serde(flatten)]
     rest: Map<String, Value>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum AlertStatus {
-    Firing,
-    Resolved,
+    /// What was not as Alertmanager sends it, and how it was taken.
+    warnings: Vec<String>,
 }
 
 fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>> {
@@ -73,26 +54,48 @@ pub(crate) fn map_notification(
     version: &str,
     base_event: &dyn Fn(&Map<String, Value>) -> Event,
 ) -> Result<Vec<IntakeItem>, Vec<FieldError>> {
-    let payload: Payload = crate::problem::parse_object(request.body).map_err(|error| vec![error])?;
-    if payload.version != version {
-        let detail =
-            format!("must be \"{version}\" on this path: Alertmanager sends \"4\", Grafana \"1\"; check the URL");
-        return Err(vec![FieldError::new("/version", detail)]);
-    }
-    if payload.alerts.len() > EVENTS_MAX {
+    let mut rest: Map<String, Value> = crate::problem::parse_object(request.body).map_err(|error| vec![error])?;
+    check_version(&rest, version).map_err(|error| vec![error])?;
+    rest.remove("version");
+    let alerts = match rest.remove("alerts") {
+        Some(Value::Array(alerts)) => alerts,
+        _ => return Err(vec![FieldError::new("/alerts", "must be a list of alerts")]),
+    };
+    if alerts.len() > EVENTS_MAX {
         return Err(vec![FieldError::new("/alerts", format!("must have at most {EVENTS_MAX} alerts; set max_alerts"))]);
     }
+    let group_status = rest.get("status").cloned().unwrap_or_default();
+    let alerts: Vec<Alert> = alerts.into_iter().map(|alert| Alert::read(alert, &group_status)).collect();
     // The notification's own fields are stored with every alert, so they must be small.
-    let mut rest = payload.rest;
-    if !same_tenant(&payload.alerts, request) {
+    if !same_tenant(&alerts, request) {
         rest.retain(|name, _| SHARED_FIELDS.contains(&name.as_str()));
     }
     shrink_details(&mut rest, NOTIFICATION_MAX);
     let mut mapped: Vec<IntakeItem> =
-        payload.alerts.iter().map(|alert| map_alert(alert, &rest, request, base_event)).collect();
+        alerts.into_iter().map(|alert| map_alert(alert, &rest, request, base_event)).collect();
     let cut = rest.get("truncatedAlerts").and_then(Value::as_u64).filter(|cut| *cut > 0);
     mapped.extend(cut.map(|cut| truncated_event(cut, &rest, base_event(&Map::new()))));
     Ok(mapped)
+}
+
+fn check_version(payload: &Map<String, Value>, expected: &str) -> Result<(), FieldError> {
+    let given = match payload.get("version") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    };
+    if given == expected {
+        return Ok(());
+    }
+    if !payload.contains_key("alerts")
+        && ["evalMatches", "ruleName", "ruleId"].iter().any(|name| payload.contains_key(*name))
+    {
+        let detail = "this is a notification of Grafana's legacy alerting, which names no alerts and was removed in Grafana 11; \
+                      migrate the rule to Grafana Alerting and send it by a webhook contact point";
+        return Err(FieldError::new("", detail));
+    }
+    let detail = format!("must be \"{expected}\" on this path: Alertmanager sends \"4\", Grafana \"1\"; check the URL");
+    Err(FieldError::new("/version", detail))
 }
 
 /// Whether every alert is about the same single tenant, or every alert is platform-wide.
@@ -103,6 +106,50 @@ fn same_tenant(alerts: &[Alert], request: &IntakeRequest<'_>) -> bool {
 }
 
 impl Alert {
+    /// Reads an alert as it came. One that is odd is still an event, because its neighbors in the group must not be lost.
+    fn read(given: Value, group_status: &Value) -> Self {
+        let Value::Object(mut fields) = given else {
+            let warnings = vec!["This alert is not a JSON object. It is kept in the details.".to_owned()];
+            return Self { rest: Map::from_iter([("alert".to_owned(), given)]), warnings, ..Self::default() };
+        };
+        let mut warnings = Vec::new();
+        let mut text = |fields: &mut Map<String, Value>, name: &str| match fields.remove(name) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text,
+            Some(other) => {
+                warnings.push(format!("`{name}` is not a text. It was read as one."));
+                other.to_string()
+            }
+        };
+        let status = text(&mut fields, "status");
+        let starts_at = parse_time(&text(&mut fields, "startsAt"));
+        let ends_at = parse_time(&text(&mut fields, "endsAt"));
+        let fingerprint = text(&mut fields, "fingerprint").trim().to_owned();
+        let status = if status.is_empty() { group_status.as_str().unwrap_or_default() } else { &status }.trim();
+        let is_resolved = status.eq_ignore_ascii_case("resolved");
+        if !is_resolved && !status.eq_ignore_ascii_case("firing") {
+            warnings.push("`status` is neither firing nor resolved. The alert was read as firing.".to_owned());
+        }
+        let mut texts = |fields: &mut Map<String, Value>, name: &str| match fields.remove(name) {
+            None | Some(Value::Null) => BTreeMap::new(),
+            Some(Value::Object(entries)) => entries
+                .into_iter()
+                .filter_map(|(name, value)| match value {
+                    Value::Null => None,
+                    Value::String(text) => Some((name, text)),
+                    other => Some((name, other.to_string())),
+                })
+                .collect(),
+            Some(other) => {
+                warnings.push(format!("`{name}` is not a map of texts. It is kept in the details."));
+                fields.insert(name.to_owned(), other);
+                BTreeMap::new()
+            }
+        };
+        let (labels, annotations) = (texts(&mut fields, "labels"), texts(&mut fields, "annotations"));
+        Self { is_resolved, labels, annotations, starts_at, ends_at, fingerprint, rest: fields, warnings }
+    }
+
     fn label(&self, name: &str) -> Option<&str> {
         self.labels.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
     }
@@ -130,59 +177,109 @@ fn truncated_event(cut: u64, payload: &Map<String, Value>, blank: Event) -> Inta
 }
 
 fn map_alert(
-    alert: &Alert,
+    alert: Alert,
     payload: &Map<String, Value>,
     request: &IntakeRequest<'_>,
     base_event: &dyn Fn(&Map<String, Value>) -> Event,
 ) -> IntakeItem {
     let (label, label_list) = (|name: &str| alert.label(name), |name: &str| alert.label_list(name));
-    let annotation = |name: &str| alert.annotations.get(name).filter(|text| !text.is_empty());
+    let annotation = |name: &str| alert.annotations.get(name).filter(|text| !text.trim().is_empty());
     let name = label("alertname").unwrap_or("alert");
     let defaults = request.defaults;
     let (severity, severity_given) = parse_severity(label("severity"));
-    let starts_at = alert.starts_at.as_deref().and_then(parse_time);
-    let ends_at = alert.ends_at.as_deref().and_then(parse_time);
     let fingerprint = if alert.fingerprint.is_empty() {
         // Alertmanager always sends one; a hand-made payload without one is identified by its labels.
-        let labels: Vec<&str> = alert.labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).collect();
-        domain::ids::short_hash(&labels)
+        let labels = alert.labels.iter().flat_map(|(name, value)| [name.clone(), value.clone()]);
+        // Without labels: by what is the same when it is resolved. What is no alert at all is resolved by nobody.
+        let odd = alert.rest.get("alert").or_else(|| alert.rest.get("labels")).map(Value::to_string);
+        let fallback =
+            [alert.rest.get("generatorURL"), payload.get("groupKey")].into_iter().flatten().map(Value::to_string);
+        let fallback = fallback.chain(alert.annotations.get("summary").cloned()).chain(odd);
+        let identity: Vec<String> = labels.chain(fallback.filter(|_| alert.labels.is_empty())).collect();
+        domain::ids::short_hash(&identity.iter().map(String::as_str).collect::<Vec<_>>())
     } else {
-        alert.fingerprint.clone()
+        capped_dedup_key(&alert.fingerprint)
     };
-    let resolved = alert.status == AlertStatus::Resolved;
     let event = base_event(&alert.rest);
-    let mut details = alert.rest.clone();
-    details.insert("annotations".to_owned(), to_value(&alert.annotations));
+    let mut details = event.details.clone();
+    details.extend(alert.rest.clone());
+    // What was no map of texts is in the rest under its own name.
+    details.entry("annotations").or_insert_with(|| to_value(&alert.annotations));
     details.insert("notification".to_owned(), Value::Object(payload.clone()));
     // No tenant may see which other tenants are affected.
     let labels = alert.labels.iter().filter(|(name, _)| *name != TENANT_FIELD);
-    let labels = labels.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let labels: BTreeMap<String, String> = labels.map(|(name, value)| (name.clone(), value.clone())).collect();
     let annotated_links = ["runbook_url", "dashboard_url"]
         .into_iter()
         .filter_map(|name| Some((annotation(name)?.as_str(), name.trim_end_matches("_url"))));
+    let generator = alert.rest.get("generatorURL").and_then(Value::as_str).map(|href| (href, "source"));
+    let own_links = https_links(annotated_links).into_iter().chain(event.links).chain(https_links(generator));
     let event = Event {
         event_type: resolve_event_type(label("type"), name, request),
         dedup_key: fingerprint.clone(),
         severity,
         severity_given,
-        title: annotation("summary").cloned().unwrap_or_else(|| name.to_owned()),
+        title: annotation("summary").cloned().unwrap_or_else(|| title(name, label("rulename"))),
         message: annotation("description").cloned().unwrap_or(event.message),
         public_title: annotation("public_title").cloned(),
         public_message: annotation("public_message").cloned(),
-        status: resolved.then_some(Status::Resolved),
+        status: alert.is_resolved.then_some(Status::Resolved),
         components: or_token_default(label_list("component"), &defaults.components),
         regions: or_token_default(label_list("region"), &defaults.regions),
-        starts_at,
+        starts_at: alert.starts_at,
+        key_details: event.key_details.into_iter().chain(label_details(&labels)).collect(),
         labels,
-        links: https_links(annotated_links).into_iter().chain(event.links).collect(),
+        links: own_links.collect(),
         details,
+        warnings: alert.warnings.clone(),
         ..event
     };
-    let status = if resolved { "resolved" } else { "firing" };
+    let status = if alert.is_resolved { "resolved" } else { "firing" };
     let optional_time = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
-    let source_event_id =
-        vec![fingerprint, status.to_owned(), optional_time(starts_at), optional_time(ends_at.filter(|_| resolved))];
+    let ended_at = alert.ends_at.filter(|_| alert.is_resolved);
+    let source_event_id = vec![fingerprint, status.to_owned(), optional_time(alert.starts_at), optional_time(ended_at)];
     IntakeItem::event(event, alert.addressees(request)).with_source_event_id(source_event_id)
+}
+
+/// The title of an alert without a summary. Grafana's alerts about missing data name the rule in a label of their own.
+fn title(name: &str, rule: Option<&str>) -> String {
+    rule.map_or_else(|| name.to_owned(), |rule| format!("{rule}: {name}"))
+}
+
+/// Labels that an alert shows elsewhere, or that say nothing about the target.
+const LABELS_SHOWN_ELSEWHERE: [&str; 9] = [
+    "alertname",
+    "severity",
+    "type",
+    "component",
+    "region",
+    "rulename",
+    "__alert_rule_uid__",
+    "__alert_rule_namespace_uid__",
+    "__grafana_autogenerated__",
+];
+/// Labels that tell one target from another, in the order in which readers look for them.
+const TARGET_LABELS: [&str; 12] = [
+    "instance",
+    "host",
+    "hostname",
+    "node",
+    "pod",
+    "container",
+    "namespace",
+    "service",
+    "job",
+    "device",
+    "cluster",
+    "grafana_folder",
+];
+
+fn label_details(labels: &BTreeMap<String, String>) -> Vec<KeyDetail> {
+    let targets = TARGET_LABELS.iter().filter_map(|name| Some((*name, labels.get(*name)?)));
+    let others = labels.iter().map(|(name, value)| (name.as_str(), value));
+    let others = others.filter(|(name, _)| !TARGET_LABELS.contains(name) && !LABELS_SHOWN_ELSEWHERE.contains(name));
+    let name_of = |name: &str| if name == "grafana_folder" { "folder".to_owned() } else { name.to_owned() };
+    targets.chain(others).map(|(name, value)| KeyDetail::new(&name_of(name), value)).collect()
 }
 
 /// Parses a time. Alertmanager's zero time (year 1) means that there is none.
@@ -270,6 +367,34 @@ mod tests {
         let bad = one(&body("Acme Inc,globex"), &TokenDefaults::default());
         assert_eq!(bad.addressees.invalid_tenants, ["Acme Inc"]);
         assert_eq!(bad.addressees.tenant_ids.len(), 1);
+    }
+
+    #[test]
+    fn one_odd_alert_does_not_cost_its_neighbors() {
+        let body = r#"{"version":4,"status":"firing","alerts":[
+            {"status":"firing","labels":{"alertname":"Good"},"annotations":null,"startsAt":null,"fingerprint":null},
+            {"labels":{"alertname":"Numbers","port":9100,"empty":null},"annotations":"none","endsAt":7,"fingerprint":12},
+            {"status":"pending","labels":["a"]}, "text", null]}"#;
+        let mapped = testing::parse(FORMAT, body, &TokenDefaults::default()).unwrap();
+        let events: Vec<&Event> = mapped.iter().map(testing::event).collect();
+        let titles: Vec<&str> = events.iter().map(|event| event.title.as_str()).collect();
+        assert_eq!(titles, ["Good", "Numbers", "alert", "alert", "alert"]);
+        assert_eq!((events[0].warnings.len(), &events[1].labels["port"]), (0, &"9100".to_owned()));
+        assert_eq!((events[1].labels.len(), &events[1].details["annotations"]), (2, &Value::from("none")));
+        assert_eq!(events[2].details["labels"], serde_json::json!(["a"]));
+        assert!(events[2].warnings.iter().any(|warning| warning.contains("`status`")), "{:?}", events[2].warnings);
+        assert_eq!(events[3].details["alert"], "text");
+        let keys: std::collections::BTreeSet<&str> = events.iter().map(|event| event.dedup_key.as_str()).collect();
+        assert_eq!(keys.len(), 5, "each is an incident of its own");
+    }
+
+    #[test]
+    fn the_target_is_the_first_of_the_key_details() {
+        let labels = serde_json::json!({"alertname": "InstanceDown", "severity": "critical", "env": "prod", "instance": "192.0.2.1:9100"});
+        let body = serde_json::json!({"version": "4", "alerts": [{"status": "firing", "labels": labels}]}).to_string();
+        let mapped = one(&body, &TokenDefaults::default());
+        let details = &testing::event(&mapped).key_details;
+        assert_eq!(details[..], [KeyDetail::new("instance", "192.0.2.1:9100"), KeyDetail::new("env", "prod")]);
     }
 
     #[test]

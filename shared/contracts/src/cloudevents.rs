@@ -4,16 +4,20 @@
 //! remaining fields are kept in the details. `source` and `id` together identify the event.
 
 use crate::intake::{
-    Addressees, DropInFormat, EVENTS_MAX, IntakeItem, IntakeRequest, capped_dedup_key, https_links, split_list,
+    Addressees, DropInFormat, EVENTS_MAX, IntakeItem, IntakeRequest, Measurement, TENANT_FIELD, TokenDefaults,
+    all_key_details, capped_dedup_key, https_links, set_measurements, split_list,
 };
 use crate::native::{or_token_default, parse_severity};
 use crate::problem::FieldError;
-use domain::event::{Event, Format, Link, NAME_MAX};
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::{Engine, alphabet};
+use domain::event::{Event, Format, KeyDetail, Link, NAME_MAX};
 use domain::vocabulary::Status;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -38,7 +42,7 @@ struct Data {
     regions: Vec<String>,
     starts_at: Option<Timestamp>,
     ends_at: Option<Timestamp>,
-    measurements: BTreeMap<String, f64>,
+    measurements: BTreeMap<String, Measurement>,
     labels: BTreeMap<String, String>,
     links: Vec<Link>,
     public: Option<bool>,
@@ -107,17 +111,29 @@ fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>
                 )]);
             }
             let (mut mapped, mut errors) = (Vec::new(), Vec::new());
+            let total = events.len();
+            let mut invalid = 0;
             for (place, event) in events.into_iter().enumerate() {
-                match map_event(event, &format!("/{place}"), "", request) {
+                match map_event(event.clone(), &format!("/{place}"), "", request) {
                     Ok(event) => mapped.push(event),
-                    Err(more) => errors.extend(more),
+                    Err(more) => {
+                        invalid += 1;
+                        mapped.push(invalid_event(event, &more, request.defaults));
+                        errors.extend(more);
+                    }
                 }
             }
-            // All or nothing: senders resend a whole batch, even if a part of it was accepted.
-            if errors.is_empty() { Ok(mapped) } else { Err(errors) }
+            // A sender drops the whole batch after a 4xx. So one bad event must not cost the others; it becomes an event of its own.
+            if invalid == total && total > 0 { Err(errors) } else { Ok(mapped) }
         }
         _ if request.headers.contains_key("ce-specversion") => {
             map_event(structured_from_binary(&media, request)?, "", "ce-", request).map(|mapped| vec![mapped])
+        }
+        // Some senders name a structured event plain JSON.
+        _ if is_json(&media)
+            && crate::json::parse_map(request.body).is_some_and(|event| event.contains_key("specversion")) =>
+        {
+            map_event(json(request.body)?, "", "", request).map(|mapped| vec![mapped])
         }
         _ => Err(vec![FieldError::new(
             "header:Content-Type",
@@ -127,24 +143,88 @@ fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>
     }
 }
 
+/// The type of an event in a batch that is no CloudEvent. No rule matches it, so the operators are notified. It is listed for the token's
+/// default tenant, if there is one.
+const INVALID: &str = "cloudevents.invalid";
+
+fn invalid_event(mut given: Value, errors: &[FieldError], defaults: &TokenDefaults) -> IntakeItem {
+    // No tenant may see which others are affected.
+    if let Some(data) = given.get_mut("data").and_then(Value::as_object_mut) {
+        data.retain(|name, _| name != "tenant_ids" && name != TENANT_FIELD);
+    }
+    let warnings: Vec<String> = errors.iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect();
+    let event = Event {
+        event_type: INVALID.to_owned(),
+        dedup_key: domain::ids::short_hash(&[&given.to_string()]),
+        title: "An event of a CloudEvents batch could not be read".to_owned(),
+        message: warnings.join("\n"),
+        details: Map::from_iter([("event".to_owned(), given)]),
+        warnings,
+        ..Event::blank(Format::CloudEvents, FORMAT.name)
+    };
+    let addressees =
+        if defaults.tenant_ids.len() == 1 { Addressees::parse(vec![], defaults) } else { Addressees::default() };
+    IntakeItem::event(event, addressees)
+}
+
+/// Decodes base64 as senders write it: in either alphabet, with or without padding, in lines or in one.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let lenient = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
+    let decode = |alphabet| GeneralPurpose::new(alphabet, lenient).decode(&text).ok();
+    decode(&alphabet::STANDARD).or_else(|| decode(&alphabet::URL_SAFE))
+}
+
+/// Whether data of a media type is JSON. Without a media type it is (`json-format.md`, 3.1).
+fn is_json(media: &str) -> bool {
+    let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(media.as_str(), "" | "application/json" | "text/json") || media.ends_with("+json")
+}
+
+/// Reads data as it is, apart from the event: JSON, if the media type says so or there is none; else a text, else the base64 of what is neither.
+fn read_data(media: &str, data: &[u8]) -> Result<Value, FieldError> {
+    let is_unnamed_text =
+        media.is_empty() && serde_json::from_str::<IgnoredAny>(&crate::json::normalize(data)).is_err();
+    if is_json(media) && !is_unnamed_text {
+        return crate::problem::parse_json(data)
+            .map_err(|error| FieldError { pointer: format!("/data{}", error.pointer), ..error });
+    }
+    match std::str::from_utf8(data) {
+        Ok(text) => Ok(Value::from(domain::text::clean(text))),
+        Err(_) => Ok(Value::from(STANDARD.encode(data))),
+    }
+}
+
+/// Decodes a header as an attribute: quotes and their escapes are removed, then percent-encoding is decoded (`http-protocol-binding.md`,
+/// 3.1.3.2).
+fn decode_header(value: &str) -> String {
+    let value = value.trim();
+    let unquoted = match value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(quoted) => {
+            let mut out = String::with_capacity(quoted.len());
+            let mut rest = quoted.chars();
+            while let Some(c) = rest.next() {
+                out.push(if c == '\\' { rest.next().unwrap_or(c) } else { c });
+            }
+            out
+        }
+        None => value.to_owned(),
+    };
+    domain::text::clean(&percent_decode_str(&unquoted).decode_utf8_lossy()).into_owned()
+}
+
 /// Converts a binary-mode event to its structured form.
 fn structured_from_binary(media: &str, request: &IntakeRequest<'_>) -> Result<Value, Vec<FieldError>> {
     let mut event = Map::new();
     for (name, value) in request.headers {
         if let Some(attribute) = name.strip_prefix("ce-") {
-            // Characters that are not printable ASCII are percent-encoded (`http-protocol-binding.md`, 3.1.3.2).
-            let decoded = percent_decode_str(value).decode_utf8_lossy();
-            event.insert(attribute.to_owned(), Value::from(decoded));
+            event.insert(attribute.to_owned(), Value::from(decode_header(value)));
         }
     }
     if !request.body.is_empty() {
-        let is_json = media.is_empty() || media == "application/json" || media.ends_with("+json");
-        let data = if is_json {
-            crate::problem::parse_json(request.body)
-                .map_err(|error| vec![FieldError { pointer: format!("/data{}", error.pointer), ..error }])?
-        } else {
-            Value::from(String::from_utf8_lossy(request.body))
-        };
+        let data = read_data(media, request.body).map_err(|error| vec![error])?;
         event.insert("data".to_owned(), data);
     }
     Ok(Value::Object(event))
@@ -186,6 +266,29 @@ fn map_event(
     if !version.is_empty() && version != "1.0" {
         errors.push(FieldError::new(place("specversion"), "must be 1.0"));
     }
+    let media = event.get("datacontenttype").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut warnings = Vec::new();
+    match event.get("data_base64").and_then(Value::as_str).map(decode_base64) {
+        Some(Some(bytes)) if event.get("data").is_none_or(Value::is_null) => match read_data(&media, &bytes) {
+            Ok(data) => {
+                event.remove("data_base64");
+                event.insert("data".to_owned(), data);
+            }
+            // What is called JSON and is none stays in base64, in the details.
+            Err(_) if !bytes.is_empty() => {}
+            Err(_) => drop(event.remove("data_base64")),
+        },
+        Some(None) => warnings.push("`data_base64` is not base64. It is kept in the details as it came.".to_owned()),
+        _ => {}
+    }
+    // Some senders put JSON into a text although they call it JSON.
+    if let Some(Value::String(text)) = event.get("data")
+        && is_json(&media)
+        && let Some(object) = crate::json::parse_map(text.as_bytes())
+        && Data::read(object.clone()).is_ok()
+    {
+        event.insert("data".to_owned(), Value::Object(object));
+    }
     let data = match event.remove("data") {
         None | Some(Value::Null) => Data::default(),
         Some(Value::Object(data)) => match Data::read(data) {
@@ -201,6 +304,9 @@ fn map_event(
     if !errors.is_empty() {
         return Err(errors);
     }
+    let is_unknown_time = !time.is_empty() && time.parse::<Timestamp>().is_err();
+    let unknown_time =
+        is_unknown_time.then(|| "`time` is not an RFC 3339 time. The time of acceptance is used.".to_owned());
     let mut details = data.rest;
     if !event.is_empty() {
         // Extension attributes, and data in base64.
@@ -211,7 +317,8 @@ fn map_event(
     let (severity, severity_given) = parse_severity(data.severity.as_deref());
     let title = data.title.filter(|title| !title.trim().is_empty());
     let defaults = request.defaults;
-    let normalized = Event {
+    let key_details = key_details(&data.labels, &data.measurements, &details, &source);
+    let mut normalized = Event {
         event_type: crate::intake::resolve_event_type(None, &event_type, request),
         dedup_key: capped_dedup_key(&key),
         severity,
@@ -224,16 +331,34 @@ fn map_event(
         components: or_token_default(data.components, &defaults.components),
         regions: or_token_default(data.regions, &defaults.regions),
         starts_at: data.starts_at.or_else(|| time.parse().ok().filter(|_| data.status.is_none())),
+        warnings: warnings.into_iter().chain(unknown_time).collect(),
         ends_at: data.ends_at,
-        measurements: data.measurements,
+        key_details,
         labels: data.labels,
         links: https_links(data.links.iter().map(|link| (link.href.as_str(), link.text.as_str()))),
         details,
         public: data.public,
         ..Event::blank(Format::CloudEvents, &capped_source(&source))
     };
+    set_measurements(&mut normalized, data.measurements);
     let names: Vec<String> = data.tenants.iter().flat_map(|name| split_list(name)).collect();
     Ok(IntakeItem::event(normalized, Addressees::parse(names, defaults)).with_source_event_id(vec![source, id]))
+}
+
+/// What tells one target from another: labels and measurements, the plain values of the data, and the source.
+fn key_details(
+    labels: &BTreeMap<String, String>,
+    measurements: &BTreeMap<String, Measurement>,
+    rest: &Map<String, Value>,
+    source: &str,
+) -> Vec<KeyDetail> {
+    let mut details: Vec<KeyDetail> = labels.iter().map(|(name, value)| KeyDetail::new(name, value)).collect();
+    details.extend(measurements.iter().map(|(name, number)| {
+        KeyDetail::new(name, number.exact.clone().unwrap_or_else(|| Value::from(number.value).to_string()))
+    }));
+    details.extend(all_key_details(rest, &["attributes"]));
+    details.push(KeyDetail::new("source", source));
+    details
 }
 
 #[cfg(test)]
@@ -302,16 +427,64 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_accepted_whole_or_not_at_all() {
+    fn data_in_base64_is_decoded_and_headers_may_be_quoted() {
+        let mut encoded = event();
+        let data = encoded.as_object_mut().unwrap().remove("data").unwrap();
+        encoded["data_base64"] = json!(STANDARD.encode(data.to_string()));
+        for media in ["application/json", "text/json; charset=utf-8", "application/vnd.x+json"] {
+            encoded["datacontenttype"] = json!(media);
+            let mapped = post(STRUCTURED, &encoded.to_string()).unwrap().remove(0);
+            let event = testing::event(&mapped);
+            assert_eq!((event.title.as_str(), event.tenant_ids.len()), ("POP 1 is down", 1), "{media}");
+        }
+        let plain = STANDARD.encode(data.to_string());
+        for spelled in [
+            plain.trim_end_matches('=').to_owned(),
+            plain.replace('+', "-").replace('/', "_"),
+            format!("{}\n{}", &plain[..8], &plain[8..]),
+        ] {
+            encoded["data_base64"] = json!(spelled);
+            let mapped = post(STRUCTURED, &encoded.to_string()).unwrap().remove(0);
+            assert_eq!(testing::event(&mapped).title, "POP 1 is down", "{spelled}");
+        }
+        encoded["data_base64"] = json!("%%");
+        let mapped = post(STRUCTURED, &encoded.to_string()).unwrap().remove(0);
+        let event = testing::event(&mapped);
+        assert_eq!((&event.details["attributes"]["data_base64"], event.warnings.len()), (&json!("%%"), 1));
+        encoded["data_base64"] = json!("//79");
+        encoded["datacontenttype"] = json!("application/octet-stream");
+        let mapped = post(STRUCTURED, &encoded.to_string()).unwrap().remove(0);
+        assert_eq!(testing::event(&mapped).details["data"], "//79", "bytes stay in base64");
+        let headers = [
+            ("content-type", "text/json"),
+            ("ce-specversion", "1.0"),
+            ("ce-id", "\"a \\\"quoted\\\" id\""),
+            ("ce-source", "/s"),
+            ("ce-type", "api.outage"),
+            ("ce-subject", "Zürich%20%F0%9F%98%80"),
+        ];
+        let mapped = post(&headers, "{\"title\":\"t\"}").unwrap().remove(0);
+        assert_eq!(mapped.source_event_id.as_ref().unwrap()[1], "a \"quoted\" id");
+        assert_eq!(testing::event(&mapped).dedup_key, "Zürich 😀");
+    }
+
+    #[test]
+    fn a_bad_event_of_a_batch_does_not_cost_the_others() {
         let mut second = event();
         second["id"] = json!("B");
         assert_eq!(post(BATCH, &json!([event(), second]).to_string()).unwrap().len(), 2);
         assert!(post(BATCH, "[]").unwrap().is_empty());
         second["specversion"] = json!("0.3");
         second["type"] = json!("");
-        let errors = post(BATCH, &json!([event(), second]).to_string()).unwrap_err();
+        let accepted = post(BATCH, &json!([second, event()]).to_string()).unwrap();
+        assert_eq!((accepted.len(), testing::event(&accepted[1]).title.as_str()), (2, "POP 1 is down"));
+        let invalid = testing::event(&accepted[0]);
+        assert!(!invalid.details["event"].to_string().contains("acme"), "no tenant sees the others");
+        assert_eq!((invalid.event_type.as_str(), &invalid.details["event"]["id"]), (INVALID, &json!("B")));
+        assert!(invalid.warnings[0].starts_with("/0/type: ") && invalid.message.contains("/0/specversion"));
+        let errors = post(BATCH, &json!([second]).to_string()).unwrap_err();
         let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
-        assert_eq!(pointers, ["/1/type", "/1/specversion"]);
+        assert_eq!(pointers, ["/0/type", "/0/specversion"]);
         assert!(post(BATCH, &event().to_string()).is_err());
     }
 

@@ -1,18 +1,19 @@
 //! CloudWatch alarms, as an SNS topic delivers them (the message of the notification) and as EventBridge does (`CloudWatch
 //! Alarm State Change`; docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html).
 //!
-//! ALARM opens an incident, OK resolves it, INSUFFICIENT_DATA is a note. A JSON object in the alarm's description sets type, tenant,
+//! ALARM opens an incident, OK resolves it, INSUFFICIENT_DATA is a note. Other events of an alarm, such as the change of its
+//! configuration, carry its state too, but change no incident; a deletion is an update, because nothing else will resolve the incident. A JSON object in the alarm's description sets type, tenant,
 //! component, region and severity; any other description is the message. A state change that arrives through both SNS and EventBridge is
 //! one event.
 
 use crate::intake::{
-    Addressees, DropInFormat, IntakeContent, IntakeItem, IntakeRequest, TENANT_FIELD, capped_dedup_key,
-    resolve_event_type, string_list, text_field,
+    Addressees, DropInFormat, IntakeContent, IntakeItem, IntakeRequest, TENANT_FIELD, all_key_details,
+    capped_dedup_key, resolve_event_type, string_list, text_field,
 };
 use crate::native::{or_token_default, parse_severity};
 use crate::problem::FieldError;
 use crate::queue::Note;
-use domain::event::{Event, Format};
+use domain::event::{Event, Format, KeyDetail};
 use domain::vocabulary::Status;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -139,7 +140,30 @@ impl From<Envelope> for Alarm {
 }
 
 fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>> {
-    let shape: Value = crate::problem::parse_json(request.body).map_err(|error| vec![error])?;
+    let mut shape: Value = crate::problem::parse_json(request.body).map_err(|error| vec![error])?;
+    // A subscription without raw delivery wraps the message.
+    if shape.get("Type").and_then(Value::as_str) == Some("Notification")
+        && let Some(message) = shape.get("Message").and_then(Value::as_str)
+    {
+        shape = crate::problem::parse_json(message.as_bytes())
+            .map_err(|error| vec![FieldError { pointer: format!("/Message{}", error.pointer), ..error }])?;
+    }
+    if shape.get("Type").and_then(Value::as_str) == Some("SubscriptionConfirmation") {
+        let detail = "this is a request of SNS to confirm a subscription, not an alarm; subscribe the stack's IntakeQueue to the topic \
+                      instead, which needs no confirmation";
+        return Err(vec![FieldError::new("/Type", detail)]);
+    }
+    // An alarm's Lambda action has the alarm under a name of its own.
+    if let Some(fields) = shape.as_object_mut()
+        && let Some(alarm) = fields.remove("alarmData")
+    {
+        let resources = fields.remove("alarmArn").filter(Value::is_string).into_iter().collect();
+        fields.extend([("detail".to_owned(), alarm), ("resources".to_owned(), Value::Array(resources))]);
+    }
+    let body = shape.to_string();
+    if let Some(note) = note_on_configuration(&shape, request) {
+        return Ok(vec![note]);
+    }
     let alarm = if shape.get("detail").is_some() {
         if shape.get("source").and_then(Value::as_str) != Some("aws.cloudwatch") {
             return Err(vec![FieldError::new(
@@ -147,9 +171,9 @@ fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>
                 "must be aws.cloudwatch: this path only accepts CloudWatch alarms",
             )]);
         }
-        crate::problem::parse_json::<Envelope>(request.body).map(Alarm::from)
+        crate::problem::parse_json::<Envelope>(body.as_bytes()).map(Alarm::from)
     } else {
-        crate::problem::parse_json::<Notification>(request.body).map(Alarm::from)
+        crate::problem::parse_json::<Notification>(body.as_bytes()).map(Alarm::from)
     };
     let alarm = alarm.map_err(|error| vec![error])?;
     if alarm.name.trim().is_empty() {
@@ -158,9 +182,64 @@ fn parse(request: &IntakeRequest<'_>) -> Result<Vec<IntakeItem>, Vec<FieldError>
     Ok(vec![map(alarm, request)])
 }
 
+/// The detail type of EventBridge's events about a change of configuration (AWS's user guide, "Alarm events and EventBridge").
+const CONFIGURATION_CHANGE: &str = "CloudWatch Alarm Configuration Change";
+
+/// Maps an event of EventBridge about an alarm that is no change of its state: it was created, updated or deleted.
+fn note_on_configuration(event: &Value, request: &IntakeRequest<'_>) -> Option<IntakeItem> {
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
+    if text("/detail-type") != Some(CONFIGURATION_CHANGE) || text("/source") != Some("aws.cloudwatch") {
+        return None;
+    }
+    let name = text("/detail/alarmName").filter(|name| !name.trim().is_empty())?;
+    let is_deleted = text("/detail/operation") == Some("delete");
+    let message = if is_deleted {
+        "The alarm was deleted in CloudWatch, which will not report the end of this incident. Resolve the incident when it is over."
+            .to_owned()
+    } else {
+        "The alarm's configuration changed in CloudWatch; its state did not.".to_owned()
+    };
+    let note = Note {
+        source: SOURCE.to_owned(),
+        dedup_key: capped_dedup_key(text("/resources/0").unwrap_or(name)),
+        message,
+        notify: is_deleted,
+        ..Note::default()
+    };
+    let fields = text("/detail/configuration/description").and_then(|text| crate::json::parse_map(text.as_bytes()));
+    let tenants = fields.as_ref().and_then(|fields| fields.get(TENANT_FIELD));
+    let item = IntakeItem::note(note, Addressees::parse(string_list(tenants), request.defaults));
+    let source_event_id = text("/id").map(|id| vec!["eventbridge".to_owned(), id.to_owned()]);
+    Some(IntakeItem { index_dedup_key: true, source_event_id, ..item })
+}
+
+/// What tells one alarm's target from another's: the metric with its dimensions, the reason and the region. The account is the
+/// operators' own, so it is left to the details.
+fn key_details(alarm: &Alarm, has_description: bool) -> Vec<KeyDetail> {
+    let rest = Value::Object(alarm.rest.clone());
+    let text = |pointer: &str| rest.pointer(pointer).and_then(Value::as_str);
+    let metric = "/configuration/metrics/0/metricStat/metric";
+    let names = text("/Trigger/Namespace").zip(text("/Trigger/MetricName"));
+    let names = names.or_else(|| text(&format!("{metric}/namespace")).zip(text(&format!("{metric}/name"))));
+    let mut details: Vec<KeyDetail> =
+        names.map(|(namespace, name)| KeyDetail::new("metric", format!("{namespace} {name}"))).into_iter().collect();
+    for dimension in rest.pointer("/Trigger/Dimensions").and_then(Value::as_array).into_iter().flatten() {
+        let field = |name: &str| dimension.get(name).and_then(Value::as_str).unwrap_or_default();
+        details.push(KeyDetail::new(field("name"), field("value")));
+    }
+    if let Some(Value::Object(dimensions)) = rest.pointer(&format!("{metric}/dimensions")) {
+        details.extend(all_key_details(dimensions, &[]));
+    }
+    if has_description {
+        details.extend(alarm.reason.as_deref().map(|reason| KeyDetail::new("reason", reason)));
+    }
+    let region = text("/Region").or_else(|| text("/region"));
+    details.extend(region.map(|region| KeyDetail::new("region", region)));
+    details
+}
+
 fn map(alarm: Alarm, request: &IntakeRequest<'_>) -> IntakeItem {
-    let json_fields =
-        alarm.description.as_deref().and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
+    let json_fields = alarm.description.as_deref().and_then(|text| crate::json::parse_map(text.as_bytes()));
     let has_json_description = json_fields.is_some();
     let mut fields = json_fields.unwrap_or_default();
     // The tenants are parsed and then removed: no tenant may see which others are affected.
@@ -181,13 +260,8 @@ fn map(alarm: Alarm, request: &IntakeRequest<'_>) -> IntakeItem {
         } else {
             "CloudWatch has no data for this alarm."
         };
-        let note = Note {
-            source: SOURCE.to_owned(),
-            dedup_key: key,
-            status: None,
-            message: format!("{why} {reason}"),
-            notify: false,
-        };
+        let note =
+            Note { source: SOURCE.to_owned(), dedup_key: key, message: format!("{why} {reason}"), ..Note::default() };
         IntakeItem {
             content: IntakeContent::Note(note),
             ..IntakeItem::event(Event::blank(Format::CloudWatch, SOURCE), addressees)
@@ -196,6 +270,7 @@ fn map(alarm: Alarm, request: &IntakeRequest<'_>) -> IntakeItem {
         let (severity, severity_given) = parse_severity(text_field(&fields, "severity"));
         let plain_description =
             alarm.description.clone().filter(|text| !has_json_description && !text.trim().is_empty());
+        let key_details = key_details(&alarm, plain_description.is_some() || text_field(&fields, "message").is_some());
         let description =
             if has_json_description { Value::Object(fields.clone()) } else { Value::from(alarm.description) };
         let mut details = alarm.rest;
@@ -217,6 +292,7 @@ fn map(alarm: Alarm, request: &IntakeRequest<'_>) -> IntakeItem {
             // The time of an OK is not the time at which the incident began.
             starts_at: at.filter(|_| alarm.state == State::Alarm),
             as_of: at,
+            key_details,
             details,
             ..Event::blank(Format::CloudWatch, SOURCE)
         };
@@ -300,6 +376,54 @@ mod tests {
         assert!(!testing::note(&one(&quiet)).notify);
         let resolved = quiet.replacen("\"value\":\"ALARM\"", "\"value\":\"OK\"", 1);
         assert_eq!(testing::event(&one(&resolved)).status, Some(Status::Resolved), "a resolve always counts");
+    }
+
+    #[test]
+    fn a_changed_configuration_changes_no_state() {
+        let changed = |operation: &str| {
+            EVENT.replace("CloudWatch Alarm State Change", "CloudWatch Alarm Configuration Change").replacen(
+                "\"detail\":{",
+                &format!("\"detail\":{{\"operation\":\"{operation}\","),
+                1,
+            )
+        };
+        for (operation, notify) in [("create", false), ("update", false), ("delete", true)] {
+            let mapped = one(&changed(operation));
+            let note = testing::note(&mapped);
+            assert_eq!((note.status, note.notify), (None, notify), "{operation}");
+            assert_eq!(mapped.content.source_and_dedup_key(), one(EVENT).content.source_and_dedup_key());
+            assert_eq!(mapped.addressees.tenant_ids.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_wrapped_notification_and_a_lambda_action_are_alarms() {
+        let wrapped =
+            serde_json::json!({"Type": "Notification", "TopicArn": "arn:x", "Message": NOTIFICATION}).to_string();
+        assert_eq!(one(&wrapped), one(NOTIFICATION));
+        let event: Value = serde_json::from_str(EVENT).unwrap();
+        let action = serde_json::json!({"source": "aws.cloudwatch", "alarmArn": event["resources"][0], "alarmData": event["detail"],
+            "region": "ap-south-1"});
+        assert_eq!(one(&action.to_string()).source_event_id, one(EVENT).source_event_id);
+        let confirmation = r#"{"Type":"SubscriptionConfirmation","Message":"You have chosen"}"#;
+        let error = testing::parse(FORMAT, confirmation, &TokenDefaults::default()).unwrap_err().remove(0);
+        assert!(error.detail.contains("IntakeQueue"), "{error:?}");
+    }
+
+    #[test]
+    fn the_metric_is_among_the_key_details() {
+        let names = |body: &str| {
+            let mapped = one(body);
+            testing::event(&mapped)
+                .key_details
+                .iter()
+                .map(|detail| format!("{}={}", detail.name, detail.value))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(NOTIFICATION),
+            ["metric=AWS/ApiGateway 5XXError", "ApiName=api", "region=Asia Pacific (Mumbai)"]
+        );
     }
 
     #[test]

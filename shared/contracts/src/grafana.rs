@@ -4,9 +4,9 @@
 //! Grafana can sign its requests: the hexadecimal HMAC-SHA256 of the body, or of `timestamp:body` if a timestamp header is configured
 //! (grafana/grafana#100960). The key is the token itself, so that there is only one secret to store.
 
-use crate::intake::{DropInFormat, IntakeItem, IntakeRequest, https_links};
+use crate::intake::{DropInFormat, IntakeItem, IntakeRequest, Measurement, https_links, set_measurements};
 use crate::problem::FieldError;
-use domain::event::{Event, Format};
+use domain::event::{Event, Format, KeyDetail};
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -31,13 +31,22 @@ fn base_event(alert: &Map<String, Value>) -> Event {
     let pages =
         [("panelURL", "panel"), ("dashboardURL", "dashboard"), ("silenceURL", "silence"), ("imageURL", "image")];
     let pages = pages.into_iter().filter_map(|(name, text)| Some((alert.get(name)?.as_str()?, text)));
-    let values = alert.get("values").and_then(Value::as_object).into_iter().flatten();
-    Event {
-        measurements: values.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect(),
+    let values = alert.get("values").and_then(Value::as_object).cloned().unwrap_or_default();
+    let shown: Vec<String> = values.iter().map(|(name, value)| format!("{name} = {}", plain_text(value))).collect();
+    let mut event = Event {
+        key_details: vec![KeyDetail::new("value", shown.join(", "))],
         message: alert.get("valueString").and_then(Value::as_str).unwrap_or_default().to_owned(),
         links: https_links(pages),
         ..Event::blank(Format::Grafana, "grafana")
-    }
+    };
+    let numbers = values.iter().filter_map(|(name, value)| Some((name.clone(), Measurement::of(value)?)));
+    set_measurements(&mut event, numbers.collect());
+    event
+}
+
+/// A JSON value without the quotes of a text.
+fn plain_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Verifies the signature, if there is one.
@@ -103,7 +112,7 @@ mod tests {
         assert_eq!(event.message, "The system has high memory usage");
         assert_eq!(event.measurements["C"], 1.0);
         let links: Vec<&str> = event.links.iter().map(|link| link.text.as_str()).collect();
-        assert_eq!(links, ["runbook", "panel", "silence"]);
+        assert_eq!(links, ["runbook", "panel", "silence", "source"]);
         assert_eq!(event.details["notification"]["state"], "alerting");
         assert!(event.details["valueString"].is_string());
         let resolved = CAPTURED.replacen("[{\"status\":\"firing\"", "[{\"status\":\"resolved\"", 1);
@@ -115,6 +124,26 @@ mod tests {
             &TokenDefaults::default(),
         );
         assert_eq!(error.unwrap_err()[0].pointer, "/version");
+    }
+
+    #[test]
+    fn an_alert_without_annotations_names_rule_folder_and_values() {
+        let body = r#"{"version":"1","alerts":[{"status":"firing","labels":{"alertname":"DatasourceNoData","rulename":"High memory",
+            "grafana_folder":"Ops","host":"db-1"},"annotations":{},"values":{"B":1.5,"C":null}}]}"#;
+        let mapped = testing::parse(FORMAT, body, &TokenDefaults::default()).unwrap().remove(0);
+        let event = testing::event(&mapped);
+        assert_eq!(event.title, "High memory: DatasourceNoData");
+        let details: Vec<(&str, &str)> =
+            event.key_details.iter().map(|detail| (detail.name.as_str(), detail.value.as_str())).collect();
+        assert_eq!(details, [("value", "B = 1.5, C = null"), ("host", "db-1"), ("folder", "Ops")]);
+    }
+
+    #[test]
+    fn legacy_alerting_is_refused_by_its_name() {
+        let body = r#"{"dashboardId":1,"evalMatches":[{"value":1,"metric":"x","tags":{}}],"ruleId":1,"ruleName":"n","state":"alerting",
+            "title":"[Alerting] n"}"#;
+        let error = testing::parse(FORMAT, body, &TokenDefaults::default()).unwrap_err().remove(0);
+        assert!(error.detail.contains("legacy alerting") && error.detail.contains("migrate"), "{error:?}");
     }
 
     fn headers(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -2,7 +2,7 @@
 
 use crate::problem::FieldError;
 use crate::queue::Note;
-use domain::event::{DEDUP_KEY_MAX, Event, Link};
+use domain::event::{DEDUP_KEY_MAX, Event, KeyDetail, Link};
 use domain::ids::TenantId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,7 @@ use std::collections::BTreeMap;
 /// Maximum number of events in a request, and of messages that they become: what one invocation can enqueue.
 pub const EVENTS_MAX: usize = 2_000;
 
-/// The field or label that names the tenants of an alert. It is parsed and then removed, so that no tenant sees which others are
-/// affected.
-pub const TENANT_FIELD: &str = "tenant";
+pub use domain::event::TENANT_FIELD;
 
 /// A token's values for events that do not set these fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -94,8 +92,8 @@ impl IntakeItem {
     /// Creates an item from an event: sets its tenants and applies the caps.
     #[must_use]
     pub fn event(event: Event, addressees: Addressees) -> Self {
-        let event = Event { tenant_ids: addressees.tenant_ids.clone(), platform: addressees.platform, ..event }
-            .truncated_to_limits();
+        let event =
+            Event { tenant_ids: addressees.tenant_ids.clone(), platform: addressees.platform, ..event }.normalized();
         Self {
             content: IntakeContent::Event(Box::new(event)),
             addressees,
@@ -185,10 +183,11 @@ pub fn text_field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a 
     object.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// Builds the links of an event from pairs of address and text. Only `https://` links are kept.
+/// Builds the links of an event from pairs of address and text. Other addresses than of https, such as `http://prometheus:9090`, are left
+/// out: nobody outside could open them. [`Event::normalized`] escapes the rest, and records what it cannot keep.
 #[must_use]
 pub fn https_links<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Link> {
-    let secure = given.into_iter().filter(|(href, _)| href.starts_with("https://"));
+    let secure = given.into_iter().filter(|(href, _)| href.trim_start().starts_with("https://"));
     secure.map(|(href, text)| Link { href: href.to_owned(), text: text.to_owned() }).collect()
 }
 
@@ -196,6 +195,92 @@ pub fn https_links<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> V
 #[must_use]
 pub fn capped_dedup_key(given: &str) -> String {
     if given.chars().count() <= DEDUP_KEY_MAX { given.to_owned() } else { domain::ids::short_hash(&[given]) }
+}
+
+/// A number that a source measured.
+///
+/// It may come as a text, because [`normalize`](crate::json::normalize) keeps so what a double cannot hold; then `exact` has its digits,
+/// and `value`, which rules compare, is the nearest finite number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measurement {
+    /// The nearest finite number.
+    pub value: f64,
+    /// The number as the source wrote it, if `value` is another one.
+    pub exact: Option<String>,
+}
+
+impl Measurement {
+    /// Reads a JSON number or a text that is one.
+    #[must_use]
+    pub fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Number(number) => Some(Self { value: number.as_f64()?, exact: None }),
+            Value::String(text) if crate::json::is_number(text) => {
+                let value = text.parse::<f64>().ok()?.clamp(f64::MIN, f64::MAX);
+                let is_exact = crate::json::same_number(&format!("{value:e}"), text);
+                Some(Self { value, exact: (!is_exact).then(|| text.clone()) })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Measurement {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = Value::deserialize(deserializer)?;
+        Self::of(&given).ok_or_else(|| serde::de::Error::custom("must be a number"))
+    }
+}
+
+impl JsonSchema for Measurement {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Measurement".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let number = "^-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?$";
+        schemars::json_schema!({
+            "description": "A number, or a text that is one, for a number that a double cannot hold.",
+            "anyOf": [{"type": "number"}, {"type": "string", "pattern": number}],
+        })
+    }
+}
+
+/// Sets the measurements of an event. The digits that a double cannot hold are kept in its details.
+pub fn set_measurements(event: &mut Event, given: BTreeMap<String, Measurement>) {
+    let mut exact = Map::new();
+    for (name, measurement) in given {
+        exact.extend(measurement.exact.map(|digits| (name.clone(), Value::from(digits))));
+        event.measurements.insert(name, measurement.value);
+    }
+    if !exact.is_empty() {
+        event.details.entry("measurements").or_insert(Value::Object(exact));
+    }
+}
+
+/// The key details of an event: the named fields of `object` that are set, and a name for each.
+#[must_use]
+pub fn key_details_of(object: &Map<String, Value>, names: &[(&str, &str)]) -> Vec<KeyDetail> {
+    let found = names.iter().filter_map(|(field, name)| Some(KeyDetail::new(name, detail_text(object.get(*field)?)?)));
+    found.collect()
+}
+
+/// All entries of a map as key details, but those whose names are in `except`.
+#[must_use]
+pub fn all_key_details(object: &Map<String, Value>, except: &[&str]) -> Vec<KeyDetail> {
+    let entries = object.iter().filter(|(name, _)| !except.contains(&name.as_str()));
+    entries.filter_map(|(name, value)| Some(KeyDetail::new(name, detail_text(value)?))).collect()
+}
+
+/// A value as people read it: a text, a number, a list of them. `None` for what is empty or has a structure of its own.
+fn detail_text(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.trim().to_owned(),
+        Value::Number(_) | Value::Bool(_) => value.to_string(),
+        Value::Array(entries) => entries.iter().map(detail_text).collect::<Option<Vec<_>>>()?.join(", "),
+        Value::Null | Value::Object(_) => return None,
+    };
+    (!text.is_empty()).then_some(text)
 }
 
 /// Helpers for the tests of the formats.
@@ -249,7 +334,7 @@ pub(crate) mod testing {
             prop_assert!(!event.event_type.is_empty() && !event.title.is_empty());
             prop_assert!(event.title.chars().count() <= domain::event::TITLE_MAX);
             prop_assert!(event.message.chars().count() <= domain::event::MESSAGE_MAX);
-            prop_assert!(event.links.iter().all(|link| link.href.starts_with("https://")));
+            prop_assert!(event.links.iter().all(|link| Link::is_valid_href(&link.href)));
             prop_assert!(!event.platform || event.tenant_ids.is_empty());
             let text = serde_json::to_vec(event).unwrap();
             prop_assert!(text.len() <= domain::event::EVENT_MAX);

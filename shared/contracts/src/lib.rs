@@ -12,6 +12,7 @@ pub mod formats;
 pub mod grafana;
 pub mod http;
 pub mod intake;
+pub mod json;
 pub mod native;
 pub mod openapi;
 pub mod opsgenie;

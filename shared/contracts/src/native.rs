@@ -7,9 +7,9 @@ pub use answers::{
     UpdateAccepted,
 };
 
-use crate::intake::TokenDefaults;
+use crate::intake::{Measurement, TokenDefaults, set_measurements};
 use crate::problem::FieldError;
-use domain::event::{DEDUP_KEY_MAX, Event, Format, Link, NAME_MAX, TENANTS_MAX};
+use domain::event::{DEDUP_KEY_MAX, Event, Format, KeyDetail, Link, NAME_MAX, TENANTS_MAX};
 use domain::ids::TenantId;
 use domain::maintenance;
 use domain::schema::Instant;
@@ -34,7 +34,8 @@ pub struct NativeEventBody {
     /// Events with the same source and dedup key belong to the same incident. If it is omitted, every event is an incident of its own.
     #[schemars(length(min = 1, max = 512))]
     dedup_key: Option<String>,
-    /// `critical`, `error`, `warning` or `info`. Any other value counts as `error`, and the original is kept.
+    /// `critical`, `error`, `warning` or `info`, or a common word for one of them such as `crit` or `none`. Any other value counts as
+    /// `error`, and the original is kept.
     severity: Option<String>,
     /// The title in one line. Truncated to 255 characters.
     #[schemars(length(min = 1))]
@@ -69,7 +70,7 @@ pub struct NativeEventBody {
     ends_at: Option<Timestamp>,
     /// Numbers that rules can compare, such as `delay_minutes`.
     #[serde(default)]
-    measurements: BTreeMap<String, f64>,
+    measurements: BTreeMap<String, Measurement>,
     /// Labels for readers of the alert.
     #[serde(default)]
     labels: BTreeMap<String, String>,
@@ -104,7 +105,8 @@ pub fn parse_event(body: &[u8], defaults: &TokenDefaults, new_key: &str) -> Resu
         return Err(errors);
     }
     let (severity, severity_given) = parse_severity(body.severity.as_deref());
-    Ok(Event {
+    let key_details = key_details(&body);
+    let mut event = Event {
         format: Format::Native,
         source: body.source,
         event_type,
@@ -123,7 +125,8 @@ pub fn parse_event(body: &[u8], defaults: &TokenDefaults, new_key: &str) -> Resu
         starts_at: body.starts_at,
         ends_at: body.ends_at,
         as_of: None,
-        measurements: body.measurements,
+        key_details,
+        measurements: BTreeMap::new(),
         labels: body.labels,
         links: body.links,
         details: body.details,
@@ -131,12 +134,27 @@ pub fn parse_event(body: &[u8], defaults: &TokenDefaults, new_key: &str) -> Resu
         test_of: None,
         cut: Vec::new(),
         warnings: Vec::new(),
-    }
-    .truncated_to_limits())
+    };
+    set_measurements(&mut event, body.measurements);
+    Ok(event.normalized())
+}
+
+/// Labels and measurements, which the source sends for the readers of the alert.
+fn key_details(body: &NativeEventBody) -> Vec<KeyDetail> {
+    let labels = body.labels.iter().map(|(name, value)| KeyDetail::new(name, value));
+    let numbers = body.measurements.iter().map(|(name, number)| match &number.exact {
+        Some(digits) => KeyDetail::new(name, digits),
+        None => KeyDetail::new(name, Value::from(number.value).to_string()),
+    });
+    labels.chain(numbers).collect()
 }
 
 /// Returns the tenants that the event is about, without duplicates: its own, or else the token's default tenants.
 fn resolve_tenants(body: &NativeEventBody, defaults: &TokenDefaults, errors: &mut Vec<FieldError>) -> Vec<TenantId> {
+    if body.tenant_ids.len() > TENANTS_MAX {
+        errors.push(FieldError::new("/tenant_ids", format!("list at most {TENANTS_MAX} tenants, or set `platform`")));
+        return Vec::new();
+    }
     let mut tenant_ids = Vec::new();
     for (index, text) in body.tenant_ids.iter().enumerate() {
         match TenantId::parse(text) {
@@ -147,9 +165,6 @@ fn resolve_tenants(body: &NativeEventBody, defaults: &TokenDefaults, errors: &mu
     }
     if tenant_ids.is_empty() && !body.platform && errors.is_empty() {
         tenant_ids.clone_from(&defaults.tenant_ids);
-    }
-    if tenant_ids.len() > TENANTS_MAX {
-        errors.push(FieldError::new("/tenant_ids", format!("list at most {TENANTS_MAX} tenants, or set `platform`")));
     }
     if body.platform && !tenant_ids.is_empty() {
         errors.push(FieldError::new("/platform", "set `platform` or `tenant_ids`, not both"));
@@ -175,7 +190,7 @@ fn check_texts(body: &NativeEventBody, errors: &mut Vec<FieldError>) {
         }
     }
     for (index, link) in body.links.iter().enumerate() {
-        if !link.href.starts_with("https://") {
+        if !link.href.trim_start().starts_with("https://") {
             errors.push(FieldError::new(format!("/links/{index}/href"), "must start with https://"));
         }
     }
@@ -200,12 +215,24 @@ fn check_schedule(body: &NativeEventBody, event_type: &str, errors: &mut Vec<Fie
     }
 }
 
+/// Returns the severity of a word in lower case, also of words that monitors commonly use for one. Prometheus's own rules send `none`.
+fn severity_of_word(word: &str) -> Option<Severity> {
+    match word {
+        "crit" | "fatal" | "emergency" | "emerg" | "disaster" => Some(Severity::Critical),
+        "err" | "high" | "major" => Some(Severity::Error),
+        "warn" | "medium" | "minor" => Some(Severity::Warning),
+        "none" | "ok" | "low" | "notice" | "informational" | "information" | "debug" => Some(Severity::Info),
+        _ => Severity::parse(word),
+    }
+}
+
 /// Parses the severity that a source sent. A missing or unknown one is `error`; the second value is the original, to be recorded.
 #[must_use]
 pub fn parse_severity(given: Option<&str>) -> (Severity, Option<String>) {
     match given {
-        Some(text) => match Severity::parse(&text.to_ascii_lowercase()) {
-            Some(severity) => (severity, None),
+        Some(text) => match severity_of_word(&text.trim().to_ascii_lowercase()) {
+            Some(severity) if Severity::parse(&text.trim().to_ascii_lowercase()).is_some() => (severity, None),
+            Some(severity) => (severity, Some(text.chars().take(64).collect())),
             None => (Severity::Error, Some(text.chars().take(64).collect())),
         },
         None => (Severity::Error, Some(String::new())),
@@ -291,6 +318,8 @@ mod tests {
     fn an_unknown_severity_becomes_error_and_is_recorded() {
         assert_eq!(parse_severity(Some("CRITICAL")), (Severity::Critical, None));
         assert_eq!(parse_severity(Some("page")), (Severity::Error, Some("page".into())));
+        assert_eq!(parse_severity(Some(" None ")), (Severity::Info, Some(" None ".into())));
+        assert_eq!(parse_severity(Some("WARN")), (Severity::Warning, Some("WARN".into())));
         assert_eq!(parse_severity(None), (Severity::Error, Some(String::new())));
     }
 

@@ -4,12 +4,12 @@
 //! scopes of an incident under that key. Errors have the original's texts, which name the field.
 
 use crate::intake::{
-    Addressees, IntakeItem, IntakeRequest, TENANT_FIELD, TokenDefaults, capped_dedup_key, https_links,
-    resolve_event_type, split_list, string_list, text_field,
+    Addressees, IntakeItem, IntakeRequest, TENANT_FIELD, TokenDefaults, all_key_details, capped_dedup_key, https_links,
+    key_details_of, resolve_event_type, split_list, string_list, text_field,
 };
 use crate::native::or_token_default;
 use crate::queue::Note;
-use domain::event::{DEDUP_KEY_MAX, Event, Format};
+use domain::event::{DEDUP_KEY_MAX, Event, Format, KeyDetail};
 use domain::vocabulary::{Severity, Status};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -41,7 +41,7 @@ impl fmt::Debug for Enqueue {
 /// # Errors
 /// Texts for the answer's `errors`.
 pub fn parse_enqueue(request: &[u8], header: Option<&str>) -> Result<Enqueue, Vec<String>> {
-    let Ok(Value::Object(body)) = serde_json::from_slice(request) else {
+    let Some(body) = crate::json::parse_map(request) else {
         return Err(vec!["The body is not a JSON object".to_owned()]);
     };
     let Some(key) = body.get("routing_key").and_then(Value::as_str).or(header) else {
@@ -100,7 +100,7 @@ impl Enqueue {
             dedup_key: key,
             status: Some(status),
             message: message.to_owned(),
-            notify: false,
+            ..Note::default()
         };
         Ok(IntakeItem { index_dedup_key: true, ..IntakeItem::note(note, Addressees::default()) })
     }
@@ -121,6 +121,7 @@ impl Enqueue {
             severity: Severity::Info,
             title: summary.to_owned(),
             links: collect_links(&self.body),
+            key_details: key_details(&payload, &self.body),
             details: details(self.body, &payload),
             ..Event::blank(Format::PagerDuty, SOURCE)
         };
@@ -144,7 +145,7 @@ fn map_trigger(
         found.unwrap_or_default()
     };
     let (title, _source, severity) = (required("summary"), required("source"), required("severity"));
-    let parsed = Severity::parse(&severity);
+    let parsed = Severity::parse(&severity.to_ascii_lowercase());
     if parsed.is_none() && !severity.is_empty() {
         let names = "'critical', 'warning', 'error' or 'info'";
         errors.push(format!("'payload.severity' is invalid (must be one of the following: {names})"));
@@ -152,6 +153,10 @@ fn map_trigger(
     if !errors.is_empty() {
         return Err(errors);
     }
+    let key_details = key_details(&payload, &body);
+    let timestamp = text_field(&payload, "timestamp");
+    let unknown_time =
+        |_: &str| "`payload.timestamp` is not an ISO 8601 time. The time of acceptance is used.".to_owned();
     let custom = custom_details(&payload);
     let headers = std::collections::BTreeMap::new();
     let request = IntakeRequest { body: &[], headers: &headers, defaults, is_known_type };
@@ -161,9 +166,11 @@ fn map_trigger(
         dedup_key: capped_dedup_key(&key),
         severity: parsed.unwrap_or(Severity::Error),
         title,
+        // PagerDuty takes a text for the details as well.
         message: ["message", "description"]
             .into_iter()
             .find_map(|name| text_field(&custom, name))
+            .or_else(|| text_field(&payload, "custom_details").filter(|_| custom.is_empty()))
             .unwrap_or_default()
             .to_owned(),
         public_title: text_field(&custom, "public_title").map(str::to_owned),
@@ -174,8 +181,10 @@ fn map_trigger(
         ),
         regions: or_token_default(string_list(custom.get("region")), &defaults.regions),
         // PagerDuty ignores a time that it cannot parse, and its own client sends such times.
-        starts_at: text_field(&payload, "timestamp").and_then(|text| text.parse::<Timestamp>().ok()),
+        starts_at: timestamp.and_then(|text| text.parse::<Timestamp>().ok()),
+        warnings: timestamp.into_iter().filter(|text| text.parse::<Timestamp>().is_err()).map(unknown_time).collect(),
         links: collect_links(&body),
+        key_details,
         details: details(body, &payload),
         ..Event::blank(Format::PagerDuty, SOURCE)
     };
@@ -192,7 +201,12 @@ fn take_payload(body: &mut Map<String, Value>) -> Result<Map<String, Value>, Vec
 }
 
 fn custom_details(payload: &Map<String, Value>) -> Map<String, Value> {
-    payload.get("custom_details").and_then(Value::as_object).cloned().unwrap_or_default()
+    match payload.get("custom_details") {
+        Some(Value::Object(custom)) => custom.clone(),
+        // Some clients send the object as a text.
+        Some(Value::String(text)) => crate::json::parse_map(text.as_bytes()).unwrap_or_default(),
+        _ => Map::new(),
+    }
 }
 
 fn collect_links(body: &Map<String, Value>) -> Vec<domain::event::Link> {
@@ -201,15 +215,29 @@ fn collect_links(body: &Map<String, Value>) -> Vec<domain::event::Link> {
         Some((link.get("href")?.as_str()?, text))
     });
     let client = text_field(body, "client_url").map(|href| (href, text_field(body, "client").unwrap_or("client")));
-    https_links(given.chain(client))
+    let images = body.get("images").and_then(Value::as_array).into_iter().flatten().filter_map(|image| {
+        let text = |name: &str| image.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
+        Some((text("href").or_else(|| text("src"))?, text("alt").unwrap_or("image")))
+    });
+    https_links(given.chain(client).chain(images))
+}
+
+/// What tells one target from another: the source, its group and class, the client, and the custom details that are plain values.
+fn key_details(payload: &Map<String, Value>, body: &Map<String, Value>) -> Vec<KeyDetail> {
+    let mut details = key_details_of(payload, &[("source", "source"), ("group", "group"), ("class", "class")]);
+    let shown_elsewhere = [TENANT_FIELD, "region", "message", "description", "public_title", "public_message"];
+    details.extend(all_key_details(&custom_details(payload), &shown_elsewhere));
+    details.extend(key_details_of(body, &[("client", "client")]));
+    details
 }
 
 /// Returns everything but the routing key, which is a secret, and the tenants.
 fn details(mut body: Map<String, Value>, payload: &Map<String, Value>) -> Map<String, Value> {
     body.remove("routing_key");
     let mut payload = payload.clone();
-    if let Some(Value::Object(custom)) = payload.get_mut("custom_details") {
-        custom.remove(TENANT_FIELD);
+    let mut custom = custom_details(&payload);
+    if custom.remove(TENANT_FIELD).is_some() {
+        payload.insert("custom_details".to_owned(), Value::Object(custom));
     }
     body.insert("payload".to_owned(), Value::Object(payload));
     body
@@ -256,7 +284,11 @@ mod tests {
         assert_eq!((event.components.len(), event.regions.as_slice()), (2, &["eu".to_owned()][..]));
         assert_eq!(event.starts_at.unwrap().to_string(), "2015-07-17T08:42:58.315Z");
         let hrefs: Vec<&str> = event.links.iter().map(|link| link.href.as_str()).collect();
-        assert_eq!(hrefs, ["https://example.com/", "https://monitor.example"]);
+        assert_eq!(hrefs, ["https://example.com/", "https://monitor.example", "https://www.pagerduty.com/x.png"]);
+        let details: Vec<(&str, &str)> =
+            event.key_details.iter().map(|detail| (detail.name.as_str(), detail.value.as_str())).collect();
+        let expected = [("source", "monitoringtool:host1"), ("group", "prod-datapipe"), ("class", "api.outage")];
+        assert_eq!(details, [&expected[..], &[("ping time", "1500ms"), ("client", "Monitor")]].concat());
         assert_eq!(event.details["payload"]["group"], "prod-datapipe");
         assert!(!serde_json::to_string(event).unwrap().contains(KEY), "the routing key is a secret");
         assert_eq!(event.details["payload"]["custom_details"], json!({"ping time": "1500ms", "region": "eu"}));
@@ -299,6 +331,26 @@ mod tests {
         assert_eq!(map(&json!({})).unwrap_err(), ["'routing_key' is missing or blank"]);
         assert_eq!(parse_enqueue(b"[", None).unwrap_err(), ["The body is not a JSON object"]);
         assert_eq!(parse_enqueue(b"{}", Some(KEY)).unwrap().routing_key, KEY);
+    }
+
+    #[test]
+    fn times_and_details_are_taken_as_clients_send_them() {
+        let with = |pointer: &str, value: Value| {
+            let mut body = trigger();
+            *body.pointer_mut(pointer).unwrap() = value;
+            map(&body).unwrap()
+        };
+        let zero = with("/payload/timestamp", json!("0001-01-01T00:00:00Z"));
+        assert_eq!((testing::event(&zero).starts_at, testing::event(&zero).warnings.len()), (None, 0));
+        let unknown = with("/payload/timestamp", json!("yesterday"));
+        assert_eq!((testing::event(&unknown).starts_at, testing::event(&unknown).warnings.len()), (None, 1));
+        let text = with("/payload/custom_details", json!("Two hosts are down."));
+        assert_eq!(testing::event(&text).message, "Two hosts are down.");
+        let object = with("/payload/custom_details", json!("{\"tenant\":\"acme\",\"host\":\"a\"}"));
+        let object = testing::event(&object);
+        assert_eq!((object.tenant_ids.len(), object.message.as_str()), (1, ""));
+        assert!(!serde_json::to_string(&object.details).unwrap().contains("acme"), "no tenant sees the others");
+        assert_eq!(testing::event(&with("/payload/severity", json!("Critical"))).severity, Severity::Critical);
     }
 
     #[test]

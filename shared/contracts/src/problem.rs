@@ -1,5 +1,6 @@
 //! Errors of the HTTP API: problem details (RFC 9457) that name the field and how to fix it.
 
+use crate::json::normalize;
 use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -37,14 +38,15 @@ impl FieldError {
     }
 }
 
-/// Parses a JSON body and, on failure, names the field.
+/// Parses a JSON body, after [`normalize`], and on failure names the field.
 ///
 /// # Errors
 /// A [`FieldError`] whose pointer is the place where the body stops matching. Its text never repeats a value.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, FieldError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let body: &str = &normalize(body);
+    let mut deserializer = serde_json::Deserializer::from_str(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        match serde_json::from_slice::<IgnoredAny>(body) {
+        match serde_json::from_str::<IgnoredAny>(body) {
             Ok(_) => describe(error.path(), error.inner(), body),
             Err(syntax) => FieldError::new("", format!("{INVALID_JSON}: {syntax}")),
         }
@@ -60,7 +62,7 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, FieldError> {
 /// # Errors
 /// As [`parse_json`], and for anything but an object.
 pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, FieldError> {
-    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+    if normalize(body).trim_start().starts_with('[') {
         return Err(FieldError::new("", "must be a JSON object, not an array"));
     }
     parse_json(body)
@@ -73,7 +75,7 @@ pub fn pointer_segment(name: &str) -> String {
 }
 
 /// Translates serde's error into a pointer and a sentence for the sender of the body.
-fn describe(path: &Path, error: &serde_json::Error, body: &[u8]) -> FieldError {
+fn describe(path: &Path, error: &serde_json::Error, body: &str) -> FieldError {
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
     let message = text.strip_suffix(position.as_str()).unwrap_or(&text);
@@ -103,7 +105,7 @@ fn describe(path: &Path, error: &serde_json::Error, body: &[u8]) -> FieldError {
 }
 
 /// Says which values a field accepts. `None` where that cannot be said without repeating the value.
-fn describe_value(message: &str, pointer: &str, body: &[u8]) -> Option<String> {
+fn describe_value(message: &str, pointer: &str, body: &str) -> Option<String> {
     let begins_with = |begins: &[&str]| begins.iter().any(|begin| message.starts_with(begin));
     if begins_with(&["unknown variant "]) {
         return Some(format!("must be one of: {}", alternatives(message)?));
@@ -176,8 +178,8 @@ fn in_json_terms(expected: &str) -> String {
 }
 
 /// Whether a message quotes the text at `pointer`. Texts of up to three characters are in every message by chance.
-fn repeats_value(message: &str, pointer: &str, body: &[u8]) -> bool {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+fn repeats_value(message: &str, pointer: &str, body: &str) -> bool {
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
     match body.pointer(pointer) {
         Some(Value::String(value)) => value.len() > 3 && message.contains(value.as_str()),
         _ => true,

@@ -5,10 +5,10 @@
 
 use domain::alert::{Alert, NotificationReason};
 use domain::attempt::{self, AttemptFailure};
-use domain::event::truncate_chars;
+use domain::event::{KeyDetail, truncate_chars};
 use domain::render::{
-    AlertLinks, SUPPRESSED_HEADING, facts, headline, notes, subscription_sentence, suppressed_incident_lines,
-    trigger_clause,
+    AlertLinks, DETAILS_HEADING, SUPPRESSED_HEADING, facts, headline, notes, subscription_sentence,
+    suppressed_incident_lines, trigger_clause,
 };
 use domain::vocabulary::{Channel, Severity, Status};
 use serde_json::{Value, json};
@@ -39,6 +39,9 @@ pub fn build_message(alert: &Alert, why: &NotificationReason, links: &AlertLinks
         .map(|(name, value)| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape_truncated(value, FIELD_MAX))}))
         .collect();
     blocks.push(json!({"type": "section", "fields": fields}));
+    if !alert.key_details.is_empty() {
+        blocks.push(section(&format!("*{DETAILS_HEADING}*\n{}", detail_lines(alert, "• ").join("\n"))));
+    }
     let suppressed = suppressed_incident_lines(alert);
     if !suppressed.is_empty() {
         blocks.push(section(&format!(
@@ -52,7 +55,7 @@ pub fn build_message(alert: &Alert, why: &NotificationReason, links: &AlertLinks
         let text = if link.text.is_empty() { &link.href } else { &link.text };
         format!("<{}|{}>", escape_url(&link.href), escape_truncated(text, 100))
     }));
-    blocks.push(section(&shown_links.join("  ·  ")));
+    blocks.push(section(&join_within(&shown_links, "  ·  ", SECTION_MAX)));
     let reason = subscription_sentence(alert, why, Channel::Slack.title());
     let footer = format!(
         "Sent now because {}. {} Incident {} · update {}",
@@ -74,6 +77,10 @@ pub fn build_plain_message(alert: &Alert, why: &NotificationReason, links: &Aler
         lines.push(escape_truncated(alert.message.trim(), SECTION_MAX));
     }
     lines.extend(facts(alert).iter().map(|(name, value)| format!("{name}: {}", escape_truncated(value, FIELD_MAX))));
+    if !alert.key_details.is_empty() {
+        lines.push(format!("{DETAILS_HEADING}:"));
+        lines.extend(detail_lines(alert, ""));
+    }
     let suppressed = suppressed_incident_lines(alert);
     if !suppressed.is_empty() {
         lines.push(format!("{SUPPRESSED_HEADING}:"));
@@ -153,6 +160,27 @@ fn emoji(alert: &Alert) -> &'static str {
         (_, Severity::Warning) => "🟡",
         (_, Severity::Info) => "🔵",
     }
+}
+
+/// The key details, each as a line of at most 250 escaped characters: ten of them fit one section.
+fn detail_lines(alert: &Alert, bullet: &str) -> Vec<String> {
+    let line = |detail: &KeyDetail| {
+        format!("{bullet}{}: {}", escape_truncated(&detail.name, 60), escape_truncated(&detail.value, 180))
+    };
+    alert.key_details.iter().map(line).collect()
+}
+
+/// Joins as many texts as fit `max` characters. Slack refuses a whole message for one section that is too long.
+fn join_within(texts: &[String], separator: &str, max: usize) -> String {
+    let mut out = String::new();
+    for text in texts {
+        let before = if out.is_empty() { "" } else { separator };
+        if out.chars().count() + before.chars().count() + text.chars().count() <= max {
+            out.push_str(before);
+            out.push_str(text);
+        }
+    }
+    out
 }
 
 fn section(text: &str) -> Value {

@@ -7,8 +7,8 @@ use domain::alert::{Alert, NotificationReason};
 use domain::attempt::{AttemptFailure, RetryVerdict};
 use domain::event::truncate_chars;
 use domain::render::{
-    AlertLinks, SUPPRESSED_HEADING, facts, headline, notes, subscription_sentence, suppressed_incident_lines,
-    trigger_clause,
+    AlertLinks, DETAILS_HEADING, SUPPRESSED_HEADING, facts, headline, notes, subscription_sentence,
+    suppressed_incident_lines, trigger_clause,
 };
 use domain::vocabulary::{Channel, Severity, Status};
 use serde_json::{Value, json};
@@ -53,6 +53,15 @@ fn build_card(alert: &Alert, why: &NotificationReason, links: &AlertLinks, text_
         })
         .collect();
     body.push(json!({"type": "FactSet", "facts": facts}));
+    if !alert.key_details.is_empty() {
+        let details: Vec<Value> = alert
+            .key_details
+            .iter()
+            .map(|detail| json!({"title": escape_markdown(&detail.name), "value": escape_markdown(&detail.value)}))
+            .collect();
+        body.push(json!({"type": "TextBlock", "text": DETAILS_HEADING, "weight": "Bolder", "wrap": true}));
+        body.push(json!({"type": "FactSet", "facts": details, "spacing": "Small"}));
+    }
     let suppressed = suppressed_incident_lines(alert);
     if !suppressed.is_empty() {
         body.push(json!({"type": "TextBlock", "text": SUPPRESSED_HEADING, "weight": "Bolder", "wrap": true}));

@@ -42,6 +42,7 @@ fn alert() -> Alert {
         links: vec![Link { href: "https://grafana.example.com/d/1?a=b&c=d".into(), text: "Dashboard".into() }],
         measurements: [("delay_minutes".to_owned(), 12.0)].into(),
         labels: [("carrier".to_owned(), "one".to_owned())].into(),
+        key_details: Vec::new(),
         details: Default::default(),
         cut: vec![],
         public: true,

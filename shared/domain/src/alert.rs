@@ -1,6 +1,6 @@
 //! The alert: the content of a notification, independent of its channel. Every channel renders the same facts.
 
-use crate::event::Link;
+use crate::event::{KeyDetail, Link};
 use crate::ids::{EventId, IncidentId, Scope, TenantId};
 use crate::incident::{Change, Incident, Update};
 use crate::maintenance::{MaintenanceSchedule, MaintenanceSuppression, SuppressedIncidents};
@@ -77,6 +77,9 @@ pub struct Alert {
     /// Links that the source provided.
     #[serde(default)]
     pub links: Vec<Link>,
+    /// The details that people see, in order: the source's own words for what tells one target from another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_details: Vec<KeyDetail>,
     /// Numeric facts by name, as the source provided them.
     #[serde(default)]
     pub measurements: BTreeMap<String, f64>,
@@ -176,6 +179,7 @@ impl Alert {
             change: update.change,
             zone: zone.to_owned(),
             links: update.links.clone(),
+            key_details: update.key_details.clone(),
             measurements: update.measurements.clone(),
             labels: update.labels.clone(),
             details: update.details.clone(),
@@ -191,6 +195,7 @@ impl Alert {
                 components: Vec::new(),
                 regions: Vec::new(),
                 links: Vec::new(),
+                key_details: Vec::new(),
                 measurements: BTreeMap::new(),
                 labels: BTreeMap::new(),
                 details: Map::new(),

@@ -46,7 +46,7 @@ impl Digest {
     /// A local time that a clock change skips is moved forward by the length of the gap. Of a local time that occurs twice, the first counts.
     #[must_use]
     pub fn next_after(&self, zone: &str, now: Timestamp) -> Timestamp {
-        let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+        let zone = crate::zone::find_zone(zone).unwrap_or(TimeZone::UTC);
         let local = now.to_zoned_datetime(zone.clone());
         let full_hour = || {
             let into = SignedDuration::from_mins(i64::from(local.minute()))

@@ -1,6 +1,7 @@
 //! The normalized event that every intake format is converted to.
 
 use crate::ids::TenantId;
+use crate::text::{clean, clean_line};
 use crate::vocabulary::{Channel, Severity, Status};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -24,6 +25,17 @@ pub const TENANTS_MAX: usize = 100;
 pub const DEDUP_KEY_MAX: usize = 512;
 /// Maximum number of entries of a list (components, regions, links) or a map (labels, measurements).
 pub const LIST_MAX: usize = 50;
+/// The field or label that names the tenants of an alert. It is parsed and then removed, so that no tenant sees which others are
+/// affected.
+pub const TENANT_FIELD: &str = "tenant";
+/// Maximum length of the address of a link, in bytes.
+pub const LINK_MAX: usize = 2_048;
+/// Maximum number of key details.
+pub const KEY_DETAILS_MAX: usize = 10;
+/// Maximum length of the name of a key detail, in characters.
+const KEY_DETAIL_NAME_MAX: usize = 60;
+/// Maximum length of the value of a key detail, in characters.
+const KEY_DETAIL_VALUE_MAX: usize = 300;
 /// Maximum length of a source, type, component, region or label, in characters.
 pub const NAME_MAX: usize = 255;
 
@@ -68,6 +80,49 @@ pub struct Link {
     /// The text of the link; empty if the source gave none.
     #[serde(default)]
     pub text: String,
+}
+
+impl Link {
+    /// Returns an address with the characters escaped that no URL holds and that would end a link in some channel.
+    #[must_use]
+    pub fn escape_href(href: &str) -> String {
+        let mut out = String::with_capacity(href.len());
+        for c in href.trim().chars() {
+            match c {
+                '<' | '>' | '"' | '`' | ' ' | '|' => out.push_str(&format!("%{:02X}", u32::from(c))),
+                _ if c.is_whitespace() => {}
+                _ => out.push(c),
+            }
+        }
+        out
+    }
+
+    /// Whether the address is an https URL of at most [`LINK_MAX`] bytes that every channel can show.
+    #[must_use]
+    pub fn is_valid_href(href: &str) -> bool {
+        let host = href.strip_prefix("https://").unwrap_or_default();
+        let is_plain = |c: char| !c.is_whitespace() && !matches!(c, '<' | '>' | '"');
+        href.len() <= LINK_MAX
+            && host.starts_with(|c: char| c.is_alphanumeric() || c == '[')
+            && href.chars().all(is_plain)
+    }
+}
+
+/// One of the few details by which a reader tells one target from another, such as an instance or a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyDetail {
+    /// The name, as the source calls it.
+    pub name: String,
+    /// The value, in one line.
+    pub value: String,
+}
+
+impl KeyDetail {
+    /// Creates a key detail. Its texts are shortened when the event is [normalized](Event::normalized).
+    #[must_use]
+    pub fn new(name: &str, value: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), value: value.into() }
+    }
 }
 
 /// The intake format of an event. Text from drop-in formats is never published unless it was written for the public.
@@ -147,6 +202,9 @@ pub struct Event {
     /// When the source observed the change of state, if it says so. Puts events that overtook each other back in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Timestamp>,
+    /// The details that people see, in order, at most [`KEY_DETAILS_MAX`]. Webhooks carry labels, measurements and details instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_details: Vec<KeyDetail>,
     /// Numbers that conditions of rules can use.
     #[serde(default)]
     pub measurements: BTreeMap<String, f64>,
@@ -201,6 +259,7 @@ impl Event {
             starts_at: None,
             ends_at: None,
             as_of: None,
+            key_details: Vec::new(),
             measurements: BTreeMap::new(),
             labels: BTreeMap::new(),
             links: Vec::new(),
@@ -223,9 +282,61 @@ impl Event {
         self
     }
 
-    /// Truncates every field that is over its limit, and lists those fields in `cut`.
+    /// Returns the event as it can be stored and shown everywhere. Every event passes here before it is queued.
+    ///
+    /// Its texts are [cleaned](crate::text::clean), and what is one line becomes one. A time at or before 1970 is none: Go's zero time is in
+    /// the year 1. Links that a channel could not show are left out. Every field that is over its limit is truncated and listed in `cut`.
     #[must_use]
-    pub fn truncated_to_limits(mut self) -> Self {
+    pub fn normalized(self) -> Self {
+        self.cleaned().truncated_to_limits()
+    }
+
+    fn cleaned(mut self) -> Self {
+        let line = |text: &mut String| *text = clean_line(text);
+        for text in [&mut self.source, &mut self.event_type, &mut self.title] {
+            line(text);
+        }
+        if self.title.is_empty() {
+            self.title = if self.event_type.is_empty() { "Alert".to_owned() } else { self.event_type.clone() };
+        }
+        self.public_title.iter_mut().for_each(line);
+        for text in std::iter::once(&mut self.message).chain(&mut self.public_message).chain(&mut self.severity_given) {
+            *text = clean(text).into_owned();
+        }
+        for list in [&mut self.components, &mut self.regions] {
+            list.iter_mut().for_each(line);
+            list.retain(|entry| !entry.is_empty());
+        }
+        for detail in &mut self.key_details {
+            line(&mut detail.name);
+            line(&mut detail.value);
+            truncate_chars(&mut detail.name, KEY_DETAIL_NAME_MAX);
+            truncate_chars(&mut detail.value, KEY_DETAIL_VALUE_MAX);
+        }
+        // No tenant may see which others are affected.
+        if self.platform || self.tenant_ids.len() > 1 {
+            self.labels.remove(TENANT_FIELD);
+            self.details.remove(TENANT_FIELD);
+            self.key_details.retain(|detail| detail.name != TENANT_FIELD);
+        }
+        self.key_details.retain(|detail| !detail.name.is_empty() && !detail.value.is_empty());
+        self.key_details.truncate(KEY_DETAILS_MAX);
+        let links = self.links.len();
+        for link in &mut self.links {
+            link.href = Link::escape_href(&link.href);
+        }
+        self.links.retain(|link| Link::is_valid_href(&link.href));
+        if self.links.len() < links {
+            self.cut.push("links".to_owned());
+        }
+        self.links.iter_mut().for_each(|link| line(&mut link.text));
+        for time in [&mut self.starts_at, &mut self.ends_at, &mut self.as_of] {
+            *time = time.filter(|time| *time > Timestamp::UNIX_EPOCH);
+        }
+        self
+    }
+
+    fn truncated_to_limits(mut self) -> Self {
         let mut cut = std::mem::take(&mut self.cut);
         let mut text = |field: &mut String, max: usize, name: &str| {
             if truncate_chars(field, max) {
@@ -294,6 +405,7 @@ impl Event {
             self.labels.clear();
             self.links.clear();
             self.measurements.clear();
+            self.key_details.truncate(3);
             cut.extend(["labels", "links", "measurements"]);
         }
         while too_long(self) {
@@ -313,6 +425,14 @@ impl Event {
         }
         cut.into_iter().map(str::to_owned).collect()
     }
+}
+
+/// Returns a title as events have it: one line of at most [`TITLE_MAX`] characters.
+#[must_use]
+pub fn title_of(text: &str) -> String {
+    let mut title = clean_line(text);
+    truncate_chars(&mut title, TITLE_MAX);
+    title
 }
 
 /// Truncates `text` to `max` characters, the last of which is an ellipsis. Returns whether it was truncated.
@@ -363,7 +483,7 @@ mod tests {
 
     #[test]
     fn any_event_fits_a_queue_message_after_truncation() {
-        for wide in ["\0", "𐀀", "\\", "a"] {
+        for wide in ["\"\n", "𐀀", "\\", "a"] {
             let long = wide.repeat(20_000);
             let names = || (0..200).map(|number| format!("{number}{long}"));
             let event = Event {
@@ -378,10 +498,11 @@ mod tests {
                 labels: names().map(|name| (name.clone(), name)).collect(),
                 measurements: names().map(|name| (name, 1.0)).collect(),
                 links: names().map(|href| Link { href, text: long.clone() }).collect(),
+                key_details: names().map(|name| KeyDetail::new(&name, long.clone())).collect(),
                 details: names().map(|name| (name, Value::from(long.clone()))).collect(),
                 ..Event::blank(Format::Native, &long)
             }
-            .truncated_to_limits();
+            .normalized();
             assert!(json_len(&event) <= EVENT_MAX, "{wide:?}: {}", json_len(&event));
             assert!(!event.title.is_empty() && event.message.chars().count() > 100 && event.tenant_ids.len() == 100);
             assert!(event.cut.contains(&"message".to_owned()) && json_len(&event.cut) <= CUT_MAX);

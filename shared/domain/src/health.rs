@@ -144,7 +144,7 @@ pub fn endpoint_notice_event(
         public: Some(false),
         ..Event::blank(Format::Native, SYSTEM_SOURCE)
     }
-    .truncated_to_limits()
+    .normalized()
 }
 
 #[cfg(test)]

@@ -24,9 +24,11 @@
 //! | [`lint`] | warnings about settings that have no effect |
 //! | [`contact`] | how addresses and numbers are confirmed, and how often they are asked |
 //! | [`alert`] | the content of an alert, before it is rendered for a channel |
-//! | [`attempt`] | what follows a delivery attempt: done, retry, give up |
+//! | [`attempt`] | what follows a failed delivery attempt: retry or give up |
 //! | [`health`] | endpoint health: when an endpoint counts as failing, is disabled, is probed |
 //! | [`delivery`] | the state of a delivery, and who may claim it |
+//! | [`zone`] | time zones, from the bundled database |
+//! | [`text`] | text from outside, cleaned for every channel |
 //! | [`render`] | e-mail and SMS |
 
 pub mod alert;
@@ -52,4 +54,6 @@ pub mod schema;
 pub mod status;
 pub mod storm;
 pub mod tenant;
+pub mod text;
 pub mod vocabulary;
+pub mod zone;

@@ -41,7 +41,7 @@ impl QuietHours {
     /// (RFC 5545, 3.3.5).
     #[must_use]
     pub fn active_until(&self, zone: &str, now: Timestamp) -> Option<Timestamp> {
-        let zone = TimeZone::get(self.zone.as_deref().unwrap_or(zone)).unwrap_or(TimeZone::UTC);
+        let zone = crate::zone::find_zone(self.zone.as_deref().unwrap_or(zone)).unwrap_or(TimeZone::UTC);
         let today = now.to_zoned_datetime(zone.clone()).date();
         // Quiet hours that started yesterday may still be active.
         [today.checked_sub(1.day()).ok(), Some(today)].into_iter().flatten().find_map(|day| {

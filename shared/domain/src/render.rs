@@ -18,7 +18,7 @@ pub use sms::{Encoding, RenderedSms, sms};
 pub use why::{subscription_sentence, trigger_clause};
 
 use crate::alert::Alert;
-use crate::event::truncate_chars;
+use crate::event::{KeyDetail, truncate_chars};
 use crate::incident::Change;
 use crate::maintenance::SuppressedIncident;
 use crate::vocabulary::{Category, Kind, Severity, Status};
@@ -129,7 +129,7 @@ pub const fn incident_status_label(status: Status) -> &'static str {
 /// Formats a time in an IANA zone, with the zone's abbreviation and UTC offset. An unknown zone is UTC.
 #[must_use]
 pub fn format_time(at: Timestamp, zone: &str) -> String {
-    let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    let zone = crate::zone::find_zone(zone).unwrap_or(TimeZone::UTC);
     at.to_zoned_datetime(zone).strftime("%a %-d %b %Y, %H:%M %Z (UTC%:z)").to_string()
 }
 
@@ -142,6 +142,33 @@ pub fn format_duration(from: Timestamp, to: Timestamp) -> String {
         (0, 0, minutes) => format!("{minutes} min"),
         (0, hours, minutes) => format!("{hours} h {minutes} min"),
         (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// The heading above the key details of an alert.
+pub const DETAILS_HEADING: &str = "Details";
+
+/// Returns the first key detail that the title does not name.
+#[must_use]
+pub fn target_detail(alert: &Alert) -> Option<&KeyDetail> {
+    let is_named = |detail: &&KeyDetail| {
+        alert.title.match_indices(&detail.value).any(|(at, found)| {
+            let ends_word = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
+            let before = alert.title.get(..at).and_then(|text| text.chars().next_back());
+            let after = alert.title.get(at + found.len()..).and_then(|text| text.chars().next());
+            ends_word(before) && ends_word(after)
+        })
+    };
+    alert.key_details.iter().find(|detail| !is_named(detail))
+}
+
+/// Returns an alert's title for a list, with the first key detail that it does not name: two targets of one rule then differ.
+#[must_use]
+pub fn list_title(alert: &Alert) -> String {
+    let title = email::one_line(&alert.title);
+    match target_detail(alert) {
+        Some(detail) => format!("{title} ({})", detail.value),
+        None => title,
     }
 }
 
@@ -241,6 +268,7 @@ pub(crate) mod tests {
             links: vec![],
             measurements: Default::default(),
             labels: Default::default(),
+            key_details: Vec::new(),
             details: Default::default(),
             cut: vec![],
             public: true,

@@ -40,6 +40,7 @@ fn event() -> Event {
         measurements: Default::default(),
         labels: Default::default(),
         links: vec![],
+        key_details: Vec::new(),
         details: Default::default(),
         public: None,
         test_of: None,
@@ -267,6 +268,10 @@ fn hashed_keys_differ_by_scope_integration_source_and_dedup_key() {
 }
 
 fn noted(open: Option<&Incident>, status: Option<Status>, message: &str, notify: bool) -> Transition {
+    apply(open, NoteContent { status, title: None, severity: None, message, notify, only_if_new: false })
+}
+
+fn apply(open: Option<&Incident>, content: NoteContent<'_>) -> Transition {
     let (integration, id) = (IntegrationId::new("x"), EventId::new("n"));
     let scope = Scope::Platform;
     let arrival = EventArrival {
@@ -277,7 +282,7 @@ fn noted(open: Option<&Incident>, status: Option<Status>, message: &str, notify:
         correlation_id: "c",
         accepted_at: at(9),
     };
-    apply_note(open, NoteContent { status, message, notify }, &arrival)
+    apply_note(open, content, &arrival)
 }
 
 #[test]
@@ -300,6 +305,40 @@ fn a_note_never_opens_an_incident_moves_it_back_or_publishes_text() {
     assert_eq!(updated(noted(Some(&further), Some(Status::Identified), "", false)), None);
     assert_eq!(updated(noted(Some(&open), None, "No data.", false)), None);
     assert_eq!(updated(noted(Some(&open), None, " ", true)), None);
+}
+
+#[test]
+fn a_note_changes_title_and_severity_and_repeats_no_text() {
+    let (open, _) = opened(&Event { message: "web01".into(), ..event() }, &Scope::Platform);
+    let blank = NoteContent { status: None, title: None, severity: None, message: "", notify: true, only_if_new: true };
+    let Transition::Repeat(renamed) = apply(Some(&open), NoteContent { title: Some("New"), ..blank }) else {
+        panic!("a new title alone notifies nobody")
+    };
+    assert_eq!(renamed.title, "New");
+    assert!(matches!(apply(Some(&open), NoteContent { message: " web01 ", ..blank }), Transition::Repeat(_)));
+    let Transition::Update(pair) = apply(Some(&renamed), NoteContent { message: "web01, web02", ..blank }) else {
+        panic!("a new text is an update")
+    };
+    assert_eq!(
+        (pair.1.change, pair.1.title.as_str(), pair.1.message.as_str()),
+        (Change::TextAdded, "New", "web01, web02")
+    );
+    assert!(matches!(apply(Some(&pair.0), NoteContent { message: "web01, web02", ..blank }), Transition::Repeat(_)));
+    // Somebody's note in between does not make the source's text a new one.
+    let Transition::Update(noted) =
+        apply(Some(&pair.0), NoteContent { message: "We look.", only_if_new: false, ..blank })
+    else {
+        panic!("a note notifies")
+    };
+    assert!(matches!(apply(Some(&noted.0), NoteContent { message: "web01, web02", ..blank }), Transition::Repeat(_)));
+    for (severity, change) in [(Severity::Critical, Change::SeverityRaised), (Severity::Info, Change::SeverityLowered)]
+    {
+        let error = Incident { severity: Severity::Error, ..open.clone() };
+        let Transition::Update(pair) = apply(Some(&error), NoteContent { severity: Some(severity), ..blank }) else {
+            panic!("{severity:?}")
+        };
+        assert_eq!((pair.1.change, pair.0.severity), (change, severity));
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ use tracing::Instrument;
 
 /// Maximum size of a request body in bytes: 512 KiB, the limit of PagerDuty and Novu.
 pub const BODY_MAX: usize = 512 * 1024;
+/// Maximum number of errors in a problem. A body of half a megabyte could otherwise have more errors than a response may have bytes.
+pub const ERRORS_MAX: usize = 50;
 /// Header with the correlation id, in requests and responses.
 pub const CORRELATION_HEADER: &str = "x-correlation-id";
 /// Header with API Gateway's trace id, used if the caller sends no correlation id.
@@ -219,9 +221,10 @@ impl Problem {
         Self { status, detail: detail.to_owned(), errors: Vec::new(), retry_after: None }
     }
 
-    /// Builds a problem for invalid fields: 422, or 400 if the body is not JSON.
+    /// Builds a problem for invalid fields: 422, or 400 if the body is not JSON. It lists at most [`ERRORS_MAX`] of them.
     #[must_use]
-    pub fn invalid_fields(errors: Vec<FieldError>) -> Self {
+    pub fn invalid_fields(mut errors: Vec<FieldError>) -> Self {
+        errors.truncate(ERRORS_MAX);
         let status = if errors.iter().any(FieldError::is_invalid_json) {
             StatusCode::BAD_REQUEST
         } else {

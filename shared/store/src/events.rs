@@ -6,7 +6,6 @@ use domain::reason::Reason;
 use domain::vocabulary::Category;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// The result of classifying an event for one scope. Written in the transaction that changes the incident; if the event is
 /// redelivered, classify finds the record and emits its jobs again.
@@ -42,9 +41,9 @@ pub struct EventRecord {
     /// Problems found during classification.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Routing jobs to emit, as queue messages. A redelivered event emits the same ones again.
+    /// Routing jobs to emit, each as JSON. A redelivered event emits the same ones again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub jobs: Vec<Value>,
+    pub jobs: Vec<String>,
 }
 
 /// The first request made with an idempotency key.

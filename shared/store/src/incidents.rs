@@ -9,6 +9,8 @@ use domain::maintenance::{Reminder, SuppressedIncident};
 use domain::vocabulary::Kind;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// Condition of a put whose item must not exist yet.
 const NEW_ITEM: Option<&str> = Some("attribute_not_exists(pk)");
@@ -87,7 +89,7 @@ impl Table {
     /// [`StoreError`] of the call.
     pub async fn updates(&self, id: &IncidentId, from: u32) -> Result<Vec<Update>, StoreError> {
         let items = self.query(&keys::incident(id), &keys::update(from), &keys::update(u32::MAX), usize::MAX).await?;
-        items.into_iter().map(|found| read(found, "an update")).collect()
+        items.into_iter().map(read_update).collect()
     }
 
     /// Returns one update of an incident.
@@ -96,7 +98,7 @@ impl Table {
     /// [`StoreError`] of the call.
     pub async fn update(&self, id: &IncidentId, update: u32) -> Result<Option<Update>, StoreError> {
         match self.get(&keys::incident(id), &keys::update(update)).await? {
-            Some(found) => Ok(Some(read(found, "an update")?)),
+            Some(found) => Ok(Some(read_update(found)?)),
             None => Ok(None),
         }
     }
@@ -256,14 +258,46 @@ fn head_item(incident: &Incident, expiry: Option<i64>) -> Result<Item, StoreErro
     Ok(head)
 }
 
+/// The attribute of an update that holds what its source owns.
+const SOURCE_DATA: &str = "source_data";
+
+/// The part of an update that its source owns. It is stored as one JSON text, because a map of DynamoDB would not hold all of it: numbers
+/// have 38 digits and a range there, maps 32 levels, and names at least one character.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct SourceData {
+    labels: BTreeMap<String, String>,
+    measurements: BTreeMap<String, f64>,
+    details: Map<String, Value>,
+}
+
+fn read_update(mut found: Item) -> Result<Update, StoreError> {
+    let source_data = found.remove(SOURCE_DATA);
+    let update: Update = read(found, "an update")?;
+    let Some(text) = source_data.as_ref().and_then(|value| value.as_s().ok()) else { return Ok(update) };
+    let SourceData { labels, measurements, details } = serde_json::from_str(text)
+        .map_err(|_| StoreError::Corrupt { kind: "an update", detail: "its source data is not JSON".to_owned() })?;
+    Ok(Update { labels, measurements, details, ..update })
+}
+
 /// Builds the item of an update. The update of a public incident has its view for the status page's index.
 fn update_item(incident: &Incident, update: &Update, expiry: i64) -> Result<Item, StoreError> {
     let sk = keys::update(update.number);
-    let mut entry = item(&keys::incident(&incident.id), &sk, update, Some(expiry))?;
+    let mut update = update.clone();
+    let source_data = SourceData {
+        labels: std::mem::take(&mut update.labels),
+        measurements: std::mem::take(&mut update.measurements),
+        details: std::mem::take(&mut update.details),
+    };
+    let mut entry = item(&keys::incident(&incident.id), &sk, &update, Some(expiry))?;
+    let source_data = serde_json::to_string(&source_data).map_err(|_| StoreError::Corrupt {
+        kind: "an update",
+        detail: "its source data cannot be written".to_owned(),
+    })?;
+    entry.insert(SOURCE_DATA.to_owned(), text(&source_data));
     if incident.public {
         entry.insert("public_pk".to_owned(), text(&keys::public_timeline(&incident.id)));
         entry.insert("public_sk".to_owned(), text(&sk));
-        entry.insert("public_view".to_owned(), crate::public::update_view(update)?);
+        entry.insert("public_view".to_owned(), crate::public::update_view(&update)?);
     }
     Ok(entry)
 }
@@ -303,6 +337,126 @@ impl IncidentListCursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_sdk_dynamodb::types::AttributeValue;
+    use domain::classification::RuleMatch;
+    use domain::event::{Event, Format, KeyDetail, Link};
+    use domain::incident::simulate_opening;
+    use proptest::prelude::*;
+
+    /// Checks an attribute against "Constraints in Amazon DynamoDB" and "Supported data types" (AWS's developer guide), and returns its size.
+    fn check_attribute(value: &AttributeValue, level: usize) -> Result<usize, TestCaseError> {
+        prop_assert!(level <= 32, "nested deeper than 32 levels");
+        match value {
+            AttributeValue::S(text) => Ok(text.len()),
+            AttributeValue::N(number) => {
+                let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+                let (whole, fraction) =
+                    mantissa.trim_start_matches('-').split_once('.').unwrap_or((mantissa.trim_start_matches('-'), ""));
+                let all = format!("{whole}{fraction}");
+                let digits = all.trim_matches('0').len();
+                let zeros = all.len() - all.trim_start_matches('0').len();
+                let magnitude = exponent.parse::<i64>().unwrap() + whole.len() as i64 - zeros as i64 - 1;
+                prop_assert!(digits <= 38 && (digits == 0 || (-130..=125).contains(&magnitude)), "{number}");
+                Ok(number.len())
+            }
+            AttributeValue::Bool(_) | AttributeValue::Null(_) => Ok(1),
+            AttributeValue::L(entries) => {
+                entries.iter().try_fold(3, |size, entry| Ok(size + 1 + check_attribute(entry, level + 1)?))
+            }
+            AttributeValue::M(entries) => entries.iter().try_fold(3, |size, (name, entry)| {
+                prop_assert!(!name.is_empty() && name.len() < 65_536, "a name has 1 to 65,535 bytes");
+                Ok(size + 1 + name.len() + check_attribute(entry, level + 1)?)
+            }),
+            other => Err(TestCaseError::fail(format!("{other:?} is not expected"))),
+        }
+    }
+
+    fn check_item(item: &Item) -> Result<(), TestCaseError> {
+        let mut size = 0;
+        for (name, value) in item {
+            prop_assert!(!name.is_empty());
+            size += name.len() + check_attribute(value, 1)?;
+        }
+        prop_assert!(size < 400 * 1024, "{size} bytes");
+        let key = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).map_or(0, String::len);
+        prop_assert!((1..=2_048).contains(&key("pk")) && (1..=1_024).contains(&key("sk")));
+        Ok(())
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<String>(),
+            Just(String::new()),
+            "[\u{0}-\u{ff}\u{2028}\u{202e}\u{fffe}]{0,20}",
+            "a{3000}|😀{3000}"
+        ]
+    }
+
+    fn any_details() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<f64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            Just(Value::from(f64::MAX)),
+            Just(Value::from(5e-324)),
+            any_text().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(60, 120, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map(any_text(), inner, 0..3)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    prop_compose! {
+        fn any_event()(
+            texts in prop::collection::vec(any_text(), 8),
+            names in prop::collection::vec(any_text(), 0..60),
+            labels in prop::collection::btree_map(any_text(), any_text(), 0..60),
+            measurements in prop::collection::btree_map(any_text(), prop_oneof![any::<f64>(), Just(f64::MAX)], 0..5),
+            details in any_details(),
+        ) -> Event {
+            let [title, message, source, event_type, public_title, public_message, dedup_key, name] = texts.try_into().unwrap();
+            let finite = measurements.into_iter().filter(|(_, value)| value.is_finite()).collect();
+            Event {
+                title,
+                message,
+                event_type,
+                public_title: Some(public_title),
+                public_message: Some(public_message),
+                dedup_key: dedup_key.chars().take(512).collect(),
+                components: names.clone(),
+                regions: names,
+                labels,
+                measurements: finite,
+                key_details: vec![KeyDetail::new(&name, name.clone()); 30],
+                links: vec![Link { href: format!("https://example.com/{name}"), text: name.clone() }; 60],
+                details: Map::from_iter([(name, details)]),
+                public: Some(true),
+                ..Event::blank(Format::Native, &source)
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_passes_the_gate_can_be_stored_and_read_without_loss(event in any_event()) {
+            let event = event.normalized();
+            let rule = RuleMatch { category: None, kind: Kind::Incident, rule: "r".into(), public: true,
+                public_sentence: String::new(), low_balance: false, warnings: vec![] };
+            let now = "2026-11-29T12:00:00Z".parse().unwrap();
+            let (incident, update) = simulate_opening(&event, &rule, &Scope::Platform, now);
+            check_item(&head_item(&incident, Some(1)).unwrap())?;
+            let stored = update_item(&incident, &update, 1).unwrap();
+            check_item(&stored)?;
+            let again = read_update(stored).unwrap();
+            prop_assert!(again == update, "an update is read as it was stored");
+        }
+    }
 
     #[test]
     fn a_cursor_parses_back_and_other_texts_do_not() {

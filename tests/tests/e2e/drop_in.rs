@@ -98,6 +98,57 @@ fn alertmanagers_opsgenie_client_opens_and_closes() {
     opens_and_resolves(&stack, &tenant, &mark, &receiver);
 }
 
+#[test]
+fn alertmanagers_opsgenie_client_updates_an_open_alert() {
+    let stack = stack!();
+    let (tenant, key) = prepared(&stack);
+    let mark = unique();
+    let receiver = format!(
+        "opsgenie_configs:\n  - api_url: {}/\n    api_key: {key}\n    update_alerts: true\n    message: {mark} down\n    \
+         description: '{{{{ range .Alerts.Firing }}}}{{{{ .Labels.instance }}}} {{{{ end }}}}'\n    priority: P1\n    details:\n      \
+         tenant: {}\n      type: api.outage\n",
+        stack.text("/api_url"),
+        tenant.id
+    );
+    let Some(alertmanager) = Alertmanager::start_with(&stack, &receiver) else { return };
+    let labels = |instance: &str| json!({"alertname": format!("A{mark}"), "instance": instance});
+    alertmanager.alert(&labels("web01"), &json!({}), false);
+    let id = incident(&tenant, 1);
+    alertmanager.alert(&labels("web02"), &json!({}), false);
+    let known = tenant.settled(&id, 2);
+    assert_eq!(known["timeline"][1]["message"], "web01 web02", "{known}");
+    // Alertmanager repeats the same text every second; that is no further update.
+    tests::pause(3);
+    assert_eq!(tenant.incident(&id)["incident"]["updates"], 2);
+    alertmanager.alert(&labels("web01"), &json!({}), true);
+    alertmanager.alert(&labels("web02"), &json!({}), true);
+    wait("the alert to close", Duration::from_secs(60), || {
+        (tenant.incident(&id)["incident"]["status"] == "resolved").then_some(())
+    });
+}
+
+#[test]
+fn alertmanagers_webhook_says_how_many_alerts_it_left_out() {
+    let stack = stack!();
+    let (tenant, key) = prepared(&stack);
+    let mark = unique();
+    let receiver = format!(
+        "webhook_configs:\n  - url: {}/v1/intake/alertmanager\n    max_alerts: 1\n    http_config:\n      authorization:\n        \
+         credentials: {key}\n",
+        stack.text("/api_url"),
+    );
+    let Some(alertmanager) = Alertmanager::start_with(&stack, &receiver) else { return };
+    for instance in ["a", "b", "c"] {
+        let labels =
+            json!({"alertname": format!("A{mark}"), "instance": instance, "tenant": tenant.id, "type": "api.outage"});
+        alertmanager.alert(&labels, &json!({"summary": format!("{mark} {instance}")}), false);
+    }
+    // What was left out is reported to the operators; what was sent opens its incident.
+    let id = incident(&tenant, 1);
+    let detail = tenant.incident(&id);
+    assert!(detail["timeline"][0]["key_details"].to_string().contains("\"instance\""), "{detail}");
+}
+
 fn opens_and_resolves(stack: &Stack, tenant: &Tenant, mark: &str, receiver: &str) {
     let Some(alertmanager) = Alertmanager::start_with(stack, receiver) else { return };
     let labels = json!({"alertname": format!("A{mark}")});

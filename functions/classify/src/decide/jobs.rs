@@ -6,14 +6,13 @@ use domain::ids::{EventId, SHARDS, Scope, TenantId};
 use domain::incident::{Incident, Update};
 use domain::reason::Reason;
 use domain::vocabulary::Severity;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The event type of warnings to the operators about unclassified events. A rule of `classification.yaml` matches it.
 pub(super) const UNCLASSIFIED_TYPE: &str = "tocsin.unclassified";
 
 /// Returns the jobs that route an update to its subscribers: one for a tenant, or one for each range of `shards_per_job` shards.
-pub(super) fn routing_jobs(incident: &Incident, update: &Update, shards_per_job: u16) -> Vec<Value> {
+pub(super) fn routing_jobs(incident: &Incident, update: &Update, shards_per_job: u16) -> Vec<String> {
     let job = |route| {
         let job = FollowUpJob::Route(RoutingJob {
             v: VERSION,
@@ -22,7 +21,7 @@ pub(super) fn routing_jobs(incident: &Incident, update: &Update, shards_per_job:
             update: update.number,
             route,
         });
-        serde_json::to_value(job).unwrap_or_default()
+        serde_json::to_string(&job).unwrap_or_default()
     };
     match &incident.scope {
         Scope::Tenant(tenant) => vec![job(RoutingTarget::Tenant(tenant.clone()))],
@@ -42,7 +41,7 @@ pub(super) fn routing_jobs(incident: &Incident, update: &Update, shards_per_job:
 /// System events cause no warning.
 /// There is one warning per integration, reason and hour; further ones are repeats. Dedup key and severity never come from the sender, so
 /// that one tenant's token cannot page the operators.
-pub(super) fn operators_warning(message: &IncidentReceived, reason: Reason, event: &Event) -> Vec<Value> {
+pub(super) fn operators_warning(message: &IncidentReceived, reason: Reason, event: &Event) -> Vec<String> {
     if message.is_system_event() {
         return Vec::new();
     }
@@ -70,5 +69,5 @@ pub(super) fn operators_warning(message: &IncidentReceived, reason: Reason, even
     let id = EventId::derived(&[message.event_id.as_str(), "operators"]);
     let received =
         IncidentReceived::system_event(&operators, warning, id, &message.correlation_id, message.accepted_at);
-    vec![serde_json::to_value(FollowUpJob::Receive(Box::new(received))).unwrap_or_default()]
+    vec![serde_json::to_string(&FollowUpJob::Receive(Box::new(received))).unwrap_or_default()]
 }

@@ -57,7 +57,7 @@ fn decide(message: &IncidentReceived) -> ClassifyDecision {
 /// The warning to the operators.
 fn warning_of(decision: &ClassifyDecision) -> IncidentReceived {
     let [job] = decision.record.jobs.as_slice() else { panic!("{:?}", decision.record.jobs) };
-    match serde_json::from_value(job.clone()).unwrap() {
+    match serde_json::from_str(job).unwrap() {
         FollowUpJob::Receive(warning) => *warning,
         other => panic!("{other:?}"),
     }

@@ -13,7 +13,6 @@ use domain::quiet::QuietHours;
 use domain::tenant::Filters;
 use domain::vocabulary::{Category, ChannelClass, Day, Role, Severity};
 use jiff::civil::Time;
-use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
@@ -76,7 +75,7 @@ impl FieldErrors {
 
     /// Checks that the field `zone` is an IANA time zone.
     fn check_zone(&mut self, zone: &str) {
-        if TimeZone::get(zone).is_err() {
+        if domain::zone::find_zone(zone).is_none() {
             self.add("/zone", INVALID_ZONE);
         }
     }
@@ -92,7 +91,7 @@ impl FieldErrors {
         let all = Day::ALL.iter().map(|day| day.as_str()).collect::<Vec<_>>();
         let days = self.parse_set("/quiet_hours/days", &given.days, Day::parse, &all);
         let zone = given.zone.clone().filter(|zone| !zone.is_empty());
-        if zone.as_deref().is_some_and(|zone| TimeZone::get(zone).is_err()) {
+        if zone.as_deref().is_some_and(|zone| domain::zone::find_zone(zone).is_none()) {
             self.add("/quiet_hours/zone", INVALID_ZONE);
         }
         Some(QuietHours { from: from?, to: to?, days, zone, critical_passes: given.critical_passes })
@@ -196,6 +195,7 @@ impl FieldErrors {
     fn parse_names(&mut self, pointer: &str, given: &[String]) -> Vec<String> {
         if given.len() > LIST_MAX {
             self.add(pointer, format_args!("has more than {LIST_MAX} entries; remove some"));
+            return Vec::new();
         }
         let mut names: Vec<String> = Vec::new();
         for (index, text) in given.iter().enumerate() {

@@ -208,10 +208,11 @@ fn check_channels(
 fn check_domains(errors: &mut FieldErrors, given: &[String]) -> Vec<String> {
     if given.len() > DOMAINS_MAX {
         errors.add("/allowed_email_domains", format_args!("has more than {DOMAINS_MAX} entries; remove some"));
+        return Vec::new();
     }
     let mut domains: Vec<String> = Vec::new();
     for (index, text) in given.iter().enumerate() {
-        let domain = text.trim().to_ascii_lowercase();
+        let domain = text.trim().to_lowercase();
         if domain.contains('@') || !domain.contains('.') || Email::parse(&format!("a@{domain}")).is_err() {
             errors.add(format!("/allowed_email_domains/{index}"), "must be a domain name, such as example.com");
         } else if !domains.contains(&domain) {

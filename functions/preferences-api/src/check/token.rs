@@ -94,6 +94,7 @@ fn check_tenants(errors: &mut FieldErrors, caller: &Caller, given: &Value) -> Te
     let most = if platform { TENANTS_MAX } else { 1 };
     if list.len() > most {
         errors.add("/tenants", format_args!("must list at most {most}; issue one token for each"));
+        return nobody;
     }
     let mut named = BTreeSet::new();
     for (index, entry) in list.iter().enumerate() {

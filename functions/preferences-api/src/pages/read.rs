@@ -10,10 +10,13 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::alert::Alert;
+use domain::event::KeyDetail;
 use domain::ids::{TenantId, short_recipient_id};
 use domain::incident::{Incident, Update};
 use domain::maintenance::SuppressedIncidents;
-use domain::render::{SUPPRESSED_HEADING, format_time, incident_status_label, suppressed_incident_lines};
+use domain::render::{
+    DETAILS_HEADING, SUPPRESSED_HEADING, format_time, incident_status_label, suppressed_incident_lines,
+};
 use domain::tenant::Settings;
 
 /// One update on the page.
@@ -45,7 +48,11 @@ button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}dt{font-weight:600}dd{ma
 {% if !regions.is_empty() %}<dt>Regions</dt><dd>{{ regions }}</dd>{% endif %}
 <dt>Incident</dt><dd><code>{{ id }}</code></dd>
 </dl>
-{% if !suppressed.is_empty() %}<h2>{{ SUPPRESSED_HEADING }}</h2>
+{% if !details.is_empty() %}<h2>{{ DETAILS_HEADING }}</h2>
+<dl>
+{% for detail in details %}<dt>{{ detail.name }}</dt><dd>{{ detail.value }}</dd>
+{% endfor %}</dl>
+{% endif %}{% if !suppressed.is_empty() %}<h2>{{ SUPPRESSED_HEADING }}</h2>
 <ul>
 {% for line in suppressed %}<li>{{ line }}</li>
 {% endfor %}</ul>
@@ -73,6 +80,8 @@ struct IncidentPage {
     components: String,
     regions: String,
     id: String,
+    /// What tells the target from another.
+    details: Vec<KeyDetail>,
     /// Incidents that this maintenance suppressed.
     suppressed: Vec<String>,
     entries: Vec<UpdateRow>,
@@ -108,6 +117,7 @@ impl IncidentPage {
             until: last.resolved_at.map(|at| format_time(at, &settings.zone)),
             components: last.components.join(", "),
             regions: last.regions.join(", "),
+            details: last.key_details.clone(),
             suppressed: suppressed_incident_lines(&last),
             title: last.title,
             tenant: settings.name.clone(),

@@ -327,6 +327,7 @@ pub(crate) fn timeline_entry(settings: &Settings, incident: &Incident, update: &
         components: alert.components,
         regions: alert.regions,
         links: alert.links,
+        key_details: alert.key_details,
         measurements: alert.measurements,
         labels: alert.labels,
         details: alert.details,

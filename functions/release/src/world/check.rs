@@ -12,7 +12,6 @@ use domain::reason::Reason;
 use domain::tenant::{Destination, Settings};
 use domain::vocabulary::{Channel, Day, Kind, Severity};
 use jiff::civil::{Date, Time, Weekday};
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -340,7 +339,7 @@ pub(super) fn quiet_since(
 /// Returns the beginning of the quiet hours that the wall clock is in. `None` within an hour of a daylight-saving change, when wall-clock
 /// times occur twice or not at all.
 fn quiet_since_within(hours: &QuietHours, zone: &str, now: Timestamp) -> Option<Timestamp> {
-    let zone = TimeZone::get(zone).unwrap();
+    let zone = domain::zone::find_zone(zone).unwrap();
     let hour = SignedDuration::from_hours(1);
     let offset = |at: Timestamp| zone.to_offset(at);
     if offset(now.saturating_sub(hour).unwrap()) != offset(now.saturating_add(hour).unwrap()) {
@@ -368,7 +367,7 @@ pub(super) fn outside_sms_window(settings: &Settings, delivery: &Delivery, now: 
     let number = phone.expose();
     let india = number.starts_with("+91")
         || (!number.starts_with("+1") && settings.compliance.country.as_deref() == Some("IN"));
-    let time = now.to_zoned_datetime(TimeZone::get("Asia/Kolkata").unwrap()).time();
+    let time = now.to_zoned_datetime(domain::zone::find_zone("Asia/Kolkata").unwrap()).time();
     let open = Time::constant(10, 0, 0, 0) <= time && time < Time::constant(21, 0, 0, 0);
     india && RESTRICTED_SMS_KINDS.contains(&delivery.alert.kind) && !open
 }

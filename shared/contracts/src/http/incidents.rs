@@ -2,7 +2,7 @@
 
 use super::{DeliveryView, ReasonView};
 use crate::webhook::{CoveredIncident, is_zero};
-use domain::event::Link;
+use domain::event::{KeyDetail, Link};
 use domain::impact::ImpactPeriod;
 use domain::incident::Change;
 use domain::maintenance::{MaintenanceSchedule, MaintenanceSuppression};
@@ -165,6 +165,9 @@ pub struct TimelineEntry {
     /// Links to further information.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
+    /// The details by which readers tell one target from another, in order, at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_details: Vec<KeyDetail>,
     /// Numbers from the source, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measurements: BTreeMap<String, f64>,

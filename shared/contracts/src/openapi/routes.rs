@@ -400,6 +400,7 @@ pub(super) fn status_page(g: &mut SchemaGenerator) -> Vec<Operation> {
 /// Drop-in APIs at the paths that other products' clients use. The key is in the body or in that product's header.
 pub(super) fn drop_in() -> Vec<Operation> {
     let by = json!({"type": "string", "enum": ["id", "alias"], "default": "id"});
+    let identifier_type = "Whether the path contains the incident's id or its alias";
     let key = "`GenieKey` followed by a token of `POST /v1/tokens`";
     vec![
         route("post", "/v2/enqueue", "pagerDutyEvent", "PagerDuty Events API v2: trigger, acknowledge or resolve")
@@ -415,14 +416,37 @@ pub(super) fn drop_in() -> Vec<Operation> {
         route("get", "/v2/alerts/requests/{id}", "opsgenieRequest", "Opsgenie Alert API: get the result of a request")
             .header("Authorization", true, key)
             .answers_foreign(&[200, 401, 404, 422, 429]),
+        route("get", "/v2/alerts/{identifier}", "opsgenieAlert", "Opsgenie Alert API: get an alert")
+            .header("Authorization", true, key)
+            .query("identifierType", &by, identifier_type)
+            .answers_foreign(&[200, 401, 404, 422, 429]),
+        route(
+            "delete",
+            "/v2/alerts/{identifier}",
+            "opsgenieDelete",
+            "Opsgenie Alert API: delete an alert, which closes it",
+        )
+        .header("Authorization", true, key)
+        .query("identifierType", &by, identifier_type)
+        .answers_foreign(&[202, 401, 404, 422, 429]),
         route(
             "post",
             "/v2/alerts/{identifier}/{action}",
             "opsgenieAction",
-            "Opsgenie Alert API: close, acknowledge or add a note",
+            "Opsgenie Alert API: close, acknowledge, snooze, add a note, and what else its clients do",
         )
         .header("Authorization", true, key)
-        .query("identifierType", &by, "Whether the path contains the incident's id or its alias")
+        .query("identifierType", &by, identifier_type)
+        .with_foreign_body(&["application/json"])
+        .answers_foreign(&[202, 400, 401, 404, 422, 429]),
+        route(
+            "put",
+            "/v2/alerts/{identifier}/{action}",
+            "opsgenieUpdate",
+            "Opsgenie Alert API: set the message, the description or the priority",
+        )
+        .header("Authorization", true, key)
+        .query("identifierType", &by, identifier_type)
         .with_foreign_body(&["application/json"])
         .answers_foreign(&[202, 400, 401, 404, 422, 429]),
     ]

@@ -56,6 +56,7 @@ impl BatchDelivery {
             let alert = &mut delivery.alert;
             alert.message.clear();
             alert.links.clear();
+            alert.key_details = domain::render::target_detail(alert).cloned().into_iter().collect();
             alert.measurements.clear();
             alert.labels.clear();
             alert.details.clear();

@@ -5,7 +5,7 @@ use domain::event::{Event, SYSTEM_SOURCE};
 use domain::ids::{EventId, IncidentId, IntegrationId, Scope, TenantId};
 use domain::maintenance::Reminder;
 use domain::reason::Reason;
-use domain::vocabulary::Status;
+use domain::vocabulary::{Severity, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +55,7 @@ pub enum MessageBody {
 }
 
 /// A drop-in format's note on whatever is open under a dedup key. A note never opens an incident.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// The name of the source, as in the events of its format.
     pub source: String,
@@ -63,10 +63,19 @@ pub struct Note {
     pub dedup_key: String,
     /// The new status. `None` leaves it unchanged.
     pub status: Option<Status>,
+    /// The new title. `None` leaves it unchanged. A new title alone notifies nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The new severity. `None` leaves it unchanged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
     /// The note's text.
     pub message: String,
-    /// Whether destinations are notified. A note that only reports missing data is recorded without notifying anybody.
+    /// Whether destinations are notified of the text. A note that only reports missing data is recorded without notifying anybody.
     pub notify: bool,
+    /// Whether they are notified only if the text is another one than the incident's latest.
+    #[serde(default)]
+    pub only_if_new: bool,
 }
 
 impl IncidentReceived {
@@ -87,7 +96,7 @@ impl IncidentReceived {
             integration_id: IntegrationId::new(SYSTEM_SOURCE),
             scope: Some(Scope::Tenant(tenant.clone())),
             unroutable: None,
-            body: MessageBody::Event(Box::new(event.truncated_to_limits())),
+            body: MessageBody::Event(Box::new(event.normalized())),
         }
     }
 

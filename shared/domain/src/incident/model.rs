@@ -1,6 +1,6 @@
 //! The data of incidents: the incident itself, its updates, and what its dedup key remembers.
 
-use crate::event::{Link, TestTarget};
+use crate::event::{KeyDetail, Link, TestTarget};
 use crate::ids::{EventId, IncidentId, IntegrationId, Scope, sha256};
 use crate::maintenance::{MaintenanceSchedule, MaintenanceSuppression, MaintenanceWindow, Reminder};
 use crate::schema::Instant;
@@ -52,6 +52,9 @@ pub struct Incident {
     pub components: Vec<String>,
     /// The regions that the incident affects now.
     pub regions: Vec<String>,
+    /// The details by which readers tell its target from another, as its latest event with details sent them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_details: Vec<KeyDetail>,
     /// Whether the incident is on the public status page.
     pub public: bool,
     /// The components and regions on the status page, where they differ from the current ones.
@@ -91,6 +94,9 @@ pub struct Incident {
     /// How often the dedup key opened recently, including this incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openings: Option<Openings>,
+    /// The hash of the source's latest description, by which a repeat of it is recognized. Texts of people do not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_text_hash: Option<String>,
     /// The number of the latest update, from 1.
     pub updates: u32,
     /// Number of events that changed nothing.
@@ -254,6 +260,9 @@ pub struct Update {
     /// Links to more information, as the source sent them.
     #[serde(default)]
     pub links: Vec<Link>,
+    /// The details that people see.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_details: Vec<KeyDetail>,
     /// Measurements that the source sent.
     #[serde(default)]
     pub measurements: BTreeMap<String, f64>,

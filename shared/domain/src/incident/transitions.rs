@@ -5,7 +5,7 @@ use super::model::{Change, EventArrival, Incident, KeyState, LATE_SOURCE_AFTER, 
 use super::public::{PublicText, REMINDER_TEXT, is_public, keep_if_empty, next_public_scope, public_text};
 use crate::classification::RuleMatch;
 use crate::event::{Event, Link, TEST_ALERT_TYPE};
-use crate::ids::{EventId, IncidentId, IntegrationId, Scope};
+use crate::ids::{EventId, IncidentId, IntegrationId, Scope, short_hash};
 use crate::maintenance::{REMINDER_TYPE, next_schedule, requested_status};
 use crate::policy::FlappingLimit;
 use crate::storm::Openings;
@@ -73,6 +73,9 @@ fn apply_to_open(incident: &Incident, event: &Event, rule: &RuleMatch, arrival: 
         Change::Reminded
     } else {
         let mut repeated = record_repeat(incident, event.as_of, arrival);
+        if !event.key_details.is_empty() {
+            repeated.key_details.clone_from(&event.key_details);
+        }
         repeated.shown = next_public_scope(incident, event, &repeated);
         return Transition::Repeat(Box::new(repeated));
     };
@@ -83,12 +86,19 @@ fn apply_to_open(incident: &Incident, event: &Event, rule: &RuleMatch, arrival: 
     next.regions.clone_from(&regions);
     next.shown = next_public_scope(incident, event, &next);
     next.as_of = incident.as_of.max(event.as_of);
+    if !event.message.trim().is_empty() {
+        next.source_text_hash = Some(hash_text(&event.message));
+    }
     next.maintenance =
         next_schedule(incident.kind, incident.maintenance.as_ref(), status, Some(event), arrival.accepted_at);
     update.components = components;
     update.regions = regions;
     if next.public && event.public != Some(false) {
         update.public_message = public_text(event, rule).message;
+    }
+    if !event.key_details.is_empty() {
+        next.key_details.clone_from(&event.key_details);
+        update.key_details.clone_from(&event.key_details);
     }
     copy_event_fields(&mut update, event);
     Transition::Update(Box::new((next, update)))
@@ -144,29 +154,54 @@ pub fn apply_update(
 pub struct NoteContent<'a> {
     /// The status that the note sets; `None` keeps it.
     pub status: Option<Status>,
+    /// The title that the note sets; `None` keeps it. A new title alone notifies nobody.
+    pub title: Option<&'a str>,
+    /// The severity that the note sets; `None` keeps it.
+    pub severity: Option<Severity>,
     /// The text of the note; may be empty.
     pub message: &'a str,
     /// Whether the text alone notifies recipients.
     pub notify: bool,
+    /// Whether it notifies them only if it is another text than the latest one.
+    pub only_if_new: bool,
 }
 
 /// Applies a note of a drop-in format to the open incident of its dedup key.
 ///
-/// A note never opens an incident and never moves its status backward. It notifies only of a new status, or of a text with `notify`; its
-/// text is never published, because people who type into a monitor do not write for the public.
+/// A note never opens an incident and never moves its status backward. It notifies only of a new status or severity, or of a text with
+/// `notify`; its text is never published, because people who type into a monitor do not write for the public.
 #[must_use]
 pub fn apply_note(open: Option<&Incident>, note: NoteContent<'_>, arrival: &EventArrival<'_>) -> Transition {
     let Some(incident) = open else { return Transition::ResolveWithoutOpen };
-    let status = note.status.filter(|status| *status > incident.status);
-    let notifies = status.is_some() || (note.notify && !note.message.trim().is_empty());
-    if !notifies {
-        return Transition::Repeat(Box::new(record_repeat(incident, None, arrival)));
+    let title = note.title.unwrap_or(&incident.title).to_owned();
+    let status = note.status.filter(|status| *status > incident.status).unwrap_or(incident.status);
+    let severity = note.severity.unwrap_or(incident.severity);
+    let is_known_text = note.only_if_new && incident.source_text_hash == Some(hash_text(note.message));
+    let is_new_text = !is_known_text && !note.message.trim().is_empty();
+    let change = if status == Status::Resolved {
+        Change::Resolved
+    } else if severity > incident.severity {
+        Change::SeverityRaised
+    } else if status != incident.status {
+        Change::StatusChanged
+    } else if severity < incident.severity {
+        Change::SeverityLowered
+    } else if note.notify && is_new_text {
+        Change::TextAdded
+    } else {
+        return Transition::Repeat(Box::new(Incident { title, ..record_repeat(incident, None, arrival) }));
+    };
+    let content = UpdateContent { change, status, severity, title, message: note.message.to_owned() };
+    let (mut next, update) = build_update(incident, content, arrival);
+    if note.only_if_new {
+        next.source_text_hash = Some(hash_text(note.message));
     }
-    let mut transition = apply_update(incident, status, note.message, arrival);
-    if let Transition::Update(pair) = &mut transition {
-        pair.1.public_message.clear();
-    }
-    transition
+    Transition::Update(Box::new((next, update)))
+}
+
+/// The hash by which a repeated text is recognized.
+fn hash_text(text: &str) -> String {
+    short_hash(&[text.trim()])
 }
 
 /// The update that a maintenance reminder repeats.
@@ -280,6 +315,7 @@ fn open_incident(event: &Event, rule: &RuleMatch, arrival: &EventArrival<'_>) ->
         title: event.title.clone(),
         components: event.components.clone(),
         regions: event.regions.clone(),
+        key_details: event.key_details.clone(),
         public,
         shown: None,
         public_title: text.title,
@@ -292,6 +328,7 @@ fn open_incident(event: &Event, rule: &RuleMatch, arrival: &EventArrival<'_>) ->
         maintenance: next_schedule(rule.kind, None, status, Some(event), accepted_at),
         covered: None,
         openings: None,
+        source_text_hash: Some(hash_text(&event.message)),
         updates: 1,
         repeats: 0,
         test: event.event_type == TEST_ALERT_TYPE,
@@ -356,6 +393,7 @@ fn new_update(incident: &Incident, content: UpdateContent, arrival: &EventArriva
         regions: incident.regions.clone(),
         public_message: String::new(),
         links: Vec::new(),
+        key_details: incident.key_details.clone(),
         measurements: BTreeMap::new(),
         labels: BTreeMap::new(),
         details: Map::new(),

@@ -126,7 +126,7 @@ fn unreachable_by_email(incident: &Incident, settings: &Settings, recipient: &Re
         return Some(suppressed.reason);
     }
     let allowed = &settings.allowed_email_domains;
-    if !allowed.is_empty() && !allowed.iter().any(|domain| domain == email.domain()) {
+    if !allowed.is_empty() && !allowed.iter().any(|domain| email.is_in_domain(domain)) {
         return Some(Reason::DomainNotAllowed);
     }
     (!recipient.email_confirmed).then_some(Reason::ContactUnconfirmed)

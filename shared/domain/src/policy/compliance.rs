@@ -68,7 +68,7 @@ impl Compliance {
             let Some(hours) = &country.sms_hours else { continue };
             let problem = if hours.from == hours.to {
                 "`from` and `to` must differ"
-            } else if jiff::tz::TimeZone::get(&hours.zone).is_err() {
+            } else if crate::zone::find_zone(&hours.zone).is_none() {
                 "`zone` is not a known IANA time zone"
             } else {
                 continue;

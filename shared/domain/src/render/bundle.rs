@@ -1,8 +1,7 @@
 //! Several alerts as one, for channels whose messages hold no list: SMS and chat.
 
 use super::digest::BatchKind;
-use super::email::one_line;
-use super::{headline, late_report, suppressed_incident_count};
+use super::{headline, late_report, list_title, suppressed_incident_count};
 use crate::alert::Alert;
 use crate::digest::ALERTS_LISTED_MAX;
 use crate::event::truncate_chars;
@@ -41,6 +40,7 @@ pub fn bundle(alerts: &[&Alert], omitted_count: u32, kind: BatchKind) -> Option<
         title: format!("{heading}: {titles}"),
         message,
         links: Vec::new(),
+        key_details: Vec::new(),
         openings: None,
         late_source: None,
         suppressed_incidents: SuppressedIncidents::default(),
@@ -58,7 +58,7 @@ fn list_line(alert: &Alert) -> String {
 }
 
 fn short_title(alert: &Alert) -> String {
-    let mut title = one_line(&alert.title);
+    let mut title = list_title(alert);
     truncate_chars(&mut title, TITLE_MAX);
     title
 }

@@ -40,9 +40,9 @@ pub fn confirmation_email(tenant_name: &str, tenant: &str, link: &str) -> Render
 /// from unknown senders.
 #[must_use]
 pub fn confirmation_sms(tenant_name: &str, tenant: &str, code: &str) -> String {
-    let name: String = gsm7::transliterate(&one_line(tenant_name)).chars().take(36).collect();
+    let name: String = gsm7::for_sms(&one_line(tenant_name)).chars().take(36).collect();
     // A name in another script would need three parts. The tenant's id always fits one.
-    let name = if gsm7::septets(&name).is_some_and(|septets| septets <= 40) {
+    let name = if !name.is_empty() && gsm7::septets(&name).is_some_and(|septets| septets <= 40) {
         name
     } else {
         tenant.chars().take(36).collect()

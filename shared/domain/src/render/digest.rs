@@ -1,7 +1,9 @@
 //! Digests and bundles as one e-mail: a list of the alerts that were combined.
 
-use super::email::{RenderedEmail, color, one_line, render_html};
-use super::{SUPPRESSED_HEADING, format_duration, format_time, headline, status_label, suppressed_incident_lines};
+use super::email::{RenderedEmail, color, render_html};
+use super::{
+    SUPPRESSED_HEADING, format_duration, format_time, headline, list_title, status_label, suppressed_incident_lines,
+};
 use crate::alert::Alert;
 use crate::digest::ALERTS_LISTED_MAX;
 use crate::event::truncate_chars;
@@ -144,7 +146,7 @@ fn rows<'a>(entries: &[DigestEntry<'a>]) -> Vec<Row<'a>> {
         (entry.alert.status == Status::Resolved, Reverse(entry.alert.severity), Reverse(entry.alert.at))
     });
     let row = |entry: DigestEntry<'a>| {
-        let mut title = one_line(&entry.alert.title);
+        let mut title = list_title(entry.alert);
         truncate_chars(&mut title, TITLE_MAX);
         let (color, headline, status) = (color(entry.alert), headline(entry.alert), status_line(entry.alert));
         Row { color, headline, title, status, url: entry.url }

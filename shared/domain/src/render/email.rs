@@ -1,12 +1,18 @@
 //! Alert e-mails: a text part and an HTML part with the same facts, one message per recipient, one thread per incident.
 
-use super::{AlertLinks, SUPPRESSED_HEADING, facts, headline, notes, status_label, suppressed_incident_lines};
+use super::{
+    AlertLinks, DETAILS_HEADING, SUPPRESSED_HEADING, facts, headline, notes, status_label, suppressed_incident_lines,
+};
 use crate::alert::{Alert, NotificationReason};
-use crate::event::truncate_chars;
+use crate::event::{KeyDetail, truncate_chars};
 use crate::vocabulary::{Channel, Severity, Status};
 use askama::Template;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use mail_builder::MessageBuilder;
+use mail_builder::headers::HeaderType;
 use mail_builder::headers::raw::Raw;
+use mail_builder::headers::text::Text;
 
 /// Maximum length of a subject, in characters. Phones show far fewer.
 const SUBJECT_MAX: usize = 150;
@@ -46,6 +52,8 @@ pub fn email(alert: &Alert, why: &NotificationReason, links: &AlertLinks) -> Ren
         message: alert.message.trim(),
         steps: if alert.minimal { Vec::new() } else { steps(alert) },
         facts: facts(alert),
+        details_heading: DETAILS_HEADING,
+        details: &alert.key_details,
         suppressed_heading: SUPPRESSED_HEADING,
         suppressed: suppressed_incident_lines(alert),
         links,
@@ -75,6 +83,8 @@ struct EmailPage<'a> {
     message: &'a str,
     steps: Vec<ProgressStep>,
     facts: Vec<(&'static str, String)>,
+    details_heading: &'static str,
+    details: &'a [KeyDetail],
     suppressed_heading: &'static str,
     suppressed: Vec<String>,
     links: &'a AlertLinks,
@@ -103,6 +113,12 @@ impl EmailPage<'_> {
         let width = self.facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in &self.facts {
             out.push_str(&format!("{name:<width$}  {}\n", one_line(value)));
+        }
+        if !self.details.is_empty() {
+            out.push_str(&format!("\n{}:\n", self.details_heading));
+        }
+        for detail in self.details {
+            out.push_str(&format!("- {}: {}\n", detail.name, detail.value));
         }
         if !self.suppressed.is_empty() {
             out.push_str(&format!("\n{}:\n- {}\n", self.suppressed_heading, self.suppressed.join("\n- ")));
@@ -169,7 +185,7 @@ pub fn build_mime(
     let mut message = MessageBuilder::new()
         .from(("Tocsin", from))
         .to(to)
-        .subject(email.subject.as_str())
+        .header("Subject", subject_header(&email.subject))
         .header("References", Raw::new(email.references.as_str()))
         .header("In-Reply-To", Raw::new(email.references.as_str()))
         .header("Auto-Submitted", Raw::new("auto-generated"))
@@ -188,6 +204,23 @@ pub fn build_mime(
         .html_body(email.html.as_str())
         .write_to_vec()
         .map_err(|_| "the e-mail could not be written as MIME")
+}
+
+/// Returns the value of the Subject header. A text that looks like an encoded word (RFC 2047) is encoded, or readers would decode it.
+fn subject_header(subject: &str) -> HeaderType<'_> {
+    if !subject.contains("=?") {
+        return Text::new(subject).into();
+    }
+    // A word has at most 75 characters: 12 of its own, and 60 of base64 for 45 bytes.
+    let mut words: Vec<String> = vec![String::new()];
+    for c in subject.chars() {
+        match words.last_mut().filter(|word| word.len() + c.len_utf8() <= 45) {
+            Some(word) => word.push(c),
+            None => words.push(c.to_string()),
+        }
+    }
+    let encode = |word: &String| format!("=?utf-8?B?{}?=", STANDARD.encode(word));
+    Raw::new(words.iter().map(encode).collect::<Vec<_>>().join("\r\n ")).into()
 }
 
 /// Joins a text of several lines into one, with single spaces.
@@ -230,6 +263,14 @@ mod tests {
         ] {
             assert!(email.text.contains(expected), "{expected}\n---\n{}", email.text);
         }
+    }
+
+    #[test]
+    fn both_parts_list_the_details_by_which_targets_differ() {
+        let details = vec![KeyDetail::new("instance", "192.0.2.1:9100"), KeyDetail::new("a<b", "1 & 2")];
+        let email = email(&Alert { key_details: details, ..alert() }, &admin(), &read());
+        assert!(email.text.contains("\nDetails:\n- instance: 192.0.2.1:9100\n- a<b: 1 & 2\n"), "{}", email.text);
+        assert!(email.html.contains("192.0.2.1:9100") && email.html.contains("a&#60;b") && !email.html.contains("a<b"));
     }
 
     #[test]

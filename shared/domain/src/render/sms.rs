@@ -3,7 +3,9 @@
 use super::gsm7;
 use super::{headline, late_report, suppressed_incident_count};
 use crate::alert::{Alert, NotificationReason};
+use crate::text::clean_line;
 use crate::vocabulary::Role;
+use unicode_segmentation::UnicodeSegmentation;
 
 /// Maximum number of parts of an SMS. SNS would accept 1,600 characters, which are eleven parts; nobody reads eleven.
 const PARTS_MAX: usize = 2;
@@ -66,8 +68,8 @@ impl<'a> SmsParts<'a> {
         };
         Self {
             head: format!("{} {}", headline(alert), alert.tenant),
-            title: gsm7::transliterate(&alert.title.replace(['\r', '\n'], " ")),
-            places: gsm7::transliterate(&places.join(", ")),
+            title: some_or(gsm7::for_sms(&clean_line(&alert.title)), &alert.event_type),
+            places: gsm7::for_sms(&clean_line(&places.join(", "))),
             since: alert.started_at.strftime("%H:%MZ").to_string(),
             role,
             link,
@@ -125,17 +127,37 @@ impl<'a> SmsParts<'a> {
         let Self { head, title, role, link, .. } = self;
         let length = title.chars().count();
         (length / 2..length).rev().find_map(|keep| {
-            let title: String = title.chars().take(keep).collect();
-            let text = format!("{head}: {}... {role} {link}", title.trim_end());
+            let text = format!("{head}: {}... {role} {link}", cut_title(title, keep));
             (gsm7::parts(&text) <= parts).then_some(text)
         })
     }
 
     /// The text of last resort: 20 characters of the title, and the link.
     fn shortest(&self) -> String {
-        let title: String = self.title.chars().take(20).collect();
-        format!("{}: {title}... {}", self.head, self.link)
+        if self.title.chars().count() <= 20 {
+            return format!("{}: {} {}", self.head, self.title, self.link);
+        }
+        format!("{}: {}... {}", self.head, cut_title(&self.title, 20), self.link)
     }
+}
+
+/// A title of nothing but emoji is empty in a text message.
+fn some_or(title: String, event_type: &str) -> String {
+    if title.is_empty() { gsm7::for_sms(event_type) } else { title }
+}
+
+/// The first characters of a title, at most `keep`. No letter loses its vowel sign or accent.
+fn cut_title(title: &str, keep: usize) -> String {
+    let mut kept = String::new();
+    let mut length = 0;
+    for grapheme in title.graphemes(true) {
+        length += grapheme.chars().count();
+        if length > keep {
+            break;
+        }
+        kept.push_str(grapheme);
+    }
+    kept.trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -202,6 +224,30 @@ mod tests {
         let sms = sms(&hindi, &admin(), "https://s.example.com");
         assert_eq!(sms.encoding, Encoding::Ucs2);
         assert!(sms.parts <= 2 && sms.text.contains("मुंबई"), "{sms:?}");
+    }
+
+    #[test]
+    fn one_odd_character_costs_no_words_and_no_ellipsis() {
+        let link = "https://s.example.com";
+        for (title, shown) in [
+            ("Login broken since 1️⃣0:00 for everybody", "Login broken since 10:00 for everybody"),
+            ("Checkout fails ❌ in all regions", "Checkout fails in all regions"),
+            ("Größe “5” – Łódź", "Größe \"5\" - Lodz"),
+        ] {
+            let sms = sms(&Alert { title: title.into(), ..alert() }, &admin(), link);
+            assert_eq!((sms.encoding, sms.parts), (Encoding::Gsm7, 1), "{sms:?}");
+            assert!(sms.text.contains(shown) && !sms.text.contains("..."), "{}", sms.text);
+        }
+    }
+
+    #[test]
+    fn a_cut_title_ends_with_a_whole_letter() {
+        assert_eq!(cut_title("मुंबई", 1), "");
+        assert_eq!(cut_title("मुंबई", 3), "मुं");
+        assert_eq!(cut_title("cafe\u{301} is down", 4), "caf");
+        assert_eq!(cut_title("API is down", 4), "API");
+        let emoji = sms(&Alert { title: "❌❌".into(), ..alert() }, &admin(), "https://s.example.com");
+        assert!(emoji.text.starts_with("CRITICAL acme: voice.routing_failure"), "{}", emoji.text);
     }
 
     #[test]

@@ -81,6 +81,7 @@ fn incident(category: Category) -> Incident {
         title: "t".into(),
         components: vec![],
         regions: vec![],
+        key_details: Vec::new(),
         public: false,
         shown: None,
         public_title: String::new(),
@@ -93,6 +94,7 @@ fn incident(category: Category) -> Incident {
         covered: None,
         openings: None,
         resolved_at: None,
+        source_text_hash: None,
         updates: 1,
         repeats: 0,
         test: false,
@@ -120,6 +122,7 @@ fn update(number: u32, change: Change, severity: Severity) -> Update {
         links: vec![],
         measurements: BTreeMap::new(),
         labels: BTreeMap::new(),
+        key_details: Vec::new(),
         details: Default::default(),
         cut: vec![],
     }
