@@ -60,6 +60,8 @@ mod poison;
 mod quiet_hours;
 #[path = "e2e/reasons.rs"]
 mod reasons;
+#[path = "e2e/rows.rs"]
+mod rows;
 #[path = "e2e/security.rs"]
 mod security;
 #[path = "e2e/serial.rs"]

@@ -12,6 +12,7 @@
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use domain::event_record::EventRecord;
 use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::Incident;
 use domain::tenant::{CategorySettings, Destination, Email, Filters, Integration, Recipient, Sealed, Settings};
@@ -22,7 +23,6 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use store::Table;
-use store::events::EventRecord;
 use store::incidents::IncidentChange;
 use store::tenants::{AuditRecord, SaveOutcome, TenantChange};
 use tests::receive::text;

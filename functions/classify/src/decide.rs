@@ -6,6 +6,7 @@ mod records;
 use contracts::queue::{IncidentReceived, MessageBody, Note};
 use domain::classification::{Classification, RuleMatch};
 use domain::event::{Event, is_reserved_type};
+use domain::event_record::EventRecord;
 use domain::ids::{IncidentId, Scope};
 use domain::incident::{
     EventArrival, Incident, KeyState, NoteContent, ReminderContent, Transition, Update, apply_event,
@@ -19,7 +20,6 @@ use domain::vocabulary::Status;
 use jiff::Timestamp;
 use jobs::{operators_warning, routing_jobs};
 use records::{event_record, incident_record, key_state_of};
-use store::events::EventRecord;
 use store::incidents::IncidentListEntry;
 
 /// The warning on an event whose source uses a reserved type.

@@ -14,6 +14,7 @@ use aws::sqs::{OutgoingMessage, Queues};
 use config::Config;
 use contracts::queue::{FollowUpJob, IncidentReceived, MessageBody};
 use decide::ClassifyDecision;
+use domain::event_record::EventRecord;
 use domain::ids::{IncidentId, Scope};
 use domain::incident::{EventArrival, Incident, KeyState, ReminderContent};
 use domain::maintenance::{MaintenanceWindow, Reminder};
@@ -23,7 +24,6 @@ use domain::vocabulary::Status;
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
 use runtime::{Aws, StartError, clock, metrics};
 use store::Table;
-use store::events::EventRecord;
 use store::incidents::{IncidentChange, KeyWrite};
 
 /// The Lambda function `classify`.

@@ -9,24 +9,22 @@ pub mod config;
 
 use aws::sqs::Queues;
 use config::Config;
-use contracts::queue::{BatchDelivery, Delivery, DeliveryTarget, OutboundMessage};
+use contracts::queue::{Delivery, DeliveryTarget, OutboundMessage};
 use contracts::{slack, teams};
 use delivery::message_links::MessageLinks;
-use delivery::{Deliverer, QueueUrls, SendOutcome, Sender};
+use delivery::{Deliverer, QueueUrls, Sender};
 use domain::render::AlertLinks;
 use domain::vocabulary::Channel;
 use http::HeaderMap;
-use jiff::Timestamp;
 use outbound::{Client, SecretUrl};
+use pipeline::deliver::Message;
+use pipeline::{Accepted, SendFailure};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
 use runtime::{Aws, StartError, clock};
 use std::time::Duration;
-use store::{StoreError, Table};
+use store::Table;
 use vault::LazyKeyring;
 
-/// Minimum milliseconds between two messages to one URL. Slack allows one message a second and may disable an app that sends more; Teams
-/// publishes no figure for Workflows, so it gets the same.
-const SLOT_INTERVAL_MS: i64 = 1_000;
 /// How long a chat webhook may take to answer: less than the function's 8 s, so that the outcome can still be marked.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
@@ -42,7 +40,6 @@ pub struct DeliverChat {
 struct Chat {
     client: Client,
     keyring: LazyKeyring,
-    table: Table,
     links: MessageLinks,
 }
 
@@ -61,7 +58,6 @@ impl QueueFunction for DeliverChat {
             client: Client::new(&options).map_err(StartError::new)?,
             links: MessageLinks::new(&config.public_base_url),
             keyring,
-            table: table.clone(),
         };
         let urls = QueueUrls {
             urgent: &config.urgent_queue_url,
@@ -80,11 +76,10 @@ impl QueueFunction for DeliverChat {
 
     async fn handle(&self, message: OutboundMessage, meta: &RecordMeta) -> Result<(), RecordError> {
         match message {
-            OutboundMessage::Delivery(delivery) => self.deliverer.deliver(&self.chat, *delivery, meta).await,
-            OutboundMessage::Batch(batch) => {
-                let send = |batch, time_limit| self.chat.send_batch(batch, time_limit);
-                self.deliverer.deliver_batch(*batch, meta, send).await
+            OutboundMessage::Delivery(delivery) => {
+                self.deliverer.deliver(&self.chat, Message::Single(delivery), meta).await
             }
+            OutboundMessage::Batch(batch) => self.deliverer.deliver(&self.chat, Message::List(batch), meta).await,
             OutboundMessage::Confirmation(_) => {
                 Err(RecordError::unprocessable("chat channels cannot confirm a contact"))
             }
@@ -92,74 +87,95 @@ impl QueueFunction for DeliverChat {
     }
 }
 
-impl Chat {
-    /// Sends several deliveries in one message.
-    async fn send_batch(&self, batch: BatchDelivery, time_limit: Duration) -> SendOutcome {
-        let Some(mut delivery) = delivery::merge_batch(batch) else {
-            return SendOutcome::permanent_failure("empty_digest");
-        };
-        match self.send(&delivery, time_limit).await {
-            SendOutcome::RetryPlain => {
-                delivery.plain = true;
-                self.send(&delivery, time_limit).await
-            }
-            outcome => outcome,
-        }
-    }
+/// How one post to a chat webhook ended.
+enum Posted {
+    Accepted,
+    /// The receiver did not understand the rich form.
+    TooRich,
+    Failed(SendFailure),
 }
 
-impl Sender for Chat {
-    async fn reserve_slot(&self, delivery: &Delivery, now: Timestamp) -> Result<Option<i64>, StoreError> {
-        let DeliveryTarget::Chat { fingerprint, .. } = &delivery.target else { return Ok(None) };
-        self.table.reserve_call_slot(fingerprint, now, SLOT_INTERVAL_MS).await.map(Some)
-    }
-
-    async fn send(&self, delivery: &Delivery, time_limit: Duration) -> SendOutcome {
+impl Chat {
+    /// Sends one message. If the receiver does not understand the rich form, the plain one is sent at once, as the same attempt.
+    async fn send_single(&self, delivery: &Delivery, time_limit: Duration) -> Result<Accepted, SendFailure> {
         let DeliveryTarget::Chat { url, .. } = &delivery.target else {
-            return SendOutcome::permanent_failure("not_a_chat_target");
+            return Err(SendFailure::permanent("not_a_chat_target"));
         };
         let aad = vault::owner_aad(delivery.alert.tenant.as_str(), &delivery.destination);
-        let keyring = match delivery::load_keyring(&self.keyring).await {
-            Ok(keyring) => keyring,
-            Err(outcome) => return outcome,
-        };
-        let url = match delivery::open_sealed(keyring, &aad, url) {
-            Ok(url) => url,
-            Err(outcome) => return outcome,
-        };
-        let Ok(url) = SecretUrl::parse(&url) else { return SendOutcome::permanent_failure("url_not_usable") };
+        let keyring = delivery::load_keyring(&self.keyring).await?;
+        let url = delivery::open_sealed(keyring, &aad, url)?;
+        let Ok(url) = SecretUrl::parse(&url) else { return Err(SendFailure::permanent("url_not_usable")) };
         let Ok(link) = self.links.incident(keyring, &delivery.alert) else {
-            return SendOutcome::Unavailable { code: "link_key".to_owned() };
+            return Err(SendFailure::unavailable("link_key"));
         };
         let links = AlertLinks { incident_url: link, unsubscribe_url: None, stop_url: None };
+        let mut plain = delivery.plain;
+        if !plain {
+            match self.post(&url, delivery, &links, false, time_limit).await {
+                Posted::Accepted => return Ok(Accepted::default()),
+                Posted::Failed(failure) => return Err(failure),
+                Posted::TooRich => plain = true,
+            }
+        }
+        match self.post(&url, delivery, &links, plain, time_limit).await {
+            Posted::Accepted => Ok(Accepted::default()),
+            Posted::TooRich => Err(SendFailure::permanent("invalid_blocks")),
+            Posted::Failed(SendFailure::Failed { failed, status, response, .. }) => {
+                Err(SendFailure::Failed { failed, status, response, plain })
+            }
+            Posted::Failed(failure) => Err(failure),
+        }
+    }
+
+    /// Posts one form of an alert.
+    async fn post(
+        &self,
+        url: &SecretUrl,
+        delivery: &Delivery,
+        links: &AlertLinks,
+        plain: bool,
+        time_limit: Duration,
+    ) -> Posted {
         let slack = delivery.channel == Channel::Slack;
-        let body = match (slack, delivery.plain) {
-            (true, false) => slack::build_message(&delivery.alert, &delivery.why, &links),
-            (true, true) => slack::build_plain_message(&delivery.alert, &delivery.why, &links),
-            (false, _) => teams::build_message(&delivery.alert, &delivery.why, &links),
+        let body = match (slack, plain) {
+            (true, false) => slack::build_message(&delivery.alert, &delivery.why, links),
+            (true, true) => slack::build_plain_message(&delivery.alert, &delivery.why, links),
+            (false, _) => teams::build_message(&delivery.alert, &delivery.why, links),
         };
         let mut headers = HeaderMap::new();
         headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
         let time_limit = TIME_LIMIT.min(time_limit);
-        let answer = self.client.post(&url, headers, body.to_string().into_bytes(), time_limit, clock::now()).await;
+        let answer = self.client.post(url, headers, body.to_string().into_bytes(), time_limit, clock::now()).await;
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return SendOutcome::failed_request(&error),
+            Err(error) => return Posted::Failed(delivery::failed_request(&error)),
         };
         let status = answer.status.as_u16();
         let text = String::from_utf8_lossy(&answer.body).into_owned();
-        if slack {
+        let failed = if slack {
             match slack::evaluate_response(status, &text) {
-                slack::SlackResult::Accepted => SendOutcome::Accepted { provider_id: None },
-                slack::SlackResult::RetryPlain if !delivery.plain => SendOutcome::RetryPlain,
-                slack::SlackResult::RetryPlain => SendOutcome::permanent_failure("invalid_blocks"),
-                slack::SlackResult::Failed(failed) => SendOutcome::failed_response(failed, &answer, text),
+                slack::SlackResult::Accepted => return Posted::Accepted,
+                slack::SlackResult::RetryPlain => return Posted::TooRich,
+                slack::SlackResult::Failed(failed) => failed,
             }
         } else {
             match teams::evaluate_response(status, &text) {
-                None => SendOutcome::Accepted { provider_id: None },
-                Some(failed) => SendOutcome::failed_response(failed, &answer, text),
+                None => return Posted::Accepted,
+                Some(failed) => failed,
             }
+        };
+        Posted::Failed(delivery::failed_response(failed, &answer, text))
+    }
+}
+
+impl Sender for Chat {
+    async fn send(&self, message: &Message, time_limit: Duration) -> Result<Accepted, SendFailure> {
+        match message {
+            Message::Single(delivery) => self.send_single(delivery, time_limit).await,
+            Message::List(list) => match delivery::merge_batch(list) {
+                Some(delivery) => self.send_single(&delivery, time_limit).await,
+                None => Err(SendFailure::permanent("empty_digest")),
+            },
         }
     }
 }

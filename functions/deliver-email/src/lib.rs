@@ -13,10 +13,12 @@ use aws::sqs::Queues;
 use config::Config;
 use contracts::queue::{BatchDelivery, ConfirmationRequest, Delivery, DeliveryTarget, OutboundMessage};
 use delivery::message_links::MessageLinks;
-use delivery::{Deliverer, QueueUrls, SendOutcome, Sender};
+use delivery::{ConfirmationSender, Deliverer, QueueUrls, Sender};
 use domain::policy::StormPolicy;
 use domain::render;
 use domain::vocabulary::Channel;
+use pipeline::deliver::Message;
+use pipeline::{Accepted, SendFailure};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
 use runtime::{Aws, Pacer, StartError, clock};
 use std::collections::BTreeMap;
@@ -74,50 +76,30 @@ impl QueueFunction for DeliverEmail {
 
     async fn handle(&self, message: OutboundMessage, meta: &RecordMeta) -> Result<(), RecordError> {
         match message {
-            OutboundMessage::Delivery(delivery) => self.deliverer.deliver(&self.mail, *delivery, meta).await,
-            OutboundMessage::Confirmation(confirmation) => {
-                let outcome = self.mail.send_confirmation(&confirmation).await;
-                self.deliverer.record_confirmation_outcome(&confirmation, Channel::Email, outcome).await
+            OutboundMessage::Delivery(delivery) => {
+                self.deliverer.deliver(&self.mail, Message::Single(delivery), meta).await
             }
-            OutboundMessage::Batch(batch) => {
-                self.deliverer.deliver_batch(*batch, meta, |batch, _| self.mail.send_batch(batch)).await
+            OutboundMessage::Batch(batch) => self.deliverer.deliver(&self.mail, Message::List(batch), meta).await,
+            OutboundMessage::Confirmation(request) => {
+                self.deliverer.confirm(&self.mail, request, Channel::Email, meta).await
             }
         }
     }
 }
 
 impl Mail {
-    /// Sends the link by which the owner of an address confirms that it may receive a tenant's alerts.
-    async fn send_confirmation(&self, confirmation: &ConfirmationRequest) -> SendOutcome {
-        let DeliveryTarget::Email { address, .. } = &confirmation.target else {
-            return SendOutcome::permanent_failure("not_an_email_target");
-        };
-        let keyring = match delivery::load_keyring(&self.keyring).await {
-            Ok(keyring) => keyring,
-            Err(outcome) => return outcome,
-        };
-        let Ok(link) = self.links.confirm_address(keyring, confirmation) else {
-            return SendOutcome::Unavailable { code: "link_key".to_owned() };
-        };
-        let email = render::confirmation_email(&confirmation.tenant_name, confirmation.tenant.as_str(), &link);
-        self.send_email(&address.to_wire(), &email, None).await
-    }
-
     /// Sends several deliveries to one recipient in one message.
-    async fn send_batch(&self, batch: BatchDelivery) -> SendOutcome {
-        let BatchDelivery { members, omitted_count, storm, .. } = batch;
+    async fn send_list(&self, list: &BatchDelivery) -> Result<Accepted, SendFailure> {
+        let BatchDelivery { members, omitted_count, storm, .. } = list;
         let Some(Delivery { target: DeliveryTarget::Email { address, shared }, destination, alert: first, .. }) =
             members.first()
         else {
-            return SendOutcome::permanent_failure("not_an_email_target");
+            return Err(SendFailure::permanent("not_an_email_target"));
         };
-        let keyring = match delivery::load_keyring(&self.keyring).await {
-            Ok(keyring) => keyring,
-            Err(outcome) => return outcome,
-        };
+        let keyring = delivery::load_keyring(&self.keyring).await?;
         let mut links = Vec::with_capacity(members.len());
         let mut unsubscribe_by_category: BTreeMap<&'static str, String> = BTreeMap::new();
-        for member in &members {
+        for member in members {
             // A personal link lets its recipient stop one incident. Nobody may do that for a shared address.
             let incident = if *shared {
                 self.links.incident(keyring, &member.alert)
@@ -126,7 +108,7 @@ impl Mail {
             };
             let unsubscribe = self.links.unsubscribe(keyring, &member.alert, destination);
             let (Ok(incident), Ok(unsubscribe)) = (incident, unsubscribe) else {
-                return SendOutcome::Unavailable { code: "link_key".to_owned() };
+                return Err(SendFailure::unavailable("link_key"));
             };
             links.push(incident);
             unsubscribe_by_category.insert(member.alert.category_title(), unsubscribe);
@@ -141,10 +123,10 @@ impl Mail {
         let email = render::digest_email(&render::DigestContent {
             tenant: &first.tenant,
             zone: &first.zone,
-            kind: if storm { render::BatchKind::Bundle } else { render::BatchKind::Digest },
+            kind: if *storm { render::BatchKind::Bundle } else { render::BatchKind::Digest },
             since: since.unwrap_or(first.at),
             entries: &all,
-            omitted_count,
+            omitted_count: *omitted_count,
             unsubscribe: &unsubscribe_links,
         });
         // The one-click header unsubscribes from one category. With several, the recipient chooses in the message.
@@ -155,42 +137,68 @@ impl Mail {
         self.send_email(&address.to_wire(), &email, one_click).await
     }
 
-    async fn send_email(&self, to: &str, email: &render::RenderedEmail, unsubscribe: Option<&str>) -> SendOutcome {
+    async fn send_email(
+        &self,
+        to: &str,
+        email: &render::RenderedEmail,
+        unsubscribe: Option<&str>,
+    ) -> Result<Accepted, SendFailure> {
         let mime = match render::build_mime(&self.from, to, email, unsubscribe) {
             Ok(mime) => mime,
-            Err(_) => return SendOutcome::permanent_failure("cannot_be_written"),
+            Err(_) => return Err(SendFailure::permanent("cannot_be_written")),
         };
         self.pace.wait().await;
         match self.mailer.send_raw(&self.from, to, mime).await {
-            Ok(id) => SendOutcome::Accepted { provider_id: Some(id) },
-            Err(MailError::Throttled) => SendOutcome::Throttled,
-            Err(MailError::DailyQuota) => SendOutcome::QuotaExhausted,
-            Err(MailError::Refused { code }) => SendOutcome::permanent_failure(&code),
-            Err(MailError::Denied { code }) => SendOutcome::Unavailable { code },
-            Err(MailError::Unavailable) => SendOutcome::Unavailable { code: "ses".to_owned() },
+            Ok(id) => Ok(Accepted { provider_id: Some(id) }),
+            Err(MailError::Throttled) => Err(SendFailure::Throttled),
+            Err(MailError::DailyQuota) => Err(SendFailure::QuotaExhausted),
+            Err(MailError::Refused { code }) => Err(SendFailure::permanent(&code)),
+            Err(MailError::Denied { code }) => Err(SendFailure::Unavailable { code }),
+            Err(MailError::Unavailable) => Err(SendFailure::unavailable("ses")),
         }
     }
 }
 
-impl Sender for Mail {
-    async fn send(&self, delivery: &Delivery, _time_limit: Duration) -> SendOutcome {
+impl Mail {
+    async fn send_single(&self, delivery: &Delivery) -> Result<Accepted, SendFailure> {
         let DeliveryTarget::Email { address, shared } = &delivery.target else {
-            return SendOutcome::permanent_failure("not_an_email_target");
+            return Err(SendFailure::permanent("not_an_email_target"));
         };
-        let keyring = match delivery::load_keyring(&self.keyring).await {
-            Ok(keyring) => keyring,
-            Err(outcome) => return outcome,
-        };
+        let keyring = delivery::load_keyring(&self.keyring).await?;
         let incident = self.links.incident(keyring, &delivery.alert);
         let unsubscribe = self.links.unsubscribe(keyring, &delivery.alert, &delivery.destination);
         let stop = self.links.stop_incident(keyring, &delivery.alert, &delivery.destination);
         let (Ok(incident), Ok(unsubscribe), Ok(stop)) = (incident, unsubscribe, stop) else {
-            return SendOutcome::Unavailable { code: "link_key".to_owned() };
+            return Err(SendFailure::unavailable("link_key"));
         };
         // No reader of a shared address may stop an incident for the others.
         let stop_url = if *shared { None } else { Some(stop) };
         let links = render::AlertLinks { incident_url: incident, unsubscribe_url: Some(unsubscribe.clone()), stop_url };
         let email = render::email(&delivery.alert, &delivery.why, &links);
         self.send_email(&address.to_wire(), &email, Some(&unsubscribe)).await
+    }
+}
+
+impl Sender for Mail {
+    async fn send(&self, message: &Message, _time_limit: Duration) -> Result<Accepted, SendFailure> {
+        match message {
+            Message::Single(delivery) => self.send_single(delivery).await,
+            Message::List(list) => self.send_list(list).await,
+        }
+    }
+}
+
+impl ConfirmationSender for Mail {
+    /// Sends the link by which the owner of an address confirms that it may receive a tenant's alerts.
+    async fn send_confirmation(&self, request: &ConfirmationRequest) -> Result<Accepted, SendFailure> {
+        let DeliveryTarget::Email { address, .. } = &request.target else {
+            return Err(SendFailure::permanent("not_an_email_target"));
+        };
+        let keyring = delivery::load_keyring(&self.keyring).await?;
+        let Ok(link) = self.links.confirm_address(keyring, request) else {
+            return Err(SendFailure::unavailable("link_key"));
+        };
+        let email = render::confirmation_email(&request.tenant_name, request.tenant.as_str(), &link);
+        self.send_email(&address.to_wire(), &email, None).await
     }
 }

@@ -13,17 +13,17 @@ pub mod config;
 use aws::sns::{Sms, SmsError, SmsSender};
 use aws::sqs::{OutgoingMessage, Queues};
 use config::Config;
-use contracts::queue::{
-    BatchDelivery, ConfirmationRequest, Delivery, DeliveryTarget, OutboundMessage, SmsOptOut, VERSION,
-};
+use contracts::queue::{ConfirmationRequest, Delivery, DeliveryTarget, OutboundMessage, SmsOptOut, VERSION};
 use delivery::message_links::MessageLinks;
-use delivery::{Deliverer, QueueUrls, SendOutcome, Sender};
+use delivery::{ConfirmationSender, Deliverer, QueueUrls, Sender};
 use domain::attempt::CAUSE_OPTED_OUT;
 use domain::ids::RecipientId;
 use domain::policy::{Policy, StormPolicy};
 use domain::render;
 use domain::tenant::{Phone, SmsCompliance};
 use domain::vocabulary::Channel;
+use pipeline::deliver::Message;
+use pipeline::{Accepted, SendFailure};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
 use runtime::{Aws, Pacer, StartError, clock};
 use std::time::Duration;
@@ -86,50 +86,22 @@ impl QueueFunction for DeliverSms {
 
     async fn handle(&self, message: OutboundMessage, meta: &RecordMeta) -> Result<(), RecordError> {
         match message {
-            OutboundMessage::Delivery(delivery) => self.deliverer.deliver(&self.texts, *delivery, meta).await,
-            OutboundMessage::Confirmation(confirmation) => {
-                let outcome = self.texts.send_confirmation(&confirmation).await;
-                self.deliverer.record_confirmation_outcome(&confirmation, Channel::Sms, outcome).await
+            OutboundMessage::Delivery(delivery) => {
+                self.deliverer.deliver(&self.texts, Message::Single(delivery), meta).await
             }
-            OutboundMessage::Batch(batch) => {
-                let send = |batch, time_limit| self.texts.send_batch(batch, time_limit);
-                self.deliverer.deliver_batch(*batch, meta, send).await
+            OutboundMessage::Batch(batch) => self.deliverer.deliver(&self.texts, Message::List(batch), meta).await,
+            OutboundMessage::Confirmation(request) => {
+                self.deliverer.confirm(&self.texts, request, Channel::Sms, meta).await
             }
         }
     }
 }
 
 impl Texts {
-    /// Sends the code by which the owner of a number confirms that it may receive a tenant's alerts.
-    async fn send_confirmation(&self, confirmation: &ConfirmationRequest) -> SendOutcome {
-        let (DeliveryTarget::Sms { phone, compliance }, Some(code)) = (&confirmation.target, &confirmation.code) else {
-            return SendOutcome::permanent_failure("not_an_sms_target");
-        };
-        let keyring = match delivery::load_keyring(&self.keyring).await {
-            Ok(keyring) => keyring,
-            Err(outcome) => return outcome,
-        };
-        let aad = vault::owner_aad(confirmation.tenant.as_str(), confirmation.recipient.as_str());
-        let code = match delivery::open_sealed(keyring, &aad, code) {
-            Ok(code) => code,
-            Err(outcome) => return outcome,
-        };
-        let text = render::confirmation_sms(&confirmation.tenant_name, confirmation.tenant.as_str(), &code);
-        self.send_text(phone, compliance, text).await
-    }
-
-    /// Sends several deliveries in one message.
-    async fn send_batch(&self, batch: BatchDelivery, time_limit: Duration) -> SendOutcome {
-        match delivery::merge_batch(batch) {
-            Some(delivery) => self.send(&delivery, time_limit).await,
-            None => SendOutcome::permanent_failure("empty_digest"),
-        }
-    }
-
     /// Reports an opt-out to `feedback`, which then blocks the number. Returns the outcome of the send.
-    async fn report_opt_out(&self, delivery: &Delivery) -> SendOutcome {
+    async fn report_opt_out(&self, delivery: &Delivery) -> Result<Accepted, SendFailure> {
         let Some(recipient) = RecipientId::parse(&delivery.destination) else {
-            return SendOutcome::permanent_failure(CAUSE_OPTED_OUT);
+            return Err(SendFailure::permanent(CAUSE_OPTED_OUT));
         };
         let opt_out = SmsOptOut {
             v: VERSION,
@@ -139,21 +111,26 @@ impl Texts {
             category: delivery.alert.category,
             contact: delivery::contact_key(delivery).unwrap_or_default(),
         };
-        let Ok(body) = serde_json::to_string(&opt_out) else { return SendOutcome::permanent_failure(CAUSE_OPTED_OUT) };
+        let Ok(body) = serde_json::to_string(&opt_out) else { return Err(SendFailure::permanent(CAUSE_OPTED_OUT)) };
         match self.queues.send(&self.feedback_queue_url, &OutgoingMessage { body, ..OutgoingMessage::default() }).await
         {
-            Ok(()) => SendOutcome::permanent_failure(CAUSE_OPTED_OUT),
+            Ok(()) => Err(SendFailure::permanent(CAUSE_OPTED_OUT)),
             // The retry reports it again.
-            Err(_) => SendOutcome::Unavailable { code: "feedback_queue".to_owned() },
+            Err(_) => Err(SendFailure::unavailable("feedback_queue")),
         }
     }
 
-    async fn send_text(&self, phone: &Phone, compliance: &SmsCompliance, text: String) -> SendOutcome {
+    async fn send_text(
+        &self,
+        phone: &Phone,
+        compliance: &SmsCompliance,
+        text: String,
+    ) -> Result<Accepted, SendFailure> {
         // The number's country decides; if the number does not tell it, the tenant's country does.
         let country = phone.country().or_else(|| compliance.country.clone());
         let dlt = country.and_then(|code| self.policy.compliance.country(&code)).is_some_and(|rule| rule.dlt_required);
         if dlt && (compliance.dlt_entity_id.is_none() || compliance.dlt_template_id.is_none()) {
-            return SendOutcome::permanent_failure("dlt_registration_missing");
+            return Err(SendFailure::permanent("dlt_registration_missing"));
         }
         let sms = Sms {
             phone: phone.expose().to_owned(),
@@ -165,36 +142,59 @@ impl Texts {
         };
         self.pace.wait().await;
         match self.texter.send(&sms).await {
-            Ok(id) => SendOutcome::Accepted { provider_id: Some(id) },
-            Err(SmsError::Throttled) => SendOutcome::Throttled,
-            Err(SmsError::QuotaExhausted) => SendOutcome::QuotaExhausted,
-            Err(SmsError::OptedOut) => SendOutcome::permanent_failure(CAUSE_OPTED_OUT),
-            Err(SmsError::Refused { code }) => SendOutcome::permanent_failure(&code),
-            Err(SmsError::Denied { code }) => SendOutcome::Unavailable { code },
-            Err(SmsError::Unavailable) => SendOutcome::Unavailable { code: "sns".to_owned() },
+            Ok(id) => Ok(Accepted { provider_id: Some(id) }),
+            Err(SmsError::Throttled) => Err(SendFailure::Throttled),
+            Err(SmsError::QuotaExhausted) => Err(SendFailure::QuotaExhausted),
+            Err(SmsError::OptedOut) => Err(SendFailure::permanent(CAUSE_OPTED_OUT)),
+            Err(SmsError::Refused { code }) => Err(SendFailure::permanent(&code)),
+            Err(SmsError::Denied { code }) => Err(SendFailure::Unavailable { code }),
+            Err(SmsError::Unavailable) => Err(SendFailure::unavailable("sns")),
+        }
+    }
+}
+
+impl Texts {
+    async fn send_single(&self, delivery: &Delivery) -> Result<Accepted, SendFailure> {
+        let DeliveryTarget::Sms { phone, compliance } = &delivery.target else {
+            return Err(SendFailure::permanent("not_an_sms_target"));
+        };
+        let alert = &delivery.alert;
+        let keyring = delivery::load_keyring(&self.keyring).await?;
+        let Ok(link) = self.links.incident_for_recipient(keyring, alert, &delivery.destination) else {
+            return Err(SendFailure::unavailable("link_key"));
+        };
+        let text = render::sms(alert, &delivery.why, &link);
+        match self.send_text(phone, compliance, text.text).await {
+            Err(SendFailure::Failed { failed, .. }) if failed.cause == CAUSE_OPTED_OUT => {
+                self.report_opt_out(delivery).await
+            }
+            outcome => outcome,
         }
     }
 }
 
 impl Sender for Texts {
-    async fn send(&self, delivery: &Delivery, _time_limit: Duration) -> SendOutcome {
-        let DeliveryTarget::Sms { phone, compliance } = &delivery.target else {
-            return SendOutcome::permanent_failure("not_an_sms_target");
-        };
-        let alert = &delivery.alert;
-        let keyring = match delivery::load_keyring(&self.keyring).await {
-            Ok(keyring) => keyring,
-            Err(outcome) => return outcome,
-        };
-        let Ok(link) = self.links.incident_for_recipient(keyring, alert, &delivery.destination) else {
-            return SendOutcome::Unavailable { code: "link_key".to_owned() };
-        };
-        let text = render::sms(alert, &delivery.why, &link);
-        match self.send_text(phone, compliance, text.text).await {
-            SendOutcome::Failed { failed, .. } if failed.cause == CAUSE_OPTED_OUT => {
-                self.report_opt_out(delivery).await
-            }
-            outcome => outcome,
+    async fn send(&self, message: &Message, _time_limit: Duration) -> Result<Accepted, SendFailure> {
+        match message {
+            Message::Single(delivery) => self.send_single(delivery).await,
+            Message::List(list) => match delivery::merge_batch(list) {
+                Some(delivery) => self.send_single(&delivery).await,
+                None => Err(SendFailure::permanent("empty_digest")),
+            },
         }
+    }
+}
+
+impl ConfirmationSender for Texts {
+    /// Sends the code by which the owner of a number confirms that it may receive a tenant's alerts.
+    async fn send_confirmation(&self, request: &ConfirmationRequest) -> Result<Accepted, SendFailure> {
+        let (DeliveryTarget::Sms { phone, compliance }, Some(code)) = (&request.target, &request.code) else {
+            return Err(SendFailure::permanent("not_an_sms_target"));
+        };
+        let keyring = delivery::load_keyring(&self.keyring).await?;
+        let aad = vault::owner_aad(request.tenant.as_str(), request.recipient.as_str());
+        let code = delivery::open_sealed(keyring, &aad, code)?;
+        let text = render::confirmation_sms(&request.tenant_name, request.tenant.as_str(), &code);
+        self.send_text(phone, compliance, text).await
     }
 }

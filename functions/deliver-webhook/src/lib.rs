@@ -12,9 +12,11 @@ use aws::sqs::Queues;
 use config::Config;
 use contracts::queue::{Delivery, DeliveryTarget};
 use contracts::webhook;
-use delivery::{Deliverer, QueueUrls, SendOutcome, Sender};
+use delivery::{Deliverer, QueueUrls, Sender};
 use domain::tenant::Sealed;
 use outbound::{Client, SecretUrl};
+use pipeline::deliver::Message;
+use pipeline::{Accepted, SendFailure};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
 use runtime::{Aws, StartError, clock};
 use std::time::Duration;
@@ -66,48 +68,44 @@ impl QueueFunction for DeliverWebhook {
     }
 
     async fn handle(&self, delivery: Delivery, meta: &RecordMeta) -> Result<(), RecordError> {
-        self.deliverer.deliver(&self.webhooks, delivery, meta).await
+        self.deliverer.deliver(&self.webhooks, Message::Single(Box::new(delivery)), meta).await
     }
 }
 
 impl Sender for Webhooks {
-    async fn send(&self, delivery: &Delivery, time_limit: Duration) -> SendOutcome {
+    async fn send(&self, message: &Message, time_limit: Duration) -> Result<Accepted, SendFailure> {
+        // Webhooks get every alert on its own.
+        let Message::Single(delivery) = message else { return Err(SendFailure::permanent("not_a_single_alert")) };
         let DeliveryTarget::Webhook { url, secret, old_secret } = &delivery.target else {
-            return SendOutcome::permanent_failure("not_a_webhook_target");
+            return Err(SendFailure::permanent("not_a_webhook_target"));
         };
         let alert = &delivery.alert;
         let now = clock::now();
-        let keyring = match delivery::load_keyring(&self.keyring).await {
-            Ok(keyring) => keyring,
-            Err(outcome) => return outcome,
-        };
+        let keyring = delivery::load_keyring(&self.keyring).await?;
         let aad = vault::owner_aad(alert.tenant.as_str(), &delivery.destination);
         let open = |sealed: &Sealed| delivery::open_sealed(keyring, &aad, sealed);
-        let (url, secret) = match open(url).and_then(|url| Ok((url, open(secret)?))) {
-            Ok(both) => both,
-            Err(outcome) => return outcome,
-        };
-        let Ok(url) = SecretUrl::parse(&url) else { return SendOutcome::permanent_failure("url_not_usable") };
+        let (url, secret) = (open(url)?, open(secret)?);
+        let Ok(url) = SecretUrl::parse(&url) else { return Err(SendFailure::permanent("url_not_usable")) };
         // For 24 hours after a rotation both secrets sign, so that a receiver can switch to the new one without losing an alert.
         let old = old_secret.as_ref().filter(|old| now < old.until).and_then(|old| open(&old.secret).ok());
         let secrets: Vec<&str> = std::iter::once(secret.as_str()).chain(old.as_deref()).collect();
         let Ok(body) = serde_json::to_vec(&webhook::build_body(alert, &delivery.why)) else {
-            return SendOutcome::permanent_failure("cannot_be_written");
+            return Err(SendFailure::permanent("cannot_be_written"));
         };
         let id = webhook::webhook_id(&alert.tenant, &alert.incident_id, alert.update, &delivery.destination);
         let Ok(mut headers) = outbound::sign(&secrets, &id, now.as_second(), &body) else {
-            return SendOutcome::permanent_failure("secret_not_usable");
+            return Err(SendFailure::permanent("secret_not_usable"));
         };
         headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
         match self.client.post(&url, headers, body, TIME_LIMIT.min(time_limit), now).await {
             Ok(answer) => match webhook::evaluate_response(answer.status.as_u16()) {
-                None => SendOutcome::Accepted { provider_id: None },
+                None => Ok(Accepted::default()),
                 Some(failed) => {
                     let text = String::from_utf8_lossy(&answer.body).into_owned();
-                    SendOutcome::failed_response(failed, &answer, text)
+                    Err(delivery::failed_response(failed, &answer, text))
                 }
             },
-            Err(error) => SendOutcome::failed_request(&error),
+            Err(error) => Err(delivery::failed_request(&error)),
         }
     }
 }

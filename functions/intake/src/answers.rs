@@ -5,9 +5,9 @@ use crate::permissions::{incident_not_found, may_post_to, table_unavailable};
 use axum::Json;
 use axum::extract::{Path, State};
 use contracts::native::{EventAnswer, EventIncident, NotNotified, SourceIncidentAnswer};
+use domain::event_record::EventRecord;
 use domain::ids::{EventId, IncidentId};
 use runtime::http::{Caller, Problem};
-use store::events::EventRecord;
 
 /// `GET /v1/events/{id}`: how the event was classified, and its incidents; 404 with Retry-After until it is classified.
 pub(crate) async fn get_event(

@@ -10,12 +10,12 @@ use domain::event::Event;
 use domain::ids::{SHARDS, Scope};
 use domain::incident::{Incident, Update, simulate_opening};
 use domain::plan::{DecisionOutcome, plan_without_history};
+use domain::subscriber::Subscriber;
 use domain::tenant::Destination;
 use domain::vocabulary::Category;
 use runtime::clock;
 use runtime::http::Problem;
 use std::collections::BTreeMap;
-use store::subscriptions::Subscriber;
 
 /// How far an event would reach.
 #[derive(Default)]

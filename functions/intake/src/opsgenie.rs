@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use contracts::intake::IntakeItem;
 use contracts::opsgenie::{self, OpsgenieError};
+use domain::event_record::EventRecord;
 use domain::ids::{EventId, IncidentId};
 use domain::incident::Incident;
 use domain::reason::Reason;
@@ -20,7 +21,6 @@ use runtime::http::{Caller, CorrelationId};
 use runtime::{clock, ids};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use store::events::EventRecord;
 
 /// The format's name in metrics.
 const FORMAT_NAME: &str = "opsgenie";

@@ -70,8 +70,8 @@ pub(crate) fn without_partial_batch(mut items: Vec<DueItem>, next: Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::due::{Hold, ScheduledDelivery};
     use domain::ids::{IncidentId, TenantId};
-    use store::due::{Hold, ScheduledDelivery};
 
     fn items(destinations: &[(&str, bool)]) -> Vec<DueItem> {
         let item = |(number, (destination, batched)): (usize, &(&str, bool))| {

@@ -2,19 +2,19 @@
 
 use contracts::queue::Delivery;
 use domain::alert::{HoldPeriod, NotificationReason};
+use domain::due::{Hold, ScheduledDelivery};
 use domain::incident::{Change, Incident, Update};
 use domain::maintenance::{SuppressedIncident, next_recheck};
+use domain::plan::PlanHistory;
 use domain::plan::{
     Decision, DecisionOutcome, NotificationHistory, PlanInput, SendingHours, plan_deliveries, unreachable_reason,
 };
 use domain::policy::Policy;
 use domain::reason::Reason;
+use domain::subscriber::Subscriber;
 use domain::tenant::{Destination, Settings};
 use domain::vocabulary::Channel;
 use jiff::{SignedDuration, Timestamp};
-use store::due::{Hold, ScheduledDelivery};
-use store::plans::PlanHistory;
-use store::subscriptions::Subscriber;
 
 /// The facts about a due entry as they are now; `None` for what does not exist any more.
 #[derive(Clone, Copy, Debug)]

@@ -3,20 +3,20 @@
 use crate::decide::{DeliveryFacts, ReleaseDecision, ReplanInput, decide_held, decide_retry, revised_decision};
 use crate::page::RunTimes;
 use crate::{IN_FLIGHT, Release};
+use domain::due::{Hold, ScheduledDelivery};
 use domain::ids::{IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Incident, Update};
 use domain::maintenance::{MaintenanceWindow, SuppressedIncident};
-use domain::plan::Decision;
+use domain::plan::{Decision, PlanHistory};
 use domain::policy::Policy;
 use domain::reason::Reason;
+use domain::subscriber::Subscriber;
 use domain::tenant::{Destination, Settings};
 use domain::vocabulary::{Category, Channel};
 use futures::stream::{self, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use store::StoreError;
-use store::due::{DueItem, Hold, ScheduledDelivery};
-use store::plans::PlanHistory;
-use store::subscriptions::Subscriber;
+use store::due::DueItem;
 
 /// A due entry with what was decided about it.
 pub(crate) struct DecidedItem {

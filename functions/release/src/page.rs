@@ -6,7 +6,8 @@ use crate::facts::DecidedItem;
 use crate::{IN_FLIGHT, Release, ReleaseCounts};
 use aws::sqs::OutgoingMessage;
 use contracts::queue::{BatchDelivery, Delivery, delivery_row_key};
-use domain::delivery::ClaimRefusal;
+use domain::delivery::{AttemptKey, ClaimRefusal};
+use domain::due::ScheduledDelivery;
 use domain::plan::Decision;
 use domain::reason::Reason;
 use domain::vocabulary::ChannelClass;
@@ -15,8 +16,7 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use runtime::{ids, metrics};
 use std::collections::{BTreeMap, BTreeSet};
-use store::deliveries::AttemptKey;
-use store::due::{DueItem, ScheduledDelivery};
+use store::due::DueItem;
 use store::{StoreError, Table};
 
 /// When a run began, and the time now.

@@ -22,6 +22,7 @@ use domain::alert::Alert;
 use domain::attempt::{AttemptFailure, NextStep, RetryVerdict, decide_next_step, queue_delay_max};
 use domain::classification::RuleMatch;
 use domain::delivery::{ClaimRefusal, DeliveryRow, DeliveryState, EarlierClaim, claim_refusal, earlier_claim};
+use domain::due::{Hold, ScheduledDelivery};
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IncidentId, IntegrationId, Scope, TenantId};
 use domain::incident::{
@@ -29,10 +30,13 @@ use domain::incident::{
     hash_dedup_key, record_opening,
 };
 use domain::maintenance::{MaintenanceWindow, next_recheck};
-use domain::plan::{Decision, DecisionOutcome, NotificationHistory, PlanInput, plan_deliveries};
+use domain::plan::{
+    Decision, DecisionOutcome, NotificationHistory, PlanHistory, PlanInput, StoredPlan, plan_deliveries,
+};
 use domain::policy::Policy;
 use domain::rate_limit::{Exemption, RateLimitDecision, RateLimitState};
 use domain::reason::Reason;
+use domain::subscriber::Subscriber;
 use domain::tenant::Destination;
 use domain::vocabulary::{Channel, Severity, Status, StormMode};
 use jiff::{SignedDuration, Timestamp};
@@ -41,9 +45,7 @@ use scenario::{EVENT_KINDS, EventSpec, Scenario, Scene, SettingChange};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::LazyLock;
-use store::due::{DueItem, Hold, ScheduledDelivery};
-use store::plans::{PlanHistory, StoredPlan};
-use store::subscriptions::Subscriber;
+use store::due::DueItem;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| Policy::embedded().unwrap());
 

@@ -1,7 +1,7 @@
 //! Configuration from the environment, which `template.yaml` sets.
 
+use contracts::queue::Lane;
 use domain::vocabulary::ChannelClass;
-use runtime::queue::Lane;
 
 runtime::config! {
     /// The environment of `subscription-lookup`.

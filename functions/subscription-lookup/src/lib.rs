@@ -13,25 +13,28 @@ mod pages;
 
 use aws::sqs::{OutgoingMessage, Queues};
 use config::Config;
+use contracts::queue::Lane;
 use contracts::queue::{Delivery, RoutingJob, RoutingTarget};
+use domain::due::{Hold, ScheduledDelivery};
 use domain::ids::Scope;
 use domain::incident::{Incident, Update};
 use domain::maintenance::{SuppressedIncident, next_recheck};
-use domain::plan::{Decision, DecisionOutcome, NotificationHistory, PlanInput, plan_deliveries, webhook_predecessor};
+use domain::plan::{
+    Decision, DecisionOutcome, NotificationHistory, PlanHistory, PlanInput, StoredPlan, plan_deliveries,
+    webhook_predecessor,
+};
 use domain::policy::Policy;
+use domain::subscriber::Subscriber;
 use domain::tenant::Destination;
 use domain::vocabulary::{Category, ChannelClass, Severity, StormMode};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use runtime::queue::{Lane, QueueFunction, QueueSetup, RecordError, RecordMeta};
+use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
 use runtime::{Aws, StartError, metrics};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use store::Table;
-use store::due::{Hold, ScheduledDelivery};
-use store::plans::{PlanHistory, StoredPlan};
-use store::subscriptions::Subscriber;
 
 /// Tenants planned concurrently: enough to hide the table's latency, few enough not to be throttled.
 const PLANS_IN_FLIGHT: usize = 16;

@@ -1,9 +1,8 @@
 //! Pages of a platform-wide job, and which updates a tenant still needs planned: pure.
 
 use domain::ids::TenantId;
-use domain::plan::Decision;
+use domain::plan::{Decision, StoredPlan};
 use std::collections::BTreeMap;
-use store::plans::StoredPlan;
 
 /// A position in the compiled subscriptions.
 #[derive(Clone, Debug, PartialEq, Eq)]

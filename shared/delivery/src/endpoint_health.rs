@@ -7,22 +7,15 @@ use crate::Deliverer;
 use aws::sqs::OutgoingMessage;
 use contracts::queue::{Delivery, IncidentReceived};
 use domain::attempt::FAILING_TOO_LONG;
-use domain::event::SYSTEM_TYPE_PREFIX;
 use domain::health::{ENDPOINT_FAILING_TYPE, EndpointHealth, EndpointNotice, PROBE_AFTER, endpoint_notice_event};
 use domain::ids::{EventId, IntegrationId};
 use domain::reason::Reason;
 use domain::tenant::{Disablement, Integration};
 use jiff::Timestamp;
+use pipeline::deliver::monitored_integration;
 use runtime::queue::RecordError;
 use runtime::{ids, metrics};
 use store::tenants::AuditStamp;
-
-/// Returns the integration of a delivery whose outcome counts for its endpoint's health; `None` for recipients, tests and system events.
-fn monitored_integration(delivery: &Delivery) -> Option<IntegrationId> {
-    let alert = &delivery.alert;
-    let own = alert.test || alert.event_type.starts_with(SYSTEM_TYPE_PREFIX);
-    if own { None } else { IntegrationId::parse(&delivery.destination) }
-}
 
 impl Deliverer {
     /// Records a failed attempt of an endpoint. Returns the reason to give the delivery up, if its endpoint failed for too long: then it is

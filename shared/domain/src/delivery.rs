@@ -3,6 +3,12 @@
 //! Every attempt is claimed, sent and marked. A claim carries a lease and a token; a mark without the token changes nothing. Recipients and
 //! chat channels have one row per incident and channel, in which a newer update supersedes older ones. Webhooks have one row per update.
 
+mod records;
+mod write;
+
+pub use records::{AttemptKey, DeliveryResult, FailedAttempt, HistoryEntry};
+pub use write::{RowRefusal, RowWrite};
+
 use crate::reason::Reason;
 use crate::vocabulary::{Channel, ChannelClass};
 use jiff::Timestamp;

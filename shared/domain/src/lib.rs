@@ -26,7 +26,10 @@
 //! | [`alert`] | the content of an alert, before it is rendered for a channel |
 //! | [`attempt`] | what follows a failed delivery attempt: retry or give up |
 //! | [`health`] | endpoint health: when an endpoint counts as failing, is disabled, is probed |
-//! | [`delivery`] | the state of a delivery, and who may claim it |
+//! | [`delivery`] | the row of a delivery: its state, who may claim it, and what each write does to it |
+//! | [`due`] | deliveries that are scheduled for later |
+//! | [`event_record`] | what classify decided about an event |
+//! | [`subscriber`] | a tenant's subscription to a category |
 //! | [`zone`] | time zones, from the bundled database |
 //! | [`text`] | text from outside, cleaned for every channel |
 //! | [`render`] | e-mail and SMS |
@@ -37,7 +40,9 @@ pub mod classification;
 pub mod contact;
 pub mod delivery;
 pub mod digest;
+pub mod due;
 pub mod event;
+pub mod event_record;
 pub mod health;
 pub mod ids;
 pub mod impact;
@@ -53,6 +58,7 @@ pub mod render;
 pub mod schema;
 pub mod status;
 pub mod storm;
+pub mod subscriber;
 pub mod tenant;
 pub mod text;
 pub mod vocabulary;

@@ -4,10 +4,12 @@
 
 mod eligibility;
 mod history;
+mod stored;
 mod timing;
 
 pub use eligibility::unreachable_reason;
 pub use history::NotificationHistory;
+pub use stored::{PlanHistory, StoredPlan};
 pub use timing::{SendingHours, next_digest_at, quiet_hours_until};
 
 use crate::incident::{Change, Incident, Update};

@@ -5,17 +5,16 @@
 use contracts::http::{AttemptView, ExplainEntry, ReasonView};
 use contracts::queue::delivery_row_key;
 use domain::attempt::explain_cause;
-use domain::delivery::{DeliveryState, FeedbackKind, ProviderFeedback};
+use domain::delivery::{DeliveryState, FailedAttempt, FeedbackKind, ProviderFeedback};
 use domain::ids::{RecipientId, TenantId};
 use domain::incident::Incident;
-use domain::plan::{Decision, DecisionOutcome};
+use domain::plan::{Decision, DecisionOutcome, StoredPlan};
 use domain::reason::Reason;
 use domain::tenant::{Destination, Integration, Recipient};
 use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use store::deliveries::{FailedAttempt, ListedDelivery};
-use store::plans::StoredPlan;
+use store::deliveries::ListedDelivery;
 use store::{StoreError, Table};
 
 /// The delivery history of one incident for one tenant.

@@ -1,7 +1,6 @@
 use super::*;
-use domain::delivery::DeliveryRow;
+use domain::delivery::{DeliveryRow, HistoryEntry};
 use domain::vocabulary::Role;
-use store::deliveries::HistoryEntry;
 
 fn decision(channel: Channel, update: u32, outcome: DecisionOutcome) -> Decision {
     Decision { update, destination: "rcp_1".into(), channel, outcome }

@@ -18,7 +18,7 @@ use dead_letter::dead_letter_message;
 use crate::{Aws, DirectError, StartError, clock, metrics};
 use aws::sqs::Queues;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use contracts::queue::Correlated;
+use contracts::queue::{Correlated, Lane};
 use futures::FutureExt;
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -107,15 +107,6 @@ impl QueueSetup {
         let found = self.sources.iter().find(|(url, _)| url.rsplit('/').next() == Some(name));
         found.map(|(url, lane)| (url.as_str(), *lane))
     }
-}
-
-/// The lane of a source queue. Each channel has two, so that bulk deliveries do not delay urgent ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// Alerts of a single tenant.
-    Urgent,
-    /// Platform-wide alerts to many tenants, and retries.
-    Bulk,
 }
 
 /// The time at which Lambda ends an invocation.

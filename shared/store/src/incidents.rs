@@ -1,8 +1,8 @@
 //! Incidents, their timelines and the state of their dedup keys, written in one transaction by classify.
 
-use crate::events::EventRecord;
 use crate::{Item, StoreError, Table, item, keys, number, read, sort_key, text};
 use aws_sdk_dynamodb::types::TransactWriteItem;
+use domain::event_record::EventRecord;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, KeyState, Update};
 use domain::maintenance::{Reminder, SuppressedIncident};

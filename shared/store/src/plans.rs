@@ -3,39 +3,10 @@
 
 use crate::{StoreError, Table, item, keys, read};
 use domain::ids::{IncidentId, TenantId};
-use domain::plan::Decision;
-use domain::vocabulary::Channel;
+use domain::plan::{Decision, PlanHistory, StoredPlan};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// The decisions about one chunk of a tenant's destinations for one update.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StoredPlan {
-    /// Tenant of the destinations.
-    pub tenant: TenantId,
-    /// Number of the chunk.
-    pub chunk: u32,
-    /// Number of the update.
-    pub update: u32,
-    /// When the plan was made.
-    pub at: Timestamp,
-    /// Version of the tenant's settings that the plan is based on.
-    pub settings_version: u64,
-    /// One decision per destination and channel.
-    pub decisions: Vec<Decision>,
-}
-
-/// A tenant's plans for an incident, with later revisions: the history that the next update is planned on.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PlanHistory {
-    /// The stored plans, one per chunk and update.
-    pub plans: Vec<StoredPlan>,
-    /// Decisions whose outcome differs from the stored plan, for example a held delivery that was sent at another time or not at all.
-    pub revisions: Vec<Decision>,
-    /// Recipients who stopped notifications of this incident.
-    pub stopped: BTreeSet<String>,
-}
+use std::collections::BTreeMap;
 
 #[derive(Serialize, Deserialize)]
 struct Stop {
@@ -44,38 +15,20 @@ struct Stop {
     at: Timestamp,
 }
 
-impl PlanHistory {
-    /// All decisions as planned, without revisions, each with the time of its plan.
-    pub fn decisions(&self) -> impl Iterator<Item = (Timestamp, &Decision)> {
-        self.plans.iter().flat_map(|plan| plan.decisions.iter().map(|decision| (plan.at, decision)))
-    }
-
-    /// Returns the decision about one update for one destination and channel: the revision if there is one, otherwise the planned
-    /// decision. `None` if nothing was planned.
-    #[must_use]
-    pub fn current_decision(&self, destination: &str, channel: Channel, update: u32) -> Option<&Decision> {
-        let matches =
-            |one: &&Decision| (one.destination.as_str(), one.channel, one.update) == (destination, channel, update);
-        if let Some(revision) = self.revisions.iter().find(matches) {
-            return Some(revision);
+/// Adds one item of a plan's partition to a history.
+fn add_item(history: &mut PlanHistory, found: crate::Item) -> Result<(), StoreError> {
+    if crate::sort_key(&found).contains(keys::STOP) {
+        history.stopped.insert(read::<Stop>(found, "a stop")?.recipient);
+    } else if crate::sort_key(&found).contains(keys::REVISED) {
+        // If a revision is unreadable, the plan itself applies.
+        match read(found, "a revised decision") {
+            Ok(revised) => history.revisions.push(revised),
+            Err(error) => tracing::error!(%error, "skipped an unreadable revision of a decision; the plan applies"),
         }
-        self.decisions().map(|(_, decision)| decision).find(matches)
+    } else {
+        history.plans.push(read(found, "a plan")?);
     }
-
-    fn add_item(&mut self, found: crate::Item) -> Result<(), StoreError> {
-        if crate::sort_key(&found).contains(keys::STOP) {
-            self.stopped.insert(read::<Stop>(found, "a stop")?.recipient);
-        } else if crate::sort_key(&found).contains(keys::REVISED) {
-            // If a revision is unreadable, the plan itself applies.
-            match read(found, "a revised decision") {
-                Ok(revised) => self.revisions.push(revised),
-                Err(error) => tracing::error!(%error, "skipped an unreadable revision of a decision; the plan applies"),
-            }
-        } else {
-            self.plans.push(read(found, "a plan")?);
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 impl Table {
@@ -94,7 +47,7 @@ impl Table {
             let tenant = crate::sort_key(&found).split('#').next().and_then(|tenant| TenantId::parse(tenant).ok());
             let tenant =
                 tenant.ok_or_else(|| StoreError::Corrupt { kind: "a plan", detail: "names no tenant".to_owned() })?;
-            histories.entry(tenant).or_default().add_item(found)?;
+            add_item(histories.entry(tenant).or_default(), found)?;
         }
         Ok(histories)
     }
@@ -106,7 +59,7 @@ impl Table {
     pub async fn plans_of(&self, incident: &IncidentId, tenant: &TenantId) -> Result<PlanHistory, StoreError> {
         let mut history = PlanHistory::default();
         for found in self.query_prefix(&keys::plan(incident, tenant.shard()), &format!("{tenant}#")).await? {
-            history.add_item(found)?;
+            add_item(&mut history, found)?;
         }
         Ok(history)
     }

@@ -3,17 +3,9 @@
 
 use crate::{StoreError, Table, keys, read, sort_key, store_error, text};
 use domain::ids::{SHARDS, TenantId};
-use domain::tenant::{Chunk, Destination, Settings};
+use domain::subscriber::Subscriber;
+use domain::tenant::Chunk;
 use domain::vocabulary::Category;
-
-/// A tenant's compiled subscription to one category.
-#[derive(Clone, Debug)]
-pub struct Subscriber {
-    /// The tenant's settings.
-    pub settings: Settings,
-    /// The tenant's destinations in chunk order, each with the number of its chunk.
-    pub destinations: Vec<(u32, Destination)>,
-}
 
 /// A page of a shard's subscribers.
 #[derive(Debug)]

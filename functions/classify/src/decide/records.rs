@@ -2,9 +2,9 @@
 
 use contracts::queue::IncidentReceived;
 use domain::event::Event;
+use domain::event_record::EventRecord;
 use domain::ids::Scope;
 use domain::incident::{Incident, KeyState};
-use store::events::EventRecord;
 
 /// Returns the record of an event, without category, rule or incident.
 pub(super) fn event_record(

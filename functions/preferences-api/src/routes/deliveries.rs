@@ -10,7 +10,8 @@ use axum::response::Response;
 use contracts::http::{DeliveryLog, DeliveryLogEntry, ExplainEntry, ResendBody};
 use contracts::problem::FieldError;
 use contracts::queue::delivery_row_key;
-use domain::delivery::DeliveryState;
+use domain::delivery::{AttemptKey, DeliveryState};
+use domain::due::ScheduledDelivery;
 use domain::ids::{IntegrationId, RecipientId, TenantId};
 use domain::incident::Incident;
 use domain::plan::{DecisionOutcome, unreachable_reason};
@@ -21,8 +22,6 @@ use ledger::{Destinations, Ledger};
 use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
 use serde::Deserialize;
-use store::deliveries::AttemptKey;
-use store::due::ScheduledDelivery;
 use store::incidents::IncidentListCursor;
 
 /// Entries on a page, unless the query has a `limit`.

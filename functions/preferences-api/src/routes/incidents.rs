@@ -14,6 +14,7 @@ use contracts::problem::FieldError;
 use contracts::webhook::CoveredIncident;
 use domain::alert::Alert;
 use domain::delivery::DeliveryState;
+use domain::event_record::EventRecord;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, Update};
 use domain::maintenance::SuppressedIncidents;
@@ -29,7 +30,6 @@ use runtime::http::{Caller, Problem};
 use serde::Deserialize;
 use store::StoreError;
 use store::deliveries::ListedDelivery;
-use store::events::EventRecord;
 use store::incidents::{IncidentListCursor, IncidentListEntry};
 
 /// Days that a list or report covers, unless the query has a `from`.

@@ -3,9 +3,10 @@
 
 use super::{DeliveryKey, EndedRecord, POLICY, SentRecord, World};
 use contracts::queue::{Delivery, DeliveryTarget};
+use domain::due::ScheduledDelivery;
 use domain::ids::TenantId;
 use domain::incident::Change;
-use domain::plan::{Decision, DecisionOutcome};
+use domain::plan::{Decision, DecisionOutcome, StoredPlan};
 use domain::quiet::{QuietHours, QuietHoursOverride};
 use domain::rate_limit::Exemption;
 use domain::reason::Reason;
@@ -16,8 +17,6 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::collections::{BTreeMap, BTreeSet};
-use store::due::ScheduledDelivery;
-use store::plans::StoredPlan;
 
 /// Kinds of text messages to India that are restricted to the regulatory SMS window.
 const RESTRICTED_SMS_KINDS: &[Kind] = &[Kind::Advisory, Kind::Maintenance, Kind::OptIn];

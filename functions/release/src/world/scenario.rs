@@ -3,6 +3,7 @@
 use domain::digest::{Digest, DigestSchedule};
 use domain::ids::{IntegrationId, RecipientId, TenantId};
 use domain::quiet::{QuietHours, QuietHoursOverride};
+use domain::subscriber::Subscriber;
 use domain::tenant::{
     CategorySettings, ComplianceConfirmed, DataProcessing, Destination, Email, Filters, Integration, OptIn, Phone,
     Recipient, Sealed, Settings, SmsCompliance, compliance_wording,
@@ -16,7 +17,6 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
-use store::subscriptions::Subscriber;
 
 /// Time zones with half and quarter hours, in both hemispheres, with daylight saving of half an hour, and without any.
 const ZONES: &[&str] =

@@ -2,6 +2,7 @@
 
 use super::VERSION;
 use domain::alert::{Alert, NotificationReason};
+use domain::delivery::AttemptKey;
 use domain::health::EndpointHealth;
 use domain::incident::{Incident, Update};
 use domain::maintenance::{SuppressedIncident, SuppressedIncidents};
@@ -94,6 +95,19 @@ impl Delivery {
     #[must_use]
     pub fn row_key(&self) -> String {
         delivery_row_key(&self.destination, self.channel, self.alert.update)
+    }
+
+    /// Identifies the attempt on the row whose key is `row`.
+    #[must_use]
+    pub fn attempt_key<'a>(&'a self, row: &'a str) -> AttemptKey<'a> {
+        AttemptKey {
+            incident: &self.alert.incident_id,
+            tenant: &self.alert.tenant,
+            row,
+            channel: self.channel,
+            update: self.alert.update,
+            attempt: self.attempt,
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Claims: the right to send one attempt of a delivery, until a lease expires.
 
-use super::{AttemptKey, CLAIMABLE, DeliveryResult};
+use super::CLAIMABLE;
 use crate::{StoreError, Table, keys, number, read, store_error, text};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
-use domain::delivery::{ClaimRefusal, DeliveryRow, EarlierClaim, claim_refusal, earlier_claim};
+use domain::delivery::{
+    AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, EarlierClaim, claim_refusal, earlier_claim,
+};
 use domain::plan::Decision;
 use domain::reason::Reason;
 use jiff::Timestamp;

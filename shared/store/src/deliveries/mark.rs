@@ -1,8 +1,9 @@
 //! Marks: the result of a claimed attempt.
 
-use super::{AttemptKey, DeliveryResult, FailedAttempt, HistoryEntry};
-use crate::{Item, StoreError, Table, due::ScheduledDelivery, item, keys, number, store_error, text};
+use crate::{Item, StoreError, Table, item, keys, number, store_error, text};
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use domain::delivery::{AttemptKey, DeliveryResult, FailedAttempt, HistoryEntry};
+use domain::due::ScheduledDelivery;
 use domain::plan::DecisionOutcome;
 use domain::reason::Reason;
 use jiff::Timestamp;

@@ -1,9 +1,10 @@
 //! Scheduling: deliveries that are due at another time, or once more, with their entry in the due index.
 
-use super::{AttemptKey, CLAIMABLE};
-use crate::{StoreError, Table, due::ScheduledDelivery, keys, number, read, text};
+use super::CLAIMABLE;
+use crate::{Item, StoreError, Table, keys, number, read, text};
 use aws_sdk_dynamodb::types::{ConditionCheck, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
-use domain::delivery::{ClaimRefusal, DeliveryRow, claim_refusal};
+use domain::delivery::{AttemptKey, ClaimRefusal, DeliveryRow, claim_refusal};
+use domain::due::ScheduledDelivery;
 use domain::plan::{Decision, DecisionOutcome};
 use domain::reason::Reason;
 use jiff::Timestamp;
@@ -45,9 +46,7 @@ impl Table {
             self.revision_write(key.incident, key.tenant, revised, now)?,
         ];
         let Some(refused) = self.transact(writes).await? else { return Ok(Ok(())) };
-        let row: DeliveryRow = read(refused.into_iter().next().map(|(_, row)| row).unwrap_or_default(), "a delivery")?;
-        let refusal = claim_refusal(Some(&row), key.update, key.attempt, now_ms);
-        Ok(Err(refusal.unwrap_or(ClaimRefusal::Leased { until_ms: now_ms + 1_000 })))
+        Ok(Err(read_refusal(refused, key, now_ms)?))
     }
 
     /// Reschedules the next attempt of a delivery that was attempted before: stores `reason` and the due time on its row and in the due
@@ -92,9 +91,7 @@ impl Table {
             writes.push(self.revision_write(key.incident, key.tenant, revised, now)?);
         }
         let Some(refused) = self.transact(writes).await? else { return Ok(Ok(())) };
-        let row: DeliveryRow = read(refused.into_iter().next().map(|(_, row)| row).unwrap_or_default(), "a delivery")?;
-        let refusal = claim_refusal(Some(&row), key.update, key.attempt, now_ms);
-        Ok(Err(refusal.unwrap_or(ClaimRefusal::Leased { until_ms: now_ms + 1_000 })))
+        Ok(Err(read_refusal(refused, key, now_ms)?))
     }
 
     /// Reopens a delivery that failed permanently and schedules its next attempt, in one transaction. Returns `false` if it did not
@@ -130,4 +127,16 @@ impl Table {
         writes.push(self.revision_write(key.incident, key.tenant, &sent, now)?);
         self.write_mark(writes).await
     }
+}
+
+/// Says why a delivery could not be scheduled, from the items that a transaction's conditions failed on.
+fn read_refusal(refused: Vec<(usize, Item)>, key: AttemptKey<'_>, now_ms: i64) -> Result<ClaimRefusal, StoreError> {
+    let row = refused.into_iter().map(|(_, row)| row).next().unwrap_or_default();
+    if row.is_empty() {
+        // Its retention is over.
+        return Ok(ClaimRefusal::Done);
+    }
+    let row: DeliveryRow = read(row, "a delivery")?;
+    let refusal = claim_refusal(Some(&row), key.update, key.attempt, now_ms);
+    Ok(refusal.unwrap_or(ClaimRefusal::Leased { until_ms: now_ms + 1_000 }))
 }

@@ -1,8 +1,7 @@
 use super::*;
-use domain::delivery::DeliveryRow;
+use domain::delivery::{DeliveryRow, FailedAttempt, HistoryEntry};
 use domain::reason::Reason;
 use domain::vocabulary::{Channel, Role};
-use store::deliveries::{FailedAttempt, HistoryEntry};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()

@@ -1,7 +1,5 @@
-//! Notifies a tenant's org admins when a critical alert was given up.
+//! The notice about a critical alert that was given up.
 
-use crate::Deliverer;
-use aws::sqs::OutgoingMessage;
 use contracts::queue::{Delivery, IncidentReceived};
 use domain::attempt::explain_cause;
 use domain::event::{Event, Format, SYSTEM_SOURCE, SYSTEM_TYPE_PREFIX};
@@ -9,33 +7,12 @@ use domain::ids::EventId;
 use domain::incident::DELIVERY_FAILED_TYPE;
 use domain::vocabulary::Severity;
 use jiff::Timestamp;
-use runtime::queue::RecordError;
 use std::collections::BTreeMap;
 
-impl Deliverer {
-    /// Notifies the tenant's org admins on another channel that a critical alert was given up. Does nothing for other severities, for test
-    /// alerts, and for Tocsin's own system events, so that an undeliverable notice never causes another notice.
-    pub(crate) async fn notify_org_admins(
-        &self,
-        delivery: &Delivery,
-        cause: &str,
-        now: Timestamp,
-    ) -> Result<(), RecordError> {
-        let Some(notice) = undelivered_notice(delivery, cause, now) else { return Ok(()) };
-        let body =
-            serde_json::to_string(&notice).map_err(|_| RecordError::unprocessable("cannot serialize the notice"))?;
-        let outgoing = OutgoingMessage {
-            body,
-            group: Some(notice.message_group_id()),
-            dedup: Some(notice.deduplication_id()),
-            ..OutgoingMessage::default()
-        };
-        self.queues.send(&self.classify_url, &outgoing).await.map_err(runtime::queue::aws_error)
-    }
-}
-
-/// Builds the notice about a critical alert that was given up: one incident for each incident, update, destination and channel.
-fn undelivered_notice(delivery: &Delivery, cause: &str, now: Timestamp) -> Option<IncidentReceived> {
+/// Builds the notice, by which the tenant's org admins learn on another channel that a critical alert was given up: one incident for each
+/// incident, update, destination and channel. `None` for other severities, for test alerts, and for Tocsin's own system events, so that an
+/// undeliverable notice never causes another notice.
+pub(super) fn undelivered_notice(delivery: &Delivery, cause: &str, now: Timestamp) -> Option<IncidentReceived> {
     let alert = &delivery.alert;
     let category = alert.category?;
     if alert.severity != Severity::Critical || alert.event_type.starts_with(SYSTEM_TYPE_PREFIX) || alert.test {

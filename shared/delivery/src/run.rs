@@ -1,0 +1,338 @@
+//! Performs the effects of a story, one after the other. It decides nothing: each answer goes back to the story.
+
+use crate::{ConfirmationSender, Deliverer, Sender, counted};
+use aws::sqs::OutgoingMessage;
+use contracts::queue::{ConfirmationRequest, Delivery, IncidentReceived, Lane};
+use domain::delivery::{AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, EarlierClaim};
+use domain::rate_limit::RateLimitDecision;
+use domain::vocabulary::Channel;
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+use pipeline::confirm::{self, Confirm, Refuse};
+use pipeline::deliver::claim::{Claim, Limit, Predecessor, Slot};
+use pipeline::deliver::outcome::{Disable, Endpoint};
+use pipeline::deliver::record::{Enqueue, Mark, Release, Schedule, Settle, Write};
+use pipeline::deliver::{Deliver, Message, begin};
+use pipeline::{Answer, Fault, Turn, Verdict};
+use runtime::queue::{RecordError, RecordMeta};
+use runtime::{clock, ids, metrics};
+use serde::Serialize;
+use store::StoreError;
+use store::contacts::RecipientChannel;
+use store::messages::ProviderMessage;
+
+/// Table calls in flight at once. One after the other, the hundred rows of a list would take the whole invocation.
+const IN_FLIGHT: usize = 16;
+/// Minimum milliseconds between two messages to one chat webhook. Slack allows one message a second and may disable an app that sends more;
+/// Teams publishes no figure for Workflows, so it gets the same.
+const SLOT_INTERVAL_MS: i64 = 1_000;
+
+impl Deliverer {
+    /// Delivers a message: claims, sends and marks it.
+    ///
+    /// # Errors
+    /// [`RecordError`] where the queue message must stay on its queue.
+    pub async fn deliver<S: Sender>(&self, sender: &S, message: Message, meta: &RecordMeta) -> Result<(), RecordError> {
+        if let Message::Single(delivery) = &message {
+            let span = tracing::Span::current();
+            span.record("tenant", delivery.alert.tenant.as_str());
+            span.record("incident", delivery.alert.incident_id.as_str());
+        }
+        let mut turn = first_turn(meta);
+        let mut story = begin(message, &mut turn);
+        loop {
+            turn.counted.drain(..).for_each(|counted| counted::record(&counted));
+            if let Deliver::End(verdict) = story {
+                return record_result(verdict);
+            }
+            // Boxed: the future would be larger than clippy allows.
+            story = Box::pin(self.perform(sender, story, &mut turn, meta)).await;
+        }
+    }
+
+    /// Performs the next effect of a story, and tells the story what came of it.
+    async fn perform<S: Sender>(&self, sender: &S, story: Deliver, turn: &mut Turn, meta: &RecordMeta) -> Deliver {
+        match story {
+            Deliver::Slot(step) => {
+                let answer = self.reserve_slot(&step, turn.now).await;
+                step.answered(answer, next(turn, meta))
+            }
+            Deliver::Predecessor(step) => {
+                let answer = self.read_predecessor(&step).await;
+                step.answered(answer, next(turn, meta))
+            }
+            Deliver::Claim(step) => {
+                let answers = self.claim(&step).await;
+                step.answered(answers, next(turn, meta))
+            }
+            Deliver::Limit(step) => {
+                let answer = self.reserve_place(&step, turn.now).await;
+                step.answered(answer, next(turn, meta))
+            }
+            Deliver::Send(step) => {
+                let outcome = sender.send(step.message(), turn.left).await;
+                step.answered(outcome, next(turn, meta))
+            }
+            Deliver::Endpoint(step) => {
+                let answer = self.record_failure(&step).await;
+                step.answered(answer, next(turn, meta))
+            }
+            Deliver::Disable(step) => {
+                let answer = self.disable(&step).await;
+                step.answered(answer, next(turn, meta))
+            }
+            Deliver::Notify(step) => {
+                let answer = self.send_notices(step.notices()).await;
+                step.answered(answer, next(turn, meta))
+            }
+            Deliver::Write(step) => {
+                let answers = self.write(&step).await;
+                step.answered(answers, next(turn, meta))
+            }
+            Deliver::Schedule(step) => {
+                let answer = self.schedule(&step).await;
+                step.answered(answer, next(turn, meta))
+            }
+            Deliver::Release(step) => {
+                let answer = self.release(&step).await;
+                step.answered(answer, next(turn, meta))
+            }
+            Deliver::Enqueue(step) => {
+                let answer = self.enqueue(&step).await;
+                step.answered(answer, next(turn, meta))
+            }
+            Deliver::Settle(step) => {
+                self.settle(&step).await;
+                step.answered((), next(turn, meta))
+            }
+            Deliver::End(_) => story,
+        }
+    }
+
+    /// Sends a confirmation request.
+    ///
+    /// # Errors
+    /// [`RecordError`] where the queue message must stay on its queue.
+    pub async fn confirm<S: ConfirmationSender>(
+        &self,
+        sender: &S,
+        request: Box<ConfirmationRequest>,
+        channel: Channel,
+        meta: &RecordMeta,
+    ) -> Result<(), RecordError> {
+        let mut turn = first_turn(meta);
+        let mut story = confirm::begin(request, channel);
+        loop {
+            turn.counted.drain(..).for_each(|counted| counted::record(&counted));
+            story = match story {
+                Confirm::Send(step) => {
+                    let outcome = sender.send_confirmation(step.request()).await;
+                    step.answered(outcome, next(&mut turn, meta))
+                }
+                Confirm::Refuse(step) => {
+                    let answer = self.record_refusal(&step).await;
+                    step.answered(answer, next(&mut turn, meta))
+                }
+                Confirm::End(verdict) => return record_result(verdict),
+            };
+        }
+    }
+
+    async fn reserve_slot(&self, step: &Slot, now: Timestamp) -> Answer<i64> {
+        self.table.reserve_call_slot(step.fingerprint(), now, SLOT_INTERVAL_MS).await.map_err(table_fault)
+    }
+
+    async fn read_predecessor(&self, step: &Predecessor) -> Answer<Option<DeliveryRow>> {
+        let Some(delivery) = step.delivery() else { return Ok(None) };
+        let row = self.table.delivery(&delivery.alert.incident_id, &delivery.alert.tenant, step.row()).await;
+        row.map_err(table_fault)
+    }
+
+    async fn claim(&self, step: &Claim) -> Vec<Answer<Result<EarlierClaim, ClaimRefusal>>> {
+        let claims = step.members().iter().map(|member| async {
+            let row = member.row_key();
+            let key = member.attempt_key(&row);
+            self.table.claim(key, step.token(), step.at(), step.lease_until_ms()).await.map_err(table_fault)
+        });
+        in_order(claims.collect()).await
+    }
+
+    async fn reserve_place(&self, step: &Limit, now: Timestamp) -> Answer<RateLimitDecision> {
+        let Some(storms) = &self.storms else { return Ok(RateLimitDecision::SendNow) };
+        let Some(limits) = storms.contacts.get(&step.class()) else { return Ok(RateLimitDecision::SendNow) };
+        let exempt = step.exempt().map(|kind| (kind, storms.exempt_per_minute));
+        self.table.reserve_contact_slot(step.contact(), limits, now, exempt).await.map_err(table_fault)
+    }
+
+    async fn record_failure(&self, step: &Endpoint) -> Answer<Option<domain::reason::Reason>> {
+        let Some(delivery) = step.delivery() else { return Ok(None) };
+        self.record_endpoint_failure(delivery, step.cause(), step.at()).await.map_err(fault)
+    }
+
+    async fn disable(&self, step: &Disable) -> Answer<()> {
+        let Some(delivery) = step.delivery() else { return Ok(()) };
+        self.disable_integration(delivery, step.cause(), step.at()).await.map_err(fault)
+    }
+
+    async fn send_notices(&self, notices: &[IncidentReceived]) -> Answer<()> {
+        for notice in notices {
+            let (group, dedup) = (Some(notice.message_group_id()), Some(notice.deduplication_id()));
+            let outgoing = OutgoingMessage { body: json(notice)?, group, dedup, ..OutgoingMessage::default() };
+            self.queues.send(&self.classify_url, &outgoing).await.map_err(queue_fault)?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, step: &Write) -> Vec<Answer<bool>> {
+        if let Some(pause) = step.pause() {
+            tokio::time::sleep(pause).await;
+        }
+        let writes = step.marks().map(|(member, mark)| async {
+            let row = member.row_key();
+            let key = member.attempt_key(&row);
+            self.write_mark(key, mark, step.token(), step.at()).await.map_err(table_fault)
+        });
+        in_order(writes.collect()).await
+    }
+
+    async fn write_mark(
+        &self,
+        key: AttemptKey<'_>,
+        mark: &Mark,
+        token: &str,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        match mark {
+            Mark::Accept { provider_id, latency_ms, late, .. } => {
+                let provider_id = provider_id.as_deref();
+                let end = DeliveryResult::Accepted { provider_id, latency_ms: *latency_ms, late: *late };
+                self.table.mark_ended(key, token, at, &end, None).await
+            }
+            Mark::Retry { at: next_at, attempt, due } => {
+                self.table.mark_retrying(key, token, at, *next_at, attempt, due.as_deref()).await
+            }
+            Mark::Fail { reason, attempt } => {
+                self.table.mark_ended(key, token, at, &DeliveryResult::Failed { reason: *reason }, Some(attempt)).await
+            }
+            Mark::Defer { reason, due } => self.table.mark_deferred(key, token, at, *reason, due).await,
+        }
+    }
+
+    async fn schedule(&self, step: &Schedule) -> Answer<()> {
+        for entry in step.entries() {
+            let put = match step.once() {
+                true => self.table.schedule_once(entry).await,
+                false => self.table.schedule(entry).await,
+            };
+            put.map_err(table_fault)?;
+        }
+        Ok(())
+    }
+
+    async fn release(&self, step: &Release) -> Answer<()> {
+        for member in step.members() {
+            let row = member.row_key();
+            self.table.release_claim(member.attempt_key(&row), step.token()).await.map_err(table_fault)?;
+        }
+        Ok(())
+    }
+
+    async fn enqueue(&self, step: &Enqueue) -> Answer<()> {
+        let url = match step.lane() {
+            Lane::Urgent => &self.urgent_url,
+            Lane::Bulk => &self.bulk_url,
+        };
+        let (body, group) = (json(step.delivery())?, Some(step.group().to_owned()));
+        let outgoing =
+            OutgoingMessage { body, group, delay_seconds: step.delay_seconds(), ..OutgoingMessage::default() };
+        self.queues.send(url, &outgoing).await.map_err(queue_fault)
+    }
+
+    async fn settle(&self, step: &Settle) {
+        if let Some((id, contact)) = step.provider_message() {
+            let named = step.members().iter().map(|member| self.name_message(id, &contact, member, step.at()));
+            in_order(named.collect()).await;
+        }
+        if let Some(first) = step.members().first() {
+            self.record_endpoint_success(first, step.at()).await;
+        }
+    }
+
+    /// Stores which delivery a provider's message id belongs to, so that later feedback of SES or SNS finds the row.
+    async fn name_message(&self, id: &str, contact: &str, delivery: &Delivery, now: Timestamp) {
+        let message = ProviderMessage {
+            tenant: delivery.alert.tenant.clone(),
+            incident_id: delivery.alert.incident_id.clone(),
+            row: delivery.row_key(),
+            destination: delivery.destination.clone(),
+            update: delivery.alert.update,
+            category: delivery.alert.category,
+            contact: Some(contact.to_owned()),
+        };
+        if let Err(error) = self.table.record_provider_message(delivery.channel, id, &message, now).await {
+            metrics::count("FeedbackUnnamed", 1);
+            tracing::warn!(%error, "cannot store the provider's message id: its later feedback will match no delivery");
+        }
+    }
+
+    async fn record_refusal(&self, step: &Refuse) -> Answer<()> {
+        let ConfirmationRequest { tenant, recipient, identity, .. } = &*step.request;
+        tracing::Span::current().record("tenant", tenant.as_str());
+        tracing::warn!(%recipient, "a confirmation request was not accepted");
+        let contact = RecipientChannel { tenant, recipient, channel: step.channel };
+        self.table.record_confirmation_refusal(contact, identity, &step.cause).await.map_err(table_fault)
+    }
+}
+
+/// Awaits all, several at a time, and returns the results in order.
+async fn in_order<F: Future>(all: Vec<F>) -> Vec<F::Output> {
+    stream::iter(all).buffered(IN_FLIGHT).collect().await
+}
+
+fn json(message: &impl Serialize) -> Answer<String> {
+    serde_json::to_string(message)
+        .map_err(|_| Fault::Unprocessable { reason: "cannot serialize the message".to_owned() })
+}
+
+fn first_turn(meta: &RecordMeta) -> Turn {
+    Turn {
+        now: clock::now(),
+        left: meta.deadline.remaining(),
+        receives: meta.receive_count,
+        lane: meta.lane,
+        jitter: ids::random_fraction(),
+        token: ids::id_suffix(),
+        counted: Vec::new(),
+    }
+}
+
+/// Tells the turn the time after an effect.
+fn next<'a>(turn: &'a mut Turn, meta: &RecordMeta) -> &'a mut Turn {
+    (turn.now, turn.left) = (clock::now(), meta.deadline.remaining());
+    turn
+}
+
+fn record_result(verdict: Verdict) -> Result<(), RecordError> {
+    match verdict {
+        Verdict::Delete => Ok(()),
+        Verdict::Return { pause, code } => Err(RecordError::RetryAfter { pause, code }),
+        Verdict::Fault { code } => Err(RecordError::Retry { code }),
+        Verdict::Park { reason } => Err(RecordError::Unprocessable { reason }),
+    }
+}
+
+fn table_fault(error: StoreError) -> Fault {
+    fault(runtime::queue::store_error(error))
+}
+
+fn queue_fault(error: aws::AwsError) -> Fault {
+    fault(runtime::queue::aws_error(error))
+}
+
+fn fault(error: RecordError) -> Fault {
+    match error {
+        RecordError::Retry { code } => Fault::Unavailable { code },
+        RecordError::RetryAfter { code, .. } => Fault::Unavailable { code: code.to_owned() },
+        RecordError::Unprocessable { reason } => Fault::Unprocessable { reason },
+    }
+}

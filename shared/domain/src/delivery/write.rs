@@ -1,0 +1,341 @@
+//! What each write does to a delivery row: the rules that the table's conditional writes carry out.
+//!
+//! `store` expresses them as conditions and update expressions of DynamoDB. A test compares generated sequences of writes on both.
+
+use super::{ClaimRefusal, DeliveryRow, DeliveryState, claim_refusal};
+use crate::reason::Reason;
+use crate::vocabulary::Channel;
+use jiff::Timestamp;
+
+/// A write to a delivery row. Updates and attempts are numbered from 1; times are in Unix milliseconds where they end in `_ms`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RowWrite<'a> {
+    /// Claims an attempt until `lease_until_ms`. A lease of 0 is none.
+    Claim {
+        /// Number of the update.
+        update: u32,
+        /// Number of the attempt.
+        attempt: u32,
+        /// The token that the claim's mark must present.
+        token: &'a str,
+        /// When the claim is made.
+        now_ms: i64,
+        /// When the lease expires.
+        lease_until_ms: i64,
+        /// Channel of the delivery.
+        channel: Channel,
+    },
+    /// Gives an unused claim back.
+    Release {
+        /// The claim's token.
+        token: &'a str,
+    },
+    /// Marks the claimed update as accepted.
+    Accept {
+        /// Number of the update.
+        update: u32,
+        /// Number of the attempt.
+        attempt: u32,
+        /// The claim's token.
+        token: &'a str,
+        /// When the attempt ended.
+        at: Timestamp,
+        /// The provider's id of the message, if it returned one.
+        provider_id: Option<&'a str>,
+        /// Milliseconds since intake accepted the event.
+        latency_ms: i64,
+        /// Whether the latency exceeds the tenant's alert window.
+        late: bool,
+    },
+    /// Marks the claimed update as failed for good.
+    Fail {
+        /// Number of the update.
+        update: u32,
+        /// Number of the attempt.
+        attempt: u32,
+        /// The claim's token.
+        token: &'a str,
+        /// When the attempt ended.
+        at: Timestamp,
+        /// Why the delivery ended.
+        reason: Reason,
+        /// The cause of the last attempt's failure, if an attempt was made.
+        cause: Option<&'a str>,
+    },
+    /// Marks a failed attempt that is retried.
+    Retry {
+        /// Number of the attempt that failed.
+        attempt: u32,
+        /// The claim's token.
+        token: &'a str,
+        /// When the attempt ended.
+        at: Timestamp,
+        /// When the next attempt is due.
+        next_at_ms: i64,
+        /// The cause of the failure.
+        cause: &'a str,
+    },
+    /// Defers a claimed attempt that was not made.
+    Defer {
+        /// Number of the attempt that was not made.
+        attempt: u32,
+        /// The claim's token.
+        token: &'a str,
+        /// When it was deferred.
+        at: Timestamp,
+        /// When the attempt is due.
+        next_at_ms: i64,
+        /// Why it is deferred.
+        reason: Reason,
+    },
+    /// Moves the next attempt of a delivery that nobody is sending to another time.
+    Reschedule {
+        /// Number of the update.
+        update: u32,
+        /// Number of the attempt.
+        attempt: u32,
+        /// When the write is made.
+        now_ms: i64,
+        /// When the attempt is due.
+        next_at_ms: i64,
+        /// Why it is deferred.
+        reason: Reason,
+    },
+    /// Checks that nobody is sending a delivery and that it has not ended. Changes nothing.
+    CheckUnsent {
+        /// Number of the update.
+        update: u32,
+        /// Number of the attempt.
+        attempt: u32,
+        /// When the check is made.
+        now_ms: i64,
+    },
+    /// Reopens a delivery that failed for good, because an admin sends it again.
+    Reopen {
+        /// Number of the update.
+        update: u32,
+        /// When it was reopened.
+        at: Timestamp,
+        /// When the next attempt is due.
+        next_at_ms: i64,
+    },
+}
+
+/// Why a write was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowRefusal {
+    /// The delivery cannot be claimed.
+    Claim(ClaimRefusal),
+    /// An earlier claimant may have sent it and did not mark it.
+    MaybeSending,
+    /// The claim was lost: another claimant took over, or the mark was made before.
+    ClaimLost,
+    /// Only a failed delivery whose row has no newer update can be reopened, and only a row that exists can be rescheduled.
+    NotPossible,
+}
+
+impl DeliveryRow {
+    /// Returns the row after a write; `None` if there is still no row.
+    ///
+    /// # Errors
+    /// [`RowRefusal`]: the write's condition does not hold, and nothing changed.
+    pub fn apply(row: Option<&Self>, write: &RowWrite<'_>) -> Result<Option<Self>, RowRefusal> {
+        match *write {
+            RowWrite::Claim { update, attempt, token, now_ms, lease_until_ms, channel } => {
+                if let Some(refusal) = claim_refusal(row, update, attempt, now_ms) {
+                    return Err(RowRefusal::Claim(refusal));
+                }
+                let before = row.cloned().unwrap_or_else(|| Self::unclaimed(channel));
+                Ok(Some(Self {
+                    latest: update,
+                    state: DeliveryState::Sending,
+                    attempts: attempt.saturating_sub(1),
+                    lease_until_ms,
+                    token: token.to_owned(),
+                    channel,
+                    ..before
+                }))
+            }
+            // Nobody is told that it was not theirs any more: there is nothing to do about it.
+            RowWrite::Release { token } => Ok(row.map(|row| match row.token == token {
+                true => Self { lease_until_ms: 0, ..row.clone() },
+                false => row.clone(),
+            })),
+            RowWrite::Accept { update, attempt, token, at, provider_id, latency_ms, late } => {
+                let row = own_and_unmarked(row, token, update)?.clone();
+                Ok(Some(Self {
+                    latency_ms: Some(latency_ms),
+                    late,
+                    provider_id: provider_id.map(str::to_owned).or_else(|| row.provider_id.clone()),
+                    cause: None,
+                    reason: None,
+                    ..row.ended(DeliveryState::Accepted, update, attempt, at)
+                }))
+            }
+            RowWrite::Fail { update, attempt, token, at, reason, cause } => {
+                let row = own_and_unmarked(row, token, update)?.clone();
+                let cause = cause.map(str::to_owned).or_else(|| row.cause.clone());
+                Ok(Some(Self { reason: Some(reason), cause, ..row.ended(DeliveryState::Failed, update, attempt, at) }))
+            }
+            RowWrite::Retry { attempt, token, at, next_at_ms, cause } => {
+                let row = own(row, token)?.clone();
+                let cause = Some(cause.to_owned());
+                Ok(Some(Self { cause, reason: None, ..row.waiting(attempt, at, next_at_ms) }))
+            }
+            RowWrite::Defer { attempt, token, at, next_at_ms, reason } => {
+                let row = own(row, token)?.clone();
+                Ok(Some(Self { reason: Some(reason), ..row.waiting(attempt.saturating_sub(1), at, next_at_ms) }))
+            }
+            RowWrite::Reschedule { update, attempt, now_ms, next_at_ms, reason } => {
+                check_unsent(row, update, attempt, now_ms)?;
+                let row = row.ok_or(RowRefusal::NotPossible)?.clone();
+                let (state, next_at_ms) = (DeliveryState::Retrying, Some(next_at_ms));
+                Ok(Some(Self { state, next_at_ms, reason: Some(reason), ..row }))
+            }
+            RowWrite::CheckUnsent { update, attempt, now_ms } => {
+                check_unsent(row, update, attempt, now_ms)?;
+                Ok(row.cloned())
+            }
+            RowWrite::Reopen { update, at, next_at_ms } => {
+                let failed =
+                    |row: &&Self| row.state == DeliveryState::Failed && row.latest == update && row.done == update;
+                let row = row.filter(failed).ok_or(RowRefusal::NotPossible)?.clone();
+                // The attempt count stays, so that the next attempt has a number that no claim has used.
+                let attempts = row.attempts;
+                Ok(Some(Self {
+                    done: update.saturating_sub(1),
+                    token: String::new(),
+                    reason: None,
+                    ..row.waiting(attempts, at, next_at_ms)
+                }))
+            }
+        }
+    }
+
+    /// A row of nothing, which a first claim fills.
+    fn unclaimed(channel: Channel) -> Self {
+        Self {
+            latest: 0,
+            done: 0,
+            state: DeliveryState::Sending,
+            attempts: 0,
+            lease_until_ms: 0,
+            token: String::new(),
+            channel,
+            feedback: None,
+            next_at_ms: None,
+            cause: None,
+            reason: None,
+            provider_id: None,
+            at: None,
+            latency_ms: None,
+            late: false,
+        }
+    }
+
+    /// The row after the last attempt of an update.
+    fn ended(self, state: DeliveryState, update: u32, attempt: u32, at: Timestamp) -> Self {
+        Self { done: update, state, attempts: attempt, lease_until_ms: 0, at: Some(at), next_at_ms: None, ..self }
+    }
+
+    /// The row between two attempts, of which `attempts` are over.
+    fn waiting(self, attempts: u32, at: Timestamp, next_at_ms: i64) -> Self {
+        let (state, next_at_ms) = (DeliveryState::Retrying, Some(next_at_ms));
+        Self { state, attempts, lease_until_ms: 0, at: Some(at), next_at_ms, ..self }
+    }
+}
+
+fn own<'a>(row: Option<&'a DeliveryRow>, token: &str) -> Result<&'a DeliveryRow, RowRefusal> {
+    row.filter(|row| row.token == token).ok_or(RowRefusal::ClaimLost)
+}
+
+/// A repeated mark, whose first response was lost, is refused, so that it adds no second entry to the history.
+fn own_and_unmarked<'a>(row: Option<&'a DeliveryRow>, token: &str, update: u32) -> Result<&'a DeliveryRow, RowRefusal> {
+    own(row, token)?;
+    row.filter(|row| row.done < update).ok_or(RowRefusal::ClaimLost)
+}
+
+/// A claimant that died may have sent the delivery. Its queue message is redelivered, which then settles the row.
+fn check_unsent(row: Option<&DeliveryRow>, update: u32, attempt: u32, now_ms: i64) -> Result<(), RowRefusal> {
+    if let Some(refusal) = claim_refusal(row, update, attempt, now_ms) {
+        return Err(RowRefusal::Claim(refusal));
+    }
+    let may_be_sending = |row: &DeliveryRow| row.state == DeliveryState::Sending && row.lease_until_ms != 0;
+    if row.is_some_and(may_be_sending) { Err(RowRefusal::MaybeSending) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_000;
+
+    fn at() -> Timestamp {
+        Timestamp::from_millisecond(NOW).unwrap()
+    }
+
+    fn claim(update: u32, attempt: u32, token: &str) -> RowWrite<'_> {
+        RowWrite::Claim { update, attempt, token, now_ms: NOW, lease_until_ms: NOW + 100, channel: Channel::Email }
+    }
+
+    /// Applies writes to a row that does not exist yet; panics where one is refused.
+    fn after(writes: &[RowWrite<'_>]) -> Option<DeliveryRow> {
+        writes.iter().fold(None, |row, write| DeliveryRow::apply(row.as_ref(), write).unwrap())
+    }
+
+    #[test]
+    fn only_the_latest_claimant_marks_and_only_once() {
+        let row = after(&[claim(1, 1, "a")]);
+        let accept = |token| RowWrite::Accept {
+            update: 1,
+            attempt: 1,
+            token,
+            at: at(),
+            provider_id: None,
+            latency_ms: 5,
+            late: false,
+        };
+        assert_eq!(DeliveryRow::apply(row.as_ref(), &accept("b")), Err(RowRefusal::ClaimLost));
+        let accepted = DeliveryRow::apply(row.as_ref(), &accept("a")).unwrap();
+        assert_eq!(accepted.as_ref().map(|row| (row.done, row.state)), Some((1, DeliveryState::Accepted)));
+        assert_eq!(
+            DeliveryRow::apply(accepted.as_ref(), &accept("a")),
+            Err(RowRefusal::ClaimLost),
+            "the same mark again"
+        );
+        assert_eq!(
+            DeliveryRow::apply(accepted.as_ref(), &claim(1, 2, "c")),
+            Err(RowRefusal::Claim(ClaimRefusal::Done))
+        );
+    }
+
+    #[test]
+    fn a_reopened_delivery_is_claimed_with_the_next_attempt() {
+        let fail =
+            RowWrite::Fail { update: 1, attempt: 3, token: "a", at: at(), reason: Reason::GaveUp, cause: Some("dns") };
+        let reopen = RowWrite::Reopen { update: 1, at: at(), next_at_ms: NOW };
+        let row = after(&[claim(1, 3, "a"), fail, reopen]);
+        assert_eq!(row.as_ref().map(|row| (row.done, row.attempts, row.token.as_str())), Some((0, 3, "")));
+        assert!(matches!(
+            DeliveryRow::apply(row.as_ref(), &claim(1, 3, "b")),
+            Err(RowRefusal::Claim(ClaimRefusal::AttemptOver { attempts: 3, .. }))
+        ));
+        assert!(DeliveryRow::apply(row.as_ref(), &claim(1, 4, "b")).is_ok());
+        assert_eq!(DeliveryRow::apply(row.as_ref(), &reopen), Err(RowRefusal::NotPossible));
+    }
+
+    #[test]
+    fn what_may_have_been_sent_is_not_rescheduled() {
+        let expired =
+            RowWrite::Claim { update: 1, attempt: 1, token: "a", now_ms: 0, lease_until_ms: 10, channel: Channel::Sms };
+        let row = after(&[expired]);
+        let check = RowWrite::CheckUnsent { update: 1, attempt: 1, now_ms: NOW };
+        assert_eq!(DeliveryRow::apply(row.as_ref(), &check), Err(RowRefusal::MaybeSending));
+        let released = DeliveryRow::apply(row.as_ref(), &RowWrite::Release { token: "a" }).unwrap();
+        assert!(DeliveryRow::apply(released.as_ref(), &check).is_ok());
+        assert_eq!(DeliveryRow::apply(None, &check), Ok(None));
+        let reschedule =
+            RowWrite::Reschedule { update: 1, attempt: 1, now_ms: NOW, next_at_ms: 5, reason: Reason::QuietHours };
+        assert_eq!(DeliveryRow::apply(None, &reschedule), Err(RowRefusal::NotPossible));
+    }
+}

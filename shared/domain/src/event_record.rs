@@ -1,0 +1,46 @@
+//! The event record: what classify decided about an event.
+
+use crate::ids::{EventId, Scope};
+use crate::reason::Reason;
+use crate::vocabulary::Category;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The result of classifying an event for one scope. Written in the transaction that changes the incident; if the event is
+/// redelivered, classify finds the record and emits its jobs again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Id of the event.
+    pub event_id: EventId,
+    /// Scope of the event; `None` if it could not be determined.
+    pub scope: Option<Scope>,
+    /// When intake accepted the event.
+    pub accepted_at: Timestamp,
+    /// `included`, `excluded` or `unclassified`.
+    pub classification: String,
+    /// Category of the event, if a rule assigned one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
+    /// Id of the classification rule that matched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Why nobody was notified, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Incident that the event opened, updated or repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident_id: Option<String>,
+    /// Number of the update that the event added to the incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<u32>,
+    /// Type of the event, for lists of excluded events.
+    pub event_type: String,
+    /// Title of the event, for lists of excluded events.
+    pub title: String,
+    /// Problems found during classification.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Routing jobs to emit, each as JSON. A redelivered event emits the same ones again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<String>,
+}

@@ -1,0 +1,85 @@
+//! The story of one confirmation request: send → record a refusal. It has no delivery row and no retries: the admin sees the outcome, and
+//! can request it again.
+
+use crate::deliver::THROTTLE_PAUSE;
+use crate::send::{Accepted, SendFailure};
+use crate::turn::{Answer, Counted, Turn, Verdict};
+use contracts::queue::ConfirmationRequest;
+use domain::vocabulary::Channel;
+
+/// The next effect of a confirmation request.
+#[must_use]
+#[derive(Clone, Debug)]
+pub enum Confirm {
+    /// Send the request.
+    Send(SendRequest),
+    /// Record that the provider refused it.
+    Refuse(Refuse),
+    /// Nothing: the story is over.
+    End(Verdict),
+}
+
+/// Sends the request once.
+#[derive(Clone, Debug)]
+pub struct SendRequest {
+    request: Box<ConfirmationRequest>,
+    channel: Channel,
+}
+
+/// Records the refusal, for the admin who asked.
+#[derive(Clone, Debug)]
+pub struct Refuse {
+    /// The refused request.
+    pub request: Box<ConfirmationRequest>,
+    /// Its channel.
+    pub channel: Channel,
+    /// The refusal's code.
+    pub cause: String,
+}
+
+/// Begins the story of `request` on `channel`.
+pub fn begin(request: Box<ConfirmationRequest>, channel: Channel) -> Confirm {
+    Confirm::Send(SendRequest { request, channel })
+}
+
+impl SendRequest {
+    /// The request to send.
+    #[must_use]
+    pub fn request(&self) -> &ConfirmationRequest {
+        &self.request
+    }
+
+    /// Goes on after the send.
+    pub fn answered(self, answer: Result<Accepted, SendFailure>, turn: &mut Turn) -> Confirm {
+        let Self { request, channel } = self;
+        match answer {
+            Ok(_) => {
+                turn.count(Counted::ConfirmationSent { channel });
+                Confirm::End(Verdict::Delete)
+            }
+            Err(SendFailure::Failed { failed, .. }) => {
+                Confirm::Refuse(Refuse { request, channel, cause: failed.cause })
+            }
+            Err(SendFailure::Throttled) => Confirm::End(Verdict::Return { pause: THROTTLE_PAUSE, code: "throttled" }),
+            Err(SendFailure::QuotaExhausted) => {
+                Confirm::End(Verdict::Fault { code: "provider_quota: the provider's quota is used up".to_owned() })
+            }
+            Err(SendFailure::Unavailable { code }) => {
+                Confirm::End(Verdict::Fault { code: format!("provider_unavailable: {code}") })
+            }
+        }
+    }
+}
+
+impl Refuse {
+    /// Goes on after the refusal was recorded.
+    pub fn answered(self, answer: Answer<()>, turn: &mut Turn) -> Confirm {
+        match answer {
+            Ok(()) => {
+                turn.count(Counted::ConfirmationRefused { channel: self.channel, cause: self.cause });
+                Confirm::End(Verdict::Delete)
+            }
+            Err(fault) => Confirm::End(fault.into()),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The steps before the send.
+
+use super::record::{Enqueue, Mark, Release, Schedule, Write};
+use super::{Deliver, Job, LEASE_MARGIN, Message, Send, contact_key, due_entry, seconds_until};
+use crate::turn::{Answer, Counted, Turn, Verdict};
+use contracts::queue::{Delivery, DeliveryTarget, delivery_row_key};
+use domain::attempt::queue_delay_max;
+use domain::delivery::{ClaimRefusal, DeliveryRow, EarlierClaim, is_first_attempt_over};
+use domain::due::{Hold, ScheduledDelivery};
+use domain::rate_limit::{Exemption, RateLimitDecision};
+use domain::reason::Reason;
+use domain::vocabulary::{Channel, ChannelClass};
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// A rate-limit slot at most this many milliseconds ahead is used at once, because SQS delays are whole seconds.
+const SLOT_EARLY_MS: i64 = 250;
+/// A rate-limit slot more than this many milliseconds ago was missed, and another one is reserved.
+const SLOT_LATE_MS: i64 = 2_000;
+/// Slots reserved for one attempt at most. Behind a backlog every slot is missed; then sending, and being throttled by the receiver, is
+/// better than never sending.
+const SLOTS_MAX: u32 = 3;
+/// The pause before a webhook checks again whether the first attempt of the preceding update was made.
+const PREDECESSOR_PAUSE: Duration = Duration::from_secs(1);
+/// How often a webhook's message is received before it stops waiting for the preceding update.
+const PREDECESSOR_RECEIVES_MAX: u32 = 6;
+
+/// Reserves the next free rate-limit slot of a chat webhook.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    job: Job,
+    fingerprint: String,
+}
+
+/// Reads the row of the preceding update of a webhook.
+#[derive(Clone, Debug)]
+pub struct Predecessor {
+    job: Job,
+    row: String,
+}
+
+/// Claims the rows of a message.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    job: Job,
+    at: Timestamp,
+    lease_until_ms: i64,
+}
+
+/// Reserves a place within the rate limit of an e-mail address or phone number.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    job: Job,
+    contact: String,
+    class: ChannelClass,
+    exempt: Option<Exemption>,
+}
+
+/// Begins with a single delivery: with the slot of a chat webhook, if it has none that can be used now.
+pub(super) fn begin_single(job: Job, turn: &Turn) -> Deliver {
+    let now_ms = turn.now.as_millisecond();
+    let Some(delivery) = job.single() else { return Deliver::Claim(Claim::new(job, turn)) };
+    if (now_ms - SLOT_LATE_MS..=now_ms + SLOT_EARLY_MS).contains(&delivery.slot_ms) {
+        return after_slot(job, turn);
+    }
+    if delivery.slot_ms > now_ms {
+        let slot_ms = delivery.slot_ms;
+        return wait_for_slot(job, slot_ms, turn);
+    }
+    match &delivery.target {
+        DeliveryTarget::Chat { fingerprint, .. } if delivery.slots < SLOTS_MAX => {
+            let fingerprint = fingerprint.clone();
+            Deliver::Slot(Slot { job, fingerprint })
+        }
+        _ => after_slot(job, turn),
+    }
+}
+
+impl Slot {
+    /// The key of the chat webhook's rate limiter.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Goes on with the reserved slot, in Unix milliseconds.
+    pub fn answered(self, answer: Answer<i64>, turn: &mut Turn) -> Deliver {
+        match answer {
+            Err(fault) => Deliver::End(fault.into()),
+            Ok(slot_ms) if slot_ms > turn.now.as_millisecond() + SLOT_EARLY_MS => {
+                wait_for_slot(self.job, slot_ms, turn)
+            }
+            Ok(_) => after_slot(self.job, turn),
+        }
+    }
+}
+
+/// Returns a delivery to its lane until its slot.
+fn wait_for_slot(job: Job, slot_ms: i64, turn: &Turn) -> Deliver {
+    let Message::Single(mut delivery) = job.message else { return Deliver::End(Verdict::Delete) };
+    delivery.slots += u32::from(delivery.slot_ms < slot_ms);
+    delivery.slot_ms = slot_ms;
+    let at = Timestamp::from_millisecond(slot_ms).unwrap_or(turn.now);
+    Deliver::Enqueue(Enqueue::new(delivery, at, turn.lane, turn))
+}
+
+/// Goes on with a single delivery that may be sent now: a webhook's updates keep their order.
+///
+/// Updates that are planned together are on the queue together, in no order. The delivery waits while the first attempt of the preceding
+/// update was not made. It gives up waiting after [`PREDECESSOR_RECEIVES_MAX`] receives, so that a lost update does not block those behind.
+fn after_slot(job: Job, turn: &Turn) -> Deliver {
+    match job.single() {
+        Some(Delivery { attempt: 1, follows: Some(before), destination, channel, .. })
+            if turn.receives < PREDECESSOR_RECEIVES_MAX =>
+        {
+            let row = delivery_row_key(destination, *channel, *before);
+            Deliver::Predecessor(Predecessor { job, row })
+        }
+        _ => Deliver::Claim(Claim::new(job, turn)),
+    }
+}
+
+impl Predecessor {
+    /// The delivery that waits; its row is of the same incident and tenant.
+    #[must_use]
+    pub fn delivery(&self) -> Option<&Delivery> {
+        self.job.single()
+    }
+
+    /// The name of the row to read.
+    #[must_use]
+    pub fn row(&self) -> &str {
+        &self.row
+    }
+
+    /// Goes on with the row of the preceding update.
+    pub fn answered(self, answer: Answer<Option<DeliveryRow>>, turn: &mut Turn) -> Deliver {
+        match answer {
+            Err(fault) => Deliver::End(fault.into()),
+            Ok(row) if is_first_attempt_over(row.as_ref()) => Deliver::Claim(Claim::new(self.job, turn)),
+            Ok(_) => Deliver::End(Verdict::Return { pause: PREDECESSOR_PAUSE, code: "out_of_order" }),
+        }
+    }
+}
+
+impl Claim {
+    pub(super) fn new(job: Job, turn: &Turn) -> Self {
+        let left = SignedDuration::try_from(turn.left).unwrap_or_default();
+        let lease_until = turn.now.saturating_add(left + LEASE_MARGIN).unwrap_or(turn.now);
+        Self { job, at: turn.now, lease_until_ms: lease_until.as_millisecond() }
+    }
+
+    /// The deliveries whose rows are claimed, in the order of the answers.
+    #[must_use]
+    pub fn members(&self) -> &[Delivery] {
+        self.job.members()
+    }
+
+    /// The token that the marks must present.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.job.token
+    }
+
+    /// When the claim is made.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// When the lease expires, in Unix milliseconds.
+    #[must_use]
+    pub fn lease_until_ms(&self) -> i64 {
+        self.lease_until_ms
+    }
+
+    /// Goes on with one answer per member: what an earlier claim of the attempt left behind, or why the claim was refused.
+    ///
+    /// While another invocation has a lease on a row of a list, that one is sending a part of it. Sending the rest would make a second
+    /// message, so all of it waits.
+    pub fn answered(mut self, answers: Vec<Answer<Result<EarlierClaim, ClaimRefusal>>>, turn: &mut Turn) -> Deliver {
+        let claimed: Vec<bool> = answers.iter().map(|answer| matches!(answer, Ok(Ok(_)))).collect();
+        let (mut fault, mut leased, mut refused, mut earlier) = (None, None, None, EarlierClaim::default());
+        for answer in answers {
+            match answer {
+                Err(error) => fault = fault.or(Some(error)),
+                Ok(Ok(before)) => earlier = before,
+                Ok(Err(ClaimRefusal::Leased { until_ms })) => leased = leased.max(Some(until_ms)),
+                Ok(Err(refusal)) => {
+                    turn.count(Counted::DuplicateSuppressed);
+                    refused = Some(refusal);
+                }
+            }
+        }
+        let waits = match (fault, leased) {
+            (Some(fault), _) => Some(Verdict::from(fault)),
+            (None, Some(until_ms)) => {
+                let left = u64::try_from(until_ms - self.at.as_millisecond()).unwrap_or(0);
+                Some(Verdict::Return { pause: Duration::from_millis(left), code: "leased" })
+            }
+            (None, None) => None,
+        };
+        if let (Message::Single(delivery), Some(refusal)) = (&self.job.message, refused) {
+            return after_refusal(delivery, refusal, turn);
+        }
+        let any = claimed.contains(&true);
+        self.job.retain(&claimed);
+        match waits {
+            Some(verdict) if any => Release::then(self.job, Deliver::End(verdict)),
+            Some(verdict) => Deliver::End(verdict),
+            None if any => limit(self.job, earlier, turn),
+            None => Deliver::End(Verdict::Delete),
+        }
+    }
+}
+
+/// Does what a refused claim of a single delivery asks for: nothing for a duplicate, or the next attempt is enqueued once more.
+fn after_refusal(delivery: &Delivery, refusal: ClaimRefusal, turn: &Turn) -> Deliver {
+    let ClaimRefusal::AttemptOver { attempts, next_at_ms } = refusal else { return Deliver::End(Verdict::Delete) };
+    // The invocation that marked the attempt may have died before it enqueued the next one. A second message for it does no harm, because
+    // its claim is refused; a missing one would lose the alert. After a longer pause there is nothing to do: its due entry was written with
+    // the mark.
+    let at = Timestamp::from_millisecond(next_at_ms).unwrap_or(turn.now);
+    if seconds_until(at, turn.now) > i64::from(queue_delay_max(delivery.channel)) {
+        return Deliver::End(Verdict::Delete);
+    }
+    let retry = Delivery { attempt: attempts + 1, slot_ms: 0, slots: 0, ..delivery.clone() };
+    // What is left of the pause does not say whether it was long enough for quiet hours to count. So a retry to people goes to the due
+    // index, where `release` checks them.
+    if retry.channel == Channel::Webhook {
+        Deliver::Enqueue(Enqueue::new(Box::new(retry), at, turn.lane, turn))
+    } else {
+        Deliver::Schedule(Schedule::unless_later_attempt(due_entry(&retry, at)))
+    }
+}
+
+/// Goes on with a claimed message: applies the contact's rate limit to the first attempt of a single alert. A delivery that it deferred is
+/// delivered at the start of a later minute, in one bundle with everything else that was deferred until then.
+fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {
+    let limited = job.single().filter(|delivery| {
+        // A deferred delivery has its place in the bundle already.
+        let reserved = delivery.why.held.as_ref().is_some_and(|held| held.reason == Reason::Throttled);
+        delivery.bundle && delivery.attempt <= 1 && !delivery.alert.test && !reserved && !before.may_have_sent
+    });
+    let asked = limited.and_then(|delivery| {
+        Some((contact_key(delivery)?, delivery.channel.class(), delivery.alert.rate_limit_exemption()))
+    });
+    match (asked, before.deferred_until) {
+        (None, _) => Deliver::Send(Send::new(job, turn)),
+        // A queue may deliver a message twice; the second one keeps the place of the first.
+        (Some((_, _, exempt)), Some(until)) => defer(job, until, exempt, turn),
+        (Some((contact, class, exempt)), None) => Deliver::Limit(Limit { job, contact, class, exempt }),
+    }
+}
+
+impl Limit {
+    /// The contact's key.
+    #[must_use]
+    pub fn contact(&self) -> &str {
+        &self.contact
+    }
+
+    /// The channels whose limits apply.
+    #[must_use]
+    pub fn class(&self) -> ChannelClass {
+        self.class
+    }
+
+    /// Why the message may exceed the limit, if it may.
+    #[must_use]
+    pub fn exempt(&self) -> Option<Exemption> {
+        self.exempt
+    }
+
+    /// Goes on with the limiter's decision.
+    pub fn answered(self, answer: Answer<RateLimitDecision>, turn: &mut Turn) -> Deliver {
+        match answer {
+            Err(fault) => Release::then(self.job, Deliver::End(fault.into())),
+            Ok(RateLimitDecision::SendNow) => Deliver::Send(Send::new(self.job, turn)),
+            Ok(RateLimitDecision::Defer { until }) => defer(self.job, until, self.exempt, turn),
+        }
+    }
+}
+
+fn defer(job: Job, until: Timestamp, exempt: Option<Exemption>, turn: &mut Turn) -> Deliver {
+    let Some(delivery) = job.single() else { return Deliver::Send(Send::new(job, turn)) };
+    let since = delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.since);
+    let hold = Hold { since, reason: Reason::Throttled, always_listed: exempt.is_some() };
+    let due = ScheduledDelivery { held: Some(hold), ..due_entry(delivery, until) };
+    turn.count(Counted::Deferred { channel: delivery.channel });
+    let mark = Mark::Defer { reason: Reason::Throttled, due: Box::new(due) };
+    Deliver::Write(Write::new(job, turn.now, vec![mark]))
+}

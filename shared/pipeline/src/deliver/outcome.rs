@@ -1,0 +1,269 @@
+//! The send, and what follows it.
+
+use super::record::{Enqueue, Mark, Release, Schedule, Write};
+use super::undelivered::undelivered_notice;
+use super::{Deliver, Job, Message, QUOTA_PAUSE, THROTTLE_PAUSE, monitored_integration, seconds_until};
+use crate::send::{Accepted, SendFailure};
+use crate::turn::{Answer, Counted, Turn, Verdict};
+use contracts::queue::{Delivery, IncidentReceived};
+use domain::attempt::{AttemptFailure, NextStep, decide_after_test_alert, decide_next_step, queue_delay_max};
+use domain::delivery::{FailedAttempt, counts_as_our_delay};
+use domain::reason::Reason;
+use jiff::{SignedDuration, Timestamp};
+
+/// Sends a claimed message once.
+#[derive(Clone, Debug)]
+pub struct Send {
+    job: Job,
+    started: Timestamp,
+}
+
+/// Records the failure of an endpoint for its owner.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    failure: Failure,
+}
+
+/// Disables an endpoint that no longer exists.
+#[derive(Clone, Debug)]
+pub struct Disable {
+    failure: Failure,
+    ended: Option<Reason>,
+}
+
+/// Sends notices to `classify` about critical alerts that are given up. Before the mark: after a crash in between, a notice is sent again
+/// and deduplicated.
+#[derive(Clone, Debug)]
+pub struct Notify {
+    notices: Vec<IncidentReceived>,
+    then: Box<Deliver>,
+}
+
+/// A failed attempt of a claimed message.
+#[derive(Clone, Debug)]
+struct Failure {
+    job: Job,
+    failed: AttemptFailure,
+    status: Option<u16>,
+    response: String,
+    started: Timestamp,
+    at: Timestamp,
+    jitter: f64,
+}
+
+impl Send {
+    pub(super) fn new(job: Job, turn: &Turn) -> Self {
+        Self { job, started: turn.now }
+    }
+
+    /// What to send.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.job.message
+    }
+
+    /// Goes on with the outcome of the send.
+    pub fn answered(self, answer: Result<Accepted, SendFailure>, turn: &mut Turn) -> Deliver {
+        let Self { job, started } = self;
+        match answer {
+            Ok(Accepted { provider_id }) => accepted(job, provider_id, started, turn),
+            Err(SendFailure::Failed { failed, status, response, plain }) => {
+                let job = Job { message: with_plain(job.message, plain), ..job };
+                let (at, jitter) = (turn.now, turn.jitter);
+                failed_attempt(Failure { job, failed, status, response, started, at, jitter }, turn)
+            }
+            Err(SendFailure::Throttled) => throttled(job, turn),
+            Err(SendFailure::QuotaExhausted) => quota_exhausted(job, turn),
+            Err(SendFailure::Unavailable { code }) => {
+                let verdict = Verdict::Fault { code: format!("provider_unavailable: {code}") };
+                Release::then(job, Deliver::End(verdict))
+            }
+        }
+    }
+}
+
+/// Remembers that the receiver refused the rich form.
+fn with_plain(message: Message, refused: bool) -> Message {
+    match message {
+        Message::Single(delivery) => {
+            let plain = delivery.plain || refused;
+            Message::Single(Box::new(Delivery { plain, ..*delivery }))
+        }
+        list @ Message::List(_) => list,
+    }
+}
+
+/// Marks every member as accepted.
+fn accepted(job: Job, provider_id: Option<String>, started: Timestamp, turn: &Turn) -> Deliver {
+    let mark = |member: &Delivery| {
+        let (latency_ms, late) = member.alert.latency(&member.why, member.window_seconds, turn.now);
+        let (_, was_late) = member.alert.latency(&member.why, member.window_seconds, started);
+        let by_us = late && counts_as_our_delay(member.channel, member.attempt, member.slots, was_late);
+        Mark::Accept { provider_id: provider_id.clone(), latency_ms, late, by_us }
+    };
+    let marks = job.members().iter().map(mark).collect();
+    Deliver::Write(Write::new(job, turn.now, marks))
+}
+
+/// Gives the claims back and comes again after a short pause: a single delivery behind its lane, a list by its visibility.
+fn throttled(job: Job, turn: &mut Turn) -> Deliver {
+    turn.counted.extend(job.members().first().map(|first| Counted::ProviderThrottled { channel: first.channel }));
+    let next = match &job.message {
+        Message::Single(delivery) => {
+            let pause = THROTTLE_PAUSE.mul_f64(0.5 + turn.jitter.clamp(0.0, 1.0));
+            let at = turn.now.saturating_add(SignedDuration::try_from(pause).unwrap_or_default());
+            Deliver::Enqueue(Enqueue::new(delivery.clone(), at.unwrap_or(turn.now), turn.lane, turn))
+        }
+        Message::List(_) => Deliver::End(Verdict::Return { pause: THROTTLE_PAUSE, code: "throttled" }),
+    };
+    Release::then(job, next)
+}
+
+/// Schedules every member anew. The due entries go first: if the release of the claims is lost, the leases expire by themselves.
+fn quota_exhausted(job: Job, turn: &mut Turn) -> Deliver {
+    turn.counted.extend(job.members().first().map(|first| Counted::QuotaExhausted { channel: first.channel }));
+    let at = turn.now.saturating_add(QUOTA_PAUSE).unwrap_or(turn.now);
+    let entries = job.members().iter().map(|member| job.due_entry(member, at, member.attempt)).collect();
+    Deliver::Schedule(Schedule::all(entries, Release::then(job, Deliver::End(Verdict::Delete))))
+}
+
+/// Counts a failed attempt, and records it for the endpoint's owner: once, however many members the message has.
+fn failed_attempt(failure: Failure, turn: &mut Turn) -> Deliver {
+    for member in failure.job.members() {
+        turn.count(Counted::AttemptFailed {
+            channel: member.channel,
+            destination: member.destination.clone(),
+            attempt: member.attempt,
+            cause: failure.failed.cause.clone(),
+            test: member.alert.test,
+        });
+    }
+    let monitored = failure.job.members().first().and_then(monitored_integration).is_some();
+    if monitored { Deliver::Endpoint(Endpoint { failure }) } else { after_endpoint(failure, None) }
+}
+
+impl Endpoint {
+    /// A delivery to the endpoint.
+    #[must_use]
+    pub fn delivery(&self) -> Option<&Delivery> {
+        self.failure.job.members().first()
+    }
+
+    /// The failure's code.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        &self.failure.failed.cause
+    }
+
+    /// When the attempt failed.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.failure.at
+    }
+
+    /// Goes on with the reason to give up, if the endpoint failed for too long.
+    pub fn answered(self, answer: Answer<Option<Reason>>, _: &mut Turn) -> Deliver {
+        match answer {
+            Err(fault) => Deliver::End(fault.into()),
+            Ok(ended) => after_endpoint(self.failure, ended),
+        }
+    }
+}
+
+fn after_endpoint(failure: Failure, ended: Option<Reason>) -> Deliver {
+    let disables = |member: &Delivery| matches!(failure.next(member, ended), NextStep::GiveUp { disable: true, .. });
+    if failure.job.members().iter().any(disables) {
+        return Deliver::Disable(Disable { failure, ended });
+    }
+    failure.record(ended)
+}
+
+impl Disable {
+    /// A delivery to the endpoint.
+    #[must_use]
+    pub fn delivery(&self) -> Option<&Delivery> {
+        self.failure.job.members().first()
+    }
+
+    /// The failure's code.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        &self.failure.failed.cause
+    }
+
+    /// When the attempt failed.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.failure.at
+    }
+
+    /// Goes on after the endpoint was disabled.
+    pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Deliver {
+        match answer {
+            Err(fault) => Deliver::End(fault.into()),
+            Ok(()) => self.failure.record(self.ended),
+        }
+    }
+}
+
+impl Failure {
+    /// Decides what follows for one member. All members of a list get one time, so that it stays one message.
+    fn next(&self, member: &Delivery, ended: Option<Reason>) -> NextStep {
+        let next = if member.alert.test {
+            decide_after_test_alert(&self.failed)
+        } else {
+            decide_next_step(member.channel, member.attempt, &self.failed, self.at, self.jitter)
+        };
+        match (next, ended) {
+            (NextStep::Retry { .. }, Some(reason)) => NextStep::GiveUp { reason, disable: false },
+            (next, _) => next,
+        }
+    }
+
+    /// Records the attempt on every row: the retry or the end.
+    fn record(self, ended: Option<Reason>) -> Deliver {
+        let mut notices = Vec::new();
+        let mut marks = Vec::with_capacity(self.job.members().len());
+        for member in self.job.members() {
+            let attempt = FailedAttempt {
+                update: member.alert.update,
+                attempt: member.attempt,
+                at: self.at,
+                cause: self.failed.cause.clone(),
+                status: self.status,
+                response: self.response.clone(),
+                took_ms: self.at.as_millisecond() - self.started.as_millisecond(),
+            };
+            marks.push(match self.next(member, ended) {
+                NextStep::Retry { at } => {
+                    let long = seconds_until(at, self.at) > i64::from(queue_delay_max(member.channel));
+                    let listed = matches!(self.job.message, Message::List(_));
+                    let due = || Box::new(self.job.due_entry(member, at, member.attempt + 1));
+                    Mark::Retry { at, attempt, due: (long || listed).then(due) }
+                }
+                NextStep::GiveUp { reason, .. } => {
+                    notices.extend(undelivered_notice(member, &self.failed.cause, self.at));
+                    Mark::Fail { reason, attempt }
+                }
+            });
+        }
+        let write = Deliver::Write(Write::new(self.job, self.at, marks));
+        if notices.is_empty() { write } else { Deliver::Notify(Notify { notices, then: Box::new(write) }) }
+    }
+}
+
+impl Notify {
+    /// The notices to send.
+    #[must_use]
+    pub fn notices(&self) -> &[IncidentReceived] {
+        &self.notices
+    }
+
+    /// Goes on after the notices were sent.
+    pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Deliver {
+        match answer {
+            Err(fault) => Deliver::End(fault.into()),
+            Ok(()) => *self.then,
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What a delivery's story does next, answer by answer.
+
+use super::record::Mark;
+use super::*;
+use crate::send::{Accepted, SendFailure};
+use crate::turn::Fault;
+use contracts::queue::Lane;
+use domain::attempt::{AttemptFailure, RetryVerdict};
+use domain::delivery::{ClaimRefusal, EarlierClaim};
+use serde_json::json;
+
+fn delivery(channel: &str, incident: &str, update: u32, attempt: u32) -> Delivery {
+    let (destination, target) = match channel {
+        "email" => ("rcp_a", json!({"to": "email", "address": "a@example.com"})),
+        "slack" => ("int_s", json!({"to": "chat", "url": "sealed", "fingerprint": "f"})),
+        _ => ("int_h", json!({"to": "webhook", "url": "sealed", "secret": "sealed"})),
+    };
+    let at = "2027-01-15T08:00:00Z";
+    serde_json::from_value(json!({
+        "v": 1, "correlation_id": "c", "why": {"role": null}, "destination": destination, "channel": channel,
+        "target": target, "attempt": attempt, "window_seconds": 60, "bundle": true,
+        "alert": {
+            "tenant": "acme", "incident_id": incident, "update": update, "event_id": "evt_1", "platform_wide": false,
+            "category": "infrastructure", "kind": "incident", "event_type": "voice.down", "severity": "critical",
+            "status": "investigating", "title": "Voice is down", "started_at": at, "at": at, "change": "opened",
+            "zone": "UTC", "public": false,
+        },
+    }))
+    .unwrap()
+}
+
+fn turn() -> Turn {
+    Turn {
+        now: "2027-01-15T08:00:05Z".parse().unwrap(),
+        left: Duration::from_secs(7),
+        receives: 1,
+        lane: Lane::Urgent,
+        jitter: 0.5,
+        token: "token".to_owned(),
+        counted: Vec::new(),
+    }
+}
+
+fn single(channel: &str, attempt: u32) -> Message {
+    Message::Single(Box::new(delivery(channel, "inc_1", 1, attempt)))
+}
+
+fn list(members: Vec<Delivery>) -> Message {
+    Message::List(Box::new(BatchDelivery { v: 1, members, omitted_count: 3, storm: false }))
+}
+
+/// Claims all rows of a message, and returns what follows.
+fn claimed(message: Message, turn: &mut Turn) -> Deliver {
+    let Deliver::Claim(claim) = begin(message, turn) else { panic!("not a claim") };
+    let answers = claim.members().iter().map(|_| Ok(Ok(EarlierClaim::default()))).collect();
+    claim.answered(answers, turn)
+}
+
+/// Returns what follows a send that ended so.
+fn sent(message: Message, outcome: Result<Accepted, SendFailure>, turn: &mut Turn) -> Deliver {
+    let mut story = claimed(message, turn);
+    if let Deliver::Limit(limit) = story {
+        story = limit.answered(Ok(domain::rate_limit::RateLimitDecision::SendNow), turn);
+    }
+    let Deliver::Send(send) = story else { panic!("not a send: {story:?}") };
+    send.answered(outcome, turn)
+}
+
+fn failed(verdict: RetryVerdict) -> SendFailure {
+    let failed = AttemptFailure { cause: "http_503".to_owned(), retry_after: None, slow_down: false, verdict };
+    SendFailure::Failed { failed, status: Some(503), response: String::new(), plain: false }
+}
+
+fn unavailable() -> Fault {
+    Fault::Unavailable { code: "dynamodb".to_owned() }
+}
+
+#[test]
+fn a_list_that_names_a_row_twice_keeps_its_newest_attempt() {
+    let all = [(1, 1), (2, 1), (2, 2), (2, 2)].map(|(update, attempt)| delivery("email", "inc_1", update, attempt));
+    let other = delivery("email", "inc_2", 1, 1);
+    let turn = &mut turn();
+    let Deliver::Claim(claim) = begin(list([&all[..], &[other]].concat()), turn) else { panic!("not a claim") };
+    let kept = claim.members().iter().map(|one| (one.alert.incident_id.as_str(), one.alert.update, one.attempt));
+    assert_eq!(kept.collect::<Vec<_>>(), [("inc_1", 2, 2), ("inc_2", 1, 1)]);
+    assert_eq!(turn.counted, vec![Counted::DuplicateSuppressed; 3]);
+}
+
+#[test]
+fn nothing_of_a_list_is_sent_while_another_invocation_sends_a_part_of_it() {
+    let turn = &mut turn();
+    let members = ["inc_1", "inc_2", "inc_3"].map(|incident| delivery("email", incident, 1, 1));
+    let Deliver::Claim(claim) = begin(list(members.to_vec()), turn) else { panic!("not a claim") };
+    let until_ms = turn.now.as_millisecond() + 4_000;
+    let answers =
+        vec![Ok(Ok(EarlierClaim::default())), Ok(Err(ClaimRefusal::Leased { until_ms })), Ok(Err(ClaimRefusal::Done))];
+    let Deliver::Release(release) = claim.answered(answers, turn) else { panic!("not a release") };
+    assert_eq!(release.members().len(), 1, "only what was claimed is given back");
+    let pause = Duration::from_secs(4);
+    let Deliver::End(verdict) = release.answered(Ok(()), turn) else { panic!("not an end") };
+    assert_eq!(verdict, Verdict::Return { pause, code: "leased" });
+}
+
+#[test]
+fn a_retry_that_was_lost_after_its_mark_is_enqueued_once_more() {
+    for (channel, on_a_queue) in [("webhook", true), ("slack", false)] {
+        let turn = &mut turn();
+        let refusal = ClaimRefusal::AttemptOver { attempts: 1, next_at_ms: turn.now.as_millisecond() + 5_000 };
+        let mut message = delivery(channel, "inc_1", 1, 1);
+        message.slot_ms = turn.now.as_millisecond();
+        let Deliver::Claim(claim) = begin(Message::Single(Box::new(message)), turn) else { panic!("not a claim") };
+        match claim.answered(vec![Ok(Err(refusal))], turn) {
+            Deliver::Enqueue(again) if on_a_queue => {
+                assert_eq!((again.delivery().attempt, again.delay_seconds()), (2, 5));
+            }
+            // Quiet hours may have begun, which `release` checks.
+            Deliver::Schedule(again) if !on_a_queue => {
+                assert!(again.once());
+                assert_eq!(again.entries().iter().map(|due| due.attempt).collect::<Vec<_>>(), [2]);
+            }
+            other => panic!("{channel}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_throttled_message_is_no_attempt() {
+    let turn = &mut turn();
+    let Deliver::Release(release) = sent(single("email", 1), Err(SendFailure::Throttled), turn) else {
+        panic!("not a release")
+    };
+    let Deliver::Enqueue(again) = release.answered(Ok(()), turn) else { panic!("not enqueued") };
+    assert_eq!((again.delivery().attempt, again.lane(), again.delay_seconds()), (1, Lane::Urgent, 2));
+    let members = vec![delivery("email", "inc_1", 1, 1)];
+    let Deliver::Release(release) = sent(list(members), Err(SendFailure::Throttled), turn) else {
+        panic!("not a release")
+    };
+    let Deliver::End(verdict) = release.answered(Ok(()), turn) else { panic!("not an end") };
+    assert_eq!(verdict, Verdict::Return { pause: THROTTLE_PAUSE, code: "throttled" });
+}
+
+#[test]
+fn a_used_up_quota_is_scheduled_before_the_claims_are_given_back() {
+    let turn = &mut turn();
+    let members = vec![delivery("email", "inc_1", 1, 2), delivery("email", "inc_2", 1, 1)];
+    let Deliver::Schedule(schedule) = sent(list(members), Err(SendFailure::QuotaExhausted), turn) else {
+        panic!("not scheduled")
+    };
+    let entries: Vec<_> = schedule.entries().iter().map(|due| (due.attempt, due.omitted_count, due.held)).collect();
+    assert!(entries.iter().all(|(_, omitted, held)| *omitted == 3 && held.is_some()), "they come in a list again");
+    assert_eq!(entries.iter().map(|(attempt, ..)| *attempt).collect::<Vec<_>>(), [2, 1], "no attempt was made");
+    assert!(matches!(schedule.answered(Ok(()), turn), Deliver::Release(_)));
+}
+
+#[test]
+fn the_mark_of_an_accepted_message_is_tried_until_the_invocation_ends() {
+    let turn = &mut turn();
+    let mut story = sent(single("email", 1), Ok(Accepted { provider_id: Some("m".to_owned()) }), turn);
+    for _ in 0..3 {
+        let Deliver::Write(write) = story else { panic!("not a mark") };
+        story = write.answered(vec![Err(unavailable())], turn);
+    }
+    let Deliver::Write(write) = story.clone() else { panic!("not a mark") };
+    assert!(write.pause().is_some());
+    // The first try may have been written although its answer was lost.
+    assert!(matches!(write.answered(vec![Ok(false)], turn), Deliver::Settle(_)));
+    assert!(!turn.counted.iter().any(|counted| matches!(counted, Counted::ClaimLost { .. })));
+    turn.left = Duration::from_millis(100);
+    let Deliver::Write(write) = story else { panic!("not a mark") };
+    let Deliver::End(verdict) = write.answered(vec![Err(unavailable())], turn) else { panic!("not an end") };
+    assert_eq!(verdict, Verdict::Fault { code: "dynamodb".to_owned() });
+}
+
+#[test]
+fn a_short_pause_is_spent_on_the_bulk_lane_and_a_long_one_in_the_due_index() {
+    for (attempt, on_a_queue) in [(1, true), (3, false)] {
+        let turn = &mut turn();
+        let Deliver::Write(write) = sent(single("email", attempt), Err(failed(RetryVerdict::Retry)), turn) else {
+            panic!("not a mark")
+        };
+        let due = write.marks().map(|(_, mark)| match mark {
+            Mark::Retry { due, .. } => due.is_some(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(due.collect::<Vec<_>>(), [!on_a_queue]);
+        match write.answered(vec![Ok(true)], turn) {
+            Deliver::Enqueue(retry) if on_a_queue => {
+                assert_eq!((retry.delivery().attempt, retry.lane()), (2, Lane::Bulk));
+            }
+            Deliver::End(Verdict::Delete) if !on_a_queue => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_gone_is_disabled_and_org_admins_hear_of_a_critical_alert_before_the_mark() {
+    let turn = &mut turn();
+    let story = sent(single("webhook", 1), Err(failed(RetryVerdict::Gone)), turn);
+    let Deliver::Endpoint(endpoint) = story else { panic!("not an endpoint: {story:?}") };
+    let Deliver::Disable(disable) = endpoint.answered(Ok(None), turn) else { panic!("not disabled") };
+    let Deliver::Notify(notify) = disable.answered(Ok(()), turn) else { panic!("no notice") };
+    assert_eq!(notify.notices().len(), 1);
+    let Deliver::Write(write) = notify.answered(Ok(()), turn) else { panic!("not a mark") };
+    assert!(write.marks().all(|(_, mark)| matches!(mark, Mark::Fail { reason: Reason::EndpointDisabled, .. })));
+}
+
+#[test]
+fn a_fault_before_the_send_gives_the_claim_back() {
+    let turn = &mut turn();
+    let Deliver::Limit(limit) = claimed(single("email", 1), turn) else { panic!("no limit") };
+    let Deliver::Release(release) = limit.answered(Err(unavailable()), turn) else { panic!("not a release") };
+    let Deliver::End(verdict) = release.answered(Ok(()), turn) else { panic!("not an end") };
+    assert_eq!(verdict, Verdict::Fault { code: "dynamodb".to_owned() });
+}
+
+#[test]
+fn a_chat_webhook_waits_for_its_slot_on_its_own_lane() {
+    let turn = &mut turn();
+    let Deliver::Slot(slot) = begin(single("slack", 1), turn) else { panic!("no slot") };
+    let in_three_seconds = turn.now.as_millisecond() + 3_000;
+    let Deliver::Enqueue(wait) = slot.answered(Ok(in_three_seconds), turn) else { panic!("not enqueued") };
+    assert_eq!((wait.delivery().slots, wait.delivery().slot_ms), (1, in_three_seconds));
+    assert_eq!((wait.delay_seconds(), wait.lane(), wait.group()), (3, Lane::Urgent, "acme"));
+}

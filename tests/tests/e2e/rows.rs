@@ -1,0 +1,275 @@
+//! What `domain` says a write does to a delivery row is what the table's conditional writes do: generated sequences of writes on both.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use domain::delivery::{AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, FailedAttempt, RowRefusal, RowWrite};
+use domain::due::ScheduledDelivery;
+use domain::ids::{IncidentId, TenantId};
+use domain::plan::DecisionOutcome;
+use domain::reason::Reason;
+use domain::vocabulary::Channel;
+use jiff::Timestamp;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use store::Table;
+use tests::{Stack, stack, unique};
+
+/// Sequences of writes, each on a row of its own.
+const SEQUENCES: usize = 60;
+
+/// What three of four sequences begin with, so that late writes find a row to change.
+const FIRST_STEPS: [Step; 3] = [
+    Step::Claim { update: 1, attempt: 1, token: "a", lease_ms: 5_000 },
+    Step::Fail { update: 1, attempt: 1, token: "a", has_cause: true },
+    Step::Reopen { update: 1 },
+];
+
+fn config(stack: &Stack) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "tests");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(stack.text("/region")))
+        .endpoint_url(stack.text("/emulator_url"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_800_000_000_000 + ms).unwrap()
+}
+
+/// A write, with owned texts. The time of each is its place in the sequence, a second apart.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Claim { update: u32, attempt: u32, token: &'static str, lease_ms: i64 },
+    Release { token: &'static str },
+    Accept { update: u32, attempt: u32, token: &'static str, has_id: bool },
+    Fail { update: u32, attempt: u32, token: &'static str, has_cause: bool },
+    Retry { update: u32, attempt: u32, token: &'static str },
+    Defer { update: u32, attempt: u32, token: &'static str },
+    Reschedule { update: u32, attempt: u32 },
+    CheckUnsent { update: u32, attempt: u32 },
+    Reopen { update: u32 },
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let (update, attempt) = (1..=3u32, 1..=3u32);
+    let token = prop::sample::select(vec!["a", "b"]);
+    let lease = prop::sample::select(vec![0i64, 500, 1_500, 5_000]);
+    let of = (update.clone(), attempt.clone(), token.clone());
+    prop_oneof![
+        6 => (of.clone(), lease)
+            .prop_map(|((update, attempt, token), lease_ms)| Step::Claim { update, attempt, token, lease_ms }),
+        1 => token.prop_map(|token| Step::Release { token }),
+        3 => (of.clone(), any::<bool>())
+            .prop_map(|((update, attempt, token), has_id)| Step::Accept { update, attempt, token, has_id }),
+        3 => (of.clone(), any::<bool>())
+            .prop_map(|((update, attempt, token), has_cause)| Step::Fail { update, attempt, token, has_cause }),
+        3 => of.clone().prop_map(|(update, attempt, token)| Step::Retry { update, attempt, token }),
+        2 => of.prop_map(|(update, attempt, token)| Step::Defer { update, attempt, token }),
+        2 => (update.clone(), attempt.clone()).prop_map(|(update, attempt)| Step::Reschedule { update, attempt }),
+        2 => (update.clone(), attempt).prop_map(|(update, attempt)| Step::CheckUnsent { update, attempt }),
+        2 => update.prop_map(|update| Step::Reopen { update }),
+    ]
+}
+
+/// How a write ended: done, refused, or refused because the delivery cannot be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Done,
+    Refused,
+    Unclaimable(ClaimRefusal),
+}
+
+impl From<Result<Option<DeliveryRow>, RowRefusal>> for End {
+    fn from(result: Result<Option<DeliveryRow>, RowRefusal>) -> Self {
+        match result {
+            Ok(_) => Self::Done,
+            Err(RowRefusal::Claim(refusal)) => Self::Unclaimable(refusal),
+            Err(_) => Self::Refused,
+        }
+    }
+}
+
+/// The rows of one incident, and the writes to them.
+struct Rows<'a> {
+    table: &'a Table,
+    incident: IncidentId,
+    tenant: TenantId,
+}
+
+impl Rows<'_> {
+    fn key<'a>(&'a self, row: &'a str, update: u32, attempt: u32) -> AttemptKey<'a> {
+        AttemptKey { incident: &self.incident, tenant: &self.tenant, row, channel: Channel::Email, update, attempt }
+    }
+
+    fn due(&self, at: Timestamp, update: u32, attempt: u32) -> ScheduledDelivery {
+        ScheduledDelivery {
+            // So late that `release` leaves it alone.
+            at: at.saturating_add(jiff::SignedDuration::from_hours(24 * 365)).unwrap(),
+            tenant: self.tenant.clone(),
+            destination: "rcp_rows".to_owned(),
+            channel: Channel::Email,
+            incident_id: self.incident.clone(),
+            update,
+            attempt,
+            plain: false,
+            role: None,
+            held: None,
+            held_before: None,
+            omitted_count: 0,
+            rebatched: false,
+            resend_requested: false,
+        }
+    }
+
+    /// The same write as a rule.
+    fn write<'a>(&self, step: Step, now: Timestamp) -> RowWrite<'a> {
+        let now_ms = now.as_millisecond();
+        let next = |update, attempt| self.due(now, update, attempt).at.as_millisecond();
+        match step {
+            Step::Claim { update, attempt, token, lease_ms } => {
+                let lease_until_ms = if lease_ms == 0 { 0 } else { now_ms + lease_ms };
+                RowWrite::Claim { update, attempt, token, now_ms, lease_until_ms, channel: Channel::Email }
+            }
+            Step::Release { token } => RowWrite::Release { token },
+            Step::Accept { update, attempt, token, has_id } => RowWrite::Accept {
+                update,
+                attempt,
+                token,
+                at: now,
+                provider_id: has_id.then_some("m-1"),
+                latency_ms: 7,
+                late: true,
+            },
+            Step::Fail { update, attempt, token, has_cause } => RowWrite::Fail {
+                update,
+                attempt,
+                token,
+                at: now,
+                reason: Reason::GaveUp,
+                cause: has_cause.then_some("dns"),
+            },
+            Step::Retry { update, attempt, token } => {
+                RowWrite::Retry { attempt, token, at: now, next_at_ms: next(update, attempt), cause: "dns" }
+            }
+            Step::Defer { update, attempt, token } => RowWrite::Defer {
+                attempt,
+                token,
+                at: now,
+                next_at_ms: next(update, attempt),
+                reason: Reason::Throttled,
+            },
+            Step::Reschedule { update, attempt } => RowWrite::Reschedule {
+                update,
+                attempt,
+                now_ms,
+                next_at_ms: next(update, attempt),
+                reason: Reason::QuietHours,
+            },
+            Step::CheckUnsent { update, attempt } => RowWrite::CheckUnsent { update, attempt, now_ms },
+            Step::Reopen { update } => RowWrite::Reopen { update, at: now, next_at_ms: next(update, 1) },
+        }
+    }
+
+    /// The write on the table.
+    async fn perform(&self, row: &str, step: Step, now: Timestamp) -> End {
+        let marked = |marked: bool| if marked { End::Done } else { End::Refused };
+        let failed = |update, attempt| FailedAttempt {
+            update,
+            attempt,
+            at: now,
+            cause: "dns".to_owned(),
+            status: None,
+            response: String::new(),
+            took_ms: 3,
+        };
+        match step {
+            Step::Claim { update, attempt, token, lease_ms } => {
+                let lease = if lease_ms == 0 { 0 } else { now.as_millisecond() + lease_ms };
+                match self.table.claim(self.key(row, update, attempt), token, now, lease).await.unwrap() {
+                    Ok(_) => End::Done,
+                    Err(refusal) => End::Unclaimable(refusal),
+                }
+            }
+            Step::Release { token } => {
+                self.table.release_claim(self.key(row, 1, 1), token).await.unwrap();
+                End::Done
+            }
+            Step::Accept { update, attempt, token, has_id } => {
+                let end = DeliveryResult::Accepted { provider_id: has_id.then_some("m-1"), latency_ms: 7, late: true };
+                marked(self.table.mark_ended(self.key(row, update, attempt), token, now, &end, None).await.unwrap())
+            }
+            Step::Fail { update, attempt, token, has_cause } => {
+                let (key, attempt) = (self.key(row, update, attempt), failed(update, attempt));
+                let end = DeliveryResult::Failed { reason: Reason::GaveUp };
+                let attempt = has_cause.then_some(&attempt);
+                marked(self.table.mark_ended(key, token, now, &end, attempt).await.unwrap())
+            }
+            Step::Retry { update, attempt, token } => {
+                let (key, due) = (self.key(row, update, attempt), self.due(now, update, attempt));
+                let attempt = failed(update, attempt);
+                marked(self.table.mark_retrying(key, token, now, due.at, &attempt, Some(&due)).await.unwrap())
+            }
+            Step::Defer { update, attempt, token } => {
+                let (key, due) = (self.key(row, update, attempt), self.due(now, update, attempt));
+                marked(self.table.mark_deferred(key, token, now, Reason::Throttled, &due).await.unwrap())
+            }
+            Step::Reschedule { update, attempt } => {
+                let (key, due) = (self.key(row, update, attempt), self.due(now, update, attempt));
+                let done = self.table.reschedule_attempt(key, &due, Reason::QuietHours, None, now).await.unwrap();
+                done.map_or_else(End::Unclaimable, |()| End::Done)
+            }
+            Step::CheckUnsent { update, attempt } => {
+                let (key, due) = (self.key(row, update, attempt), self.due(now, update, attempt));
+                let revised = due.to_decision(DecisionOutcome::Deliver { role: None });
+                let done = self.table.schedule_revised(key, &due, &revised, now).await.unwrap();
+                done.map_or_else(End::Unclaimable, |()| End::Done)
+            }
+            Step::Reopen { update } => {
+                let due = self.due(now, update, 1);
+                marked(self.table.reopen(self.key(row, update, 1), now, &due).await.unwrap())
+            }
+        }
+    }
+}
+
+/// Where the table cannot tell two refusals apart, it asks the caller to wait a second or says that the delivery is over.
+fn is_same(rule: End, table: End, step: Step, now: Timestamp) -> bool {
+    let schedules = matches!(step, Step::Reschedule { .. } | Step::CheckUnsent { .. });
+    let a_second = ClaimRefusal::Leased { until_ms: now.as_millisecond() + 1_000 };
+    rule == table
+        || (schedules
+            && rule == End::Refused
+            && (table == End::Unclaimable(a_second) || table == End::Unclaimable(ClaimRefusal::Done)))
+}
+
+#[tokio::test]
+async fn the_table_changes_a_delivery_row_as_the_rules_say() {
+    let stack = &stack!();
+    let table = &Table::new(&config(stack), &stack.text("/table"), 90);
+    let tenant = TenantId::parse(&format!("rows-{}", unique())).unwrap();
+    let rows = Rows { table, incident: IncidentId::new("rows"), tenant };
+    let mut runner = TestRunner::deterministic();
+    let mut reached = std::collections::BTreeMap::<String, usize>::new();
+    for sequence in 0..SEQUENCES {
+        let generated = prop::collection::vec(any_step(), 3..10).new_tree(&mut runner).unwrap().current();
+        let steps: Vec<Step> = FIRST_STEPS[..sequence % 4].iter().copied().chain(generated).collect();
+        let (row, mut expected) = (format!("rcp_rows_{sequence}#email"), None::<DeliveryRow>);
+        for (place, step) in steps.iter().enumerate() {
+            let now = at(i64::try_from(place).unwrap() * 1_000);
+            let applied = DeliveryRow::apply(expected.as_ref(), &rows.write(*step, now));
+            let rule = End::from(applied.clone());
+            let done = rows.perform(&row, *step, now).await;
+            assert!(is_same(rule, done, *step, now), "{step:?} of {steps:?}: rule {rule:?}, table {done:?}");
+            expected = applied.unwrap_or(expected);
+            let stored = table.delivery(&rows.incident, &rows.tenant, &row).await.unwrap();
+            assert_eq!(stored, expected, "after {step:?} of {steps:?}");
+            let name = format!("{step:?}").split(' ').next().unwrap_or_default().to_owned();
+            *reached.entry(format!("{name} {}", if rule == End::Done { "done" } else { "refused" })).or_default() += 1;
+        }
+    }
+    // Each write was both carried out and refused; only a release is never refused.
+    assert_eq!(reached.len(), 17, "{reached:?}");
+}
