@@ -40,7 +40,7 @@ pub struct Stack {
     place: PathBuf,
 }
 
-/// Returns the stack that most tests share, or skips the test if there is none. `stack!(clock)` is the stack whose clock tests may set,
+/// Returns the stack that most tests share; the test fails if there is none. `stack!(clock)` is the stack whose clock tests may set,
 /// `stack!(alone)` the one whose functions they may kill; on these, tests run one at a time.
 #[macro_export]
 macro_rules! stack {
@@ -54,27 +54,24 @@ macro_rules! stack {
         $crate::stack!(@ "TOCSIN_OUTPUTS_ALONE")
     };
     (@ $variable:literal) => {
-        match $crate::Stack::of($variable) {
-            Some(stack) => stack,
-            None => return $crate::skipped(),
-        }
+        $crate::Stack::of($variable)
     };
 }
 
-/// Prints why a test was skipped.
-pub fn skipped() {
-    eprintln!("skipped: needs a stack; run cargo xtask test");
-}
-
 impl Stack {
-    /// Reads the stack whose `outputs.json` an environment variable names; `None` without the variable.
+    /// Reads the stack whose `outputs.json` an environment variable names.
+    ///
+    /// # Panics
+    /// If there is no stack: a test that cannot reach its stack has not passed.
     #[must_use]
-    pub fn of(variable: &str) -> Option<Self> {
-        let file = std::env::var_os(variable)?;
+    pub fn of(variable: &str) -> Self {
+        let Some(file) = std::env::var_os(variable) else {
+            panic!("needs a local stack: cargo xtask test NAME (without one: cargo xtask test --fast)")
+        };
         let file = PathBuf::from(file);
         let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{variable}: {error}"));
         let outputs = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{variable}: {error}"));
-        Some(Self { outputs, place: file.parent().expect("a file is in a folder").to_path_buf() })
+        Self { outputs, place: file.parent().expect("a file is in a folder").to_path_buf() }
     }
 
     /// Returns a text of `outputs.json` by its JSON pointer.

@@ -47,6 +47,7 @@ fn dependencies_point_one_way() {
         ("domain", &[][..]),
         ("contracts", &["domain"]),
         ("pipeline", &["contracts", "domain"]),
+        ("simulation", &["contracts", "domain", "pipeline"]),
         ("store", &["domain"]),
         ("aws", &[]),
         ("outbound", &[]),

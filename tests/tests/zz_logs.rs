@@ -19,7 +19,10 @@ fn address(text: &str) -> bool {
 
 #[test]
 fn no_log_holds_a_secret_an_address_a_number_a_url_or_a_body() {
-    let others = ["TOCSIN_OUTPUTS_CLOCK", "TOCSIN_OUTPUTS_ALONE"].into_iter().filter_map(Stack::of);
+    let others = ["TOCSIN_OUTPUTS_CLOCK", "TOCSIN_OUTPUTS_ALONE"]
+        .into_iter()
+        .filter(|name| std::env::var_os(name).is_some())
+        .map(Stack::of);
     let stacks = std::iter::once(stack!()).chain(others);
     let found: BTreeMap<String, String> = stacks.flat_map(|stack| leaks(&stack)).collect();
     assert!(found.is_empty(), "{} kinds of leaks, each with a line:\n{found:#?}", found.len());

@@ -14,6 +14,13 @@ const CLOCK: &str = "test-clock";
 /// The stack of the tests that kill its functions or fill its table. They run one at a time.
 const ALONE: &str = "test-alone";
 
+/// The stacks, each with the variable that tells tests where it is, and the test binaries that use it.
+const NEEDS_A_STACK: &[(&str, &str, &[&str])] = &[
+    (TESTS, "TOCSIN_OUTPUTS", &["e2e", "zz_logs"]),
+    (CLOCK, "TOCSIN_OUTPUTS_CLOCK", &["days"]),
+    (ALONE, "TOCSIN_OUTPUTS_ALONE", &["demo", "kills", "scale"]),
+];
+
 /// `cargo xtask test`
 pub(crate) fn test(arguments: &[String]) -> Result<(), Fault> {
     let started = Instant::now();
@@ -79,6 +86,24 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// `cargo xtask test --fast`: the tests that need no local stack.
+pub(crate) fn fast_tests(arguments: &[String]) -> Result<(), Fault> {
+    let started = Instant::now();
+    say("Tocsin: the tests that need no local stack.");
+    let mut command = in_workspace(Command::new(tool("cargo-nextest")?));
+    let binaries = NEEDS_A_STACK.iter().flat_map(|(.., binaries)| binaries.iter().copied()).collect::<Vec<_>>();
+    let without = format!("not (package(tests) and binary(/^({})$/))", binaries.join("|"));
+    command.args(["nextest", "run", "--workspace", "--filterset", &without]).args(arguments);
+    if !command.status()?.success() {
+        return Err(Fault::new("tests failed; nextest lists them above", "Try again: cargo xtask test --fast"));
+    }
+    say(&format!(
+        "All tests without a stack passed in {} s. The others: cargo xtask test",
+        started.elapsed().as_secs()
+    ));
+    Ok(())
+}
+
 /// Returns the stacks that the chosen tests need, each with the environment variable that tells the tests where it is.
 fn needed(nextest: &Path, arguments: &[String]) -> Vec<(&'static str, &'static str)> {
     let mut command = in_workspace(Command::new(nextest));
@@ -93,13 +118,8 @@ fn needed(nextest: &Path, arguments: &[String]) -> Vec<(&'static str, &'static s
             cases.values().any(|case| case.pointer("/filter-match/status").is_some_and(|status| status == "matches"))
         })
     };
-    let all = [
-        (TESTS, "TOCSIN_OUTPUTS", &["e2e", "zz_logs"][..]),
-        (CLOCK, "TOCSIN_OUTPUTS_CLOCK", &["days"]),
-        (ALONE, "TOCSIN_OUTPUTS_ALONE", &["demo", "kills", "scale"]),
-    ];
-    let needed = all.into_iter().filter(|(.., binaries)| binaries.iter().any(|binary| chosen(binary)));
-    needed.map(|(name, variable, _)| (name, variable)).collect()
+    let needed = NEEDS_A_STACK.iter().filter(|(.., binaries)| binaries.iter().any(|binary| chosen(binary)));
+    needed.map(|(name, variable, _)| (*name, *variable)).collect()
 }
 
 /// `cargo xtask check`

@@ -7,6 +7,7 @@ mod http;
 mod process;
 mod python;
 mod seed;
+mod simulate;
 mod stack;
 
 use clap::{Args, Parser, Subcommand};
@@ -43,9 +44,24 @@ enum Command {
     ///
     /// Takes 25 to 30 minutes the first time on two cores. With FILTER, starts only the stacks that the chosen tests need.
     Test {
+        /// Run only the tests that need no local stack: about a minute when they are built
+        #[arg(long)]
+        fast: bool,
         /// Run only tests whose name contains this text; further arguments go to `cargo nextest run`
         #[arg(value_name = "FILTER", trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Run production's stories in simulated worlds, where anything may fail between any two effects
+    Simulate {
+        /// How many worlds to run
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
+        /// Run only the world of this seed, and print its trace
+        #[arg(long, value_name = "SEED")]
+        seed: Option<u64>,
+        /// Plant faults into a copy of the sources, and see whether the simulation finds each within 2,000 worlds
+        #[arg(long, conflicts_with_all = ["seeds", "seed"])]
+        faults: bool,
     },
     /// Check formatting, lints, documentation, licenses and template.yaml
     Check,
@@ -77,7 +93,10 @@ fn main() -> ExitCode {
         Command::Down(stack) => stack::down_and_report(&stack.name),
         Command::Demo(stack) => demo::run(&stack.name),
         Command::Watch(stack) => demo::watch(&stack.name),
-        Command::Test { arguments } => check::test(&arguments),
+        Command::Test { fast: true, arguments } => check::fast_tests(&arguments),
+        Command::Test { fast: false, arguments } => check::test(&arguments),
+        Command::Simulate { faults: true, .. } => simulate::find_planted(),
+        Command::Simulate { seeds, seed, .. } => simulate::run(seeds, seed),
         Command::Check => check::check(),
         Command::Build => check::build(),
         Command::Deploy { arguments } => check::deploy(&arguments),
@@ -110,7 +129,7 @@ mod tests {
 
     #[test]
     fn every_subcommand_explains_itself_and_starts_nothing() {
-        for command in ["up", "down", "demo", "watch", "test", "check", "build", "deploy"] {
+        for command in ["up", "down", "demo", "watch", "test", "simulate", "check", "build", "deploy"] {
             let asked = Cli::try_parse_from(["xtask", command, "--help"]);
             let error = asked.err().map(|error| (error.kind(), error.exit_code()));
             assert_eq!(error, Some((clap::error::ErrorKind::DisplayHelp, 0)), "{command}");
@@ -124,10 +143,10 @@ mod tests {
         let Ok(Cli { command: Command::Deploy { arguments } }) = parsed else { panic!("not a deploy") };
         assert_eq!(arguments, ["--config-env", "prod", "--no-confirm-changeset"]);
         let parsed = Cli::try_parse_from(["xtask", "test", "storms", "--no-capture"]);
-        let Ok(Cli { command: Command::Test { arguments } }) = parsed else { panic!("not a test") };
+        let Ok(Cli { command: Command::Test { arguments, .. } }) = parsed else { panic!("not a test") };
         assert_eq!(arguments, ["storms", "--no-capture"]);
         let parsed = Cli::try_parse_from(["xtask", "test", "storms", "--", "--exact"]);
-        let Ok(Cli { command: Command::Test { arguments } }) = parsed else { panic!("not a test") };
+        let Ok(Cli { command: Command::Test { arguments, .. } }) = parsed else { panic!("not a test") };
         assert_eq!(arguments, ["storms", "--", "--exact"]);
     }
 

@@ -1,0 +1,194 @@
+//! `cargo xtask simulate`: production's stories in simulated worlds; and whether the simulation finds faults that are planted into them.
+
+use crate::process::{Fault, cargo, root, say};
+use std::fs;
+use std::path::Path;
+
+/// How many worlds must be enough to find a planted fault.
+const WORLDS_TO_FIND: u64 = 2_000;
+
+/// A fault that is planted into a copy of the sources: in each file, the first text is replaced by the second.
+struct Planted {
+    /// What it does wrong.
+    name: &'static str,
+    edits: &'static [(&'static str, &'static str, &'static str)],
+}
+
+const CLAIM: &str = "shared/pipeline/src/deliver/claim.rs";
+const OUTCOME: &str = "shared/pipeline/src/deliver/outcome.rs";
+const RECORD: &str = "shared/pipeline/src/deliver/record.rs";
+const STORY: &str = "shared/pipeline/src/deliver.rs";
+
+/// The planted faults.
+const PLANTED: &[Planted] = &[
+    Planted {
+        name: "the mark before the send",
+        edits: &[
+            (
+                CLAIM,
+                "(None, _) => Deliver::Send(Send::new(job, turn)),",
+                "(None, _) => super::outcome::accepted(job, None, turn.now, turn),",
+            ),
+            (OUTCOME, "\nfn accepted(", "\npub(super) fn accepted("),
+            (
+                OUTCOME,
+                "Ok(Accepted { provider_id }) => accepted(job, provider_id, started, turn),",
+                "Ok(Accepted { .. }) => Deliver::End(Verdict::Delete),",
+            ),
+            (
+                RECORD,
+                "Deliver::Settle(Settle { job, at: self.at, provider_id })",
+                "{ let _ = provider_id; Deliver::Send(super::Send::new(job, turn)) }",
+            ),
+        ],
+    },
+    Planted {
+        name: "a claim without a lease",
+        edits: &[(
+            CLAIM,
+            "lease_until_ms: lease_until.as_millisecond()",
+            "lease_until_ms: lease_until.as_millisecond() * 0",
+        )],
+    },
+    Planted {
+        name: "a lease that is too short",
+        edits: &[(STORY, "SignedDuration::from_secs(6)", "SignedDuration::from_secs(-6)")],
+    },
+    Planted {
+        name: "a retry that is lost between its mark and its message",
+        edits: &[(
+            CLAIM,
+            "let ClaimRefusal::AttemptOver { attempts, next_at_ms } = refusal else",
+            "let ClaimRefusal::AttemptOver { attempts, next_at_ms } = ClaimRefusal::Done else",
+        )],
+    },
+    Planted {
+        name: "a message that is deleted while another invocation has the lease",
+        edits: &[(
+            CLAIM,
+            "Some(Verdict::Return { pause: Duration::from_millis(left), code: \"leased\" })",
+            "{ let _ = left; Some(Verdict::Delete) }",
+        )],
+    },
+    Planted {
+        name: "a retry before its time",
+        edits: &[(STORY, ".div_euclid(1_000).max(0)", ".div_euclid(1_000).max(0) / 8")],
+    },
+    Planted {
+        name: "a critical alert that is given up in silence",
+        edits: &[(
+            OUTCOME,
+            "if notices.is_empty() { write } else { Deliver::Notify(Notify { notices, then: Box::new(write) }) }",
+            "{ notices.truncate(0); write }",
+        )],
+    },
+    Planted {
+        name: "a deferral whose row knows another time than its due entry",
+        edits: &[(
+            RECORD,
+            "Self::Defer { reason, due } => {\n                RowWrite::Defer",
+            "Self::Defer { reason, due } => {\n                let due = &domain::due::ScheduledDelivery { at, ..(**due).clone() };\n                RowWrite::Defer",
+        )],
+    },
+    Planted {
+        name: "a fault of AWS that ends the story",
+        edits: &[(
+            "shared/pipeline/src/turn.rs",
+            "Fault::Unavailable { code } => Self::Fault { code },",
+            "Fault::Unavailable { .. } => Self::Delete,",
+        )],
+    },
+    Planted {
+        name: "a panic in the story",
+        edits: &[(
+            CLAIM,
+            "fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {",
+            "fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {\n    assert!(!before.may_have_sent);",
+        )],
+    },
+];
+
+/// `cargo xtask simulate`
+pub(crate) fn run(seeds: u64, seed: Option<u64>) -> Result<(), Fault> {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", "simulation", "--"]);
+    match seed {
+        Some(seed) => command.args(["--seed", &seed.to_string()]),
+        None => command.args(["--seeds", &seeds.to_string()]),
+    };
+    if command.status()?.success() {
+        return Ok(());
+    }
+    Err(Fault::new("a simulated world breaks a rule", "The last lines above say which, and how to replay it."))
+}
+
+/// `cargo xtask simulate --faults`: plants each fault into a copy of the sources, and expects the simulation to find it.
+pub(crate) fn find_planted() -> Result<(), Fault> {
+    let (tree, build) = (root().join("target/faults/tree"), root().join("target/faults/build"));
+    say("▸ copying the sources to target/faults");
+    if tree.exists() {
+        fs::remove_dir_all(&tree)?;
+    }
+    copy(&root(), &tree)?;
+    let mut missed = Vec::new();
+    for planted in PLANTED {
+        let mut originals = Vec::new();
+        for (file, from, to) in planted.edits {
+            let path = tree.join(file);
+            let text = fs::read_to_string(&path)?;
+            if text.matches(from).count() != 1 {
+                let what = format!("{file} does not contain exactly once: {from}");
+                return Err(Fault::new(what, "Correct the fault in infra/xtask/src/simulate.rs."));
+            }
+            fs::write(&path, text.replacen(from, to, 1))?;
+            originals.push((path, text));
+        }
+        let mut command = cargo();
+        command.current_dir(&tree).env("CARGO_TARGET_DIR", &build);
+        let built = command.args(["build", "--quiet", "--package", "simulation"]).status()?;
+        if !built.success() {
+            let what = format!("the sources with the fault \"{}\" do not compile", planted.name);
+            return Err(Fault::new(what, "Correct the fault in infra/xtask/src/simulate.rs."));
+        }
+        let program = build.join("debug/simulate");
+        let output = std::process::Command::new(program).args(["--seeds", &WORLDS_TO_FIND.to_string()]).output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let finding = said.lines().rev().find(|line| line.starts_with("Seed ") || line.contains("panicked"));
+        match finding {
+            Some(finding) if !output.status.success() => say(&format!("✓ {}\n    {finding}", planted.name)),
+            _ => {
+                say(&format!("✗ {} was not found in {WORLDS_TO_FIND} worlds", planted.name));
+                missed.push(planted.name);
+            }
+        }
+        // In reverse: a file that is edited twice gets its first text back.
+        for (path, text) in originals.iter().rev() {
+            fs::write(path, text)?;
+        }
+    }
+    if missed.is_empty() {
+        say(&format!("All {} planted faults were found, each within {WORLDS_TO_FIND} worlds.", PLANTED.len()));
+        return Ok(());
+    }
+    Err(Fault::new(
+        format!("{} planted faults were not found", missed.len()),
+        "Add a check to tests/simulation/src/check.rs that finds them.",
+    ))
+}
+
+/// Copies the sources, without what is built from them.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if ["target", ".git", "node_modules"].iter().any(|left_out| name == *left_out) {
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &to.join(&name))?,
+            false => fs::copy(entry.path(), to.join(&name)).map(drop)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Providers and endpoints: what they accept, and how they fail.
+
+use crate::random::Random;
+use crate::table::DeliveryKey;
+use domain::attempt::{AttemptFailure, RetryVerdict};
+use domain::vocabulary::{Channel, ChannelClass};
+use pipeline::{Accepted, SendFailure};
+use std::collections::BTreeMap;
+
+/// How a destination answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Temper {
+    /// It accepts almost everything.
+    Good,
+    /// It fails often, for as long as there are faults.
+    Flaky,
+    /// It never accepts anything.
+    Dead,
+    /// It refuses everything permanently.
+    Refusing,
+    /// It says that it is gone.
+    Gone,
+}
+
+/// A message that arrived.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// When, in milliseconds.
+    pub at: i64,
+    /// Number of the attempt.
+    pub attempt: u32,
+}
+
+/// All receivers.
+#[derive(Clone, Debug, Default)]
+pub struct Receivers {
+    /// How each destination answers.
+    pub tempers: BTreeMap<String, Temper>,
+    /// What arrived.
+    pub inbox: BTreeMap<DeliveryKey, Vec<Arrival>>,
+}
+
+/// What one request does and answers.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// Whether the message arrived.
+    pub arrived: bool,
+    /// What the sender learns.
+    pub answer: Result<Accepted, SendFailure>,
+}
+
+impl Receivers {
+    /// Answers one request to `destination`. `calm` is after the time of faults.
+    pub fn answer(&self, destination: &str, channel: Channel, calm: bool, random: &mut Random) -> Response {
+        let temper = self.tempers.get(destination).copied().unwrap_or(Temper::Good);
+        let refused = |answer| Response { arrived: false, answer: Err(answer) };
+        match temper {
+            Temper::Dead => return refused(failed("http_500", RetryVerdict::Retry, false, false)),
+            Temper::Refusing => return refused(failed("http_403", RetryVerdict::Refused, false, false)),
+            Temper::Gone => return refused(failed("http_410", RetryVerdict::Gone, false, false)),
+            Temper::Good | Temper::Flaky => {}
+        }
+        let accepted =
+            Response { arrived: true, answer: Ok(Accepted { provider_id: Some(format!("m-{}", random.number())) }) };
+        if calm || !random.once_in(if temper == Temper::Flaky { 2 } else { 12 }) {
+            return accepted;
+        }
+        let provider = matches!(channel.class(), ChannelClass::Email | ChannelClass::Sms);
+        match random.between(0, 8) {
+            0 | 1 => refused(failed("http_503", RetryVerdict::Retry, false, channel == Channel::Slack)),
+            // The answer came too late: nobody knows whether the message arrived.
+            2 => Response {
+                arrived: random.once_in(2),
+                answer: Err(failed("timeout", RetryVerdict::Retry, true, false)),
+            },
+            3 => refused(failed("http_429", RetryVerdict::Retry, true, false)),
+            4 | 5 if provider => refused(SendFailure::Throttled),
+            6 if provider => refused(SendFailure::QuotaExhausted),
+            7 => refused(SendFailure::unavailable("kms")),
+            _ => accepted,
+        }
+    }
+
+    /// Records that a message arrived.
+    pub fn arrive(&mut self, key: DeliveryKey, at: i64, attempt: u32) {
+        self.inbox.entry(key).or_default().push(Arrival { at, attempt });
+    }
+}
+
+fn failed(cause: &str, verdict: RetryVerdict, slow_down: bool, plain: bool) -> SendFailure {
+    let failed = AttemptFailure { cause: cause.to_owned(), retry_after: None, slow_down, verdict };
+    SendFailure::Failed { failed, status: None, response: String::new(), plain }
+}
