@@ -54,7 +54,7 @@ fn dependencies_point_one_way() {
         ("vault", &["aws", "store"]),
         ("webhook-verify", &[]),
         ("ledger", &["contracts", "domain", "store"]),
-        ("runtime", &["aws", "contracts", "domain", "store"]),
+        ("runtime", &["aws", "contracts", "domain", "pipeline", "store"]),
         ("delivery", &["aws", "contracts", "domain", "outbound", "pipeline", "runtime", "store", "vault"]),
     ]);
     for (room, allowed) in may {

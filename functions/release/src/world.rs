@@ -11,43 +11,50 @@ mod release;
 mod scenario;
 mod senders;
 
-use crate::batches::{BatchKey, SentBatches, batch_delay_seconds, is_batched, is_counted_only, without_partial_batch};
-use crate::decide::{
-    DeliveryFacts, ReleaseDecision, ReplanInput, decide_held, decide_retry, delay_seconds, is_batched_hold,
-    revised_decision,
-};
-use crate::facts::with_current_window;
 use contracts::queue::{Delivery, DeliveryTarget, delivery_row_key};
 use domain::alert::Alert;
-use domain::attempt::{AttemptFailure, NextStep, RetryVerdict, decide_next_step, queue_delay_max};
-use domain::classification::RuleMatch;
-use domain::delivery::{ClaimRefusal, DeliveryRow, DeliveryState, EarlierClaim, claim_refusal, earlier_claim};
-use domain::due::{Hold, ScheduledDelivery};
+use domain::attempt::{AttemptFailure, RetryVerdict};
+use domain::delivery::{ClaimRefusal, DeliveryRow, EarlierClaim, earlier_claim};
+use domain::due::ScheduledDelivery;
 use domain::event::{Event, Format};
+use domain::event_record::EventRecord;
 use domain::ids::{EventId, IncidentId, IntegrationId, Scope, TenantId};
-use domain::incident::{
-    Change, EventArrival, Incident, KeyState, Transition, Update, apply_event, apply_maintenance_windows, apply_update,
-    hash_dedup_key, record_opening,
-};
-use domain::maintenance::{MaintenanceWindow, next_recheck};
-use domain::plan::{
-    Decision, DecisionOutcome, NotificationHistory, PlanHistory, PlanInput, StoredPlan, plan_deliveries,
-};
-use domain::policy::Policy;
+use domain::incident::{Change, Incident, KeyState, Update, hash_dedup_key};
+use domain::maintenance::MaintenanceWindow;
+use domain::plan::{Decision, DecisionOutcome, PlanHistory, StoredPlan};
+use domain::policy::{Policy, PolicyFiles};
 use domain::rate_limit::{Exemption, RateLimitDecision, RateLimitState};
 use domain::reason::Reason;
 use domain::subscriber::Subscriber;
 use domain::tenant::Destination;
-use domain::vocabulary::{Channel, Severity, Status, StormMode};
+use domain::vocabulary::{Channel, Severity, Status};
 use jiff::{SignedDuration, Timestamp};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use scenario::{EVENT_KINDS, EventSpec, Scenario, Scene, SettingChange};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::LazyLock;
-use store::due::DueItem;
 
-static POLICY: LazyLock<Policy> = LazyLock::new(|| Policy::embedded().unwrap());
+/// The embedded policy with rules of its own: one for each generated kind of event, as it is and with a low balance.
+static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+    let rule = |event_kind: usize, low_balance: bool| {
+        let (category, kind) = EVENT_KINDS[event_kind];
+        let event_type = event_type(event_kind, low_balance);
+        let example = serde_json::json!({"source": "monitor", "type": event_type, "severity": "error", "title": "t"});
+        serde_json::json!({
+            "id": event_type.replace('.', "-"), "category": category, "kind": kind, "types": [event_type],
+            "low_balance": low_balance, "document": "none", "examples": [example],
+        })
+    };
+    let rules: Vec<_> = (0..EVENT_KINDS.len()).flat_map(|kind| [rule(kind, false), rule(kind, true)]).collect();
+    let classification = serde_json::json!({ "rules": rules }).to_string();
+    Policy::parse(&PolicyFiles { classification: &classification, ..PolicyFiles::EMBEDDED }).unwrap()
+});
+
+/// The event type of a generated kind of event.
+fn event_type(event_kind: usize, low_balance: bool) -> String {
+    format!("x.kind{event_kind}{}", if low_balance { ".low" } else { "" })
+}
 
 /// How long a world runs on after its last event: longer than any hold.
 const RUN_AFTER_LAST_EVENT: SignedDuration = SignedDuration::from_hours(24 * 9);
@@ -80,6 +87,8 @@ struct QueuedMessage {
     batched: bool,
     /// The version of the settings that the delivery was decided with.
     version: u64,
+    /// How often the message was received, including this time.
+    receives: u32,
 }
 
 /// Identifies a delivery: tenant, destination, channel, incident, update.
@@ -140,6 +149,9 @@ struct World {
     jobs: BTreeMap<(Timestamp, u64), Job>,
     number: u64,
     keys: BTreeMap<String, KeyState>,
+    records: BTreeMap<(EventId, Option<Scope>), EventRecord>,
+    /// The deduplication ids of routing jobs.
+    emitted: BTreeSet<String>,
     incidents: BTreeMap<IncidentId, IncidentRecord>,
     plan_history: BTreeMap<(IncidentId, TenantId), PlanHistory>,
     openings: BTreeMap<(TenantId, i64), u32>,
@@ -176,6 +188,8 @@ impl World {
             jobs: BTreeMap::new(),
             number: 0,
             keys: BTreeMap::new(),
+            records: BTreeMap::new(),
+            emitted: BTreeSet::new(),
             incidents: BTreeMap::new(),
             plan_history: BTreeMap::new(),
             openings: BTreeMap::new(),
@@ -316,14 +330,7 @@ impl World {
             Job::OperatorUpdate { tenant, key, status } => self.post_operator_update(tenant, key, status),
             Job::Stop { tenant, destination, key } => self.stop_notifications(tenant, destination, key),
             Job::SettingChange { tenant, to } => self.change_setting(tenant, &to),
-            Job::Route { incident, update, tenant } => {
-                let dies = self.fault_strikes(8);
-                self.plan_update(&incident, update, tenant, false, dies);
-                // The queue redelivers an unfinished job, and now and then a finished one.
-                if dies || self.fault_strikes(8) {
-                    self.plan_update(&incident, update, tenant, true, false);
-                }
-            }
+            Job::Route { incident, update, tenant } => self.route(&incident, update, tenant),
             Job::Deliver(message) => {
                 self.deliver(&message);
                 if self.fault_strikes(4) {

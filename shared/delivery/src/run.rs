@@ -13,8 +13,8 @@ use pipeline::deliver::claim::{Claim, Limit, Predecessor, Slot};
 use pipeline::deliver::outcome::{Disable, Endpoint};
 use pipeline::deliver::record::{Enqueue, Mark, Release, Schedule, Settle, Write};
 use pipeline::deliver::{Deliver, Message, begin};
-use pipeline::{Answer, Fault, Turn, Verdict};
-use runtime::queue::{RecordError, RecordMeta};
+use pipeline::{Answer, Fault, Turn};
+use runtime::queue::{RecordError, RecordMeta, verdict_result};
 use runtime::{clock, ids, metrics};
 use serde::Serialize;
 use store::StoreError;
@@ -43,7 +43,7 @@ impl Deliverer {
         loop {
             turn.counted.drain(..).for_each(|counted| counted::record(&counted));
             if let Deliver::End(verdict) = story {
-                return record_result(verdict);
+                return verdict_result(verdict);
             }
             // Boxed: the future would be larger than clippy allows.
             story = Box::pin(self.perform(sender, story, &mut turn, meta)).await;
@@ -133,7 +133,7 @@ impl Deliverer {
                     let answer = self.record_refusal(&step).await;
                     step.answered(answer, next(&mut turn, meta))
                 }
-                Confirm::End(verdict) => return record_result(verdict),
+                Confirm::End(verdict) => return verdict_result(verdict),
             };
         }
     }
@@ -166,12 +166,12 @@ impl Deliverer {
 
     async fn record_failure(&self, step: &Endpoint) -> Answer<Option<domain::reason::Reason>> {
         let Some(delivery) = step.delivery() else { return Ok(None) };
-        self.record_endpoint_failure(delivery, step.cause(), step.at()).await.map_err(fault)
+        self.record_endpoint_failure(delivery, step.cause(), step.at()).await.map_err(RecordError::into_fault)
     }
 
     async fn disable(&self, step: &Disable) -> Answer<()> {
         let Some(delivery) = step.delivery() else { return Ok(()) };
-        self.disable_integration(delivery, step.cause(), step.at()).await.map_err(fault)
+        self.disable_integration(delivery, step.cause(), step.at()).await.map_err(RecordError::into_fault)
     }
 
     async fn send_notices(&self, notices: &[IncidentReceived]) -> Answer<()> {
@@ -312,27 +312,10 @@ fn next<'a>(turn: &'a mut Turn, meta: &RecordMeta) -> &'a mut Turn {
     turn
 }
 
-fn record_result(verdict: Verdict) -> Result<(), RecordError> {
-    match verdict {
-        Verdict::Delete => Ok(()),
-        Verdict::Return { pause, code } => Err(RecordError::RetryAfter { pause, code }),
-        Verdict::Fault { code } => Err(RecordError::Retry { code }),
-        Verdict::Park { reason } => Err(RecordError::Unprocessable { reason }),
-    }
-}
-
 fn table_fault(error: StoreError) -> Fault {
-    fault(runtime::queue::store_error(error))
+    runtime::queue::store_error(error).into_fault()
 }
 
 fn queue_fault(error: aws::AwsError) -> Fault {
-    fault(runtime::queue::aws_error(error))
-}
-
-fn fault(error: RecordError) -> Fault {
-    match error {
-        RecordError::Retry { code } => Fault::Unavailable { code },
-        RecordError::RetryAfter { code, .. } => Fault::Unavailable { code: code.to_owned() },
-        RecordError::Unprocessable { reason } => Fault::Unprocessable { reason },
-    }
+    runtime::queue::aws_error(error).into_fault()
 }

@@ -1,4 +1,4 @@
-//! Deliveries that are scheduled for later.
+//! The due index: deliveries that are scheduled for later.
 
 use crate::alert::HoldPeriod;
 use crate::ids::{IncidentId, TenantId};
@@ -66,4 +66,79 @@ impl ScheduledDelivery {
     pub fn to_decision(&self, outcome: DecisionOutcome) -> Decision {
         Decision { update: self.update, destination: self.destination.clone(), channel: self.channel, outcome }
     }
+}
+
+/// A scheduled delivery with its place in the due index.
+#[derive(Clone, Debug)]
+pub struct DueItem {
+    /// The delivery that is due.
+    pub due: ScheduledDelivery,
+    shard: u16,
+    place: String,
+}
+
+/// What is due in the same minute for the same destination and channel. Neighbors in the due index.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DueGroup {
+    minute: i64,
+    tenant: TenantId,
+    destination: String,
+    channel: Channel,
+}
+
+impl DueItem {
+    /// Builds an item that was found at `place` of `shard`.
+    #[must_use]
+    pub fn new(due: ScheduledDelivery, shard: u16, place: &str) -> Self {
+        Self { due, shard, place: place.to_owned() }
+    }
+
+    /// Returns what is due with it.
+    #[must_use]
+    pub fn group(&self) -> DueGroup {
+        DueGroup {
+            minute: minute_of(self.due.at),
+            tenant: self.due.tenant.clone(),
+            destination: self.due.destination.clone(),
+            channel: self.due.channel,
+        }
+    }
+
+    /// Whether scheduling `due` writes to this item's place. If so, this item must not be deleted afterwards.
+    #[must_use]
+    pub fn has_place_of(&self, due: &ScheduledDelivery) -> bool {
+        let of = |one: &ScheduledDelivery| (minute_of(one.at), one.channel, one.update);
+        of(&self.due) == of(due)
+            && self.due.tenant == due.tenant
+            && self.due.destination == due.destination
+            && self.due.incident_id == due.incident_id
+    }
+
+    /// Returns the number of the item's shard.
+    #[must_use]
+    pub fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    /// Returns the item's place in its shard, after which a next page may begin.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+}
+
+/// A page of the due index.
+#[derive(Clone, Debug, Default)]
+pub struct DuePage {
+    /// The scheduled deliveries, oldest first.
+    pub items: Vec<DueItem>,
+    /// Number of items that could not be read. They stay in the index.
+    pub unreadable: usize,
+    /// Place after which the next page begins; `None` on the last page.
+    pub next: Option<String>,
+}
+
+/// The due index is read minute by minute.
+fn minute_of(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(60)
 }

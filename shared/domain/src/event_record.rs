@@ -1,6 +1,6 @@
-//! The event record: what classify decided about an event.
+//! The event record: what classify decided about an event, and its place in a tenant's list.
 
-use crate::ids::{EventId, Scope};
+use crate::ids::{EventId, IncidentId, Scope};
 use crate::reason::Reason;
 use crate::vocabulary::Category;
 use jiff::Timestamp;
@@ -43,4 +43,17 @@ pub struct EventRecord {
     /// Routing jobs to emit, each as JSON. A redelivered event emits the same ones again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<String>,
+}
+
+/// An entry of a tenant's list of incidents and excluded events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentListEntry {
+    /// When the event was accepted.
+    pub at: Timestamp,
+    /// Id of the incident; `None` for an event without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident_id: Option<IncidentId>,
+    /// The event's record, for an event without an incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventRecord>,
 }

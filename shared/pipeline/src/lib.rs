@@ -7,12 +7,18 @@
 //! | Module | Has |
 //! |---|---|
 //! | [`deliver`] | the story of one message to one destination: an alert, a digest or a bundle |
+//! | [`classify`] | the story of a received event, update, note or reminder |
 //! | [`confirm`] | the story of one confirmation request |
+//! | [`release`] | the story of one run over the due index |
+//! | [`route`] | the story of a routing job: plans, and the deliveries that they say |
 //! | [`send`] | how one send ends |
 //! | [`turn`] | what every step is told, and how a story ends |
 
+pub mod classify;
 pub mod confirm;
 pub mod deliver;
+pub mod release;
+pub mod route;
 pub mod send;
 pub mod turn;
 

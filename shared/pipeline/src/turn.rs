@@ -1,6 +1,7 @@
 //! What every step of a story is told, and how a story ends.
 
 use contracts::queue::Lane;
+use domain::ids::IncidentId;
 use domain::reason::Reason;
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
@@ -145,6 +146,29 @@ pub enum Counted {
         reason: Reason,
         /// Whether it was a test alert, which metrics leave out.
         test: bool,
+    },
+    /// A message was classified.
+    Classified {
+        /// The metric that counts it.
+        name: &'static str,
+    },
+    /// A decision was planned.
+    Planned {
+        /// `deliver`, `hold` or `skip`.
+        outcome: &'static str,
+    },
+    /// Too many incidents of a tenant opened: the notifications of one more are bundled.
+    StormHeld,
+    /// A delivery that was due ended without being sent.
+    EndedUnsent {
+        /// Its incident.
+        incident: IncidentId,
+        /// Its channel.
+        channel: Channel,
+        /// Id of the recipient or integration.
+        destination: String,
+        /// Why it ended.
+        reason: Reason,
     },
     /// A confirmation request was accepted.
     ConfirmationSent {

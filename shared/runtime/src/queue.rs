@@ -11,7 +11,7 @@ mod record_error;
 mod tests;
 
 pub use dead_letter::dead_letter_attributes;
-pub use record_error::{RecordError, aws_error, store_error, unsent_error};
+pub use record_error::{RecordError, aws_error, store_error, unsent_error, verdict_result};
 
 use dead_letter::dead_letter_message;
 

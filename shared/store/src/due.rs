@@ -4,7 +4,7 @@
 //! deliveries, written after their plan and again by the next run after a crash.
 
 use crate::{Filter, StoreError, Table, item, keys, number, read, sort_key, store_error, text};
-use domain::due::ScheduledDelivery;
+use domain::due::{DueItem, DuePage, ScheduledDelivery};
 use domain::ids::{DUE_SHARDS, shard_of};
 use domain::reason::Reason;
 use jiff::{SignedDuration, Timestamp};
@@ -21,51 +21,10 @@ struct ShardLease<'a> {
     until_ms: i64,
 }
 
-/// A scheduled delivery with its keys in the due index.
-#[derive(Clone, Debug)]
-pub struct DueItem {
-    /// The delivery that is due.
-    pub due: ScheduledDelivery,
-    shard: u16,
-    sort_key: String,
-}
-
-impl DueItem {
-    /// Returns the sort key prefix of all items due in the same minute for the same destination and channel.
-    #[must_use]
-    pub fn group(&self) -> &str {
-        let end = self.sort_key.match_indices('#').nth(3).map_or(self.sort_key.len(), |(at, _)| at);
-        self.sort_key.get(..end).unwrap_or(&self.sort_key)
-    }
-
-    /// Builds an item of shard 0 with the given sort key, for tests.
-    #[must_use]
-    pub fn with_sort_key(due: ScheduledDelivery, sort_key: &str) -> Self {
-        Self { due, shard: 0, sort_key: sort_key.to_owned() }
-    }
-
-    /// Whether scheduling `due` writes to this item's key. If so, this item must not be deleted afterwards.
-    #[must_use]
-    pub fn has_key_of(&self, due: &ScheduledDelivery) -> bool {
-        self.sort_key == sort_key_of(due)
-    }
-
-    /// Returns the item's sort key, after which a next page may begin.
-    #[must_use]
-    pub fn sort_key(&self) -> &str {
-        &self.sort_key
-    }
-}
-
-/// A page of the due index.
-#[derive(Clone, Debug)]
-pub struct DuePage {
-    /// The scheduled deliveries, oldest first.
-    pub items: Vec<DueItem>,
-    /// Number of items that could not be read. They stay in the index.
-    pub unreadable: usize,
-    /// Sort key after which the next page begins; `None` on the last page.
-    pub next: Option<String>,
+/// Returns the beginning of the sort keys of everything that is due in the same minute for the same destination and channel.
+fn group_of(sort_key: &str) -> &str {
+    let end = sort_key.match_indices('#').nth(3).map_or(sort_key.len(), |(at, _)| at);
+    sort_key.get(..end).unwrap_or(sort_key)
 }
 
 /// Counts the different incidents in these sort keys, without `own`. An incident may have several updates among them.
@@ -112,7 +71,7 @@ impl Table {
         for entry in found {
             let sort_key = sort_key(&entry).to_owned();
             match read(entry, "a scheduled delivery") {
-                Ok(due) => page.items.push(DueItem { due, shard, sort_key }),
+                Ok(due) => page.items.push(DueItem::new(due, shard, &sort_key)),
                 // One unreadable item must not block the others of its shard.
                 Err(error) => {
                     tracing::error!(shard, sort_key, %error, "skipped an unreadable scheduled delivery");
@@ -129,13 +88,13 @@ impl Table {
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn count_incidents_behind(&self, item: &DueItem, reason: Reason) -> Result<usize, StoreError> {
-        let (from, to) = (format!("{}#", item.sort_key), format!("{}#\u{10ffff}", item.group()));
+        let (from, to) = (format!("{}#", item.place()), format!("{}#\u{10ffff}", group_of(item.place())));
         let held_for_reason = Filter {
             expression: "held.#reason = :reason",
             name: ("#reason", "reason"),
             value: (":reason", text(reason.as_str())),
         };
-        let keys = self.sort_keys(&keys::due(item.shard), &from, &to, &held_for_reason).await?;
+        let keys = self.sort_keys(&keys::due(item.shard()), &from, &to, &held_for_reason).await?;
         Ok(count_other_incidents(&keys, item.due.incident_id.as_str()))
     }
 
@@ -183,7 +142,7 @@ impl Table {
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn delete_due_item(&self, item: &DueItem) -> Result<(), StoreError> {
-        self.delete(&keys::due(item.shard), &item.sort_key).await
+        self.delete(&keys::due(item.shard()), item.place()).await
     }
 
     /// Schedules a delivery unless its key has an item with the same or a later attempt, which already has the reason for the delay.
@@ -225,8 +184,10 @@ mod tests {
             .unwrap()
         };
         let first = due("2026-11-23T12:00:00Z");
-        let item = DueItem::with_sort_key(first.clone(), &sort_key_of(&first));
-        assert!(item.has_key_of(&due("2026-11-23T12:00:59Z")), "deleting the old item would lose the delivery");
-        assert!(!item.has_key_of(&due("2026-11-23T12:01:00Z")));
+        let item = DueItem::new(first.clone(), 0, &sort_key_of(&first));
+        for (at, same) in [("2026-11-23T12:00:59Z", true), ("2026-11-23T12:01:00Z", false)] {
+            assert_eq!(item.has_place_of(&due(at)), same, "deleting the old item would lose the delivery");
+            assert_eq!(item.place() == sort_key_of(&due(at)), same);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{Item, StoreError, Table, item, keys, number, read, sort_key, text};
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use domain::event_record::EventRecord;
+use domain::event_record::{EventRecord, IncidentListEntry};
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, KeyState, Update};
 use domain::maintenance::{Reminder, SuppressedIncident};
@@ -14,19 +14,6 @@ use std::collections::BTreeMap;
 
 /// Condition of a put whose item must not exist yet.
 const NEW_ITEM: Option<&str> = Some("attribute_not_exists(pk)");
-
-/// An entry of a tenant's list of incidents and excluded events.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct IncidentListEntry {
-    /// When the event was accepted.
-    pub at: Timestamp,
-    /// Id of the incident; `None` for an event without one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub incident_id: Option<IncidentId>,
-    /// The event's record, for an event without an incident.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<EventRecord>,
-}
 
 /// The items that classify writes in one transaction.
 #[derive(Debug)]

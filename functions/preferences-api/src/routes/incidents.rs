@@ -15,6 +15,7 @@ use contracts::webhook::CoveredIncident;
 use domain::alert::Alert;
 use domain::delivery::DeliveryState;
 use domain::event_record::EventRecord;
+use domain::event_record::IncidentListEntry;
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, Update};
 use domain::maintenance::SuppressedIncidents;
@@ -30,7 +31,7 @@ use runtime::http::{Caller, Problem};
 use serde::Deserialize;
 use store::StoreError;
 use store::deliveries::ListedDelivery;
-use store::incidents::{IncidentListCursor, IncidentListEntry};
+use store::incidents::IncidentListCursor;
 
 /// Days that a list or report covers, unless the query has a `from`.
 const DEFAULT_DAYS: i64 = 7;

@@ -1,14 +1,20 @@
-//! What `classify` does: turns events and operator updates into incidents and updates.
+//! Runs the story of `classify` on the world. The function may die between any two effects; then its queue delivers the message again.
 
 use super::*;
+use contracts::queue::{FollowUpJob, IncidentReceived, MessageBody, RoutingTarget};
+use pipeline::classify::{Classify, Commit, begin};
+use pipeline::{Turn, Verdict};
+
+/// Shards of the compiled subscriptions that one routing job covers: all, so that every update has one job.
+const SHARDS_PER_JOB: u16 = domain::ids::SHARDS;
 
 impl World {
     pub(super) fn receive_event(&mut self, spec: &EventSpec) {
         let Some(scope) = self.scope(spec.tenant) else { return };
-        let (category, kind) = EVENT_KINDS[spec.event_kind];
+        let (_, kind) = EVENT_KINDS[spec.event_kind];
         let maintenance = kind == domain::vocabulary::Kind::Maintenance;
         let event = Event {
-            event_type: if maintenance { "maintenance.announced" } else { "x.broken" }.to_owned(),
+            event_type: event_type(spec.event_kind, spec.key == 0),
             dedup_key: format!("k{}", spec.key),
             severity: spec.severity,
             title: "t".to_owned(),
@@ -18,61 +24,117 @@ impl World {
             ends_at: (maintenance && spec.status.is_none()).then(|| seconds_after(self.now, spec.lasts * 60)),
             ..Event::blank(Format::Native, "monitor")
         };
-        let class = RuleMatch {
-            category,
-            kind,
-            rule: "r".to_owned(),
-            public: false,
-            public_sentence: String::new(),
-            low_balance: spec.key == 0,
-            warnings: vec![],
-        };
-        let key = hash_dedup_key(&scope, &integration(), &event.source, &event.dedup_key);
-        let id = self.event_id();
-        let arrival = EventArrival {
-            event_id: &id,
-            scope: &scope,
-            key: &key,
-            integration_id: &integration(),
-            correlation_id: "c",
-            accepted_at: self.now,
-        };
-        let remembered = self.keys.get(&key).cloned();
-        let open =
-            remembered.as_ref().filter(|state| state.open).map(|state| &self.incidents[&state.incident_id].incident);
-        let step = apply_event(remembered.as_ref(), open, &event, &class, &arrival);
-        let step = apply_maintenance_windows(step, open, &self.maintenance_windows(&scope), self.now);
-        let step = record_opening(step, remembered.as_ref(), &POLICY.storms.flapping, self.now);
-        self.apply_step(step);
+        self.receive(scope, MessageBody::Event(Box::new(event)));
     }
 
     pub(super) fn post_operator_update(&mut self, tenant: usize, key_number: usize, status: Option<Status>) {
         let Some(incident) = self.open_incident(tenant, key_number).cloned() else { return };
-        let (id, integration) = (self.event_id(), integration());
-        let arrival = EventArrival {
-            event_id: &id,
-            scope: &incident.scope,
-            key: &incident.key,
-            integration_id: &integration,
-            correlation_id: "c",
-            accepted_at: self.now,
-        };
-        let step = apply_update(&incident, status, "We know.", &arrival);
-        let windows = self.maintenance_windows(&incident.scope);
-        self.apply_step(apply_maintenance_windows(step, Some(&incident), &windows, self.now));
+        let (incident_id, key) = (incident.id, incident.key);
+        let body = MessageBody::Update { incident_id, key, status, message: "We know.".to_owned() };
+        self.receive(incident.scope, body);
     }
 
-    pub(super) fn apply_step(&mut self, step: Transition) {
-        let (incident, update) = match step {
-            Transition::Open(pair) | Transition::Update(pair) => *pair,
-            Transition::Repeat(incident) => {
-                if let Some(record) = self.incidents.get_mut(&incident.id) {
-                    record.incident = *incident;
-                }
-                return;
-            }
-            Transition::Stale | Transition::ResolveWithoutOpen => return,
+    fn receive(&mut self, scope: Scope, body: MessageBody) {
+        let message = IncidentReceived {
+            v: 1,
+            event_id: self.event_id(),
+            correlation_id: "c".to_owned(),
+            accepted_at: self.now,
+            integration_id: integration(),
+            scope: Some(scope),
+            unroutable: None,
+            body,
         };
+        // Now and then a finished message comes again.
+        while !self.run_classify(&message) || self.fault_strikes(8) {}
+    }
+
+    /// Runs the story once. Returns whether it came to its end.
+    fn run_classify(&mut self, message: &IncidentReceived) -> bool {
+        let mut turn = Turn {
+            now: self.now,
+            left: std::time::Duration::from_secs(20),
+            receives: 1,
+            lane: contracts::queue::Lane::Urgent,
+            jitter: 0.5,
+            token: String::new(),
+            counted: Vec::new(),
+        };
+        let mut story = begin(message.clone(), SHARDS_PER_JOB);
+        loop {
+            story = match story {
+                Classify::End(Verdict::Delete) => return true,
+                Classify::End(verdict) => panic!("{verdict:?} of {message:?}"),
+                _ if self.fault_strikes(30) => return false,
+                step => self.perform_classify(step, &mut turn),
+            };
+        }
+    }
+
+    fn perform_classify(&mut self, story: Classify, turn: &mut Turn) -> Classify {
+        match story {
+            Classify::Record(step) => {
+                let place = (step.message().event_id.clone(), step.scope().cloned());
+                let record = self.records.get(&place).cloned();
+                step.answered(Ok(record), &POLICY, turn)
+            }
+            Classify::Tenant(step) => {
+                let known = self.tenants.iter().any(|one| one.settings.tenant == *step.tenant());
+                step.answered(Ok(known), &POLICY, turn)
+            }
+            Classify::Key(step) => {
+                let state = self.keys.get(step.key()).cloned();
+                let open = state.as_ref().filter(|state| state.open);
+                let open = open.map(|state| self.incidents[&state.incident_id].incident.clone());
+                step.answered(Ok((state, open)), &POLICY, turn)
+            }
+            Classify::Incident(step) => {
+                let incident = self.incidents.get(step.id()).map(|record| record.incident.clone());
+                step.answered(Ok(incident), &POLICY, turn)
+            }
+            Classify::Windows(step) => {
+                let windows = self.maintenance_windows(step.scope());
+                step.answered(Ok(windows), &POLICY, turn)
+            }
+            Classify::Commit(step) => {
+                self.commit(&step);
+                step.answered(Ok(true), turn)
+            }
+            Classify::Emit(step) => {
+                for job in step.jobs() {
+                    // The operators' own tenant is not in the world.
+                    let FollowUpJob::Route(job) = job else { continue };
+                    // A FIFO queue drops what it had within five minutes.
+                    if !self.emitted.insert(job.deduplication_id()) {
+                        continue;
+                    }
+                    for tenant in 0..self.tenants.len() {
+                        let concerns = match &job.route {
+                            RoutingTarget::Shards { .. } => true,
+                            RoutingTarget::Tenant(whose) => *whose == self.tenants[tenant].settings.tenant,
+                        };
+                        if concerns {
+                            let job = Job::Route { incident: job.incident_id.clone(), update: job.update, tenant };
+                            self.schedule_job(self.now.saturating_add(self.lag).unwrap(), job);
+                        }
+                    }
+                }
+                step.answered(Ok(()), turn)
+            }
+            Classify::Reminder(_) => panic!("worlds have no reminders"),
+            Classify::End(_) => story,
+        }
+    }
+
+    /// Writes a decision in one transaction.
+    fn commit(&mut self, step: &Commit) {
+        let decision = step.decision();
+        let record = decision.record.clone();
+        self.records.insert((record.event_id.clone(), record.scope.clone()), record);
+        if let Some((hash, state)) = &decision.early_resolve {
+            self.keys.insert(hash.clone(), state.clone());
+        }
+        let Some((incident, _)) = &decision.head else { return };
         let state = KeyState {
             incident_id: incident.id.clone(),
             open: incident.resolved_at.is_none(),
@@ -82,20 +144,10 @@ impl World {
             openings: incident.openings,
         };
         self.keys.insert(incident.key.clone(), state);
-        for tenant in 0..self.tenants.len() {
-            let concerns = match &incident.scope {
-                Scope::Platform => true,
-                Scope::Tenant(whose) => *whose == self.tenants[tenant].settings.tenant,
-            };
-            if concerns {
-                let job = Job::Route { incident: incident.id.clone(), update: update.number, tenant };
-                self.schedule_job(self.now.saturating_add(self.lag).unwrap(), job);
-            }
-        }
         let record = self.incidents.entry(incident.id.clone());
         let record = record.or_insert_with(|| IncidentRecord { incident: incident.clone(), updates: Vec::new() });
-        record.incident = incident;
-        record.updates.push(update);
+        record.incident = incident.clone();
+        record.updates.extend(decision.update.clone());
     }
 
     pub(super) fn scope(&self, tenant: Option<usize>) -> Option<Scope> {

@@ -1,121 +1,98 @@
-//! What `subscription-lookup` does: plans updates, and enqueues or holds their deliveries.
+//! Runs the story of `subscription-lookup` on the world. The function may die between any two effects; then its queue delivers the job again.
 
 use super::*;
+use contracts::queue::{RoutingJob, RoutingTarget};
+use pipeline::route::{Route, RouteContext, begin};
+use pipeline::{Turn, Verdict};
 
 impl World {
-    /// Plans one update for one tenant. With `dies`, the function dies after it stored the plan and before it enqueued anything.
-    pub(super) fn plan_update(
-        &mut self,
-        incident: &IncidentId,
-        number: u32,
-        tenant: usize,
-        redelivered: bool,
-        dies: bool,
-    ) {
-        let subscriber = self.tenants[tenant].clone();
-        let tenant_id = subscriber.settings.tenant.clone();
-        let plan_history = self.plan_history.entry((incident.clone(), tenant_id.clone())).or_default().clone();
-        let last_planned = plan_history.plans.iter().map(|plan| plan.update).max().unwrap_or(0);
-        let stored: Vec<Decision> = plan_history.plans.iter().flat_map(|plan| plan.decisions.clone()).collect();
-        let mut to_enqueue = if redelivered { stored.clone() } else { Vec::new() };
-        if last_planned < number {
-            let history = NotificationHistory::from_plans(plan_history.decisions(), &plan_history.revisions, self.now)
-                .with_stopped(&plan_history.stopped);
-            let storm_until = if last_planned == 0 { self.storm_until(incident, &subscriber) } else { None };
-            let record = &self.incidents[incident];
-            let fresh: Vec<Update> = record
-                .updates
-                .iter()
-                .filter(|one| one.number > last_planned && one.number <= number)
-                .cloned()
-                .collect();
-            let destinations: Vec<Destination> = subscriber.destinations.iter().map(|(_, one)| one.clone()).collect();
-            let decisions = plan_deliveries(&PlanInput {
-                incident: &record.incident,
-                updates: &fresh,
-                settings: &subscriber.settings,
-                destinations: &destinations,
-                history: &history,
-                policy: &POLICY,
-                now: self.now,
-                released_from: None,
-                storm_until,
-            });
-            let plan_history = self.plan_history.entry((incident.clone(), tenant_id.clone())).or_default();
-            for update in &fresh {
-                let decisions = decisions.iter().filter(|decision| decision.update == update.number).cloned();
-                plan_history.plans.push(StoredPlan {
-                    tenant: tenant_id.clone(),
-                    chunk: 0,
-                    update: update.number,
-                    at: self.now,
-                    settings_version: subscriber.settings.version,
-                    decisions: decisions.collect(),
-                });
+    /// Plans one update for one tenant.
+    pub(super) fn route(&mut self, incident: &IncidentId, update: u32, tenant: usize) {
+        let job = RoutingJob {
+            v: 1,
+            correlation_id: "c".to_owned(),
+            incident_id: incident.clone(),
+            update,
+            route: RoutingTarget::Tenant(self.tenants[tenant].settings.tenant.clone()),
+        };
+        for receives in 1.. {
+            // Now and then a finished job comes again.
+            if self.run_route(&job, tenant, receives) && !self.fault_strikes(8) {
+                return;
             }
-            to_enqueue.extend(decisions);
-        } else if !redelivered {
-            to_enqueue = stored;
-        }
-        if !dies {
-            self.enqueue_decisions(incident, &subscriber, to_enqueue);
         }
     }
 
-    pub(super) fn storm_until(&mut self, incident: &IncidentId, subscriber: &Subscriber) -> Option<Timestamp> {
-        let incident = &self.incidents[incident].incident;
-        let Scope::Tenant(tenant) = &incident.scope else { return None };
-        if subscriber.settings.storms != StormMode::Bundle || incident.test || incident.severity == Severity::Critical {
-            return None;
+    /// Runs the story once. Returns whether it came to its end.
+    fn run_route(&mut self, job: &RoutingJob, tenant: usize, receives: u32) -> bool {
+        let mut turn = Turn {
+            now: self.now,
+            left: std::time::Duration::from_secs(60),
+            receives,
+            lane: contracts::queue::Lane::Urgent,
+            jitter: 0.5,
+            token: String::new(),
+            counted: Vec::new(),
+        };
+        let mut story = begin(job.clone());
+        loop {
+            story = match story {
+                Route::End(Verdict::Delete) => return true,
+                Route::End(verdict) => panic!("{verdict:?} of {job:?}"),
+                _ if self.fault_strikes(30) => return false,
+                step => self.perform_route(step, tenant, &mut turn),
+            };
         }
-        let (number, until) = POLICY.storms.ceiling.window_at(self.now);
-        let opened = self.openings.entry((tenant.clone(), number)).or_default();
-        *opened += 1;
-        (*opened > POLICY.storms.ceiling.incidents).then_some(until)
     }
 
-    pub(super) fn enqueue_decisions(
-        &mut self,
-        incident: &IncidentId,
-        subscriber: &Subscriber,
-        decisions: Vec<Decision>,
-    ) {
-        let mut now = Vec::new();
-        for decision in decisions {
-            let record = &self.incidents[incident];
-            let Some(update) = record.updates.iter().find(|update| update.number == decision.update) else { continue };
-            match decision.outcome {
-                DecisionOutcome::Deliver { role } => {
-                    let destination = subscriber.destinations.iter().map(|(_, one)| one);
-                    let Some(to) = destination.into_iter().find(|one| one.id() == decision.destination) else {
-                        continue;
-                    };
-                    let (settings, incident) = (&subscriber.settings, &record.incident);
-                    now.extend(Delivery::build(settings, incident, update, to, decision.channel, role));
+    fn perform_route(&mut self, story: Route, tenant: usize, turn: &mut Turn) -> Route {
+        match story {
+            Route::Context(step) => {
+                let record = &self.incidents[&step.job().incident_id];
+                let (incident, updates) = (Some(record.incident.clone()), record.updates.clone());
+                step.answered(Ok(RouteContext { incident, updates, suppressed: Vec::new() }), turn)
+            }
+            Route::Tenant(step) => {
+                let subscriber = self.tenants[tenant].clone();
+                let plans = self.plan_history.get(&(step.incident().id.clone(), step.tenant().clone()));
+                let plans = plans.cloned().unwrap_or_default();
+                step.answered(Ok((Some(subscriber), plans)), &POLICY, turn)
+            }
+            Route::Count(step) => {
+                let (number, _) = POLICY.storms.ceiling.window_at(step.at());
+                let opened = self.openings.entry((step.tenant().clone(), number)).or_default();
+                *opened += 1;
+                let opened = *opened;
+                step.answered(Ok(opened), &POLICY, turn)
+            }
+            Route::Store(step) => {
+                let (incident, plans) = (step.incident().id.clone(), step.plans().cloned().collect::<Vec<_>>());
+                let store = |plan: StoredPlan| {
+                    let history = self.plan_history.entry((incident.clone(), plan.tenant.clone())).or_default();
+                    let same = |one: &&StoredPlan| (one.chunk, one.update) == (plan.chunk, plan.update);
+                    if let Some(stored) = history.plans.iter().find(same) {
+                        return Ok(stored.clone());
+                    }
+                    history.plans.push(plan.clone());
+                    Ok(plan)
+                };
+                let answers = plans.into_iter().map(store).collect();
+                step.answered(answers, turn)
+            }
+            Route::Hold(step) => {
+                step.entries().iter().for_each(|entry| self.put_due(entry.clone()));
+                step.answered(Ok(()), turn)
+            }
+            Route::Enqueue(step) => {
+                let version = self.tenants[tenant].settings.version;
+                for delivery in step.deliveries().to_vec() {
+                    let message = QueuedMessage { members: vec![delivery], batched: false, version, receives: 1 };
+                    self.perform(Job::Deliver(message));
                 }
-                DecisionOutcome::Hold { until, reason, role } => self.put_due(ScheduledDelivery {
-                    at: next_recheck(until, reason, update.accepted_at),
-                    tenant: subscriber.settings.tenant.clone(),
-                    destination: decision.destination,
-                    channel: decision.channel,
-                    incident_id: incident.clone(),
-                    update: decision.update,
-                    attempt: 1,
-                    plain: false,
-                    role,
-                    held: Some(Hold { since: update.accepted_at, reason, always_listed: false }),
-                    held_before: None,
-                    omitted_count: 0,
-                    rebatched: false,
-                    resend_requested: false,
-                }),
-                DecisionOutcome::Skip { .. } => {}
+                step.answered(Ok(()), turn)
             }
-        }
-        for delivery in now {
-            let message =
-                QueuedMessage { members: vec![delivery], batched: false, version: subscriber.settings.version };
-            self.perform(Job::Deliver(message));
+            Route::Page(_) | Route::Continue(_) => panic!("worlds plan one tenant at a time"),
+            Route::End(_) => story,
         }
     }
 }

@@ -1,6 +1,13 @@
-//! What `release` does: sends, reschedules or ends due deliveries. Its decisions are the real ones of `decide`.
+//! Runs the story of `release` on the world. The function may die between any two effects.
 
 use super::*;
+use domain::delivery::{RowRefusal, RowWrite};
+use domain::due::{DueItem, DuePage};
+use pipeline::deliver::Message;
+use pipeline::release::facts::{PageFacts, subscription_category};
+use pipeline::release::page::{Later, LaterWrite};
+use pipeline::release::{Release as Story, begin, is_batched};
+use pipeline::{Answer, Turn};
 
 impl World {
     pub(super) fn put_due(&mut self, due: ScheduledDelivery) {
@@ -8,109 +15,173 @@ impl World {
     }
 
     pub(super) fn release_due(&mut self) {
-        let to = format!("{:010}#\u{10ffff}", minute(self.now));
-        let mut after = String::new();
-        let mut sent_batches = SentBatches::new();
+        let mut turn = Turn {
+            now: self.now,
+            left: std::time::Duration::from_secs(25),
+            receives: 1,
+            lane: contracts::queue::Lane::Bulk,
+            jitter: 0.5,
+            token: "run".to_owned(),
+            counted: Vec::new(),
+        };
+        let mut story = begin(&turn);
         loop {
-            let range =
-                self.due.range((std::ops::Bound::Excluded(after.clone()), std::ops::Bound::Included(to.clone())));
-            let found = range.take(crate::PAGE_SIZE).map(|(place, due)| DueItem::with_sort_key(due.clone(), place));
-            let items: Vec<DueItem> = found.collect();
-            let next = items.last().filter(|_| items.len() >= crate::PAGE_SIZE).map(|last| last.sort_key().to_owned());
-            let (items, next) = without_partial_batch(items, next);
-            let dies = self.fault_strikes(6);
-            self.release_page(items, &mut sent_batches, dies);
-            let Some(next) = next.filter(|_| !dies) else { break };
-            after = next;
+            let dies = self.fault_strikes(40);
+            if dies || matches!(story, Story::End(_)) {
+                return;
+            }
+            story = self.perform_release(story, &mut turn);
         }
     }
 
-    /// Releases one page. With `dies`, the function dies after it sent everything and before it deleted any due entry.
-    pub(super) fn release_page(&mut self, items: Vec<DueItem>, sent_batches: &mut SentBatches, dies: bool) {
-        let (collapsed, items): (Vec<_>, Vec<_>) =
-            items.into_iter().partition(|item| is_counted_only(item, sent_batches));
-        let mut ends: Vec<(DueItem, Reason, Option<Decision>)> =
-            collapsed.into_iter().map(|item| (item, Reason::StormCollapsed, None)).collect();
-        let mut batches: BTreeMap<BatchKey, Vec<(DueItem, Delivery)>> = BTreeMap::new();
-        let mut waits: Vec<(DueItem, ScheduledDelivery)> = Vec::new();
-        let mut gone: Vec<String> = Vec::new();
-        for item in items {
-            let decided = self.decide_entry(&item.due);
-            let plan_history = self.plan_history.get(&(item.due.incident_id.clone(), item.due.tenant.clone()));
-            let revised = revised_decision(&item.due, &decided, plan_history, self.now);
-            let key = key_of_due(&item.due);
-            let now_ms = self.now.as_millisecond();
-            match (&decided, &revised) {
-                // An earlier run sent it and died.
-                (ReleaseDecision::Reschedule(..), Some(_))
-                    if claim_refusal(self.row(&key).as_deref(), key.4, item.due.attempt, now_ms).is_some() =>
-                {
-                    gone.push(item.sort_key().to_owned());
-                    continue;
-                }
-                (ReleaseDecision::Send(_) | ReleaseDecision::Reschedule(..), Some(revised)) => {
-                    self.record_revision(&item.due, revised.clone())
-                }
-                _ => {}
+    fn perform_release(&mut self, story: Story, turn: &mut Turn) -> Story {
+        match story {
+            Story::Page(step) => {
+                let page = self.due_page(step.after());
+                step.answered(Ok(page), turn)
             }
-            match decided {
-                ReleaseDecision::Reschedule(later, _) => {
-                    let stays_batched = is_batched(&item) && later.held.is_some_and(is_batched_hold);
-                    if stays_batched && later.rebatched == item.due.rebatched {
-                        self.rebatched.push((*later).clone());
-                    }
-                    waits.push((item, *later));
-                }
-                ReleaseDecision::Send(delivery) if is_batched(&item) => {
-                    batches.entry(BatchKey::of(&item)).or_default().push((item, *delivery));
-                }
-                ReleaseDecision::Send(delivery) => {
-                    let delay = delay_seconds(&item.due, self.now);
-                    self.enqueue(vec![*delivery], false, delay);
-                    gone.push(item.sort_key().to_owned());
-                }
-                ReleaseDecision::End(reason) => ends.push((item, reason, revised)),
+            Story::Lease(step) => step.answered(Ok(true), turn),
+            Story::Facts(step) => {
+                let facts = self.page_facts(step.items());
+                step.answered(&facts, &POLICY, turn)
             }
-        }
-        for (key, group) in batches {
-            let (items, members): (Vec<DueItem>, Vec<Delivery>) = group.into_iter().unzip();
-            let Some(last) = items.last() else { continue };
-            let delay = batch_delay_seconds(&items, self.now);
-            let to = format!("{}#\u{10ffff}", last.group());
-            let more = self.due.range(format!("{}#", last.sort_key())..=to).count();
-            self.enqueue(members, !key.storm || more > 0 || items.len() > 1, delay);
-            sent_batches.insert(key);
-            gone.extend(items.iter().map(|item| item.sort_key().to_owned()));
-        }
-        for (item, later) in waits {
-            let same = due_key(&later) == item.sort_key();
-            self.put_due(later);
-            if !same {
-                self.due.remove(item.sort_key());
+            Story::Early(step) => {
+                let early: Vec<(ScheduledDelivery, Decision)> =
+                    step.decisions().map(|(due, revised)| (due.clone(), revised.clone())).collect();
+                let answers = early.iter().map(|(due, revised)| {
+                    self.record_revision(due, revised.clone());
+                    Ok(())
+                });
+                let answers = answers.collect();
+                step.answered(answers, turn)
             }
+            Story::Behind(step) => {
+                let answers = step.lists().map(|(last, reason)| Ok(self.count_behind(last, reason))).collect();
+                step.answered(answers, turn)
+            }
+            Story::Reschedule(step) => {
+                let answers = step.later().iter().map(|later| self.write_later(later)).collect();
+                step.answered(answers, turn)
+            }
+            Story::Enqueue(step) => {
+                for queued in step.messages() {
+                    let (members, batched) = match &queued.message {
+                        Message::Single(delivery) => (vec![(**delivery).clone()], false),
+                        Message::List(list) => (list.members.clone(), true),
+                    };
+                    self.enqueue(members, batched, queued.delay_seconds);
+                }
+                let enqueued = vec![true; step.messages().len()];
+                step.answered(&enqueued, turn)
+            }
+            Story::EndRows(step) => {
+                let ended: Vec<(ScheduledDelivery, Reason, Option<Decision>)> =
+                    step.ended().map(|(due, ended)| (due.clone(), ended.reason, ended.revised.clone())).collect();
+                let answers = ended.into_iter().map(|(due, reason, revised)| self.end_due(&due, reason, revised));
+                let answers = answers.collect();
+                step.answered(answers, turn)
+            }
+            Story::Delete(step) => {
+                step.items().iter().for_each(|item| drop(self.due.remove(item.place())));
+                step.answered((), turn)
+            }
+            Story::Unlease(step) => step.answered((), turn),
+            Story::End(_) => story,
         }
-        if dies {
-            return;
-        }
-        for place in gone {
-            self.due.remove(&place);
-        }
-        self.end_deliveries(ends);
     }
 
-    /// Ends deliveries without sending them, and deletes their due entries.
-    pub(super) fn end_deliveries(&mut self, ends: Vec<(DueItem, Reason, Option<Decision>)>) {
-        for (item, reason, revised) in ends {
-            let due = &item.due;
-            let key = key_of_due(due);
-            if self.end_unsent(&key, due.attempt) {
-                self.ended.push(EndedRecord { key, reason });
-                if let Some(revised) = revised {
-                    self.record_revision(due, revised);
-                }
+    fn due_page(&self, after: Option<&str>) -> DuePage {
+        let to = format!("{:010}#\u{10ffff}", minute(self.now));
+        let after = after.unwrap_or_default().to_owned();
+        let range = self.due.range((std::ops::Bound::Excluded(after), std::ops::Bound::Included(to)));
+        let found = range.take(crate::PAGE_SIZE).map(|(place, due)| DueItem::new(due.clone(), 0, place));
+        let items: Vec<DueItem> = found.collect();
+        let next = items.last().filter(|_| items.len() >= crate::PAGE_SIZE).map(|last| last.place().to_owned());
+        DuePage { items, unreadable: 0, next }
+    }
+
+    fn page_facts(&self, items: &[DueItem]) -> PageFacts {
+        let mut facts = PageFacts::default();
+        for DueItem { due, .. } in items {
+            let (tenant, id) = (due.tenant.clone(), due.incident_id.clone());
+            let subscriber = self.tenants.iter().find(|one| one.settings.tenant == tenant);
+            let record = self.incidents.get(&id);
+            let update = record.and_then(|record| record.updates.iter().find(|update| update.number == due.update));
+            let destinations = subscriber.into_iter().flat_map(|one| one.destinations.iter());
+            let destination = destinations.map(|(_, one)| one).find(|one| one.id() == due.destination);
+            if let Some(record) = record {
+                let category = subscription_category(&record.incident);
+                facts.subscribers.insert((tenant.clone(), category), subscriber.cloned());
             }
-            self.due.remove(item.sort_key());
+            let plans = self.plan_history.get(&(id.clone(), tenant.clone())).cloned().unwrap_or_default();
+            facts.settings.insert(tenant.clone(), subscriber.map(|one| one.settings.clone()));
+            facts.incidents.insert(id.clone(), record.map(|record| record.incident.clone()));
+            facts.updates.insert((id.clone(), due.update), update.cloned());
+            facts.destinations.insert((tenant.clone(), due.destination.clone()), destination.cloned());
+            facts.plans.insert((id.clone(), tenant.clone()), plans);
+            facts.windows.insert(tenant.clone(), self.maintenance_windows(&Scope::Tenant(tenant)));
+            facts.suppressed_incidents.insert(id, Vec::new());
         }
+        facts
+    }
+
+    /// Counts the incidents that a list does not name.
+    fn count_behind(&self, last: &DueItem, reason: Reason) -> usize {
+        let behind = self.due.range((std::ops::Bound::Excluded(last.place().to_owned()), std::ops::Bound::Unbounded));
+        let same = behind.take_while(|(place, due)| DueItem::new((*due).clone(), 0, place).group() == last.group());
+        let held = same.filter(|(_, due)| due.held.is_some_and(|hold| hold.reason == reason));
+        let incidents: BTreeSet<&IncidentId> = held.map(|(_, due)| &due.incident_id).collect();
+        incidents.iter().filter(|id| ***id != last.due.incident_id).count()
+    }
+
+    /// Writes a later entry, in one transaction with the condition on the delivery's row.
+    fn write_later(&mut self, later: &Later) -> Answer<Result<(), ClaimRefusal>> {
+        let (key, now_ms) = (key_of_due(&later.entry), self.now.as_millisecond());
+        let (update, attempt) = (key.4, later.entry.attempt);
+        let write = match later.write() {
+            LaterWrite::WithRow { reason } => {
+                let next_at_ms = later.entry.at.as_millisecond();
+                Some(RowWrite::Reschedule { update, attempt, now_ms, next_at_ms, reason })
+            }
+            LaterWrite::WithDecision => Some(RowWrite::CheckUnsent { update, attempt, now_ms }),
+            LaterWrite::Alone => None,
+        };
+        if let Some(write) = write {
+            match self.apply(&key, &write) {
+                Ok(()) => {}
+                Err(RowRefusal::Claim(refusal)) => return Ok(Err(refusal)),
+                Err(_) => return Ok(Err(ClaimRefusal::Leased { until_ms: now_ms + 1_000 })),
+            }
+            if let Some(revised) = &later.revised {
+                self.record_revision(&later.entry, revised.clone());
+            }
+        }
+        let is_list = |due: &ScheduledDelivery| is_batched(&DueItem::new(due.clone(), 0, ""));
+        if is_list(later.replaced()) && is_list(&later.entry) && later.entry.rebatched == later.replaced().rebatched {
+            self.rebatched.push(later.entry.clone());
+        }
+        self.put_due(later.entry.clone());
+        Ok(Ok(()))
+    }
+
+    /// Ends a delivery without sending it.
+    fn end_due(
+        &mut self,
+        due: &ScheduledDelivery,
+        reason: Reason,
+        revised: Option<Decision>,
+    ) -> Answer<Result<(), ClaimRefusal>> {
+        let key = key_of_due(due);
+        match self.end_unsent(&key, due.attempt, reason) {
+            Ok(()) => {}
+            Err(RowRefusal::Claim(refusal)) => return Ok(Err(refusal)),
+            Err(other) => panic!("{other:?} is no answer to a claim"),
+        }
+        self.ended.push(EndedRecord { key, reason });
+        if let Some(revised) = revised {
+            self.record_revision(due, revised);
+        }
+        Ok(Ok(()))
     }
 
     pub(super) fn record_revision(&mut self, due: &ScheduledDelivery, revised: Decision) {
@@ -119,36 +190,11 @@ impl World {
         plan_history.revisions.push(revised);
     }
 
-    pub(super) fn decide_entry(&self, due: &ScheduledDelivery) -> ReleaseDecision {
-        let subscriber = self.tenants.iter().find(|one| one.settings.tenant == due.tenant);
-        let record = self.incidents.get(&due.incident_id);
-        let all = subscriber.into_iter().flat_map(|one| one.destinations.iter());
-        let facts = DeliveryFacts {
-            settings: subscriber.map(|one| &one.settings),
-            incident: record.map(|record| &record.incident),
-            update: record.and_then(|record| record.updates.iter().find(|update| update.number == due.update)),
-            destination: all.map(|(_, one)| one).find(|one| one.id() == due.destination),
-            suppressed_incidents: &[],
-        };
-        let none = PlanHistory::default();
-        let plan_history = self.plan_history.get(&(due.incident_id.clone(), due.tenant.clone())).unwrap_or(&none);
-        let Some(hold) = due.held else { return decide_retry(due, facts, plan_history, &POLICY, self.now) };
-        let windows = self.maintenance_windows(&Scope::Tenant(due.tenant.clone()));
-        let incident_now = facts.incident.map(|incident| with_current_window(incident, hold, &windows));
-        let facts = DeliveryFacts { incident: incident_now.as_ref(), ..facts };
-        decide_held(
-            due,
-            hold,
-            facts,
-            ReplanInput { subscriber, plans: plan_history, policy: &POLICY, began: self.now, now: self.now },
-        )
-    }
-
     pub(super) fn enqueue(&mut self, members: Vec<Delivery>, batched: bool, delay: u16) {
         let Some(tenant) = members.first().map(|first| &first.alert.tenant) else { return };
         let version =
             self.tenants.iter().find(|one| one.settings.tenant == *tenant).map_or(0, |one| one.settings.version);
         let at = seconds_after(self.now, i64::from(delay));
-        self.schedule_job(at, Job::Deliver(QueuedMessage { members, batched, version }));
+        self.schedule_job(at, Job::Deliver(QueuedMessage { members, batched, version, receives: 1 }));
     }
 }

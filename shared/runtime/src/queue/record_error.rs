@@ -2,6 +2,7 @@
 
 use aws::AwsError;
 use aws::sqs::UnsentMessages;
+use pipeline::{Fault, Verdict};
 use std::time::Duration;
 use store::StoreError;
 
@@ -44,6 +45,31 @@ impl RecordError {
     #[must_use]
     pub fn unprocessable(reason: &str) -> Self {
         Self::Unprocessable { reason: reason.to_owned() }
+    }
+}
+
+impl RecordError {
+    /// Returns the error as a story's fault.
+    #[must_use]
+    pub fn into_fault(self) -> Fault {
+        match self {
+            Self::Retry { code } => Fault::Unavailable { code },
+            Self::RetryAfter { code, .. } => Fault::Unavailable { code: code.to_owned() },
+            Self::Unprocessable { reason } => Fault::Unprocessable { reason },
+        }
+    }
+}
+
+/// Maps the end of a story to a record's result.
+///
+/// # Errors
+/// Where the record stays on its queue, or goes to the dead-letter queue.
+pub fn verdict_result(verdict: Verdict) -> Result<(), RecordError> {
+    match verdict {
+        Verdict::Delete => Ok(()),
+        Verdict::Return { pause, code } => Err(RecordError::RetryAfter { pause, code }),
+        Verdict::Fault { code } => Err(RecordError::Retry { code }),
+        Verdict::Park { reason } => Err(RecordError::Unprocessable { reason }),
     }
 }
 

@@ -6,7 +6,7 @@ mod records;
 use contracts::queue::{IncidentReceived, MessageBody, Note};
 use domain::classification::{Classification, RuleMatch};
 use domain::event::{Event, is_reserved_type};
-use domain::event_record::EventRecord;
+use domain::event_record::{EventRecord, IncidentListEntry};
 use domain::ids::{IncidentId, Scope};
 use domain::incident::{
     EventArrival, Incident, KeyState, NoteContent, ReminderContent, Transition, Update, apply_event,
@@ -20,26 +20,27 @@ use domain::vocabulary::Status;
 use jiff::Timestamp;
 use jobs::{operators_warning, routing_jobs};
 use records::{event_record, incident_record, key_state_of};
-use store::incidents::IncidentListEntry;
 
 /// The warning on an event whose source uses a reserved type.
 const RESERVED_TYPE_WARNING: &str = "type: test.alert and tocsin.… are reserved for Tocsin; use a type of your own";
 
 /// What classify writes in its transaction. The record holds the routing jobs that it emits afterwards.
 #[derive(Debug)]
-pub(crate) struct ClassifyDecision {
-    pub(crate) record: EventRecord,
+pub struct ClassifyDecision {
+    /// The event's record.
+    pub record: EventRecord,
     /// The incident's new head, and the version that it replaces (0 for a new incident).
-    pub(crate) head: Option<(Incident, u64)>,
-    pub(crate) update: Option<Update>,
+    pub head: Option<(Incident, u64)>,
+    /// The update that the event added to the incident.
+    pub update: Option<Update>,
     /// Entries of this incident for each maintenance that suppresses it, or did.
-    pub(crate) suppressed: Vec<(IncidentId, SuppressedIncident)>,
+    pub suppressed: Vec<(IncidentId, SuppressedIncident)>,
     /// The dedup key's state that the decision is based on.
-    pub(crate) previous_key_state: Option<KeyState>,
+    pub previous_key_state: Option<KeyState>,
     /// Hash and state of a dedup key whose resolve arrived before its opening.
-    pub(crate) early_resolve: Option<(String, KeyState)>,
+    pub early_resolve: Option<(String, KeyState)>,
     /// The entry in the tenant's incident list, if there is none yet.
-    pub(crate) list_entry: Option<IncidentListEntry>,
+    pub list_entry: Option<IncidentListEntry>,
 }
 
 impl ClassifyDecision {

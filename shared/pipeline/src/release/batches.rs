@@ -1,23 +1,23 @@
 //! Groups due entries into digests (by schedule) and bundles (by rate limit or storm protection): pure.
 
-use crate::decide::{delay_seconds, is_batched_hold};
+use super::decide::{delay_seconds, is_batched_hold};
+use domain::due::{DueGroup, DueItem};
 use domain::reason::Reason;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
-use store::due::DueItem;
 
 /// Which message a batched entry belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BatchKey {
-    /// Minute, tenant, destination and channel, as [`DueItem::group`] returns them.
-    pub(crate) group: String,
+    /// Minute, tenant, destination and channel.
+    pub(crate) group: DueGroup,
     /// True for a bundle, false for a digest.
     pub(crate) storm: bool,
 }
 
 impl BatchKey {
     pub(crate) fn of(item: &DueItem) -> Self {
-        Self { group: item.group().to_owned(), storm: is_bundled(item) }
+        Self { group: item.group(), storm: is_bundled(item) }
     }
 }
 
@@ -25,7 +25,8 @@ impl BatchKey {
 pub(crate) type SentBatches = BTreeSet<BatchKey>;
 
 /// Whether an entry is sent together with others, in a digest or a bundle.
-pub(crate) fn is_batched(item: &DueItem) -> bool {
+#[must_use]
+pub fn is_batched(item: &DueItem) -> bool {
     item.due.held.is_some_and(is_batched_hold)
 }
 
@@ -58,7 +59,7 @@ pub(crate) fn without_partial_batch(mut items: Vec<DueItem>, next: Option<String
         return (items, next);
     }
     let begin = items.iter().position(|item| item.group() == last.group()).unwrap_or(0);
-    match begin.checked_sub(1).and_then(|before| items.get(before)).map(|item| item.sort_key().to_owned()) {
+    match begin.checked_sub(1).and_then(|before| items.get(before)).map(|item| item.place().to_owned()) {
         Some(before) => {
             items.truncate(begin);
             (items, Some(before))
@@ -76,7 +77,7 @@ mod tests {
     fn items(destinations: &[(&str, bool)]) -> Vec<DueItem> {
         let item = |(number, (destination, batched)): (usize, &(&str, bool))| {
             let hold = Hold { since: Timestamp::UNIX_EPOCH, reason: Reason::Digest, always_listed: false };
-            DueItem::with_sort_key(
+            DueItem::new(
                 ScheduledDelivery {
                     at: Timestamp::UNIX_EPOCH,
                     tenant: TenantId::parse("acme").unwrap(),
@@ -93,6 +94,7 @@ mod tests {
                     rebatched: false,
                     resend_requested: false,
                 },
+                0,
                 &format!("202611231200#acme#{destination}#email#inc_{number}#000001"),
             )
         };
@@ -109,7 +111,7 @@ mod tests {
 
     fn cut(destinations: &[(&str, bool)], has_next_page: bool) -> (usize, Option<String>) {
         let all = items(destinations);
-        let next = has_next_page.then(|| all.last().unwrap().sort_key().to_owned());
+        let next = has_next_page.then(|| all.last().unwrap().place().to_owned());
         let (items, next) = without_partial_batch(all, next);
         (items.len(), next)
     }

@@ -1,30 +1,13 @@
-//! Pages of a platform-wide job, and which updates a tenant still needs planned: pure.
+//! Which updates a tenant still needs planned, and which decisions are enqueued.
 
-use domain::ids::TenantId;
 use domain::plan::{Decision, StoredPlan};
 use std::collections::BTreeMap;
-
-/// A position in the compiled subscriptions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cursor {
-    pub(crate) shard: u16,
-    /// The last tenant of the shard that is done; `None` at the shard's beginning.
-    pub(crate) after: Option<TenantId>,
-}
-
-/// Returns the cursor after a page: further on in the shard, or the beginning of the next one.
-pub(crate) fn advance(cursor: Cursor, next: Option<TenantId>) -> Cursor {
-    match next {
-        Some(after) => Cursor { after: Some(after), ..cursor },
-        None => Cursor { shard: cursor.shard + 1, after: None },
-    }
-}
 
 /// Returns the newest update for which every chunk has a plan; 0 if nothing was planned. `update` is the update of the job.
 ///
 /// A chunk without any plan, beside chunks that have some, is new. It is planned from `update` on, so that
 /// its destinations get no old updates.
-pub(crate) fn last_planned(chunks: impl Iterator<Item = u32>, earlier: &[StoredPlan], update: u32) -> u32 {
+pub(super) fn last_planned(chunks: impl Iterator<Item = u32>, earlier: &[StoredPlan], update: u32) -> u32 {
     let mut planned: BTreeMap<u32, u32> = BTreeMap::new();
     for plan in earlier {
         let newest = planned.entry(plan.chunk).or_default();
@@ -46,7 +29,7 @@ pub(crate) fn last_planned(chunks: impl Iterator<Item = u32>, earlier: &[StoredP
 /// Stored decisions are enqueued again only if an earlier run may have died before it enqueued them: the queue delivers the job
 /// again, or (for a redriven job) nothing was left to plan. Otherwise most of them were delivered long ago, and claiming them again
 /// would cost more with every update.
-pub(crate) fn decisions_to_enqueue(stored: Vec<Decision>, fresh: Vec<Decision>, redelivered: bool) -> Vec<Decision> {
+pub(super) fn decisions_to_enqueue(stored: Vec<Decision>, fresh: Vec<Decision>, redelivered: bool) -> Vec<Decision> {
     let enqueue_stored = redelivered || fresh.is_empty();
     if enqueue_stored { stored.into_iter().chain(fresh).collect() } else { fresh }
 }
@@ -54,6 +37,7 @@ pub(crate) fn decisions_to_enqueue(stored: Vec<Decision>, fresh: Vec<Decision>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::ids::TenantId;
     use domain::plan::DecisionOutcome;
     use domain::vocabulary::Channel;
 
@@ -95,14 +79,5 @@ mod tests {
             [1, 2],
             "a redriven job starts with a receive count of one"
         );
-    }
-
-    #[test]
-    fn the_cursor_advances_within_a_shard_and_then_to_the_next() {
-        let acme = TenantId::parse("acme").ok();
-        let start = Cursor { shard: 4, after: None };
-        let further = advance(start, acme.clone());
-        assert_eq!(further, Cursor { shard: 4, after: acme });
-        assert_eq!(advance(further, None), Cursor { shard: 5, after: None });
     }
 }

@@ -1,0 +1,271 @@
+//! Performs the effects of a run, one after the other. It decides nothing: each answer goes back to the story.
+
+use crate::{IN_FLIGHT, PAGE_SIZE, Release};
+use aws::sqs::OutgoingMessage;
+use contracts::queue::{Lane, delivery_row_key};
+use domain::delivery::{AttemptKey, ClaimRefusal};
+use domain::due::{DueItem, DuePage, ScheduledDelivery};
+use domain::vocabulary::ChannelClass;
+use futures::FutureExt;
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+use pipeline::deliver::Message;
+use pipeline::release::page::{
+    CountBehind, DeleteEntries, DueMessage, EndRows, EndedItem, EnqueueDue, Later, LaterWrite, RecordEarly, Reschedule,
+};
+use pipeline::release::{Ended, Lease, ReadPage, Release as Story, begin};
+use pipeline::{Answer, Counted, Fault, Turn};
+use runtime::queue::Deadline;
+use runtime::{clock, ids, metrics};
+use std::collections::BTreeMap;
+use store::StoreError;
+
+impl Release {
+    /// Releases what is due in a shard.
+    pub(crate) async fn run(&self, shard: u16, deadline: Deadline) -> Ended {
+        let mut turn = Turn {
+            now: clock::now(),
+            left: deadline.remaining(),
+            receives: 1,
+            lane: Lane::Bulk,
+            jitter: 0.0,
+            token: ids::id_suffix(),
+            counted: Vec::new(),
+        };
+        let mut story = begin(&turn);
+        loop {
+            turn.counted.drain(..).for_each(|counted| record(&counted));
+            if let Story::End(ended) = story {
+                return ended;
+            }
+            // Boxed: the nested stream types are deeper than the compiler computes layouts for.
+            story = self.perform(story, shard, &mut turn, deadline).boxed().await;
+        }
+    }
+
+    /// Performs the next effect of a run, and tells the story what came of it.
+    async fn perform(&self, story: Story, shard: u16, turn: &mut Turn, deadline: Deadline) -> Story {
+        match story {
+            Story::Page(step) => {
+                let answer = self.read_page(&step, shard).await;
+                step.answered(answer, next(turn, deadline))
+            }
+            Story::Lease(step) => {
+                let answer = self.lease_batches(&step, shard, &turn.token, deadline).await;
+                step.answered(answer, next(turn, deadline))
+            }
+            Story::Facts(step) => {
+                let facts = self.read_facts(step.items()).boxed().await;
+                step.answered(&facts, &self.policy, next(turn, deadline))
+            }
+            Story::Early(step) => {
+                let answers = self.record_early_releases(&step).await;
+                step.answered(answers, next(turn, deadline))
+            }
+            Story::Behind(step) => {
+                let answers = self.count_behind(&step).await;
+                step.answered(answers, next(turn, deadline))
+            }
+            Story::Reschedule(step) => {
+                let answers = self.reschedule(&step).await;
+                step.answered(answers, next(turn, deadline))
+            }
+            Story::Enqueue(step) => {
+                let enqueued = self.enqueue(&step).await;
+                step.answered(&enqueued, next(turn, deadline))
+            }
+            Story::EndRows(step) => {
+                let answers = self.end_rows(&step).await;
+                step.answered(answers, next(turn, deadline))
+            }
+            Story::Delete(step) => {
+                self.delete(&step).await;
+                step.answered((), next(turn, deadline))
+            }
+            Story::Unlease(step) => {
+                if let Err(error) = self.table.release_shard_lease(shard, &turn.token).await {
+                    tracing::warn!(shard, %error, "cannot release the batch lease of the shard; it expires by itself");
+                }
+                step.answered((), next(turn, deadline))
+            }
+            Story::End(_) => story,
+        }
+    }
+
+    async fn read_page(&self, step: &ReadPage, shard: u16) -> Answer<DuePage> {
+        self.table.due_page(shard, step.now(), step.after(), PAGE_SIZE).await.map_err(|error| fault(&error))
+    }
+
+    async fn lease_batches(&self, step: &Lease, shard: u16, run: &str, deadline: Deadline) -> Answer<bool> {
+        // For as long as this run can last.
+        let until = step.now().saturating_add(deadline.until_end()).unwrap_or(Timestamp::MAX);
+        let leased = self.table.lease_shard(shard, run, step.now(), until).await;
+        match &leased {
+            Ok(true) => {}
+            Ok(false) => tracing::info!(shard, "another run sends the digests and bundles of this shard"),
+            Err(error) => {
+                tracing::error!(shard, %error, "cannot lease the digests and bundles of this shard; they wait for the next run");
+            }
+        }
+        leased.map_err(|error| fault(&error))
+    }
+
+    async fn record_early_releases(&self, step: &RecordEarly) -> Vec<Answer<()>> {
+        let now = step.now();
+        let recording = step.decisions().map(|(due, revised)| async move {
+            let recorded = self.table.revise_decision(&due.incident_id, &due.tenant, revised, now).await;
+            recorded.map(drop).map_err(|error| {
+                tracing::error!(incident = %due.incident_id, %error, "cannot record an early release; the next run tries again");
+                fault(&error)
+            })
+        });
+        in_order(recording.collect()).await
+    }
+
+    async fn count_behind(&self, step: &CountBehind) -> Vec<Answer<usize>> {
+        let counting = step.lists().map(|(last, reason)| async move {
+            self.table.count_incidents_behind(last, reason).await.map_err(|error| {
+                tracing::error!(%error, "cannot count the alerts of a digest; the next run sends it");
+                fault(&error)
+            })
+        });
+        in_order(counting.collect()).await
+    }
+
+    async fn reschedule(&self, step: &Reschedule) -> Vec<Answer<Result<(), ClaimRefusal>>> {
+        let writing = step.later().iter().map(|later| self.write_later(later, step.now()));
+        in_order(writing.collect()).await
+    }
+
+    async fn write_later(&self, later: &Later, now: Timestamp) -> Answer<Result<(), ClaimRefusal>> {
+        let entry = &later.entry;
+        let row = delivery_row_key(&entry.destination, entry.channel, entry.update);
+        let put = match (later.write(), &later.revised) {
+            (LaterWrite::WithRow { reason }, revised) => {
+                self.table.reschedule_attempt(attempt_key(entry, &row), entry, reason, revised.as_ref(), now).await
+            }
+            (LaterWrite::WithDecision, Some(revised)) => {
+                self.table.schedule_revised(attempt_key(entry, &row), entry, revised, now).await
+            }
+            (LaterWrite::WithDecision | LaterWrite::Alone, _) => self.table.schedule(entry).await.map(Ok),
+        };
+        put.map_err(|error| not_updated(later.replaced(), &error))
+    }
+
+    /// Puts the messages on the queues of their channels. Returns whether each is there.
+    async fn enqueue(&self, step: &EnqueueDue) -> Vec<bool> {
+        let mut enqueued = vec![false; step.messages().len()];
+        let mut by_class: BTreeMap<ChannelClass, Vec<(usize, OutgoingMessage)>> = BTreeMap::new();
+        for (place, message) in step.messages().iter().enumerate() {
+            let class = message.message.members().first().map(|first| first.channel.class());
+            if let (Some(class), Some(outgoing)) = (class, outgoing(message)) {
+                by_class.entry(class).or_default().push((place, outgoing));
+            }
+        }
+        let sending = by_class.into_iter().map(|(class, messages)| async move {
+            let (places, messages): (Vec<usize>, Vec<OutgoingMessage>) = messages.into_iter().unzip();
+            let unsent = match self.queues.send_all(self.config.queue(class), messages).await {
+                Ok(()) => Vec::new(),
+                Err(unsent) => {
+                    tracing::error!(
+                        channel = class.as_str(),
+                        error = %unsent,
+                        "cannot queue some of the due deliveries; the next run tries again"
+                    );
+                    unsent.indices
+                }
+            };
+            places.into_iter().enumerate().filter(move |(index, _)| !unsent.contains(index)).map(|(_, place)| place)
+        });
+        for places in in_order(sending.collect()).await {
+            for place in places {
+                if let Some(one) = enqueued.get_mut(place) {
+                    *one = true;
+                }
+            }
+        }
+        enqueued
+    }
+
+    async fn end_rows(&self, step: &EndRows) -> Vec<Answer<Result<(), ClaimRefusal>>> {
+        let now = step.now();
+        let ending = step.ended().map(|(due, ended)| async move {
+            let EndedItem { reason, revised, .. } = ended;
+            let row = delivery_row_key(&due.destination, due.channel, due.update);
+            let (key, token) = (attempt_key(due, &row), ids::id_suffix());
+            let ended = self.table.end_without_sending(key, &token, now, *reason, revised.as_ref()).await;
+            ended.map_err(|error| not_updated(due, &error))
+        });
+        in_order(ending.collect()).await
+    }
+
+    async fn delete(&self, step: &DeleteEntries) {
+        let delete = |item: &DueItem| {
+            let (item, incident) = (item.clone(), item.due.incident_id.clone());
+            async move {
+                if let Err(error) = self.table.delete_due_item(&item).await {
+                    tracing::warn!(
+                        %incident,
+                        %error,
+                        "cannot delete a due entry; it is released once more, and its claim is refused"
+                    );
+                }
+            }
+        };
+        in_order(step.items().iter().map(delete).collect()).await;
+    }
+}
+
+/// Awaits all, several at a time, and returns the results in order.
+async fn in_order<F: Future>(all: Vec<F>) -> Vec<F::Output> {
+    stream::iter(all).buffered(IN_FLIGHT).collect().await
+}
+
+fn outgoing(message: &DueMessage) -> Option<OutgoingMessage> {
+    let body = match &message.message {
+        Message::Single(delivery) => serde_json::to_string(delivery).ok()?,
+        Message::List(list) => serde_json::to_string(list).ok()?,
+    };
+    let (group, delay_seconds) = (Some(message.group.clone()), message.delay_seconds);
+    Some(OutgoingMessage { body, group, delay_seconds, ..OutgoingMessage::default() })
+}
+
+fn attempt_key<'a>(due: &'a ScheduledDelivery, row: &'a str) -> AttemptKey<'a> {
+    let ScheduledDelivery { incident_id: incident, tenant, channel, update, attempt, .. } = due;
+    AttemptKey { incident, tenant, row, channel: *channel, update: *update, attempt: *attempt }
+}
+
+/// Logs that a due delivery could not be updated.
+fn not_updated(due: &ScheduledDelivery, error: &StoreError) -> Fault {
+    tracing::error!(
+        incident = %due.incident_id,
+        destination = due.destination,
+        %error,
+        "cannot update a due delivery; the next run tries again"
+    );
+    fault(error)
+}
+
+fn fault(error: &StoreError) -> Fault {
+    Fault::Unavailable { code: error.to_string() }
+}
+
+/// Tells the turn the time after an effect.
+fn next(turn: &mut Turn, deadline: Deadline) -> &mut Turn {
+    (turn.now, turn.left) = (clock::now(), deadline.remaining());
+    turn
+}
+
+/// Counts and logs what the story counted.
+fn record(counted: &Counted) {
+    if let Counted::EndedUnsent { incident, channel, destination, reason } = counted {
+        metrics::count_by("DeliveryGivenUp", "channel", channel.as_str(), 1);
+        tracing::info!(
+            %incident,
+            destination,
+            channel = channel.as_str(),
+            reason = reason.as_str(),
+            "ended a due delivery without sending it"
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! One tenant's plans for an update, and what follows from them.
+
+use super::Run;
+use super::planned::{decisions_to_enqueue, last_planned};
+use contracts::queue::Delivery;
+use domain::due::{Hold, ScheduledDelivery};
+use domain::incident::Update;
+use domain::maintenance::next_recheck;
+use domain::plan::{
+    Decision, DecisionOutcome, NotificationHistory, PlanHistory, PlanInput, StoredPlan, plan_deliveries,
+    webhook_predecessor,
+};
+use domain::policy::Policy;
+use domain::subscriber::Subscriber;
+use domain::tenant::Destination;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// The work for one tenant.
+#[derive(Debug)]
+pub(crate) struct TenantWork {
+    pub(super) subscriber: Subscriber,
+    earlier: PlanHistory,
+    /// The newest update for which every chunk has a plan; 0 if nothing was planned.
+    last_planned: u32,
+    /// The update of the job.
+    update: u32,
+    /// Until when notifications are bundled, because too many incidents opened.
+    pub(super) storm_until: Option<Timestamp>,
+    /// The plans to store.
+    pub(super) plans: Vec<StoredPlan>,
+}
+
+/// Returns the name of a decision's outcome, for metrics.
+pub(super) fn outcome_name(decision: &Decision) -> &'static str {
+    match &decision.outcome {
+        DecisionOutcome::Deliver { .. } => "deliver",
+        DecisionOutcome::Hold { .. } => "hold",
+        DecisionOutcome::Skip { .. } => "skip",
+    }
+}
+
+impl TenantWork {
+    pub(super) fn new(run: &Run, subscriber: Subscriber, earlier: PlanHistory) -> Self {
+        let chunks = subscriber.destinations.iter().map(|(chunk, _)| *chunk);
+        let last_planned = last_planned(chunks, &earlier.plans, run.job.update);
+        Self { subscriber, earlier, last_planned, update: run.job.update, storm_until: None, plans: Vec::new() }
+    }
+
+    /// Whether the tenant's first plan for the incident is still to be made.
+    pub(super) fn is_opening(&self) -> bool {
+        !self.subscriber.destinations.is_empty() && self.last_planned == 0 && self.update > 0
+    }
+
+    /// Plans the updates after the last planned one, chunk by chunk.
+    pub(super) fn plan(&mut self, run: &Run, policy: &Policy, now: Timestamp) {
+        if self.last_planned >= self.update {
+            return;
+        }
+        let destinations: Vec<Destination> =
+            self.subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
+        let updates: Vec<Update> =
+            run.updates.iter().filter(|update| update.number > self.last_planned).cloned().collect();
+        let stored = self.earlier.decisions().filter(|(_, decision)| decision.update <= self.last_planned);
+        let history = NotificationHistory::from_plans(stored, &self.earlier.revisions, now);
+        let decisions = plan_deliveries(&PlanInput {
+            incident: &run.incident,
+            updates: &updates,
+            settings: &self.subscriber.settings,
+            destinations: &destinations,
+            history: &history.with_stopped(&self.earlier.stopped),
+            policy,
+            now,
+            released_from: None,
+            storm_until: self.storm_until,
+        });
+        let chunk_of: BTreeMap<&str, u32> =
+            self.subscriber.destinations.iter().map(|(chunk, destination)| (destination.id(), *chunk)).collect();
+        // In the order of the updates, so that a crash in between leaves no gap.
+        let mut plans: BTreeMap<(u32, u32), Vec<Decision>> = BTreeMap::new();
+        for decision in decisions {
+            let chunk = chunk_of.get(decision.destination.as_str()).copied().unwrap_or_default();
+            plans.entry((decision.update, chunk)).or_default().push(decision);
+        }
+        let settings = &self.subscriber.settings;
+        let plan = |((update, chunk), decisions)| StoredPlan {
+            tenant: settings.tenant.clone(),
+            chunk,
+            update,
+            at: now,
+            settings_version: settings.version,
+            decisions,
+        };
+        self.plans = plans.into_iter().map(plan).collect();
+    }
+
+    /// Returns the deliveries that are held and those that are sent now. `fresh` are the decisions that this run stored, or found stored.
+    pub(super) fn deliveries(self, run: &Run, fresh: Vec<Decision>) -> (Vec<ScheduledDelivery>, Vec<Delivery>) {
+        let mut stored: Vec<Decision> = self.earlier.plans.iter().flat_map(|plan| plan.decisions.clone()).collect();
+        if self.last_planned < self.update {
+            stored.retain(|decision| decision.update <= self.last_planned);
+        }
+        let all: Vec<Decision> = stored.iter().chain(&fresh).cloned().collect();
+        let by_id: BTreeMap<&str, &Destination> =
+            self.subscriber.destinations.iter().map(|(_, destination)| (destination.id(), destination)).collect();
+        let (mut held, mut now) = (Vec::new(), Vec::new());
+        for decision in decisions_to_enqueue(stored, fresh, run.redelivered) {
+            let Some(update) = run.updates.iter().find(|update| update.number == decision.update) else { continue };
+            match decision.outcome {
+                DecisionOutcome::Skip { .. } => {}
+                DecisionOutcome::Hold { .. } => held.extend(self.held(run, update, &decision)),
+                DecisionOutcome::Deliver { role } => {
+                    // A destination that was deleted since the plan was made is not notified any more; the plan keeps its decision.
+                    let Some(destination) = by_id.get(decision.destination.as_str()) else { continue };
+                    let (settings, incident) = (&self.subscriber.settings, &run.incident);
+                    let delivery = Delivery::build(settings, incident, update, destination, decision.channel, role);
+                    let delivery = delivery.map(|delivery| delivery.with_suppressed_incidents(&run.suppressed));
+                    // An update that has expired has no delivery row any more to wait for.
+                    let follows = webhook_predecessor(&decision, &all)
+                        .filter(|predecessor| run.updates.iter().any(|update| update.number == *predecessor));
+                    now.extend(delivery.map(|delivery| Delivery { follows, ..delivery }));
+                }
+            }
+        }
+        (held, now)
+    }
+
+    /// Returns the due entry of a held delivery.
+    fn held(&self, run: &Run, update: &Update, decision: &Decision) -> Option<ScheduledDelivery> {
+        let DecisionOutcome::Hold { until, reason, role } = decision.outcome.clone() else { return None };
+        Some(ScheduledDelivery {
+            at: next_recheck(until, reason, update.accepted_at),
+            tenant: self.subscriber.settings.tenant.clone(),
+            destination: decision.destination.clone(),
+            channel: decision.channel,
+            incident_id: run.incident.id.clone(),
+            update: update.number,
+            attempt: 1,
+            plain: false,
+            role,
+            held: Some(Hold { since: update.accepted_at, reason, always_listed: false }),
+            held_before: None,
+            omitted_count: 0,
+            rebatched: false,
+            resend_requested: false,
+        })
+    }
+}
