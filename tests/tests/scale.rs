@@ -255,9 +255,12 @@ fn every_subscribed_destination_of_two_thousand_tenants_is_notified_exactly_once
         eprintln!("  {count:>7}  {name}  ({:.2} a delivery)", *count as f64 / deliveries as f64);
     }
     // Nothing is read per delivery that the message can carry, and nothing grows faster than the number of recipients: a
-    // claim and a mark each (and a gate's moment for chat), a plan a tenant.
+    // claim and a mark each (and a slot for chat), a plan a tenant. On a slow machine calls are not answered in time: then a claim is given
+    // back, the message returns to its queue, and the row is claimed again.
     let count = |name: &str| sent(name) as f64 / deliveries as f64;
-    assert!(count("dynamodb.UpdateItem") < 3.0, "claims and marks: {:.2} a delivery", count("dynamodb.UpdateItem"));
+    let again = 3.0 * count("sqs.ChangeMessageVisibility") + count("dynamodb.UpdateItem unanswered");
+    let updates = count("dynamodb.UpdateItem") - again;
+    assert!(updates < 2.5, "claims and marks: {updates:.2} a delivery, without {again:.2} of returned messages");
     assert!(count("dynamodb.Query") < 0.3, "reads: {:.2} a delivery", count("dynamodb.Query"));
     assert!(count("dynamodb.GetItem") < 0.3, "reads: {:.2} a delivery", count("dynamodb.GetItem"));
     assert!(count("sqs.SendMessageBatch") < 0.3, "sends: {:.2} a delivery", count("sqs.SendMessageBatch"));

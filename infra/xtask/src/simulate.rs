@@ -59,7 +59,7 @@ const PLANTED: &[Planted] = &[
         edits: &[(
             CLAIM,
             "let ClaimRefusal::AttemptOver { attempts, next_at_ms } = refusal else",
-            "let ClaimRefusal::AttemptOver { attempts, next_at_ms } = ClaimRefusal::Done else",
+            "let ClaimRefusal::AttemptOver { attempts, next_at_ms } = (ClaimRefusal::Superseded { by: 0 }) else",
         )],
     },
     Planted {
@@ -69,6 +69,10 @@ const PLANTED: &[Planted] = &[
             "Some(Verdict::Return { pause: Duration::from_millis(left), code: \"leased\" })",
             "{ let _ = left; Some(Verdict::Delete) }",
         )],
+    },
+    Planted {
+        name: "a list that is sent again although a part of it is marked",
+        edits: &[(CLAIM, "|token| accepted.contains(token)", "|token| accepted.contains(token) && token.is_empty()")],
     },
     Planted {
         name: "a retry before its time",
@@ -103,7 +107,7 @@ const PLANTED: &[Planted] = &[
         edits: &[(
             CLAIM,
             "fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {",
-            "fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {\n    assert!(!before.may_have_sent);",
+            "fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {\n    assert!(before.may_have_sent.is_none());",
         )],
     },
 ];

@@ -161,10 +161,13 @@ pub struct DeliveryRow {
 }
 
 /// Why a claim was refused, and what becomes of its queue message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimRefusal {
     /// The update is done; the queue message can be deleted.
-    Done,
+    Done {
+        /// The token of the claim that sent it; `None` if it was not accepted, or its row is gone.
+        accepted_by: Option<String>,
+    },
     /// A newer update superseded it; the queue message can be deleted.
     Superseded {
         /// Number of the newer update.
@@ -192,7 +195,8 @@ pub fn claim_refusal(row: Option<&DeliveryRow>, update: u32, attempt: u32, now_m
         return Some(if row.latest > update {
             ClaimRefusal::Superseded { by: row.latest }
         } else {
-            ClaimRefusal::Done
+            let accepted = row.state == DeliveryState::Accepted;
+            ClaimRefusal::Done { accepted_by: accepted.then(|| row.token.clone()) }
         });
     }
     if row.latest > update {
@@ -211,13 +215,14 @@ pub fn claim_refusal(row: Option<&DeliveryRow>, update: u32, attempt: u32, now_m
 }
 
 /// What an earlier claim of the same attempt left behind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EarlierClaim {
     /// Until when the rate limit of the contact deferred the attempt. A queue may deliver a message twice; the second one must keep the
     /// slot of the first.
     pub deferred_until: Option<Timestamp>,
-    /// Whether an earlier claimant may have sent it before its lease expired. It can then no longer be reported as deferred or skipped.
-    pub may_have_sent: bool,
+    /// The token of an earlier claimant who may have sent it before its lease expired. It can then no longer be reported as deferred or
+    /// skipped.
+    pub may_have_sent: Option<String>,
 }
 
 /// Reads what an earlier claim left behind from the row as it was before this claim.
@@ -230,7 +235,7 @@ pub fn earlier_claim(row: Option<&DeliveryRow>, update: u32, attempt: u32) -> Ea
     EarlierClaim {
         deferred_until: row.next_at_ms.filter(|_| deferred).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
         // A claim that was released unused has no lease.
-        may_have_sent: row.state == DeliveryState::Sending && row.lease_until_ms != 0,
+        may_have_sent: (row.state == DeliveryState::Sending && row.lease_until_ms != 0).then(|| row.token.clone()),
     }
 }
 
@@ -298,7 +303,11 @@ mod tests {
         assert_eq!(claim_refusal(None, 1, 1, now), None, "no row yet");
         assert_eq!(claim_refusal(Some(&row(1, 0, 90, 0)), 1, 1, now), None, "the lease has expired");
         assert_eq!(claim_refusal(Some(&row(1, 0, 200, 0)), 1, 1, now), Some(ClaimRefusal::Leased { until_ms: 200 }));
-        assert_eq!(claim_refusal(Some(&row(1, 1, 0, 1)), 1, 1, now), Some(ClaimRefusal::Done));
+        let accepted = DeliveryRow { state: DeliveryState::Accepted, ..row(1, 1, 0, 1) };
+        let failed = DeliveryRow { state: DeliveryState::Failed, ..row(1, 1, 0, 1) };
+        let done = |row: &DeliveryRow| claim_refusal(Some(row), 1, 1, now);
+        assert_eq!(done(&accepted), Some(ClaimRefusal::Done { accepted_by: Some("t".to_owned()) }));
+        assert_eq!(done(&failed), Some(ClaimRefusal::Done { accepted_by: None }));
         assert_eq!(claim_refusal(Some(&row(2, 0, 0, 0)), 1, 1, now), Some(ClaimRefusal::Superseded { by: 2 }));
         assert_eq!(claim_refusal(Some(&row(2, 2, 0, 1)), 1, 1, now), Some(ClaimRefusal::Superseded { by: 2 }));
         assert_eq!(claim_refusal(Some(&row(1, 1, 0, 1)), 2, 1, now), None, "a newer update supersedes the older one");
@@ -330,12 +339,10 @@ mod tests {
 
     #[test]
     fn an_expired_lease_means_it_may_have_been_sent() {
-        assert!(earlier_claim(Some(&row(1, 0, 90, 0)), 1, 1).may_have_sent);
-        assert!(!earlier_claim(Some(&row(1, 0, 0, 0)), 1, 1).may_have_sent, "the claim was released");
-        assert!(!earlier_claim(Some(&row(1, 0, 90, 0)), 2, 1).may_have_sent, "that was an older update");
-        assert!(
-            !earlier_claim(Some(&DeliveryRow { state: DeliveryState::Retrying, ..row(1, 0, 90, 0) }), 1, 1)
-                .may_have_sent
-        );
+        let by = |row: DeliveryRow, update| earlier_claim(Some(&row), update, 1).may_have_sent;
+        assert_eq!(by(row(1, 0, 90, 0), 1).as_deref(), Some("t"));
+        assert_eq!(by(row(1, 0, 0, 0), 1), None, "the claim was released");
+        assert_eq!(by(row(1, 0, 90, 0), 2), None, "that was an older update");
+        assert_eq!(by(DeliveryRow { state: DeliveryState::Retrying, ..row(1, 0, 90, 0) }, 1), None);
     }
 }

@@ -149,10 +149,9 @@ impl Job {
     }
 
     /// Keeps the members that `kept` names; of a single delivery nothing is removed.
-    fn retain(&mut self, kept: &[bool]) {
+    fn retain(&mut self, mut kept: impl Iterator<Item = bool>) {
         if let Message::List(list) = &mut self.message {
-            let mut kept = kept.iter();
-            list.members.retain(|_| kept.next().copied().unwrap_or(false));
+            list.members.retain(|_| kept.next().unwrap_or(false));
         }
     }
 

@@ -60,6 +60,8 @@ struct Invocation {
     deadline: i64,
     /// What this invocation sent and did not mark yet.
     unmarked: Vec<DeliveryKey>,
+    /// What it claimed from an invocation that may have sent it, with that one's token.
+    claimed_from: Vec<(DeliveryKey, String)>,
 }
 
 /// What goes wrong with one effect.
@@ -239,8 +241,16 @@ impl World {
                 counted: Vec::new(),
             };
             let story = begin(message.clone(), &mut turn);
-            let invocation =
-                Invocation { message: number, receives, story, turn, skew, deadline, unmarked: Vec::new() };
+            let invocation = Invocation {
+                message: number,
+                receives,
+                story,
+                turn,
+                skew,
+                deadline,
+                unmarked: Vec::new(),
+                claimed_from: Vec::new(),
+            };
             self.running.insert(id, invocation);
             let wait = self.random.between(1, 200);
             self.schedule(self.now + wait, Event::Step(id));

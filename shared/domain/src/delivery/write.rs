@@ -122,7 +122,7 @@ pub enum RowWrite<'a> {
 }
 
 /// Why a write was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowRefusal {
     /// The delivery cannot be claimed.
     Claim(ClaimRefusal),
@@ -305,7 +305,7 @@ mod tests {
         );
         assert_eq!(
             DeliveryRow::apply(accepted.as_ref(), &claim(1, 2, "c")),
-            Err(RowRefusal::Claim(ClaimRefusal::Done))
+            Err(RowRefusal::Claim(ClaimRefusal::Done { accepted_by: Some("a".to_owned()) }))
         );
     }
 

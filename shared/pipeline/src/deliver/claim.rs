@@ -1,5 +1,6 @@
 //! The steps before the send.
 
+use super::outcome::accepted_before;
 use super::record::{Enqueue, Mark, Release, Schedule, Write};
 use super::{Deliver, Job, LEASE_MARGIN, Message, Send, contact_key, due_entry, seconds_until};
 use crate::turn::{Answer, Counted, Turn, Verdict};
@@ -11,6 +12,7 @@ use domain::rate_limit::{Exemption, RateLimitDecision};
 use domain::reason::Reason;
 use domain::vocabulary::{Channel, ChannelClass};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A rate-limit slot at most this many milliseconds ahead is used at once, because SQS delays are whole seconds.
@@ -177,20 +179,27 @@ impl Claim {
     /// Goes on with one answer per member: what an earlier claim of the attempt left behind, or why the claim was refused.
     ///
     /// While another invocation has a lease on a row of a list, that one is sending a part of it. Sending the rest would make a second
-    /// message, so all of it waits.
+    /// message, so all of it waits. If an earlier invocation ended while it marked a list, some rows say that its message was accepted: then
+    /// the others were in it too, and are marked instead of sent again.
     pub fn answered(mut self, answers: Vec<Answer<Result<EarlierClaim, ClaimRefusal>>>, turn: &mut Turn) -> Deliver {
-        let claimed: Vec<bool> = answers.iter().map(|answer| matches!(answer, Ok(Ok(_)))).collect();
-        let (mut fault, mut leased, mut refused, mut earlier) = (None, None, None, EarlierClaim::default());
+        let (mut fault, mut leased, mut refused) = (None, None, None);
+        let mut accepted = BTreeSet::new();
+        let mut claimed = Vec::with_capacity(answers.len());
         for answer in answers {
+            let mut earlier = None;
             match answer {
                 Err(error) => fault = fault.or(Some(error)),
-                Ok(Ok(before)) => earlier = before,
+                Ok(Ok(before)) => earlier = Some(before),
                 Ok(Err(ClaimRefusal::Leased { until_ms })) => leased = leased.max(Some(until_ms)),
                 Ok(Err(refusal)) => {
                     turn.count(Counted::DuplicateSuppressed);
+                    if let ClaimRefusal::Done { accepted_by: Some(token) } = &refusal {
+                        accepted.insert(token.clone());
+                    }
                     refused = Some(refusal);
                 }
             }
+            claimed.push(earlier);
         }
         let waits = match (fault, leased) {
             (Some(fault), _) => Some(Verdict::from(fault)),
@@ -203,14 +212,20 @@ impl Claim {
         if let (Message::Single(delivery), Some(refusal)) = (&self.job.message, refused) {
             return after_refusal(delivery, refusal, turn);
         }
-        let any = claimed.contains(&true);
-        self.job.retain(&claimed);
-        match waits {
+        let was_sent =
+            |before: &EarlierClaim| before.may_have_sent.as_ref().is_some_and(|token| accepted.contains(token));
+        let mut sent = self.job.clone();
+        sent.retain(claimed.iter().map(|claim| claim.as_ref().is_some_and(was_sent)));
+        self.job.retain(claimed.iter().map(|claim| claim.as_ref().is_some_and(|before| !was_sent(before))));
+        let earlier = claimed.into_iter().flatten().next_back().unwrap_or_default();
+        let any = !self.job.members().is_empty();
+        let then = match waits {
             Some(verdict) if any => Release::then(self.job, Deliver::End(verdict)),
             Some(verdict) => Deliver::End(verdict),
             None if any => limit(self.job, earlier, turn),
             None => Deliver::End(Verdict::Delete),
-        }
+        };
+        if accepted.is_empty() || sent.members().is_empty() { then } else { accepted_before(sent, then, turn) }
     }
 }
 
@@ -240,7 +255,7 @@ fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {
     let limited = job.single().filter(|delivery| {
         // A deferred delivery has its place in the bundle already.
         let reserved = delivery.why.held.as_ref().is_some_and(|held| held.reason == Reason::Throttled);
-        delivery.bundle && delivery.attempt <= 1 && !delivery.alert.test && !reserved && !before.may_have_sent
+        delivery.bundle && delivery.attempt <= 1 && !delivery.alert.test && !reserved && before.may_have_sent.is_none()
     });
     let asked = limited.and_then(|delivery| {
         Some((contact_key(delivery)?, delivery.channel.class(), delivery.alert.rate_limit_exemption()))

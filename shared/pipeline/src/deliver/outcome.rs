@@ -93,6 +93,17 @@ fn with_plain(message: Message, refused: bool) -> Message {
     }
 }
 
+/// Marks the members of a list that an earlier invocation sent and did not mark any more, and goes on with `then`. That invocation knew the
+/// provider's id of the message, this one does not.
+pub(super) fn accepted_before(job: Job, then: Deliver, turn: &Turn) -> Deliver {
+    let mark = |member: &Delivery| {
+        let (latency_ms, late) = member.alert.latency(&member.why, member.window_seconds, turn.now);
+        Mark::Accept { provider_id: None, latency_ms, late, by_us: false }
+    };
+    let marks = job.members().iter().map(mark).collect();
+    Deliver::Write(Write::new(job, turn.now, marks).and_then(then))
+}
+
 /// Marks every member as accepted.
 fn accepted(job: Job, provider_id: Option<String>, started: Timestamp, turn: &Turn) -> Deliver {
     let mark = |member: &Delivery| {

@@ -90,6 +90,8 @@ pub struct Write {
     /// The members whose marks are still to be written, by their place.
     open: Vec<usize>,
     pause: Option<Duration>,
+    /// What follows, if that is not what the marks ask for.
+    then: Option<Box<Deliver>>,
 }
 
 /// Puts entries into the due index.
@@ -129,7 +131,12 @@ pub struct Settle {
 impl Write {
     pub(super) fn new(job: Job, at: Timestamp, marks: Vec<Mark>) -> Self {
         let open = (0..marks.len()).collect();
-        Self { job, at, marks, open, pause: None }
+        Self { job, at, marks, open, pause: None, then: None }
+    }
+
+    /// Goes on with `then` after the write.
+    pub(super) fn and_then(self, then: Deliver) -> Self {
+        Self { then: Some(Box::new(then)), ..self }
     }
 
     /// How long to wait before the write, if at all.
@@ -218,6 +225,9 @@ impl Write {
     }
 
     fn next(mut self, lost: bool, turn: &Turn) -> Deliver {
+        if let Some(then) = self.then {
+            return *then;
+        }
         match (self.marks.pop(), self.job.message) {
             (Some(Mark::Accept { provider_id, .. }), message) => {
                 let job = Job { message, token: self.job.token };

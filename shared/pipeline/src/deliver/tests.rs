@@ -92,13 +92,41 @@ fn nothing_of_a_list_is_sent_while_another_invocation_sends_a_part_of_it() {
     let members = ["inc_1", "inc_2", "inc_3"].map(|incident| delivery("email", incident, 1, 1));
     let Deliver::Claim(claim) = begin(list(members.to_vec()), turn) else { panic!("not a claim") };
     let until_ms = turn.now.as_millisecond() + 4_000;
-    let answers =
-        vec![Ok(Ok(EarlierClaim::default())), Ok(Err(ClaimRefusal::Leased { until_ms })), Ok(Err(ClaimRefusal::Done))];
+    let done = ClaimRefusal::Done { accepted_by: Some("other".to_owned()) };
+    let answers = vec![Ok(Ok(EarlierClaim::default())), Ok(Err(ClaimRefusal::Leased { until_ms })), Ok(Err(done))];
     let Deliver::Release(release) = claim.answered(answers, turn) else { panic!("not a release") };
     assert_eq!(release.members().len(), 1, "only what was claimed is given back");
     let pause = Duration::from_secs(4);
     let Deliver::End(verdict) = release.answered(Ok(()), turn) else { panic!("not an end") };
     assert_eq!(verdict, Verdict::Return { pause, code: "leased" });
+}
+
+#[test]
+fn what_was_in_a_list_that_is_marked_in_part_is_marked_and_not_sent_again() {
+    let members = ["inc_1", "inc_2", "inc_3", "inc_4"].map(|incident| delivery("email", incident, 1, 1));
+    let by = |token: &str| Some(token.to_owned());
+    let before = |token| Ok(Ok(EarlierClaim { may_have_sent: token, ..EarlierClaim::default() }));
+    let done = |token| Ok(Err(ClaimRefusal::Done { accepted_by: token }));
+    let claim = |answers, turn: &mut Turn| {
+        let Deliver::Claim(claim) = begin(list(members.to_vec()), turn) else { panic!("not a claim") };
+        claim.answered(answers, turn)
+    };
+    let turn = &mut turn();
+    let story = claim(vec![done(by("a")), before(by("a")), before(by("b")), before(None)], turn);
+    let Deliver::Write(write) = story else { panic!("not a write: {story:?}") };
+    let marks: Vec<_> = write.marks().map(|(member, mark)| (member.alert.incident_id.as_str(), mark)).collect();
+    assert!(matches!(marks[..], [("inc_2", Mark::Accept { .. })]), "{marks:?}");
+    let Deliver::Send(send) = write.answered(vec![Ok(true)], turn) else { panic!("the others are not sent") };
+    let sent: Vec<_> = send.message().members().iter().map(|one| one.alert.incident_id.as_str()).collect();
+    assert_eq!(sent, ["inc_3", "inc_4"], "of these nobody knows whether they were sent");
+
+    let story = claim(vec![done(by("a")), before(by("a")), before(by("a")), before(by("a"))], turn);
+    let Deliver::Write(write) = story else { panic!("not a write: {story:?}") };
+    let Deliver::End(Verdict::Delete) = write.answered(vec![Ok(true); 3], turn) else { panic!("not over") };
+
+    // It was given up, not accepted: nothing says that the others arrived.
+    let story = claim(vec![done(None), before(by("a")), before(by("a")), before(by("a"))], turn);
+    assert!(matches!(story, Deliver::Send(_)), "{story:?}");
 }
 
 #[test]

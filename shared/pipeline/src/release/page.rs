@@ -316,7 +316,7 @@ impl Later {
 fn is_done(answer: &Answer<Result<(), ClaimRefusal>>) -> bool {
     match answer {
         Ok(Ok(())) => true,
-        Ok(Err(ClaimRefusal::Done | ClaimRefusal::Superseded { .. } | ClaimRefusal::AttemptOver { .. })) => true,
+        Ok(Err(ClaimRefusal::Done { .. } | ClaimRefusal::Superseded { .. } | ClaimRefusal::AttemptOver { .. })) => true,
         Ok(Err(ClaimRefusal::Leased { .. })) | Err(_) => false,
     }
 }

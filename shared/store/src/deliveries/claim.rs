@@ -90,7 +90,7 @@ impl Table {
         };
         // The claimed attempt was not made, so it is not counted.
         let key = AttemptKey { attempt: key.attempt.saturating_sub(1), ..key };
-        let revised = revised.filter(|_| !before.may_have_sent);
+        let revised = revised.filter(|_| before.may_have_sent.is_none());
         let revised = revised.map(|one| self.revision_write(key.incident, key.tenant, one, now)).transpose()?;
         if self.write_end(key, token, now, &DeliveryResult::Failed { reason }, None, revised).await? {
             Ok(Ok(()))

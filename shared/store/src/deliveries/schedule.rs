@@ -134,7 +134,7 @@ fn read_refusal(refused: Vec<(usize, Item)>, key: AttemptKey<'_>, now_ms: i64) -
     let row = refused.into_iter().map(|(_, row)| row).next().unwrap_or_default();
     if row.is_empty() {
         // Its retention is over.
-        return Ok(ClaimRefusal::Done);
+        return Ok(ClaimRefusal::Done { accepted_by: None });
     }
     let row: DeliveryRow = read(row, "a delivery")?;
     let refusal = claim_refusal(Some(&row), key.update, key.attempt, now_ms);

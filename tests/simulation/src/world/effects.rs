@@ -5,7 +5,7 @@ use crate::load::timestamp;
 use crate::receiver::Temper;
 use crate::table::{DeliveryKey, row_key};
 use contracts::queue::{Delivery, MessageBody};
-use domain::delivery::EarlierClaim;
+use domain::delivery::{DeliveryRow, DeliveryState, EarlierClaim};
 use domain::health::EndpointHealth;
 use domain::rate_limit::RateLimitDecision;
 use domain::reason::Reason;
@@ -42,6 +42,9 @@ impl World {
                         return answer(fate, Ok(EarlierClaim::default()));
                     }
                     let claimed = self.table.claim(&step, member);
+                    if let Ok(EarlierClaim { may_have_sent: Some(token), .. }) = &claimed {
+                        invocation.claimed_from.push((DeliveryKey::of(member), token.clone()));
+                    }
                     answer(if fate == Fate::AnswerLost { fate } else { Fate::Done }, claimed)
                 });
                 let answers = answers.collect();
@@ -57,6 +60,10 @@ impl World {
             Deliver::Send(step) => {
                 let members = step.message().members().to_vec();
                 self.check_right_to_send(&members, &invocation.turn.token);
+                // A single alert has no list of which it could know.
+                if matches!(step.message(), Message::List(_)) {
+                    self.check_not_sent_before(&members, &invocation.claimed_from);
+                }
                 let Some(first) = members.first() else { return Deliver::End(Verdict::Delete) };
                 let calm = now > BEGIN + FAULTS_LAST;
                 let response = self.receivers.answer(&first.destination, first.channel, calm, &mut self.random);
@@ -93,15 +100,17 @@ impl World {
             Deliver::Write(step) => {
                 let marks: Vec<_> = step.marks().map(|(member, mark)| (member.clone(), mark.clone())).collect();
                 let (token, at) = (step.token().to_owned(), step.at());
-                let answers = marks.iter().map(|(member, mark)| match fate {
-                    Fate::Fails => answer(fate, false),
-                    _ => {
-                        let marked = self.table.mark(member, mark, &token, at);
-                        if marked {
-                            invocation.unmarked.retain(|key| *key != DeliveryKey::of(member));
-                        }
-                        answer(fate, marked)
+                let answers = marks.iter().map(|(member, mark)| {
+                    // Whoever dies over the marks of a list has written some of them.
+                    let (lost, some) = (fate == Fate::Fails, matches!(fate, Fate::DiesAfter | Fate::AnswerLost));
+                    if lost || some && marks.len() > 1 && self.random.once_in(2) {
+                        return answer(fate, false);
                     }
+                    let marked = self.table.mark(member, mark, &token, at);
+                    if marked {
+                        invocation.unmarked.retain(|key| *key != DeliveryKey::of(member));
+                    }
+                    answer(fate, marked)
                 });
                 let answers = answers.collect();
                 self.schedule_minute();
@@ -146,6 +155,18 @@ impl World {
             if next.is_some_and(|next| self.now + 2 * SKEW_MAX < next) {
                 self.early.push(format!("{} attempt {} was sent early", DeliveryKey::of(member), member.attempt));
             }
+        }
+    }
+
+    /// Nobody sends what was in a list of which some rows say that it was accepted.
+    fn check_not_sent_before(&mut self, members: &[Delivery], claimed_from: &[(DeliveryKey, String)]) {
+        let sent = members.iter().map(DeliveryKey::of).find(|key| {
+            let before = claimed_from.iter().filter(|(of, _)| of == key);
+            let accepted = |row: &DeliveryRow, token: &str| row.state == DeliveryState::Accepted && row.token == token;
+            before.into_iter().any(|(_, token)| self.table.rows.values().any(|row| accepted(row, token)))
+        });
+        if let Some(key) = sent {
+            self.unclaimed_sends.push(format!("{key} was sent again, although the list that it was in was accepted"));
         }
     }
 
