@@ -7,7 +7,7 @@ mod records;
 mod write;
 
 pub use records::{AttemptKey, DeliveryResult, FailedAttempt, HistoryEntry};
-pub use write::{RowRefusal, RowWrite};
+pub use write::{ABANDONED_AFTER_MS, RowRefusal, RowWrite};
 
 use crate::reason::Reason;
 use crate::vocabulary::{Channel, ChannelClass};

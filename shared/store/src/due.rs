@@ -45,7 +45,9 @@ impl Table {
     /// Builds a scheduled delivery's item.
     pub(crate) fn due_item(&self, due: &ScheduledDelivery) -> Result<crate::Item, StoreError> {
         let shard = shard_of(&format!("{}#{}", due.destination, due.channel), DUE_SHARDS);
-        item(&keys::due(shard), &sort_key_of(due), due, Some(self.expiry(due.at)))
+        let mut item = item(&keys::due(shard), &sort_key_of(due), due, Some(self.expiry(due.at)))?;
+        item.insert("hash".to_owned(), text(&content_hash(due)?));
+        Ok(item)
     }
 
     /// Returns a page of the deliveries of `shard` due by the end of the current minute, oldest first, at most `limit`. With `after`,
@@ -137,12 +139,19 @@ impl Table {
         }
     }
 
-    /// Deletes a due item that was enqueued.
+    /// Deletes a due item that was enqueued. The sender may have scheduled the delivery again in the same minute, with the same key: that
+    /// item stays.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn delete_due_item(&self, item: &DueItem) -> Result<(), StoreError> {
-        self.delete(&keys::due(item.shard()), item.place()).await
+        let request = self.client.delete_item().table_name(&self.name);
+        let request = request.condition_expression("#hash = :hash").expression_attribute_names("#hash", "hash");
+        let request = request.expression_attribute_values(":hash", text(&content_hash(&item.due)?));
+        match request.send().await.map_err(|error| store_error("DeleteItem", &error)) {
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Schedules a delivery unless its key has an item with the same or a later attempt, which already has the reason for the delay.
@@ -154,13 +163,21 @@ impl Table {
         self.put_if(self.due_item(due)?, condition, vec![(":attempt", number(due.attempt))]).await.map(drop)
     }
 
-    /// Schedules a delivery. Scheduling it again changes nothing.
+    /// Schedules a delivery. Scheduling it again changes nothing, and an item with a later attempt stays: a routing job that comes again puts
+    /// first attempts, and one of them may have the place of a retry.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn schedule(&self, due: &ScheduledDelivery) -> Result<(), StoreError> {
-        self.put(self.due_item(due)?).await
+        let condition = "attribute_not_exists(pk) OR attempt <= :attempt";
+        self.put_if(self.due_item(due)?, condition, vec![(":attempt", number(due.attempt))]).await.map(drop)
     }
+}
+
+/// Returns a hash of everything that a due item says, by which it is told from another with the same key.
+fn content_hash(due: &ScheduledDelivery) -> Result<String, StoreError> {
+    let json = serde_json::to_string(due).map_err(|_| crate::build_error())?;
+    Ok(domain::ids::short_hash(&[&json]))
 }
 
 #[cfg(test)]

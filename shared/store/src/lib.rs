@@ -160,11 +160,6 @@ impl Table {
         }
     }
 
-    pub(crate) async fn delete(&self, pk: &str, sk: &str) -> Result<(), StoreError> {
-        let request = self.client.delete_item().table_name(&self.name).key("pk", text(pk)).key("sk", text(sk));
-        request.send().await.map(drop).map_err(|error| store_error("DeleteItem", &error))
-    }
-
     /// Returns the items of `pk` whose sort key is in `from..=to`, in ascending order, at most `limit`.
     pub(crate) async fn query(&self, pk: &str, from: &str, to: &str, limit: usize) -> Result<Vec<Item>, StoreError> {
         self.query_in(pk, from, to, limit, true).await

@@ -7,6 +7,11 @@ use crate::reason::Reason;
 use crate::vocabulary::Channel;
 use jiff::Timestamp;
 
+/// Milliseconds after the end of its lease when a claim counts as abandoned. A message whose claimant died comes again within that time:
+/// hidden for a quarter of an hour at most (the longest pause after a fault), and for one visibility timeout before that. If it does not, a
+/// queue had delivered it twice, and the other one's function deleted it: then nobody else would ever settle the row.
+pub const ABANDONED_AFTER_MS: i64 = 20 * 60_000;
+
 /// A write to a delivery row. Updates and attempts are numbered from 1; times are in Unix milliseconds where they end in `_ms`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RowWrite<'a> {
@@ -255,12 +260,15 @@ fn own_and_unmarked<'a>(row: Option<&'a DeliveryRow>, token: &str, update: u32) 
     row.filter(|row| row.done < update).ok_or(RowRefusal::ClaimLost)
 }
 
-/// A claimant that died may have sent the delivery. Its queue message is redelivered, which then settles the row.
+/// A claimant that died may have sent the delivery. Its queue message is redelivered, which then settles the row; unless the claim is
+/// abandoned.
 fn check_unsent(row: Option<&DeliveryRow>, update: u32, attempt: u32, now_ms: i64) -> Result<(), RowRefusal> {
     if let Some(refusal) = claim_refusal(row, update, attempt, now_ms) {
         return Err(RowRefusal::Claim(refusal));
     }
-    let may_be_sending = |row: &DeliveryRow| row.state == DeliveryState::Sending && row.lease_until_ms != 0;
+    let abandoned = |row: &DeliveryRow| row.lease_until_ms < now_ms - ABANDONED_AFTER_MS;
+    let may_be_sending =
+        |row: &DeliveryRow| row.state == DeliveryState::Sending && row.lease_until_ms != 0 && !abandoned(row);
     if row.is_some_and(may_be_sending) { Err(RowRefusal::MaybeSending) } else { Ok(()) }
 }
 
@@ -331,6 +339,8 @@ mod tests {
         let row = after(&[expired]);
         let check = RowWrite::CheckUnsent { update: 1, attempt: 1, now_ms: NOW };
         assert_eq!(DeliveryRow::apply(row.as_ref(), &check), Err(RowRefusal::MaybeSending));
+        let later = RowWrite::CheckUnsent { update: 1, attempt: 1, now_ms: 11 + ABANDONED_AFTER_MS };
+        assert!(DeliveryRow::apply(row.as_ref(), &later).is_ok(), "nobody else settles it any more");
         let released = DeliveryRow::apply(row.as_ref(), &RowWrite::Release { token: "a" }).unwrap();
         assert!(DeliveryRow::apply(released.as_ref(), &check).is_ok());
         assert_eq!(DeliveryRow::apply(None, &check), Ok(None));

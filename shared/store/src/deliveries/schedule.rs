@@ -3,11 +3,14 @@
 use super::CLAIMABLE;
 use crate::{Item, StoreError, Table, keys, number, read, text};
 use aws_sdk_dynamodb::types::{ConditionCheck, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
-use domain::delivery::{AttemptKey, ClaimRefusal, DeliveryRow, claim_refusal};
+use domain::delivery::{ABANDONED_AFTER_MS, AttemptKey, ClaimRefusal, DeliveryRow, claim_refusal};
 use domain::due::ScheduledDelivery;
 use domain::plan::{Decision, DecisionOutcome};
 use domain::reason::Reason;
 use jiff::Timestamp;
+
+/// The condition that nobody is sending a delivery, or may have: the rule of [`domain::delivery::RowWrite::CheckUnsent`].
+const NOBODY_SENDS: &str = "#state <> :sending OR lease_until_ms = :zero OR lease_until_ms < :abandoned";
 
 impl Table {
     /// Schedules a delivery at another time than planned and stores the revised decision, in one transaction. Neither is written if the
@@ -29,12 +32,11 @@ impl Table {
             .key("pk", text(&keys::deliveries(key.incident, key.tenant)))
             .key("sk", text(key.row))
             // A claimant that died may have sent it. Its queue message is redelivered, which then settles the row.
-            .condition_expression(format!(
-                "({CLAIMABLE}) AND (attribute_not_exists(pk) OR #state <> :sending OR lease_until_ms = :zero)"
-            ))
+            .condition_expression(format!("({CLAIMABLE}) AND (attribute_not_exists(pk) OR {NOBODY_SENDS})"))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":sending", text("sending"))
+            .expression_attribute_values(":abandoned", number(now_ms - ABANDONED_AFTER_MS))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":n", number(key.update))
             .expression_attribute_values(":now", number(now_ms))
@@ -69,15 +71,14 @@ impl Table {
             .key("pk", text(&keys::deliveries(key.incident, key.tenant)))
             .key("sk", text(key.row))
             .update_expression("SET #state = :retrying, next_at_ms = :next, reason = :reason")
-            .condition_expression(format!(
-                "({CLAIMABLE}) AND attribute_exists(pk) AND (#state <> :sending OR lease_until_ms = :zero)"
-            ))
+            .condition_expression(format!("({CLAIMABLE}) AND attribute_exists(pk) AND ({NOBODY_SENDS})"))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":retrying", text("retrying"))
             .expression_attribute_values(":next", number(due.at.as_millisecond()))
             .expression_attribute_values(":reason", text(reason.as_str()))
             .expression_attribute_values(":sending", text("sending"))
+            .expression_attribute_values(":abandoned", number(now_ms - ABANDONED_AFTER_MS))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":n", number(key.update))
             .expression_attribute_values(":now", number(now_ms))
