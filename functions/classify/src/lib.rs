@@ -18,6 +18,7 @@ use domain::ids::IncidentId;
 use domain::incident::{Incident, KeyState, Update};
 use domain::policy::Policy;
 use pipeline::classify::{Classify as Story, Commit, Emit, ReadKey, ReadReminder, begin};
+use pipeline::turn::Classified;
 use pipeline::{Answer, Counted, Fault, Turn};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, verdict_result};
 use runtime::{Aws, StartError, clock, metrics};
@@ -192,7 +193,11 @@ fn next(turn: &mut Turn) -> &mut Turn {
 
 /// Counts what the story counted.
 fn record(counted: &Counted) {
-    if let Counted::Classified { name } = counted {
-        metrics::count(name, 1);
+    match counted {
+        Counted::Classified { outcome: Classified::Included } => metrics::count("IncidentClassified", 1),
+        Counted::Classified { outcome: Classified::Repeated } => metrics::count("IncidentRepeated", 1),
+        Counted::Classified { outcome: Classified::Excluded } => metrics::count("IncidentExcluded", 1),
+        Counted::Classified { outcome: Classified::Unclassified } => metrics::count("IncidentUnclassified", 1),
+        _ => {}
     }
 }

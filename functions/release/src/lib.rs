@@ -23,8 +23,6 @@ pub mod config;
 mod facts;
 mod reminders;
 mod run;
-#[cfg(test)]
-mod world;
 
 use aws::sqs::Queues;
 use config::Config;

@@ -86,6 +86,9 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// How many worlds the fast tests simulate. All of them are for `cargo xtask test`.
+const FAST_WORLDS: &str = "2000";
+
 /// `cargo xtask test --fast`: the tests that need no local stack.
 pub(crate) fn fast_tests(arguments: &[String]) -> Result<(), Fault> {
     let started = Instant::now();
@@ -94,6 +97,7 @@ pub(crate) fn fast_tests(arguments: &[String]) -> Result<(), Fault> {
     let binaries = NEEDS_A_STACK.iter().flat_map(|(.., binaries)| binaries.iter().copied()).collect::<Vec<_>>();
     let without = format!("not (package(tests) and binary(/^({})$/))", binaries.join("|"));
     command.args(["nextest", "run", "--workspace", "--filterset", &without]).args(arguments);
+    command.env("TOCSIN_WORLDS", FAST_WORLDS);
     if !command.status()?.success() {
         return Err(Fault::new("tests failed; nextest lists them above", "Try again: cargo xtask test --fast"));
     }

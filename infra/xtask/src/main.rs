@@ -59,9 +59,10 @@ enum Command {
         /// Run only the world of this seed, and print its trace
         #[arg(long, value_name = "SEED")]
         seed: Option<u64>,
-        /// Plant faults into a copy of the sources, and see whether the simulation finds each within 2,000 worlds
-        #[arg(long, conflicts_with_all = ["seeds", "seed"])]
-        faults: bool,
+        /// Plant faults into a copy of the sources, and see whether the simulation finds each within 2,000 worlds; with NAME, only those
+        /// whose name contains it
+        #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["seeds", "seed"])]
+        faults: Option<String>,
     },
     /// Check formatting, lints, documentation, licenses and template.yaml
     Check,
@@ -95,7 +96,7 @@ fn main() -> ExitCode {
         Command::Watch(stack) => demo::watch(&stack.name),
         Command::Test { fast: true, arguments } => check::fast_tests(&arguments),
         Command::Test { fast: false, arguments } => check::test(&arguments),
-        Command::Simulate { faults: true, .. } => simulate::find_planted(),
+        Command::Simulate { faults: Some(name), .. } => simulate::find_planted(&name),
         Command::Simulate { seeds, seed, .. } => simulate::run(seeds, seed),
         Command::Check => check::check(),
         Command::Build => check::build(),

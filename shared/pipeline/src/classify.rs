@@ -11,7 +11,7 @@ pub mod decide;
 #[cfg(test)]
 mod tests;
 
-use crate::turn::{Answer, Counted, Turn, Verdict};
+use crate::turn::{Answer, Classified, Counted, Turn, Verdict};
 use contracts::queue::{FollowUpJob, IncidentReceived, MessageBody};
 use decide::{ClassifyDecision, KeyContext};
 use domain::event_record::EventRecord;
@@ -413,7 +413,7 @@ impl Commit {
         match answer {
             Err(fault) => Classify::End(fault.into()),
             Ok(true) => {
-                turn.count(Counted::Classified { name: metric_name(&decision.record) });
+                turn.count(Counted::Classified { outcome: outcome(&decision.record) });
                 emit(&decision.record)
             }
             Ok(false) => {
@@ -441,12 +441,12 @@ impl Emit {
     }
 }
 
-/// Returns the name of the metric that counts an event by its classification.
-fn metric_name(record: &EventRecord) -> &'static str {
+/// Returns how an event was classified, for metrics.
+fn outcome(record: &EventRecord) -> Classified {
     match record.classification.as_str() {
-        "excluded" => "IncidentExcluded",
-        "unclassified" => "IncidentUnclassified",
-        _ if record.reason.is_some() => "IncidentRepeated",
-        _ => "IncidentClassified",
+        "excluded" => Classified::Excluded,
+        "unclassified" => Classified::Unclassified,
+        _ if record.reason.is_some() => Classified::Repeated,
+        _ => Classified::Included,
     }
 }

@@ -84,6 +84,19 @@ impl From<Fault> for Verdict {
     }
 }
 
+/// How a message was classified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Classified {
+    /// It has a category and changed an incident.
+    Included,
+    /// It has a category and changed nothing.
+    Repeated,
+    /// A rule excludes it.
+    Excluded,
+    /// No rule matches it.
+    Unclassified,
+}
+
 /// Something that happened and that metrics or the log show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Counted {
@@ -149,8 +162,8 @@ pub enum Counted {
     },
     /// A message was classified.
     Classified {
-        /// The metric that counts it.
-        name: &'static str,
+        /// How.
+        outcome: Classified,
     },
     /// A decision was planned.
     Planned {

@@ -9,10 +9,10 @@
 //!
 //! | Module | Has |
 //! |---|---|
+//! | [`scenario`] | what happens: tenants, events, storms, maintenance, settings that change |
 //! | [`world`] | the clock, the invocations, and what goes wrong |
-//! | [`load`] | what is planned: tenants, destinations, alerts, digests |
-//! | [`table`] | delivery rows, due index, rate limits |
-//! | [`queue`] | the delivery queue |
+//! | [`table`] | incidents, plans, delivery rows, due index, rate limits |
+//! | [`queue`] | the queues |
 //! | [`receiver`] | the providers and endpoints |
 //! | [`check`] | what holds in every world |
 //! | [`coverage`] | what the worlds of a run reached |
@@ -22,14 +22,15 @@
 
 pub mod check;
 pub mod coverage;
-pub mod load;
 pub mod queue;
 pub mod random;
 pub mod receiver;
+pub mod scenario;
 pub mod table;
 pub mod world;
 
 use coverage::Coverage;
+use std::sync::atomic::{AtomicU64, Ordering};
 use world::World;
 
 /// A world in which a check failed.
@@ -64,10 +65,18 @@ pub fn run(seed: u64, coverage: &mut Coverage) -> Result<(), Box<Broken>> {
 /// [`Broken`] of the world with the lowest seed in which a check does not hold.
 pub fn run_all(seeds: u64) -> Result<Coverage, Box<Broken>> {
     let threads = std::thread::available_parallelism().map_or(1, |cores| u64::try_from(cores.get()).unwrap_or(1));
+    // No later world needs to run once one is broken.
+    let lowest = AtomicU64::new(u64::MAX);
+    let lowest = &lowest;
     let share = |first: u64| {
         let mut coverage = Coverage::default();
         for seed in (first..seeds).step_by(usize::try_from(threads).unwrap_or(1)) {
-            run(seed, &mut coverage)?;
+            if seed > lowest.load(Ordering::Relaxed) {
+                break;
+            }
+            run(seed, &mut coverage).inspect_err(|_| {
+                lowest.fetch_min(seed, Ordering::Relaxed);
+            })?;
         }
         Ok(coverage)
     };

@@ -31,14 +31,23 @@ impl Random {
         self.number().is_multiple_of(often.max(1))
     }
 
+    /// Whether something happens that happens `percent` times in a hundred.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.number() % 100 < percent
+    }
+
     /// A number from 0.0 to 1.0.
     pub fn fraction(&mut self) -> f64 {
         f64::from(u32::try_from(self.number() >> 32).unwrap_or(0)) / f64::from(u32::MAX)
     }
 
-    /// One of `all`; `None` if there is none.
-    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
-        let place = self.between(0, i64::try_from(all.len()).unwrap_or(0));
-        all.get(usize::try_from(place).unwrap_or(0))
+    /// A place in a list of `many`.
+    pub fn place(&mut self, many: usize) -> usize {
+        usize::try_from(self.between(0, i64::try_from(many).unwrap_or(1))).unwrap_or(0)
+    }
+
+    /// One of `all`, which is not empty.
+    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.place(all.len())]
     }
 }

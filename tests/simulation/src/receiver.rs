@@ -1,8 +1,10 @@
 //! Providers and endpoints: what they accept, and how they fail.
 
 use crate::random::Random;
+use crate::scenario::Scenario;
 use crate::table::DeliveryKey;
 use domain::attempt::{AttemptFailure, RetryVerdict};
+use domain::tenant::Destination;
 use domain::vocabulary::{Channel, ChannelClass};
 use pipeline::{Accepted, SendFailure};
 use std::collections::BTreeMap;
@@ -50,6 +52,25 @@ pub struct Response {
 }
 
 impl Receivers {
+    /// The receivers of a scenario's destinations. Without faults all are good.
+    #[must_use]
+    pub fn new(scenario: &Scenario, random: &mut Random) -> Self {
+        let mut tempers = BTreeMap::new();
+        for (_, destination) in scenario.tenants.iter().flat_map(|one| &one.destinations) {
+            let is_endpoint = matches!(destination, Destination::Integration(_));
+            let temper = match random.between(0, 24) {
+                _ if !scenario.faults => Temper::Good,
+                0 => Temper::Dead,
+                1 => Temper::Refusing,
+                2 if is_endpoint => Temper::Gone,
+                3..=6 => Temper::Flaky,
+                _ => Temper::Good,
+            };
+            tempers.insert(destination.id().to_owned(), temper);
+        }
+        Self { tempers, inbox: BTreeMap::new() }
+    }
+
     /// Answers one request to `destination`. `calm` is after the time of faults.
     pub fn answer(&self, destination: &str, channel: Channel, calm: bool, random: &mut Random) -> Response {
         let temper = self.tempers.get(destination).copied().unwrap_or(Temper::Good);

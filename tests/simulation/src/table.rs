@@ -1,65 +1,89 @@
-//! The table: delivery rows, due index and rate limits. Each function is one conditional write or transaction.
+//! The table. Each function is one read, one conditional write or one transaction.
 
-use contracts::queue::Delivery;
-use domain::delivery::{ClaimRefusal, DeliveryRow, DeliveryState, EarlierClaim, RowRefusal, RowWrite, earlier_claim};
+mod deliveries;
+mod due;
+mod incidents;
+
+pub use due::due_place;
+
+use contracts::queue::{Delivery, delivery_row_key};
+use domain::delivery::DeliveryRow;
 use domain::due::ScheduledDelivery;
-use domain::ids::{IncidentId, TenantId};
-use domain::policy::StormPolicy;
-use domain::rate_limit::{RateLimitDecision, RateLimitState};
+use domain::event_record::EventRecord;
+use domain::ids::{EventId, IncidentId, Scope, TenantId};
+use domain::incident::{Incident, KeyState, Update};
+use domain::maintenance::SuppressedIncident;
+use domain::plan::PlanHistory;
+use domain::rate_limit::RateLimitState;
 use domain::reason::Reason;
+use domain::subscriber::Subscriber;
 use domain::vocabulary::Channel;
-use jiff::Timestamp;
-use pipeline::deliver::claim::{Claim, Limit};
-use pipeline::deliver::record::Mark;
 use std::collections::BTreeMap;
-
-/// Milliseconds between two messages to one chat webhook.
-const SLOT_INTERVAL_MS: i64 = 1_000;
 
 /// Identifies a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeliveryKey {
-    /// Its tenant.
-    pub tenant: TenantId,
-    /// Its incident.
-    pub incident: IncidentId,
-    /// Its recipient or integration.
-    pub destination: String,
-    /// Its channel.
-    pub channel: Channel,
+    /// Where it goes, and about what.
+    pub thread: Thread,
     /// Number of the update.
     pub update: u32,
+}
+
+/// One destination, channel and incident.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Thread {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The incident.
+    pub incident: IncidentId,
+    /// The recipient or integration.
+    pub destination: String,
+    /// The channel.
+    pub channel: Channel,
 }
 
 impl DeliveryKey {
     /// The key of a delivery.
     #[must_use]
     pub fn of(delivery: &Delivery) -> Self {
-        Self {
+        let thread = Thread {
             tenant: delivery.alert.tenant.clone(),
             incident: delivery.alert.incident_id.clone(),
             destination: delivery.destination.clone(),
             channel: delivery.channel,
-            update: delivery.alert.update,
-        }
+        };
+        Self { thread, update: delivery.alert.update }
     }
 
     /// The key of a scheduled delivery.
     #[must_use]
     pub fn of_due(due: &ScheduledDelivery) -> Self {
-        Self {
+        let thread = Thread {
             tenant: due.tenant.clone(),
             incident: due.incident_id.clone(),
             destination: due.destination.clone(),
             channel: due.channel,
-            update: due.update,
-        }
+        };
+        Self { thread, update: due.update }
+    }
+
+    /// The earlier updates of the same thread.
+    pub fn earlier(&self) -> impl Iterator<Item = Self> + '_ {
+        (1..self.update).map(|update| Self { thread: self.thread.clone(), update })
+    }
+
+    /// Where its row is.
+    #[must_use]
+    pub fn row(&self) -> RowKey {
+        let name = delivery_row_key(&self.thread.destination, self.thread.channel, self.update);
+        (self.thread.tenant.clone(), self.thread.incident.clone(), name)
     }
 }
 
 impl std::fmt::Display for DeliveryKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}#{}/{} by {}", self.tenant, self.incident, self.update, self.destination, self.channel)
+        let Thread { tenant, incident, destination, channel } = &self.thread;
+        write!(f, "{tenant}/{incident}#{}/{destination} by {channel}", self.update)
     }
 }
 
@@ -70,120 +94,54 @@ pub struct End {
     pub outcome: Result<(), Reason>,
     /// When, in milliseconds.
     pub at: i64,
+    /// Whether a sender ended it, after attempts; otherwise `release` did, without any.
+    pub by_sender: bool,
 }
 
 /// Where a delivery row is: tenant, incident, name.
 pub type RowKey = (TenantId, IncidentId, String);
-/// Where a due entry is: its minute and its delivery.
-pub type DueKey = (i64, DeliveryKey);
+
+/// An incident and its timeline.
+#[derive(Clone, Debug)]
+pub struct IncidentRecord {
+    /// The incident.
+    pub incident: Incident,
+    /// Its updates, oldest first.
+    pub updates: Vec<Update>,
+    /// For maintenance, the incidents that it suppresses.
+    pub suppressed: Vec<SuppressedIncident>,
+}
 
 /// The table.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
+    /// The tenants with their compiled subscriptions.
+    pub tenants: Vec<Subscriber>,
+    /// The records of events.
+    pub records: BTreeMap<(EventId, Option<Scope>), EventRecord>,
+    /// The states of dedup keys.
+    pub keys: BTreeMap<String, KeyState>,
+    /// The incidents.
+    pub incidents: BTreeMap<IncidentId, IncidentRecord>,
+    /// The stored plans.
+    pub plans: BTreeMap<(IncidentId, TenantId), PlanHistory>,
     /// The delivery rows.
     pub rows: BTreeMap<RowKey, DeliveryRow>,
-    /// The due index.
-    pub due: BTreeMap<DueKey, ScheduledDelivery>,
+    /// The due index, by [`due_place`].
+    pub due: BTreeMap<String, ScheduledDelivery>,
+    /// Who may send the lists of the due index, and until when, in milliseconds.
+    pub lease: Option<(String, i64)>,
     /// How updates ended; each ends once.
     pub ends: BTreeMap<DeliveryKey, Vec<End>>,
     contacts: BTreeMap<String, RateLimitState>,
     slots: BTreeMap<String, i64>,
-}
-
-/// Returns where the row of a delivery is.
-#[must_use]
-pub fn row_key(delivery: &Delivery) -> RowKey {
-    (delivery.alert.tenant.clone(), delivery.alert.incident_id.clone(), delivery.row_key())
+    openings: BTreeMap<(TenantId, i64), u32>,
 }
 
 impl Table {
-    /// Claims the row of one member.
-    ///
-    /// # Errors
-    /// Why the claim was refused.
-    pub fn claim(&mut self, claim: &Claim, member: &Delivery) -> Result<EarlierClaim, ClaimRefusal> {
-        let (place, now_ms) = (row_key(member), claim.at().as_millisecond());
-        let row = self.rows.get(&place);
-        let before = earlier_claim(row, member.alert.update, member.attempt);
-        let write = RowWrite::Claim {
-            update: member.alert.update,
-            attempt: member.attempt,
-            token: claim.token(),
-            now_ms,
-            lease_until_ms: claim.lease_until_ms(),
-            channel: member.channel,
-        };
-        match DeliveryRow::apply(row, &write) {
-            Ok(row) => {
-                self.rows.extend(row.map(|row| (place, row)));
-                Ok(before)
-            }
-            Err(RowRefusal::Claim(refusal)) => Err(refusal),
-            Err(_) => Err(ClaimRefusal::Leased { until_ms: now_ms + 1_000 }),
-        }
+    /// A table with these tenants and nothing else.
+    #[must_use]
+    pub fn new(tenants: Vec<Subscriber>) -> Self {
+        Self { tenants, ..Self::default() }
     }
-
-    /// Releases the claim of one member.
-    pub fn release(&mut self, member: &Delivery, token: &str) {
-        let place = row_key(member);
-        if let Ok(Some(row)) = DeliveryRow::apply(self.rows.get(&place), &RowWrite::Release { token }) {
-            self.rows.insert(place, row);
-        }
-    }
-
-    /// Marks the row of one member, in one transaction with its due entry. Returns `false` if the claim was lost.
-    pub fn mark(&mut self, member: &Delivery, mark: &Mark, token: &str, at: Timestamp) -> bool {
-        let place = row_key(member);
-        let Ok(Some(row)) = DeliveryRow::apply(self.rows.get(&place), &mark.row_write(member, token, at)) else {
-            return false;
-        };
-        let outcome = match row.state {
-            DeliveryState::Accepted => Some(Ok(())),
-            DeliveryState::Failed => Some(Err(row.reason.unwrap_or(Reason::GaveUp))),
-            DeliveryState::Sending | DeliveryState::Retrying => None,
-        };
-        if let Some(outcome) = outcome {
-            let end = End { outcome, at: at.as_millisecond() };
-            self.ends.entry(DeliveryKey::of(member)).or_default().push(end);
-        }
-        self.rows.insert(place, row);
-        match mark {
-            Mark::Retry { due: Some(due), .. } | Mark::Defer { due, .. } => self.schedule(due, false),
-            Mark::Accept { .. } | Mark::Retry { due: None, .. } | Mark::Fail { .. } => {}
-        }
-        true
-    }
-
-    /// Puts an entry into the due index. With `once`, one that is there with the same or a later attempt stays.
-    pub fn schedule(&mut self, due: &ScheduledDelivery, once: bool) {
-        let place = due_key(due);
-        let stays = self.due.get(&place).is_some_and(|there| once && there.attempt >= due.attempt);
-        if !stays {
-            self.due.insert(place, due.clone());
-        }
-    }
-
-    /// Reserves a place within a contact's rate limit.
-    pub fn reserve_place(&mut self, limit: &Limit, storms: &StormPolicy, now: Timestamp) -> RateLimitDecision {
-        let Some(limits) = storms.contacts.get(&limit.class()) else { return RateLimitDecision::SendNow };
-        let exempt = limit.exempt().map(|kind| (kind, storms.exempt_per_minute));
-        let contact = self.contacts.entry(limit.contact().to_owned()).or_default();
-        let (decision, after) = contact.reserve(limits, now, exempt);
-        *contact = after;
-        decision
-    }
-
-    /// Reserves the next free slot of a chat webhook, in milliseconds.
-    pub fn reserve_slot(&mut self, fingerprint: &str, now_ms: i64) -> i64 {
-        let next = self.slots.entry(fingerprint.to_owned()).or_insert(0);
-        let slot = now_ms.max(*next);
-        *next = slot + SLOT_INTERVAL_MS;
-        slot
-    }
-}
-
-/// Returns where a due entry is.
-#[must_use]
-pub fn due_key(due: &ScheduledDelivery) -> DueKey {
-    (due.at.as_second().div_euclid(60), DeliveryKey::of_due(due))
 }

@@ -1,67 +1,112 @@
 //! The clock, the invocations, and what goes wrong.
 
-mod effects;
+mod classify;
+mod deliver;
 mod names;
+mod people;
 mod release;
+mod route;
 
 use crate::coverage::Coverage;
-use crate::load::{Load, timestamp};
-use crate::queue::{Queue, RECEIVES_MAX};
+use crate::queue::{Body, Queues, RECEIVES_MAX};
 use crate::random::Random;
 use crate::receiver::Receivers;
-use crate::table::{DeliveryKey, Table};
-use contracts::queue::{Delivery, Lane};
-use domain::policy::StormPolicy;
+use crate::scenario::{EVENT_KINDS, Scenario, Scene};
+use crate::table::{DeliveryKey, Table, Thread};
+use contracts::queue::Lane;
+use deliver::Sender;
+use domain::due::ScheduledDelivery;
+use domain::ids::{EventId, IncidentId, Scope, TenantId};
+use domain::incident::Change;
+use domain::policy::{Policy, PolicyFiles};
+use domain::rate_limit::Exemption;
 use domain::reason::Reason;
 use domain::vocabulary::Channel;
+use jiff::Timestamp;
 use names::{counted_name, describe, effect_name};
-use pipeline::deliver::{Deliver, Message, begin};
-use pipeline::{Turn, Verdict};
+use pipeline::classify::Classify;
+use pipeline::deliver::Deliver;
+use pipeline::release::Release;
+use pipeline::route::Route;
+use pipeline::{Answer, Fault, Turn, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// When worlds begin: 2027-01-15 08:00 UTC, in milliseconds.
-const BEGIN: i64 = 1_800_000_000_000;
-/// For so long things go wrong, in milliseconds; then the world is calm.
+/// After the last scene things go wrong for so long, in milliseconds; then the world is calm.
 const FAULTS_LAST: i64 = 3 * 3_600_000;
-/// A world that is not quiet after so long never will be: longer than a webhook's retries.
-const WORLD_MAX: i64 = 4 * 86_400_000;
+/// How long a world runs on after its last scene, in milliseconds: longer than any hold.
+const RUN_ON: i64 = 9 * 86_400_000;
 /// How far the clocks of two invocations may differ from the world's, in milliseconds.
-const SKEW_MAX: i64 = 1_500;
+pub const SKEW_MAX: i64 = 1_500;
+/// One effect in so many goes wrong in each of four ways.
+const FAULTS_ONE_IN: i64 = 80;
 
-static STORMS: LazyLock<StormPolicy> = LazyLock::new(|| match StormPolicy::embedded() {
-    Ok(policy) => policy,
-    Err(error) => panic!("the policy of storm protection is invalid: {error}"),
+/// The embedded policy with rules of its own: one for each generated kind of event, as it is and with a low balance.
+pub static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+    let rule = |event_kind: usize, low_balance: bool| {
+        let (category, kind) = EVENT_KINDS[event_kind];
+        let event_type = event_type(event_kind, low_balance);
+        let example = serde_json::json!({"source": "monitor", "type": event_type, "severity": "error", "title": "t"});
+        serde_json::json!({
+            "id": event_type.replace('.', "-"), "category": category, "kind": kind, "types": [event_type],
+            "low_balance": low_balance, "document": "none", "examples": [example],
+        })
+    };
+    let rules: Vec<_> = (0..EVENT_KINDS.len()).flat_map(|kind| [rule(kind, false), rule(kind, true)]).collect();
+    let classification = serde_json::json!({ "rules": rules }).to_string();
+    match Policy::parse(&PolicyFiles { classification: &classification, ..PolicyFiles::EMBEDDED }) {
+        Ok(policy) => policy,
+        Err(errors) => panic!("the policy of the worlds is invalid: {errors:?}"),
+    }
 });
+
+/// The event type of a generated kind of event.
+fn event_type(event_kind: usize, low_balance: bool) -> String {
+    format!("x.kind{event_kind}{}", if low_balance { ".low" } else { "" })
+}
 
 /// What happens next, and when.
 #[derive(Clone, Debug)]
 enum Event {
-    /// Something that was planned is put on the queue.
-    Enqueue(DeliveryKey, Lane),
+    /// A scene of the scenario, by its number.
+    Scene(usize),
     /// A message becomes visible.
     Receive(u64),
     /// An invocation performs its next effect.
     Step(u64),
-    /// The due index is read.
+    /// The schedule of `release` fires.
     Minute,
 }
 
-/// An invocation that handles one message.
-#[derive(Clone, Debug)]
+/// A story of one of the functions.
+#[allow(clippy::large_enum_variant, reason = "there are few at a time")]
+#[derive(Debug)]
+enum Story {
+    Classify(Classify),
+    Route(Route),
+    Deliver(Deliver),
+    Release(Release),
+}
+
+/// One invocation of a function.
+#[derive(Debug)]
 struct Invocation {
-    message: u64,
+    /// Number of its message; `None` for a scheduled run.
+    message: Option<u64>,
     /// How often the message had been received, to tell its own visibility from a later one.
     receives: u32,
-    story: Deliver,
+    story: Story,
     turn: Turn,
     skew: i64,
     deadline: i64,
-    /// What this invocation sent and did not mark yet.
-    unmarked: Vec<DeliveryKey>,
-    /// What it claimed from an invocation that may have sent it, with that one's token.
-    claimed_from: Vec<(DeliveryKey, String)>,
+    /// Whether something went wrong: then nobody expects it to be in time.
+    disturbed: bool,
+    /// Whether one of several writes that are made side by side is done and another is not.
+    halfway: bool,
+    /// What this run of `release` put into lists, with the number of the attempt.
+    listed: BTreeSet<(DeliveryKey, u32)>,
+    sender: Sender,
 }
 
 /// What goes wrong with one effect.
@@ -84,38 +129,120 @@ impl Fate {
             Self::AnswerLost => "answer lost",
         }
     }
+
+    fn answer<T>(self, value: T) -> Answer<T> {
+        match self {
+            Self::Fails | Self::AnswerLost => Err(Fault::Unavailable { code: self.name().to_owned() }),
+            Self::Done | Self::DiesBefore | Self::DiesAfter => Ok(value),
+        }
+    }
+}
+
+/// A delivery that a provider or receiver accepted.
+#[derive(Clone, Debug)]
+pub struct SentRecord {
+    /// The delivery.
+    pub key: DeliveryKey,
+    /// When.
+    pub at: Timestamp,
+    /// What its update changed.
+    pub change: Change,
+    /// The number of the message; the members of a list have the same.
+    pub message: u64,
+    /// Whether the message is a list.
+    pub listed: bool,
+    /// The beginning of the quiet hours in which it was sent, if it was.
+    pub quiet: Option<Timestamp>,
+    /// Whether it was a restricted SMS outside the regulatory window.
+    pub outside_sms_window: bool,
+    /// Until when it was held, if it was.
+    pub held: Option<Timestamp>,
+    /// Why it was held.
+    pub held_for: Option<Reason>,
+    /// Whether a list names it, however many others it has: critical openings and resolves.
+    pub always_listed: bool,
+    /// How many slots of a chat webhook it was given: one message a second is sent there.
+    pub slots: u32,
+    /// The tenant and the e-mail address or phone number; `None` for chat and webhooks.
+    pub contact: Option<String>,
+    /// When it counts towards the contact's rate limits, because there was room or it used a bundle's reserved slot; `None` if it does not.
+    pub counts_at: Option<Timestamp>,
+}
+
+/// A first attempt that its contact's rate limit deferred.
+#[derive(Clone, Debug)]
+pub struct DeferredRecord {
+    /// The delivery.
+    pub key: DeliveryKey,
+    /// Exempt messages of the same kind that were sent to the contact in the minute before.
+    pub exempt_before: usize,
+    /// Why it may exceed the limit.
+    pub exempt: Option<Exemption>,
+    /// When it was deferred.
+    pub at: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// What happened in a world, for the checks.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// What intake accepted.
+    pub accepted: Vec<(EventId, Option<Scope>)>,
+    /// Sends whose mark may be missing: each may arrive once more.
+    pub excused: BTreeMap<DeliveryKey, usize>,
+    /// What was accepted.
+    pub sent: Vec<SentRecord>,
+    /// What a rate limit deferred.
+    pub deferred: Vec<DeferredRecord>,
+    /// What failed at least once.
+    pub failed: BTreeSet<DeliveryKey>,
+    /// Critical deliveries, which org admins hear of if they are given up.
+    pub critical: BTreeSet<DeliveryKey>,
+    /// What a sender had when something went wrong: it may be late.
+    pub disturbed: BTreeSet<Thread>,
+    /// What was due when something went wrong in a run of `release`: it may be late, too.
+    pub disturbed_releases: BTreeSet<Thread>,
+    /// What a provider or receiver throttled or did not accept at first.
+    pub slowed: BTreeSet<Thread>,
+    /// Tenants whose plans for an incident may be late.
+    pub disturbed_plans: BTreeSet<(IncidentId, TenantId)>,
+    /// The deduplication ids of the notices to org admins.
+    pub notices: BTreeSet<String>,
+    /// Entries of lists that were rescheduled into another list.
+    pub rebatched: Vec<ScheduledDelivery>,
+    /// What nobody may ever do.
+    pub findings: Vec<String>,
 }
 
 /// One simulated run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct World {
     now: i64,
     random: Random,
-    /// What is planned.
-    pub load: Load,
+    /// What happens.
+    pub scenario: Scenario,
     /// The table.
     pub table: Table,
-    /// The queue.
-    pub queue: Queue,
+    /// The queues.
+    pub queues: Queues,
     /// The receivers.
     pub receivers: Receivers,
-    /// Sends whose mark may be missing: each may arrive once more.
-    pub excused: BTreeMap<DeliveryKey, usize>,
-    /// The deduplication ids of the notices to org admins.
-    pub notices: BTreeSet<String>,
-    /// Sends without the right to send.
-    pub unclaimed_sends: Vec<String>,
-    /// Retries that were sent before their time.
-    pub early: Vec<String>,
+    /// What happened.
+    pub log: Log,
     /// What was reached.
     pub coverage: Coverage,
     /// One line an effect, if the world is traced.
     pub trace: Vec<String>,
     traced: bool,
+    /// The last scene, in milliseconds.
+    last_scene: i64,
     events: BTreeMap<(i64, u64), Event>,
     scheduled: u64,
     running: BTreeMap<u64, Invocation>,
-    minute_scheduled: bool,
+    /// When the schedule of `release` fires next, if there is something for it.
+    next_minute: Option<i64>,
+    limits: deliver::Limits,
 }
 
 impl World {
@@ -123,72 +250,75 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, traced: bool) -> Self {
         let mut random = Random::new(seed);
-        let load = Load::new(BEGIN, &mut random);
-        let receivers = Receivers { tempers: load.tempers.clone(), ..Receivers::default() };
+        let scenario = Scenario::new(seed, &mut random);
+        let receivers = Receivers::new(&scenario, &mut random);
+        let begin = scenario.begin.as_millisecond();
         let mut world = Self {
-            now: BEGIN,
+            now: begin,
             random,
-            table: Table::default(),
-            queue: Queue::default(),
+            table: Table::new(scenario.tenants.clone()),
+            queues: Queues::default(),
             receivers,
-            excused: BTreeMap::new(),
-            notices: BTreeSet::new(),
-            unclaimed_sends: Vec::new(),
-            early: Vec::new(),
+            log: Log::default(),
             coverage: Coverage::default(),
             trace: Vec::new(),
             traced,
+            last_scene: scenario.scenes.last().map_or(begin, |(at, _)| at.as_millisecond()),
             events: BTreeMap::new(),
             scheduled: 0,
             running: BTreeMap::new(),
-            minute_scheduled: false,
-            load,
+            next_minute: None,
+            limits: deliver::Limits::default(),
+            scenario,
         };
-        for (at, key, lane) in world.load.enqueued.clone() {
-            world.schedule(at, Event::Enqueue(key, lane));
+        for number in 0..world.scenario.scenes.len() {
+            let at = world.scenario.scenes[number].0.as_millisecond();
+            world.schedule(at, Event::Scene(number));
         }
-        for due in world.load.held.clone() {
-            world.table.schedule(&due, false);
-        }
-        world.schedule_minute();
         world
+    }
+
+    /// The time of the world.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        timestamp(self.now)
     }
 
     /// Runs until nothing is left to do.
     pub fn run(&mut self) {
-        self.run_events();
-        for key in self.load.deliveries.keys() {
-            let end = match self.table.ends.get(key).and_then(|ends| ends.last()) {
-                Some(end) => end.outcome.map_or_else(Reason::as_str, |()| "accepted"),
-                None => "superseded",
-            };
-            self.coverage.count(format!("end: {end}"));
-        }
-    }
-
-    fn run_events(&mut self) {
         while let Some(((at, _), event)) = self.events.pop_first() {
-            if at > BEGIN + WORLD_MAX {
-                return;
+            if at > self.last_scene + RUN_ON {
+                break;
             }
             self.now = self.now.max(at);
             match event {
-                Event::Enqueue(key, lane) => {
-                    if let Some(delivery) = self.load.deliveries.get(&key) {
-                        let message = Message::Single(Box::new(delivery.clone()));
-                        self.note(|| format!("planned {key}"));
-                        self.send(message, lane, 0);
-                    }
-                }
+                Event::Scene(number) => self.perform_scene(&self.scenario.scenes[number].1.clone()),
                 Event::Receive(number) => self.receive(number),
                 Event::Step(invocation) => self.step(invocation),
-                Event::Minute => self.release_due(),
+                Event::Minute => self.release_minute(),
             }
+            self.schedule_minute();
+        }
+        for ends in self.table.ends.values() {
+            if let Some(end) = ends.last() {
+                let name = end.outcome.map_or_else(Reason::as_str, |()| "accepted");
+                self.coverage.count(format!("end: {name}"));
+            }
+        }
+    }
+
+    fn perform_scene(&mut self, scene: &Scene) {
+        self.note(|| format!("{scene:?}"));
+        match scene {
+            Scene::Event(spec) => self.receive_event(spec),
+            Scene::OperatorUpdate { tenant, key, status } => self.post_operator_update(*tenant, *key, *status),
+            Scene::Stop { tenant, destination, key } => self.stop_notifications(*tenant, *destination, *key),
+            Scene::Setting { tenant, to } => self.change_setting(*tenant, to),
         }
     }
 
     fn calm(&self) -> bool {
-        self.now > BEGIN + FAULTS_LAST
+        !self.scenario.faults || self.now > self.last_scene + FAULTS_LAST
     }
 
     fn schedule(&mut self, at: i64, event: Event) {
@@ -203,92 +333,141 @@ impl World {
         }
     }
 
-    fn send(&mut self, message: Message, lane: Lane, delay_ms: i64) {
+    fn send(&mut self, body: Body, lane: Lane, delay_ms: i64) {
         let visible_at = self.now + delay_ms;
-        let number = self.queue.send(message, lane, visible_at);
+        let number = self.queues.send(body, lane, visible_at);
         self.schedule(visible_at, Event::Receive(number));
     }
 
-    /// A function receives a message, if it is still there and visible.
+    fn send_in_order(&mut self, body: Body, group: String, dedup: String) {
+        if let Some(number) = self.queues.send_in_order(body, group, dedup, self.now) {
+            self.schedule(self.now, Event::Receive(number));
+        }
+    }
+
+    /// A function receives a message, if it is its turn.
     fn receive(&mut self, number: u64) {
-        let Some(queued) = self.queue.messages.get_mut(&number).filter(|queued| queued.visible_at <= self.now) else {
+        if !self.queues.is_next(number, self.now) {
             return;
-        };
+        }
+        let Some(queued) = self.queues.messages.get_mut(&number) else { return };
         if queued.receives >= RECEIVES_MAX {
-            self.queue.park(number, "too many receives");
+            self.delete_message(number, Some("too many receives"));
             return;
         }
         queued.receives += 1;
-        let webhook = queued.message.members().first().is_some_and(|first| first.channel == Channel::Webhook);
-        let (timeout, hidden) = if webhook { (20_000, 120_000) } else { (8_000, 48_000) };
+        let (receives, lane, body) = (queued.receives, queued.lane, queued.body.clone());
+        // Now and then other messages of the batch have used most of the time.
+        let hurried = self.scenario.faults && self.random.once_in(10);
+        let (timeout, hidden) = match &body {
+            Body::Received(_) => (20_000, 120_000),
+            Body::Routing(_) if hurried => (31_500, 360_000),
+            Body::Routing(_) => (60_000, 360_000),
+            Body::Delivery { message, .. } => match message.members().first().map(|first| first.channel) {
+                Some(Channel::Webhook) => (20_000, 120_000),
+                _ => (8_000, 48_000),
+            },
+        };
         queued.visible_at = self.now + hidden;
-        let (receives, lane, message, visible_at) =
-            (queued.receives, queued.lane, queued.message.clone(), queued.visible_at);
-        self.schedule(visible_at, Event::Receive(number));
+        self.schedule(self.now + hidden, Event::Receive(number));
         // Standard queues deliver at least once: now and then to two functions at the same time.
-        let copies = if !self.calm() && self.random.once_in(30) { 2 } else { 1 };
+        let standard = matches!(body, Body::Delivery { .. });
+        let copies = if standard && !self.calm() && self.random.once_in(30) { 2 } else { 1 };
         for _ in 0..copies {
-            self.scheduled += 1;
-            let id = self.scheduled;
-            let (skew, deadline) = (self.random.between(-SKEW_MAX, SKEW_MAX + 1), self.now + timeout);
-            let mut turn = Turn {
-                now: timestamp(self.now + skew),
-                left: left(deadline, self.now),
-                receives,
-                lane,
-                jitter: self.random.fraction(),
-                token: format!("t{id}"),
-                counted: Vec::new(),
+            let mut turn = self.first_turn(timeout, receives, lane);
+            let (story, sender) = match body.clone() {
+                Body::Received(message) => (Story::Classify(classify::begin(*message)), Sender::default()),
+                Body::Routing(job) => (Story::Route(pipeline::route::begin(*job)), Sender::default()),
+                Body::Delivery { message, version } => {
+                    let sender = Sender::of(&message, version);
+                    (Story::Deliver(pipeline::deliver::begin(message, &mut turn)), sender)
+                }
             };
-            let story = begin(message.clone(), &mut turn);
-            let invocation = Invocation {
-                message: number,
-                receives,
-                story,
-                turn,
-                skew,
-                deadline,
-                unmarked: Vec::new(),
-                claimed_from: Vec::new(),
-            };
-            self.running.insert(id, invocation);
-            let wait = self.random.between(1, 200);
-            self.schedule(self.now + wait, Event::Step(id));
+            let disturbed = copies > 1 || receives > 1;
+            self.start(Some(number), receives, story, turn, timeout, sender, disturbed);
         }
+    }
+
+    /// What an invocation that may last `timeout` milliseconds is told first.
+    fn first_turn(&mut self, timeout: i64, receives: u32, lane: Lane) -> Turn {
+        self.scheduled += 1;
+        let skew = if self.scenario.faults { self.random.between(-SKEW_MAX, SKEW_MAX + 1) } else { 0 };
+        Turn {
+            now: timestamp(self.now + skew),
+            left: left(self.now + timeout, self.now),
+            receives,
+            lane,
+            jitter: self.random.fraction(),
+            token: format!("t{}", self.scheduled),
+            counted: Vec::new(),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one invocation, from two places")]
+    fn start(
+        &mut self,
+        message: Option<u64>,
+        receives: u32,
+        story: Story,
+        turn: Turn,
+        timeout: i64,
+        sender: Sender,
+        disturbed: bool,
+    ) {
+        let skew = turn.now.as_millisecond() - self.now;
+        self.scheduled += 1;
+        let id = self.scheduled;
+        // A new environment starts slowly, and a queue takes its time.
+        let slow = !self.calm() && self.random.once_in(15);
+        let wait = self.random.between(1, if slow { 3_000 } else { 60 });
+        let deadline = self.now + timeout;
+        let (halfway, listed) = (false, BTreeSet::new());
+        let invocation =
+            Invocation { message, receives, story, turn, skew, deadline, disturbed, halfway, listed, sender };
+        self.running.insert(id, invocation);
+        self.schedule(self.now + wait, Event::Step(id));
     }
 
     /// An invocation performs its next effect, or dies.
     fn step(&mut self, id: u64) {
         let Some(mut invocation) = self.running.remove(&id) else { return };
         let effect = effect_name(&invocation.story);
-        // The loop of the function ends a second before Lambda does, and returns the message.
-        if self.now >= invocation.deadline - 1_000 && !matches!(invocation.story, Deliver::End(_)) {
+        // A function's loop ends a second before Lambda does, and returns the message.
+        if self.now >= invocation.deadline - 1_000 && effect != "end" {
             self.coverage.count("verdict: deadline");
-            self.note(|| format!("t{id} reached its deadline before: {effect}"));
-            if let Deliver::Send(send) = &invocation.story {
-                // The request may have arrived although nobody waited for the answer.
-                let members: Vec<Delivery> = send.message().members().to_vec();
-                self.arrive_unanswered(&members);
-            }
+            self.note(|| format!("{} reached its deadline before: {effect}", invocation.turn.token));
+            self.disturb(&mut invocation);
+            self.abandon_send(&invocation);
             self.excuse(&invocation);
             self.return_message(&invocation, 0);
             return;
         }
-        if let Deliver::End(verdict) = &invocation.story {
-            self.end(&invocation, verdict.clone());
+        if let Some(verdict) = ended(&invocation.story) {
+            self.end(&invocation, verdict);
             return;
         }
         let fate = self.fate();
         self.coverage.count(format!("{effect}: {}", fate.name()));
+        if fate != Fate::Done {
+            self.disturb(&mut invocation);
+        }
         if fate == Fate::DiesBefore {
-            self.note(|| format!("t{id} died before: {effect}"));
+            self.note(|| format!("{} died before: {effect}", invocation.turn.token));
             self.excuse(&invocation);
             return;
         }
         invocation.turn.left = left(invocation.deadline, self.now);
+        // The answer comes at the time of the invocation's own clock.
+        let started = std::mem::replace(&mut invocation.turn.now, timestamp(self.now + invocation.skew));
         let described = if self.traced { describe(&invocation.story) } else { String::new() };
-        let story = self.perform(&mut invocation, fate);
-        self.note(|| format!("t{id} {effect}: {} — {described}", fate.name()));
+        let story = std::mem::replace(&mut invocation.story, Story::Deliver(Deliver::End(Verdict::Delete)));
+        invocation.story = match story {
+            Story::Classify(story) => Story::Classify(self.perform_classify(story, &mut invocation, fate)),
+            Story::Route(story) => Story::Route(self.perform_route(story, &mut invocation, fate)),
+            Story::Release(story) => Story::Release(self.perform_release(story, &mut invocation, fate)),
+            Story::Deliver(story) => Story::Deliver(self.perform_delivery(story, &mut invocation, fate, started)),
+        };
+        self.note(|| format!("{} {effect}: {} — {described}", invocation.turn.token, fate.name()));
         if fate == Fate::DiesAfter {
             self.excuse(&invocation);
             return;
@@ -296,8 +475,10 @@ impl World {
         for counted in std::mem::take(&mut invocation.turn.counted) {
             self.coverage.count(format!("counted: {}", counted_name(&counted)));
         }
-        invocation.story = story;
-        let wait = self.latency(&invocation.story);
+        let wait = self.latency(&mut invocation);
+        if invocation.disturbed {
+            self.disturb(&mut invocation);
+        }
         self.schedule(self.now + wait, Event::Step(id));
         self.running.insert(id, invocation);
     }
@@ -306,7 +487,7 @@ impl World {
         if self.calm() {
             return Fate::Done;
         }
-        match self.random.between(0, 80) {
+        match self.random.between(0, FAULTS_ONE_IN) {
             0 => Fate::DiesBefore,
             1 => Fate::DiesAfter,
             2 => Fate::Fails,
@@ -316,34 +497,71 @@ impl World {
     }
 
     /// How long until the next effect takes place, in milliseconds.
-    fn latency(&mut self, story: &Deliver) -> i64 {
+    fn latency(&mut self, invocation: &mut Invocation) -> i64 {
         let slow = !self.calm() && self.random.once_in(40);
-        let pause = match story {
-            Deliver::Write(write) => i64::try_from(write.pause().unwrap_or_default().as_millis()).unwrap_or(0),
+        invocation.disturbed |= slow;
+        let pause = match &invocation.story {
+            Story::Deliver(Deliver::Write(write)) => write.pause().unwrap_or_default().as_millis(),
             _ => 0,
         };
-        pause
-            + match story {
-                Deliver::Send(_) if slow => self.random.between(1_000, 20_000),
-                Deliver::Send(_) => self.random.between(20, 800),
-                _ if slow => self.random.between(200, 8_000),
-                _ => self.random.between(1, 30),
+        let sends = matches!(invocation.story, Story::Deliver(Deliver::Send(_)));
+        i64::try_from(pause).unwrap_or(0)
+            + match (sends, slow) {
+                (true, true) => self.random.between(1_000, 20_000),
+                (true, false) => self.random.between(20, 800),
+                (false, true) => self.random.between(200, 8_000),
+                (false, false) => self.random.between(1, 30),
             }
+    }
+
+    /// Notes what an invocation is busy with, because something went wrong: it may come late, or again.
+    fn disturb(&mut self, invocation: &mut Invocation) {
+        invocation.disturbed = true;
+        match &invocation.story {
+            Story::Deliver(_) => {
+                self.log.disturbed.extend(invocation.sender.keys.iter().map(|key| key.thread.clone()));
+            }
+            Story::Route(story) => {
+                if let Some(incident) = route::incident(story) {
+                    let all = self.table.tenants.iter().map(|one| (incident.clone(), one.settings.tenant.clone()));
+                    self.log.disturbed_plans.extend(all);
+                }
+            }
+            // Whatever is due waits for the next run.
+            Story::Release(_) => {
+                let due = self.table.due.values().filter(|due| due.at.as_millisecond() <= self.now + 120_000);
+                self.log.disturbed_releases.extend(due.map(|due| DeliveryKey::of_due(due).thread));
+            }
+            Story::Classify(_) => {}
+        }
     }
 
     /// What an invocation sent and did not mark is sent once more: the one duplicate that cannot be ruled out.
     fn excuse(&mut self, invocation: &Invocation) {
-        for key in &invocation.unmarked {
-            *self.excused.entry(key.clone()).or_default() += 1;
+        for key in &invocation.sender.unmarked {
+            *self.log.excused.entry(key.clone()).or_default() += 1;
         }
     }
 
     fn return_message(&mut self, invocation: &Invocation, pause_ms: i64) {
         let visible_at = self.now + pause_ms;
-        let own = |queued: &&mut crate::queue::Queued| queued.receives == invocation.receives;
-        if let Some(queued) = self.queue.messages.get_mut(&invocation.message).filter(own) {
+        let Some(number) = invocation.message else { return };
+        if let Some(queued) =
+            self.queues.messages.get_mut(&number).filter(|queued| queued.receives == invocation.receives)
+        {
             queued.visible_at = visible_at;
-            self.schedule(visible_at, Event::Receive(invocation.message));
+            self.schedule(visible_at, Event::Receive(number));
+        }
+    }
+
+    /// Deletes a message; with a reason it becomes a dead letter.
+    fn delete_message(&mut self, number: u64, dead: Option<&str>) {
+        let Some((queued, next)) = self.queues.delete(number) else { return };
+        if let Some(reason) = dead {
+            self.queues.dead.push((queued.body, reason.to_owned()));
+        }
+        if let Some(next) = next {
+            self.schedule(self.now, Event::Receive(next));
         }
     }
 
@@ -354,8 +572,9 @@ impl World {
             Verdict::Delete => {
                 self.coverage.count("verdict: delete");
                 // A deletion may get lost, too.
+                let Some(number) = invocation.message else { return };
                 if self.calm() || !self.random.once_in(60) {
-                    self.queue.messages.remove(&invocation.message);
+                    self.delete_message(number, None);
                 }
             }
             Verdict::Return { pause, .. } => {
@@ -367,11 +586,32 @@ impl World {
                 let doublings = invocation.receives.saturating_sub(1).min(10);
                 self.return_message(invocation, (5_000_i64 << doublings).min(900_000));
             }
-            Verdict::Park { reason } => self.queue.park(invocation.message, &reason),
+            Verdict::Park { reason } => {
+                if let Some(number) = invocation.message {
+                    self.delete_message(number, Some(&reason));
+                }
+            }
         }
+    }
+}
+
+/// How a story ended; `None` if it goes on.
+fn ended(story: &Story) -> Option<Verdict> {
+    match story {
+        Story::Classify(Classify::End(verdict))
+        | Story::Route(Route::End(verdict))
+        | Story::Deliver(Deliver::End(verdict)) => Some(verdict.clone()),
+        Story::Release(Release::End(_)) => Some(Verdict::Delete),
+        _ => None,
     }
 }
 
 fn left(deadline: i64, now: i64) -> Duration {
     Duration::from_millis(u64::try_from(deadline - 1_000 - now).unwrap_or(0))
+}
+
+/// A time of the world, in milliseconds since 1970.
+#[must_use]
+pub fn timestamp(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
 }

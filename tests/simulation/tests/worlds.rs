@@ -2,15 +2,19 @@
 
 #![allow(clippy::print_stdout, reason = "the counts are the result of the run")]
 
-/// How many worlds every run of the tests simulates.
+/// How many worlds a run simulates, unless `TOCSIN_WORLDS` says otherwise.
 const WORLDS: u64 = 10_000;
 
 #[test]
 fn every_world_keeps_the_invariants() {
-    let coverage = match simulation::run_all(WORLDS) {
+    let asked = std::env::var_os("TOCSIN_WORLDS").and_then(|text| text.to_str()?.parse().ok());
+    let worlds = asked.unwrap_or(WORLDS);
+    let coverage = match simulation::run_all(worlds) {
         Ok(coverage) => coverage,
         Err(broken) => panic!("{broken}"),
     };
-    println!("{WORLDS} worlds reached: {coverage}");
-    assert!(coverage.missing().is_empty(), "no world reached: {:?}", coverage.missing());
+    println!("{worlds} worlds reached: {coverage}");
+    let missing = coverage.missing();
+    // Fewer worlds do not reach everything.
+    assert!(worlds < WORLDS || missing.is_empty(), "no world reached: {missing:?}");
 }

@@ -2,7 +2,9 @@
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
-use domain::delivery::{AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, FailedAttempt, RowRefusal, RowWrite};
+use domain::delivery::{
+    ABANDONED_AFTER_MS, AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, FailedAttempt, RowRefusal, RowWrite,
+};
 use domain::due::ScheduledDelivery;
 use domain::ids::{IncidentId, TenantId};
 use domain::plan::DecisionOutcome;
@@ -39,7 +41,7 @@ fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_800_000_000_000 + ms).unwrap()
 }
 
-/// A write, with owned texts. The time of each is its place in the sequence, a second apart.
+/// A write, with owned texts. They are a second apart, and in every fifth sequence so long that claims are abandoned in between.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Claim { update: u32, attempt: u32, token: &'static str, lease_ms: i64 },
@@ -257,7 +259,8 @@ async fn the_table_changes_a_delivery_row_as_the_rules_say() {
         let steps: Vec<Step> = FIRST_STEPS[..sequence % 4].iter().copied().chain(generated).collect();
         let (row, mut expected) = (format!("rcp_rows_{sequence}#email"), None::<DeliveryRow>);
         for (place, step) in steps.iter().enumerate() {
-            let now = at(i64::try_from(place).unwrap() * 1_000);
+            let apart = if sequence % 5 == 4 { ABANDONED_AFTER_MS + 2_000 } else { 1_000 };
+            let now = at(i64::try_from(place).unwrap() * apart);
             let applied = DeliveryRow::apply(expected.as_ref(), &rows.write(*step, now));
             let rule = End::from(applied.clone());
             let done = rows.perform(&row, *step, now).await;
@@ -271,4 +274,42 @@ async fn the_table_changes_a_delivery_row_as_the_rules_say() {
     }
     // Each write was both carried out and refused; only a release is never refused.
     assert_eq!(reached.len(), 17, "{reached:?}");
+}
+
+#[tokio::test]
+async fn what_was_scheduled_again_in_the_same_minute_is_not_deleted_with_the_entry_before() {
+    let stack = &stack!();
+    let table = &Table::new(&config(stack), &stack.text("/table"), 90);
+    let tenant = TenantId::parse(&format!("due-{}", unique())).unwrap();
+    let rows = Rows { table, incident: IncidentId::new("due"), tenant };
+    // Far ahead, so that `release` does not take it.
+    let later: Timestamp = "2100-01-01T10:00:05Z".parse().unwrap();
+    let entry = |attempt: u32| ScheduledDelivery {
+        at: later.saturating_add(jiff::SignedDuration::from_secs(attempt.into())).unwrap(),
+        ..rows.due(later, 1, attempt)
+    };
+    let found = async || {
+        let mut found = Vec::new();
+        for shard in 0..domain::ids::DUE_SHARDS {
+            let page = table.due_page(shard, later, None, 1_000).await.unwrap();
+            found.extend(page.items.into_iter().filter(|item| item.due.tenant == rows.tenant));
+        }
+        found
+    };
+    table.schedule(&entry(2)).await.unwrap();
+    let read = found().await;
+    assert_eq!(read.len(), 1);
+    table.schedule(&entry(3)).await.unwrap();
+    table.schedule(&entry(1)).await.unwrap();
+    table.delete_due_item(&read[0]).await.unwrap();
+    let left = found().await;
+    assert_eq!(left.iter().map(|item| item.due.attempt).collect::<Vec<_>>(), [3], "the next attempt stays");
+    // The same attempt, for another reason: a contact's rate limit deferred it into the same minute.
+    let hold = domain::due::Hold { since: later, reason: Reason::Throttled, always_listed: false };
+    table.schedule(&ScheduledDelivery { held: Some(hold), ..entry(3) }).await.unwrap();
+    table.delete_due_item(&left[0]).await.unwrap();
+    let left = found().await;
+    assert_eq!(left.iter().map(|item| item.due.held).collect::<Vec<_>>(), [Some(hold)]);
+    table.delete_due_item(&left[0]).await.unwrap();
+    assert!(found().await.is_empty());
 }

@@ -67,7 +67,7 @@ fn an_event_opens_an_incident_and_emits_its_job_only_once_it_is_stored() {
     assert!(jobs > 0 && commit.decision().head.is_some());
     let Classify::Emit(emit) = commit.answered(Ok(true), &mut turn) else { panic!("nothing is emitted") };
     assert_eq!(emit.jobs().len(), jobs);
-    assert_eq!(turn.counted, [Counted::Classified { name: "IncidentClassified" }]);
+    assert_eq!(turn.counted, [Counted::Classified { outcome: Classified::Included }]);
     assert!(matches!(emit.answered(Ok(()), &mut turn), Classify::End(Verdict::Delete)));
 }
 

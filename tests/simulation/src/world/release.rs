@@ -1,103 +1,192 @@
-//! Puts what is due on the queue, in place of `release`.
+//! The effects of `release`.
 
-use super::{Event, World};
-use crate::load::timestamp;
-use crate::table::{DeliveryKey, due_key};
-use contracts::queue::{BatchDelivery, Delivery, Lane};
-use domain::alert::HoldPeriod;
-use domain::attempt::QUEUE_DELAY_MAX;
-use domain::due::ScheduledDelivery;
-use domain::reason::Reason;
-use domain::vocabulary::Channel;
+use super::{Event, Fate, Invocation, POLICY, Sender, Story, World};
+use crate::queue::Body;
+use crate::table::DeliveryKey;
+use contracts::queue::Lane;
+use domain::due::{DueItem, ScheduledDelivery};
+use domain::ids::Scope;
 use pipeline::deliver::Message;
-use std::collections::BTreeMap;
+use pipeline::release::facts::{PageFacts, subscription_category};
+use pipeline::release::{Release, begin, is_batched};
+
+/// How long a run may last, in milliseconds.
+const TIMEOUT: i64 = 30_000;
 
 impl World {
+    /// Lets the schedule fire at the beginning of the minute in which something is due.
     pub(super) fn schedule_minute(&mut self) {
-        if !self.minute_scheduled {
-            self.minute_scheduled = true;
-            let next = (self.now / 60_000 + 1) * 60_000;
+        let Some(first) = self.table.due.values().next() else { return };
+        let due = first.at.as_millisecond().div_euclid(60_000) * 60_000;
+        let next = due.max((self.now / 60_000 + 1) * 60_000);
+        let outage = self.scenario.outage.clone();
+        let next = if outage.contains(&next.div_euclid(60_000)) { outage.end * 60_000 } else { next };
+        if self.next_minute.is_none_or(|scheduled| scheduled > next || scheduled <= self.now) {
+            self.next_minute = Some(next);
             self.schedule(next, Event::Minute);
         }
     }
 
-    /// Puts what is due on the queue, and then deletes it from the due index.
-    pub(super) fn release_due(&mut self) {
-        self.minute_scheduled = false;
-        let minute = self.now / 60_000;
-        let due: Vec<_> = self.table.due.iter().filter(|((at, _), _)| *at <= minute).collect();
-        let mut lists: BTreeMap<(String, Channel), Vec<ScheduledDelivery>> = BTreeMap::new();
-        let mut singles = Vec::new();
-        for (_, entry) in due {
-            match entry.held {
-                Some(_) => lists.entry((entry.destination.clone(), entry.channel)).or_default().push(entry.clone()),
-                None => singles.push(entry.clone()),
-            }
-        }
-        for entry in singles {
-            let delivery = self.attempt_of(&entry);
-            self.hand_out(Message::Single(Box::new(delivery)), &[entry]);
-        }
-        for entries in lists.into_values() {
-            self.release_list(entries);
-        }
-        if !self.table.due.is_empty() {
-            self.schedule_minute();
-        }
-    }
-
-    /// Releases the held deliveries of one destination: each incident's newest update. The others are superseded.
-    fn release_list(&mut self, entries: Vec<ScheduledDelivery>) {
-        let newest = |entry: &ScheduledDelivery| {
-            let planned = self.load.deliveries.keys().filter(|key| {
-                let of = DeliveryKey::of_due(entry);
-                key.destination == of.destination
-                    && key.channel == of.channel
-                    && key.incident == of.incident
-                    && key.tenant == of.tenant
-                    && timestamp(self.now) >= self.load.deliveries[*key].alert.at
-            });
-            planned.map(|key| key.update).max().unwrap_or(entry.update) <= entry.update
-        };
-        let (listed, superseded): (Vec<_>, Vec<_>) = entries.into_iter().partition(newest);
-        for entry in superseded {
-            self.table.due.remove(&due_key(&entry));
-        }
-        for chunk in listed.chunks(BatchDelivery::MEMBERS_MAX) {
-            let members = chunk.iter().map(|entry| self.attempt_of(entry)).collect();
-            let storm = chunk.iter().any(|one| one.held.is_some_and(|held| held.reason == Reason::Throttled));
-            let list = BatchDelivery::new(members, 0, storm);
-            self.hand_out(Message::List(Box::new(list)), chunk);
-        }
-    }
-
-    fn hand_out(&mut self, message: Message, entries: &[ScheduledDelivery]) {
-        let latest = entries.iter().map(|entry| entry.at.as_millisecond()).max().unwrap_or(self.now);
-        let delay = (latest - self.now).clamp(0, i64::from(QUEUE_DELAY_MAX) * 1_000);
-        let keys: Vec<String> = entries.iter().map(|entry| DeliveryKey::of_due(entry).to_string()).collect();
-        self.note(|| format!("release: {}", keys.join("; ")));
-        self.coverage.count("release: released");
-        self.send(message, Lane::Bulk, delay);
-        if !self.calm() && self.random.once_in(20) {
-            self.coverage.count("release: died before its deletion");
+    pub(super) fn release_minute(&mut self) {
+        if self.next_minute != Some(self.now) {
             return;
         }
-        for entry in entries {
-            let place = due_key(entry);
-            if self.table.due.get(&place) == Some(entry) {
-                self.table.due.remove(&place);
-            }
+        self.next_minute = None;
+        // The schedule invokes at least once.
+        let copies = if !self.calm() && self.random.once_in(10) { 2 } else { 1 };
+        for _ in 0..copies {
+            let turn = self.first_turn(TIMEOUT, 1, Lane::Bulk);
+            let story = Story::Release(begin(&turn));
+            self.start(None, 1, story, turn, TIMEOUT, Sender::default(), false);
         }
     }
 
-    /// The attempt that a due entry stands for.
-    fn attempt_of(&self, entry: &ScheduledDelivery) -> Delivery {
-        let planned = self.load.deliveries[&DeliveryKey::of_due(entry)].clone();
-        let mut why = planned.why.clone();
-        why.held = match entry.held {
-            Some(hold) => Some(HoldPeriod { since: hold.since, until: entry.at, reason: hold.reason }),
-            None => entry.held_before.clone(),
-        };
-        Delivery { attempt: entry.attempt, plain: entry.plain, why, follows: None, ..planned }
+    pub(super) fn perform_release(&mut self, story: Release, invocation: &mut Invocation, fate: Fate) -> Release {
+        let turn = &mut invocation.turn;
+        let now_ms = turn.now.as_millisecond();
+        match story {
+            Release::Page(step) => {
+                let page = self.table.due_page(step.now(), step.after());
+                step.answered(fate.answer(page), turn)
+            }
+            Release::Lease(step) => {
+                let until = now_ms + i64::try_from(turn.left.as_millis()).unwrap_or(0) + 1_000;
+                let leased = fate != Fate::Fails && self.table.lease_lists(&turn.token, now_ms, until);
+                if fate == Fate::Done && !leased {
+                    self.coverage.count("release.lease: elsewhere");
+                }
+                step.answered(fate.answer(leased), turn)
+            }
+            Release::Facts(step) => {
+                // What could not be read is missing.
+                let facts = match fate {
+                    Fate::Fails | Fate::AnswerLost => PageFacts::default(),
+                    _ => self.page_facts(step.items()),
+                };
+                step.answered(&facts, &POLICY, turn)
+            }
+            Release::Early(step) => {
+                let early: Vec<_> = step.decisions().map(|(due, revised)| (due.clone(), revised.clone())).collect();
+                let mut answers = Vec::new();
+                for (due, revised) in early {
+                    if !self.is_left_out(fate) {
+                        self.table.revise(&due.incident_id, &due.tenant, revised);
+                    }
+                    answers.push(fate.answer(()));
+                }
+                step.answered(answers, &mut invocation.turn)
+            }
+            Release::Behind(step) => {
+                let counted = step.lists().map(|(last, reason)| fate.answer(self.table.count_behind(last, reason)));
+                let answers = counted.collect();
+                step.answered(answers, turn)
+            }
+            Release::Reschedule(step) => {
+                let mut answers = Vec::new();
+                for later in step.later() {
+                    if self.is_left_out(fate) {
+                        answers.push(fate.answer(Ok(())));
+                        continue;
+                    }
+                    let is_list = |due: &ScheduledDelivery| is_batched(&DueItem::new(due.clone(), 0, ""));
+                    let again = is_list(later.replaced())
+                        && is_list(&later.entry)
+                        && later.entry.rebatched == later.replaced().rebatched;
+                    let written = self.table.write_later(later, now_ms);
+                    if again && written.is_ok() {
+                        self.log.rebatched.push(later.entry.clone());
+                    }
+                    answers.push(fate.answer(written));
+                }
+                step.answered(answers, &mut invocation.turn)
+            }
+            Release::Enqueue(step) => {
+                let mut enqueued = Vec::new();
+                for queued in step.messages() {
+                    let left_out = self.is_left_out(fate);
+                    enqueued.push(!left_out && fate != Fate::AnswerLost);
+                    let Some(first) = queued.message.members().first().filter(|_| !left_out) else { continue };
+                    let version = self.version(&first.alert.tenant);
+                    let delay = i64::from(queued.delay_seconds) * 1_000;
+                    let message: Message = queued.message.clone();
+                    if matches!(message, Message::List(_)) {
+                        let members = message.members().iter().map(|member| (DeliveryKey::of(member), member.attempt));
+                        invocation.listed.extend(members);
+                    }
+                    self.send(Body::Delivery { message, version }, Lane::Bulk, delay);
+                }
+                self.check_lists_of_one_run(invocation);
+                step.answered(&enqueued, &mut invocation.turn)
+            }
+            Release::EndRows(step) => {
+                let ended: Vec<_> = step.ended().map(|(due, ended)| (due.clone(), ended.clone())).collect();
+                let mut answers = Vec::new();
+                for (due, ended) in ended {
+                    let left_out = self.is_left_out(fate);
+                    let done = match left_out {
+                        true => Ok(()),
+                        false => self.table.end_unsent(&due, ended.reason, ended.revised.clone(), now_ms),
+                    };
+                    answers.push(fate.answer(done));
+                }
+                step.answered(answers, &mut invocation.turn)
+            }
+            Release::Delete(step) if self.scenario.faults && step.items().len() > 1 && !invocation.halfway => {
+                // Somebody else may read the due index in between.
+                invocation.halfway = true;
+                let half = step.items().len() / 2;
+                step.items()[..half].iter().for_each(|item| self.table.delete_due(item));
+                Release::Delete(step)
+            }
+            Release::Delete(step) => {
+                invocation.halfway = false;
+                for item in step.items().to_vec() {
+                    if !self.is_left_out(fate) {
+                        self.table.delete_due(&item);
+                    }
+                }
+                step.answered((), &mut invocation.turn)
+            }
+            Release::Unlease(step) => {
+                if fate != Fate::Fails {
+                    self.table.unlease_lists(&turn.token);
+                }
+                step.answered((), turn)
+            }
+            Release::End(_) => story,
+        }
+    }
+
+    /// What one run puts into a list, no other run does at the same time: two lists would be two messages.
+    fn check_lists_of_one_run(&mut self, invocation: &Invocation) {
+        let others = self.running.values().flat_map(|other| &other.listed);
+        let twice = others.into_iter().find(|one| invocation.listed.contains(one));
+        if let Some((key, _)) = twice {
+            self.log.findings.push(format!("two runs put {key} into a list"));
+        }
+    }
+
+    fn page_facts(&self, items: &[DueItem]) -> PageFacts {
+        let mut facts = PageFacts::default();
+        for DueItem { due, .. } in items {
+            let (tenant, id) = (due.tenant.clone(), due.incident_id.clone());
+            let subscriber = self.table.tenant(&tenant);
+            let record = self.table.incidents.get(&id);
+            let update = record.and_then(|record| record.updates.iter().find(|update| update.number == due.update));
+            let destinations = subscriber.into_iter().flat_map(|one| one.destinations.iter());
+            let destination = destinations.map(|(_, one)| one).find(|one| one.id() == due.destination);
+            if let Some(record) = record {
+                let category = subscription_category(&record.incident);
+                facts.subscribers.insert((tenant.clone(), category), subscriber.cloned());
+                facts.suppressed_incidents.insert(id.clone(), record.suppressed.clone());
+            }
+            facts.settings.insert(tenant.clone(), subscriber.map(|one| one.settings.clone()));
+            facts.incidents.insert(id.clone(), record.map(|record| record.incident.clone()));
+            facts.updates.insert((id.clone(), due.update), update.cloned());
+            facts.destinations.insert((tenant.clone(), due.destination.clone()), destination.cloned());
+            facts.plans.insert((id.clone(), tenant.clone()), self.table.plan_history(&id, &tenant));
+            facts.windows.insert(tenant.clone(), self.table.maintenance_windows(&Scope::Tenant(tenant)));
+        }
+        facts
     }
 }

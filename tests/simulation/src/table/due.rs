@@ -1,0 +1,145 @@
+//! The due index.
+
+use super::{DeliveryKey, End, RowKey, Table};
+use domain::delivery::{ClaimRefusal, DeliveryRow, RowRefusal, RowWrite};
+use domain::due::{DueItem, DuePage, ScheduledDelivery};
+use domain::plan::Decision;
+use domain::reason::Reason;
+use jiff::Timestamp;
+use pipeline::release::page::{Later, LaterWrite};
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+/// How many entries a page has.
+pub(crate) const PAGE_ENTRIES: usize = 100;
+/// A lease longer than this comes from a skewed clock, in milliseconds.
+const LEASE_MAX_MS: i64 = 60_000;
+
+/// Returns where an entry is. Within a minute the entries of a destination are together.
+#[must_use]
+pub fn due_place(due: &ScheduledDelivery) -> String {
+    let minute = due.at.as_second().div_euclid(60);
+    format!("{minute:010}#{}#{}#{}#{}#{:06}", due.tenant, due.destination, due.channel, due.incident_id, due.update)
+}
+
+impl Table {
+    /// Puts an entry into the due index, unless one with a later attempt is there. With `once`, one with the same attempt stays, too.
+    pub fn schedule(&mut self, due: &ScheduledDelivery, once: bool) {
+        let place = due_place(due);
+        let stays = |there: &ScheduledDelivery| there.attempt > due.attempt || once && there.attempt == due.attempt;
+        if !self.due.get(&place).is_some_and(stays) {
+            self.due.insert(place, due.clone());
+        }
+    }
+
+    /// A page of what is due by the end of the minute of `now`.
+    #[must_use]
+    pub fn due_page(&self, now: Timestamp, after: Option<&str>) -> DuePage {
+        let to = format!("{:010}#\u{10ffff}", now.as_second().div_euclid(60));
+        let from = after.unwrap_or_default().to_owned();
+        let range = self.due.range((Bound::Excluded(from), Bound::Included(to)));
+        let items: Vec<DueItem> =
+            range.take(PAGE_ENTRIES).map(|(place, due)| DueItem::new(due.clone(), 0, place)).collect();
+        let next = items.last().filter(|_| items.len() >= PAGE_ENTRIES).map(|last| last.place().to_owned());
+        DuePage { items, unreadable: 0, next }
+    }
+
+    /// Leases the lists to a run, unless another run has the lease.
+    pub fn lease_lists(&mut self, run: &str, now_ms: i64, until_ms: i64) -> bool {
+        let free = self
+            .lease
+            .as_ref()
+            .is_none_or(|(holder, until)| holder == run || *until <= now_ms || *until > now_ms + LEASE_MAX_MS);
+        if free {
+            self.lease = Some((run.to_owned(), until_ms));
+        }
+        free
+    }
+
+    /// Gives the lease back.
+    pub fn unlease_lists(&mut self, run: &str) {
+        self.lease = self.lease.take().filter(|(holder, _)| holder != run);
+    }
+
+    /// Counts the incidents that a list does not name.
+    #[must_use]
+    pub fn count_behind(&self, last: &DueItem, reason: Reason) -> usize {
+        let behind = self.due.range((Bound::Excluded(last.place().to_owned()), Bound::Unbounded));
+        let same = behind.take_while(|(place, due)| DueItem::new((*due).clone(), 0, place).group() == last.group());
+        let held = same.filter(|(_, due)| due.held.is_some_and(|hold| hold.reason == reason));
+        let incidents: BTreeSet<_> = held.map(|(_, due)| &due.incident_id).collect();
+        incidents.iter().filter(|id| ***id != last.due.incident_id).count()
+    }
+
+    /// Deletes an entry that was read, unless another has its place by now.
+    pub fn delete_due(&mut self, item: &DueItem) {
+        if self.due.get(item.place()) == Some(&item.due) {
+            self.due.remove(item.place());
+        }
+    }
+
+    /// Writes a later entry, in one transaction with the condition on the delivery's row.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn write_later(&mut self, later: &Later, now_ms: i64) -> Result<(), ClaimRefusal> {
+        let (key, update, attempt) = (DeliveryKey::of_due(&later.entry), later.entry.update, later.entry.attempt);
+        let write = match later.write() {
+            LaterWrite::WithRow { reason } => {
+                let next_at_ms = later.entry.at.as_millisecond();
+                Some(RowWrite::Reschedule { update, attempt, now_ms, next_at_ms, reason })
+            }
+            LaterWrite::WithDecision => Some(RowWrite::CheckUnsent { update, attempt, now_ms }),
+            LaterWrite::Alone => None,
+        };
+        if let Some(write) = write {
+            self.apply(key.row(), &write).map_err(|refusal| asked_to_wait(refusal, now_ms))?;
+            if let Some(revised) = &later.revised {
+                self.revise(&later.entry.incident_id, &later.entry.tenant, revised.clone());
+            }
+        }
+        self.schedule(&later.entry, false);
+        Ok(())
+    }
+
+    /// Ends a delivery without sending it: a claim without a lease, and the mark.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn end_unsent(
+        &mut self,
+        due: &ScheduledDelivery,
+        reason: Reason,
+        revised: Option<Decision>,
+        now_ms: i64,
+    ) -> Result<(), ClaimRefusal> {
+        let (key, update, token, channel) = (DeliveryKey::of_due(due), due.update, "end", due.channel);
+        let before = domain::delivery::earlier_claim(self.rows.get(&key.row()), update, due.attempt);
+        let claim = RowWrite::Claim { update, attempt: due.attempt, token, now_ms, lease_until_ms: 0, channel };
+        self.apply(key.row(), &claim).map_err(|refusal| asked_to_wait(refusal, now_ms))?;
+        let at = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+        let attempt = due.attempt.saturating_sub(1);
+        let fail = RowWrite::Fail { update, attempt, token, at, reason, cause: None };
+        self.apply(key.row(), &fail).map_err(|refusal| asked_to_wait(refusal, now_ms))?;
+        if let Some(revised) = revised.filter(|_| before.may_have_sent.is_none()) {
+            self.revise(&due.incident_id, &due.tenant, revised);
+        }
+        self.ends.entry(key).or_default().push(End { outcome: Err(reason), at: now_ms, by_sender: false });
+        Ok(())
+    }
+
+    /// Carries out a write on a row, by the rule that the real table follows.
+    pub(super) fn apply(&mut self, place: RowKey, write: &RowWrite<'_>) -> Result<(), RowRefusal> {
+        let row = DeliveryRow::apply(self.rows.get(&place), write)?;
+        self.rows.extend(row.map(|row| (place, row)));
+        Ok(())
+    }
+}
+
+/// Where the table cannot tell why, it asks the caller to wait a second.
+fn asked_to_wait(refusal: RowRefusal, now_ms: i64) -> ClaimRefusal {
+    match refusal {
+        RowRefusal::Claim(refusal) => refusal,
+        _ => ClaimRefusal::Leased { until_ms: now_ms + 1_000 },
+    }
+}

@@ -1,0 +1,121 @@
+//! The effects of `subscription-lookup`.
+
+use super::{Fate, Invocation, POLICY, World};
+use crate::queue::Body;
+use domain::ids::IncidentId;
+use domain::plan::StoredPlan;
+use pipeline::deliver::Message;
+use pipeline::route::{Route, RouteContext, TenantPage};
+
+/// The incident that a job is about.
+pub(super) fn incident(story: &Route) -> Option<IncidentId> {
+    match story {
+        Route::Context(step) => Some(step.job().incident_id.clone()),
+        Route::Tenant(step) => Some(step.incident().id.clone()),
+        Route::Page(step) => Some(step.incident().id.clone()),
+        Route::Store(step) => Some(step.incident().id.clone()),
+        Route::Hold(step) => step.entries().first().map(|entry| entry.incident_id.clone()),
+        Route::Enqueue(step) => step.deliveries().first().map(|first| first.alert.incident_id.clone()),
+        Route::Continue(step) => Some(step.job().incident_id.clone()),
+        // Counting comes after the plans were read, and nothing is late yet.
+        Route::Count(_) | Route::End(_) => None,
+    }
+}
+
+impl World {
+    pub(super) fn perform_route(&mut self, story: Route, invocation: &mut Invocation, fate: Fate) -> Route {
+        let turn = &mut invocation.turn;
+        match story {
+            Route::Context(step) => {
+                let context = match self.table.incidents.get(&step.job().incident_id) {
+                    None => RouteContext::default(),
+                    Some(record) => RouteContext {
+                        incident: Some(record.incident.clone()),
+                        updates: record.updates.clone(),
+                        suppressed: record.suppressed.clone(),
+                    },
+                };
+                step.answered(fate.answer(context), turn)
+            }
+            Route::Tenant(step) => {
+                let subscriber = self.table.tenant(step.tenant()).cloned();
+                let plans = self.table.plan_history(&step.incident().id, step.tenant());
+                step.answered(fate.answer((subscriber, plans)), &POLICY, turn)
+            }
+            Route::Page(step) => {
+                let (subscribers, next) = self.table.shard_page(step.shard(), step.after());
+                let incident = &step.incident().id;
+                let with_plans = subscribers.into_iter().map(|one| {
+                    let plans = self.table.plan_history(incident, &one.settings.tenant);
+                    (one, plans)
+                });
+                let page = TenantPage { tenants: with_plans.collect(), next };
+                step.answered(fate.answer(page), &POLICY, turn)
+            }
+            Route::Count(step) => {
+                let opened = match fate {
+                    Fate::Fails => 0,
+                    _ => self.table.count_opening(step.tenant(), step.at(), &POLICY),
+                };
+                step.answered(fate.answer(opened), &POLICY, turn)
+            }
+            Route::Store(step) => {
+                let (incident, plans) = (step.incident().id.clone(), step.plans().cloned().collect::<Vec<_>>());
+                let mut stopped = false;
+                let store = |plan: StoredPlan| {
+                    // Each tenant's plans are stored in the order of their updates: whoever dies has stored the first ones.
+                    let some = matches!(fate, Fate::DiesAfter | Fate::AnswerLost);
+                    stopped |= fate == Fate::Fails || some && self.random.once_in(2);
+                    let stored = if stopped { plan } else { self.table.store_plan(&incident, &plan) };
+                    fate.answer(stored)
+                };
+                let answers = plans.into_iter().map(store).collect();
+                step.answered(answers, turn)
+            }
+            Route::Hold(step) => {
+                let entries = step.entries().to_vec();
+                for entry in &entries {
+                    if !self.is_left_out(fate) {
+                        self.table.schedule(entry, false);
+                    }
+                }
+                step.answered(fate.answer(()), &mut invocation.turn)
+            }
+            Route::Enqueue(step) => {
+                for delivery in step.deliveries().to_vec() {
+                    if self.is_left_out(fate) {
+                        continue;
+                    }
+                    let version = self.version(&delivery.alert.tenant);
+                    let message = Message::Single(Box::new(delivery));
+                    self.send(Body::Delivery { message, version }, step.lane(), 0);
+                }
+                step.answered(fate.answer(()), &mut invocation.turn)
+            }
+            Route::Continue(step) => {
+                if fate != Fate::Fails {
+                    let job = step.job().clone();
+                    let (group, dedup) = (job.message_group_id(), job.deduplication_id());
+                    let body = Body::Routing(Box::new(job));
+                    self.send_in_order(body, format!("route {group}"), format!("route {dedup}"));
+                }
+                step.answered(fate.answer(()), &mut invocation.turn)
+            }
+            Route::End(_) => story,
+        }
+    }
+
+    /// Whether one of several writes of an effect does not take place. Whoever dies over them has made some of them.
+    pub(super) fn is_left_out(&mut self, fate: Fate) -> bool {
+        match fate {
+            Fate::Fails => true,
+            Fate::DiesAfter | Fate::AnswerLost => self.random.once_in(2),
+            Fate::Done | Fate::DiesBefore => false,
+        }
+    }
+
+    /// The version of a tenant's settings.
+    pub(super) fn version(&self, tenant: &domain::ids::TenantId) -> u64 {
+        self.table.tenant(tenant).map_or(0, |one| one.settings.version)
+    }
+}
