@@ -27,14 +27,14 @@ use store::{StoreError, Table};
 
 /// The Lambda function `classify`.
 #[derive(Debug)]
-pub struct Classify {
+pub struct ClassifyFunction {
     config: Config,
     policy: Policy,
     table: Table,
     queues: Queues,
 }
 
-impl QueueFunction for Classify {
+impl QueueFunction for ClassifyFunction {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
     type Message = IncidentReceived;
 
@@ -74,7 +74,7 @@ impl QueueFunction for Classify {
     }
 }
 
-impl Classify {
+impl ClassifyFunction {
     /// Performs the next effect of a message, and tells the story what came of it.
     async fn perform(&self, story: Story, turn: &mut Turn) -> Story {
         let policy = &self.policy;

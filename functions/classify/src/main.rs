@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
-    runtime::run_queue::<classify::Classify>().await
+    runtime::run_queue::<classify::ClassifyFunction>().await
 }

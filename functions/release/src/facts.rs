@@ -1,6 +1,6 @@
 //! Reads everything that the decisions about a page of due entries depend on, each thing once.
 
-use crate::{IN_FLIGHT, Release};
+use crate::{IN_FLIGHT, ReleaseFunction};
 use domain::due::DueItem;
 use domain::ids::{IntegrationId, RecipientId, Scope, TenantId};
 use domain::tenant::Destination;
@@ -10,7 +10,7 @@ use pipeline::release::facts::{FactKeys, PageFacts, subscription_category};
 use std::collections::{BTreeMap, BTreeSet};
 use store::StoreError;
 
-impl Release {
+impl ReleaseFunction {
     /// Reads the facts about a page of due entries.
     pub(crate) async fn read_facts(&self, items: &[DueItem]) -> PageFacts {
         let keys = FactKeys::of(items);

@@ -44,7 +44,7 @@ const IN_FLIGHT: usize = 16;
 
 /// The function, with the clients and settings that one Lambda environment keeps.
 #[derive(Debug)]
-pub struct Release {
+pub struct ReleaseFunction {
     config: Config,
     policy: Policy,
     table: Table,
@@ -60,7 +60,7 @@ pub struct Tick {
 
 /// The number of due entries that one run handled, by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ReleaseCounts {
+pub struct ReleaseReport {
     /// Entries put on a queue.
     pub released: usize,
     /// Deliveries ended without sending, with a reason.
@@ -71,10 +71,10 @@ pub struct ReleaseCounts {
     pub elsewhere: usize,
 }
 
-impl EventFunction for Release {
+impl EventFunction for ReleaseFunction {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
     type In = Tick;
-    type Out = ReleaseCounts;
+    type Out = ReleaseReport;
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
@@ -83,7 +83,7 @@ impl EventFunction for Release {
         Ok(Self { policy, table, queues: Queues::new(aws.config()), config })
     }
 
-    async fn handle(&self, tick: Tick, deadline: Deadline) -> Result<ReleaseCounts, DirectError> {
+    async fn handle(&self, tick: Tick, deadline: Deadline) -> Result<ReleaseReport, DirectError> {
         if tick.shard >= DUE_SHARDS {
             let message = format!("shard is {}; it must be from 0 to {}", tick.shard, DUE_SHARDS - 1);
             return Err(DirectError::new("BadRequest", message));
@@ -93,7 +93,7 @@ impl EventFunction for Release {
             _ => 0,
         };
         let Ended { counts, behind, fault } = self.run(tick.shard, deadline).await;
-        let counts = ReleaseCounts {
+        let counts = ReleaseReport {
             released: counts.released,
             ended: counts.ended,
             left: counts.left + reminders_left,

@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), runtime::StartError> {
-    runtime::run_event::<release::Release>().await
+    runtime::run_event::<release::ReleaseFunction>().await
 }

@@ -1,6 +1,6 @@
 //! Sends the due reminders of scheduled maintenance to `classify`.
 
-use crate::{IN_FLIGHT, PAGE_SIZE, Release};
+use crate::{IN_FLIGHT, PAGE_SIZE, ReleaseFunction};
 use aws::sqs::OutgoingMessage;
 use contracts::queue::IncidentReceived;
 use domain::maintenance::Reminder;
@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
-impl Release {
+impl ReleaseFunction {
     /// Sends the due reminders. Returns how many stay for the next minute's run.
     pub(crate) async fn send_due_reminders(&self, now: Timestamp) -> usize {
         let (due, unreadable) = match self.table.due_reminders(now, PAGE_SIZE).await {

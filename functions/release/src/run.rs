@@ -1,6 +1,6 @@
 //! Performs the effects of a run, one after the other. It decides nothing: each answer goes back to the story.
 
-use crate::{IN_FLIGHT, PAGE_SIZE, Release};
+use crate::{IN_FLIGHT, PAGE_SIZE, ReleaseFunction};
 use aws::sqs::OutgoingMessage;
 use contracts::queue::{Lane, delivery_row_key};
 use domain::delivery::{AttemptKey, ClaimRefusal};
@@ -20,7 +20,7 @@ use runtime::{clock, ids, metrics};
 use std::collections::BTreeMap;
 use store::StoreError;
 
-impl Release {
+impl ReleaseFunction {
     /// Releases what is due in a shard.
     pub(crate) async fn run(&self, shard: u16, deadline: Deadline) -> Ended {
         let mut turn = Turn {

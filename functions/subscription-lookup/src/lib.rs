@@ -23,8 +23,8 @@ use domain::vocabulary::ChannelClass;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use pipeline::route::{
-    Continue, CountOpening, EnqueuePlanned, Hold, ReadContext, ReadPage, ReadTenant, Route, RouteContext, StorePlans,
-    TenantPage, begin,
+    Continue, CountOpening, EnqueuePlanned, HoldPlanned, ReadContext, ReadTenant, ReadTenants, Route, RouteContext,
+    StorePlans, TenantPage, begin,
 };
 use pipeline::{Answer, Counted, Fault, Turn};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, verdict_result};
@@ -143,7 +143,7 @@ impl SubscriptionLookup {
         Ok((subscriber, plans))
     }
 
-    async fn read_page(&self, step: &ReadPage) -> Answer<TenantPage> {
+    async fn read_page(&self, step: &ReadTenants) -> Answer<TenantPage> {
         let page = self.table.subscribers(step.category(), step.shard(), step.after()).await.map_err(fault)?;
         if page.subscribers.is_empty() {
             return Ok(TenantPage { tenants: Vec::new(), next: page.next });
@@ -184,7 +184,7 @@ impl SubscriptionLookup {
         stored
     }
 
-    async fn hold(&self, step: &Hold) -> Answer<()> {
+    async fn hold(&self, step: &HoldPlanned) -> Answer<()> {
         let putting: Vec<_> = step.entries().iter().map(|due| self.table.schedule(due).boxed()).collect();
         let put: Vec<Result<(), StoreError>> = stream::iter(putting).buffered(PLANS_IN_FLIGHT).collect().await;
         put.into_iter().collect::<Result<(), StoreError>>().map_err(fault)

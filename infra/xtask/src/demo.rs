@@ -1,7 +1,7 @@
 //! The sample incidents of `cargo xtask up`, and what they delivered.
 
 use crate::http::send;
-use crate::process::{Fault, progress, say};
+use crate::process::{CommandFault, progress, say};
 use crate::stack;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
 
 /// `cargo xtask demo`
-pub(crate) fn run(name: &str) -> Result<(), Fault> {
+pub(crate) fn run(name: &str) -> Result<(), CommandFault> {
     show(&stack::outputs(name)?)
 }
 
 /// Posts a platform-wide infrastructure incident, a low balance, a failing webhook and a notice that no category covers. Prints what was
 /// delivered to whom, and what was skipped and why.
-pub(crate) fn show(outputs: &Value) -> Result<(), Fault> {
+pub(crate) fn show(outputs: &Value) -> Result<(), CommandFault> {
     let before: BTreeSet<String> = arrivals(outputs).into_iter().map(|arrival| arrival.id).collect();
     let events = post_events(outputs)?;
     let incidents = await_deliveries(outputs, &events)?;
@@ -37,7 +37,7 @@ pub(crate) fn show(outputs: &Value) -> Result<(), Fault> {
 }
 
 /// Posts the four events. Returns the id and title of each.
-fn post_events(outputs: &Value) -> Result<Vec<(String, String)>, Fault> {
+fn post_events(outputs: &Value) -> Result<Vec<(String, String)>, CommandFault> {
     say("▸ posting four sample incidents");
     let mut posted = Vec::new();
     for event in [
@@ -57,7 +57,7 @@ fn post_events(outputs: &Value) -> Result<Vec<(String, String)>, Fault> {
         let answer = send("POST", &url, &[("authorization", &bearer)], Some(&event))?;
         if answer.status != 202 {
             let what = format!("the event was refused with status {}: {}", answer.status, answer.body);
-            return Err(Fault::new(what, logs(outputs)));
+            return Err(CommandFault::new(what, logs(outputs)));
         }
         let title = text(&event, "/title");
         say(&format!("  202  {title}"));
@@ -67,7 +67,7 @@ fn post_events(outputs: &Value) -> Result<Vec<(String, String)>, Fault> {
 }
 
 /// Waits until each event is classified and each planned delivery has ended. Returns the tenant and incident of each.
-fn await_deliveries(outputs: &Value, events: &[(String, String)]) -> Result<Vec<(String, String)>, Fault> {
+fn await_deliveries(outputs: &Value, events: &[(String, String)]) -> Result<Vec<(String, String)>, CommandFault> {
     let mut found = Vec::new();
     for (event, title) in events {
         let event = until(outputs, &format!("\"{title}\" to be classified"), || {
@@ -97,7 +97,11 @@ fn await_deliveries(outputs: &Value, events: &[(String, String)]) -> Result<Vec<
 }
 
 /// Polls every 300 ms for at most two minutes. The first calls on a machine that has just built everything are slow.
-fn until<T>(outputs: &Value, what: &str, mut poll: impl FnMut() -> Result<Option<T>, Fault>) -> Result<T, Fault> {
+fn until<T>(
+    outputs: &Value,
+    what: &str,
+    mut poll: impl FnMut() -> Result<Option<T>, CommandFault>,
+) -> Result<T, CommandFault> {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(120) {
         if let Some(found) = poll()? {
@@ -105,7 +109,7 @@ fn until<T>(outputs: &Value, what: &str, mut poll: impl FnMut() -> Result<Option
         }
         std::thread::sleep(Duration::from_millis(300));
     }
-    Err(Fault::new(format!("timed out after two minutes waiting for {what}"), logs(outputs)))
+    Err(CommandFault::new(format!("timed out after two minutes waiting for {what}"), logs(outputs)))
 }
 
 /// Prints which recipients and channels an incident skipped, grouped by reason.
@@ -125,12 +129,12 @@ fn print_skipped(tenant: &str, detail: &Value) {
     }
 }
 
-fn detail(outputs: &Value, tenant: &str, incident: &str) -> Result<Value, Fault> {
+fn detail(outputs: &Value, tenant: &str, incident: &str) -> Result<Value, CommandFault> {
     get(outputs, &format!("/tokens/tenant_admin/{tenant}"), &format!("/v1/tenants/{tenant}/incidents/{incident}"))
 }
 
 /// Sends a GET to the API with the token at this pointer of outputs.json.
-fn get(outputs: &Value, token: &str, path: &str) -> Result<Value, Fault> {
+fn get(outputs: &Value, token: &str, path: &str) -> Result<Value, CommandFault> {
     let url = format!("{}{path}", text(outputs, "/api_url"));
     Ok(send("GET", &url, &[("authorization", &format!("Bearer {}", text(outputs, token)))], None)?.body)
 }
@@ -141,7 +145,7 @@ fn logs(outputs: &Value) -> String {
 }
 
 /// Prints the URLs of the stack and how to send an alert, watch, stop and deploy.
-pub(crate) fn print_next_steps(name: &str, outputs: &Value) -> Result<(), Fault> {
+pub(crate) fn print_next_steps(name: &str, outputs: &Value) -> Result<(), CommandFault> {
     let flag = stack::flag(name);
     let get = |pointer: &str| text(outputs, pointer);
     say("\nRunning:");
@@ -175,7 +179,7 @@ pub(crate) fn print_next_steps(name: &str, outputs: &Value) -> Result<(), Fault>
 }
 
 /// `cargo xtask watch`
-pub(crate) fn watch(name: &str) -> Result<(), Fault> {
+pub(crate) fn watch(name: &str) -> Result<(), CommandFault> {
     let outputs = stack::outputs(name)?;
     say("Waiting for messages. Press Ctrl-C to stop.");
     let mut known: BTreeSet<String> = arrivals(&outputs).into_iter().map(|arrival| arrival.id).collect();

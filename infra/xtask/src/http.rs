@@ -1,6 +1,6 @@
 //! JSON over plain HTTP on loopback.
 
-use crate::process::Fault;
+use crate::process::CommandFault;
 use serde_json::Value;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -25,8 +25,14 @@ impl Response {
 }
 
 /// Sends one request and waits up to 60 seconds for the response, whatever its status.
-pub(crate) fn send(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Result<Response, Fault> {
-    let failed = |error: ureq::Error| Fault::new(format!("{method} {url}: {error}"), "Is the stack up? cargo xtask up");
+pub(crate) fn send(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<&Value>,
+) -> Result<Response, CommandFault> {
+    let failed =
+        |error: ureq::Error| CommandFault::new(format!("{method} {url}: {error}"), "Is the stack up? cargo xtask up");
     let mut request = ureq::http::Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -11,12 +11,12 @@ use std::sync::{Mutex, PoisonError};
 
 /// An error for the person at the terminal: what went wrong and what to do next.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub(crate) struct CommandFault {
     what: String,
     remedy: String,
 }
 
-impl Fault {
+impl CommandFault {
     pub(crate) fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { what: what.into(), remedy: remedy.into() }
     }
@@ -33,13 +33,13 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for CommandFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\n{}", self.what, self.remedy)
     }
 }
 
-impl From<std::io::Error> for Fault {
+impl From<std::io::Error> for CommandFault {
     fn from(error: std::io::Error) -> Self {
         Self::new(
             format!("a file operation failed: {error}"),
@@ -69,13 +69,13 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// Runs a command to its end with its output in the file `log`.
-pub(crate) fn run(command: &mut Command, step: &str, log: &Path, again: &str) -> Result<(), Fault> {
+pub(crate) fn run(command: &mut Command, step: &str, log: &Path, again: &str) -> Result<(), CommandFault> {
     let out = File::create(log)?;
     let done = command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).status();
     match done {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(Fault::failed_step(step, log, again)),
-        Err(error) => Err(Fault::new(format!("{step} could not start: {error}"), format!("Try again: {again}"))),
+        Ok(_) => Err(CommandFault::failed_step(step, log, again)),
+        Err(error) => Err(CommandFault::new(format!("{step} could not start: {error}"), format!("Try again: {again}"))),
     }
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn find_processes(text: &str) -> Vec<u32> {
 }
 
 /// Returns free ports on loopback. They differ from each other and from those of earlier calls.
-pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], Fault> {
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], CommandFault> {
     static ASSIGNED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut assigned = ASSIGNED.lock().unwrap_or_else(PoisonError::into_inner);
     let mut held = Vec::new();

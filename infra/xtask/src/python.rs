@@ -1,25 +1,25 @@
 //! Checks prerequisites and creates the virtual environments from pinned requirement lists.
 
-use crate::process::{Fault, output, root, run, say};
+use crate::process::{CommandFault, output, root, run, say};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Checks everything that a build needs. Each fault names the command that installs what is missing.
-pub(crate) fn prerequisites() -> Result<(), Fault> {
+pub(crate) fn prerequisites() -> Result<(), CommandFault> {
     if output(Command::new("cc").arg("--version")).is_none() {
-        return Err(Fault::new(
+        return Err(CommandFault::new(
             "there is no C compiler (cc)",
             "Debian: apt-get install -y gcc · macOS: xcode-select --install",
         ));
     }
     interpreter()?;
     if output(Command::new("ps").args(["-o", "pid=", "-p", "1"])).is_none() {
-        return Err(Fault::new("there is no `ps`", "Debian: apt-get install -y procps"));
+        return Err(CommandFault::new("there is no `ps`", "Debian: apt-get install -y procps"));
     }
     let free = output(Command::new("df").arg("-Pk").arg(root()))
         .and_then(|text| text.lines().nth(1)?.split_whitespace().nth(3)?.parse::<u64>().ok());
     if let Some(free) = free.filter(|free| *free < 6 * 1024 * 1024) {
-        return Err(Fault::new(
+        return Err(CommandFault::new(
             format!("{} MB are free here; the build, the environments and the stack need 6 GB", free / 1024),
             "Make room, or clone to another disk",
         ));
@@ -28,13 +28,13 @@ pub(crate) fn prerequisites() -> Result<(), Fault> {
 }
 
 /// Finds a Python 3.10 or newer with venv.
-fn interpreter() -> Result<&'static str, Fault> {
+fn interpreter() -> Result<&'static str, CommandFault> {
     let fits = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
     ["python3", "python3.13", "python3.12", "python3.11", "python3.10"]
         .into_iter()
         .find(|name| output(Command::new(name).args(["-c", fits])).is_some())
         .ok_or_else(|| {
-            Fault::new(
+            CommandFault::new(
                 "there is no Python 3.10 or newer with venv",
                 "Debian: apt-get install -y python3 python3-venv · macOS: brew install python",
             )
@@ -43,7 +43,7 @@ fn interpreter() -> Result<&'static str, Fault> {
 
 /// Returns the `bin` folder of the environment for `infra/local/requirements-<name>.txt`. Creates the environment if it is missing or its
 /// list has changed.
-pub(crate) fn environment(name: &str) -> Result<PathBuf, Fault> {
+pub(crate) fn environment(name: &str) -> Result<PathBuf, CommandFault> {
     let list = root().join(format!("infra/local/requirements-{name}.txt"));
     let folder = root().join(format!("target/venv/{name}"));
     let (bin, stamp) = (folder.join("bin"), folder.join("requirements.txt"));
@@ -69,7 +69,7 @@ pub(crate) fn environment(name: &str) -> Result<PathBuf, Fault> {
 }
 
 /// Ensures that a Debian package's program is installed. Installs it as root on Debian, otherwise fails with the command to run.
-pub(crate) fn ensure_debian_package(program: &str, package: &str) -> Result<(), Fault> {
+pub(crate) fn ensure_debian_package(program: &str, package: &str) -> Result<(), CommandFault> {
     if on_path(program) {
         return Ok(());
     }
@@ -87,7 +87,7 @@ pub(crate) fn ensure_debian_package(program: &str, package: &str) -> Result<(), 
         install.args(["-q", "install", "-y", "--no-install-recommends", package]);
         run(&mut install, &format!("installing {package}"), &log, &remedy)?;
     }
-    if on_path(program) { Ok(()) } else { Err(Fault::new(format!("there is no `{program}`"), remedy)) }
+    if on_path(program) { Ok(()) } else { Err(CommandFault::new(format!("there is no `{program}`"), remedy)) }
 }
 
 fn on_path(program: &str) -> bool {

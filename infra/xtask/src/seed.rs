@@ -1,7 +1,7 @@
 //! Creates three demo tenants through the public API.
 
 use crate::http::{Response, send};
-use crate::process::Fault;
+use crate::process::CommandFault;
 use serde_json::{Value, json};
 
 const ROLES: [&str; 4] = ["org_admin", "billing_admin", "tech_devops", "support_manager"];
@@ -19,25 +19,31 @@ struct Api<'a> {
 }
 
 impl Api<'_> {
-    fn call(&self, method: &str, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Result<Response, Fault> {
+    fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Result<Response, CommandFault> {
         let bearer = format!("Bearer {}", self.token);
         let mut all = vec![("authorization", bearer.as_str())];
         all.extend_from_slice(headers);
         let answer = send(method, &format!("{}{path}", self.base), &all, body.as_ref())?;
         if answer.status >= 300 {
             let what = format!("{method} {path} was refused with status {}: {}", answer.status, answer.body);
-            return Err(Fault::new(what, "The functions' logs: target/local/logs/emulator.log"));
+            return Err(CommandFault::new(what, "The functions' logs: target/local/logs/emulator.log"));
         }
         Ok(answer)
     }
 
-    fn post(&self, path: &str, body: Value) -> Result<Value, Fault> {
+    fn post(&self, path: &str, body: Value) -> Result<Value, CommandFault> {
         Ok(self.call("POST", path, Some(body), &[])?.body)
     }
 }
 
 /// Seeds a fresh stack. Returns its outputs with tokens and demo data added.
-pub(crate) fn seed(mut outputs: Value, admin: &str) -> Result<Value, Fault> {
+pub(crate) fn seed(mut outputs: Value, admin: &str) -> Result<Value, CommandFault> {
     let text = |name: &str| outputs.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (base, receivers, control) = (text("api_url"), text("receivers_url"), text("control_url"));
     let api = Api { base: &base, token: admin };
@@ -81,7 +87,7 @@ pub(crate) fn seed(mut outputs: Value, admin: &str) -> Result<Value, Fault> {
 }
 
 /// Enables all three categories with every channel that the matrix and the plan allow.
-fn enable_categories(api: &Api<'_>, tenant: &str, allowed: &[&str]) -> Result<(), Fault> {
+fn enable_categories(api: &Api<'_>, tenant: &str, allowed: &[&str]) -> Result<(), CommandFault> {
     let path = format!("/v1/tenants/{tenant}/settings");
     let current = api.call("GET", &path, None, &[])?;
     let etag = current.header("etag").unwrap_or_default().to_owned();
@@ -99,7 +105,7 @@ fn enable_categories(api: &Api<'_>, tenant: &str, allowed: &[&str]) -> Result<()
     Ok(())
 }
 
-fn create_recipients(api: &Api<'_>, tenant: &str) -> Result<Vec<Value>, Fault> {
+fn create_recipients(api: &Api<'_>, tenant: &str) -> Result<Vec<Value>, CommandFault> {
     let mut made = Vec::new();
     for (place, role) in ROLES.iter().enumerate() {
         let email = format!("{}@{tenant}.test", role.replace('_', "."));
@@ -113,7 +119,12 @@ fn create_recipients(api: &Api<'_>, tenant: &str) -> Result<Vec<Value>, Fault> {
     Ok(made)
 }
 
-fn create_integrations(api: &Api<'_>, tenant: &str, receivers: &str, control: &str) -> Result<Vec<Value>, Fault> {
+fn create_integrations(
+    api: &Api<'_>,
+    tenant: &str,
+    receivers: &str,
+    control: &str,
+) -> Result<Vec<Value>, CommandFault> {
     let mut made = Vec::new();
     for kind in ["slack", "teams", "webhook"] {
         for role in ROLES {

@@ -1,6 +1,6 @@
 //! `cargo xtask simulate`: production's stories in simulated worlds; and whether the simulation finds faults that are planted into them.
 
-use crate::process::{Fault, cargo, root, say};
+use crate::process::{CommandFault, cargo, root, say};
 use std::fs;
 use std::path::Path;
 
@@ -105,8 +105,8 @@ const PLANTED: &[Planted] = &[
         name: "a fault of AWS that ends the story",
         edits: &[(
             "shared/pipeline/src/turn.rs",
-            "Fault::Unavailable { code } => Self::Fault { code },",
-            "Fault::Unavailable { .. } => Self::Delete,",
+            "CommandFault::Unavailable { code } => Self::CommandFault { code },",
+            "CommandFault::Unavailable { .. } => Self::Delete,",
         )],
     },
     Planted {
@@ -196,7 +196,7 @@ const PLANTED: &[Planted] = &[
 ];
 
 /// `cargo xtask simulate`
-pub(crate) fn run(seeds: u64, seed: Option<u64>) -> Result<(), Fault> {
+pub(crate) fn run(seeds: u64, seed: Option<u64>) -> Result<(), CommandFault> {
     let mut command = cargo();
     command.args(["run", "--quiet", "--package", "simulation", "--"]);
     match seed {
@@ -206,12 +206,12 @@ pub(crate) fn run(seeds: u64, seed: Option<u64>) -> Result<(), Fault> {
     if command.status()?.success() {
         return Ok(());
     }
-    Err(Fault::new("a simulated world breaks a rule", "The last lines above say which, and how to replay it."))
+    Err(CommandFault::new("a simulated world breaks a rule", "The last lines above say which, and how to replay it."))
 }
 
 /// `cargo xtask simulate --faults`: plants each fault whose name contains `name` into a copy of the sources, and expects the simulation to
 /// find it.
-pub(crate) fn find_planted(name: &str) -> Result<(), Fault> {
+pub(crate) fn find_planted(name: &str) -> Result<(), CommandFault> {
     let (tree, build) = (root().join("target/faults/tree"), root().join("target/faults/build"));
     say("▸ copying the sources to target/faults");
     if tree.exists() {
@@ -226,7 +226,7 @@ pub(crate) fn find_planted(name: &str) -> Result<(), Fault> {
             let text = fs::read_to_string(&path)?;
             if text.matches(from).count() != 1 {
                 let what = format!("{file} does not contain exactly once: {from}");
-                return Err(Fault::new(what, "Correct the fault in infra/xtask/src/simulate.rs."));
+                return Err(CommandFault::new(what, "Correct the fault in infra/xtask/src/simulate.rs."));
             }
             fs::write(&path, text.replacen(from, to, 1))?;
             originals.push((path, text));
@@ -236,7 +236,7 @@ pub(crate) fn find_planted(name: &str) -> Result<(), Fault> {
         let built = command.args(["build", "--quiet", "--package", "simulation"]).status()?;
         if !built.success() {
             let what = format!("the sources with the fault \"{}\" do not compile", planted.name);
-            return Err(Fault::new(what, "Correct the fault in infra/xtask/src/simulate.rs."));
+            return Err(CommandFault::new(what, "Correct the fault in infra/xtask/src/simulate.rs."));
         }
         let program = build.join("debug/simulate");
         let output = std::process::Command::new(program).args(["--seeds", &WORLDS_TO_FIND.to_string()]).output()?;
@@ -261,7 +261,7 @@ pub(crate) fn find_planted(name: &str) -> Result<(), Fault> {
         say(&format!("All {found} planted faults were found, each within {WORLDS_TO_FIND} worlds."));
         return Ok(());
     }
-    Err(Fault::new(
+    Err(CommandFault::new(
         format!("{} planted faults were not found", missed.len()),
         "Add a check to tests/simulation/src/check.rs that finds them.",
     ))

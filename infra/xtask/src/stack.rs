@@ -5,7 +5,7 @@ mod create;
 
 pub(crate) use create::{Clock, create};
 
-use crate::process::{self, Fault, root, say};
+use crate::process::{self, CommandFault, root, say};
 use crate::{build, demo, python};
 use serde_json::Value;
 use std::io::Write;
@@ -26,14 +26,14 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 }
 
 /// Reads the outputs.json of a running stack.
-pub(crate) fn outputs(name: &str) -> Result<Value, Fault> {
+pub(crate) fn outputs(name: &str) -> Result<Value, CommandFault> {
     let file = folder(name).join("outputs.json");
     let flag = flag(name);
     let text = std::fs::read_to_string(&file)
-        .map_err(|_| Fault::new("no stack is running", format!("Start one: cargo xtask up{flag}")))?;
+        .map_err(|_| CommandFault::new("no stack is running", format!("Start one: cargo xtask up{flag}")))?;
     serde_json::from_str(&text).map_err(|_| {
         let remedy = format!("Start again: cargo xtask down{flag} && cargo xtask up{flag}");
-        Fault::new("outputs.json is not valid JSON", remedy)
+        CommandFault::new("outputs.json is not valid JSON", remedy)
     })
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// Keeps the stack running after this process ends.
-    fn detach(&mut self) -> Result<(), Fault> {
+    fn detach(&mut self) -> Result<(), CommandFault> {
         if let Some(stdin) = &mut self.keeper.stdin {
             writeln!(stdin, "stay")?;
         }
@@ -55,7 +55,7 @@ impl Stack {
 }
 
 /// `cargo xtask up`
-pub(crate) fn up(name: &str, detach: bool) -> Result<(), Fault> {
+pub(crate) fn up(name: &str, detach: bool) -> Result<(), CommandFault> {
     let begun = Instant::now();
     say("Tocsin: starting the whole system on this machine (first run: about 8 minutes and 4 GB of disk in target/).");
     let flag = flag(name);
@@ -89,7 +89,7 @@ pub(crate) fn up(name: &str, detach: bool) -> Result<(), Fault> {
         return Ok(());
     }
     let logs = folder(name).join("logs");
-    Err(Fault::new(
+    Err(CommandFault::new(
         "a process of the stack ended unexpectedly",
         format!("Logs: {}\nTry again: cargo xtask up{flag}", logs.display()),
     ))
@@ -108,19 +108,20 @@ pub(crate) struct Toolchain {
 }
 
 /// Creates the Python environments and builds the binaries, at the same time.
-pub(crate) fn prepare(targets: build::Targets, again: &str) -> Result<Toolchain, Fault> {
+pub(crate) fn prepare(targets: build::Targets, again: &str) -> Result<Toolchain, CommandFault> {
     say("▸ environments (PyPI, about 200 MB the first time) and binaries");
     // pip mostly waits for the network while cargo uses the cores.
     let environments =
-        std::thread::spawn(|| Ok::<_, Fault>((python::environment("emulator")?, python::environment("sam")?)));
+        std::thread::spawn(|| Ok::<_, CommandFault>((python::environment("emulator")?, python::environment("sam")?)));
     let binaries = build::build_dev(targets)?;
-    let made = environments.join().map_err(|_| Fault::new("creating the Python environments panicked", again))?;
+    let made =
+        environments.join().map_err(|_| CommandFault::new("creating the Python environments panicked", again))?;
     let (emulator_bin, sam_bin) = made?;
     Ok(Toolchain { binaries, emulator_bin, sam_bin })
 }
 
 /// `cargo xtask down`
-pub(crate) fn down_and_report(name: &str) -> Result<(), Fault> {
+pub(crate) fn down_and_report(name: &str) -> Result<(), CommandFault> {
     let was_running = !pids(name).is_empty();
     down(name)?;
     say(if was_running { "Tocsin was stopped." } else { "Tocsin was not running." });
@@ -128,7 +129,7 @@ pub(crate) fn down_and_report(name: &str) -> Result<(), Fault> {
 }
 
 /// Stops a stack and waits until none of its processes is left.
-pub(crate) fn down(name: &str) -> Result<(), Fault> {
+pub(crate) fn down(name: &str) -> Result<(), CommandFault> {
     let folder = folder(name);
     // The keeper comes first and stops the others. The others are checked in case the keeper was killed.
     for pid in pids(name) {

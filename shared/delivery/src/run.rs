@@ -10,8 +10,8 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use pipeline::confirm::{self, Confirm, Refuse};
 use pipeline::deliver::claim::{Claim, Limit, Predecessor, Slot};
-use pipeline::deliver::outcome::{Disable, Endpoint};
-use pipeline::deliver::record::{Enqueue, Mark, Release, Schedule, Settle, Write};
+use pipeline::deliver::outcome::{Disable, RecordFailure};
+use pipeline::deliver::record::{EnqueueDelivery, Mark, ReleaseClaims, Schedule, Settle, Write};
 use pipeline::deliver::{Deliver, Message, begin};
 use pipeline::{Answer, Fault, Turn};
 use runtime::queue::{RecordError, RecordMeta, verdict_result};
@@ -164,7 +164,7 @@ impl Deliverer {
         self.table.reserve_contact_slot(step.contact(), limits, now, exempt).await.map_err(table_fault)
     }
 
-    async fn record_failure(&self, step: &Endpoint) -> Answer<Option<domain::reason::Reason>> {
+    async fn record_failure(&self, step: &RecordFailure) -> Answer<Option<domain::reason::Reason>> {
         let Some(delivery) = step.delivery() else { return Ok(None) };
         self.record_endpoint_failure(delivery, step.cause(), step.at()).await.map_err(RecordError::into_fault)
     }
@@ -229,7 +229,7 @@ impl Deliverer {
         Ok(())
     }
 
-    async fn release(&self, step: &Release) -> Answer<()> {
+    async fn release(&self, step: &ReleaseClaims) -> Answer<()> {
         for member in step.members() {
             let row = member.row_key();
             self.table.release_claim(member.attempt_key(&row), step.token()).await.map_err(table_fault)?;
@@ -237,7 +237,7 @@ impl Deliverer {
         Ok(())
     }
 
-    async fn enqueue(&self, step: &Enqueue) -> Answer<()> {
+    async fn enqueue(&self, step: &EnqueueDelivery) -> Answer<()> {
         let url = match step.lane() {
             Lane::Urgent => &self.urgent_url,
             Lane::Bulk => &self.bulk_url,

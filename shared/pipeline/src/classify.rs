@@ -32,7 +32,7 @@ pub enum Classify {
     /// Read the record that an earlier delivery of the same event stored.
     Record(Box<ReadRecord>),
     /// Read whether a tenant exists.
-    Tenant(Box<ReadTenant>),
+    Tenant(Box<CheckTenant>),
     /// Read the state of a dedup key and its open incident.
     Key(Box<ReadKey>),
     /// Read the incident of an update.
@@ -77,7 +77,7 @@ pub struct ReadRecord {
 
 /// Reads whether a tenant exists.
 #[derive(Debug)]
-pub struct ReadTenant {
+pub struct CheckTenant {
     job: Job,
     tenant: TenantId,
 }
@@ -172,7 +172,7 @@ impl Job {
             Some(_) if matches!(self.message.body, MessageBody::Reminder(_)) => self.read_what_it_is_about(policy),
             Some(Scope::Tenant(tenant)) => {
                 let tenant = tenant.clone();
-                Classify::Tenant(Box::new(ReadTenant { job: self, tenant }))
+                Classify::Tenant(Box::new(CheckTenant { job: self, tenant }))
             }
             Some(Scope::Platform) => self.read_what_it_is_about(policy),
         }
@@ -258,7 +258,7 @@ impl Job {
 }
 
 impl ReadRecord {
-    /// The message.
+    /// The message, whose event id and scope name the record.
     #[must_use]
     pub fn message(&self) -> &IncidentReceived {
         &self.job.message
@@ -281,8 +281,8 @@ impl ReadRecord {
     }
 }
 
-impl ReadTenant {
-    /// The tenant.
+impl CheckTenant {
+    /// The tenant that the message names.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
@@ -329,7 +329,7 @@ impl ReadKey {
 }
 
 impl ReadIncident {
-    /// The incident.
+    /// The incident that the operator's update names.
     #[must_use]
     pub fn id(&self) -> &IncidentId {
         &self.id
@@ -349,7 +349,7 @@ impl ReadIncident {
 }
 
 impl ReadReminder {
-    /// The reminder.
+    /// The reminder that is due, with its maintenance and update.
     #[must_use]
     pub fn reminder(&self) -> &Reminder {
         &self.reminder
@@ -379,7 +379,7 @@ impl ReadReminder {
 }
 
 impl ReadWindows {
-    /// Whose maintenance windows.
+    /// The scope whose maintenance windows are read, with the platform's own.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.found.scope
@@ -395,7 +395,7 @@ impl ReadWindows {
 }
 
 impl Commit {
-    /// What is written.
+    /// What is written, all of it or nothing.
     #[must_use]
     pub fn decision(&self) -> &ClassifyDecision {
         &self.decision
@@ -429,13 +429,13 @@ impl Commit {
 }
 
 impl Emit {
-    /// The jobs.
+    /// The jobs, in the order in which they are sent.
     #[must_use]
     pub fn jobs(&self) -> &[FollowUpJob] {
         &self.jobs
     }
 
-    /// Ends the story.
+    /// Ends the story. A fault returns the message, whose record then has the jobs.
     pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Classify {
         Classify::End(answer.map_or_else(Verdict::from, |()| Verdict::Delete))
     }

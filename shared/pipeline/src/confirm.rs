@@ -11,7 +11,7 @@ use domain::vocabulary::Channel;
 #[must_use]
 #[derive(Clone, Debug)]
 pub enum Confirm {
-    /// Send the request.
+    /// Send the request, once per receive of its message.
     Send(SendRequest),
     /// Record that the provider refused it.
     Refuse(Refuse),
@@ -29,9 +29,9 @@ pub struct SendRequest {
 /// Records the refusal, for the admin who asked.
 #[derive(Clone, Debug)]
 pub struct Refuse {
-    /// The refused request.
+    /// The request that the provider refused.
     pub request: Box<ConfirmationRequest>,
-    /// Its channel.
+    /// The channel that it was to confirm.
     pub channel: Channel,
     /// The refusal's code.
     pub cause: String,

@@ -30,8 +30,8 @@ use domain::event::SYSTEM_TYPE_PREFIX;
 use domain::ids::IntegrationId;
 use domain::reason::Reason;
 use jiff::{SignedDuration, Timestamp};
-use outcome::{Disable, Endpoint, Notify, Send};
-use record::{Enqueue, Release, Schedule, Settle, Write};
+use outcome::{Disable, Notify, RecordFailure, Send};
+use record::{EnqueueDelivery, ReleaseClaims, Schedule, Settle, Write};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -51,26 +51,26 @@ pub enum Deliver {
     Slot(Slot),
     /// Read the row of the webhook's preceding update.
     Predecessor(Predecessor),
-    /// Claim the rows.
+    /// Claim the rows, each until its lease ends.
     Claim(Claim),
     /// Reserve a place within the contact's rate limit.
     Limit(Limit),
-    /// Send the message.
+    /// Send the message, once.
     Send(Send),
     /// Record the endpoint's failure.
-    Endpoint(Endpoint),
-    /// Disable the endpoint.
+    Endpoint(RecordFailure),
+    /// Disable the endpoint, which said that it is gone.
     Disable(Disable),
     /// Notify the org admins of critical alerts that are given up.
     Notify(Notify),
-    /// Mark the rows.
+    /// Mark the rows with what came of the attempt.
     Write(Write),
     /// Put entries into the due index.
     Schedule(Schedule),
     /// Give unused claims back.
-    Release(Release),
+    Release(ReleaseClaims),
     /// Put the delivery on a queue.
-    Enqueue(Enqueue),
+    Enqueue(EnqueueDelivery),
     /// Record what follows from an acceptance.
     Settle(Settle),
     /// Nothing: the story is over.
@@ -80,7 +80,7 @@ pub enum Deliver {
 /// What is sent at once: one alert, or several as a list.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
-    /// One alert.
+    /// One alert on its own.
     Single(Box<Delivery>),
     /// A digest or a bundle.
     List(Box<BatchDelivery>),

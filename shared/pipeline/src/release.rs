@@ -57,7 +57,7 @@ pub enum Release {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// The handled entries.
+    /// How many entries were handled, and how.
     pub counts: ReleaseCounts,
     /// Whether entries were left because the time was over.
     pub behind: bool,
@@ -83,13 +83,13 @@ pub struct ReleaseCounts {
 pub struct RunTimes {
     /// When the run began. A digest whose minute was missed is sent in the minute after that, however long the run takes.
     pub began: Timestamp,
-    /// The time now.
+    /// The time at which the page was read.
     pub now: Timestamp,
 }
 
 /// What a run keeps from page to page.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct ReleaseRun {
     began: Timestamp,
     /// The place after which the next page begins.
     after: Option<String>,
@@ -103,14 +103,14 @@ pub(crate) struct Run {
 /// Reads a page of the due index.
 #[derive(Debug)]
 pub struct ReadPage {
-    run: Run,
+    run: ReleaseRun,
     now: Timestamp,
 }
 
 /// Leases the shard's digests and bundles: two runs at once would split a digest into two messages.
 #[derive(Debug)]
 pub struct Lease {
-    run: Run,
+    run: ReleaseRun,
     now: Timestamp,
 }
 
@@ -121,9 +121,9 @@ pub struct Unlease {
     behind: bool,
 }
 
-/// Begins a run.
+/// Begins a run over one shard.
 pub fn begin(turn: &Turn) -> Release {
-    let run = Run {
+    let run = ReleaseRun {
         began: turn.now,
         after: None,
         counts: ReleaseCounts::default(),
@@ -133,11 +133,11 @@ pub fn begin(turn: &Turn) -> Release {
     next_page(run, turn)
 }
 
-fn next_page(run: Run, turn: &Turn) -> Release {
+fn next_page(run: ReleaseRun, turn: &Turn) -> Release {
     if turn.left > PAGE_RESERVE { Release::Page(ReadPage { run, now: turn.now }) } else { finish(run, true, None) }
 }
 
-fn finish(run: Run, behind: bool, fault: Option<Fault>) -> Release {
+fn finish(run: ReleaseRun, behind: bool, fault: Option<Fault>) -> Release {
     if run.sends_batches == Some(true) && fault.is_none() {
         return Release::Unlease(Unlease { counts: run.counts, behind });
     }
@@ -198,14 +198,14 @@ impl Lease {
 }
 
 impl Unlease {
-    /// Ends the run.
+    /// Ends the run with its counts.
     pub fn answered(self, (): (), _: &mut Turn) -> Release {
         Release::End(Ended { counts: self.counts, behind: self.behind, fault: None })
     }
 }
 
 /// Goes on after a page.
-fn after_page(mut run: Run, next: Option<String>, turn: &Turn) -> Release {
+fn after_page(mut run: ReleaseRun, next: Option<String>, turn: &Turn) -> Release {
     run.after = next;
     if run.after.is_some() { next_page(run, turn) } else { finish(run, false, None) }
 }

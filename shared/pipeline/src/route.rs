@@ -39,13 +39,13 @@ pub enum Route {
     /// Read one tenant's subscription and plans.
     Tenant(ReadTenant),
     /// Read a page of a shard's subscriptions, with their plans.
-    Page(ReadPage),
+    Page(ReadTenants),
     /// Count an opening towards the tenant's incident ceiling.
     Count(CountOpening),
-    /// Store plans.
+    /// Store plans, before anything of them is enqueued.
     Store(StorePlans),
     /// Put held deliveries into the due index.
-    Hold(Hold),
+    Hold(HoldPlanned),
     /// Put deliveries on their queues.
     Enqueue(EnqueuePlanned),
     /// Enqueue the job that continues with the next page.
@@ -57,7 +57,7 @@ pub enum Route {
 /// What a job is about, as it is stored; `None` for what does not exist.
 #[derive(Clone, Debug, Default)]
 pub struct RouteContext {
-    /// The incident.
+    /// The incident as it is now; it may have more updates than the job's.
     pub incident: Option<Incident>,
     /// Its updates, oldest first.
     pub updates: Vec<Update>,
@@ -68,7 +68,7 @@ pub struct RouteContext {
 /// A page of a shard's tenants, each with its plans for the incident.
 #[derive(Clone, Debug, Default)]
 pub struct TenantPage {
-    /// The tenants.
+    /// The tenants, each with its earlier plans for the incident.
     pub tenants: Vec<(Subscriber, PlanHistory)>,
     /// The tenant after which the next page begins; `None` on the shard's last page.
     pub next: Option<TenantId>,
@@ -84,7 +84,7 @@ struct Cursor {
 
 /// What a job knows and keeps from page to page.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct RoutingRun {
     job: RoutingJob,
     incident: Incident,
     updates: Vec<Update>,
@@ -102,21 +102,21 @@ pub struct ReadContext {
 /// Reads one tenant's subscription and plans.
 #[derive(Debug)]
 pub struct ReadTenant {
-    run: Run,
+    run: RoutingRun,
     tenant: TenantId,
 }
 
 /// Reads a page of a shard's subscriptions, with their plans.
 #[derive(Debug)]
-pub struct ReadPage {
-    run: Run,
+pub struct ReadTenants {
+    run: RoutingRun,
     cursor: Cursor,
 }
 
 /// Counts an opening towards the tenant's incident ceiling.
 #[derive(Debug)]
 pub struct CountOpening {
-    run: Run,
+    run: RoutingRun,
     work: Box<TenantWork>,
     tenant: TenantId,
     at: Timestamp,
@@ -125,14 +125,14 @@ pub struct CountOpening {
 /// Stores plans, each tenant's in the order of their updates, so that a crash in between leaves no gap.
 #[derive(Debug)]
 pub struct StorePlans {
-    run: Run,
+    run: RoutingRun,
     works: Vec<TenantWork>,
     next: Option<Cursor>,
 }
 
 /// Puts held deliveries into the due index. Each has the same place whenever it is put.
 #[derive(Debug)]
-pub struct Hold {
+pub struct HoldPlanned {
     entries: Vec<ScheduledDelivery>,
     then: Box<Route>,
 }
@@ -140,7 +140,7 @@ pub struct Hold {
 /// Puts deliveries on their queues.
 #[derive(Debug)]
 pub struct EnqueuePlanned {
-    run: Run,
+    run: RoutingRun,
     deliveries: Vec<Delivery>,
     next: Option<Cursor>,
 }
@@ -161,7 +161,7 @@ fn park(reason: &str) -> Route {
 }
 
 impl ReadContext {
-    /// The job.
+    /// The job, which names incident and update.
     #[must_use]
     pub fn job(&self) -> &RoutingJob {
         &self.job
@@ -181,7 +181,7 @@ impl ReadContext {
         }
         let redelivered = turn.receives > 1;
         let route = job.route.clone();
-        let run = Run { job, incident, updates, suppressed, redelivered };
+        let run = RoutingRun { job, incident, updates, suppressed, redelivered };
         match route {
             RoutingTarget::Tenant(tenant) => Route::Tenant(ReadTenant { run, tenant }),
             RoutingTarget::Shards { next, after, .. } => next_page(run, Cursor { shard: next, after }, turn),
@@ -190,7 +190,7 @@ impl ReadContext {
 }
 
 impl ReadTenant {
-    /// The tenant.
+    /// The tenant whose subscription and plans are read.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
@@ -230,7 +230,7 @@ impl ReadTenant {
 }
 
 impl CountOpening {
-    /// The tenant.
+    /// The tenant whose incident opens.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
@@ -258,7 +258,7 @@ impl CountOpening {
     }
 }
 
-impl Run {
+impl RoutingRun {
     /// User-level warnings have no category, and their subscribers are in every one, so any category will do.
     fn category(&self) -> Category {
         self.incident.category.unwrap_or(Category::Configurable)
@@ -274,7 +274,7 @@ impl Run {
 }
 
 /// Begins the next page, if there is time for it.
-fn next_page(run: Run, cursor: Cursor, turn: &Turn) -> Route {
+fn next_page(run: RoutingRun, cursor: Cursor, turn: &Turn) -> Route {
     let RoutingTarget::Shards { first, next, end, after } = &run.job.route else {
         return Route::End(Verdict::Delete);
     };
@@ -282,7 +282,7 @@ fn next_page(run: Run, cursor: Cursor, turn: &Turn) -> Route {
         return Route::End(Verdict::Delete);
     }
     if turn.left >= PAGE_RESERVE {
-        return Route::Page(ReadPage { run, cursor });
+        return Route::Page(ReadTenants { run, cursor });
     }
     // A next message with the same cursor would have this message's deduplication id, and the queue would drop it.
     if cursor == (Cursor { shard: *next, after: after.clone() }) {
@@ -292,7 +292,7 @@ fn next_page(run: Run, cursor: Cursor, turn: &Turn) -> Route {
     Route::Continue(Continue { job: RoutingJob { route, ..run.job } })
 }
 
-impl ReadPage {
+impl ReadTenants {
     /// The category whose subscriptions are read.
     #[must_use]
     pub fn category(&self) -> Category {
@@ -305,7 +305,7 @@ impl ReadPage {
         &self.run.incident
     }
 
-    /// The shard.
+    /// The shard of the compiled subscriptions.
     #[must_use]
     pub fn shard(&self) -> u16 {
         self.cursor.shard
@@ -340,7 +340,7 @@ fn advance(cursor: Cursor, next: Option<TenantId>) -> Cursor {
 }
 
 /// Plans for the tenants of a page.
-fn plan(run: Run, mut works: Vec<TenantWork>, next: Option<Cursor>, policy: &Policy, turn: &mut Turn) -> Route {
+fn plan(run: RoutingRun, mut works: Vec<TenantWork>, next: Option<Cursor>, policy: &Policy, turn: &mut Turn) -> Route {
     works.retain(|work| !work.subscriber.destinations.is_empty());
     for work in &mut works {
         work.plan(&run, policy, turn.now);
@@ -382,11 +382,11 @@ impl StorePlans {
             deliveries.extend(now);
         }
         let then = enqueue(run, deliveries, next, turn);
-        if held.is_empty() { then } else { Route::Hold(Hold { entries: held, then: Box::new(then) }) }
+        if held.is_empty() { then } else { Route::Hold(HoldPlanned { entries: held, then: Box::new(then) }) }
     }
 }
 
-impl Hold {
+impl HoldPlanned {
     /// The entries to put.
     #[must_use]
     pub fn entries(&self) -> &[ScheduledDelivery] {
@@ -402,14 +402,14 @@ impl Hold {
     }
 }
 
-fn enqueue(run: Run, deliveries: Vec<Delivery>, next: Option<Cursor>, turn: &Turn) -> Route {
+fn enqueue(run: RoutingRun, deliveries: Vec<Delivery>, next: Option<Cursor>, turn: &Turn) -> Route {
     if deliveries.is_empty() {
         return after_page(run, next, turn);
     }
     Route::Enqueue(EnqueuePlanned { run, deliveries, next })
 }
 
-fn after_page(run: Run, next: Option<Cursor>, turn: &Turn) -> Route {
+fn after_page(run: RoutingRun, next: Option<Cursor>, turn: &Turn) -> Route {
     match next {
         Some(cursor) => next_page(run, cursor, turn),
         None => Route::End(Verdict::Delete),
@@ -417,7 +417,7 @@ fn after_page(run: Run, next: Option<Cursor>, turn: &Turn) -> Route {
 }
 
 impl EnqueuePlanned {
-    /// The deliveries.
+    /// The deliveries of all tenants of the page.
     #[must_use]
     pub fn deliveries(&self) -> &[Delivery] {
         &self.deliveries
@@ -455,7 +455,7 @@ impl Continue {
         &self.job
     }
 
-    /// Ends the story.
+    /// Ends the story. The rest is the new message's.
     pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Route {
         Route::End(answer.map_or_else(Verdict::from, |()| Verdict::Delete))
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// What a step is told beside its effect's answer, and what it counts.
 #[derive(Clone, Debug)]
 pub struct Turn {
-    /// The time.
+    /// The time by the function's own clock.
     pub now: Timestamp,
     /// The time that this invocation has left for work.
     pub left: Duration,
@@ -136,7 +136,7 @@ pub enum Counted {
         /// Whether it was a bundle.
         storm: bool,
     },
-    /// An attempt failed.
+    /// An attempt failed at the receiver or the provider.
     AttemptFailed {
         /// Channel of the delivery.
         channel: Channel,
@@ -155,14 +155,14 @@ pub enum Counted {
         channel: Channel,
         /// Id of the recipient or integration.
         destination: String,
-        /// Why it ended.
+        /// Why nothing more is tried.
         reason: Reason,
         /// Whether it was a test alert, which metrics leave out.
         test: bool,
     },
     /// A message was classified.
     Classified {
-        /// How.
+        /// How it was classified.
         outcome: Classified,
     },
     /// A decision was planned.
@@ -174,13 +174,13 @@ pub enum Counted {
     StormHeld,
     /// A delivery that was due ended without being sent.
     EndedUnsent {
-        /// Its incident.
+        /// The incident of the delivery.
         incident: IncidentId,
-        /// Its channel.
+        /// Channel of the delivery.
         channel: Channel,
         /// Id of the recipient or integration.
         destination: String,
-        /// Why it ended.
+        /// Why it ended without being sent.
         reason: Reason,
     },
     /// A confirmation request was accepted.

@@ -146,6 +146,7 @@ impl Table {
     /// [`StoreError`] of the call.
     pub async fn delete_due_item(&self, item: &DueItem) -> Result<(), StoreError> {
         let request = self.client.delete_item().table_name(&self.name);
+        let request = request.key("pk", text(&keys::due(item.shard()))).key("sk", text(item.place()));
         let request = request.condition_expression("#hash = :hash").expression_attribute_names("#hash", "hash");
         let request = request.expression_attribute_values(":hash", text(&content_hash(&item.due)?));
         match request.send().await.map_err(|error| store_error("DeleteItem", &error)) {

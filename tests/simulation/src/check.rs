@@ -31,11 +31,11 @@ pub fn all(world: &World) -> Checked {
 
 /// Everything that was planned and happened, by delivery.
 pub(crate) struct Seen<'a> {
-    /// The planned decisions.
+    /// The planned decisions, each with its plan.
     decisions: BTreeMap<DeliveryKey, (&'a StoredPlan, &'a Decision)>,
     /// The first acceptance of each.
     sent: BTreeMap<&'a DeliveryKey, &'a SentRecord>,
-    /// How each ended.
+    /// How each ended, if it did.
     ends: BTreeMap<&'a DeliveryKey, &'a End>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Counts by name.
+/// How often something was reached, by its name.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage(BTreeMap<String, u64>);
 
@@ -83,7 +83,7 @@ const OTHERS: &[&str] = &[
 ];
 
 impl Coverage {
-    /// Counts one.
+    /// Counts one more of a name.
     pub fn count(&mut self, name: impl Into<String>) {
         *self.0.entry(name.into()).or_default() += 1;
     }

@@ -13,13 +13,13 @@ const DEDUPLICATED_MS: i64 = 5 * 60_000;
 /// What a message says.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// For `classify`.
+    /// For `classify`: what intake accepted.
     Received(Box<IncidentReceived>),
-    /// For `subscription-lookup`.
+    /// For `subscription-lookup`: an update to plan.
     Routing(Box<RoutingJob>),
-    /// For a sender.
+    /// For a sender: what is due now.
     Delivery {
-        /// What to send.
+        /// One alert, or a list.
         message: Message,
         /// The version of the settings that the delivery was decided with.
         version: u64,
@@ -29,9 +29,9 @@ pub enum Body {
 /// A message on a queue.
 #[derive(Clone, Debug)]
 pub struct Queued {
-    /// The message.
+    /// What the message says.
     pub body: Body,
-    /// Its lane.
+    /// The lane that it is on.
     pub lane: Lane,
     /// When it can be received, in milliseconds.
     pub visible_at: i64,
@@ -43,7 +43,7 @@ pub struct Queued {
 
 /// All queues, and their dead letters.
 #[derive(Clone, Debug, Default)]
-pub struct Queues {
+pub struct SimulatedQueues {
     /// The messages by number.
     pub messages: BTreeMap<u64, Queued>,
     /// Messages that cannot be handled, each with the reason.
@@ -53,7 +53,7 @@ pub struct Queues {
     sent: u64,
 }
 
-impl Queues {
+impl SimulatedQueues {
     /// Puts a message on a standard queue; it can be received at `visible_at`. Returns its number.
     pub fn send(&mut self, body: Body, lane: Lane, visible_at: i64) -> u64 {
         self.sent += 1;

@@ -26,25 +26,25 @@ pub enum Temper {
 
 /// A message that arrived.
 #[derive(Clone, Debug)]
-pub struct Arrival {
-    /// When, in milliseconds.
+pub struct ArrivedMessage {
+    /// When it arrived, in milliseconds since 1970.
     pub at: i64,
     /// Number of the attempt.
     pub attempt: u32,
 }
 
-/// All receivers.
+/// All receivers of a world.
 #[derive(Clone, Debug, Default)]
 pub struct Receivers {
     /// How each destination answers.
     pub tempers: BTreeMap<String, Temper>,
-    /// What arrived.
-    pub inbox: BTreeMap<DeliveryKey, Vec<Arrival>>,
+    /// What arrived, in the order of its arrival.
+    pub inbox: BTreeMap<DeliveryKey, Vec<ArrivedMessage>>,
 }
 
 /// What one request does and answers.
 #[derive(Clone, Debug)]
-pub struct Response {
+pub struct Reply {
     /// Whether the message arrived.
     pub arrived: bool,
     /// What the sender learns.
@@ -72,9 +72,9 @@ impl Receivers {
     }
 
     /// Answers one request to `destination`. `calm` is after the time of faults.
-    pub fn answer(&self, destination: &str, channel: Channel, calm: bool, random: &mut Random) -> Response {
+    pub fn answer(&self, destination: &str, channel: Channel, calm: bool, random: &mut Random) -> Reply {
         let temper = self.tempers.get(destination).copied().unwrap_or(Temper::Good);
-        let refused = |answer| Response { arrived: false, answer: Err(answer) };
+        let refused = |answer| Reply { arrived: false, answer: Err(answer) };
         match temper {
             Temper::Dead => return refused(failed("http_500", RetryVerdict::Retry, false, false)),
             Temper::Refusing => return refused(failed("http_403", RetryVerdict::Refused, false, false)),
@@ -82,7 +82,7 @@ impl Receivers {
             Temper::Good | Temper::Flaky => {}
         }
         let accepted =
-            Response { arrived: true, answer: Ok(Accepted { provider_id: Some(format!("m-{}", random.number())) }) };
+            Reply { arrived: true, answer: Ok(Accepted { provider_id: Some(format!("m-{}", random.number())) }) };
         if calm || !random.once_in(if temper == Temper::Flaky { 2 } else { 12 }) {
             return accepted;
         }
@@ -90,10 +90,7 @@ impl Receivers {
         match random.between(0, 8) {
             0 | 1 => refused(failed("http_503", RetryVerdict::Retry, false, channel == Channel::Slack)),
             // The answer came too late: nobody knows whether the message arrived.
-            2 => Response {
-                arrived: random.once_in(2),
-                answer: Err(failed("timeout", RetryVerdict::Retry, true, false)),
-            },
+            2 => Reply { arrived: random.once_in(2), answer: Err(failed("timeout", RetryVerdict::Retry, true, false)) },
             3 => refused(failed("http_429", RetryVerdict::Retry, true, false)),
             4 | 5 if provider => refused(SendFailure::Throttled),
             6 if provider => refused(SendFailure::QuotaExhausted),
@@ -104,7 +101,7 @@ impl Receivers {
 
     /// Records that a message arrived.
     pub fn arrive(&mut self, key: DeliveryKey, at: i64, attempt: u32) {
-        self.inbox.entry(key).or_default().push(Arrival { at, attempt });
+        self.inbox.entry(key).or_default().push(ArrivedMessage { at, attempt });
     }
 }
 

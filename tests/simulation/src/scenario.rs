@@ -39,13 +39,13 @@ const EVENTS_MIN: i64 = 20;
 /// The input of one world.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// When it begins.
+    /// When the world begins.
     pub begin: Timestamp,
     /// The tenants: two or three.
     pub tenants: Vec<Subscriber>,
     /// What happens, each with its time.
     pub scenes: Vec<(Timestamp, Scene)>,
-    /// Whether anything fails.
+    /// Whether functions, table, queues and receivers fail.
     pub faults: bool,
     /// The minutes (since 1970) in which `release` does not run.
     pub outage: std::ops::Range<i64>,
@@ -78,7 +78,7 @@ pub enum Scene {
     Setting {
         /// Index of the tenant.
         tenant: usize,
-        /// The change.
+        /// What it changes, and to what.
         to: SettingChange,
     },
 }
@@ -90,15 +90,15 @@ pub struct EventSpec {
     pub tenant: Option<usize>,
     /// Number of the dedup key.
     pub key: usize,
-    /// Index in [`EVENT_KINDS`].
+    /// What it is about, as an index in [`EVENT_KINDS`].
     pub event_kind: usize,
-    /// The severity.
+    /// The severity that the source gives.
     pub severity: Severity,
     /// The status that the source gives.
     pub status: Option<Status>,
-    /// The components.
+    /// The affected components; none means all.
     pub components: Vec<String>,
-    /// The regions.
+    /// The affected regions; none means all.
     pub regions: Vec<String>,
     /// For scheduled maintenance, its length in minutes.
     pub lasts: i64,
@@ -107,9 +107,9 @@ pub struct EventSpec {
 /// A change of one setting.
 #[derive(Clone, Debug)]
 pub enum SettingChange {
-    /// The time zone.
+    /// The tenant's time zone.
     Zone(&'static str),
-    /// The quiet hours.
+    /// The tenant's quiet hours.
     QuietHours(Option<QuietHours>),
     /// Whether a category is on.
     Enabled(Category, bool),
@@ -119,7 +119,7 @@ pub enum SettingChange {
     Paused(usize, bool),
     /// The digest of the recipient at this index.
     Digest(usize, Option<Digest>),
-    /// Storm protection.
+    /// Storm protection, on or off.
     Storms(StormMode),
 }
 

@@ -20,7 +20,7 @@ use domain::subscriber::Subscriber;
 use domain::vocabulary::Channel;
 use std::collections::BTreeMap;
 
-/// Identifies a delivery.
+/// Identifies a delivery of one update.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeliveryKey {
     /// Where it goes, and about what.
@@ -32,13 +32,13 @@ pub struct DeliveryKey {
 /// One destination, channel and incident.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Thread {
-    /// The tenant.
+    /// The tenant of the destination.
     pub tenant: TenantId,
-    /// The incident.
+    /// The incident that it is notified of.
     pub incident: IncidentId,
     /// The recipient or integration.
     pub destination: String,
-    /// The channel.
+    /// The channel on which it is notified.
     pub channel: Channel,
 }
 
@@ -92,7 +92,7 @@ impl std::fmt::Display for DeliveryKey {
 pub struct End {
     /// Whether it was accepted, or why it was not.
     pub outcome: Result<(), Reason>,
-    /// When, in milliseconds.
+    /// When it ended, in milliseconds since 1970.
     pub at: i64,
     /// Whether a sender ended it, after attempts; otherwise `release` did, without any.
     pub by_sender: bool,
@@ -104,7 +104,7 @@ pub type RowKey = (TenantId, IncidentId, String);
 /// An incident and its timeline.
 #[derive(Clone, Debug)]
 pub struct IncidentRecord {
-    /// The incident.
+    /// The incident as it is now.
     pub incident: Incident,
     /// Its updates, oldest first.
     pub updates: Vec<Update>,
@@ -112,20 +112,20 @@ pub struct IncidentRecord {
     pub suppressed: Vec<SuppressedIncident>,
 }
 
-/// The table.
+/// The table of a world.
 #[derive(Clone, Debug, Default)]
-pub struct Table {
+pub struct SimulatedTable {
     /// The tenants with their compiled subscriptions.
     pub tenants: Vec<Subscriber>,
     /// The records of events.
     pub records: BTreeMap<(EventId, Option<Scope>), EventRecord>,
     /// The states of dedup keys.
     pub keys: BTreeMap<String, KeyState>,
-    /// The incidents.
+    /// The incidents, open and closed.
     pub incidents: BTreeMap<IncidentId, IncidentRecord>,
-    /// The stored plans.
+    /// The stored plans, with what is known of them since.
     pub plans: BTreeMap<(IncidentId, TenantId), PlanHistory>,
-    /// The delivery rows.
+    /// The delivery rows by tenant, incident and name.
     pub rows: BTreeMap<RowKey, DeliveryRow>,
     /// The due index, by [`due_place`].
     pub due: BTreeMap<String, ScheduledDelivery>,
@@ -138,7 +138,7 @@ pub struct Table {
     openings: BTreeMap<(TenantId, i64), u32>,
 }
 
-impl Table {
+impl SimulatedTable {
     /// A table with these tenants and nothing else.
     #[must_use]
     pub fn new(tenants: Vec<Subscriber>) -> Self {

@@ -2,27 +2,25 @@
 
 mod classify;
 mod deliver;
+mod log;
 mod names;
 mod people;
 mod release;
 mod route;
 
 use crate::coverage::Coverage;
-use crate::queue::{Body, Queues, RECEIVES_MAX};
+use crate::queue::{Body, RECEIVES_MAX, SimulatedQueues};
 use crate::random::Random;
 use crate::receiver::Receivers;
 use crate::scenario::{EVENT_KINDS, Scenario, Scene};
-use crate::table::{DeliveryKey, Table, Thread};
+use crate::table::{DeliveryKey, SimulatedTable};
 use contracts::queue::Lane;
-use deliver::Sender;
-use domain::due::ScheduledDelivery;
-use domain::ids::{EventId, IncidentId, Scope, TenantId};
-use domain::incident::Change;
+use deliver::SenderState;
 use domain::policy::{Policy, PolicyFiles};
-use domain::rate_limit::Exemption;
 use domain::reason::Reason;
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
+pub use log::{DeferredRecord, Log, SentRecord};
 use names::{counted_name, describe, effect_name};
 use pipeline::classify::Classify;
 use pipeline::deliver::Deliver;
@@ -106,7 +104,7 @@ struct Invocation {
     halfway: bool,
     /// What this run of `release` put into lists, with the number of the attempt.
     listed: BTreeSet<(DeliveryKey, u32)>,
-    sender: Sender,
+    sender: SenderState,
 }
 
 /// What goes wrong with one effect.
@@ -138,99 +136,22 @@ impl Fate {
     }
 }
 
-/// A delivery that a provider or receiver accepted.
-#[derive(Clone, Debug)]
-pub struct SentRecord {
-    /// The delivery.
-    pub key: DeliveryKey,
-    /// When.
-    pub at: Timestamp,
-    /// What its update changed.
-    pub change: Change,
-    /// The number of the message; the members of a list have the same.
-    pub message: u64,
-    /// Whether the message is a list.
-    pub listed: bool,
-    /// The beginning of the quiet hours in which it was sent, if it was.
-    pub quiet: Option<Timestamp>,
-    /// Whether it was a restricted SMS outside the regulatory window.
-    pub outside_sms_window: bool,
-    /// Until when it was held, if it was.
-    pub held: Option<Timestamp>,
-    /// Why it was held.
-    pub held_for: Option<Reason>,
-    /// Whether a list names it, however many others it has: critical openings and resolves.
-    pub always_listed: bool,
-    /// How many slots of a chat webhook it was given: one message a second is sent there.
-    pub slots: u32,
-    /// The tenant and the e-mail address or phone number; `None` for chat and webhooks.
-    pub contact: Option<String>,
-    /// When it counts towards the contact's rate limits, because there was room or it used a bundle's reserved slot; `None` if it does not.
-    pub counts_at: Option<Timestamp>,
-}
-
-/// A first attempt that its contact's rate limit deferred.
-#[derive(Clone, Debug)]
-pub struct DeferredRecord {
-    /// The delivery.
-    pub key: DeliveryKey,
-    /// Exempt messages of the same kind that were sent to the contact in the minute before.
-    pub exempt_before: usize,
-    /// Why it may exceed the limit.
-    pub exempt: Option<Exemption>,
-    /// When it was deferred.
-    pub at: Timestamp,
-    /// Until when.
-    pub until: Timestamp,
-}
-
-/// What happened in a world, for the checks.
-#[derive(Clone, Debug, Default)]
-pub struct Log {
-    /// What intake accepted.
-    pub accepted: Vec<(EventId, Option<Scope>)>,
-    /// Sends whose mark may be missing: each may arrive once more.
-    pub excused: BTreeMap<DeliveryKey, usize>,
-    /// What was accepted.
-    pub sent: Vec<SentRecord>,
-    /// What a rate limit deferred.
-    pub deferred: Vec<DeferredRecord>,
-    /// What failed at least once.
-    pub failed: BTreeSet<DeliveryKey>,
-    /// Critical deliveries, which org admins hear of if they are given up.
-    pub critical: BTreeSet<DeliveryKey>,
-    /// What a sender had when something went wrong: it may be late.
-    pub disturbed: BTreeSet<Thread>,
-    /// What was due when something went wrong in a run of `release`: it may be late, too.
-    pub disturbed_releases: BTreeSet<Thread>,
-    /// What a provider or receiver throttled or did not accept at first.
-    pub slowed: BTreeSet<Thread>,
-    /// Tenants whose plans for an incident may be late.
-    pub disturbed_plans: BTreeSet<(IncidentId, TenantId)>,
-    /// The deduplication ids of the notices to org admins.
-    pub notices: BTreeSet<String>,
-    /// Entries of lists that were rescheduled into another list.
-    pub rebatched: Vec<ScheduledDelivery>,
-    /// What nobody may ever do.
-    pub findings: Vec<String>,
-}
-
 /// One simulated run.
 #[derive(Debug)]
 pub struct World {
     now: i64,
     random: Random,
-    /// What happens.
+    /// What happens in it.
     pub scenario: Scenario,
-    /// The table.
-    pub table: Table,
-    /// The queues.
-    pub queues: Queues,
-    /// The receivers.
+    /// The table that all functions share.
+    pub table: SimulatedTable,
+    /// The queues between the functions.
+    pub queues: SimulatedQueues,
+    /// The receivers, with what arrived there.
     pub receivers: Receivers,
-    /// What happened.
+    /// What happened, for the checks.
     pub log: Log,
-    /// What was reached.
+    /// What was reached, for the last line of a run.
     pub coverage: Coverage,
     /// One line an effect, if the world is traced.
     pub trace: Vec<String>,
@@ -256,8 +177,8 @@ impl World {
         let mut world = Self {
             now: begin,
             random,
-            table: Table::new(scenario.tenants.clone()),
-            queues: Queues::default(),
+            table: SimulatedTable::new(scenario.tenants.clone()),
+            queues: SimulatedQueues::default(),
             receivers,
             log: Log::default(),
             coverage: Coverage::default(),
@@ -376,10 +297,10 @@ impl World {
         for _ in 0..copies {
             let mut turn = self.first_turn(timeout, receives, lane);
             let (story, sender) = match body.clone() {
-                Body::Received(message) => (Story::Classify(classify::begin(*message)), Sender::default()),
-                Body::Routing(job) => (Story::Route(pipeline::route::begin(*job)), Sender::default()),
+                Body::Received(message) => (Story::Classify(classify::begin(*message)), SenderState::default()),
+                Body::Routing(job) => (Story::Route(pipeline::route::begin(*job)), SenderState::default()),
                 Body::Delivery { message, version } => {
-                    let sender = Sender::of(&message, version);
+                    let sender = SenderState::of(&message, version);
                     (Story::Deliver(pipeline::deliver::begin(message, &mut turn)), sender)
                 }
             };
@@ -411,7 +332,7 @@ impl World {
         story: Story,
         turn: Turn,
         timeout: i64,
-        sender: Sender,
+        sender: SenderState,
         disturbed: bool,
     ) {
         let skew = turn.now.as_millisecond() - self.now;

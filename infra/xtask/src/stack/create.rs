@@ -2,7 +2,7 @@
 
 use super::{DEFAULT_NAME, OPERATOR, REGION, SENDER, Stack, Toolchain, aws, down, folder};
 use crate::http::send;
-use crate::process::{self, Fault, root, run, say};
+use crate::process::{self, CommandFault, root, run, say};
 use crate::seed;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 /// Starts, deploys and seeds a stack. A failure leaves no process behind.
 ///
 /// `again` is the command that error messages suggest. With [`Clock::Settable`] the tests can set the stack's clock.
-pub(crate) fn create(name: &str, tools: &Toolchain, clock: Clock, again: &str) -> Result<Stack, Fault> {
+pub(crate) fn create(name: &str, tools: &Toolchain, clock: Clock, again: &str) -> Result<Stack, CommandFault> {
     let folder = folder(name);
     std::fs::create_dir_all(folder.join("logs"))?;
     let lock = File::create(folder.join("lock"))?;
     if lock.try_lock().is_err() {
         let remedy = "Wait for it to finish, or stop it and try again";
-        return Err(Fault::new("another command is starting this stack", remedy));
+        return Err(CommandFault::new("another command is starting this stack", remedy));
     }
     down(name)?;
     let ports = Ports::free()?;
@@ -52,7 +52,7 @@ struct Ports {
 }
 
 impl Ports {
-    fn free() -> Result<Self, Fault> {
+    fn free() -> Result<Self, CommandFault> {
         let [emulator, receivers, control, proxy] = process::free_ports()?;
         Ok(Self { emulator, receivers, control, proxy })
     }
@@ -69,7 +69,7 @@ struct Creation<'a> {
 }
 
 impl Creation<'_> {
-    fn run(&self) -> Result<Stack, Fault> {
+    fn run(&self) -> Result<Stack, CommandFault> {
         self.announce("receivers and emulator");
         let keeper = self.start_programs()?;
         self.announce("identity provider (Cognito)");
@@ -104,7 +104,7 @@ impl Creation<'_> {
     }
 
     /// Starts the keeper, which starts the receivers and the emulator. Returns the keeper once both answer.
-    fn start_programs(&self) -> Result<Child, Fault> {
+    fn start_programs(&self) -> Result<Child, CommandFault> {
         let Ports { emulator, receivers, control, proxy } = self.ports;
         drop(std::fs::remove_file(self.folder.join("ca.pem")));
         let mut arguments =
@@ -149,7 +149,7 @@ impl Creation<'_> {
     }
 
     /// Creates a Cognito user pool for sign-in by JWT. Returns its issuer, pool id and client id.
-    fn create_identity_provider(&self) -> Result<Value, Fault> {
+    fn create_identity_provider(&self) -> Result<Value, CommandFault> {
         let log = self.log("identity");
         let mut command = Command::new(self.tools.sam_bin.join("python"));
         aws(&mut command, &self.emulator_url()).arg(root().join("infra/local/identity.py"));
@@ -157,7 +157,7 @@ impl Creation<'_> {
         last_line(&log)
     }
 
-    fn deploy(&self, identity: &Value) -> Result<(), Fault> {
+    fn deploy(&self, identity: &Value) -> Result<(), CommandFault> {
         let template = local_template(self.folder, &self.tools.binaries)?;
         let mut command = Command::new(self.tools.sam_bin.join("sam"));
         aws(&mut command, &self.emulator_url()).current_dir(self.folder);
@@ -172,7 +172,7 @@ impl Creation<'_> {
     }
 
     /// Returns the template's parameters, each as `Name=value`.
-    fn parameters(&self, identity: &Value) -> Result<Vec<String>, Fault> {
+    fn parameters(&self, identity: &Value) -> Result<Vec<String>, CommandFault> {
         let Ports { receivers, control, .. } = self.ports;
         let root_certificate = std::fs::read(self.folder.join("ca.pem"))?;
         Ok(vec![
@@ -204,7 +204,7 @@ impl Creation<'_> {
     }
 
     /// Verifies the sender and creates the first admin token. Returns that token and the outputs of the CloudFormation stack.
-    fn create_first_token(&self) -> Result<Value, Fault> {
+    fn create_first_token(&self) -> Result<Value, CommandFault> {
         let log = self.log("prepare");
         let mut command = Command::new(self.tools.sam_bin.join("python"));
         aws(&mut command, &self.emulator_url()).arg(root().join("infra/local/prepare.py"));
@@ -251,20 +251,20 @@ fn text(value: &Value, pointer: &str) -> String {
 }
 
 /// Parses the last line of a tool's log as JSON.
-fn last_line(log: &Path) -> Result<Value, Fault> {
+fn last_line(log: &Path) -> Result<Value, CommandFault> {
     let text = std::fs::read_to_string(log)?;
     Ok(text.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default())
 }
 
 /// Creates the folder in which the emulator unpacks code and keeps state. It is deleted with the stack.
-fn scratch(folder: &Path) -> Result<PathBuf, Fault> {
+fn scratch(folder: &Path) -> Result<PathBuf, CommandFault> {
     let scratch = folder.join("scratch");
     std::fs::create_dir_all(&scratch)?;
     Ok(scratch)
 }
 
 /// Writes a copy of the template in which every `CodeUri` points to a folder with the built binary as `bootstrap`. Nothing else differs.
-fn local_template(folder: &Path, binaries: &Path) -> Result<PathBuf, Fault> {
+fn local_template(folder: &Path, binaries: &Path) -> Result<PathBuf, CommandFault> {
     let text = std::fs::read_to_string(root().join("template.yaml"))?;
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
@@ -288,7 +288,12 @@ fn local_template(folder: &Path, binaries: &Path) -> Result<PathBuf, Fault> {
 }
 
 /// Waits up to 90 seconds for the programs that the keeper started. Stops early if the keeper ends, which it does when a program ends.
-fn wait_until_ready(keeper: &mut Child, log: &Path, again: &str, mut ready: impl FnMut() -> bool) -> Result<(), Fault> {
+fn wait_until_ready(
+    keeper: &mut Child,
+    log: &Path,
+    again: &str,
+    mut ready: impl FnMut() -> bool,
+) -> Result<(), CommandFault> {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(90) && keeper.try_wait()?.is_none() {
         if ready() {
@@ -296,5 +301,5 @@ fn wait_until_ready(keeper: &mut Child, log: &Path, again: &str, mut ready: impl
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    Err(Fault::failed_step("starting the receivers and the emulator", log, again))
+    Err(CommandFault::failed_step("starting the receivers and the emulator", log, again))
 }

@@ -1,7 +1,7 @@
 //! The steps before the send.
 
 use super::outcome::accepted_before;
-use super::record::{Enqueue, Mark, Release, Schedule, Write};
+use super::record::{EnqueueDelivery, Mark, ReleaseClaims, Schedule, Write};
 use super::{Deliver, Job, LEASE_MARGIN, Message, Send, contact_key, due_entry, seconds_until};
 use crate::turn::{Answer, Counted, Turn, Verdict};
 use contracts::queue::{Delivery, DeliveryTarget, delivery_row_key};
@@ -103,7 +103,7 @@ fn wait_for_slot(job: Job, slot_ms: i64, turn: &Turn) -> Deliver {
     delivery.slots += u32::from(delivery.slot_ms < slot_ms);
     delivery.slot_ms = slot_ms;
     let at = Timestamp::from_millisecond(slot_ms).unwrap_or(turn.now);
-    Deliver::Enqueue(Enqueue::new(delivery, at, turn.lane, turn))
+    Deliver::Enqueue(EnqueueDelivery::new(delivery, at, turn.lane, turn))
 }
 
 /// Goes on with a single delivery that may be sent now: a webhook's updates keep their order.
@@ -220,7 +220,7 @@ impl Claim {
         let earlier = claimed.into_iter().flatten().next_back().unwrap_or_default();
         let any = !self.job.members().is_empty();
         let then = match waits {
-            Some(verdict) if any => Release::then(self.job, Deliver::End(verdict)),
+            Some(verdict) if any => ReleaseClaims::then(self.job, Deliver::End(verdict)),
             Some(verdict) => Deliver::End(verdict),
             None if any => limit(self.job, earlier, turn),
             None => Deliver::End(Verdict::Delete),
@@ -243,7 +243,7 @@ fn after_refusal(delivery: &Delivery, refusal: ClaimRefusal, turn: &Turn) -> Del
     // What is left of the pause does not say whether it was long enough for quiet hours to count. So a retry to people goes to the due
     // index, where `release` checks them.
     if retry.channel == Channel::Webhook {
-        Deliver::Enqueue(Enqueue::new(Box::new(retry), at, turn.lane, turn))
+        Deliver::Enqueue(EnqueueDelivery::new(Box::new(retry), at, turn.lane, turn))
     } else {
         Deliver::Schedule(Schedule::unless_later_attempt(due_entry(&retry, at)))
     }
@@ -290,7 +290,7 @@ impl Limit {
     /// Goes on with the limiter's decision.
     pub fn answered(self, answer: Answer<RateLimitDecision>, turn: &mut Turn) -> Deliver {
         match answer {
-            Err(fault) => Release::then(self.job, Deliver::End(fault.into())),
+            Err(fault) => ReleaseClaims::then(self.job, Deliver::End(fault.into())),
             Ok(RateLimitDecision::SendNow) => Deliver::Send(Send::new(self.job, turn)),
             Ok(RateLimitDecision::Defer { until }) => defer(self.job, until, self.exempt, turn),
         }

@@ -1,6 +1,6 @@
 //! The send, and what follows it.
 
-use super::record::{Enqueue, Mark, Release, Schedule, Write};
+use super::record::{EnqueueDelivery, Mark, ReleaseClaims, Schedule, Write};
 use super::undelivered::undelivered_notice;
 use super::{Deliver, Job, Message, QUOTA_PAUSE, THROTTLE_PAUSE, monitored_integration, seconds_until};
 use crate::send::{Accepted, SendFailure};
@@ -20,7 +20,7 @@ pub struct Send {
 
 /// Records the failure of an endpoint for its owner.
 #[derive(Clone, Debug)]
-pub struct Endpoint {
+pub struct RecordFailure {
     failure: Failure,
 }
 
@@ -56,7 +56,7 @@ impl Send {
         Self { job, started: turn.now }
     }
 
-    /// What to send.
+    /// The message: after the claim, the members that were claimed.
     #[must_use]
     pub fn message(&self) -> &Message {
         &self.job.message
@@ -76,7 +76,7 @@ impl Send {
             Err(SendFailure::QuotaExhausted) => quota_exhausted(job, turn),
             Err(SendFailure::Unavailable { code }) => {
                 let verdict = Verdict::Fault { code: format!("provider_unavailable: {code}") };
-                Release::then(job, Deliver::End(verdict))
+                ReleaseClaims::then(job, Deliver::End(verdict))
             }
         }
     }
@@ -123,11 +123,11 @@ fn throttled(job: Job, turn: &mut Turn) -> Deliver {
         Message::Single(delivery) => {
             let pause = THROTTLE_PAUSE.mul_f64(0.5 + turn.jitter.clamp(0.0, 1.0));
             let at = turn.now.saturating_add(SignedDuration::try_from(pause).unwrap_or_default());
-            Deliver::Enqueue(Enqueue::new(delivery.clone(), at.unwrap_or(turn.now), turn.lane, turn))
+            Deliver::Enqueue(EnqueueDelivery::new(delivery.clone(), at.unwrap_or(turn.now), turn.lane, turn))
         }
         Message::List(_) => Deliver::End(Verdict::Return { pause: THROTTLE_PAUSE, code: "throttled" }),
     };
-    Release::then(job, next)
+    ReleaseClaims::then(job, next)
 }
 
 /// Schedules every member anew. The due entries go first: if the release of the claims is lost, the leases expire by themselves.
@@ -135,7 +135,7 @@ fn quota_exhausted(job: Job, turn: &mut Turn) -> Deliver {
     turn.counted.extend(job.members().first().map(|first| Counted::QuotaExhausted { channel: first.channel }));
     let at = turn.now.saturating_add(QUOTA_PAUSE).unwrap_or(turn.now);
     let entries = job.members().iter().map(|member| job.due_entry(member, at, member.attempt)).collect();
-    Deliver::Schedule(Schedule::all(entries, Release::then(job, Deliver::End(Verdict::Delete))))
+    Deliver::Schedule(Schedule::all(entries, ReleaseClaims::then(job, Deliver::End(Verdict::Delete))))
 }
 
 /// Counts a failed attempt, and records it for the endpoint's owner: once, however many members the message has.
@@ -150,10 +150,10 @@ fn failed_attempt(failure: Failure, turn: &mut Turn) -> Deliver {
         });
     }
     let monitored = failure.job.members().first().and_then(monitored_integration).is_some();
-    if monitored { Deliver::Endpoint(Endpoint { failure }) } else { after_endpoint(failure, None) }
+    if monitored { Deliver::Endpoint(RecordFailure { failure }) } else { after_endpoint(failure, None) }
 }
 
-impl Endpoint {
+impl RecordFailure {
     /// A delivery to the endpoint.
     #[must_use]
     pub fn delivery(&self) -> Option<&Delivery> {

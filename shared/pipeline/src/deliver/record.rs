@@ -16,7 +16,7 @@ const MARK_RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The result of one member's attempt, as its row says it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mark {
-    /// It was accepted.
+    /// The provider or the receiver accepted it.
     Accept {
         /// The provider's id of the message.
         provider_id: Option<String>,
@@ -29,23 +29,23 @@ pub enum Mark {
     },
     /// It failed and is retried.
     Retry {
-        /// When.
+        /// When the next attempt is made.
         at: Timestamp,
-        /// The failed attempt.
+        /// The failed attempt, for the delivery's history.
         attempt: FailedAttempt,
         /// The due entry of the retry; `None` if it waits on a queue.
         due: Option<Box<ScheduledDelivery>>,
     },
     /// It failed for good.
     Fail {
-        /// Why.
+        /// Why nothing more is tried.
         reason: Reason,
-        /// The failed attempt.
+        /// The failed attempt, for the delivery's history.
         attempt: FailedAttempt,
     },
     /// It was not made: the contact's rate limit deferred it.
     Defer {
-        /// Why.
+        /// Why it is deferred.
         reason: Reason,
         /// When it is due.
         due: Box<ScheduledDelivery>,
@@ -104,14 +104,14 @@ pub struct Schedule {
 
 /// Gives the unused claims of a message back, so that the next claimant need not wait for the leases to expire.
 #[derive(Clone, Debug)]
-pub struct Release {
+pub struct ReleaseClaims {
     job: Job,
     then: Box<Deliver>,
 }
 
 /// Puts a delivery on one of the function's own lanes.
 #[derive(Clone, Debug)]
-pub struct Enqueue {
+pub struct EnqueueDelivery {
     delivery: Box<Delivery>,
     lane: Lane,
     delay_seconds: u16,
@@ -236,7 +236,7 @@ impl Write {
             (Some(Mark::Retry { at, attempt, due: None }), Message::Single(delivery)) if !lost => {
                 let retry = Delivery { attempt: attempt.attempt + 1, slot_ms: 0, slots: 0, ..*delivery };
                 // Retries use the bulk lane, so that a failing endpoint never delays another tenant's first alert.
-                Deliver::Enqueue(Enqueue::new(Box::new(retry), at, Lane::Bulk, turn))
+                Deliver::Enqueue(EnqueueDelivery::new(Box::new(retry), at, Lane::Bulk, turn))
             }
             _ => Deliver::End(Verdict::Delete),
         }
@@ -273,7 +273,7 @@ impl Schedule {
     }
 }
 
-impl Release {
+impl ReleaseClaims {
     /// Releases the claims, and then goes on with `then`.
     pub(super) fn then(job: Job, then: Deliver) -> Deliver {
         Deliver::Release(Self { job, then: Box::new(then) })
@@ -300,20 +300,20 @@ impl Release {
     }
 }
 
-impl Enqueue {
+impl EnqueueDelivery {
     /// Puts `delivery` on `lane` with the delay until `at`, capped at SQS's maximum.
     pub(super) fn new(delivery: Box<Delivery>, at: Timestamp, lane: Lane, turn: &Turn) -> Self {
         let delay = seconds_until(at, turn.now).clamp(0, i64::from(QUEUE_DELAY_MAX));
         Self { delivery, lane, delay_seconds: u16::try_from(delay).unwrap_or(0) }
     }
 
-    /// The delivery.
+    /// The delivery as its next receiver gets it.
     #[must_use]
     pub fn delivery(&self) -> &Delivery {
         &self.delivery
     }
 
-    /// The lane.
+    /// The lane that it goes on.
     #[must_use]
     pub fn lane(&self) -> Lane {
         self.lane
@@ -341,7 +341,7 @@ impl Enqueue {
 }
 
 impl Settle {
-    /// The accepted deliveries.
+    /// The deliveries that were accepted in one message.
     #[must_use]
     pub fn members(&self) -> &[Delivery] {
         self.job.members()
@@ -360,7 +360,7 @@ impl Settle {
         Some((self.provider_id.as_deref()?, contact))
     }
 
-    /// Ends the story.
+    /// Ends the story. The queue message is deleted.
     pub fn answered(self, (): (), _: &mut Turn) -> Deliver {
         Deliver::End(Verdict::Delete)
     }

@@ -17,9 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The keys of everything that a page's entries depend on.
 #[derive(Clone, Debug, Default)]
 pub struct FactKeys {
-    /// The tenants.
+    /// The tenants whose settings are read.
     pub tenants: BTreeSet<TenantId>,
-    /// The incidents.
+    /// The incidents whose heads are read.
     pub incidents: BTreeSet<IncidentId>,
     /// The updates, by incident and number.
     pub updates: BTreeSet<(IncidentId, u32)>,
@@ -62,7 +62,7 @@ impl FactKeys {
 pub struct PageFacts {
     /// The settings of each tenant.
     pub settings: BTreeMap<TenantId, Option<Settings>>,
-    /// The incidents.
+    /// The incidents; `None` for one that has expired.
     pub incidents: BTreeMap<IncidentId, Option<Incident>>,
     /// The updates, by incident and number.
     pub updates: BTreeMap<(IncidentId, u32), Option<Update>>,

@@ -3,7 +3,7 @@
 use super::batches::{BatchKey, SentBatches, batch_delay_seconds, is_batched, is_counted_only};
 use super::decide::{ReleaseDecision, delay_seconds};
 use super::facts::{DecidedItem, PageFacts};
-use super::{Release, Run, RunTimes, after_page};
+use super::{Release, ReleaseRun, RunTimes, after_page};
 use crate::deliver::Message;
 use crate::turn::{Answer, Counted, Turn};
 use contracts::queue::{BatchDelivery, Delivery};
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// The work of a page that is still to be done.
 #[derive(Debug)]
 pub(crate) struct PageWork {
-    run: Run,
+    run: ReleaseRun,
     /// The place after which the next page begins.
     next: Option<String>,
     times: RunTimes,
@@ -34,7 +34,7 @@ pub(crate) struct PageWork {
 /// A message for a delivery queue, with the due entries that it releases.
 #[derive(Clone, Debug)]
 pub struct DueMessage {
-    /// The message.
+    /// What is sent: one alert, a digest or a bundle.
     pub message: Message,
     /// The message group: the incident, or the destination of a list.
     pub group: String,
@@ -55,7 +55,7 @@ struct DueBatch {
 #[derive(Clone, Debug)]
 pub struct Later {
     item: DueItem,
-    /// The later entry.
+    /// The entry that takes its place.
     pub entry: ScheduledDelivery,
     /// The decision to record beside the plan, if it differs from the stored one.
     pub revised: Option<Decision>,
@@ -66,12 +66,12 @@ pub struct Later {
 pub enum LaterWrite {
     /// With the row of the delivery, which was attempted before and then shows the new wait as well.
     WithRow {
-        /// Why it waits.
+        /// Why the delivery waits, for its row.
         reason: Reason,
     },
     /// With the revised decision, unless the delivery was sent.
     WithDecision,
-    /// The entry alone.
+    /// The entry alone: neither row nor plan says anything about its time.
     Alone,
 }
 
@@ -79,7 +79,7 @@ pub enum LaterWrite {
 #[derive(Clone, Debug)]
 pub struct EndedItem {
     item: DueItem,
-    /// Why.
+    /// Why it ends without being sent.
     pub reason: Reason,
     /// The decision to record beside the plan, if it differs from the stored one.
     pub revised: Option<Decision>,
@@ -137,7 +137,7 @@ fn delete(items: Vec<DueItem>, then: Release) -> Release {
 }
 
 impl PageWork {
-    pub(super) fn new(run: Run, next: Option<String>, times: RunTimes) -> Self {
+    pub(super) fn new(run: ReleaseRun, next: Option<String>, times: RunTimes) -> Self {
         Self {
             run,
             next,

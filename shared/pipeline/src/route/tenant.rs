@@ -1,6 +1,6 @@
 //! One tenant's plans for an update, and what follows from them.
 
-use super::Run;
+use super::RoutingRun;
 use super::planned::{decisions_to_enqueue, last_planned};
 use contracts::queue::Delivery;
 use domain::due::{Hold, ScheduledDelivery};
@@ -41,7 +41,7 @@ pub(super) fn outcome_name(decision: &Decision) -> &'static str {
 }
 
 impl TenantWork {
-    pub(super) fn new(run: &Run, subscriber: Subscriber, earlier: PlanHistory) -> Self {
+    pub(super) fn new(run: &RoutingRun, subscriber: Subscriber, earlier: PlanHistory) -> Self {
         let chunks = subscriber.destinations.iter().map(|(chunk, _)| *chunk);
         let last_planned = last_planned(chunks, &earlier.plans, run.job.update);
         Self { subscriber, earlier, last_planned, update: run.job.update, storm_until: None, plans: Vec::new() }
@@ -53,7 +53,7 @@ impl TenantWork {
     }
 
     /// Plans the updates after the last planned one, chunk by chunk.
-    pub(super) fn plan(&mut self, run: &Run, policy: &Policy, now: Timestamp) {
+    pub(super) fn plan(&mut self, run: &RoutingRun, policy: &Policy, now: Timestamp) {
         if self.last_planned >= self.update {
             return;
         }
@@ -95,7 +95,7 @@ impl TenantWork {
     }
 
     /// Returns the deliveries that are held and those that are sent now. `fresh` are the decisions that this run stored, or found stored.
-    pub(super) fn deliveries(self, run: &Run, fresh: Vec<Decision>) -> (Vec<ScheduledDelivery>, Vec<Delivery>) {
+    pub(super) fn deliveries(self, run: &RoutingRun, fresh: Vec<Decision>) -> (Vec<ScheduledDelivery>, Vec<Delivery>) {
         let mut stored: Vec<Decision> = self.earlier.plans.iter().flat_map(|plan| plan.decisions.clone()).collect();
         if self.last_planned < self.update {
             stored.retain(|decision| decision.update <= self.last_planned);
@@ -126,7 +126,7 @@ impl TenantWork {
     }
 
     /// Returns the due entry of a held delivery.
-    fn held(&self, run: &Run, update: &Update, decision: &Decision) -> Option<ScheduledDelivery> {
+    fn held(&self, run: &RoutingRun, update: &Update, decision: &Decision) -> Option<ScheduledDelivery> {
         let DecisionOutcome::Hold { until, reason, role } = decision.outcome.clone() else { return None };
         Some(ScheduledDelivery {
             at: next_recheck(until, reason, update.accepted_at),

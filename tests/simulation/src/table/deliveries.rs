@@ -1,6 +1,6 @@
 //! Delivery rows, rate limits and chat slots.
 
-use super::{DeliveryKey, End, Table};
+use super::{DeliveryKey, End, SimulatedTable};
 use contracts::queue::Delivery;
 use domain::delivery::{ClaimRefusal, DeliveryState, EarlierClaim, RowRefusal, RowWrite, earlier_claim};
 use domain::plan::DecisionOutcome;
@@ -14,7 +14,7 @@ use pipeline::deliver::record::Mark;
 /// Milliseconds between two messages to one chat webhook.
 const SLOT_INTERVAL_MS: i64 = 1_000;
 
-impl Table {
+impl SimulatedTable {
     /// Claims the row of one member.
     ///
     /// # Errors

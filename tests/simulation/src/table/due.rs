@@ -1,6 +1,6 @@
 //! The due index.
 
-use super::{DeliveryKey, End, RowKey, Table};
+use super::{DeliveryKey, End, RowKey, SimulatedTable};
 use domain::delivery::{ClaimRefusal, DeliveryRow, RowRefusal, RowWrite};
 use domain::due::{DueItem, DuePage, ScheduledDelivery};
 use domain::plan::Decision;
@@ -22,7 +22,7 @@ pub fn due_place(due: &ScheduledDelivery) -> String {
     format!("{minute:010}#{}#{}#{}#{}#{:06}", due.tenant, due.destination, due.channel, due.incident_id, due.update)
 }
 
-impl Table {
+impl SimulatedTable {
     /// Puts an entry into the due index, unless one with a later attempt is there. With `once`, one with the same attempt stays, too.
     pub fn schedule(&mut self, due: &ScheduledDelivery, once: bool) {
         let place = due_place(due);

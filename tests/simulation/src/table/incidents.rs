@@ -1,6 +1,6 @@
 //! Events, incidents, plans and settings.
 
-use super::{IncidentRecord, Table};
+use super::{IncidentRecord, SimulatedTable};
 use domain::ids::{IncidentId, SHARDS, Scope, TenantId, shard_of};
 use domain::incident::{Incident, KeyState};
 use domain::maintenance::MaintenanceWindow;
@@ -13,7 +13,7 @@ use pipeline::classify::Commit;
 /// How many tenants a page of a shard has: one, so that jobs have pages.
 const PAGE_TENANTS: usize = 1;
 
-impl Table {
+impl SimulatedTable {
     /// Writes what `classify` decided, in one transaction. Returns `false` if the incident, the key or the record changed since they were
     /// read.
     pub fn commit(&mut self, step: &Commit) -> bool {
@@ -68,7 +68,7 @@ impl Table {
         all.filter(reaches).filter_map(Incident::maintenance_window).collect()
     }
 
-    /// A tenant.
+    /// A tenant with its destinations.
     #[must_use]
     pub fn tenant(&self, tenant: &TenantId) -> Option<&Subscriber> {
         self.tenants.iter().find(|one| one.settings.tenant == *tenant)

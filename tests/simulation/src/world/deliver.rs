@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What a sender's invocation is about, and did so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sender {
+pub(super) struct SenderState {
     /// The version of the settings that the delivery was decided with.
     version: u64,
     /// The deliveries of its message.
@@ -37,7 +37,7 @@ pub(super) struct Sender {
     room: Option<(bool, Timestamp)>,
 }
 
-impl Sender {
+impl SenderState {
     pub(super) fn of(message: &Message, version: u64) -> Self {
         let listed = matches!(message, Message::List(_));
         let keys = message.members().iter().map(DeliveryKey::of).collect();
@@ -54,7 +54,7 @@ pub(super) struct Limits {
     bundle_slots: BTreeSet<(String, i64)>,
     /// The slots that a bundle used. A second bundle in the same minute names what the full one could not omit.
     used_slots: BTreeSet<(String, i64)>,
-    /// Messages so far.
+    /// How many messages were accepted so far.
     messages: u64,
 }
 

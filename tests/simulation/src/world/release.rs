@@ -1,6 +1,6 @@
 //! The effects of `release`.
 
-use super::{Event, Fate, Invocation, POLICY, Sender, Story, World};
+use super::{Event, Fate, Invocation, POLICY, SenderState, Story, World};
 use crate::queue::Body;
 use crate::table::DeliveryKey;
 use contracts::queue::Lane;
@@ -37,7 +37,7 @@ impl World {
         for _ in 0..copies {
             let turn = self.first_turn(TIMEOUT, 1, Lane::Bulk);
             let story = Story::Release(begin(&turn));
-            self.start(None, 1, story, turn, TIMEOUT, Sender::default(), false);
+            self.start(None, 1, story, turn, TIMEOUT, SenderState::default(), false);
         }
     }
 

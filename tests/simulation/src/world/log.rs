@@ -1,0 +1,87 @@
+//! What happened in a world, for the checks.
+
+use crate::table::{DeliveryKey, Thread};
+use domain::due::ScheduledDelivery;
+use domain::ids::{EventId, IncidentId, Scope, TenantId};
+use domain::incident::Change;
+use domain::rate_limit::Exemption;
+use domain::reason::Reason;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A delivery that a provider or receiver accepted.
+#[derive(Clone, Debug)]
+pub struct SentRecord {
+    /// What was accepted: whose, and which update.
+    pub key: DeliveryKey,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// What its update changed.
+    pub change: Change,
+    /// The number of the message; the members of a list have the same.
+    pub message: u64,
+    /// Whether the message is a list.
+    pub listed: bool,
+    /// The beginning of the quiet hours in which it was sent, if it was.
+    pub quiet: Option<Timestamp>,
+    /// Whether it was a restricted SMS outside the regulatory window.
+    pub outside_sms_window: bool,
+    /// Until when it was held, if it was.
+    pub held: Option<Timestamp>,
+    /// Why it was held.
+    pub held_for: Option<Reason>,
+    /// Whether a list names it, however many others it has: critical openings and resolves.
+    pub always_listed: bool,
+    /// How many slots of a chat webhook it was given: one message a second is sent there.
+    pub slots: u32,
+    /// The tenant and the e-mail address or phone number; `None` for chat and webhooks.
+    pub contact: Option<String>,
+    /// When it counts towards the contact's rate limits, because there was room or it used a bundle's reserved slot; `None` if it does not.
+    pub counts_at: Option<Timestamp>,
+}
+
+/// A first attempt that its contact's rate limit deferred.
+#[derive(Clone, Debug)]
+pub struct DeferredRecord {
+    /// What was deferred: whose, and which update.
+    pub key: DeliveryKey,
+    /// Exempt messages of the same kind that were sent to the contact in the minute before.
+    pub exempt_before: usize,
+    /// Why it may exceed the limit.
+    pub exempt: Option<Exemption>,
+    /// When it was deferred.
+    pub at: Timestamp,
+    /// Until when it was deferred.
+    pub until: Timestamp,
+}
+
+/// What happened in a world, for the checks.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// The events that intake accepted, with their scopes.
+    pub accepted: Vec<(EventId, Option<Scope>)>,
+    /// Sends whose mark may be missing: each may arrive once more.
+    pub excused: BTreeMap<DeliveryKey, usize>,
+    /// What receivers and providers accepted.
+    pub sent: Vec<SentRecord>,
+    /// What a rate limit deferred.
+    pub deferred: Vec<DeferredRecord>,
+    /// What failed at least once.
+    pub failed: BTreeSet<DeliveryKey>,
+    /// Critical deliveries, which org admins hear of if they are given up.
+    pub critical: BTreeSet<DeliveryKey>,
+    /// What a sender had when something went wrong: it may be late.
+    pub disturbed: BTreeSet<Thread>,
+    /// What was due when something went wrong in a run of `release`: it may be late, too.
+    pub disturbed_releases: BTreeSet<Thread>,
+    /// What a provider or receiver throttled or did not accept at first.
+    pub slowed: BTreeSet<Thread>,
+    /// Tenants whose plans for an incident may be late.
+    pub disturbed_plans: BTreeSet<(IncidentId, TenantId)>,
+    /// The deduplication ids of the notices to org admins.
+    pub notices: BTreeSet<String>,
+    /// Entries of lists that were rescheduled into another list.
+    pub rebatched: Vec<ScheduledDelivery>,
+    /// What nobody may ever do.
+    pub findings: Vec<String>,
+}
