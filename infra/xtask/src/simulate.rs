@@ -105,8 +105,8 @@ const PLANTED: &[Planted] = &[
         name: "a fault of AWS that ends the story",
         edits: &[(
             "shared/pipeline/src/turn.rs",
-            "CommandFault::Unavailable { code } => Self::CommandFault { code },",
-            "CommandFault::Unavailable { .. } => Self::Delete,",
+            "Fault::Unavailable { code } => Self::Fault { code },",
+            "Fault::Unavailable { .. } => Self::Delete,",
         )],
     },
     Planted {
