@@ -178,3 +178,24 @@ fn the_readme_is_short_and_begins_with_the_command_to_type() {
     let first = readme.lines().position(|line| line.starts_with("cargo xtask up")).unwrap();
     assert!(first < 30, "the first command is on line {}", first + 1);
 }
+
+#[test]
+fn every_source_file_that_a_document_names_exists() {
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for path in text.split('`').filter(|code| !code.contains(char::is_whitespace)) {
+            let of_ours = ["functions/", "shared/", "infra/", "tests/"].iter().any(|folder| path.starts_with(folder));
+            let placeholder = path.contains(|c: char| "<>*{}…".contains(c));
+            if of_ours && !placeholder && path.contains('.') {
+                named += 1;
+                if !root().join(path).exists() {
+                    missing.push(format!("{}: {path}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(named > 20, "{named}");
+    assert!(missing.is_empty(), "{missing:#?}");
+}

@@ -20,8 +20,10 @@ use domain::policy::Policy;
 use pipeline::classify::{Classify as Story, Commit, Emit, ReadKey, ReadReminder, begin};
 use pipeline::turn::Classified;
 use pipeline::{Answer, Counted, Fault, Turn};
-use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, verdict_result};
-use runtime::{Aws, StartError, clock, metrics};
+use runtime::queue::{
+    Deadline, QueueFunction, QueueSetup, RecordError, RecordMeta, first_turn, next_turn, verdict_result,
+};
+use runtime::{Aws, StartError, metrics};
 use store::incidents::{IncidentChange, KeyWrite};
 use store::{StoreError, Table};
 
@@ -54,21 +56,13 @@ impl QueueFunction for ClassifyFunction {
     }
 
     async fn handle(&self, message: IncidentReceived, meta: &RecordMeta) -> Result<(), RecordError> {
-        let mut turn = Turn {
-            now: clock::now(),
-            left: meta.deadline.remaining(),
-            receives: meta.receive_count,
-            lane: meta.lane,
-            jitter: 0.0,
-            token: String::new(),
-            counted: Vec::new(),
-        };
+        let mut turn = first_turn(meta);
         let mut story = begin(message, self.config.shards_per_job);
         loop {
             turn.counted.drain(..).for_each(|counted| record(&counted));
             story = match story {
                 Story::End(verdict) => return verdict_result(verdict),
-                step => self.perform(step, &mut turn).await,
+                step => self.perform(step, &mut turn, meta.deadline).await,
             };
         }
     }
@@ -76,40 +70,40 @@ impl QueueFunction for ClassifyFunction {
 
 impl ClassifyFunction {
     /// Performs the next effect of a message, and tells the story what came of it.
-    async fn perform(&self, story: Story, turn: &mut Turn) -> Story {
+    async fn perform(&self, story: Story, turn: &mut Turn, deadline: Deadline) -> Story {
         let policy = &self.policy;
         match story {
             Story::Record(step) => {
                 let record = self.table.event(&step.message().event_id, step.scope()).await.map_err(fault);
-                step.answered(record, policy, next(turn))
+                step.answered(record, policy, next_turn(turn, deadline))
             }
             Story::Tenant(step) => {
                 let settings = self.table.settings(step.tenant()).await.map_err(fault);
-                step.answered(settings.map(|settings| settings.is_some()), policy, next(turn))
+                step.answered(settings.map(|settings| settings.is_some()), policy, next_turn(turn, deadline))
             }
             Story::Key(step) => {
                 let found = self.read_key(&step).await;
-                step.answered(found, policy, next(turn))
+                step.answered(found, policy, next_turn(turn, deadline))
             }
             Story::Incident(step) => {
                 let incident = self.read_incident(step.id()).await;
-                step.answered(incident, policy, next(turn))
+                step.answered(incident, policy, next_turn(turn, deadline))
             }
             Story::Reminder(step) => {
                 let found = self.read_maintenance(&step).await;
-                step.answered(found, policy, next(turn))
+                step.answered(found, policy, next_turn(turn, deadline))
             }
             Story::Windows(step) => {
                 let windows = self.table.maintenance_windows(step.scope()).await.map_err(fault);
-                step.answered(windows, policy, next(turn))
+                step.answered(windows, policy, next_turn(turn, deadline))
             }
             Story::Commit(step) => {
                 let written = self.commit(&step).await;
-                step.answered(written, next(turn))
+                step.answered(written, next_turn(turn, deadline))
             }
             Story::Emit(step) => {
                 let sent = self.emit(&step).await;
-                step.answered(sent, next(turn))
+                step.answered(sent, next_turn(turn, deadline))
             }
             Story::End(_) => story,
         }
@@ -183,12 +177,6 @@ impl ClassifyFunction {
 
 fn fault(error: StoreError) -> Fault {
     runtime::queue::store_error(error).into_fault()
-}
-
-/// Tells the turn the time after an effect.
-fn next(turn: &mut Turn) -> &mut Turn {
-    turn.now = clock::now();
-    turn
 }
 
 /// Counts what the story counted.

@@ -15,7 +15,7 @@ use pipeline::release::page::{
 };
 use pipeline::release::{Ended, Lease, ReadPage, Release as Story, begin};
 use pipeline::{Answer, Counted, Fault, Turn};
-use runtime::queue::Deadline;
+use runtime::queue::{Deadline, next_turn};
 use runtime::{clock, ids, metrics};
 use std::collections::BTreeMap;
 use store::StoreError;
@@ -48,45 +48,45 @@ impl ReleaseFunction {
         match story {
             Story::Page(step) => {
                 let answer = self.read_page(&step, shard).await;
-                step.answered(answer, next(turn, deadline))
+                step.answered(answer, next_turn(turn, deadline))
             }
             Story::Lease(step) => {
                 let answer = self.lease_batches(&step, shard, &turn.token, deadline).await;
-                step.answered(answer, next(turn, deadline))
+                step.answered(answer, next_turn(turn, deadline))
             }
             Story::Facts(step) => {
                 let facts = self.read_facts(step.items()).boxed().await;
-                step.answered(&facts, &self.policy, next(turn, deadline))
+                step.answered(&facts, &self.policy, next_turn(turn, deadline))
             }
             Story::Early(step) => {
                 let answers = self.record_early_releases(&step).await;
-                step.answered(answers, next(turn, deadline))
+                step.answered(answers, next_turn(turn, deadline))
             }
             Story::Behind(step) => {
                 let answers = self.count_behind(&step).await;
-                step.answered(answers, next(turn, deadline))
+                step.answered(answers, next_turn(turn, deadline))
             }
             Story::Reschedule(step) => {
                 let answers = self.reschedule(&step).await;
-                step.answered(answers, next(turn, deadline))
+                step.answered(answers, next_turn(turn, deadline))
             }
             Story::Enqueue(step) => {
                 let enqueued = self.enqueue(&step).await;
-                step.answered(&enqueued, next(turn, deadline))
+                step.answered(&enqueued, next_turn(turn, deadline))
             }
             Story::EndRows(step) => {
                 let answers = self.end_rows(&step).await;
-                step.answered(answers, next(turn, deadline))
+                step.answered(answers, next_turn(turn, deadline))
             }
             Story::Delete(step) => {
                 self.delete(&step).await;
-                step.answered((), next(turn, deadline))
+                step.answered((), next_turn(turn, deadline))
             }
             Story::Unlease(step) => {
                 if let Err(error) = self.table.release_shard_lease(shard, &turn.token).await {
                     tracing::warn!(shard, %error, "cannot release the batch lease of the shard; it expires by itself");
                 }
-                step.answered((), next(turn, deadline))
+                step.answered((), next_turn(turn, deadline))
             }
             Story::End(_) => story,
         }
@@ -248,12 +248,6 @@ fn not_updated(due: &ScheduledDelivery, error: &StoreError) -> Fault {
 
 fn fault(error: &StoreError) -> Fault {
     Fault::Unavailable { code: error.to_string() }
-}
-
-/// Tells the turn the time after an effect.
-fn next(turn: &mut Turn, deadline: Deadline) -> &mut Turn {
-    (turn.now, turn.left) = (clock::now(), deadline.remaining());
-    turn
 }
 
 /// Counts and logs what the story counted.

@@ -27,8 +27,8 @@ use pipeline::route::{
     StorePlans, TenantPage, begin,
 };
 use pipeline::{Answer, Counted, Fault, Turn};
-use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, verdict_result};
-use runtime::{Aws, StartError, clock, metrics};
+use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, first_turn, next_turn, verdict_result};
+use runtime::{Aws, StartError, metrics};
 use std::collections::BTreeMap;
 use store::{StoreError, Table};
 
@@ -65,15 +65,7 @@ impl QueueFunction for SubscriptionLookup {
 
     async fn handle(&self, job: RoutingJob, meta: &RecordMeta) -> Result<(), RecordError> {
         tracing::Span::current().record("incident", job.incident_id.as_str());
-        let mut turn = Turn {
-            now: clock::now(),
-            left: meta.deadline.remaining(),
-            receives: meta.receive_count,
-            lane: meta.lane,
-            jitter: 0.0,
-            token: String::new(),
-            counted: Vec::new(),
-        };
+        let mut turn = first_turn(meta);
         let mut story = begin(job);
         loop {
             turn.counted.drain(..).for_each(|counted| record(&counted));
@@ -92,35 +84,35 @@ impl SubscriptionLookup {
         match story {
             Route::Context(step) => {
                 let answer = self.read_context(&step).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Route::Tenant(step) => {
                 let answer = self.read_tenant(&step).await;
-                step.answered(answer, &self.policy, next(turn, meta))
+                step.answered(answer, &self.policy, next_turn(turn, meta.deadline))
             }
             Route::Page(step) => {
                 let answer = self.read_page(&step).await;
-                step.answered(answer, &self.policy, next(turn, meta))
+                step.answered(answer, &self.policy, next_turn(turn, meta.deadline))
             }
             Route::Count(step) => {
                 let answer = self.count_opening(&step).await;
-                step.answered(answer, &self.policy, next(turn, meta))
+                step.answered(answer, &self.policy, next_turn(turn, meta.deadline))
             }
             Route::Store(step) => {
                 let answers = self.store_plans(&step).await;
-                step.answered(answers, next(turn, meta))
+                step.answered(answers, next_turn(turn, meta.deadline))
             }
             Route::Hold(step) => {
                 let answer = self.hold(&step).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Route::Enqueue(step) => {
                 let answer = self.enqueue(&step).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Route::Continue(step) => {
                 let answer = self.enqueue_next_page(&step).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Route::End(_) => story,
         }
@@ -223,12 +215,6 @@ impl SubscriptionLookup {
 
 fn fault(error: StoreError) -> Fault {
     runtime::queue::store_error(error).into_fault()
-}
-
-/// Tells the turn the time after an effect.
-fn next<'a>(turn: &'a mut Turn, meta: &RecordMeta) -> &'a mut Turn {
-    (turn.now, turn.left) = (clock::now(), meta.deadline.remaining());
-    turn
 }
 
 /// Counts what the story counted.

@@ -14,8 +14,8 @@ use pipeline::deliver::outcome::{Disable, RecordFailure};
 use pipeline::deliver::record::{EnqueueDelivery, Mark, ReleaseClaims, Schedule, Settle, Write};
 use pipeline::deliver::{Deliver, Message, begin};
 use pipeline::{Answer, Fault, Turn};
-use runtime::queue::{RecordError, RecordMeta, verdict_result};
-use runtime::{clock, ids, metrics};
+use runtime::metrics;
+use runtime::queue::{RecordError, RecordMeta, first_turn, next_turn, verdict_result};
 use serde::Serialize;
 use store::StoreError;
 use store::contacts::RecipientChannel;
@@ -55,55 +55,55 @@ impl Deliverer {
         match story {
             Deliver::Slot(step) => {
                 let answer = self.reserve_slot(&step, turn.now).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Deliver::Predecessor(step) => {
                 let answer = self.read_predecessor(&step).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Deliver::Claim(step) => {
                 let answers = self.claim(&step).await;
-                step.answered(answers, next(turn, meta))
+                step.answered(answers, next_turn(turn, meta.deadline))
             }
             Deliver::Limit(step) => {
                 let answer = self.reserve_place(&step, turn.now).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Deliver::Send(step) => {
                 let outcome = sender.send(step.message(), turn.left).await;
-                step.answered(outcome, next(turn, meta))
+                step.answered(outcome, next_turn(turn, meta.deadline))
             }
             Deliver::Endpoint(step) => {
                 let answer = self.record_failure(&step).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Deliver::Disable(step) => {
                 let answer = self.disable(&step).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Deliver::Notify(step) => {
                 let answer = self.send_notices(step.notices()).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Deliver::Write(step) => {
                 let answers = self.write(&step).await;
-                step.answered(answers, next(turn, meta))
+                step.answered(answers, next_turn(turn, meta.deadline))
             }
             Deliver::Schedule(step) => {
                 let answer = self.schedule(&step).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Deliver::Release(step) => {
                 let answer = self.release(&step).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Deliver::Enqueue(step) => {
                 let answer = self.enqueue(&step).await;
-                step.answered(answer, next(turn, meta))
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Deliver::Settle(step) => {
                 self.settle(&step).await;
-                step.answered((), next(turn, meta))
+                step.answered((), next_turn(turn, meta.deadline))
             }
             Deliver::End(_) => story,
         }
@@ -127,11 +127,11 @@ impl Deliverer {
             story = match story {
                 Confirm::Send(step) => {
                     let outcome = sender.send_confirmation(step.request()).await;
-                    step.answered(outcome, next(&mut turn, meta))
+                    step.answered(outcome, next_turn(&mut turn, meta.deadline))
                 }
                 Confirm::Refuse(step) => {
                     let answer = self.record_refusal(&step).await;
-                    step.answered(answer, next(&mut turn, meta))
+                    step.answered(answer, next_turn(&mut turn, meta.deadline))
                 }
                 Confirm::End(verdict) => return verdict_result(verdict),
             };
@@ -292,24 +292,6 @@ async fn in_order<F: Future>(all: Vec<F>) -> Vec<F::Output> {
 fn json(message: &impl Serialize) -> Answer<String> {
     serde_json::to_string(message)
         .map_err(|_| Fault::Unprocessable { reason: "cannot serialize the message".to_owned() })
-}
-
-fn first_turn(meta: &RecordMeta) -> Turn {
-    Turn {
-        now: clock::now(),
-        left: meta.deadline.remaining(),
-        receives: meta.receive_count,
-        lane: meta.lane,
-        jitter: ids::random_fraction(),
-        token: ids::id_suffix(),
-        counted: Vec::new(),
-    }
-}
-
-/// Tells the turn the time after an effect.
-fn next<'a>(turn: &'a mut Turn, meta: &RecordMeta) -> &'a mut Turn {
-    (turn.now, turn.left) = (clock::now(), meta.deadline.remaining());
-    turn
 }
 
 fn table_fault(error: StoreError) -> Fault {

@@ -12,7 +12,7 @@
 //! | [`release`] | the story of one run over the due index |
 //! | [`route`] | the story of a routing job: plans, and the deliveries that they say |
 //! | [`send`] | how one send ends |
-//! | [`turn`] | what every step is told, and how a story ends |
+//! | [`turn`] | what every step gets, and how a story ends |
 
 pub mod classify;
 pub mod confirm;

@@ -1,4 +1,4 @@
-//! What every step of a story is told, and how a story ends.
+//! What every step of a story gets, and how a story ends.
 
 use contracts::queue::Lane;
 use domain::ids::IncidentId;
@@ -7,7 +7,7 @@ use domain::vocabulary::Channel;
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// What a step is told beside its effect's answer, and what it counts.
+/// What a step gets beside its effect's answer, and what it counts.
 #[derive(Clone, Debug)]
 pub struct Turn {
     /// The time by the function's own clock.
@@ -22,7 +22,7 @@ pub struct Turn {
     pub jitter: f64,
     /// A random text that no other invocation has, for its claims.
     pub token: String,
-    /// What the steps counted since the caller last took it.
+    /// What the steps counted since the caller last emptied it.
     pub counted: Vec<Counted>,
 }
 

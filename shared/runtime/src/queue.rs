@@ -9,9 +9,11 @@ mod dead_letter;
 mod record_error;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use dead_letter::dead_letter_attributes;
 pub use record_error::{RecordError, aws_error, store_error, unsent_error, verdict_result};
+pub use turns::{first_turn, next_turn};
 
 use dead_letter::dead_letter_message;
 

@@ -175,7 +175,7 @@ impl Table {
     }
 }
 
-/// Returns a hash of everything that a due item says, by which it is told from another with the same key.
+/// Returns a hash of everything that a due item says, which distinguishes it from another with the same key.
 fn content_hash(due: &ScheduledDelivery) -> Result<String, StoreError> {
     let json = serde_json::to_string(due).map_err(|_| crate::build_error())?;
     Ok(domain::ids::short_hash(&[&json]))

@@ -133,14 +133,7 @@ impl Table {
         }];
         let open = incident.resolved_at.is_none();
         if previous_version == 0 || !open {
-            let state = KeyState {
-                incident_id: incident.id.clone(),
-                open,
-                source_started_at: incident.source_started_at,
-                as_of: incident.as_of,
-                closed_at: incident.resolved_at,
-                openings: incident.openings,
-            };
+            let state = KeyState::of(incident);
             let key = KeyWrite { scope: &incident.scope, hash: incident.key.as_str(), state: &state };
             writes.push(self.key_write(key, change.previous_key_state, expiry)?);
         }

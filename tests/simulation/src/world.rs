@@ -309,7 +309,7 @@ impl World {
         }
     }
 
-    /// What an invocation that may last `timeout` milliseconds is told first.
+    /// What an invocation that may last `timeout` milliseconds begins with.
     fn first_turn(&mut self, timeout: i64, receives: u32, lane: Lane) -> Turn {
         self.scheduled += 1;
         let skew = if self.scenario.faults { self.random.between(-SKEW_MAX, SKEW_MAX + 1) } else { 0 };

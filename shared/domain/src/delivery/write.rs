@@ -161,7 +161,7 @@ impl DeliveryRow {
                     ..before
                 }))
             }
-            // Nobody is told that it was not theirs any more: there is nothing to do about it.
+            // A release of a claim that was lost is no error: there is nothing to do about it.
             RowWrite::Release { token } => Ok(row.map(|row| match row.token == token {
                 true => Self { lease_until_ms: 0, ..row.clone() },
                 false => row.clone(),

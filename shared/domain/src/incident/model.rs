@@ -298,6 +298,21 @@ pub struct KeyState {
     pub openings: Option<Openings>,
 }
 
+impl KeyState {
+    /// The state of an incident's dedup key, as it follows from the incident.
+    #[must_use]
+    pub fn of(incident: &Incident) -> Self {
+        Self {
+            incident_id: incident.id.clone(),
+            open: incident.resolved_at.is_none(),
+            source_started_at: incident.source_started_at,
+            as_of: incident.as_of,
+            closed_at: incident.resolved_at,
+            openings: incident.openings,
+        }
+    }
+}
+
 /// The identity of an event, and when it arrived.
 #[derive(Clone, Debug)]
 pub struct EventArrival<'a> {

@@ -19,7 +19,7 @@ use domain::reason::Reason;
 use domain::vocabulary::Status;
 use jiff::Timestamp;
 use jobs::{operators_warning, routing_jobs};
-use records::{event_record, incident_record, key_state_of};
+use records::{event_record, incident_record};
 
 /// The warning on an event whose source uses a reserved type.
 const RESERVED_TYPE_WARNING: &str = "type: test.alert and tocsin.… are reserved for Tocsin; use a type of your own";
@@ -146,7 +146,7 @@ pub(crate) fn decide_update(
     let record = incident_record(Some(incident), &incident.title, message, arrival.scope);
     let transition = apply_update(incident, status, text, arrival);
     let transition = apply_maintenance_windows(transition, Some(incident), windows, arrival.accepted_at);
-    apply_transition(record, transition, Some(incident), Some(key_state_of(incident)), shards_per_job, arrival)
+    apply_transition(record, transition, Some(incident), Some(KeyState::of(incident)), shards_per_job, arrival)
 }
 
 /// Decides about a due maintenance reminder. `content` is the update that the reminder was scheduled with.
@@ -166,7 +166,7 @@ pub(crate) fn decide_reminder(
             ClassifyDecision::record_alone(record)
         }
         transition => {
-            apply_transition(record, transition, Some(incident), Some(key_state_of(incident)), shards_per_job, arrival)
+            apply_transition(record, transition, Some(incident), Some(KeyState::of(incident)), shards_per_job, arrival)
         }
     }
 }
@@ -201,7 +201,7 @@ pub(crate) fn decide_note(
     };
     let transition = apply_note(open, content, arrival);
     let transition = apply_maintenance_windows(transition, open, windows, arrival.accepted_at);
-    apply_transition(record, transition, open, open.map(key_state_of), shards_per_job, arrival)
+    apply_transition(record, transition, open, open.map(KeyState::of), shards_per_job, arrival)
 }
 
 /// Decides about an event that cannot be routed to a tenant: it is stored, and the operators are warned.

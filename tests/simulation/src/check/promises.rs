@@ -86,13 +86,13 @@ fn openings_and_resolves_reach_the_same_destinations(world: &World, seen: &Seen<
         if !resolves {
             continue;
         }
-        let told = key.earlier().any(|key| seen.sent.contains_key(&key) || seen.is_counted(&key));
+        let notified = key.earlier().any(|key| seen.sent.contains_key(&key) || seen.is_counted(&key));
         let reason = match &decision.outcome {
             DecisionOutcome::Skip { reason, .. } => Some(*reason),
             _ => seen.reason(key),
         };
         let sent = seen.sent.contains_key(key);
-        if told {
+        if notified {
             let waits = world.table.due.values().any(|due| DeliveryKey::of_due(due) == *key);
             let unreachable = reason.is_some_and(|reason| UNREACHABLE.contains(&reason));
             if !(sent || unreachable || waits || seen.is_counted(key) || seen.is_given_up(key)) {
@@ -140,7 +140,7 @@ fn quiet_hours_are_kept(world: &World, seen: &Seen<'_>) -> Checked {
             seen.sent.get(&key).is_some_and(|before| before.at < one.at)
                 || seen.is_counted(&key)
                 || missed(&key)
-                // A failed attempt may have arrived. What its provider put off counts as notified, too, as long as nobody reads that from rows.
+                // A failed attempt may have arrived. What its provider deferred counts as notified, too, as long as nobody reads that from rows.
                 || world.log.failed.contains(&key)
                 || world.log.slowed.contains(&key.thread)
         };

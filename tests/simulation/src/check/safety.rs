@@ -21,7 +21,7 @@ pub(super) fn all(world: &World, seen: &Seen<'_>) -> Checked {
     what_was_accepted_arrived(world)?;
     nothing_arrives_twice(world)?;
     nothing_forbidden_happened(world)?;
-    org_admins_hear_of_critical_alerts_that_were_given_up(world)
+    org_admins_are_notified_of_critical_alerts_that_were_given_up(world)
 }
 
 /// Nothing waits for ever, and nothing was put aside.
@@ -167,14 +167,14 @@ fn nothing_forbidden_happened(world: &World) -> Checked {
     world.log.findings.first().map_or(Ok(()), |finding| Err(finding.clone()))
 }
 
-fn org_admins_hear_of_critical_alerts_that_were_given_up(world: &World) -> Checked {
+fn org_admins_are_notified_of_critical_alerts_that_were_given_up(world: &World) -> Checked {
     for (key, ends) in &world.table.ends {
         let given_up =
             ends.iter().any(|end| end.by_sender && end.outcome.is_err_and(|reason| reason != Reason::SupersededBy));
         let Thread { incident, destination, channel, .. } = &key.thread;
         let notice = format!("{incident}:{destination}:{channel}:{}", key.update);
         if given_up && world.log.critical.contains(key) && !world.log.notices.contains(&notice) {
-            return Err(format!("{key} was given up, and no org admin hears of it"));
+            return Err(format!("{key} was given up, and no org admin is notified"));
         }
     }
     Ok(())

@@ -23,7 +23,7 @@ impl SimulatedTable {
         let head = decision.head.as_ref();
         // The key's state changes when an incident opens or closes, and when a resolve comes before its opening.
         let of_incident = head.filter(|(incident, replaces)| *replaces == 0 || incident.resolved_at.is_some());
-        let of_incident = of_incident.map(|(incident, _)| (incident.key.clone(), key_state(incident)));
+        let of_incident = of_incident.map(|(incident, _)| (incident.key.clone(), KeyState::of(incident)));
         let key_writes: Vec<(String, KeyState)> = decision.early_resolve.iter().cloned().chain(of_incident).collect();
         let previous = decision.previous_key_state.as_ref().map(|state| &state.incident_id);
         let changed = key_writes.iter().any(|(key, _)| self.keys.get(key).map(|state| &state.incident_id) != previous);
@@ -112,21 +112,10 @@ impl SimulatedTable {
         plan.clone()
     }
 
-    /// Records that a decision is carried out otherwise than planned.
+    /// Records that a decision is not carried out as planned.
     pub fn revise(&mut self, incident: &IncidentId, tenant: &TenantId, revised: Decision) {
         let history = self.plans.entry((incident.clone(), tenant.clone())).or_default();
         history.revisions.retain(|one| !one.has_same_target(&revised));
         history.revisions.push(revised);
-    }
-}
-
-fn key_state(incident: &Incident) -> KeyState {
-    KeyState {
-        incident_id: incident.id.clone(),
-        open: incident.resolved_at.is_none(),
-        source_started_at: incident.source_started_at,
-        as_of: incident.as_of,
-        closed_at: incident.resolved_at,
-        openings: incident.openings,
     }
 }

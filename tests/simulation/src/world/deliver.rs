@@ -187,7 +187,7 @@ impl World {
                 invocation.sender.unmarked.push(DeliveryKey::of(member));
             }
         }
-        // A message that arrived although the sender heard of a failure is sent again.
+        // A message that arrived although the sender got an error is sent again.
         if response.arrived && response.answer.is_err() {
             for key in std::mem::take(&mut invocation.sender.unmarked) {
                 *self.log.excused.entry(key).or_default() += 1;

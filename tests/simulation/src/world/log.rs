@@ -68,7 +68,7 @@ pub struct Log {
     pub deferred: Vec<DeferredRecord>,
     /// What failed at least once.
     pub failed: BTreeSet<DeliveryKey>,
-    /// Critical deliveries, which org admins hear of if they are given up.
+    /// Critical deliveries: org admins are notified if one is given up.
     pub critical: BTreeSet<DeliveryKey>,
     /// What a sender had when something went wrong: it may be late.
     pub disturbed: BTreeSet<Thread>,

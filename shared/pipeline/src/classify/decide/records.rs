@@ -4,7 +4,7 @@ use contracts::queue::IncidentReceived;
 use domain::event::Event;
 use domain::event_record::EventRecord;
 use domain::ids::Scope;
-use domain::incident::{Incident, KeyState};
+use domain::incident::Incident;
 
 /// Returns the record of an event, without category, rule or incident.
 pub(super) fn event_record(
@@ -51,17 +51,5 @@ pub(super) fn incident_record(
         title: title.to_owned(),
         warnings: Vec::new(),
         jobs: Vec::new(),
-    }
-}
-
-/// Returns the dedup key's state as it follows from an incident.
-pub(super) fn key_state_of(incident: &Incident) -> KeyState {
-    KeyState {
-        incident_id: incident.id.clone(),
-        open: incident.resolved_at.is_none(),
-        source_started_at: incident.source_started_at,
-        as_of: incident.as_of,
-        closed_at: incident.resolved_at,
-        openings: incident.openings,
     }
 }
