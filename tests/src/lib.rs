@@ -18,6 +18,7 @@ pub mod foreign;
 pub mod http;
 pub mod npm;
 pub mod receive;
+pub mod stories;
 pub mod tenant;
 pub mod wire;
 

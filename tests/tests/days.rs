@@ -25,24 +25,7 @@ mod storm;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tests::tenant::Tenant;
-use tests::{stack, wait};
-
-/// One test, for the endpoints wait for a queue while the days of the others pass.
-#[test]
-fn days_in_minutes() {
-    let stack = stack!(clock);
-    let dead = endpoint::two_die(&stack);
-    hours::digests_come_hourly_or_at_each_readers_morning_with_every_alert_once(&stack);
-    hours::a_digest_is_one_message_though_two_runs_of_release_meet(&stack);
-    hours::quiet_hours_end_on_time_in_the_night_that_is_an_hour_shorter(&stack);
-    maintenance::an_incident_inside_maintenance_is_listed_in_it_and_one_that_outlasts_it_is_sent_at_its_end(&stack);
-    hours::the_regulatory_sms_window_of_a_numbers_country_holds_announcements(&stack);
-    hours::a_retry_in_quiet_hours_is_held_until_morning(&stack);
-    endpoint::five_days_of_failures_disable_an_endpoint_and_a_probe_a_day_later_enables_it(&stack);
-    hours::quiet_hours_end_on_time_in_the_night_that_is_an_hour_longer(&stack);
-    hours::a_time_zone_changed_while_a_delivery_is_held_counts_when_it_is_due(&stack);
-    endpoint::a_recovered_endpoint_gets_everything_sent_since(&stack, &dead);
-}
+use tests::wait;
 
 /// Posts an event of a tenant and gives back its incident.
 fn post(tenant: &Tenant, key: &str, more: Value) -> String {

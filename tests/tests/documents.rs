@@ -199,3 +199,12 @@ fn every_source_file_that_a_document_names_exists() {
     assert!(named > 20, "{named}");
     assert!(missing.is_empty(), "{missing:#?}");
 }
+
+#[test]
+fn the_diagrams_of_the_stories_are_up_to_date() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let written = std::fs::read_to_string(root.join("docs/stories.md")).unwrap();
+    let read = tests::stories::document(&root.join("shared/pipeline/src"));
+    let command = "cargo run -q -p tests --example stories > docs/stories.md";
+    assert!(written == read, "docs/stories.md is outdated; run: {command}");
+}

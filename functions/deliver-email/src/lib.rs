@@ -1,7 +1,6 @@
 //! Trigger  `DeliverEmailQueue`, `DeliverEmailBulkQueue`
 //! Reads    nothing else: the message carries everything
-//! Writes   the delivery row (claim, mark), failed attempts, entries of the due index; what the address was sent lately, and where that
-//!          defers a delivery, the revised decision
+//! Writes   the delivery row (claim, mark), failed attempts, entries of the due index; what the address was sent lately
 //! Emits    one SES message; retries to its own bulk lane
 //! Fails    address refused: recorded and retried. AWS fault: returned to the queue. Unprocessable message: dead-letter queue
 //! Config   [`config::Config`]

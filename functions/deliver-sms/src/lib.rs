@@ -1,7 +1,6 @@
 //! Trigger  `DeliverSmsQueue`, `DeliverSmsBulkQueue`
 //! Reads    nothing else: the message carries everything
-//! Writes   the delivery row (claim, mark), failed attempts, entries of the due index; what the number was sent lately, and where that
-//!          defers a delivery, the revised decision
+//! Writes   the delivery row (claim, mark), failed attempts, entries of the due index; what the number was sent lately
 //! Emits    one SMS through SNS; retries to its own bulk lane; opt-outs to `feedback`
 //! Fails    number refused: recorded and retried. AWS fault: returned to the queue. Unprocessable message: dead-letter queue
 //! Config   [`config::Config`]

@@ -42,7 +42,9 @@ impl ReleaseFunction {
             })
             .await,
             plans: read_all(keys.plans, |(id, tenant)| async move {
-                self.table.plans_of(&id, &tenant).await.map(|plans| ((id, tenant), plans))
+                let plans = self.table.plans_of(&id, &tenant).await?;
+                let known = self.table.with_rows(&id, &tenant, plans).await?;
+                Ok(((id, tenant), known))
             })
             .await,
             updates: read_all(keys.updates, |(id, number)| async move {

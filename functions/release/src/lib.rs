@@ -2,7 +2,7 @@
 //! Reads    due entries; their incident, update, settings and destination as they are now; for held deliveries also subscriptions, plans
 //!          and maintenance windows
 //! Writes   which run of a shard sends its digests and bundles; the end of deliveries that cannot be made any more, with the reason; a
-//!          later time for deliveries that must still wait; revised decisions beside the plans
+//!          later time for deliveries that must still wait, on their rows and in the index
 //! Emits    deliveries, on the bulk lane of their channel; digests and bundles, in one message each; to `classify`, reminders of scheduled
 //!          maintenance
 //! Fails    what could not be sent stays in the due index, and the next minute's run tries again

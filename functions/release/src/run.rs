@@ -2,8 +2,8 @@
 
 use crate::{IN_FLIGHT, PAGE_SIZE, ReleaseFunction};
 use aws::sqs::OutgoingMessage;
-use contracts::queue::{Lane, delivery_row_key};
-use domain::delivery::{AttemptKey, ClaimRefusal};
+use contracts::queue::Lane;
+use domain::delivery::{AttemptKey, ClaimRefusal, delivery_row_key};
 use domain::due::{DueItem, DuePage, ScheduledDelivery};
 use domain::vocabulary::ChannelClass;
 use futures::FutureExt;
@@ -11,7 +11,7 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use pipeline::deliver::Message;
 use pipeline::release::page::{
-    CountBehind, DeleteEntries, DueMessage, EndRows, EndedItem, EnqueueDue, Later, LaterWrite, RecordEarly, Reschedule,
+    CountBehind, DeleteEntries, DueMessage, EndRows, EnqueueDue, Later, MarkQueued, Reschedule, Wait,
 };
 use pipeline::release::{Ended, Lease, ReadPage, Release as Story, begin};
 use pipeline::{Answer, Counted, Fault, Turn};
@@ -19,6 +19,7 @@ use runtime::queue::{Deadline, next_turn};
 use runtime::{clock, ids, metrics};
 use std::collections::BTreeMap;
 use store::StoreError;
+use store::deliveries::RowOf;
 
 impl ReleaseFunction {
     /// Releases what is due in a shard.
@@ -58,8 +59,8 @@ impl ReleaseFunction {
                 let facts = self.read_facts(step.items()).boxed().await;
                 step.answered(&facts, &self.policy, next_turn(turn, deadline))
             }
-            Story::Early(step) => {
-                let answers = self.record_early_releases(&step).await;
+            Story::Queued(step) => {
+                let answers = self.mark_queued(&step).await;
                 step.answered(answers, next_turn(turn, deadline))
             }
             Story::Behind(step) => {
@@ -110,16 +111,14 @@ impl ReleaseFunction {
         leased.map_err(|error| fault(&error))
     }
 
-    async fn record_early_releases(&self, step: &RecordEarly) -> Vec<Answer<()>> {
+    async fn mark_queued(&self, step: &MarkQueued) -> Vec<Answer<Result<(), ClaimRefusal>>> {
         let now = step.now();
-        let recording = step.decisions().map(|(due, revised)| async move {
-            let recorded = self.table.revise_decision(&due.incident_id, &due.tenant, revised, now).await;
-            recorded.map(drop).map_err(|error| {
-                tracing::error!(incident = %due.incident_id, %error, "cannot record an early release; the next run tries again");
-                fault(&error)
-            })
+        let marking = step.deliveries().map(|(due, has_row)| async move {
+            let row = delivery_row_key(&due.destination, due.channel, due.update);
+            let marked = self.table.mark_queued(attempt_key(due, &row), row_of(has_row), now).await;
+            marked.map_err(|error| not_updated(due, &error))
         });
-        in_order(recording.collect()).await
+        in_order(marking.collect()).await
     }
 
     async fn count_behind(&self, step: &CountBehind) -> Vec<Answer<usize>> {
@@ -140,14 +139,12 @@ impl ReleaseFunction {
     async fn write_later(&self, later: &Later, now: Timestamp) -> Answer<Result<(), ClaimRefusal>> {
         let entry = &later.entry;
         let row = delivery_row_key(&entry.destination, entry.channel, entry.update);
-        let put = match (later.write(), &later.revised) {
-            (LaterWrite::WithRow { reason }, revised) => {
-                self.table.reschedule_attempt(attempt_key(entry, &row), entry, reason, revised.as_ref(), now).await
+        let put = match later.with_row {
+            true => {
+                let (key, Wait { until, reason }) = (attempt_key(entry, &row), later.wait);
+                self.table.reschedule(key, entry, until, reason, row_of(later.has_row), now).await
             }
-            (LaterWrite::WithDecision, Some(revised)) => {
-                self.table.schedule_revised(attempt_key(entry, &row), entry, revised, now).await
-            }
-            (LaterWrite::WithDecision | LaterWrite::Alone, _) => self.table.schedule(entry).await.map(Ok),
+            false => self.table.schedule(entry).await.map(Ok),
         };
         put.map_err(|error| not_updated(later.replaced(), &error))
     }
@@ -190,10 +187,9 @@ impl ReleaseFunction {
     async fn end_rows(&self, step: &EndRows) -> Vec<Answer<Result<(), ClaimRefusal>>> {
         let now = step.now();
         let ending = step.ended().map(|(due, ended)| async move {
-            let EndedItem { reason, revised, .. } = ended;
             let row = delivery_row_key(&due.destination, due.channel, due.update);
             let (key, token) = (attempt_key(due, &row), ids::id_suffix());
-            let ended = self.table.end_without_sending(key, &token, now, *reason, revised.as_ref()).await;
+            let ended = self.table.end_without_sending(key, &token, now, ended.reason).await;
             ended.map_err(|error| not_updated(due, &error))
         });
         in_order(ending.collect()).await
@@ -233,6 +229,10 @@ fn outgoing(message: &DueMessage) -> Option<OutgoingMessage> {
 fn attempt_key<'a>(due: &'a ScheduledDelivery, row: &'a str) -> AttemptKey<'a> {
     let ScheduledDelivery { incident_id: incident, tenant, channel, update, attempt, .. } = due;
     AttemptKey { incident, tenant, row, channel: *channel, update: *update, attempt: *attempt }
+}
+
+fn row_of(has_row: bool) -> RowOf {
+    if has_row { RowOf::ThisUpdate } else { RowOf::AnOlderUpdate }
 }
 
 /// Logs that a due delivery could not be updated.

@@ -1,5 +1,6 @@
 //! Trigger  `SubscriptionLookupQueue` (FIFO, one group per incident and group of shards)
-//! Reads    the incident, its timeline, for scheduled maintenance the incidents that it suppresses, compiled subscriptions, earlier plans
+//! Reads    the incident, its timeline, for scheduled maintenance the incidents that it suppresses, compiled subscriptions, earlier plans,
+//!          and the delivery rows that say what became of them
 //! Writes   plans; entries of the due index for held deliveries
 //! Emits    deliveries, on two lanes per channel; the next page of a platform-wide job
 //! Fails    AWS fault: retried in order. Unprocessable message: dead-letter queue
@@ -15,6 +16,7 @@ pub mod config;
 use aws::sqs::{OutgoingMessage, Queues};
 use config::Config;
 use contracts::queue::RoutingJob;
+use domain::ids::{IncidentId, TenantId};
 use domain::incident::Incident;
 use domain::plan::{PlanHistory, StoredPlan};
 use domain::policy::Policy;
@@ -23,8 +25,8 @@ use domain::vocabulary::ChannelClass;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use pipeline::route::{
-    Continue, CountOpening, EnqueuePlanned, HoldPlanned, ReadContext, ReadTenant, ReadTenants, Route, RouteContext,
-    StorePlans, TenantPage, begin,
+    Continue, CountOpening, EarlierPlans, EnqueuePlanned, HoldPlanned, ReadContext, ReadTenant, ReadTenants, Route,
+    RouteContext, StorePlans, TenantPage, begin,
 };
 use pipeline::{Answer, Counted, Fault, Turn};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, first_turn, next_turn, verdict_result};
@@ -32,7 +34,7 @@ use runtime::{Aws, StartError, metrics};
 use std::collections::BTreeMap;
 use store::{StoreError, Table};
 
-/// Tenants whose plans are stored at once: enough to hide the table's latency, few enough not to be throttled.
+/// Tenants whose plans are read or stored at once: enough to hide the table's latency, few enough not to be throttled.
 const PLANS_IN_FLIGHT: usize = 16;
 
 /// The function, with the clients and settings that one Lambda environment keeps.
@@ -131,21 +133,65 @@ impl SubscriptionLookup {
 
     async fn read_tenant(&self, step: &ReadTenant) -> Answer<(Option<Subscriber>, PlanHistory)> {
         let subscriber = self.table.subscriber(step.tenant(), step.category()).await.map_err(fault)?;
-        let plans = self.table.plans_of(&step.incident().id, step.tenant()).await.map_err(fault)?;
-        Ok((subscriber, plans))
+        let Some(subscriber) = subscriber else { return Ok((None, PlanHistory::default())) };
+        let incident = &step.incident().id;
+        let plans = match step.earlier_plans() {
+            EarlierPlans::All => self.table.plans_of(incident, step.tenant()).await.map_err(fault)?,
+            EarlierPlans::Newest => self.newest_plans(incident, &subscriber).await?,
+        };
+        let earlier = self.with_rows(incident, step.tenant(), plans, step.reads_rows()).await?;
+        Ok((Some(subscriber), earlier))
+    }
+
+    async fn newest_plans(&self, incident: &IncidentId, subscriber: &Subscriber) -> Answer<Vec<StoredPlan>> {
+        let chunks = subscriber.destinations.iter().map(|(chunk, _)| *chunk).collect();
+        self.table.newest_plans(incident, &subscriber.settings.tenant, &chunks).await.map_err(fault)
+    }
+
+    /// Reads what became of a tenant's plans. Nothing became of plans that do not exist.
+    async fn with_rows(
+        &self,
+        incident: &IncidentId,
+        tenant: &TenantId,
+        plans: Vec<StoredPlan>,
+        reads_rows: bool,
+    ) -> Answer<PlanHistory> {
+        if plans.is_empty() || !reads_rows {
+            return Ok(PlanHistory { plans, ..PlanHistory::default() });
+        }
+        self.table.with_rows(incident, tenant, plans).await.map_err(fault)
     }
 
     async fn read_page(&self, step: &ReadTenants) -> Answer<TenantPage> {
         let page = self.table.subscribers(step.category(), step.shard(), step.after()).await.map_err(fault)?;
-        if page.subscribers.is_empty() {
+        let (Some(first), Some(last)) = (page.subscribers.first(), page.subscribers.last()) else {
             return Ok(TenantPage { tenants: Vec::new(), next: page.next });
-        }
-        let mut plans = self.table.plans_of_shard(&step.incident().id, step.shard()).await.map_err(fault)?;
-        let with_plans = |subscriber: Subscriber| {
-            let earlier = plans.remove(&subscriber.settings.tenant).unwrap_or_default();
-            (subscriber, earlier)
         };
-        Ok(TenantPage { tenants: page.subscribers.into_iter().map(with_plans).collect(), next: page.next })
+        let incident = &step.incident().id;
+        let mut all = match step.earlier_plans() {
+            EarlierPlans::All => {
+                let (first, last) = (&first.settings.tenant, &last.settings.tenant);
+                Some(self.table.plans_of_tenants(incident, first, last).await.map_err(fault)?)
+            }
+            EarlierPlans::Newest => None,
+        };
+        let reading = page.subscribers.into_iter().map(|subscriber| {
+            let known = all.as_mut().map(|all| all.remove(&subscriber.settings.tenant).unwrap_or_default());
+            async move {
+                let plans = match known {
+                    Some(plans) => plans,
+                    None => self.newest_plans(incident, &subscriber).await?,
+                };
+                let tenant = &subscriber.settings.tenant;
+                let earlier = self.with_rows(incident, tenant, plans, step.reads_rows()).await?;
+                Ok((subscriber, earlier))
+            }
+            .boxed()
+        });
+        let reading: Vec<_> = reading.collect();
+        let read: Vec<Answer<(Subscriber, PlanHistory)>> =
+            stream::iter(reading).buffered(PLANS_IN_FLIGHT).collect().await;
+        Ok(TenantPage { tenants: read.into_iter().collect::<Answer<_>>()?, next: page.next })
     }
 
     async fn count_opening(&self, step: &CountOpening) -> Answer<u32> {

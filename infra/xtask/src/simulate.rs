@@ -25,6 +25,7 @@ const TENANT: &str = "shared/pipeline/src/route/tenant.rs";
 const RELEASE: &str = "shared/pipeline/src/release.rs";
 const PAGE: &str = "shared/pipeline/src/release/page.rs";
 const PLAN: &str = "shared/domain/src/plan.rs";
+const HISTORY: &str = "shared/domain/src/plan/history.rs";
 
 /// The planted faults.
 const PLANTED: &[Planted] = &[
@@ -176,6 +177,30 @@ const PLANTED: &[Planted] = &[
     Planted {
         name: "an end that goes to whoever was never notified",
         edits: &[(PLAN, "if resolves {\n        return skip(Reason::OpenNotTold);\n    }", "")],
+    },
+    Planted {
+        name: "a row that nobody reads",
+        edits: &[(
+            HISTORY,
+            "ThreadState::read(last_sent, known.rows.get(&thread))",
+            "ThreadState::read(last_sent, None)",
+        )],
+    },
+    Planted {
+        name: "a held message on its queue that counts as waiting",
+        edits: &[(
+            PAGE,
+            "if places.is_empty() { work.sort(turn) } else { Release::Queued(MarkQueued { work, places }) }",
+            "{\n            drop(places);\n            work.sort(turn)\n        }",
+        )],
+    },
+    Planted {
+        name: "a channel that comes back and is forgotten",
+        edits: &[(
+            TENANT,
+            "carried: carried_of_chunk.get(&chunk).cloned().unwrap_or_default(),",
+            "carried: Vec::new(),",
+        )],
     },
     Planted {
         name: "a resolve that quiet hours hold",

@@ -5,7 +5,7 @@ mod outbound;
 mod received;
 mod routing;
 
-pub use delivery::{Delivery, DeliveryTarget, delivery_row_key};
+pub use delivery::{Delivery, DeliveryTarget};
 pub use outbound::{BatchDelivery, ConfirmationRequest, OutboundMessage, SmsOptOut};
 pub use received::{FollowUpJob, IncidentReceived, MessageBody, Note};
 pub use routing::{RoutingJob, RoutingTarget};

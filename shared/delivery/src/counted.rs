@@ -46,7 +46,13 @@ pub(crate) fn record(counted: &Counted) {
             tracing::warn!(channel, destination, reason = reason.as_str(), "the delivery was given up");
         }
         // Of the other stories.
-        Counted::Classified { .. } | Counted::EndedUnsent { .. } | Counted::Planned { .. } | Counted::StormHeld => {}
+        Counted::Classified { .. }
+        | Counted::EndedUnsent { .. }
+        | Counted::Planned { .. }
+        | Counted::StormHeld
+        | Counted::FeedbackReceived { .. }
+        | Counted::FeedbackUnknown
+        | Counted::ContactSuppressed { .. } => {}
         Counted::ConfirmationSent { channel } => metrics::count_by("ConfirmationSent", "channel", channel.as_str(), 1),
         Counted::ConfirmationRefused { channel, cause } => {
             metrics::count_by("ConfirmationRefused", "channel", channel.as_str(), 1);

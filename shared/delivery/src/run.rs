@@ -3,7 +3,7 @@
 use crate::{ConfirmationSender, Deliverer, Sender, counted};
 use aws::sqs::OutgoingMessage;
 use contracts::queue::{ConfirmationRequest, Delivery, IncidentReceived, Lane};
-use domain::delivery::{AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, EarlierClaim};
+use domain::delivery::{AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, EarlierClaim, ProviderMessage};
 use domain::rate_limit::RateLimitDecision;
 use domain::vocabulary::Channel;
 use futures::stream::{self, StreamExt};
@@ -19,7 +19,6 @@ use runtime::queue::{RecordError, RecordMeta, first_turn, next_turn, verdict_res
 use serde::Serialize;
 use store::StoreError;
 use store::contacts::RecipientChannel;
-use store::messages::ProviderMessage;
 
 /// Table calls in flight at once. One after the other, the hundred rows of a list would take the whole invocation.
 const IN_FLIGHT: usize = 16;

@@ -6,9 +6,10 @@
 mod records;
 mod write;
 
-pub use records::{AttemptKey, DeliveryResult, FailedAttempt, HistoryEntry};
+pub use records::{AttemptKey, DeliveryResult, FailedAttempt, HistoryEntry, ProviderMessage};
 pub use write::{ABANDONED_AFTER_MS, RowRefusal, RowWrite};
 
+use crate::plan::Thread;
 use crate::reason::Reason;
 use crate::vocabulary::{Channel, ChannelClass};
 use jiff::Timestamp;
@@ -18,9 +19,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
+    /// A held message was put on its queue; no attempt is claimed yet.
+    Queued,
     /// An attempt is claimed and not marked yet.
     Sending,
-    /// An attempt failed or was deferred; another is scheduled.
+    /// It waits: it is held, or an attempt failed or was deferred and another is scheduled.
     Retrying,
     /// The provider or the receiver accepted it. For e-mail and SMS that does not mean delivered.
     Accepted,
@@ -31,7 +34,7 @@ pub enum DeliveryState {
 /// Returns whether the first attempt of a delivery is over. The next update of a webhook waits for that, but not for retries.
 #[must_use]
 pub fn is_first_attempt_over(row: Option<&DeliveryRow>) -> bool {
-    row.is_some_and(|row| row.attempts > 0 || row.state != DeliveryState::Sending)
+    row.is_some_and(|row| row.attempts > 0 || !matches!(row.state, DeliveryState::Queued | DeliveryState::Sending))
 }
 
 /// What a provider reports about a message after it accepted the message.
@@ -113,6 +116,32 @@ pub struct ProviderFeedback {
     pub text: String,
 }
 
+/// What the sort key of a row begins with, in the partition of its incident and tenant.
+const THREAD_ROW: &str = "THREAD#";
+const WEBHOOK_ROW: &str = "HOOK#";
+
+/// Returns the sort key of a delivery's row. E-mail, SMS and chat have one row for all updates of an incident, a webhook has one per update.
+#[must_use]
+pub fn delivery_row_key(destination: &str, channel: Channel, update: u32) -> String {
+    match channel {
+        Channel::Webhook => format!("{WEBHOOK_ROW}{destination}#{update:06}"),
+        _ => format!("{THREAD_ROW}{destination}#{channel}"),
+    }
+}
+
+/// Returns the destination in the sort key of a row.
+#[must_use]
+pub fn destination_of_row(row: &str) -> &str {
+    row.split('#').nth(1).unwrap_or_default()
+}
+
+/// Returns the destination and the channel of a row that is for all updates of an incident; `None` for another sort key.
+#[must_use]
+pub fn thread_of_row(row: &str) -> Option<Thread> {
+    let (destination, channel) = row.strip_prefix(THREAD_ROW)?.rsplit_once('#')?;
+    Some((destination.to_owned(), Channel::parse(channel)?))
+}
+
 /// A delivery row as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeliveryRow {
@@ -121,6 +150,9 @@ pub struct DeliveryRow {
     /// The newest update that is over (accepted or failed).
     #[serde(default)]
     pub done: u32,
+    /// The newest update that was accepted, or that an accepted bundle counts; 0 if there is none.
+    #[serde(default)]
+    pub notified: u32,
     /// The state of `latest`.
     pub state: DeliveryState,
     /// Attempts of `latest` that are over.
@@ -225,13 +257,23 @@ pub struct EarlierClaim {
     pub may_have_sent: Option<String>,
 }
 
+impl EarlierClaim {
+    /// Returns how many attempts were made when attempt number `attempt` is not made any more: one more if an earlier claimant may have
+    /// made it.
+    #[must_use]
+    pub fn attempts_made(&self, attempt: u32) -> u32 {
+        if self.may_have_sent.is_some() { attempt } else { attempt.saturating_sub(1) }
+    }
+}
+
 /// Reads what an earlier claim left behind from the row as it was before this claim.
 #[must_use]
 pub fn earlier_claim(row: Option<&DeliveryRow>, update: u32, attempt: u32) -> EarlierClaim {
     let Some(row) = row.filter(|row| row.latest == update && row.attempts + 1 == attempt) else {
         return EarlierClaim::default();
     };
-    let deferred = row.state == DeliveryState::Retrying && row.reason == Some(Reason::Throttled);
+    let waited = matches!(row.state, DeliveryState::Retrying | DeliveryState::Queued);
+    let deferred = waited && row.reason == Some(Reason::Throttled);
     EarlierClaim {
         deferred_until: row.next_at_ms.filter(|_| deferred).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
         // A claim that was released unused has no lease.
@@ -260,6 +302,7 @@ mod tests {
         DeliveryRow {
             latest,
             done,
+            notified: 0,
             state: DeliveryState::Sending,
             attempts,
             lease_until_ms: lease,

@@ -2,7 +2,6 @@
 
 use crate::alert::HoldPeriod;
 use crate::ids::{IncidentId, TenantId};
-use crate::plan::{Decision, DecisionOutcome};
 use crate::reason::Reason;
 use crate::vocabulary::{Channel, Role};
 use jiff::Timestamp;
@@ -58,14 +57,6 @@ pub struct Hold {
     /// Whether a batch lists this delivery however many others it has: critical openings and resolves.
     #[serde(default)]
     pub always_listed: bool,
-}
-
-impl ScheduledDelivery {
-    /// Builds the decision with this outcome for the same update, destination and channel.
-    #[must_use]
-    pub fn to_decision(&self, outcome: DecisionOutcome) -> Decision {
-        Decision { update: self.update, destination: self.destination.clone(), channel: self.channel, outcome }
-    }
 }
 
 /// A scheduled delivery with its place in the due index.

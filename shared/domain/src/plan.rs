@@ -8,8 +8,8 @@ mod stored;
 mod timing;
 
 pub use eligibility::unreachable_reason;
-pub use history::NotificationHistory;
-pub use stored::{PlanHistory, StoredPlan};
+pub use history::{LastSent, NotificationHistory, PlannedHold, Thread};
+pub use stored::{CarriedThread, PlanHistory, StoredPlan};
 pub use timing::{SendingHours, next_digest_at, quiet_hours_until};
 
 use crate::incident::{Change, Incident, Update};
@@ -20,7 +20,7 @@ use crate::vocabulary::{Channel, Role};
 use eligibility::{excluded_by_filters, excluded_by_settings, permitted_role};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use timing::schedule;
 
 /// What happens on one channel of one destination for one update.
@@ -35,13 +35,16 @@ pub struct Decision {
     /// Whether the update is delivered, held or skipped.
     #[serde(flatten)]
     pub outcome: DecisionOutcome,
+    /// The newest earlier update that a plan meant for this destination and channel; `None` if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sent: Option<LastSent>,
 }
 
 impl Decision {
-    /// Returns whether both decide on the same update for the same destination and channel.
+    /// Returns the destination and the channel.
     #[must_use]
-    pub fn has_same_target(&self, other: &Self) -> bool {
-        (self.update, self.channel, &self.destination) == (other.update, other.channel, &other.destination)
+    pub fn thread(&self) -> Thread {
+        (self.destination.clone(), self.channel)
     }
 }
 
@@ -128,6 +131,8 @@ pub fn plan_without_history(
 pub fn plan_deliveries(input: &PlanInput<'_>) -> Vec<Decision> {
     let within_limit = destinations_within_plan_limit(input);
     let mut history = input.history.clone();
+    let mut last_sent: BTreeMap<Thread, LastSent> =
+        history.last_sent().map(|(thread, last_sent)| (thread.clone(), last_sent.clone())).collect();
     let mut decisions = Vec::new();
     for update in input.updates {
         let round = plan_update(input, update, &history, &within_limit);
@@ -135,7 +140,27 @@ pub fn plan_deliveries(input: &PlanInput<'_>) -> Vec<Decision> {
         decisions.extend(round);
     }
     supersede_older_updates(&mut decisions);
+    for decision in &mut decisions {
+        decision.last_sent = last_sent.get(&decision.thread()).cloned();
+        let after = LastSent::after(decision, decision.last_sent.as_ref());
+        last_sent.extend(after.map(|after| (decision.thread(), after)));
+    }
     decisions
+}
+
+/// Returns what a plan carries on for the next one: the newest updates of destinations and channels that it decides nothing about, because
+/// they are gone for now.
+#[must_use]
+pub fn carried_threads(history: &NotificationHistory, decisions: &[Decision]) -> Vec<CarriedThread> {
+    let decided: BTreeSet<Thread> = decisions.iter().map(Decision::thread).collect();
+    let others = history.last_sent().filter(|(thread, _)| !decided.contains(thread));
+    others
+        .map(|((destination, channel), last_sent)| CarriedThread {
+            destination: destination.clone(),
+            channel: *channel,
+            last_sent: last_sent.clone(),
+        })
+        .collect()
 }
 
 /// Returns the decisions on one update.
@@ -162,12 +187,13 @@ fn plan_update(
                     destination,
                     channel,
                     planned_before,
-                    pending: history.pending(id, channel),
+                    notified: history.was_notified(id, channel),
                     over_plan_limit: !within_limit.contains(id),
                 };
                 let outcome = decide(input, &case);
                 let outcome = skip_shared_address(outcome, destination, channel, &mut id_by_address);
-                round.push((place, Decision { update: update.number, destination: id.to_owned(), channel, outcome }));
+                let (update, destination) = (update.number, id.to_owned());
+                round.push((place, Decision { update, destination, channel, outcome, last_sent: None }));
             }
         }
     }
@@ -196,20 +222,6 @@ fn skip_shared_address(
     }
     id_by_address.insert((channel, identity), destination.id().to_owned());
     outcome
-}
-
-/// Returns the newest earlier update that the same webhook also gets; `None` for other channels.
-#[must_use]
-pub fn webhook_predecessor(decision: &Decision, all: &[Decision]) -> Option<u32> {
-    if decision.channel != Channel::Webhook {
-        return None;
-    }
-    let is_earlier = |other: &&Decision| {
-        (&other.destination, other.channel) == (&decision.destination, decision.channel)
-            && other.update < decision.update
-            && !matches!(other.outcome, DecisionOutcome::Skip { .. })
-    };
-    all.iter().filter(is_earlier).map(|other| other.update).max()
 }
 
 /// Skips an undelivered update when the same plan sends the destination a newer one. Webhooks get every update.
@@ -256,8 +268,8 @@ struct Case<'a> {
     channel: Channel,
     /// Whether an earlier update was delivered to this channel, or is still held for it.
     planned_before: bool,
-    /// Until when and why every earlier update is still held; `None` if one was delivered.
-    pending: Option<(Timestamp, Reason)>,
+    /// Whether an earlier update was delivered to this channel, or is on its way.
+    notified: bool,
     /// Whether the tenant has more destinations than its plan includes and this one is beyond the limit.
     over_plan_limit: bool,
 }
@@ -265,7 +277,7 @@ struct Case<'a> {
 impl Case<'_> {
     /// Returns whether this is the resolve of an incident whose opening was delivered here. Such a resolve passes quiet hours.
     fn resolves_delivered(&self) -> bool {
-        self.planned_before && self.pending.is_none() && self.update.change == Change::Resolved
+        self.notified && self.update.change == Change::Resolved
     }
 }
 
@@ -312,8 +324,8 @@ fn decide_resolve(input: &PlanInput<'_>, case: &Case<'_>) -> DecisionOutcome {
     {
         return skip(reason);
     }
-    // While the opening is still held, opening and resolve become one message. If it was switched off meanwhile, neither is sent.
-    if case.pending.is_some()
+    // While the opening waits, opening and resolve become one message. If it was switched off meanwhile, neither is sent.
+    if !case.notified
         && let Some(reason) = excluded_by_settings(input, case)
     {
         return skip(reason);

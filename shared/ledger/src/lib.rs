@@ -3,9 +3,9 @@
 //! Explanation, delivery log, support bundle and test alerts all use these entries, so that they cannot contradict each other.
 
 use contracts::http::{AttemptView, ExplainEntry, ReasonView};
-use contracts::queue::delivery_row_key;
+
 use domain::attempt::explain_cause;
-use domain::delivery::{DeliveryState, FailedAttempt, FeedbackKind, ProviderFeedback};
+use domain::delivery::{DeliveryState, FailedAttempt, FeedbackKind, ProviderFeedback, delivery_row_key};
 use domain::ids::{RecipientId, TenantId};
 use domain::incident::Incident;
 use domain::plan::{Decision, DecisionOutcome, StoredPlan};
@@ -22,8 +22,6 @@ use store::{StoreError, Table};
 pub struct Ledger {
     /// Stored plans of all updates.
     pub plans: Vec<StoredPlan>,
-    /// Decisions whose outcome differs from the stored plan.
-    pub revised: Vec<Decision>,
     /// Delivery rows with their attempts.
     pub deliveries: Vec<ListedDelivery>,
     category: Option<Category>,
@@ -41,16 +39,15 @@ impl Ledger {
     /// [`StoreError`] of a failed call.
     pub async fn read(table: &Table, incident: &Incident, tenant: &TenantId) -> Result<Self, StoreError> {
         // Only the opening update of an incident can be late.
-        let (stored, deliveries, first) = futures::try_join!(
+        let (plans, deliveries, first) = futures::try_join!(
             table.plans_of(&incident.id, tenant),
             table.deliveries(&incident.id, tenant),
             table.update(&incident.id, 1)
         )?;
         let late_source = first.and_then(|first| first.late_source);
-        let (plans, revised) = (stored.plans, stored.revisions);
         let test_of = incident.test_of.clone();
         let (category, updates, last_seen) = (incident.category, incident.updates, incident.last_seen);
-        Ok(Self { plans, revised, deliveries, category, updates, last_seen, test_of, late_source })
+        Ok(Self { plans, deliveries, category, updates, last_seen, test_of, late_source })
     }
 
     /// Returns one entry per update, destination and channel, notified or skipped, ordered by update. Destinations that were added after
@@ -82,8 +79,8 @@ impl Ledger {
         let mut decisions: Vec<&Decision> = self.plans.iter().flat_map(|plan| &plan.decisions).collect();
         decisions.sort_by_key(|decision| decision.update);
         let rows = self.deliveries.iter().map(|listed| (listed.row.as_str(), listed)).collect();
-        let (category, revised, late_source) = (self.category, self.revised.as_slice(), self.late_source);
-        (EntryBuilder { category, names, rows, revised, late_source }, decisions)
+        let (category, late_source) = (self.category, self.late_source);
+        (EntryBuilder { category, names, rows, late_source }, decisions)
     }
 }
 
@@ -153,7 +150,7 @@ pub fn hypothetical_entries(
     category: Option<Category>,
     names: &DestinationNames<'_>,
 ) -> Vec<ExplainEntry> {
-    let builder = EntryBuilder { category, names, rows: BTreeMap::new(), revised: &[], late_source: None };
+    let builder = EntryBuilder { category, names, rows: BTreeMap::new(), late_source: None };
     let entry = |decision: &Decision| {
         let entry = builder.entry(decision);
         if matches!(decision.outcome, DecisionOutcome::Deliver { .. }) {
@@ -170,7 +167,6 @@ struct EntryBuilder<'a> {
     category: Option<Category>,
     names: &'a DestinationNames<'a>,
     rows: BTreeMap<&'a str, &'a ListedDelivery>,
-    revised: &'a [Decision],
     late_source: Option<Timestamp>,
 }
 
@@ -208,14 +204,6 @@ impl EntryBuilder<'_> {
         }
     }
 
-    /// Returns until when and why a delivery waits, if that differs from its plan.
-    fn revised_wait(&self, decision: &Decision) -> Option<(Timestamp, Reason)> {
-        match self.revised.iter().find(|one| one.has_same_target(decision))?.outcome {
-            DecisionOutcome::Hold { until, reason, .. } => Some((until, reason)),
-            DecisionOutcome::Deliver { .. } | DecisionOutcome::Skip { .. } => None,
-        }
-    }
-
     fn entry(&self, decision: &Decision) -> ExplainEntry {
         let row = self.rows.get(delivery_row_key(&decision.destination, decision.channel, decision.update).as_str());
         let (role, status) = match &decision.outcome {
@@ -228,23 +216,19 @@ impl EntryBuilder<'_> {
                     ..DeliveryStatus::default()
                 },
             ),
-            // After its due time, a held delivery is treated like any other.
+            // Without a row it waits as planned. With one, it is treated like any other.
             DecisionOutcome::Hold { until, reason, role } => {
                 match row.filter(|row| row.delivery.latest >= decision.update) {
                     Some(row) => (*role, delivery_status(row, decision)),
-                    None => {
-                        // The delivery may have been rescheduled, or wait for another reason by now.
-                        let (until, reason) = self.revised_wait(decision).unwrap_or((*until, *reason));
-                        (
-                            *role,
-                            DeliveryStatus {
-                                outcome: "held",
-                                reason: Some(reason),
-                                until: Some(until),
-                                ..DeliveryStatus::default()
-                            },
-                        )
-                    }
+                    None => (
+                        *role,
+                        DeliveryStatus {
+                            outcome: "held",
+                            reason: Some(*reason),
+                            until: Some(*until),
+                            ..DeliveryStatus::default()
+                        },
+                    ),
                 }
             }
             DecisionOutcome::Deliver { role } => {

@@ -3,13 +3,14 @@ use domain::delivery::{DeliveryRow, HistoryEntry};
 use domain::vocabulary::Role;
 
 fn decision(channel: Channel, update: u32, outcome: DecisionOutcome) -> Decision {
-    Decision { update, destination: "rcp_1".into(), channel, outcome }
+    Decision { update, destination: "rcp_1".into(), channel, outcome, last_sent: None }
 }
 
 fn listed(state: DeliveryState, latest: u32, history: Vec<HistoryEntry>) -> ListedDelivery {
     let delivery = DeliveryRow {
         latest,
         done: if history.is_empty() { 0 } else { latest },
+        notified: 0,
         state,
         attempts: 1,
         lease_until_ms: 0,
@@ -34,14 +35,19 @@ fn listed(state: DeliveryState, latest: u32, history: Vec<HistoryEntry>) -> List
         response: "oops".into(),
         took_ms: 1,
     };
-    ListedDelivery { row: "rcp_1#email".into(), delivery, history, attempts: vec![failed(1), failed(2)] }
+    ListedDelivery {
+        row: delivery_row_key("rcp_1", Channel::Email, 1),
+        delivery,
+        history,
+        attempts: vec![failed(1), failed(2)],
+    }
 }
 
 fn entry(listed: Option<&ListedDelivery>, decision: &Decision) -> ExplainEntry {
     let names = DestinationNames::from([("rcp_1", "Ops")]);
     let rows = listed.map(|listed| (listed.row.as_str(), listed)).into_iter().collect();
     let late_source = Some(Timestamp::UNIX_EPOCH);
-    EntryBuilder { category: Some(Category::Billing), names: &names, rows, revised: &[], late_source }.entry(decision)
+    EntryBuilder { category: Some(Category::Billing), names: &names, rows, late_source }.entry(decision)
 }
 
 const DELIVER: DecisionOutcome = DecisionOutcome::Deliver { role: Some(Role::BillingAdmin) };
@@ -83,8 +89,10 @@ fn an_entry_shows_the_current_status_of_its_delivery() {
     let newer = entry(Some(&listed(DeliveryState::Sending, 2, vec![])), &first);
     assert_eq!((newer.reason.unwrap().reason.as_str(), newer.by.as_deref()), ("superseded_by", Some("2")));
     let hook = Decision { destination: "int_1".into(), ..decision(Channel::Webhook, 2, DELIVER) };
-    let row =
-        ListedDelivery { row: "int_1#000002".into(), ..listed(DeliveryState::Accepted, 2, vec![ended(2, "accepted")]) };
+    let row = ListedDelivery {
+        row: delivery_row_key("int_1", Channel::Webhook, 2),
+        ..listed(DeliveryState::Accepted, 2, vec![ended(2, "accepted")])
+    };
     let hook = entry(Some(&row), &hook);
     assert_eq!((hook.outcome.as_str(), hook.integration_id.as_deref()), ("delivered", Some("int_1")));
     assert_eq!(
@@ -110,9 +118,9 @@ fn a_destination_without_a_decision_is_pending_until_routing_is_done() {
             at: at(10),
             settings_version: 1,
             decisions: vec![decision(Channel::Email, update, DELIVER)],
+            carried: Vec::new(),
         };
         let ledger = Ledger {
-            revised: Vec::new(),
             plans: planned.map(plan).into_iter().collect(),
             deliveries: vec![],
             category: None,

@@ -9,6 +9,7 @@
 //! | [`deliver`] | the story of one message to one destination: an alert, a digest or a bundle |
 //! | [`classify`] | the story of a received event, update, note or reminder |
 //! | [`confirm`] | the story of one confirmation request |
+//! | [`feedback`] | the story of a provider's report about a message |
 //! | [`release`] | the story of one run over the due index |
 //! | [`route`] | the story of a routing job: plans, and the deliveries that they say |
 //! | [`send`] | how one send ends |
@@ -17,6 +18,7 @@
 pub mod classify;
 pub mod confirm;
 pub mod deliver;
+pub mod feedback;
 pub mod release;
 pub mod route;
 pub mod send;

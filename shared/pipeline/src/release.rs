@@ -20,7 +20,7 @@ pub use batches::is_batched;
 use batches::{SentBatches, without_partial_batch};
 use domain::due::DuePage;
 use jiff::Timestamp;
-use page::{CountBehind, DeleteEntries, EndRows, EnqueueDue, PageWork, ReadFacts, RecordEarly, Reschedule};
+use page::{CountBehind, DeleteEntries, EndRows, EnqueueDue, MarkQueued, PageWork, ReadFacts, Reschedule};
 use std::time::Duration;
 
 /// A page is begun only if at least this much time is left, which is more than a page takes.
@@ -36,8 +36,8 @@ pub enum Release {
     Lease(Lease),
     /// Read what the page's decisions depend on.
     Facts(ReadFacts),
-    /// Record, beside their plans, deliveries that are released early.
-    Early(RecordEarly),
+    /// Record on their rows that held deliveries go onto their queues.
+    Queued(MarkQueued),
     /// Count what full lists do not name.
     Behind(CountBehind),
     /// Put later entries into the due index.

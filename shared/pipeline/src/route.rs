@@ -36,9 +36,9 @@ const PAGE_RESERVE: Duration = Duration::from_secs(30);
 pub enum Route {
     /// Read the incident and its updates.
     Context(ReadContext),
-    /// Read one tenant's subscription and plans.
+    /// Read one tenant's subscription, plans and delivery rows.
     Tenant(ReadTenant),
-    /// Read a page of a shard's subscriptions, with their plans.
+    /// Read a page of a shard's subscriptions, with their plans and delivery rows.
     Page(ReadTenants),
     /// Count an opening towards the tenant's incident ceiling.
     Count(CountOpening),
@@ -74,6 +74,15 @@ pub struct TenantPage {
     pub next: Option<TenantId>,
 }
 
+/// Which earlier plans of a tenant are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlierPlans {
+    /// The newest of each chunk: all that a next update is planned on.
+    Newest,
+    /// All of them, because some may not be on their queues yet. There are none before the first update.
+    All,
+}
+
 /// A position in the compiled subscriptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cursor {
@@ -91,6 +100,8 @@ pub(crate) struct RoutingRun {
     suppressed: Vec<SuppressedIncident>,
     /// Whether the queue delivers this job again: the earlier run may have died after it stored a plan and before it enqueued it.
     redelivered: bool,
+    /// Which earlier plans are read next.
+    earlier: EarlierPlans,
 }
 
 /// Reads the incident and its updates.
@@ -99,14 +110,14 @@ pub struct ReadContext {
     job: RoutingJob,
 }
 
-/// Reads one tenant's subscription and plans.
+/// Reads one tenant's subscription, plans and delivery rows.
 #[derive(Debug)]
 pub struct ReadTenant {
     run: RoutingRun,
     tenant: TenantId,
 }
 
-/// Reads a page of a shard's subscriptions, with their plans.
+/// Reads a page of a shard's subscriptions, with their plans and delivery rows.
 #[derive(Debug)]
 pub struct ReadTenants {
     run: RoutingRun,
@@ -181,7 +192,8 @@ impl ReadContext {
         }
         let redelivered = turn.receives > 1;
         let route = job.route.clone();
-        let run = RoutingRun { job, incident, updates, suppressed, redelivered };
+        let earlier = RoutingRun::earlier_plans(&job, redelivered);
+        let run = RoutingRun { job, incident, updates, suppressed, redelivered, earlier };
         match route {
             RoutingTarget::Tenant(tenant) => Route::Tenant(ReadTenant { run, tenant }),
             RoutingTarget::Shards { next, after, .. } => next_page(run, Cursor { shard: next, after }, turn),
@@ -208,20 +220,36 @@ impl ReadTenant {
         &self.run.incident
     }
 
-    /// Goes on with the subscription and the plans.
+    /// Which of its earlier plans are read.
+    #[must_use]
+    pub fn earlier_plans(&self) -> EarlierPlans {
+        self.run.earlier
+    }
+
+    /// Whether its delivery rows are read.
+    #[must_use]
+    pub fn reads_rows(&self) -> bool {
+        self.run.reads_rows()
+    }
+
+    /// Goes on with the subscription, the plans and the rows.
     pub fn answered(
         self,
         answer: Answer<(Option<Subscriber>, PlanHistory)>,
         policy: &Policy,
         turn: &mut Turn,
     ) -> Route {
-        let Self { run, tenant } = self;
+        let Self { mut run, tenant } = self;
         let (subscriber, plans) = match answer {
             Ok((Some(subscriber), plans)) => (subscriber, plans),
             Ok((None, _)) => return park("the tenant has no compiled subscription"),
             Err(fault) => return Route::End(fault.into()),
         };
         let work = TenantWork::new(&run, subscriber, plans);
+        if run.needs_all_plans(std::slice::from_ref(&work)) {
+            run.earlier = EarlierPlans::All;
+            return Route::Tenant(Self { run, tenant });
+        }
         if run.counts_openings(&work) {
             return Route::Count(CountOpening { run, work: Box::new(work), tenant, at: turn.now });
         }
@@ -262,6 +290,21 @@ impl RoutingRun {
     /// User-level warnings have no category, and their subscribers are in every one, so any category will do.
     fn category(&self) -> Category {
         self.incident.category.unwrap_or(Category::Configurable)
+    }
+
+    /// Which earlier plans are read first.
+    fn earlier_plans(job: &RoutingJob, redelivered: bool) -> EarlierPlans {
+        if redelivered || job.update <= 1 { EarlierPlans::All } else { EarlierPlans::Newest }
+    }
+
+    /// Whether all plans must be read, although the newest were: some are not on their queues perhaps, or a run died between two chunks.
+    fn needs_all_plans(&self, works: &[TenantWork]) -> bool {
+        self.earlier == EarlierPlans::Newest && works.iter().any(TenantWork::needs_all_plans)
+    }
+
+    /// Delivery rows say what became of earlier updates. The first one has none.
+    fn reads_rows(&self) -> bool {
+        self.job.update > 1
     }
 
     /// Whether the opening counts towards the tenant's incident ceiling. Critical, platform-wide and test incidents are neither counted nor
@@ -317,16 +360,33 @@ impl ReadTenants {
         self.cursor.after.as_ref()
     }
 
+    /// Which earlier plans of its tenants are read.
+    #[must_use]
+    pub fn earlier_plans(&self) -> EarlierPlans {
+        self.run.earlier
+    }
+
+    /// Whether their delivery rows are read.
+    #[must_use]
+    pub fn reads_rows(&self) -> bool {
+        self.run.reads_rows()
+    }
+
     /// Goes on with the page.
     pub fn answered(self, answer: Answer<TenantPage>, policy: &Policy, turn: &mut Turn) -> Route {
-        let Self { run, cursor } = self;
+        let Self { mut run, cursor } = self;
         let page = match answer {
             Ok(page) => page,
             Err(fault) => return Route::End(fault.into()),
         };
-        let next = advance(cursor, page.next);
         let works = page.tenants.into_iter().map(|(subscriber, plans)| TenantWork::new(&run, subscriber, plans));
-        let works = works.collect();
+        let works: Vec<TenantWork> = works.collect();
+        if run.needs_all_plans(&works) {
+            run.earlier = EarlierPlans::All;
+            return Route::Page(Self { run, cursor });
+        }
+        run.earlier = RoutingRun::earlier_plans(&run.job, run.redelivered);
+        let next = advance(cursor, page.next);
         plan(run, works, Some(next), policy, turn)
     }
 }

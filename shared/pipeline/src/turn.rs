@@ -1,7 +1,8 @@
 //! What every step of a story gets, and how a story ends.
 
 use contracts::queue::Lane;
-use domain::ids::IncidentId;
+use domain::delivery::FeedbackKind;
+use domain::ids::{IncidentId, RecipientId, TenantId};
 use domain::reason::Reason;
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
@@ -194,5 +195,21 @@ pub enum Counted {
         channel: Channel,
         /// The refusal's code.
         cause: String,
+    },
+    /// A provider reported about a message.
+    FeedbackReceived {
+        /// The outcome that it reported.
+        kind: FeedbackKind,
+    },
+    /// A provider reported about a message that is not known.
+    FeedbackUnknown,
+    /// A contact was suppressed.
+    ContactSuppressed {
+        /// The recipient's tenant.
+        tenant: TenantId,
+        /// The recipient.
+        recipient: RecipientId,
+        /// Why nothing more is sent to the contact.
+        reason: Reason,
     },
 }

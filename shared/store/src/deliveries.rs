@@ -6,10 +6,13 @@ mod claim;
 mod mark;
 mod schedule;
 
+pub use schedule::RowOf;
+
 use crate::{StoreError, Table, keys, read, sort_key};
 use domain::delivery::{DeliveryRow, FailedAttempt, HistoryEntry};
 use domain::ids::{IncidentId, TenantId};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// The condition under which a claim is granted: the rule [`domain::delivery::claim_refusal`] as a DynamoDB expression.
 const CLAIMABLE: &str = "attribute_not_exists(pk) OR (done < :n AND latest <= :n AND lease_until_ms <= :now \
@@ -55,31 +58,26 @@ impl Table {
         tenant: &TenantId,
     ) -> Result<Vec<ListedDelivery>, StoreError> {
         let mut listed: Vec<ListedDelivery> = Vec::new();
+        // Attempts sort before the rows that they belong to.
+        let mut failed: BTreeMap<String, Vec<FailedAttempt>> = BTreeMap::new();
         for mut found in self.query_prefix(&keys::deliveries(incident, tenant), "").await? {
             let row = sort_key(&found).to_owned();
-            match row.split_once("#ATT#") {
-                Some((row, _)) => {
-                    let attempt: FailedAttempt = read(found, "an attempt")?;
-                    if let Some(entry) = listed.iter_mut().find(|entry| entry.row == row) {
-                        entry.attempts.push(attempt);
-                    }
-                }
-                None => {
-                    let history = match found.remove("history") {
-                        Some(list) => serde_dynamo::from_attribute_value(list).map_err(|_| StoreError::Corrupt {
-                            kind: "a delivery's history",
-                            detail: "cannot be deserialized".to_owned(),
-                        })?,
-                        None => Vec::new(),
-                    };
-                    listed.push(ListedDelivery {
-                        row,
-                        delivery: read(found, "a delivery")?,
-                        history,
-                        attempts: Vec::new(),
-                    });
-                }
+            if row.starts_with(keys::STOP) {
+                continue;
             }
+            if let Some(row) = keys::row_of_attempt(&row) {
+                failed.entry(row.to_owned()).or_default().push(read(found, "an attempt")?);
+                continue;
+            }
+            let history = match found.remove("history") {
+                Some(list) => serde_dynamo::from_attribute_value(list).map_err(|_| StoreError::Corrupt {
+                    kind: "a delivery's history",
+                    detail: "cannot be deserialized".to_owned(),
+                })?,
+                None => Vec::new(),
+            };
+            let attempts = failed.remove(&row).unwrap_or_default();
+            listed.push(ListedDelivery { row, delivery: read(found, "a delivery")?, history, attempts });
         }
         Ok(listed)
     }

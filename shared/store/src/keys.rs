@@ -1,7 +1,6 @@
 //! Partition and sort keys of all items. No other module builds a key.
 
 use domain::ids::{EventId, IncidentId, Scope, TenantId};
-use domain::plan::Decision;
 use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 
@@ -157,27 +156,36 @@ pub(crate) fn plan_of(tenant: &TenantId, chunk: u32, update: u32) -> String {
     format!("{tenant}#{chunk:04}#{update:06}")
 }
 
-/// Marks the sort key of a recipient's stop among the plans.
-pub(crate) const STOP: &str = "#STOP#";
-
-/// Marks the sort key of a revised decision among the plans.
-pub(crate) const REVISED: &str = "#REVISED#";
-
-pub(crate) fn revision(tenant: &TenantId, decision: &Decision) -> String {
-    let Decision { destination, channel, update, .. } = decision;
-    format!("{tenant}{REVISED}{destination}#{channel}#{update:06}")
-}
-
-pub(crate) fn stop(tenant: &TenantId, recipient: &str) -> String {
-    format!("{tenant}{STOP}{recipient}")
+/// Sort keys of one chunk's plans for a tenant: the first and the last that there can be.
+pub(crate) fn plans_of_chunk(tenant: &TenantId, chunk: u32) -> (String, String) {
+    (plan_of(tenant, chunk, 0), format!("{tenant}#{chunk:04}#\u{10ffff}"))
 }
 
 pub(crate) fn deliveries(id: &IncidentId, tenant: &TenantId) -> String {
     format!("INC#{id}#{tenant}")
 }
 
+/// Prefix of the sort keys of failed attempts, in the partition of the deliveries.
+const ATTEMPT: &str = "ATTEMPT#";
+
 pub(crate) fn attempt(row: &str, update: u32, attempt: u32) -> String {
-    format!("{row}#ATT#{update:06}#{attempt:02}")
+    format!("{ATTEMPT}{row}#{update:06}#{attempt:02}")
+}
+
+/// Returns the row of a failed attempt's sort key; `None` for another sort key.
+pub(crate) fn row_of_attempt(sort_key: &str) -> Option<&str> {
+    let (row, _) = sort_key.strip_prefix(ATTEMPT)?.rsplit_once('#')?;
+    Some(row.rsplit_once('#')?.0)
+}
+
+/// Prefix of the sort keys of stops, in the partition of the deliveries. They sort right before the rows of recipients and chat channels.
+pub(crate) const STOP: &str = "STOP#";
+
+/// The last sort key of recipients' and chat channels' rows that there can be.
+pub(crate) const THREADS_END: &str = "THREAD#\u{10ffff}";
+
+pub(crate) fn stop(recipient: &str) -> String {
+    format!("{STOP}{recipient}")
 }
 
 pub(crate) fn due(shard: u16) -> String {
@@ -250,6 +258,16 @@ pub(crate) fn public_timeline(id: &IncidentId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_names_its_row_and_no_other_key_does() {
+        let row = domain::delivery::delivery_row_key("rcp_a", Channel::Email, 2);
+        assert_eq!(row_of_attempt(&attempt(&row, 2, 1)), Some(row.as_str()));
+        assert_eq!((row_of_attempt(&row), row_of_attempt(&stop("rcp_a"))), (None, None));
+        assert!(STOP < row.as_str() && row.as_str() < THREADS_END);
+        assert!(attempt(&row, 2, 1).as_str() < STOP, "a read of stops and rows leaves the attempts out");
+        assert!(domain::delivery::delivery_row_key("int_a", Channel::Webhook, 2).as_str() < STOP, "and the webhooks");
+    }
 
     #[test]
     fn public_incidents_sort_by_opening_time_and_their_key_holds_it() {

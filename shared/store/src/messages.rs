@@ -2,32 +2,9 @@
 
 use crate::{StoreError, Table, item, keys, read, text};
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::delivery::ProviderFeedback;
-use domain::ids::{IncidentId, TenantId};
-use domain::vocabulary::{Category, Channel};
+use domain::delivery::{ProviderFeedback, ProviderMessage};
+use domain::vocabulary::Channel;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
-/// A delivery sent with a provider's message. A digest is one message with many deliveries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProviderMessage {
-    /// Tenant of the delivery.
-    pub tenant: TenantId,
-    /// Incident of the delivery.
-    pub incident_id: IncidentId,
-    /// Name of the delivery's row.
-    pub row: String,
-    /// Id of the recipient.
-    pub destination: String,
-    /// Number of the update.
-    pub update: u32,
-    /// Category of the incident.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub category: Option<Category>,
-    /// Hash of the address or number, as made by `domain::contact`. Feedback applies only while the recipient still has this contact.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contact: Option<String>,
-}
 
 impl Table {
     /// Records that a delivery was sent with a provider's message.

@@ -1,12 +1,13 @@
 //! Plans: all decisions about an update, whether they notify or skip. A plan is stored before anything is enqueued, and a stored plan
 //! takes precedence over a recomputed one.
 
-use crate::{StoreError, Table, item, keys, read};
+use crate::{StoreError, Table, item, keys, read, sort_key};
+use domain::delivery::thread_of_row;
 use domain::ids::{IncidentId, TenantId};
-use domain::plan::{Decision, PlanHistory, StoredPlan};
+use domain::plan::{PlanHistory, StoredPlan};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Serialize, Deserialize)]
 struct Stop {
@@ -15,57 +16,83 @@ struct Stop {
     at: Timestamp,
 }
 
-/// Adds one item of a plan's partition to a history.
-fn add_item(history: &mut PlanHistory, found: crate::Item) -> Result<(), StoreError> {
-    if crate::sort_key(&found).contains(keys::STOP) {
-        history.stopped.insert(read::<Stop>(found, "a stop")?.recipient);
-    } else if crate::sort_key(&found).contains(keys::REVISED) {
-        // If a revision is unreadable, the plan itself applies.
-        match read(found, "a revised decision") {
-            Ok(revised) => history.revisions.push(revised),
-            Err(error) => tracing::error!(%error, "skipped an unreadable revision of a decision; the plan applies"),
-        }
-    } else {
-        history.plans.push(read(found, "a plan")?);
-    }
-    Ok(())
-}
-
 impl Table {
-    /// Returns the plan history of an incident for each tenant of a shard.
+    /// Returns all plans of an incident for the tenants from `first` to `last` of one shard.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn plans_of_shard(
+    pub async fn plans_of_tenants(
         &self,
         incident: &IncidentId,
-        shard: u16,
-    ) -> Result<BTreeMap<TenantId, PlanHistory>, StoreError> {
-        let items = self.query_prefix(&keys::plan(incident, shard), "").await?;
-        let mut histories: BTreeMap<TenantId, PlanHistory> = BTreeMap::new();
-        for found in items {
-            let tenant = crate::sort_key(&found).split('#').next().and_then(|tenant| TenantId::parse(tenant).ok());
-            let tenant =
-                tenant.ok_or_else(|| StoreError::Corrupt { kind: "a plan", detail: "names no tenant".to_owned() })?;
-            add_item(histories.entry(tenant).or_default(), found)?;
+        first: &TenantId,
+        last: &TenantId,
+    ) -> Result<BTreeMap<TenantId, Vec<StoredPlan>>, StoreError> {
+        let (from, to) = (format!("{first}#"), format!("{last}#\u{10ffff}"));
+        let mut plans: BTreeMap<TenantId, Vec<StoredPlan>> = BTreeMap::new();
+        for found in self.query(&keys::plan(incident, first.shard()), &from, &to, usize::MAX).await? {
+            let plan: StoredPlan = read(found, "a plan")?;
+            plans.entry(plan.tenant.clone()).or_default().push(plan);
         }
-        Ok(histories)
+        Ok(plans)
     }
 
-    /// Returns the plan history of an incident for one tenant.
+    /// Returns a tenant's newest plan of each of these chunks for an incident.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn plans_of(&self, incident: &IncidentId, tenant: &TenantId) -> Result<PlanHistory, StoreError> {
-        let mut history = PlanHistory::default();
-        for found in self.query_prefix(&keys::plan(incident, tenant.shard()), &format!("{tenant}#")).await? {
-            add_item(&mut history, found)?;
+    pub async fn newest_plans(
+        &self,
+        incident: &IncidentId,
+        tenant: &TenantId,
+        chunks: &BTreeSet<u32>,
+    ) -> Result<Vec<StoredPlan>, StoreError> {
+        let mut plans = Vec::new();
+        for chunk in chunks {
+            let (from, to) = keys::plans_of_chunk(tenant, *chunk);
+            let newest = self.query_newest(&keys::plan(incident, tenant.shard()), &from, &to, 1).await?;
+            for found in newest {
+                plans.push(read(found, "a plan")?);
+            }
+        }
+        Ok(plans)
+    }
+
+    /// Returns all plans of an incident for one tenant.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn plans_of(&self, incident: &IncidentId, tenant: &TenantId) -> Result<Vec<StoredPlan>, StoreError> {
+        Ok(self.plans_of_tenants(incident, tenant, tenant).await?.remove(tenant).unwrap_or_default())
+    }
+
+    /// Returns what became of an incident's plans for one tenant: the plans with the rows of recipients and chat channels, and who stopped
+    /// its notifications.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn with_rows(
+        &self,
+        incident: &IncidentId,
+        tenant: &TenantId,
+        plans: Vec<StoredPlan>,
+    ) -> Result<PlanHistory, StoreError> {
+        let mut history = PlanHistory { plans, ..PlanHistory::default() };
+        let pk = keys::deliveries(incident, tenant);
+        for found in self.query(&pk, keys::STOP, keys::THREADS_END, usize::MAX).await? {
+            match thread_of_row(sort_key(&found)) {
+                Some(thread) => {
+                    history.rows.insert(thread, read(found, "a delivery")?);
+                }
+                None => {
+                    history.stopped.insert(read::<Stop>(found, "a stop")?.recipient);
+                }
+            }
         }
         Ok(history)
     }
 
-    /// Records that a recipient stopped notifications of an incident. The item is stored beside the plans, so that planning the next
-    /// update needs no further read.
+    /// Records that a recipient stopped notifications of an incident. The item is stored beside the delivery rows, so that planning the
+    /// next update needs no further read.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -77,47 +104,10 @@ impl Table {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let stop = Stop { tenant: tenant.clone(), recipient: recipient.to_owned(), at };
-        let (pk, sk) = (keys::plan(incident, tenant.shard()), keys::stop(tenant, recipient));
+        let (pk, sk) = (keys::deliveries(incident, tenant), keys::stop(recipient));
         self.transact(vec![self.put_action(item(&pk, &sk, &stop, Some(self.plan_expiry(at)))?, None, vec![])?])
             .await
             .map(|_| ())
-    }
-
-    /// Builds the write that records a revised decision. The item is stored beside the plans, like a stop.
-    pub(crate) fn revision_write(
-        &self,
-        incident: &IncidentId,
-        tenant: &TenantId,
-        decision: &Decision,
-        at: Timestamp,
-    ) -> Result<aws_sdk_dynamodb::types::TransactWriteItem, StoreError> {
-        self.put_action(self.revision_item(incident, tenant, decision, at)?, None, vec![])
-    }
-
-    /// Records a revised decision: one whose outcome differs from its plan.
-    ///
-    /// # Errors
-    /// [`StoreError`] of the call.
-    pub async fn revise_decision(
-        &self,
-        incident: &IncidentId,
-        tenant: &TenantId,
-        decision: &Decision,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.put(self.revision_item(incident, tenant, decision, at)?).await
-    }
-
-    /// Builds the item of a revised decision.
-    fn revision_item(
-        &self,
-        incident: &IncidentId,
-        tenant: &TenantId,
-        decision: &Decision,
-        at: Timestamp,
-    ) -> Result<crate::Item, StoreError> {
-        let (pk, sk) = (keys::plan(incident, tenant.shard()), keys::revision(tenant, decision));
-        item(&pk, &sk, decision, Some(self.plan_expiry(at)))
     }
 
     /// Stores a plan unless one is stored already. Returns the plan that applies: the stored one.

@@ -42,8 +42,8 @@ pub(crate) struct Seen<'a> {
 impl<'a> Seen<'a> {
     fn of(world: &'a World) -> Self {
         let mut decisions = BTreeMap::new();
-        for ((incident, tenant), history) in &world.table.plans {
-            for plan in &history.plans {
+        for ((incident, tenant), plans) in &world.table.plans {
+            for plan in plans {
                 for one in &plan.decisions {
                     let thread = crate::table::Thread {
                         tenant: tenant.clone(),

@@ -39,7 +39,7 @@ pub const EFFECTS: &[&str] = &[
     "release.page",
     "release.lease",
     "release.facts",
-    "release.early",
+    "release.queued",
     "release.behind",
     "release.reschedule",
     "release.enqueue",
@@ -60,6 +60,34 @@ const OTHERS: &[&str] = &[
     "channel: slack",
     "channel: teams",
     "channel: webhook",
+    "planned: deliver",
+    "planned: hold for covered_by_maintenance",
+    "planned: hold for digest",
+    "planned: hold for quiet_hours",
+    "planned: hold for regulatory_window",
+    "planned: hold for throttled",
+    "planned: skip for category_disabled",
+    "planned: skip for component_mismatch",
+    "planned: skip for covered_by_maintenance",
+    "planned: skip for endpoint_disabled",
+    "planned: skip for incident_stopped",
+    "planned: skip for integration_paused",
+    "planned: skip for low_balance_only",
+    "planned: skip for muted",
+    "planned: skip for no_destination",
+    "planned: skip for open_not_told",
+    "planned: skip for opt_in_missing",
+    "planned: skip for plan_excludes_channel",
+    "planned: skip for region_mismatch",
+    "planned: skip for role_not_in_matrix",
+    "planned: skip for severity_below_filter",
+    "planned: skip for sms_not_for_this_change",
+    "planned: skip for superseded_by",
+    "state: queued",
+    "state: sending",
+    "state: retrying",
+    "state: accepted",
+    "state: failed",
     "end: accepted",
     "end: gave_up",
     "end: refused_by_provider",
@@ -86,6 +114,11 @@ impl Coverage {
     /// Counts one more of a name.
     pub fn count(&mut self, name: impl Into<String>) {
         *self.0.entry(name.into()).or_default() += 1;
+    }
+
+    /// Counts more of a name.
+    pub fn count_many(&mut self, name: String, many: u64) {
+        *self.0.entry(name).or_default() += many;
     }
 
     /// Adds the counts of another.

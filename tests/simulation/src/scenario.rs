@@ -6,6 +6,7 @@ use crate::random::Random;
 use domain::digest::Digest;
 use domain::quiet::QuietHours;
 use domain::subscriber::Subscriber;
+use domain::tenant::Phone;
 use domain::vocabulary::{Category, Kind, Severity, Status, StormMode};
 use jiff::{SignedDuration, Timestamp};
 
@@ -119,6 +120,8 @@ pub enum SettingChange {
     Paused(usize, bool),
     /// The digest of the recipient at this index.
     Digest(usize, Option<Digest>),
+    /// The phone number of the recipient at this index; it may come back.
+    Phone(usize, Option<Phone>),
     /// Storm protection, on or off.
     Storms(StormMode),
 }
@@ -287,13 +290,17 @@ fn names(random: &mut Random) -> Vec<String> {
 fn setting(random: &mut Random) -> SettingChange {
     // Mostly the category of most events.
     let category = if random.percent(75) { Category::Infrastructure } else { *random.pick(Category::ALL) };
-    match random.between(0, 9) {
+    match random.between(0, 10) {
         0 => SettingChange::Zone(people::zone(random)),
         1 => SettingChange::QuietHours(random.once_in(2).then(|| people::quiet_hours(random))),
         2 => SettingChange::Enabled(category, random.once_in(2)),
         3..=5 => SettingChange::Muted(category, random.percent(80).then(|| random.between(1, 400))),
         6 => SettingChange::Paused(2 + random.place(2), random.once_in(2)),
         7 => SettingChange::Digest(random.place(2), random.once_in(2).then(|| people::digest(random))),
+        8 | 9 => {
+            let place = random.place(2);
+            SettingChange::Phone(place, random.once_in(2).then(|| people::phone(place)))
+        }
         _ => SettingChange::Storms(*random.pick(StormMode::ALL)),
     }
 }

@@ -6,19 +6,19 @@ mod incidents;
 
 pub use due::due_place;
 
-use contracts::queue::{Delivery, delivery_row_key};
-use domain::delivery::DeliveryRow;
+use contracts::queue::Delivery;
+use domain::delivery::{DeliveryRow, delivery_row_key};
 use domain::due::ScheduledDelivery;
 use domain::event_record::EventRecord;
 use domain::ids::{EventId, IncidentId, Scope, TenantId};
 use domain::incident::{Incident, KeyState, Update};
 use domain::maintenance::SuppressedIncident;
-use domain::plan::PlanHistory;
+use domain::plan::StoredPlan;
 use domain::rate_limit::RateLimitState;
 use domain::reason::Reason;
 use domain::subscriber::Subscriber;
 use domain::vocabulary::Channel;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Identifies a delivery of one update.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,14 +123,18 @@ pub struct SimulatedTable {
     pub keys: BTreeMap<String, KeyState>,
     /// The incidents, open and closed.
     pub incidents: BTreeMap<IncidentId, IncidentRecord>,
-    /// The stored plans, with what is known of them since.
-    pub plans: BTreeMap<(IncidentId, TenantId), PlanHistory>,
+    /// The stored plans.
+    pub plans: BTreeMap<(IncidentId, TenantId), Vec<StoredPlan>>,
+    /// The recipients who stopped notifications of an incident.
+    pub stopped: BTreeMap<(IncidentId, TenantId), BTreeSet<String>>,
     /// The delivery rows by tenant, incident and name.
     pub rows: BTreeMap<RowKey, DeliveryRow>,
     /// The due index, by [`due_place`].
     pub due: BTreeMap<String, ScheduledDelivery>,
     /// Who may send the lists of the due index, and until when, in milliseconds.
     pub lease: Option<(String, i64)>,
+    /// How often a write left a row in each state.
+    pub states: BTreeMap<String, u64>,
     /// How updates ended; each ends once.
     pub ends: BTreeMap<DeliveryKey, Vec<End>>,
     contacts: BTreeMap<String, RateLimitState>,

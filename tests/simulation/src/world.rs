@@ -16,6 +16,7 @@ use crate::scenario::{EVENT_KINDS, Scenario, Scene};
 use crate::table::{DeliveryKey, SimulatedTable};
 use contracts::queue::Lane;
 use deliver::SenderState;
+use domain::plan::DecisionOutcome;
 use domain::policy::{Policy, PolicyFiles};
 use domain::reason::Reason;
 use domain::vocabulary::Channel;
@@ -225,6 +226,16 @@ impl World {
                 let name = end.outcome.map_or_else(Reason::as_str, |()| "accepted");
                 self.coverage.count(format!("end: {name}"));
             }
+        }
+        for (state, many) in &self.table.states {
+            self.coverage.count_many(format!("state: {state}"), *many);
+        }
+        for decision in self.table.plans.values().flatten().flat_map(|plan| &plan.decisions) {
+            self.coverage.count(match &decision.outcome {
+                DecisionOutcome::Deliver { .. } => "planned: deliver".to_owned(),
+                DecisionOutcome::Hold { reason, .. } => format!("planned: hold for {}", reason.as_str()),
+                DecisionOutcome::Skip { reason, .. } => format!("planned: skip for {}", reason.as_str()),
+            });
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tests::clock::Clock;
 use tests::receive::text;
 use tests::tenant::{Endpoint, Tenant, outcome};
-use tests::{Stack, wait};
+use tests::{Stack, stack, wait};
 
 fn integration(tenant: &Tenant, id: &str) -> Value {
     tenant.get(&format!("/integrations/{id}"))
@@ -21,33 +21,75 @@ fn assert_notice(tenant: &Tenant, text: &str) {
 }
 
 /// A tenant whose two endpoints are dead, and an alert that both are to get.
-pub(crate) struct Dead {
+struct Dead {
     tenant: Tenant,
     back: Endpoint,
     gone: Endpoint,
     first: String,
 }
 
-/// They die. The third attempt comes after five minutes of a queue, which are the machine's: other days pass meanwhile.
-pub(crate) fn two_die(stack: &Stack) -> Dead {
-    let _clock = Clock::at(stack, "2027-03-01T08:00:00Z");
-    let mut tenant = stack.tenant("enterprise");
-    drop(tenant.person("tech_devops", &[]));
-    let [back, gone] = ["Back", "Gone"].map(|name| {
-        let hook = tenant.endpoint_with("webhook", "tech_devops", json!({"name": format!("{name} {}", tenant.id)}));
-        stack.behave(&hook.path, json!({"status": 503}));
-        hook
-    });
-    let first = post(&tenant, "first", json!({}));
-    for hook in [&back, &gone] {
-        drop(tenant.requests(hook, 2, Duration::from_secs(60)));
+impl Dead {
+    /// Two endpoints die.
+    fn new(stack: &Stack) -> Self {
+        let _clock = Clock::at(stack, "2027-03-01T08:00:00Z");
+        let mut tenant = stack.tenant("enterprise");
+        drop(tenant.person("tech_devops", &[]));
+        let [back, gone] = ["Back", "Gone"].map(|name| {
+            let hook = tenant.endpoint_with("webhook", "tech_devops", json!({"name": format!("{name} {}", tenant.id)}));
+            stack.behave(&hook.path, json!({"status": 503}));
+            hook
+        });
+        let first = post(&tenant, "first", json!({}));
+        for hook in [&back, &gone] {
+            drop(tenant.requests(hook, 2, Duration::from_secs(60)));
+        }
+        let dead = Self { tenant, back, gone, first };
+        std::fs::write(Self::note(stack), dead.to_json().to_string()).unwrap();
+        dead
     }
-    Dead { tenant, back, gone, first }
+
+    /// The endpoints that died at the beginning of this run, or new ones if only some of its tests run.
+    fn found(stack: &Stack) -> Self {
+        let Ok(text) = std::fs::read_to_string(Self::note(stack)) else { return Self::new(stack) };
+        let noted: Value = serde_json::from_str(&text).unwrap();
+        let endpoint = |name: &str| {
+            let of = |field: &str| noted[name][field].as_str().unwrap().to_owned();
+            let [id, path] = ["id", "path"].map(of);
+            Endpoint { id, path, kind: "webhook".to_owned(), role: "tech_devops".to_owned(), secret: String::new() }
+        };
+        let of = |field: &str| noted[field].as_str().unwrap().to_owned();
+        let [id, token, first] = ["tenant", "token", "first"].map(of);
+        let tenant = Tenant { stack: stack.clone(), id, token, people: Vec::new(), endpoints: Vec::new() };
+        Self { tenant, back: endpoint("back"), gone: endpoint("gone"), first }
+    }
+
+    fn to_json(&self) -> Value {
+        let endpoint = |one: &Endpoint| json!({"id": one.id, "path": one.path});
+        let (back, gone) = (endpoint(&self.back), endpoint(&self.gone));
+        json!({"tenant": self.tenant.id, "token": self.tenant.token, "first": self.first, "back": back, "gone": gone})
+    }
+
+    fn note(stack: &Stack) -> std::path::PathBuf {
+        stack.folder("endpoints").join("dead.json")
+    }
+}
+
+/// The first test on its stack: the third attempt comes after five minutes of a queue, which are the machine's. Other days pass meanwhile,
+/// until `a_recovered_endpoint_gets_everything_sent_since`.
+#[test]
+fn two_endpoints_die_and_their_alert_waits() {
+    let stack = &stack!(clock);
+    let Dead { tenant, back, gone, first } = Dead::new(stack);
+    for hook in [&back, &gone] {
+        stands(&tenant, &first, (&hook.id, "webhook"), &outcome(1, "pending", ""));
+    }
 }
 
 /// One comes back after more than two days: nothing that came since is lost. The other's alert is given up after its eighth attempt.
-pub(crate) fn a_recovered_endpoint_gets_everything_sent_since(stack: &Stack, dead: &Dead) {
-    let Dead { tenant, back, gone, first } = dead;
+#[test]
+fn a_recovered_endpoint_gets_everything_sent_since() {
+    let stack = &stack!(clock);
+    let Dead { tenant, back, gone, first } = &Dead::found(stack);
     for hook in [back, gone] {
         drop(tenant.requests(hook, 3, Duration::from_secs(480)));
     }
@@ -88,7 +130,9 @@ pub(crate) fn a_recovered_endpoint_gets_everything_sent_since(stack: &Stack, dea
     assert_eq!(ids.len(), 3, "eight times the same message, and two others");
 }
 
-pub(crate) fn five_days_of_failures_disable_an_endpoint_and_a_probe_a_day_later_enables_it(stack: &Stack) {
+#[test]
+fn five_days_of_failures_disable_an_endpoint_and_a_probe_a_day_later_enables_it() {
+    let stack = &stack!(clock);
     let mut clock = Clock::at(stack, "2027-08-01T08:00:00Z");
     let mut tenant = stack.tenant("enterprise");
     drop(tenant.person("tech_devops", &[]));

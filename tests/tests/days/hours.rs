@@ -5,7 +5,7 @@ use serde_json::json;
 use std::time::Duration;
 use tests::clock::{Clock, run_release};
 use tests::tenant::outcome;
-use tests::{Stack, pause, wait};
+use tests::{Stack, pause, stack, wait};
 
 /// One night in Berlin: its evening, the moment when it ends, and that an hour before and after it nothing has come.
 fn night(stack: &Stack, evening: &str, morning: &str, an_hour_early: &str) {
@@ -43,7 +43,9 @@ fn night(stack: &Stack, evening: &str, morning: &str, an_hour_early: &str) {
     assert!(both.contains("[RESOLVED]") && both.contains("until quiet hours ended"), "one message of both: {both}");
 }
 
-pub(crate) fn a_digest_is_one_message_though_two_runs_of_release_meet(stack: &Stack) {
+#[test]
+fn a_digest_is_one_message_though_two_runs_of_release_meet() {
+    let stack = &stack!(clock);
     let mut clock = Clock::at(stack, "2027-03-20T08:30:00Z");
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person_with("support_manager", json!({"digest": {"every": "hourly"}, "zone": "UTC"}));
@@ -72,16 +74,22 @@ pub(crate) fn a_digest_is_one_message_though_two_runs_of_release_meet(stack: &St
 }
 
 /// Summer time begins.
-pub(crate) fn quiet_hours_end_on_time_in_the_night_that_is_an_hour_shorter(stack: &Stack) {
+#[test]
+fn quiet_hours_end_on_time_in_the_night_that_is_an_hour_shorter() {
+    let stack = &stack!(clock);
     night(stack, "2027-03-27T21:30:00Z", "2027-03-28T05:00:00Z", "2027-03-28T04:00:00Z");
 }
 
 /// Summer time ends.
-pub(crate) fn quiet_hours_end_on_time_in_the_night_that_is_an_hour_longer(stack: &Stack) {
+#[test]
+fn quiet_hours_end_on_time_in_the_night_that_is_an_hour_longer() {
+    let stack = &stack!(clock);
     night(stack, "2027-10-30T21:30:00Z", "2027-10-31T06:00:00Z", "2027-10-31T05:00:00Z");
 }
 
-pub(crate) fn digests_come_hourly_or_at_each_readers_morning_with_every_alert_once(stack: &Stack) {
+#[test]
+fn digests_come_hourly_or_at_each_readers_morning_with_every_alert_once() {
+    let stack = &stack!(clock);
     // Half past three in the morning in Kathmandu (+5:45), an hour and a half before the change of summer time in New York.
     let mut clock = Clock::at(stack, "2027-03-13T21:45:00Z");
     let mut tenant = stack.tenant("enterprise");
@@ -141,7 +149,9 @@ pub(crate) fn digests_come_hourly_or_at_each_readers_morning_with_every_alert_on
     assert_eq!(mails(&tenant, &hourly.email).len(), 3);
 }
 
-pub(crate) fn a_retry_in_quiet_hours_is_held_until_morning(stack: &Stack) {
+#[test]
+fn a_retry_in_quiet_hours_is_held_until_morning() {
+    let stack = &stack!(clock);
     let mut clock = Clock::at(stack, "2027-06-14T21:58:30Z");
     let mut tenant = stack.tenant("enterprise");
     tenant.set(json!({"zone": "UTC", "quiet_hours": {"from": "22:00", "to": "07:00"}}));
@@ -164,7 +174,9 @@ pub(crate) fn a_retry_in_quiet_hours_is_held_until_morning(stack: &Stack) {
     assert!(tests::receive::body(&last).to_string().contains("until quiet hours ended"), "{last}");
 }
 
-pub(crate) fn a_time_zone_changed_while_a_delivery_is_held_counts_when_it_is_due(stack: &Stack) {
+#[test]
+fn a_time_zone_changed_while_a_delivery_is_held_counts_when_it_is_due() {
+    let stack = &stack!(clock);
     let mut clock = Clock::at(stack, "2028-02-28T22:30:00Z");
     let mut tenant = stack.tenant("enterprise");
     tenant.set(json!({"zone": "UTC", "quiet_hours": {"from": "22:00", "to": "07:00"}}));
@@ -216,7 +228,7 @@ pub(crate) fn a_time_zone_changed_while_a_delivery_is_held_counts_when_it_is_due
     let table = stack.text("/table");
     assert_eq!(stack.aws(&["expire", &table, &expired]), 2, "the incident and its first update");
     clock.to("2028-03-02T07:00:00-05:00");
-    let (pk, sk) = (format!("INC#{expired}#{}", tenant.id), format!("{}#email", person.id));
+    let (pk, sk) = (format!("INC#{expired}#{}", tenant.id), format!("THREAD#{}#email", person.id));
     wait("it to end", Duration::from_secs(30), || {
         let row = stack.aws(&["row", &table, &pk, &sk]);
         (row["state"] == "failed" && row["reason"] == "expired").then_some(())
@@ -226,7 +238,9 @@ pub(crate) fn a_time_zone_changed_while_a_delivery_is_held_counts_when_it_is_due
     assert_eq!(mails(&tenant, &person.email).len(), 4);
 }
 
-pub(crate) fn the_regulatory_sms_window_of_a_numbers_country_holds_announcements(stack: &Stack) {
+#[test]
+fn the_regulatory_sms_window_of_a_numbers_country_holds_announcements() {
+    let stack = &stack!(clock);
     // Half past three in the morning in India.
     let mut clock = Clock::at(stack, "2027-06-01T22:00:00Z");
     let mut tenant = stack.tenant("enterprise");

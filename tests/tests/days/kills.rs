@@ -13,6 +13,8 @@ use tests::{stack, wait};
 enum At {
     /// The index is read.
     Read,
+    /// One row says that its message is on its queue, the others do not.
+    Queued,
     /// The digest never reaches its queue.
     BeforeQueue,
     /// It is on its queue, nobody knows.
@@ -31,8 +33,9 @@ enum At {
     Mark,
 }
 
-const ALL: [At; 9] = [
+const ALL: [At; 10] = [
     At::Read,
+    At::Queued,
     At::BeforeQueue,
     At::AfterQueue,
     At::BeforeTakeOff,
@@ -69,7 +72,9 @@ fn a_digest_survives_a_kill_at_each_of_its_points() {
                 .spawn(move || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| clock.to(&due.to_string()))));
             wait("the call to be held", Duration::from_secs(60), || hold.is_held().then_some(()));
             let function = match at {
-                At::Read | At::BeforeQueue | At::AfterQueue | At::BeforeTakeOff | At::AfterTakeOff => "ReleaseFunction",
+                At::Read | At::Queued | At::BeforeQueue | At::AfterQueue | At::BeforeTakeOff | At::AfterTakeOff => {
+                    "ReleaseFunction"
+                }
                 At::Claim | At::BeforeSend | At::AfterSend | At::Mark => "DeliverEmailFunction",
             };
             assert!(stack.kill(function) > 0, "no process of {function} was found");
@@ -112,10 +117,12 @@ fn hold(stack: &tests::Stack, at: At, id: &str, email: &str) -> HeldCall {
         At::AfterQueue => stack.hold("sqs.SendMessageBatch", id, true),
         At::BeforeTakeOff => stack.hold("dynamodb.DeleteItem", &row, false),
         At::AfterTakeOff => stack.hold("dynamodb.DeleteItem", &row, true),
-        At::Claim => stack.hold("dynamodb.UpdateItem", &row, true),
+        At::Queued => stack.hold("dynamodb.UpdateItem", &row, true),
+        // Four rows that say that they are on their queue, then the first claim.
+        At::Claim => stack.hold_call_after("dynamodb.UpdateItem", &row, 4, true),
         At::BeforeSend => stack.hold("ses.SendRawEmail", email.split('@').next().unwrap(), false),
         At::AfterSend => stack.hold("ses.SendRawEmail", email.split('@').next().unwrap(), true),
-        // Four claims, then the first mark.
-        At::Mark => stack.hold_call_after("dynamodb.UpdateItem", &row, 4, true),
+        // Then the other three, then the first mark.
+        At::Mark => stack.hold_call_after("dynamodb.UpdateItem", &row, 8, true),
     }
 }

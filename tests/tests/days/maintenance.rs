@@ -5,11 +5,11 @@ use jiff::SignedDuration;
 use serde_json::json;
 use tests::clock::Clock;
 use tests::tenant::outcome;
-use tests::{Stack, pause};
+use tests::{pause, stack};
 
-pub(crate) fn an_incident_inside_maintenance_is_listed_in_it_and_one_that_outlasts_it_is_sent_at_its_end(
-    stack: &Stack,
-) {
+#[test]
+fn an_incident_inside_maintenance_is_listed_in_it_and_one_that_outlasts_it_is_sent_at_its_end() {
+    let stack = &stack!(clock);
     let mut clock = Clock::at(stack, "2027-05-03T01:00:00Z");
     let mut tenant = stack.tenant("enterprise");
     let person = tenant.person("support_manager", &[]);

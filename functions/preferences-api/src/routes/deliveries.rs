@@ -9,8 +9,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use contracts::http::{DeliveryLog, DeliveryLogEntry, ExplainEntry, ResendBody};
 use contracts::problem::FieldError;
-use contracts::queue::delivery_row_key;
-use domain::delivery::{AttemptKey, DeliveryState};
+
+use domain::delivery::{AttemptKey, DeliveryState, delivery_row_key};
 use domain::due::ScheduledDelivery;
 use domain::ids::{IntegrationId, RecipientId, TenantId};
 use domain::incident::Incident;
@@ -202,7 +202,7 @@ pub(crate) async fn resend(
             "this delivery is being sent right now; check the incident's explanation in a minute",
         ));
     }
-    let object = format!("{}/{}", incident.id, failed.row);
+    let object = format!("{}/{}#{channel}", incident.id, destination.id());
     let audit = audit_entry(&caller, "delivery.resent", &object);
     if let Err(error) = app.table.record_audit(&tenant, &audit, &ids::id_suffix()).await {
         // The resend is already scheduled; only its audit entry is missing.

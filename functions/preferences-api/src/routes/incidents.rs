@@ -13,7 +13,7 @@ use contracts::http::{
 use contracts::problem::FieldError;
 use contracts::webhook::CoveredIncident;
 use domain::alert::Alert;
-use domain::delivery::DeliveryState;
+use domain::delivery::{DeliveryState, destination_of_row};
 use domain::event_record::EventRecord;
 use domain::event_record::IncidentListEntry;
 use domain::ids::{IncidentId, Scope, TenantId};
@@ -363,7 +363,7 @@ fn delivery_view(
     entries: &[ExplainEntry],
 ) -> DeliveryView {
     let row = &listed.delivery;
-    let destination = listed.row.split('#').next().unwrap_or_default();
+    let destination = destination_of_row(&listed.row);
     let entry = entries.iter().find(|entry| {
         let id = entry.recipient_id.as_ref().or(entry.integration_id.as_ref());
         (id.map(String::as_str), entry.channel, entry.update) == (Some(destination), row.channel, row.latest)
@@ -371,6 +371,7 @@ fn delivery_view(
     // Attempt 0 is feedback that the provider sent later; it is not stored among the attempts.
     let feedback = entry.into_iter().flat_map(|entry| &entry.attempts).filter(|attempt| attempt.attempt == 0).cloned();
     let state = match row.state {
+        DeliveryState::Queued => "queued",
         DeliveryState::Sending => "sending",
         DeliveryState::Retrying => "retrying",
         DeliveryState::Accepted => "accepted",

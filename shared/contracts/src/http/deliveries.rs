@@ -18,7 +18,7 @@ pub struct DeliveryView {
     pub name: Option<String>,
     /// The channel of the delivery.
     pub channel: Channel,
-    /// The state: `sending`, `retrying`, `accepted` or `failed`.
+    /// The state: `queued` (it was held), `sending`, `retrying`, `accepted` or `failed`.
     pub state: String,
     /// The outcome of the newest update, with the same codes as in the explanation and the delivery log. Later feedback of the provider
     /// is included.

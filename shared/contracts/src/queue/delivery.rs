@@ -2,7 +2,7 @@
 
 use super::VERSION;
 use domain::alert::{Alert, NotificationReason};
-use domain::delivery::AttemptKey;
+use domain::delivery::{AttemptKey, delivery_row_key};
 use domain::health::EndpointHealth;
 use domain::incident::{Incident, Update};
 use domain::maintenance::{SuppressedIncident, SuppressedIncidents};
@@ -90,8 +90,7 @@ pub enum DeliveryTarget {
 }
 
 impl Delivery {
-    /// Returns the part of the delivery row's sort key that follows incident and tenant. E-mail, SMS and chat have one row for all
-    /// updates of an incident, a webhook has one row for each update.
+    /// Returns the sort key of the delivery's row.
     #[must_use]
     pub fn row_key(&self) -> String {
         delivery_row_key(&self.destination, self.channel, self.alert.update)
@@ -108,15 +107,6 @@ impl Delivery {
             update: self.alert.update,
             attempt: self.attempt,
         }
-    }
-}
-
-/// Returns the part of a delivery row's sort key that follows incident and tenant.
-#[must_use]
-pub fn delivery_row_key(destination: &str, channel: Channel, update: u32) -> String {
-    match channel {
-        Channel::Webhook => format!("{destination}#{update:06}"),
-        _ => format!("{destination}#{channel}"),
     }
 }
 

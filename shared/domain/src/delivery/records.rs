@@ -2,7 +2,7 @@
 
 use crate::ids::{IncidentId, TenantId};
 use crate::reason::Reason;
-use crate::vocabulary::Channel;
+use crate::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -74,4 +74,25 @@ pub struct HistoryEntry {
     pub at: Timestamp,
     /// Number of attempts made.
     pub attempts: u32,
+}
+
+/// A delivery sent with a provider's message. A digest is one message with many deliveries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderMessage {
+    /// Tenant of the delivery.
+    pub tenant: TenantId,
+    /// Incident of the delivery.
+    pub incident_id: IncidentId,
+    /// Name of the delivery's row.
+    pub row: String,
+    /// Id of the recipient.
+    pub destination: String,
+    /// Number of the update.
+    pub update: u32,
+    /// Category of the incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
+    /// Hash of the address or number, as made by [`crate::contact`]. Feedback applies only while the recipient still has this contact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
 }

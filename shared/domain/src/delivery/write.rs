@@ -93,7 +93,7 @@ pub enum RowWrite<'a> {
         /// Why it is deferred.
         reason: Reason,
     },
-    /// Moves the next attempt of a delivery that nobody is sending to another time.
+    /// Records that a delivery which nobody is sending waits: until another time than planned, or for another reason.
     Reschedule {
         /// Number of the update.
         update: u32,
@@ -101,19 +101,23 @@ pub enum RowWrite<'a> {
         attempt: u32,
         /// When the write is made.
         now_ms: i64,
-        /// When the attempt is due.
+        /// Until when it waits.
         next_at_ms: i64,
-        /// Why it is deferred.
+        /// Why it waits.
         reason: Reason,
+        /// Channel of the delivery.
+        channel: Channel,
     },
-    /// Checks that nobody is sending a delivery and that it has not ended. Changes nothing.
-    CheckUnsent {
+    /// Records that a held delivery goes onto its queue.
+    Queue {
         /// Number of the update.
         update: u32,
         /// Number of the attempt.
         attempt: u32,
-        /// When the check is made.
+        /// When the write is made.
         now_ms: i64,
+        /// Channel of the delivery.
+        channel: Channel,
     },
     /// Reopens a delivery that failed for good, because an admin sends it again.
     Reopen {
@@ -135,7 +139,7 @@ pub enum RowRefusal {
     MaybeSending,
     /// The claim was lost: another claimant took over, or the mark was made before.
     ClaimLost,
-    /// Only a failed delivery whose row has no newer update can be reopened, and only a row that exists can be rescheduled.
+    /// Only a failed delivery whose row has no newer update can be reopened.
     NotPossible,
 }
 
@@ -169,6 +173,7 @@ impl DeliveryRow {
             RowWrite::Accept { update, attempt, token, at, provider_id, latency_ms, late } => {
                 let row = own_and_unmarked(row, token, update)?.clone();
                 Ok(Some(Self {
+                    notified: update,
                     latency_ms: Some(latency_ms),
                     late,
                     provider_id: provider_id.map(str::to_owned).or_else(|| row.provider_id.clone()),
@@ -180,7 +185,14 @@ impl DeliveryRow {
             RowWrite::Fail { update, attempt, token, at, reason, cause } => {
                 let row = own_and_unmarked(row, token, update)?.clone();
                 let cause = cause.map(str::to_owned).or_else(|| row.cause.clone());
-                Ok(Some(Self { reason: Some(reason), cause, ..row.ended(DeliveryState::Failed, update, attempt, at) }))
+                // A bundle that counts an alert without listing it notifies its recipient.
+                let notified = if reason == Reason::StormCollapsed { update } else { row.notified };
+                Ok(Some(Self {
+                    reason: Some(reason),
+                    cause,
+                    notified,
+                    ..row.ended(DeliveryState::Failed, update, attempt, at)
+                }))
             }
             RowWrite::Retry { attempt, token, at, next_at_ms, cause } => {
                 let row = own(row, token)?.clone();
@@ -191,15 +203,16 @@ impl DeliveryRow {
                 let row = own(row, token)?.clone();
                 Ok(Some(Self { reason: Some(reason), ..row.waiting(attempt.saturating_sub(1), at, next_at_ms) }))
             }
-            RowWrite::Reschedule { update, attempt, now_ms, next_at_ms, reason } => {
+            RowWrite::Reschedule { update, attempt, now_ms, next_at_ms, reason, channel } => {
                 check_unsent(row, update, attempt, now_ms)?;
-                let row = row.ok_or(RowRefusal::NotPossible)?.clone();
+                let row = Self::about(row, update, attempt, channel);
                 let (state, next_at_ms) = (DeliveryState::Retrying, Some(next_at_ms));
                 Ok(Some(Self { state, next_at_ms, reason: Some(reason), ..row }))
             }
-            RowWrite::CheckUnsent { update, attempt, now_ms } => {
+            RowWrite::Queue { update, attempt, now_ms, channel } => {
                 check_unsent(row, update, attempt, now_ms)?;
-                Ok(row.cloned())
+                let row = Self::about(row, update, attempt, channel);
+                Ok(Some(Self { state: DeliveryState::Queued, ..row }))
             }
             RowWrite::Reopen { update, at, next_at_ms } => {
                 let failed =
@@ -217,11 +230,25 @@ impl DeliveryRow {
         }
     }
 
-    /// A row of nothing, which a first claim fills.
+    /// The row of an update that was not attempted yet: what an older update left on it goes, but for what its recipient got.
+    fn about(row: Option<&Self>, update: u32, attempt: u32, channel: Channel) -> Self {
+        let (attempts, token) = (attempt.saturating_sub(1), String::new());
+        match row {
+            Some(row) if row.latest == update => Self { attempts, token, lease_until_ms: 0, ..row.clone() },
+            _ => {
+                let before = row.cloned().unwrap_or_else(|| Self::unclaimed(channel));
+                let (reason, cause, next_at_ms) = (None, None, None);
+                Self { latest: update, attempts, token, lease_until_ms: 0, reason, cause, next_at_ms, ..before }
+            }
+        }
+    }
+
+    /// A row of nothing, which a first write fills.
     fn unclaimed(channel: Channel) -> Self {
         Self {
             latest: 0,
             done: 0,
+            notified: 0,
             state: DeliveryState::Sending,
             attempts: 0,
             lease_until_ms: 0,
@@ -337,15 +364,46 @@ mod tests {
         let expired =
             RowWrite::Claim { update: 1, attempt: 1, token: "a", now_ms: 0, lease_until_ms: 10, channel: Channel::Sms };
         let row = after(&[expired]);
-        let check = RowWrite::CheckUnsent { update: 1, attempt: 1, now_ms: NOW };
-        assert_eq!(DeliveryRow::apply(row.as_ref(), &check), Err(RowRefusal::MaybeSending));
-        let later = RowWrite::CheckUnsent { update: 1, attempt: 1, now_ms: 11 + ABANDONED_AFTER_MS };
+        let queue = |now_ms| RowWrite::Queue { update: 1, attempt: 1, now_ms, channel: Channel::Sms };
+        let reschedule = RowWrite::Reschedule {
+            update: 1,
+            attempt: 1,
+            now_ms: NOW,
+            next_at_ms: 5,
+            reason: Reason::QuietHours,
+            channel: Channel::Sms,
+        };
+        for write in [queue(NOW), reschedule] {
+            assert_eq!(DeliveryRow::apply(row.as_ref(), &write), Err(RowRefusal::MaybeSending));
+        }
+        let later = queue(11 + ABANDONED_AFTER_MS);
         assert!(DeliveryRow::apply(row.as_ref(), &later).is_ok(), "nobody else settles it any more");
         let released = DeliveryRow::apply(row.as_ref(), &RowWrite::Release { token: "a" }).unwrap();
-        assert!(DeliveryRow::apply(released.as_ref(), &check).is_ok());
-        assert_eq!(DeliveryRow::apply(None, &check), Ok(None));
-        let reschedule =
-            RowWrite::Reschedule { update: 1, attempt: 1, now_ms: NOW, next_at_ms: 5, reason: Reason::QuietHours };
-        assert_eq!(DeliveryRow::apply(None, &reschedule), Err(RowRefusal::NotPossible));
+        assert!(DeliveryRow::apply(released.as_ref(), &queue(NOW)).is_ok());
+        let waiting = DeliveryRow::apply(None, &reschedule).unwrap();
+        let known = waiting.as_ref().map(|row| (row.latest, row.done, row.state, row.next_at_ms));
+        assert_eq!(known, Some((1, 0, DeliveryState::Retrying, Some(5))), "the first write makes the row");
+        let queued = DeliveryRow::apply(waiting.as_ref(), &queue(NOW)).unwrap().unwrap();
+        assert_eq!((queued.state, queued.reason), (DeliveryState::Queued, Some(Reason::QuietHours)));
+    }
+
+    #[test]
+    fn what_a_recipient_got_outlives_newer_updates() {
+        let accept = RowWrite::Accept {
+            update: 1,
+            attempt: 1,
+            token: "a",
+            at: at(),
+            provider_id: None,
+            latency_ms: 5,
+            late: false,
+        };
+        let fail = |reason| RowWrite::Fail { update: 2, attempt: 1, token: "b", at: at(), reason, cause: None };
+        let after_failure = after(&[claim(1, 1, "a"), accept, claim(2, 1, "b"), fail(Reason::GaveUp)]);
+        assert_eq!(after_failure.map(|row| row.notified), Some(1));
+        let counted = after(&[claim(2, 1, "b"), fail(Reason::StormCollapsed)]);
+        assert_eq!(counted.map(|row| row.notified), Some(2), "a bundle counted it");
+        let skipped = after(&[claim(2, 1, "b"), fail(Reason::OptedOut)]);
+        assert_eq!(skipped.map(|row| row.notified), Some(0));
     }
 }

@@ -88,8 +88,8 @@ impl SendingHours<'_> {
 
     /// Returns the first time from `at` on at which sending is allowed.
     ///
-    /// Later plans read the time of a hold as the time of sending, so a hold must not end inside other closed hours. Where hours exclude
-    /// each other for good, the result is more than a week away.
+    /// A hold must not end inside other closed hours, or it would be moved again. Where hours exclude each other for good, the result is more
+    /// than a week away.
     pub(super) fn first_open(&self, at: Timestamp) -> Timestamp {
         let next = |at: &Timestamp| self.closed_until(*at).map(|(until, _)| until);
         std::iter::successors(Some(at), next).take(HOLD_STEPS_MAX).last().unwrap_or(at)
@@ -118,8 +118,7 @@ impl SendingHours<'_> {
 /// `None` where maintenance does not apply: the incident is worse than the window announced, the destination was notified of it already, or
 /// it is a webhook. Webhooks are sent everything; their messages name the window.
 fn suppress_by_maintenance(input: &PlanInput<'_>, case: &Case<'_>, role: Option<Role>) -> Option<DecisionOutcome> {
-    let was_notified = case.planned_before && case.pending.is_none();
-    if case.channel == Channel::Webhook || was_notified {
+    if case.channel == Channel::Webhook || case.notified {
         return None;
     }
     let cover = input.incident.covered.as_ref()?;
@@ -147,10 +146,8 @@ fn bundle_at(input: &PlanInput<'_>, case: &Case<'_>) -> Option<Timestamp> {
     }
     // Messages deferred by the rate limit of one contact are not marked as bundled here. Their resolves reserve a slot of their own.
     let was_bundled = input.history.was_bundled(case.destination.id(), case.channel);
-    if let Some((until, Reason::Throttled)) = case.pending
-        && input.now < until
-        && was_bundled
-    {
+    let bundled_until = input.history.bundled_until(case.destination.id(), case.channel);
+    if let Some(until) = bundled_until.filter(|until| was_bundled && input.now < *until) {
         return Some(until);
     }
     if !case.planned_before {

@@ -181,6 +181,7 @@ fn sms_is_sent_for_openings_raised_severity_and_resolves_only() {
         destination: "rcp_p".into(),
         channel: Channel::Sms,
         outcome: DecisionOutcome::Deliver { role: Some(OrgAdmin) },
+        last_sent: None,
     }]);
     for (change, is_sent) in [
         (Change::SeverityRaised, true),

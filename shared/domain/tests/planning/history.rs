@@ -97,105 +97,154 @@ fn a_held_opening_and_its_resolve_become_one_message_and_a_delivered_opening_is_
     assert!(quiet_until(by_mail[1]).is_some(), "{by_mail:?}");
 }
 
-#[test]
-fn the_resolve_of_a_delivered_opening_passes_quiet_hours_though_a_later_update_is_held() {
-    // Quiet hours end at 10:30 and it is 10:00; each plan comes with the time it was made.
-    let asleep = Settings { quiet_hours: Some(quiet_hours(true)), ..settings() };
-    let held_until = |hour: &str| Some((hour.to_owned(), Reason::QuietHours));
-    let resolve_outcome = |settings: &Settings, plans: &[(&str, Option<(String, Reason)>)]| {
-        let decisions: Vec<(Timestamp, Decision)> = (1..)
-            .zip(plans)
-            .map(|(number, (at, hold))| {
-                let hold = hold.as_ref().map(|(until, reason)| (until.as_str(), *reason));
-                (at.parse().unwrap(), email_decision(number, hold))
-            })
-            .collect();
-        let history =
-            NotificationHistory::from_plans(decisions.iter().map(|(at, decision)| (*at, decision)), &[], now());
-        let recipients = [to(recipient("p", SupportManager))];
-        let updates = [update(9, Change::Resolved, Severity::Error)];
-        plan_updates(&incident(Infrastructure), &updates, settings, &recipients, &history).remove(0).outcome
-    };
-    let (nine, half, later) = ("2026-11-23T09:00:00Z", "2026-11-23T09:45:00Z", "2026-11-23T10:30:00Z");
-    let is_delivered = |outcome: DecisionOutcome| matches!(outcome, DecisionOutcome::Deliver { .. });
-    // The opening was sent at once, or when its hold ended; the next update is held.
-    assert!(is_delivered(resolve_outcome(&asleep, &[(nine, None), (half, held_until(later))])));
-    assert!(is_delivered(resolve_outcome(
-        &asleep,
-        &[("2026-11-22T20:00:00Z", held_until(nine)), (half, held_until(later))]
-    )));
-    // The same where the category was disabled in the meantime.
-    let mut off = asleep.clone();
-    off.categories.get_mut(&Infrastructure).unwrap().enabled = false;
-    assert!(is_delivered(resolve_outcome(&off, &[(nine, None), (half, held_until(later))])));
-    // A newer update replaced the held opening before it was sent, so nothing was delivered.
-    let replaced = [(nine, held_until("2026-11-23T09:50:00Z")), (half, held_until(later))];
-    assert!(quiet_until(&resolve_outcome(&asleep, &replaced)).is_some());
-    assert!(matches!(resolve_outcome(&off, &replaced), DecisionOutcome::Skip { reason: Reason::CategoryDisabled, .. }));
+/// The outcome of a resolve by e-mail, after these decisions of which these rows say what became.
+fn resolve_after(settings: &Settings, decisions: &[Decision], rows: &[DeliveryRow]) -> DecisionOutcome {
+    let recipients = [to(recipient("p", SupportManager))];
+    let updates = [update(9, Change::Resolved, Severity::Error)];
+    let history = history_with(decisions, rows);
+    plan_updates(&incident(Infrastructure), &updates, settings, &recipients, &history).remove(0).outcome
+}
+
+/// The row of the recipient's e-mails after these writes; none may be refused.
+fn row_after(writes: &[RowWrite<'_>]) -> DeliveryRow {
+    let apply = |row: Option<DeliveryRow>, write| DeliveryRow::apply(row.as_ref(), write).unwrap();
+    writes.iter().fold(None, apply).unwrap()
+}
+
+fn claim(update: u32, attempt: u32) -> RowWrite<'static> {
+    RowWrite::Claim { update, attempt, token: "t", now_ms: 0, lease_until_ms: 1, channel: Channel::Email }
+}
+
+fn accept(update: u32) -> RowWrite<'static> {
+    let (provider_id, latency_ms, late) = (None, 5, false);
+    RowWrite::Accept { update, attempt: 1, token: "t", at: now(), provider_id, latency_ms, late }
+}
+
+fn wait(update: u32, attempt: u32, reason: Reason) -> RowWrite<'static> {
+    let next_at_ms = "2026-11-23T10:30:00Z".parse::<Timestamp>().unwrap().as_millisecond();
+    RowWrite::Reschedule { update, attempt, now_ms: 2, next_at_ms, reason, channel: Channel::Email }
+}
+
+/// It ended without an attempt.
+fn drop(update: u32, reason: Reason) -> RowWrite<'static> {
+    RowWrite::Fail { update, attempt: 0, token: "t", at: now(), reason, cause: None }
 }
 
 #[test]
-fn revised_decisions_override_the_stored_plan() {
+fn rows_say_who_was_notified_and_no_clock_does() {
     // Quiet hours end at 10:30 and it is 10:00.
     let asleep = Settings { quiet_hours: Some(quiet_hours(true)), ..settings() };
     let mut off = asleep.clone();
     off.categories.get_mut(&Infrastructure).unwrap().enabled = false;
-    let (nine, half, later) = ("2026-11-23T09:00:00Z", "2026-11-23T09:45:00Z", "2026-11-23T10:30:00Z");
-    let resolve_outcome = |settings: &Settings, plans: &[(&str, Decision)], revised: &[Decision]| {
-        let plans = plans.iter().map(|(at, decision)| (at.parse().unwrap(), decision));
-        let history = NotificationHistory::from_plans(plans, revised, now());
-        let recipients = [to(recipient("p", SupportManager))];
-        let updates = [update(9, Change::Resolved, Severity::Error)];
-        plan_updates(&incident(Infrastructure), &updates, settings, &recipients, &history).remove(0).outcome
+    let held = |update| email_decision(update, Some(("2026-11-23T10:30:00Z", Reason::QuietHours)));
+    let after_held = |update, last: u32| Decision {
+        last_sent: Some(LastSent { update: last, held: None, queued: Some(last) }),
+        ..held(update)
     };
-    let held = |update, until| email_decision(update, Some((until, Reason::QuietHours)));
-    let skipped = |update| Decision {
-        outcome: DecisionOutcome::Skip { reason: Reason::CategoryDisabled, by: None },
-        ..email_decision(update, None)
-    };
-    let not_opened = DecisionOutcome::Skip { reason: Reason::OpenNotTold, by: None };
-    // The opening was deferred by the rate limit of its recipient: opening and resolve become one message.
-    let deferred = [email_decision(1, Some((later, Reason::Throttled)))];
-    let at_once = [(nine, email_decision(1, None))];
-    assert_eq!(quiet_until(&resolve_outcome(&asleep, &at_once, &deferred)).as_deref(), Some(later));
-    assert_eq!(
-        resolve_outcome(&off, &at_once, &deferred),
-        DecisionOutcome::Skip { reason: Reason::CategoryDisabled, by: None }
-    );
-    // The hold ended as planned, was extended, or ended in a skip.
-    let held_to_half = [(nine, held(1, half))];
-    assert!(matches!(resolve_outcome(&asleep, &held_to_half, &[]), DecisionOutcome::Deliver { .. }));
-    assert!(quiet_until(&resolve_outcome(&asleep, &held_to_half, &[held(1, later)])).is_some());
-    assert_eq!(resolve_outcome(&asleep, &held_to_half, &[skipped(1)]), not_opened);
-    // The opening was sent before the planned time.
-    let early = [(nine, held(1, later))];
-    assert!(quiet_until(&resolve_outcome(&asleep, &early, &[])).is_some());
-    assert!(matches!(resolve_outcome(&asleep, &early, &[held(1, half)]), DecisionOutcome::Deliver { .. }));
-    // A held message is released at the start of its minute; a queue delays it for the rest.
-    let released = [(nine, held(1, "2026-11-23T10:00:30Z")), ("2026-11-23T10:00:10Z", held(2, later))];
-    assert!(matches!(resolve_outcome(&asleep, &released, &[skipped(2)]), DecisionOutcome::Deliver { .. }));
-    // An admin sent it manually.
-    let sent = Decision { outcome: DecisionOutcome::Deliver { role: None }, ..email_decision(1, None) };
-    assert!(matches!(resolve_outcome(&asleep, &held_to_half, &[sent]), DecisionOutcome::Deliver { .. }));
-    // A skipped update that had replaced a held one leaves nothing pending; an opening that was delivered before still counts.
-    let replaced = [(nine, held(1, later)), (half, held(2, later))];
-    assert_eq!(resolve_outcome(&asleep, &replaced, &[skipped(2)]), not_opened);
-    let delivered_first = [(nine, email_decision(1, None)), (half, held(2, later))];
-    assert!(matches!(resolve_outcome(&asleep, &delivered_first, &[skipped(2)]), DecisionOutcome::Deliver { .. }));
+    let (at_once, not_opened) =
+        (email_decision(1, None), DecisionOutcome::Skip { reason: Reason::OpenNotTold, by: None });
+    let switched_off = DecisionOutcome::Skip { reason: Reason::CategoryDisabled, by: None };
+    let is_delivered = |outcome: DecisionOutcome| matches!(outcome, DecisionOutcome::Deliver { .. });
+    let waits = |outcome: DecisionOutcome| quiet_until(&outcome).as_deref() == Some("2026-11-23T10:30:00Z");
+
+    // The opening lies on its queue, is being sent, or was accepted: also where the category was disabled since.
+    for rows in [vec![], vec![row_after(&[claim(1, 1)])], vec![row_after(&[claim(1, 1), accept(1)])]] {
+        assert!(is_delivered(resolve_after(&asleep, std::slice::from_ref(&at_once), &rows)), "{rows:?}");
+        assert!(is_delivered(resolve_after(&off, std::slice::from_ref(&at_once), &rows)), "{rows:?}");
+    }
+    // Its planned time is long over, but nobody released it: opening and resolve become one message.
+    let missed = [email_decision(1, Some(("2026-11-23T09:00:00Z", Reason::QuietHours)))];
+    assert!(waits(resolve_after(&asleep, &missed, &[])));
+    assert_eq!(resolve_after(&off, &missed, &[]), switched_off);
+    // It was released: its row says that it is on its queue.
+    let queue = RowWrite::Queue { update: 1, attempt: 1, now_ms: 0, channel: Channel::Email };
+    assert!(is_delivered(resolve_after(&asleep, &missed, &[row_after(&[queue])])));
+    // The rate limit of its recipient deferred it, or quiet hours hold a retry.
+    for reason in [Reason::Throttled, Reason::QuietHours] {
+        let row = [row_after(&[wait(1, 1, reason)])];
+        assert!(waits(resolve_after(&asleep, std::slice::from_ref(&at_once), &row)));
+        assert_eq!(resolve_after(&off, std::slice::from_ref(&at_once), &row), switched_off);
+    }
+    // It ended before any attempt, or a newer update of which nothing came took its place.
+    let dropped = row_after(&[claim(1, 1), drop(1, Reason::CategoryDisabled)]);
+    assert_eq!(resolve_after(&asleep, &missed, &[dropped]), not_opened);
+    let superseded = row_after(&[claim(1, 1), drop(1, Reason::SupersededBy)]);
+    assert!(waits(resolve_after(&asleep, &[held(1), held(2)], &[superseded])), "the newer one takes its place");
+    // Every attempt failed. One of them may have arrived, so the resolve follows, but in nobody's sleep.
+    let fail =
+        RowWrite::Fail { update: 1, attempt: 1, token: "t", at: now(), reason: Reason::GaveUp, cause: Some("timeout") };
+    let given_up = [row_after(&[claim(1, 1), fail])];
+    assert!(waits(resolve_after(&asleep, std::slice::from_ref(&at_once), &given_up)));
+    assert!(is_delivered(resolve_after(&settings(), std::slice::from_ref(&at_once), &given_up)));
+    // A bundle counted it without listing it.
+    let counted = row_after(&[claim(1, 1), drop(1, Reason::StormCollapsed)]);
+    assert!(is_delivered(resolve_after(&asleep, &missed, &[counted])));
+
+    // The opening was received, and a later update waits, was dropped, or waits behind an opening that is still on its queue.
+    let later = [at_once.clone(), after_held(2, 1)];
+    assert!(is_delivered(resolve_after(&asleep, &later, &[row_after(&[claim(1, 1), accept(1)])])));
+    assert!(is_delivered(resolve_after(&asleep, &later, &[])));
+    let dropped_later = row_after(&[claim(1, 1), accept(1), claim(2, 1), drop(2, Reason::OptedOut)]);
+    assert!(is_delivered(resolve_after(&asleep, &later, &[dropped_later])));
+    // The newest plan alone says the same.
+    assert!(is_delivered(resolve_after(&asleep, &later[1..], &[])));
+    // The opening was deferred, and nothing was received.
+    assert!(waits(resolve_after(&asleep, &later, &[row_after(&[wait(1, 1, Reason::Throttled)])])));
 }
 
 #[test]
-fn a_webhook_predecessor_is_the_newest_earlier_update_that_was_not_skipped() {
-    let hook = |decision: Decision| Decision { channel: Channel::Webhook, ..decision };
-    let muted = DecisionOutcome::Skip { reason: Reason::Muted, by: None };
-    let all = [
-        hook(email_decision(1, None)),
-        hook(Decision { outcome: muted, ..email_decision(2, None) }),
-        email_decision(2, None),
-    ];
-    let predecessor = |decision: Decision| webhook_predecessor(&decision, &all);
-    assert_eq!(predecessor(hook(email_decision(3, None))), Some(1));
-    assert_eq!((predecessor(hook(email_decision(1, None))), predecessor(email_decision(3, None))), (None, None));
+fn a_plan_says_which_update_was_sent_before() {
+    let admin = recipient("p", OrgAdmin);
+    let hook = to_endpoint(endpoint("w", Channel::Webhook, OrgAdmin));
+    let both = [update(1, Change::Opened, Severity::Error), update(2, Change::StatusChanged, Severity::Error)];
+    let decisions = plan_updates(
+        &incident(Infrastructure),
+        &both,
+        &settings(),
+        &[to(admin.clone()), hook.clone()],
+        &NotificationHistory::default(),
+    );
+    let of = |channel, number| decisions.iter().find(|d| d.channel == channel && d.update == number).unwrap();
+    assert_eq!(of(Channel::Webhook, 1).last_sent, None);
+    let webhook = LastSent { update: 1, held: None, queued: Some(1) };
+    assert_eq!(of(Channel::Webhook, 2).last_sent, Some(webhook.clone()));
+    // The second took the first one's place.
+    assert_eq!(of(Channel::Email, 2).last_sent, Some(LastSent { update: 1, held: None, queued: None }));
+
+    // What is skipped carries it on, also over a plan in which the channel did not exist.
+    let history = history_of(&decisions);
+    let third = [update(3, Change::Resolved, Severity::Error)];
+    let without_hook = plan_updates(&incident(Infrastructure), &third, &settings(), &[to(admin)], &history);
+    let carried = carried_threads(&history, &without_hook);
+    let before = |thread: &domain::plan::CarriedThread| (thread.channel, thread.last_sent.update);
+    assert_eq!(carried.iter().map(before).collect::<Vec<_>>(), [(Channel::Webhook, 2)]);
+    let muted = Decision {
+        outcome: DecisionOutcome::Skip { reason: Reason::Muted, by: None },
+        last_sent: Some(webhook.clone()),
+        ..of(Channel::Webhook, 2).clone()
+    };
+    let plan = StoredPlan {
+        tenant: TenantId::parse("acme").unwrap(),
+        chunk: 0,
+        update: 3,
+        at: now(),
+        settings_version: 1,
+        decisions: vec![muted],
+        carried,
+    };
+    let known = PlanHistory { plans: vec![plan], ..PlanHistory::default() };
+    let fourth = [update(4, Change::Resolved, Severity::Error)];
+    let history = NotificationHistory::before(4, &known);
+    let again = plan_updates(&incident(Infrastructure), &fourth, &settings(), &[hook], &history);
+    assert_eq!(again[0].last_sent, Some(LastSent { update: 2, held: None, queued: Some(2) }));
+    assert!(matches!(again[0].outcome, DecisionOutcome::Deliver { .. }), "{again:?}");
+    let hold = PlannedHold { until: now(), reason: Reason::Digest };
+    let text = r#"{"update":2,"held":{"until":"2026-11-23T10:00:00Z","reason":"digest"}}"#;
+    assert_eq!(
+        serde_json::to_string(&LastSent { update: 2, held: Some(hold), queued: None }).unwrap(),
+        text,
+        "plans are stored"
+    );
 }
 
 /// Plans are stored, so every later version must read this JSON.

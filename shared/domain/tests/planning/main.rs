@@ -8,14 +8,15 @@ mod lint;
 mod properties;
 mod timing;
 
+use domain::delivery::{DeliveryRow, RowWrite};
 use domain::digest::{Digest, DigestSchedule};
 use domain::event::TestTarget;
 use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::{Change, Incident, Update};
 use domain::maintenance::MaintenanceSuppression;
 use domain::plan::{
-    Decision, DecisionOutcome, NotificationHistory, PlanInput, plan_deliveries, plan_without_history,
-    webhook_predecessor,
+    Decision, DecisionOutcome, LastSent, NotificationHistory, PlanHistory, PlanInput, PlannedHold, StoredPlan,
+    carried_threads, plan_deliveries, plan_without_history,
 };
 use domain::policy::Policy;
 use domain::quiet::{QuietHours, QuietHoursOverride};
@@ -183,9 +184,27 @@ fn to_endpoint(integration: Integration) -> Destination {
     Destination::Integration(Box::new(integration))
 }
 
-/// The history after these decisions, all planned `now`.
+/// The history after these decisions, of which nothing is known but the plans.
 fn history_of(decisions: &[Decision]) -> NotificationHistory {
-    NotificationHistory::from_plans(decisions.iter().map(|decision| (now(), decision)), &[], now())
+    history_with(decisions, &[])
+}
+
+/// The history after these decisions, of which these rows say what became.
+fn history_with(decisions: &[Decision], rows: &[DeliveryRow]) -> NotificationHistory {
+    let plan = |update| StoredPlan {
+        tenant: TenantId::parse("acme").unwrap(),
+        chunk: 0,
+        update,
+        at: now(),
+        settings_version: 1,
+        decisions: decisions.iter().filter(|decision| decision.update == update).cloned().collect(),
+        carried: Vec::new(),
+    };
+    let updates: BTreeSet<u32> = decisions.iter().map(|decision| decision.update).collect();
+    let rows = rows.iter().map(|row| (("rcp_p".to_owned(), row.channel), row.clone()));
+    let known =
+        PlanHistory { plans: updates.into_iter().map(plan).collect(), rows: rows.collect(), stopped: BTreeSet::new() };
+    NotificationHistory::before(u32::MAX, &known)
 }
 
 fn plan_updates(
@@ -259,5 +278,6 @@ fn email_decision(update: u32, held: Option<(&str, Reason)>) -> Decision {
         Some((until, reason)) => DecisionOutcome::Hold { until: until.parse().unwrap(), reason, role: None },
         None => DecisionOutcome::Deliver { role: None },
     };
-    Decision { update, destination: recipient("p", SupportManager).id.to_string(), channel: Channel::Email, outcome }
+    let destination = recipient("p", SupportManager).id.to_string();
+    Decision { update, destination, channel: Channel::Email, outcome, last_sent: None }
 }

@@ -240,7 +240,20 @@ fn a_released_bundle_is_not_put_into_a_digest() {
     // It was held for a bundle, then its recipient chose a digest. Digest and bundle must not hold it in turn, forever.
     let incident = incident(Infrastructure);
     let bundled = email_decision(1, Some(("2026-11-23T09:00:00Z", Reason::Throttled)));
-    let history = NotificationHistory::from_plans([("2026-11-23T08:58:00Z".parse().unwrap(), &bundled)], &[], now());
+    let received = RowWrite::Accept {
+        update: 1,
+        attempt: 1,
+        token: "t",
+        at: now(),
+        provider_id: None,
+        latency_ms: 5,
+        late: false,
+    };
+    let claimed =
+        RowWrite::Claim { update: 1, attempt: 1, token: "t", now_ms: 0, lease_until_ms: 1, channel: Channel::Email };
+    let row = DeliveryRow::apply(None, &claimed).unwrap();
+    let row = DeliveryRow::apply(row.as_ref(), &received).unwrap().unwrap();
+    let history = history_with(std::slice::from_ref(&bundled), &[row]);
     let updates = [update(2, Change::Resolved, Severity::Warning)];
     let (settings, destinations) = (settings(), [to(with_digest(Severity::Error))]);
     let outcome = |released_from| {

@@ -2,6 +2,7 @@
 
 use contracts::queue::Delivery;
 use domain::alert::{HoldPeriod, NotificationReason};
+use domain::delivery::DeliveryState;
 use domain::due::{Hold, ScheduledDelivery};
 use domain::incident::{Change, Incident, Update};
 use domain::maintenance::{SuppressedIncident, next_recheck};
@@ -40,14 +41,27 @@ pub(crate) struct ReplanInput<'a> {
     pub(crate) now: Timestamp,
 }
 
+/// Until when a delivery waits, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// When it is due.
+    pub until: Timestamp,
+    /// Why it waits.
+    pub reason: Reason,
+}
+
 /// What becomes of a due entry.
 #[derive(Debug)]
 pub(crate) enum ReleaseDecision {
     /// The delivery is sent now.
     Send(Box<Delivery>),
-    /// The delivery waits longer, or for another reason: the later due entry, and the outcome to record. The entry may be checked earlier
-    /// than the outcome's `until`.
-    Reschedule(Box<ScheduledDelivery>, DecisionOutcome),
+    /// The delivery waits longer, or for another reason.
+    Reschedule {
+        /// The later due entry. It may be looked at before `until`.
+        entry: Box<ScheduledDelivery>,
+        /// Until when it waits, and why.
+        wait: Wait,
+    },
     /// The delivery ends without sending.
     End(Reason),
 }
@@ -63,11 +77,16 @@ pub(crate) fn decide_retry(
     policy: &Policy,
     now: Timestamp,
 ) -> ReleaseDecision {
+    let was_notified = NotificationHistory::before(due.update, plans).was_notified(&due.destination, due.channel);
+    // If the resolve was skipped for this destination, an opening that it never got is not sent either.
+    let unwanted = !was_notified && !due.resend_requested;
+    if let Some(reason) = facts.incident.filter(|_| unwanted).and_then(|one| skipped_resolve(due, plans, one)) {
+        return ReleaseDecision::End(reason);
+    }
     let closed_until = || {
         let (incident, update) = (facts.incident?, facts.update?);
         let (settings, destination) = (facts.settings?, facts.destination?);
-        let notified_resolve = update.change == Change::Resolved
-            && history_before(due, plans).0.was_notified(&due.destination, due.channel);
+        let notified_resolve = update.change == Change::Resolved && was_notified;
         let hours = SendingHours {
             incident,
             settings,
@@ -83,8 +102,8 @@ pub(crate) fn decide_retry(
     match (closed_until(), build_delivery(due, facts, now)) {
         (Some((at, reason, since)), ReleaseDecision::Send(_)) => {
             let held = Some(Hold { since, reason, always_listed: false });
-            let outcome = DecisionOutcome::Hold { until: at, reason, role: due.role };
-            ReleaseDecision::Reschedule(Box::new(ScheduledDelivery { at, held, ..due.clone() }), outcome)
+            let entry = Box::new(ScheduledDelivery { at, held, ..due.clone() });
+            ReleaseDecision::Reschedule { entry, wait: Wait { until: at, reason } }
         }
         (_, decision) => decision,
     }
@@ -125,30 +144,21 @@ pub(crate) fn decide_held(
         return ReleaseDecision::End(Reason::Expired);
     };
     let Some(subscriber) = input.subscriber else { return ReleaseDecision::End(Reason::NoDestination) };
-    let newer = || {
-        let decisions = input.plans.decisions().map(|(_, decision)| decision);
-        decisions.filter(|decision| is_same_target(decision, due) && decision.update > due.update)
-    };
     // People and chat channels need only the newest update, whether it was sent or is held as well.
-    if due.channel != Channel::Webhook
-        && newer().any(|decision| !matches!(decision.outcome, DecisionOutcome::Skip { .. }))
-    {
+    let is_sent = |decision: &Decision| !matches!(decision.outcome, DecisionOutcome::Skip { .. });
+    if due.channel != Channel::Webhook && newer_decisions(due, input.plans).any(is_sent) {
         return ReleaseDecision::End(Reason::SupersededBy);
     }
     // If the resolve was skipped for this destination, its opening is not sent either.
-    if let Some(reason) = newer().find_map(|decision| skipped_resolve_reason(decision, incident)) {
+    if let Some(reason) = skipped_resolve(due, input.plans, incident) {
         return ReleaseDecision::End(reason);
     }
-    let (history, planned_at) = history_before(due, input.plans);
+    let history = NotificationHistory::before(due.update, input.plans);
     // A reminder of maintenance that has begun is useful only to those who were not yet notified of it, or of its current window.
     let has_begun = incident.maintenance.is_some_and(|schedule| schedule.from <= input.now);
-    if update.change == Change::Reminded
-        && has_begun
-        && history.was_fully_notified(&due.destination, due.channel, planned_at)
-    {
+    if update.change == Change::Reminded && has_begun && history.was_fully_notified(&due.destination, due.channel) {
         return ReleaseDecision::End(Reason::Expired);
     }
-    let history = history.with_stopped(&input.plans.stopped);
     let destinations: Vec<Destination> =
         subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
     let decisions = plan_deliveries(&PlanInput {
@@ -170,8 +180,8 @@ pub(crate) fn decide_held(
         Some(DecisionOutcome::Hold { until, reason, role }) => {
             let held = Some(Hold { reason, ..hold });
             let at = next_recheck(until, reason, input.now);
-            let outcome = DecisionOutcome::Hold { until, reason, role };
-            ReleaseDecision::Reschedule(Box::new(ScheduledDelivery { at, role, held, ..due.clone() }), outcome)
+            let entry = Box::new(ScheduledDelivery { at, role, held, ..due.clone() });
+            ReleaseDecision::Reschedule { entry, wait: Wait { until, reason } }
         }
         // After an outage many minutes were missed: their entries are combined into one message, instead of one message for each minute.
         Some(DecisionOutcome::Deliver { role })
@@ -179,8 +189,7 @@ pub(crate) fn decide_held(
         {
             let until = next_minute(input.began);
             let combined = ScheduledDelivery { at: until, role, held: Some(hold), rebatched: true, ..due.clone() };
-            let outcome = DecisionOutcome::Hold { until, reason: hold.reason, role };
-            ReleaseDecision::Reschedule(Box::new(combined), outcome)
+            ReleaseDecision::Reschedule { entry: Box::new(combined), wait: Wait { until, reason: hold.reason } }
         }
         Some(DecisionOutcome::Deliver { role }) => {
             let held = HoldPeriod { since: held_since(due, hold, input.plans), until: due.at, reason: hold.reason };
@@ -195,15 +204,15 @@ pub(crate) fn decide_held(
     }
 }
 
-/// Returns the notification history before this update, as of the time when the update was planned, and that time.
-fn history_before(due: &ScheduledDelivery, plans: &PlanHistory) -> (NotificationHistory, Timestamp) {
-    let planned = plans
-        .decisions()
-        .find(|(_, decision)| is_same_target(decision, due) && decision.update == due.update)
-        .map(|(at, _)| at);
-    let earlier = plans.decisions().filter(|(_, decision)| decision.update < due.update);
-    let planned_at = planned.map_or(due.at, |at| at.min(due.at));
-    (NotificationHistory::from_plans(earlier, &plans.revisions, planned_at), planned_at)
+/// Returns the decisions about newer updates for the destination and channel of a due entry.
+fn newer_decisions<'a>(due: &'a ScheduledDelivery, plans: &'a PlanHistory) -> impl Iterator<Item = &'a Decision> {
+    let decisions = plans.decisions().map(|(_, decision)| decision);
+    decisions.filter(|decision| is_same_target(decision, due) && decision.update > due.update)
+}
+
+/// Returns why the resolve of the incident was skipped for the destination and channel of a due entry; `None` if it was not.
+fn skipped_resolve(due: &ScheduledDelivery, plans: &PlanHistory, incident: &Incident) -> Option<Reason> {
+    newer_decisions(due, plans).find_map(|decision| skipped_resolve_reason(decision, incident))
 }
 
 /// Whether a decision is about the destination and channel of a due entry.
@@ -226,35 +235,18 @@ fn next_minute(now: Timestamp) -> Timestamp {
     Timestamp::from_second((now.as_second().div_euclid(60) + 1) * 60).unwrap_or(now)
 }
 
-/// Returns the decision to record beside the plan, if the outcome differs from the stored one: later updates read from the decisions who
-/// was notified. `plans` is `None` if they were not read.
-///
-/// Not recorded: an alert that a bundle only counts (its recipient counts as notified), a superseded update (the newer one
-/// records its own), and the end of a retry (an earlier attempt may have arrived). A retry that is held is recorded, so that
-/// its resolve is held as well.
-pub(crate) fn revised_decision(
-    due: &ScheduledDelivery,
-    decision: &ReleaseDecision,
-    plans: Option<&PlanHistory>,
-    now: Timestamp,
-) -> Option<Decision> {
-    if due.attempt > 1 && !matches!(decision, ReleaseDecision::Reschedule(..)) {
-        return None;
-    }
-    let stored = plans.and_then(|plans| plans.current_decision(&due.destination, due.channel, due.update));
-    let outcome = match decision {
-        ReleaseDecision::End(Reason::SupersededBy | Reason::StormCollapsed) => return None,
-        ReleaseDecision::End(reason) => DecisionOutcome::Skip { reason: *reason, by: None },
-        ReleaseDecision::Reschedule(_, outcome) => outcome.clone(),
-        ReleaseDecision::Send(_) => match stored?.outcome {
-            // It is released early, because the maintenance that suppressed it ended early.
-            DecisionOutcome::Hold { until, reason, role } if until > now.max(due.at) => {
-                DecisionOutcome::Hold { until: now.max(due.at), reason, role }
-            }
-            _ => return None,
+/// Returns until when and why a delivery waits by what is stored: by its row, or by its plan as long as it has no row.
+pub(crate) fn stored_wait(due: &ScheduledDelivery, plans: &PlanHistory) -> Option<Wait> {
+    match plans.rows.get(&(due.destination.clone(), due.channel)).filter(|row| row.latest >= due.update) {
+        Some(row) => {
+            let until = row.next_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok())?;
+            Some(Wait { until, reason: row.reason.filter(|_| row.state == DeliveryState::Retrying)? })
+        }
+        None => match plans.decision(&due.destination, due.channel, due.update)?.outcome {
+            DecisionOutcome::Hold { until, reason, .. } => Some(Wait { until, reason }),
+            DecisionOutcome::Deliver { .. } | DecisionOutcome::Skip { .. } => None,
         },
-    };
-    if stored.is_some_and(|stored| stored.outcome == outcome) { None } else { Some(due.to_decision(outcome)) }
+    }
 }
 
 /// Returns why the resolve of an incident was skipped, if `decision` is the decision about that resolve and skips it.

@@ -1,12 +1,12 @@
 //! Everything that the decisions about a page of due entries depend on.
 
 use super::RunTimes;
-use super::decide::{DeliveryFacts, ReleaseDecision, ReplanInput, decide_held, decide_retry, revised_decision};
+use super::decide::{DeliveryFacts, ReleaseDecision, ReplanInput, decide_held, decide_retry, stored_wait};
 use domain::due::{DueItem, Hold, ScheduledDelivery};
 use domain::ids::{IncidentId, TenantId};
 use domain::incident::{Incident, Update};
 use domain::maintenance::{MaintenanceWindow, SuppressedIncident};
-use domain::plan::{Decision, PlanHistory};
+use domain::plan::PlanHistory;
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::subscriber::Subscriber;
@@ -70,7 +70,7 @@ pub struct PageFacts {
     pub destinations: BTreeMap<(TenantId, String), Option<Destination>>,
     /// The subscriptions of each tenant and category.
     pub subscribers: BTreeMap<(TenantId, Category), Option<Subscriber>>,
-    /// The plans of each incident and tenant.
+    /// The plans of each incident and tenant, with the delivery rows of its recipients and chat channels.
     pub plans: BTreeMap<(IncidentId, TenantId), PlanHistory>,
     /// The maintenance windows of each tenant.
     pub windows: BTreeMap<TenantId, Vec<MaintenanceWindow>>,
@@ -84,20 +84,25 @@ pub(crate) struct DecidedItem {
     pub(crate) item: DueItem,
     /// `None` if something that the decision depends on could not be read: the entry then stays for the next run.
     pub(crate) decision: Option<ReleaseDecision>,
-    /// The decision to record beside the plan, if it differs from the stored one.
-    pub(crate) revised: Option<Decision>,
+    /// Whether the delivery has a row of its update already.
+    pub(crate) has_row: bool,
+    /// Whether what is stored says another time or reason than a later entry.
+    pub(crate) waits_anew: bool,
 }
 
 impl PageFacts {
-    /// Decides about one due entry, and which revision of its plan that makes.
+    /// Decides about one due entry.
     pub(crate) fn decide_item(&self, item: DueItem, policy: &Policy, times: RunTimes) -> DecidedItem {
         let decision = self.decide(&item.due, policy, times);
         let plans = self.plan_history(&item.due);
-        let revised = match &decision {
-            Some(decision) => revised_decision(&item.due, decision, plans, times.now),
-            None => None,
+        let row = plans.and_then(|plans| plans.rows.get(&(item.due.destination.clone(), item.due.channel)));
+        let has_row = item.due.attempt > 1 || row.is_some_and(|row| row.latest == item.due.update);
+        let stored = plans.and_then(|plans| stored_wait(&item.due, plans));
+        let waits_anew = match &decision {
+            Some(ReleaseDecision::Reschedule { wait, .. }) => stored != Some(*wait),
+            _ => false,
         };
-        DecidedItem { item, decision, revised }
+        DecidedItem { item, decision, has_row, waits_anew }
     }
 
     /// Decides about one due entry. `None` if something about it could not be read.

@@ -1,6 +1,7 @@
 //! The steps of one page: decide, reschedule, enqueue, end, in this order.
 
 use super::batches::{BatchKey, SentBatches, batch_delay_seconds, is_batched, is_counted_only};
+pub use super::decide::Wait;
 use super::decide::{ReleaseDecision, delay_seconds};
 use super::facts::{DecidedItem, PageFacts};
 use super::{Release, ReleaseRun, RunTimes, after_page};
@@ -9,9 +10,9 @@ use crate::turn::{Answer, Counted, Turn};
 use contracts::queue::{BatchDelivery, Delivery};
 use domain::delivery::ClaimRefusal;
 use domain::due::{DueItem, ScheduledDelivery};
-use domain::plan::Decision;
 use domain::policy::Policy;
 use domain::reason::Reason;
+use domain::vocabulary::Channel;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -57,22 +58,12 @@ pub struct Later {
     item: DueItem,
     /// The entry that takes its place.
     pub entry: ScheduledDelivery,
-    /// The decision to record beside the plan, if it differs from the stored one.
-    pub revised: Option<Decision>,
-}
-
-/// How a later entry is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LaterWrite {
-    /// With the row of the delivery, which was attempted before and then shows the new wait as well.
-    WithRow {
-        /// Why the delivery waits, for its row.
-        reason: Reason,
-    },
-    /// With the revised decision, unless the delivery was sent.
-    WithDecision,
-    /// The entry alone: neither row nor plan says anything about its time.
-    Alone,
+    /// Until when the delivery waits, and why.
+    pub wait: Wait,
+    /// Whether its row is written with the entry. If not, row or plan say the same already.
+    pub with_row: bool,
+    /// Whether the delivery has a row of its update already.
+    pub has_row: bool,
 }
 
 /// A due entry whose delivery ends without sending.
@@ -81,8 +72,6 @@ pub struct EndedItem {
     item: DueItem,
     /// Why it ends without being sent.
     pub reason: Reason,
-    /// The decision to record beside the plan, if it differs from the stored one.
-    pub revised: Option<Decision>,
 }
 
 /// Reads what the decisions about a page depend on.
@@ -92,12 +81,12 @@ pub struct ReadFacts {
     items: Vec<DueItem>,
 }
 
-/// Records the decisions of deliveries that are released earlier than their plan says, because a maintenance window ended early.
+/// Records on the rows of held deliveries that they go onto their queues. From then on their recipients count as notified.
 #[derive(Debug)]
-pub struct RecordEarly {
+pub struct MarkQueued {
     work: PageWork,
     /// Their places among the decided entries.
-    early: Vec<usize>,
+    places: Vec<usize>,
 }
 
 /// Counts the incidents that each list does not name, because it is full.
@@ -154,22 +143,22 @@ impl PageWork {
     pub(super) fn begin(mut self, items: Vec<DueItem>, turn: &Turn) -> Release {
         let (counted_only, items): (Vec<_>, Vec<_>) =
             items.into_iter().partition(|item| is_counted_only(item, &self.run.sent_batches));
-        let ended = |item| EndedItem { item, reason: Reason::StormCollapsed, revised: None };
+        let ended = |item| EndedItem { item, reason: Reason::StormCollapsed };
         self.ended.extend(counted_only.into_iter().map(ended));
         if items.is_empty() { self.end_rows(turn) } else { Release::Facts(ReadFacts { work: self, items }) }
     }
 
-    /// Sorts the decided entries by what is done with them. Of `unrecorded` nothing may be sent.
-    fn sort(mut self, unrecorded: &[usize], turn: &Turn) -> Release {
+    /// Sorts the decided entries by what is done with them.
+    fn sort(mut self, turn: &Turn) -> Release {
         let mut batches: BTreeMap<BatchKey, DueBatch> = BTreeMap::new();
-        for (place, decided) in std::mem::take(&mut self.decided).into_iter().enumerate() {
-            let DecidedItem { item, decision, revised } = decided;
-            match decision.filter(|_| !unrecorded.contains(&place)) {
+        for decided in std::mem::take(&mut self.decided) {
+            let DecidedItem { item, decision, has_row, waits_anew: with_row } = decided;
+            match decision {
                 None => self.run.counts.left += 1,
-                Some(ReleaseDecision::Reschedule(entry, _)) => {
-                    self.later.push(Later { item, entry: *entry, revised });
+                Some(ReleaseDecision::Reschedule { entry, wait }) => {
+                    self.later.push(Later { item, entry: *entry, wait, with_row, has_row });
                 }
-                Some(ReleaseDecision::End(reason)) => self.ended.push(EndedItem { item, reason, revised }),
+                Some(ReleaseDecision::End(reason)) => self.ended.push(EndedItem { item, reason }),
                 Some(ReleaseDecision::Send(delivery)) if is_batched(&item) => {
                     let key = BatchKey::of(&item);
                     let empty = || DueBatch { key, items: Vec::new(), members: Vec::new() };
@@ -217,20 +206,22 @@ impl ReadFacts {
     pub fn answered(self, facts: &PageFacts, policy: &Policy, turn: &mut Turn) -> Release {
         let Self { mut work, items } = self;
         work.decided = items.into_iter().map(|item| facts.decide_item(item, policy, work.times)).collect();
-        let is_early = |decided: &DecidedItem| {
-            matches!(decided.decision, Some(ReleaseDecision::Send(_))) && decided.revised.is_some()
+        // Webhooks get every update, so nobody reads from their rows who was notified.
+        let is_marked = |decided: &DecidedItem| {
+            let DecidedItem { item: DueItem { due, .. }, decision, .. } = decided;
+            matches!(decision, Some(ReleaseDecision::Send(_))) && due.held.is_some() && due.channel != Channel::Webhook
         };
-        let early: Vec<usize> =
-            work.decided.iter().enumerate().filter(|(_, one)| is_early(one)).map(|(place, _)| place).collect();
-        if early.is_empty() { work.sort(&[], turn) } else { Release::Early(RecordEarly { work, early }) }
+        let places: Vec<usize> =
+            work.decided.iter().enumerate().filter(|(_, one)| is_marked(one)).map(|(place, _)| place).collect();
+        if places.is_empty() { work.sort(turn) } else { Release::Queued(MarkQueued { work, places }) }
     }
 }
 
-impl RecordEarly {
-    /// The entries with the decisions to record, in the order of the answers.
-    pub fn decisions(&self) -> impl Iterator<Item = (&ScheduledDelivery, &Decision)> {
-        let decided = self.early.iter().filter_map(|place| self.work.decided.get(*place));
-        decided.filter_map(|one| Some((&one.item.due, one.revised.as_ref()?)))
+impl MarkQueued {
+    /// The deliveries, in the order of the answers, each with whether it has a row of its update already.
+    pub fn deliveries(&self) -> impl Iterator<Item = (&ScheduledDelivery, bool)> {
+        let decided = self.places.iter().filter_map(|place| self.work.decided.get(*place));
+        decided.map(|one| (&one.item.due, one.has_row))
     }
 
     /// The time of the release.
@@ -239,11 +230,19 @@ impl RecordEarly {
         self.work.times.now
     }
 
-    /// Goes on with one answer per decision. What could not be recorded must not be sent.
-    pub fn answered(self, answers: Vec<Answer<()>>, turn: &mut Turn) -> Release {
-        let unrecorded: Vec<usize> =
-            self.early.iter().zip(&answers).filter(|(_, one)| one.is_err()).map(|(place, _)| *place).collect();
-        self.work.sort(&unrecorded, turn)
+    /// Goes on with one answer per delivery. One that is over goes, another that could not be marked waits for the next run.
+    pub fn answered(self, answers: Vec<Answer<Result<(), ClaimRefusal>>>, turn: &mut Turn) -> Release {
+        let Self { mut work, places } = self;
+        let answers: BTreeMap<usize, Answer<Result<(), ClaimRefusal>>> = places.into_iter().zip(answers).collect();
+        let mut over = Vec::new();
+        for (place, decided) in std::mem::take(&mut work.decided).into_iter().enumerate() {
+            match answers.get(&place) {
+                None | Some(Ok(Ok(()))) => work.decided.push(decided),
+                Some(answer) if is_done(answer) => over.push(decided.item),
+                Some(_) => work.run.counts.left += 1,
+            }
+        }
+        delete(over, work.sort(turn))
     }
 }
 
@@ -293,18 +292,6 @@ impl DueBatch {
 }
 
 impl Later {
-    /// How the entry is written.
-    #[must_use]
-    pub fn write(&self) -> LaterWrite {
-        match (&self.revised, self.entry.held) {
-            (_, Some(hold)) if self.entry.attempt > 1 || self.entry.resend_requested => {
-                LaterWrite::WithRow { reason: hold.reason }
-            }
-            (Some(_), _) => LaterWrite::WithDecision,
-            (None, _) => LaterWrite::Alone,
-        }
-    }
-
     /// The entry that it replaces.
     #[must_use]
     pub fn replaced(&self) -> &ScheduledDelivery {

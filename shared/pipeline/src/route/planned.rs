@@ -49,6 +49,7 @@ mod tests {
             at: "2026-11-23T10:00:00Z".parse().unwrap(),
             settings_version: 1,
             decisions: vec![],
+            carried: vec![],
         }
     }
 
@@ -69,6 +70,7 @@ mod tests {
             channel: Channel::Email,
             update,
             outcome: DecisionOutcome::Deliver { role: None },
+            last_sent: None,
         };
         let updates = |decisions: Vec<Decision>| decisions.iter().map(|decision| decision.update).collect::<Vec<_>>();
         let stored = || vec![decision(1), decision(2)];

@@ -7,12 +7,13 @@ use domain::due::{Hold, ScheduledDelivery};
 use domain::incident::Update;
 use domain::maintenance::next_recheck;
 use domain::plan::{
-    Decision, DecisionOutcome, NotificationHistory, PlanHistory, PlanInput, StoredPlan, plan_deliveries,
-    webhook_predecessor,
+    CarriedThread, Decision, DecisionOutcome, NotificationHistory, PlanHistory, PlanInput, StoredPlan, carried_threads,
+    plan_deliveries,
 };
 use domain::policy::Policy;
 use domain::subscriber::Subscriber;
 use domain::tenant::Destination;
+use domain::vocabulary::Channel;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -47,6 +48,13 @@ impl TenantWork {
         Self { subscriber, earlier, last_planned, update: run.job.update, storm_until: None, plans: Vec::new() }
     }
 
+    /// Whether the newest plans are not enough: nothing is left to plan, so what is stored is enqueued again; or chunks have different ones.
+    pub(super) fn needs_all_plans(&self) -> bool {
+        let plans = &self.earlier.plans;
+        let uneven = plans.windows(2).any(|pair| matches!(pair, [one, next] if one.update != next.update));
+        !self.subscriber.destinations.is_empty() && (self.last_planned >= self.update || uneven)
+    }
+
     /// Whether the tenant's first plan for the incident is still to be made.
     pub(super) fn is_opening(&self) -> bool {
         !self.subscriber.destinations.is_empty() && self.last_planned == 0 && self.update > 0
@@ -61,14 +69,13 @@ impl TenantWork {
             self.subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
         let updates: Vec<Update> =
             run.updates.iter().filter(|update| update.number > self.last_planned).cloned().collect();
-        let stored = self.earlier.decisions().filter(|(_, decision)| decision.update <= self.last_planned);
-        let history = NotificationHistory::from_plans(stored, &self.earlier.revisions, now);
+        let history = NotificationHistory::before(self.last_planned.saturating_add(1), &self.earlier);
         let decisions = plan_deliveries(&PlanInput {
             incident: &run.incident,
             updates: &updates,
             settings: &self.subscriber.settings,
             destinations: &destinations,
-            history: &history.with_stopped(&self.earlier.stopped),
+            history: &history,
             policy,
             now,
             released_from: None,
@@ -76,11 +83,20 @@ impl TenantWork {
         });
         let chunk_of: BTreeMap<&str, u32> =
             self.subscriber.destinations.iter().map(|(chunk, destination)| (destination.id(), *chunk)).collect();
+        let carried = carried_threads(&history, &decisions);
         // In the order of the updates, so that a crash in between leaves no gap.
         let mut plans: BTreeMap<(u32, u32), Vec<Decision>> = BTreeMap::new();
         for decision in decisions {
             let chunk = chunk_of.get(decision.destination.as_str()).copied().unwrap_or_default();
             plans.entry((decision.update, chunk)).or_default().push(decision);
+        }
+        // What a gone destination got stands in the plan of its chunk, or of the first one if that is gone, too.
+        let first_chunk = plans.keys().map(|(_, chunk)| *chunk).min();
+        let mut carried_of_chunk: BTreeMap<u32, Vec<CarriedThread>> = BTreeMap::new();
+        for thread in carried {
+            let chunk = chunk_of.get(thread.destination.as_str()).copied();
+            let chunk = chunk.filter(|chunk| plans.keys().any(|(_, planned)| planned == chunk)).or(first_chunk);
+            carried_of_chunk.entry(chunk.unwrap_or_default()).or_default().push(thread);
         }
         let settings = &self.subscriber.settings;
         let plan = |((update, chunk), decisions)| StoredPlan {
@@ -90,6 +106,7 @@ impl TenantWork {
             at: now,
             settings_version: settings.version,
             decisions,
+            carried: carried_of_chunk.get(&chunk).cloned().unwrap_or_default(),
         };
         self.plans = plans.into_iter().map(plan).collect();
     }
@@ -100,7 +117,6 @@ impl TenantWork {
         if self.last_planned < self.update {
             stored.retain(|decision| decision.update <= self.last_planned);
         }
-        let all: Vec<Decision> = stored.iter().chain(&fresh).cloned().collect();
         let by_id: BTreeMap<&str, &Destination> =
             self.subscriber.destinations.iter().map(|(_, destination)| (destination.id(), destination)).collect();
         let (mut held, mut now) = (Vec::new(), Vec::new());
@@ -115,9 +131,11 @@ impl TenantWork {
                     let (settings, incident) = (&self.subscriber.settings, &run.incident);
                     let delivery = Delivery::build(settings, incident, update, destination, decision.channel, role);
                     let delivery = delivery.map(|delivery| delivery.with_suppressed_incidents(&run.suppressed));
-                    // An update that has expired has no delivery row any more to wait for.
-                    let follows = webhook_predecessor(&decision, &all)
-                        .filter(|predecessor| run.updates.iter().any(|update| update.number == *predecessor));
+                    // A webhook's updates keep their order. One that has expired has no delivery row any more to wait for.
+                    let before = decision.last_sent.as_ref().filter(|_| decision.channel == Channel::Webhook);
+                    let follows = before
+                        .map(|before| before.update)
+                        .filter(|before| run.updates.iter().any(|update| update.number == *before));
                     now.extend(delivery.map(|delivery| Delivery { follows, ..delivery }));
                 }
             }

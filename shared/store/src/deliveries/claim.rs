@@ -7,7 +7,6 @@ use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::delivery::{
     AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, EarlierClaim, claim_refusal, earlier_claim,
 };
-use domain::plan::Decision;
 use domain::reason::Reason;
 use jiff::Timestamp;
 
@@ -70,8 +69,7 @@ impl Table {
     }
 
     /// Ends a delivery without sending it, under the same rules as a claim, and records the reason. The inner error says that another
-    /// claimant is sending or that the delivery has already ended. `revised` is the decision that later plans read instead of the
-    /// planned one; it is not stored if the delivery may have been sent before.
+    /// claimant is sending or that the delivery has already ended.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -81,18 +79,14 @@ impl Table {
         token: &str,
         now: Timestamp,
         reason: Reason,
-        revised: Option<&Decision>,
     ) -> Result<Result<(), ClaimRefusal>, StoreError> {
         // Without a lease, the next run need not wait if this one dies before the mark, and does not assume that it was sent.
         let before = match self.claim(key, token, now, 0).await? {
             Ok(before) => before,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        // The claimed attempt was not made, so it is not counted.
-        let key = AttemptKey { attempt: key.attempt.saturating_sub(1), ..key };
-        let revised = revised.filter(|_| before.may_have_sent.is_none());
-        let revised = revised.map(|one| self.revision_write(key.incident, key.tenant, one, now)).transpose()?;
-        if self.write_end(key, token, now, &DeliveryResult::Failed { reason }, None, revised).await? {
+        let key = AttemptKey { attempt: before.attempts_made(key.attempt), ..key };
+        if self.mark_ended(key, token, now, &DeliveryResult::Failed { reason }, None).await? {
             Ok(Ok(()))
         } else {
             Ok(Err(ClaimRefusal::Leased { until_ms: now.as_millisecond() + 1_000 }))

@@ -4,7 +4,6 @@ use crate::{Item, StoreError, Table, item, keys, number, store_error, text};
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use domain::delivery::{AttemptKey, DeliveryResult, FailedAttempt, HistoryEntry};
 use domain::due::ScheduledDelivery;
-use domain::plan::DecisionOutcome;
 use domain::reason::Reason;
 use jiff::Timestamp;
 
@@ -20,19 +19,6 @@ impl Table {
         now: Timestamp,
         end: &DeliveryResult<'_>,
         attempt: Option<&FailedAttempt>,
-    ) -> Result<bool, StoreError> {
-        self.write_end(key, token, now, end, attempt, None).await
-    }
-
-    /// Marks a delivery as ended, together with the write of its revised decision, if there is one.
-    pub(super) async fn write_end(
-        &self,
-        key: AttemptKey<'_>,
-        token: &str,
-        now: Timestamp,
-        end: &DeliveryResult<'_>,
-        attempt: Option<&FailedAttempt>,
-        revised: Option<TransactWriteItem>,
     ) -> Result<bool, StoreError> {
         let (state, outcome) = match end {
             DeliveryResult::Accepted { .. } => ("accepted", "accepted"),
@@ -56,7 +42,7 @@ impl Table {
         ];
         match end {
             DeliveryResult::Accepted { provider_id, latency_ms, late } => {
-                expression.push_str(", latency_ms = :latency, late = :late");
+                expression.push_str(", notified = :n, latency_ms = :latency, late = :late");
                 values.push((":latency", number(latency_ms)));
                 values.push((":late", AttributeValue::Bool(*late)));
                 if let Some(id) = provider_id {
@@ -67,6 +53,10 @@ impl Table {
             }
             DeliveryResult::Failed { reason } => {
                 expression.push_str(", reason = :reason");
+                if *reason == Reason::StormCollapsed {
+                    // A bundle that counts an alert without listing it notifies its recipient.
+                    expression.push_str(", notified = :n");
+                }
                 values.push((":reason", text(reason.as_str())));
                 if let Some(attempt) = attempt {
                     expression.push_str(", cause = :cause");
@@ -81,7 +71,6 @@ impl Table {
         if let Some(attempt) = attempt {
             writes.push(self.put_action(self.attempt_item(key, attempt, now)?, None, vec![])?);
         }
-        writes.extend(revised);
         self.write_mark(writes).await
     }
 
@@ -119,8 +108,7 @@ impl Table {
         self.write_mark(writes).await
     }
 
-    /// Marks a claimed delivery as deferred without an attempt, schedules it in the due index and stores the revised decision for later
-    /// plans. Returns `false` if the claim was lost.
+    /// Marks a claimed delivery as deferred without an attempt, and schedules it in the due index. Returns `false` if the claim was lost.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -145,9 +133,7 @@ impl Table {
         ];
         let update = self.row_update(key, expression, "#token = :token", values)?;
         let held = self.put_action(self.due_item(due)?, None, vec![])?;
-        let outcome = DecisionOutcome::Hold { until: due.at, reason, role: due.role };
-        let revised = self.revision_write(key.incident, key.tenant, &due.to_decision(outcome), now)?;
-        self.write_mark(vec![TransactWriteItem::builder().update(update).build(), held, revised]).await
+        self.write_mark(vec![TransactWriteItem::builder().update(update).build(), held]).await
     }
 
     fn attempt_item(&self, key: AttemptKey<'_>, attempt: &FailedAttempt, now: Timestamp) -> Result<Item, StoreError> {

@@ -1,98 +1,140 @@
 //! Scheduling: deliveries that are due at another time, or once more, with their entry in the due index.
 
 use super::CLAIMABLE;
-use crate::{Item, StoreError, Table, keys, number, read, text};
-use aws_sdk_dynamodb::types::{ConditionCheck, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use crate::{Item, StoreError, Table, keys, number, read, store_error, text};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use domain::delivery::{ABANDONED_AFTER_MS, AttemptKey, ClaimRefusal, DeliveryRow, claim_refusal};
 use domain::due::ScheduledDelivery;
-use domain::plan::{Decision, DecisionOutcome};
 use domain::reason::Reason;
 use jiff::Timestamp;
 
-/// The condition that nobody is sending a delivery, or may have: the rule of [`domain::delivery::RowWrite::CheckUnsent`].
-const NOBODY_SENDS: &str = "#state <> :sending OR lease_until_ms = :zero OR lease_until_ms < :abandoned";
+/// The condition that nobody is sending a delivery, or may have: the rule of [`domain::delivery::RowWrite::Reschedule`].
+const NOBODY_SENDS: &str = "attribute_not_exists(pk) OR #state <> :sending OR lease_until_ms = :zero \
+                            OR lease_until_ms < :abandoned";
+
+/// What is set on the row of a delivery that nobody is sending.
+const UNSENT: &str = "SET latest = :n, #state = :state, lease_until_ms = :zero, #token = :none, channel = :channel, \
+                      attempts = :made, expires_at = :expires, done = if_not_exists(done, :zero)";
+
+/// Whether a delivery's row is about the update that is written, or about an older one, whose causes and times are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowOf {
+    /// The row is about the same update.
+    ThisUpdate,
+    /// There is no row, or it is about an older update.
+    AnOlderUpdate,
+}
 
 impl Table {
-    /// Schedules a delivery at another time than planned and stores the revised decision, in one transaction. Neither is written if the
-    /// delivery was sent. The inner error says that another claimant is sending or that the delivery has already ended, because an
-    /// earlier run released it and died before it deleted the due item.
+    /// Schedules a delivery at another time than planned, and stores time and reason on its row, in one transaction. The inner error says
+    /// that nothing was written, because another claimant is sending or the delivery has ended.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn schedule_revised(
+    pub async fn reschedule(
         &self,
         key: AttemptKey<'_>,
         due: &ScheduledDelivery,
-        revised: &Decision,
+        until: Timestamp,
+        reason: Reason,
+        row: RowOf,
         now: Timestamp,
     ) -> Result<Result<(), ClaimRefusal>, StoreError> {
-        let now_ms = now.as_millisecond();
-        let check = ConditionCheck::builder()
-            .table_name(&self.name)
-            .key("pk", text(&keys::deliveries(key.incident, key.tenant)))
-            .key("sk", text(key.row))
-            // A claimant that died may have sent it. Its queue message is redelivered, which then settles the row.
-            .condition_expression(format!("({CLAIMABLE}) AND (attribute_not_exists(pk) OR {NOBODY_SENDS})"))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":sending", text("sending"))
-            .expression_attribute_values(":abandoned", number(now_ms - ABANDONED_AFTER_MS))
-            .expression_attribute_values(":zero", number(0))
-            .expression_attribute_values(":n", number(key.update))
-            .expression_attribute_values(":now", number(now_ms))
-            .expression_attribute_values(":attempt", number(key.attempt));
-        let check = check.build().map_err(|_| crate::build_error())?;
-        let writes = vec![
-            TransactWriteItem::builder().condition_check(check).build(),
-            self.put_action(self.due_item(due)?, None, vec![])?,
-            self.revision_write(key.incident, key.tenant, revised, now)?,
-        ];
-        let Some(refused) = self.transact(writes).await? else { return Ok(Ok(())) };
-        Ok(Err(read_refusal(refused, key, now_ms)?))
+        let mut expression = format!("{UNSENT}, next_at_ms = :next, reason = :reason");
+        if row == RowOf::AnOlderUpdate {
+            expression.push_str(" REMOVE cause");
+        }
+        let values = vec![(":next", number(until.as_millisecond())), (":reason", text(reason.as_str()))];
+        let update = self.unsent_update(key, &expression, "retrying", values, now)?;
+        let entry = self.put_action(self.due_item(due)?, None, vec![])?;
+        let writes = vec![TransactWriteItem::builder().update(update).build(), entry];
+        self.write_unsent(writes, key, now).await
     }
 
-    /// Reschedules the next attempt of a delivery that was attempted before: stores `reason` and the due time on its row and in the due
-    /// index, with the revised decision if there is one. The inner error says that nothing was written, because the delivery has ended
-    /// or another claimant is sending.
+    /// Records on its row that a held delivery goes onto its queue. The inner error says that nothing was written, because another claimant
+    /// is sending or the delivery has ended.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn reschedule_attempt(
+    pub async fn mark_queued(
         &self,
         key: AttemptKey<'_>,
-        due: &ScheduledDelivery,
-        reason: Reason,
-        revised: Option<&Decision>,
+        row: RowOf,
         now: Timestamp,
     ) -> Result<Result<(), ClaimRefusal>, StoreError> {
+        let expression = match row {
+            RowOf::ThisUpdate => UNSENT.to_owned(),
+            RowOf::AnOlderUpdate => format!("{UNSENT} REMOVE cause, reason, next_at_ms"),
+        };
+        let update = self.unsent_update(key, &expression, "queued", Vec::new(), now)?;
+        let request = self
+            .client
+            .update_item()
+            .table_name(update.table_name)
+            .set_key(Some(update.key))
+            .update_expression(update.update_expression)
+            .set_condition_expression(update.condition_expression)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .set_expression_attribute_names(update.expression_attribute_names)
+            .set_expression_attribute_values(update.expression_attribute_values);
+        match request.send().await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(old)) => {
+                    Ok(Err(read_refusal(old.item().cloned().unwrap_or_default(), key, now.as_millisecond())?))
+                }
+                _ => Err(store_error("UpdateItem", &error)),
+            },
+        }
+    }
+
+    /// Builds the update of a row that nobody is sending.
+    fn unsent_update(
+        &self,
+        key: AttemptKey<'_>,
+        expression: &str,
+        state: &str,
+        values: Vec<(&str, AttributeValue)>,
+        now: Timestamp,
+    ) -> Result<Update, StoreError> {
         let now_ms = now.as_millisecond();
-        let update = Update::builder()
+        let mut update = Update::builder()
             .table_name(&self.name)
             .key("pk", text(&keys::deliveries(key.incident, key.tenant)))
             .key("sk", text(key.row))
-            .update_expression("SET #state = :retrying, next_at_ms = :next, reason = :reason")
-            .condition_expression(format!("({CLAIMABLE}) AND attribute_exists(pk) AND ({NOBODY_SENDS})"))
+            .update_expression(expression)
+            // A claimant that died may have sent it. Its queue message is redelivered, which then settles the row.
+            .condition_expression(format!("({CLAIMABLE}) AND ({NOBODY_SENDS})"))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":retrying", text("retrying"))
-            .expression_attribute_values(":next", number(due.at.as_millisecond()))
-            .expression_attribute_values(":reason", text(reason.as_str()))
+            .expression_attribute_names("#token", "token")
+            .expression_attribute_values(":state", text(state))
+            .expression_attribute_values(":none", text(""))
+            .expression_attribute_values(":channel", text(key.channel.as_str()))
+            .expression_attribute_values(":made", number(key.attempt.saturating_sub(1)))
+            .expression_attribute_values(":expires", number(self.expiry(now)))
             .expression_attribute_values(":sending", text("sending"))
             .expression_attribute_values(":abandoned", number(now_ms - ABANDONED_AFTER_MS))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":n", number(key.update))
             .expression_attribute_values(":now", number(now_ms))
             .expression_attribute_values(":attempt", number(key.attempt));
-        let update = update.build().map_err(|_| crate::build_error())?;
-        let mut writes = vec![
-            TransactWriteItem::builder().update(update).build(),
-            self.put_action(self.due_item(due)?, None, vec![])?,
-        ];
-        if let Some(revised) = revised {
-            writes.push(self.revision_write(key.incident, key.tenant, revised, now)?);
+        for (name, value) in values {
+            update = update.expression_attribute_values(name, value);
         }
+        update.build().map_err(|_| crate::build_error())
+    }
+
+    async fn write_unsent(
+        &self,
+        writes: Vec<TransactWriteItem>,
+        key: AttemptKey<'_>,
+        now: Timestamp,
+    ) -> Result<Result<(), ClaimRefusal>, StoreError> {
         let Some(refused) = self.transact(writes).await? else { return Ok(Ok(())) };
-        Ok(Err(read_refusal(refused, key, now_ms)?))
+        let row = refused.into_iter().map(|(_, row)| row).next().unwrap_or_default();
+        Ok(Err(read_refusal(row, key, now.as_millisecond())?))
     }
 
     /// Reopens a delivery that failed permanently and schedules its next attempt, in one transaction. Returns `false` if it did not
@@ -123,20 +165,12 @@ impl Table {
         let update = self.row_update(key, expression, condition, values)?;
         let mut writes = vec![TransactWriteItem::builder().update(update).build()];
         writes.push(self.put_action(self.due_item(due)?, None, vec![])?);
-        // Later plans must know that the recipient is notified after all, so that it also gets the resolve.
-        let sent = due.to_decision(DecisionOutcome::Deliver { role: due.role });
-        writes.push(self.revision_write(key.incident, key.tenant, &sent, now)?);
         self.write_mark(writes).await
     }
 }
 
-/// Says why a delivery could not be scheduled, from the items that a transaction's conditions failed on.
-fn read_refusal(refused: Vec<(usize, Item)>, key: AttemptKey<'_>, now_ms: i64) -> Result<ClaimRefusal, StoreError> {
-    let row = refused.into_iter().map(|(_, row)| row).next().unwrap_or_default();
-    if row.is_empty() {
-        // Its retention is over.
-        return Ok(ClaimRefusal::Done { accepted_by: None });
-    }
+/// Says why a delivery could not be scheduled, from the row as it is.
+fn read_refusal(row: Item, key: AttemptKey<'_>, now_ms: i64) -> Result<ClaimRefusal, StoreError> {
     let row: DeliveryRow = read(row, "a delivery")?;
     let refusal = claim_refusal(Some(&row), key.update, key.attempt, now_ms);
     Ok(refusal.unwrap_or(ClaimRefusal::Leased { until_ms: now_ms + 1_000 }))

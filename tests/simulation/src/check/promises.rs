@@ -123,26 +123,15 @@ fn openings_and_resolves_reach_the_same_destinations(world: &World, seen: &Seen<
     Ok(())
 }
 
-/// In quiet hours, apart from alerts that may pass, nothing is sent but resolves whose opening was received, or was delayed by an outage.
+/// In quiet hours, apart from alerts that may pass, nothing is sent but resolves whose opening was received.
 fn quiet_hours_are_kept(world: &World, seen: &Seen<'_>) -> Checked {
-    let missed = |key: &DeliveryKey| {
-        let history = world.table.plan_history(&key.thread.incident, &key.thread.tenant);
-        let standing = history.current_decision(&key.thread.destination, key.thread.channel, key.update);
-        let until = standing.and_then(|decision| match decision.outcome {
-            DecisionOutcome::Hold { until, .. } => Some(until.as_second().div_euclid(60)),
-            _ => None,
-        });
-        until.is_some_and(|until| world.scenario.outage.contains(&until))
-    };
     let at_night = |one: &&SentRecord| one.quiet.is_some_and(|began| seconds_after(began, TOLERANCE_SECONDS) < one.at);
     for one in undisturbed(world).filter(at_night) {
         let has = |key: DeliveryKey| {
             seen.sent.get(&key).is_some_and(|before| before.at < one.at)
                 || seen.is_counted(&key)
-                || missed(&key)
-                // A failed attempt may have arrived. What its provider deferred counts as notified, too, as long as nobody reads that from rows.
+                // A failed attempt may have arrived.
                 || world.log.failed.contains(&key)
-                || world.log.slowed.contains(&key.thread)
         };
         if one.change != Change::Resolved || !one.key.earlier().any(has) {
             return Err(format!("{} was sent in quiet hours: {one:?}", one.key));

@@ -8,6 +8,7 @@ use crate::world::World;
 use domain::delivery::DeliveryState;
 use domain::reason::Reason;
 use domain::vocabulary::Channel;
+use pipeline::route::EarlierPlans;
 use std::collections::BTreeMap;
 
 /// Clocks differ by up to so many milliseconds.
@@ -81,9 +82,8 @@ fn every_update_is_planned(world: &World) -> Checked {
             if !concerns {
                 continue;
             }
-            let plans = world.table.plan_history(&incident.id, tenant);
-            let missing =
-                record.updates.iter().find(|update| !plans.plans.iter().any(|plan| plan.update == update.number));
+            let plans = world.table.plans(&incident.id, tenant, EarlierPlans::All);
+            let missing = record.updates.iter().find(|update| !plans.iter().any(|plan| plan.update == update.number));
             if let Some(update) = missing {
                 return Err(format!("update {} of {} was never planned for {tenant}", update.number, incident.id));
             }
@@ -92,12 +92,13 @@ fn every_update_is_planned(world: &World) -> Checked {
     Ok(())
 }
 
-/// Every decision to deliver ends exactly once: accepted, ended with a reason, or superseded by a newer update.
+/// Every decision to deliver ends exactly once: accepted, ended with a reason, or superseded by a newer update, which ended or waits.
 fn every_decision_ends_once(world: &World, seen: &Seen<'_>) -> Checked {
-    let mut newest: BTreeMap<&Thread, u32> = BTreeMap::new();
-    for key in world.table.ends.keys() {
-        let highest = newest.entry(&key.thread).or_default();
-        *highest = (*highest).max(key.update);
+    let mut newest: BTreeMap<Thread, u32> = BTreeMap::new();
+    let waiting = world.table.due.values().map(DeliveryKey::of_due);
+    for DeliveryKey { thread, update } in world.table.ends.keys().cloned().chain(waiting) {
+        let highest = newest.entry(thread).or_default();
+        *highest = (*highest).max(update);
     }
     for (key, (plan, decision)) in &seen.decisions {
         let ends = world.table.ends.get(key).map_or(0, Vec::len);

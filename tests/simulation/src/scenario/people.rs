@@ -74,7 +74,7 @@ fn recipient(tenant: usize, place: usize, random: &mut Random) -> Destination {
     let phone = match random.between(0, 7) {
         0..=2 => None,
         3 | 4 => Some(PHONES[place * 2].clone()),
-        _ => Some(PHONES[place * 2 + 1].clone()),
+        _ => Some(self::phone(place)),
     };
     let quiet_hours = match random.between(0, 6) {
         0..=2 => None,
@@ -104,6 +104,11 @@ fn recipient(tenant: usize, place: usize, random: &mut Random) -> Destination {
         created_at: Timestamp::UNIX_EPOCH,
         version: 1,
     }))
+}
+
+/// The second of the numbers that the recipient at this index may have.
+pub(super) fn phone(place: usize) -> Phone {
+    PHONES[place * 2 + 1].clone()
 }
 
 fn integration(tenant: usize, place: usize, random: &mut Random) -> Destination {
@@ -136,7 +141,8 @@ pub(super) fn tenant(number: usize, random: &mut Random) -> Subscriber {
     }
     for (place, percent) in [(2, 60), (3, 40)] {
         if random.percent(percent) {
-            destinations.push((0, integration(number, place, random)));
+            // Half of them are in a chunk of their own.
+            destinations.push((u32::from(random.once_in(2)), integration(number, place, random)));
         }
     }
     let off = random.once_in(2).then(|| *random.pick(Category::ALL));

@@ -3,7 +3,6 @@
 use super::{DeliveryKey, End, SimulatedTable};
 use contracts::queue::Delivery;
 use domain::delivery::{ClaimRefusal, DeliveryState, EarlierClaim, RowRefusal, RowWrite, earlier_claim};
-use domain::plan::DecisionOutcome;
 use domain::policy::StormPolicy;
 use domain::rate_limit::{RateLimitDecision, RateLimitState};
 use domain::reason::Reason;
@@ -53,18 +52,13 @@ impl SimulatedTable {
         let outcome = match row.state {
             DeliveryState::Accepted => Some(Ok(())),
             DeliveryState::Failed => Some(Err(row.reason.unwrap_or(Reason::GaveUp))),
-            DeliveryState::Sending | DeliveryState::Retrying => None,
+            DeliveryState::Queued | DeliveryState::Sending | DeliveryState::Retrying => None,
         };
         if let Some(outcome) = outcome {
             self.ends.entry(key).or_default().push(End { outcome, at: at.as_millisecond(), by_sender: true });
         }
         match mark {
-            Mark::Defer { reason, due } => {
-                let outcome = DecisionOutcome::Hold { until: due.at, reason: *reason, role: due.role };
-                self.revise(&due.incident_id, &due.tenant, due.to_decision(outcome));
-                self.schedule(due, false);
-            }
-            Mark::Retry { due: Some(due), .. } => self.schedule(due, false),
+            Mark::Defer { due, .. } | Mark::Retry { due: Some(due), .. } => self.schedule(due, false),
             Mark::Accept { .. } | Mark::Retry { due: None, .. } | Mark::Fail { .. } => {}
         }
         true

@@ -3,10 +3,9 @@
 use super::{DeliveryKey, End, RowKey, SimulatedTable};
 use domain::delivery::{ClaimRefusal, DeliveryRow, RowRefusal, RowWrite};
 use domain::due::{DueItem, DuePage, ScheduledDelivery};
-use domain::plan::Decision;
 use domain::reason::Reason;
 use jiff::Timestamp;
-use pipeline::release::page::{Later, LaterWrite};
+use pipeline::release::page::Later;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
@@ -83,47 +82,40 @@ impl SimulatedTable {
     /// # Errors
     /// Why it was refused.
     pub fn write_later(&mut self, later: &Later, now_ms: i64) -> Result<(), ClaimRefusal> {
-        let (key, update, attempt) = (DeliveryKey::of_due(&later.entry), later.entry.update, later.entry.attempt);
-        let write = match later.write() {
-            LaterWrite::WithRow { reason } => {
-                let next_at_ms = later.entry.at.as_millisecond();
-                Some(RowWrite::Reschedule { update, attempt, now_ms, next_at_ms, reason })
-            }
-            LaterWrite::WithDecision => Some(RowWrite::CheckUnsent { update, attempt, now_ms }),
-            LaterWrite::Alone => None,
-        };
-        if let Some(write) = write {
-            self.apply(key.row(), &write).map_err(|refusal| asked_to_wait(refusal, now_ms))?;
-            if let Some(revised) = &later.revised {
-                self.revise(&later.entry.incident_id, &later.entry.tenant, revised.clone());
-            }
+        if later.with_row {
+            let ScheduledDelivery { update, attempt, channel, .. } = later.entry;
+            let (next_at_ms, reason) = (later.wait.until.as_millisecond(), later.wait.reason);
+            let write = RowWrite::Reschedule { update, attempt, now_ms, next_at_ms, reason, channel };
+            let row = DeliveryKey::of_due(&later.entry).row();
+            self.apply(row, &write).map_err(|refusal| asked_to_wait(refusal, now_ms))?;
         }
         self.schedule(&later.entry, false);
         Ok(())
+    }
+
+    /// Records on its row that a held delivery goes onto its queue.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn mark_queued(&mut self, due: &ScheduledDelivery, now_ms: i64) -> Result<(), ClaimRefusal> {
+        let ScheduledDelivery { update, attempt, channel, .. } = *due;
+        let write = RowWrite::Queue { update, attempt, now_ms, channel };
+        self.apply(DeliveryKey::of_due(due).row(), &write).map_err(|refusal| asked_to_wait(refusal, now_ms))
     }
 
     /// Ends a delivery without sending it: a claim without a lease, and the mark.
     ///
     /// # Errors
     /// Why it was refused.
-    pub fn end_unsent(
-        &mut self,
-        due: &ScheduledDelivery,
-        reason: Reason,
-        revised: Option<Decision>,
-        now_ms: i64,
-    ) -> Result<(), ClaimRefusal> {
+    pub fn end_unsent(&mut self, due: &ScheduledDelivery, reason: Reason, now_ms: i64) -> Result<(), ClaimRefusal> {
         let (key, update, token, channel) = (DeliveryKey::of_due(due), due.update, "end", due.channel);
         let before = domain::delivery::earlier_claim(self.rows.get(&key.row()), update, due.attempt);
         let claim = RowWrite::Claim { update, attempt: due.attempt, token, now_ms, lease_until_ms: 0, channel };
         self.apply(key.row(), &claim).map_err(|refusal| asked_to_wait(refusal, now_ms))?;
         let at = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH);
-        let attempt = due.attempt.saturating_sub(1);
+        let attempt = before.attempts_made(due.attempt);
         let fail = RowWrite::Fail { update, attempt, token, at, reason, cause: None };
         self.apply(key.row(), &fail).map_err(|refusal| asked_to_wait(refusal, now_ms))?;
-        if let Some(revised) = revised.filter(|_| before.may_have_sent.is_none()) {
-            self.revise(&due.incident_id, &due.tenant, revised);
-        }
         self.ends.entry(key).or_default().push(End { outcome: Err(reason), at: now_ms, by_sender: false });
         Ok(())
     }
@@ -131,6 +123,9 @@ impl SimulatedTable {
     /// Carries out a write on a row, by the rule that the real table follows.
     pub(super) fn apply(&mut self, place: RowKey, write: &RowWrite<'_>) -> Result<(), RowRefusal> {
         let row = DeliveryRow::apply(self.rows.get(&place), write)?;
+        if let Some(row) = &row {
+            *self.states.entry(format!("{:?}", row.state).to_lowercase()).or_default() += 1;
+        }
         self.rows.extend(row.map(|row| (place, row)));
         Ok(())
     }

@@ -1,14 +1,16 @@
 //! Events, incidents, plans and settings.
 
 use super::{IncidentRecord, SimulatedTable};
+use domain::delivery::thread_of_row;
 use domain::ids::{IncidentId, SHARDS, Scope, TenantId, shard_of};
 use domain::incident::{Incident, KeyState};
 use domain::maintenance::MaintenanceWindow;
-use domain::plan::{Decision, PlanHistory, StoredPlan};
+use domain::plan::{PlanHistory, StoredPlan};
 use domain::policy::Policy;
 use domain::subscriber::Subscriber;
 use jiff::Timestamp;
 use pipeline::classify::Commit;
+use pipeline::route::EarlierPlans;
 
 /// How many tenants a page of a shard has: one, so that jobs have pages.
 const PAGE_TENANTS: usize = 1;
@@ -87,10 +89,25 @@ impl SimulatedTable {
         (later.into_iter().cloned().collect(), next)
     }
 
-    /// The plans of a tenant for an incident.
+    /// A tenant's plans for an incident: all, or the newest of each of its chunks.
     #[must_use]
-    pub fn plan_history(&self, incident: &IncidentId, tenant: &TenantId) -> PlanHistory {
-        self.plans.get(&(incident.clone(), tenant.clone())).cloned().unwrap_or_default()
+    pub fn plans(&self, incident: &IncidentId, tenant: &TenantId, which: EarlierPlans) -> Vec<StoredPlan> {
+        let all = self.plans.get(&(incident.clone(), tenant.clone())).into_iter().flatten();
+        let is_newest = |plan: &&StoredPlan| {
+            let same_chunk = all.clone().filter(|other| other.chunk == plan.chunk);
+            which == EarlierPlans::All || same_chunk.map(|other| other.update).max() == Some(plan.update)
+        };
+        all.clone().filter(is_newest).cloned().collect()
+    }
+
+    /// A tenant's plans for an incident with what became of them.
+    #[must_use]
+    pub fn plan_history(&self, incident: &IncidentId, tenant: &TenantId, which: EarlierPlans) -> PlanHistory {
+        let of_incident = self.rows.iter().filter(|((of, about, _), _)| (of, about) == (tenant, incident));
+        let threads = of_incident.filter_map(|((_, _, row), state)| Some((thread_of_row(row)?, state.clone())));
+        let plans = self.plans(incident, tenant, which);
+        let stopped = self.stopped.get(&(incident.clone(), tenant.clone())).cloned().unwrap_or_default();
+        PlanHistory { plans, rows: threads.collect(), stopped }
     }
 
     /// Counts an opening, and returns how many there were in its window.
@@ -103,19 +120,11 @@ impl SimulatedTable {
 
     /// Stores a plan unless there is one. Returns the plan that counts.
     pub fn store_plan(&mut self, incident: &IncidentId, plan: &StoredPlan) -> StoredPlan {
-        let history = self.plans.entry((incident.clone(), plan.tenant.clone())).or_default();
-        let stored = history.plans.iter().find(|one| (one.chunk, one.update) == (plan.chunk, plan.update));
-        if let Some(stored) = stored {
-            return stored.clone();
+        let stored = self.plans.entry((incident.clone(), plan.tenant.clone())).or_default();
+        if let Some(first) = stored.iter().find(|one| (one.chunk, one.update) == (plan.chunk, plan.update)) {
+            return first.clone();
         }
-        history.plans.push(plan.clone());
+        stored.push(plan.clone());
         plan.clone()
-    }
-
-    /// Records that a decision is not carried out as planned.
-    pub fn revise(&mut self, incident: &IncidentId, tenant: &TenantId, revised: Decision) {
-        let history = self.plans.entry((incident.clone(), tenant.clone())).or_default();
-        history.revisions.retain(|one| !one.has_same_target(&revised));
-        history.revisions.push(revised);
     }
 }

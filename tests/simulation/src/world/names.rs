@@ -53,7 +53,7 @@ pub(super) fn effect_name(story: &Story) -> &'static str {
             Release::Page(_) => "release.page",
             Release::Lease(_) => "release.lease",
             Release::Facts(_) => "release.facts",
-            Release::Early(_) => "release.early",
+            Release::Queued(_) => "release.queued",
             Release::Behind(_) => "release.behind",
             Release::Reschedule(_) => "release.reschedule",
             Release::Enqueue(_) => "release.enqueue",

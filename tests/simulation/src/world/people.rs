@@ -11,7 +11,7 @@ impl World {
         let Some((_, destination)) = subscriber.destinations.get(destination) else { return };
         if matches!(destination, Destination::Recipient(_)) {
             let (id, place) = (destination.id().to_owned(), (incident, subscriber.settings.tenant.clone()));
-            self.table.plans.entry(place).or_default().stopped.insert(id);
+            self.table.stopped.entry(place).or_default().insert(id);
         }
     }
 
@@ -34,6 +34,11 @@ impl World {
             SettingChange::Paused(place, paused) => {
                 if let Some((_, Destination::Integration(one))) = subscriber.destinations.get_mut(*place) {
                     one.paused = *paused;
+                }
+            }
+            SettingChange::Phone(place, phone) => {
+                if let Some((_, Destination::Recipient(one))) = subscriber.destinations.get_mut(*place) {
+                    one.phone.clone_from(phone);
                 }
             }
             SettingChange::Digest(place, digest) => {

@@ -9,6 +9,7 @@ use domain::ids::Scope;
 use pipeline::deliver::Message;
 use pipeline::release::facts::{PageFacts, subscription_category};
 use pipeline::release::{Release, begin, is_batched};
+use pipeline::route::EarlierPlans;
 
 /// How long a run may last, in milliseconds.
 const TIMEOUT: i64 = 30_000;
@@ -65,14 +66,13 @@ impl World {
                 };
                 step.answered(&facts, &POLICY, turn)
             }
-            Release::Early(step) => {
-                let early: Vec<_> = step.decisions().map(|(due, revised)| (due.clone(), revised.clone())).collect();
+            Release::Queued(step) => {
+                let held: Vec<ScheduledDelivery> = step.deliveries().map(|(due, _)| due.clone()).collect();
                 let mut answers = Vec::new();
-                for (due, revised) in early {
-                    if !self.is_left_out(fate) {
-                        self.table.revise(&due.incident_id, &due.tenant, revised);
-                    }
-                    answers.push(fate.answer(()));
+                for due in held {
+                    let left_out = self.is_left_out(fate);
+                    let marked = if left_out { Ok(()) } else { self.table.mark_queued(&due, now_ms) };
+                    answers.push(fate.answer(marked));
                 }
                 step.answered(answers, &mut invocation.turn)
             }
@@ -125,7 +125,7 @@ impl World {
                     let left_out = self.is_left_out(fate);
                     let done = match left_out {
                         true => Ok(()),
-                        false => self.table.end_unsent(&due, ended.reason, ended.revised.clone(), now_ms),
+                        false => self.table.end_unsent(&due, ended.reason, now_ms),
                     };
                     answers.push(fate.answer(done));
                 }
@@ -184,7 +184,8 @@ impl World {
             facts.incidents.insert(id.clone(), record.map(|record| record.incident.clone()));
             facts.updates.insert((id.clone(), due.update), update.cloned());
             facts.destinations.insert((tenant.clone(), due.destination.clone()), destination.cloned());
-            facts.plans.insert((id.clone(), tenant.clone()), self.table.plan_history(&id, &tenant));
+            let plans = self.table.plan_history(&id, &tenant, EarlierPlans::All);
+            facts.plans.insert((id.clone(), tenant.clone()), plans);
             facts.windows.insert(tenant.clone(), self.table.maintenance_windows(&Scope::Tenant(tenant)));
         }
         facts

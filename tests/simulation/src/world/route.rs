@@ -39,14 +39,15 @@ impl World {
             }
             Route::Tenant(step) => {
                 let subscriber = self.table.tenant(step.tenant()).cloned();
-                let plans = self.table.plan_history(&step.incident().id, step.tenant());
+                let which = step.earlier_plans();
+                let plans = self.table.plan_history(&step.incident().id, step.tenant(), which);
                 step.answered(fate.answer((subscriber, plans)), &POLICY, turn)
             }
             Route::Page(step) => {
                 let (subscribers, next) = self.table.shard_page(step.shard(), step.after());
                 let incident = &step.incident().id;
                 let with_plans = subscribers.into_iter().map(|one| {
-                    let plans = self.table.plan_history(incident, &one.settings.tenant);
+                    let plans = self.table.plan_history(incident, &one.settings.tenant, step.earlier_plans());
                     (one, plans)
                 });
                 let page = TenantPage { tenants: with_plans.collect(), next };

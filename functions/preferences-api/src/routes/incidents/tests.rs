@@ -1,5 +1,5 @@
 use super::*;
-use domain::delivery::{DeliveryRow, FailedAttempt, HistoryEntry};
+use domain::delivery::{DeliveryRow, FailedAttempt, HistoryEntry, delivery_row_key};
 use domain::reason::Reason;
 use domain::vocabulary::{Channel, Role};
 
@@ -44,6 +44,7 @@ fn a_skipped_decision_shows_its_reason_and_the_setting_that_would_change_it() {
         destination: destination.into(),
         channel: Channel::Email,
         outcome,
+        last_sent: None,
     };
     let skip = |reason| DecisionOutcome::Skip { reason, by: None };
     let category = Some(Category::Billing);
@@ -72,6 +73,7 @@ fn a_delivery_shows_its_state_history_and_failed_attempts() {
     let row = DeliveryRow {
         latest: 2,
         done: 1,
+        notified: 1,
         state: DeliveryState::Retrying,
         attempts: 1,
         lease_until_ms: 0,
@@ -87,7 +89,7 @@ fn a_delivery_shows_its_state_history_and_failed_attempts() {
         late: false,
     };
     let listed = ListedDelivery {
-        row: "int_1#000002".into(),
+        row: delivery_row_key("int_1", Channel::Webhook, 2),
         delivery: row,
         history: vec![HistoryEntry { update: 1, outcome: "accepted".into(), at: at(1), attempts: 1 }],
         attempts: vec![FailedAttempt {

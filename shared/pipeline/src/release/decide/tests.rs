@@ -2,6 +2,7 @@
 
 use super::*;
 use contracts::queue::DeliveryTarget;
+use domain::delivery::{DeliveryRow, RowWrite};
 use domain::maintenance::MaintenanceSchedule;
 use domain::tenant::Recipient;
 use domain::vocabulary::{Kind, Phase, Status};
@@ -90,10 +91,10 @@ fn a_retry_in_quiet_hours_is_held_until_they_end() {
         let facts = facts(&tenant, &incident, update, &to);
         decide_retry(&due("email"), facts, &PlanHistory::default(), &Policy::embedded().unwrap(), now.parse().unwrap())
     };
-    let ReleaseDecision::Reschedule(later, outcome) = decided(&update(), AT) else { panic!("not rescheduled") };
+    let ReleaseDecision::Reschedule { entry: later, wait } = decided(&update(), AT) else { panic!("not rescheduled") };
     assert_eq!((later.at.to_string().as_str(), later.attempt), (QUIET_HOURS_END, 4));
     assert_eq!(later.held.unwrap().reason, Reason::QuietHours);
-    assert!(matches!(outcome, DecisionOutcome::Hold { reason: Reason::QuietHours, .. }));
+    assert_eq!(wait, Wait { until: later.at, reason: Reason::QuietHours });
     assert!(matches!(decided(&update(), QUIET_HOURS_END), ReleaseDecision::Send(_)));
     let critical = Update { severity: domain::vocabulary::Severity::Critical, ..update() };
     assert!(matches!(decided(&critical, AT), ReleaseDecision::Send(_)), "critical alerts pass quiet hours");
@@ -110,7 +111,7 @@ fn a_retry_in_quiet_hours_is_held_until_they_end() {
         "the opening may have arrived, so the resolve is sent"
     );
     assert!(
-        matches!(ended(&plans_with(json!([hold_decision(1, QUIET_HOURS_END)]))), ReleaseDecision::Reschedule(..)),
+        matches!(ended(&plans_with(json!([hold_decision(1, QUIET_HOURS_END)]))), ReleaseDecision::Reschedule { .. }),
         "the opening is held, so the resolve is held"
     );
     let (resend, update) = (ScheduledDelivery { resend_requested: true, ..due("email") }, update());
@@ -176,10 +177,8 @@ fn an_admins_resend_is_held_outside_the_regulatory_sms_window() {
         let due = ScheduledDelivery { resend_requested: true, ..due(channel) };
         decide_retry(&due, facts, &PlanHistory::default(), &Policy::embedded().unwrap(), now)
     };
-    let ReleaseDecision::Reschedule(later, outcome) = decided("sms") else { panic!("not rescheduled") };
-    assert!(
-        matches!(outcome, DecisionOutcome::Hold { reason: Reason::RegulatoryWindow, until, .. } if until == later.at)
-    );
+    let ReleaseDecision::Reschedule { entry: later, wait } = decided("sms") else { panic!("not rescheduled") };
+    assert_eq!(wait, Wait { until: later.at, reason: Reason::RegulatoryWindow });
     assert!(matches!(decided("email"), ReleaseDecision::Send(_)));
 }
 
@@ -211,13 +210,13 @@ fn batches_missed_in_an_outage_are_combined_once() {
             matches!(decided(reason, false, "2026-11-23T12:31:59Z"), ReleaseDecision::Send(_)),
             "a late schedule is not an outage"
         );
-        let ReleaseDecision::Reschedule(later, outcome) = decided(reason, false, "2026-11-23T20:02:30Z") else {
+        let ReleaseDecision::Reschedule { entry: later, wait } = decided(reason, false, "2026-11-23T20:02:30Z") else {
             panic!("sent")
         };
         let hold = later.held.unwrap();
         assert_eq!((later.at.to_string().as_str(), later.rebatched), ("2026-11-23T20:03:00Z", true));
         assert_eq!((hold.reason, hold.always_listed), (reason, true));
-        assert!(matches!(outcome, DecisionOutcome::Hold { until, .. } if until == later.at));
+        assert_eq!(wait, Wait { until: later.at, reason });
         assert!(
             matches!(decided(reason, true, "2026-11-23T20:10:00Z"), ReleaseDecision::Send(_)),
             "a combined entry is not combined input"
@@ -252,7 +251,7 @@ fn an_unreachable_destination_ends_the_delivery_with_its_reason() {
     ] {
         match decided(channel, Some(&destination)) {
             ReleaseDecision::End(got) => assert_eq!(got, reason, "{channel}"),
-            ReleaseDecision::Send(_) | ReleaseDecision::Reschedule(..) => panic!("did not end with {reason}"),
+            ReleaseDecision::Send(_) | ReleaseDecision::Reschedule { .. } => panic!("did not end with {reason}"),
         }
     }
     assert!(matches!(decided("webhook", None), ReleaseDecision::End(Reason::NoDestination)));
@@ -382,7 +381,7 @@ fn a_held_delivery_is_planned_again_with_current_settings() {
     let longer = tenant_with_quiet_hours(
         json!({"quiet_hours": {"from": "17:00:00", "to": "20:00:00", "critical_passes": true}}),
     );
-    let ReleaseDecision::Reschedule(later, _) = decide_held_at(QUIET_HOURS_END, &longer, &plans) else {
+    let ReleaseDecision::Reschedule { entry: later, .. } = decide_held_at(QUIET_HOURS_END, &longer, &plans) else {
         panic!("not rescheduled")
     };
     assert_eq!(later.at.to_string(), "2026-11-23T14:30:00Z");
@@ -421,40 +420,40 @@ fn a_held_delivery_is_planned_again_with_current_settings() {
 }
 
 #[test]
-fn an_outcome_that_differs_from_the_plan_is_recorded_once() {
+fn a_wait_is_known_by_its_plan_until_there_is_a_row() {
     let planned = plans_with(json!([hold_decision(1, QUIET_HOURS_END)]));
-    let due = |attempt| ScheduledDelivery {
-        at: QUIET_HOURS_END.parse().unwrap(),
-        destination: "rcp_a".into(),
-        attempt,
-        ..due("email")
+    let due = ScheduledDelivery { destination: "rcp_a".into(), attempt: 1, ..due("email") };
+    let until: Timestamp = QUIET_HOURS_END.parse().unwrap();
+    assert_eq!(stored_wait(&due, &planned), Some(Wait { until, reason: Reason::QuietHours }));
+    let later: Timestamp = "2026-11-23T14:30:00Z".parse().unwrap();
+    let with_row = |write: RowWrite<'_>| {
+        let row = DeliveryRow::apply(None, &write).unwrap().unwrap();
+        PlanHistory { rows: [(("rcp_a".to_owned(), Channel::Email), row)].into(), ..planned.clone() }
     };
-    let recorded = |due: &ScheduledDelivery, decided: &ReleaseDecision, plans: &PlanHistory, now: &str| {
-        revised_decision(due, decided, Some(plans), now.parse().unwrap()).map(|decision| decision.outcome)
+    let (now_ms, next_at_ms, channel) = (0, later.as_millisecond(), Channel::Email);
+    let reason = Reason::RegulatoryWindow;
+    let moved = with_row(RowWrite::Reschedule { update: 1, attempt: 1, now_ms, next_at_ms, reason, channel });
+    assert_eq!(stored_wait(&due, &moved), Some(Wait { until: later, reason }));
+    let queued = with_row(RowWrite::Queue { update: 1, attempt: 1, now_ms, channel });
+    assert_eq!(stored_wait(&due, &queued), None, "it is on its queue");
+}
+
+#[test]
+fn a_retry_of_an_opening_ends_once_its_resolve_was_skipped_unless_an_admin_asks_for_it() {
+    let muted = json!({"update": 2, "destination": "rcp_a", "channel": "email", "outcome": "skip", "reason": "muted"});
+    let sent = json!({"update": 1, "destination": "rcp_a", "channel": "email", "outcome": "deliver"});
+    let plans = plans_with(json!([sent, muted]));
+    let over = Incident { resolved_at: Some(AT.parse().unwrap()), updates: 2, ..incident() };
+    let (tenant, to, update) =
+        (tenant_with_quiet_hours(json!({"quiet_hours": null})).settings, recipient(json!({})), update());
+    let decided = |incident: &Incident, resend_requested: bool| {
+        let due = ScheduledDelivery { destination: "rcp_a".into(), resend_requested, ..due("email") };
+        let facts = facts(&tenant, incident, &update, &to);
+        decide_retry(&due, facts, &plans, &Policy::embedded().unwrap(), AT.parse().unwrap())
     };
-    // Sent as planned: nothing to record.
-    let sent = decide_held_at(QUIET_HOURS_END, &tenant_with_quiet_hours(json!({})), &planned);
-    assert_eq!(recorded(&due(1), &sent, &planned, QUIET_HOURS_END), None);
-    // Sent early.
-    let early = "2026-11-23T12:10:00Z";
-    let outcome =
-        recorded(&ScheduledDelivery { at: early.parse().unwrap(), ..due(1) }, &sent, &planned, early).unwrap();
-    assert!(matches!(outcome, DecisionOutcome::Hold { until, .. } if until.to_string() == early), "{outcome:?}");
-    // Held longer, or ended.
-    let longer = tenant_with_quiet_hours(
-        json!({"quiet_hours": {"from": "17:00:00", "to": "20:00:00", "critical_passes": true}}),
-    );
-    let rescheduled = decide_held_at(QUIET_HOURS_END, &longer, &planned);
-    let outcome = recorded(&due(1), &rescheduled, &planned, QUIET_HOURS_END).unwrap();
-    assert!(matches!(&outcome, DecisionOutcome::Hold { until, .. } if until.to_string() == "2026-11-23T14:30:00Z"));
-    let plans = PlanHistory { revisions: vec![due(1).to_decision(outcome)], ..planned.clone() };
-    assert_eq!(recorded(&due(1), &rescheduled, &plans, QUIET_HOURS_END), None, "it is recorded already");
-    let ended = ReleaseDecision::End(Reason::CategoryDisabled);
-    let skip = DecisionOutcome::Skip { reason: Reason::CategoryDisabled, by: None };
-    assert_eq!(recorded(&due(1), &ended, &planned, QUIET_HOURS_END), Some(skip));
-    // An earlier attempt may have arrived, and a newer update records its own decision.
-    assert_eq!(recorded(&due(2), &ended, &planned, QUIET_HOURS_END), None);
-    assert_eq!(recorded(&due(1), &ReleaseDecision::End(Reason::SupersededBy), &planned, QUIET_HOURS_END), None);
+    assert!(matches!(decided(&over, false), ReleaseDecision::End(Reason::Muted)));
+    assert!(matches!(decided(&over, true), ReleaseDecision::Send(_)));
+    assert!(matches!(decided(&incident(), false), ReleaseDecision::Send(_)), "it is still open");
 }
 
 #[test]

@@ -1,0 +1,289 @@
+//! The story of a provider's report: find the deliveries of its message → record it on their rows → suppress the contact.
+//!
+//! The notice to the org admins goes out before the suppression is written: a suppressed contact ends the story at once, so a crash in
+//! between would otherwise leave them without notice. A repeated notice has the same event id, and changes nothing.
+
+use crate::turn::{Answer, Counted, Turn, Verdict};
+use contracts::queue::{IncidentReceived, SmsOptOut};
+use contracts::{ses, sns};
+use domain::contact::{applies_to_current_contact, suppression_event};
+use domain::delivery::{FeedbackKind, ProviderFeedback, ProviderMessage};
+use domain::ids::{EventId, IncidentId, RecipientId, TenantId};
+use domain::reason::Reason;
+use domain::tenant::{Recipient, Suppression};
+use domain::vocabulary::{Category, Channel};
+use std::time::Duration;
+
+/// How often an unknown message id is looked up. SES may report a message before its id is stored.
+const LOOKUPS_MAX: u32 = 4;
+/// The pause between two lookups.
+const LOOKUP_PAUSE: Duration = Duration::from_secs(20);
+
+/// The next effect of a report.
+#[must_use]
+#[derive(Clone, Debug)]
+pub enum Feedback {
+    /// Read which deliveries were sent with the message.
+    Messages(ReadMessages),
+    /// Record the report on the row of a delivery.
+    Record(RecordReport),
+    /// Read the recipient whose contact is to be suppressed.
+    Recipient(ReadRecipient),
+    /// Notify the org admins of a suppressed contact.
+    Notice(SendNotice),
+    /// Write the suppression, with the compiled subscriptions that it changes.
+    Suppress(SuppressContact),
+    /// Nothing: the story is over.
+    End(Verdict),
+}
+
+/// A provider's report about a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ProviderReport {
+    channel: Channel,
+    message_id: String,
+    kind: FeedbackKind,
+    text: String,
+    /// Whether the account's sending quota is used up.
+    quota_exhausted: bool,
+}
+
+/// Reads which deliveries were sent with the message.
+#[derive(Clone, Debug)]
+pub struct ReadMessages {
+    report: ProviderReport,
+}
+
+/// Records the report on the row of a delivery. A digest has many.
+#[derive(Clone, Debug)]
+pub struct RecordReport {
+    feedback: ProviderFeedback,
+    message: ProviderMessage,
+    /// The deliveries whose rows are still to be written.
+    rest: Vec<ProviderMessage>,
+}
+
+/// The contact that is to be suppressed, and why.
+#[derive(Clone, Debug)]
+struct Suppressing {
+    tenant: TenantId,
+    recipient: RecipientId,
+    incident: IncidentId,
+    category: Option<Category>,
+    /// Hash of the reported address or number; `None` on a message stored without one.
+    contact: Option<String>,
+    suppression: Suppression,
+}
+
+/// Reads the recipient whose contact is to be suppressed.
+#[derive(Clone, Debug)]
+pub struct ReadRecipient {
+    suppressing: Suppressing,
+}
+
+/// Notifies the org admins of a suppressed contact.
+#[derive(Clone, Debug)]
+pub struct SendNotice {
+    suppressing: Suppressing,
+    notice: Box<IncidentReceived>,
+}
+
+/// Writes the suppression, with the compiled subscriptions that it changes.
+#[derive(Clone, Debug)]
+pub struct SuppressContact {
+    suppressing: Suppressing,
+}
+
+/// Begins the story of a queue message: an SMS opt-out that a delivery met, a line of SNS's log, or an SES notification.
+pub fn begin(body: &str, turn: &mut Turn) -> Feedback {
+    if let Ok(opt_out) = serde_json::from_str::<SmsOptOut>(body) {
+        turn.count(Counted::FeedbackReceived { kind: FeedbackKind::OptedOut });
+        let SmsOptOut { tenant, recipient, incident_id: incident, category, contact, .. } = opt_out;
+        let suppression = Suppression { reason: Reason::OptedOut, at: turn.now };
+        let contact = Some(contact);
+        return suppress(Suppressing { tenant, recipient, incident, category, contact, suppression });
+    }
+    match parse_report(body) {
+        Err(reason) => Feedback::End(Verdict::Park { reason }),
+        // Opens, clicks and sends, which SES reports only if that is switched on. They are not used.
+        Ok(None) => Feedback::End(Verdict::Delete),
+        Ok(Some(report)) => Feedback::Messages(ReadMessages { report }),
+    }
+}
+
+/// Parses a line of SNS's log or an SES notification. `None` for a kind of event that is not used.
+///
+/// # Errors
+/// The message is neither of the two.
+fn parse_report(body: &str) -> Result<Option<ProviderReport>, String> {
+    if let Ok(line) = sns::parse(body.as_bytes()) {
+        let sns::SmsDeliveryStatus { message_id, kind, text, quota_exhausted } = line;
+        return Ok(Some(ProviderReport { channel: Channel::Sms, message_id, kind, text, quota_exhausted }));
+    }
+    let notification = ses::parse(body.as_bytes()).map_err(|error| {
+        let what = "neither an SES notification nor a line of SNS's delivery log";
+        format!("{what}: {}: {}", error.pointer, error.detail)
+    })?;
+    let Some((kind, text)) = notification.feedback() else { return Ok(None) };
+    let message_id = notification.message_id;
+    Ok(Some(ProviderReport { channel: Channel::Email, message_id, kind, text, quota_exhausted: false }))
+}
+
+fn suppress(suppressing: Suppressing) -> Feedback {
+    Feedback::Recipient(ReadRecipient { suppressing })
+}
+
+impl ReadMessages {
+    /// The channel of the message.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.report.channel
+    }
+
+    /// The provider's id of the message.
+    #[must_use]
+    pub fn message_id(&self) -> &str {
+        &self.report.message_id
+    }
+
+    /// Goes on with the deliveries of the message; none if its id is unknown, or not stored yet.
+    pub fn answered(self, answer: Answer<Vec<ProviderMessage>>, turn: &mut Turn) -> Feedback {
+        let ProviderReport { channel, kind, text, quota_exhausted, .. } = self.report;
+        let mut messages = match answer {
+            Ok(messages) => messages.into_iter(),
+            Err(fault) => return Feedback::End(fault.into()),
+        };
+        if quota_exhausted {
+            turn.count(Counted::QuotaExhausted { channel });
+        }
+        let Some(message) = messages.next() else {
+            if turn.receives < LOOKUPS_MAX {
+                return Feedback::End(Verdict::Return { pause: LOOKUP_PAUSE, code: "message_not_known_yet" });
+            }
+            // Confirmations are no deliveries, and another stack may send from the same address or account.
+            turn.count(Counted::FeedbackUnknown);
+            return Feedback::End(Verdict::Delete);
+        };
+        turn.count(Counted::FeedbackReceived { kind });
+        let feedback = ProviderFeedback { update: message.update, kind, at: turn.now, text };
+        Feedback::Record(RecordReport { feedback, message, rest: messages.collect() })
+    }
+}
+
+impl RecordReport {
+    /// The delivery, which names its row.
+    #[must_use]
+    pub fn message(&self) -> &ProviderMessage {
+        &self.message
+    }
+
+    /// The report to record.
+    #[must_use]
+    pub fn feedback(&self) -> &ProviderFeedback {
+        &self.feedback
+    }
+
+    /// Goes on with the next delivery of the message. After the last one, a report that nothing reaches the contact suppresses it.
+    pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Feedback {
+        let Self { feedback, message, mut rest } = self;
+        if let Err(fault) = answer {
+            return Feedback::End(fault.into());
+        }
+        if let Some(next) = rest.pop() {
+            let feedback = ProviderFeedback { update: next.update, ..feedback };
+            return Feedback::Record(Self { feedback, message: next, rest });
+        }
+        // All deliveries of one message went to the same contact of the same recipient.
+        let recipient = RecipientId::parse(&message.destination);
+        let Some((reason, recipient)) = feedback.kind.suppression_reason().zip(recipient) else {
+            return Feedback::End(Verdict::Delete);
+        };
+        let ProviderMessage { tenant, incident_id: incident, category, contact, .. } = message;
+        let suppression = Suppression { reason, at: feedback.at };
+        suppress(Suppressing { tenant, recipient, incident, category, contact, suppression })
+    }
+}
+
+impl ReadRecipient {
+    /// The recipient's tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.suppressing.tenant
+    }
+
+    /// The recipient.
+    #[must_use]
+    pub fn recipient(&self) -> &RecipientId {
+        &self.suppressing.recipient
+    }
+
+    /// Goes on with the recipient. One who is gone, who has another contact by now, or whose contact is suppressed already, is left alone.
+    pub fn answered(self, answer: Answer<Option<Recipient>>, turn: &mut Turn) -> Feedback {
+        let suppressing = self.suppressing;
+        let Suppressing { tenant, recipient: id, incident, category, contact, suppression } = &suppressing;
+        let recipient = match answer {
+            Ok(Some(recipient)) => recipient,
+            Ok(None) => return Feedback::End(Verdict::Delete),
+            Err(fault) => return Feedback::End(fault.into()),
+        };
+        let reason = suppression.reason;
+        let silenced_now = recipient.clone().suppress(suppression);
+        if !silenced_now || !applies_to_current_contact(tenant, &recipient, reason, contact.as_deref()) {
+            return Feedback::End(Verdict::Delete);
+        }
+        let event = suppression_event(tenant, &recipient, reason, *category, incident);
+        let event_id = EventId::derived(&[id.as_str(), incident.as_str(), reason.as_str()]);
+        let correlation_id = event_id.to_string();
+        let notice = Box::new(IncidentReceived::system_event(tenant, event, event_id, &correlation_id, turn.now));
+        Feedback::Notice(SendNotice { suppressing, notice })
+    }
+}
+
+impl SendNotice {
+    /// The notice, for the queue of received events.
+    #[must_use]
+    pub fn notice(&self) -> &IncidentReceived {
+        &self.notice
+    }
+
+    /// Goes on after the notice was sent.
+    pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Feedback {
+        match answer {
+            Ok(()) => Feedback::Suppress(SuppressContact { suppressing: self.suppressing }),
+            Err(fault) => Feedback::End(fault.into()),
+        }
+    }
+}
+
+impl SuppressContact {
+    /// The recipient's tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.suppressing.tenant
+    }
+
+    /// The recipient.
+    #[must_use]
+    pub fn recipient(&self) -> &RecipientId {
+        &self.suppressing.recipient
+    }
+
+    /// What is written to the recipient.
+    #[must_use]
+    pub fn suppression(&self) -> &Suppression {
+        &self.suppressing.suppression
+    }
+
+    /// Goes on after the suppression was written.
+    pub fn answered(self, answer: Answer<()>, turn: &mut Turn) -> Feedback {
+        if let Err(fault) = answer {
+            return Feedback::End(fault.into());
+        }
+        let Suppressing { tenant, recipient, suppression: Suppression { reason, .. }, .. } = self.suppressing;
+        turn.count(Counted::ContactSuppressed { tenant, recipient, reason });
+        Feedback::End(Verdict::Delete)
+    }
+}
+
+#[cfg(test)]
+mod tests;
