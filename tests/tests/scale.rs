@@ -293,6 +293,7 @@ async fn publish(table: &Table, id: &str) {
     let head = Some((&incident, 0));
     let change = IncidentChange {
         record: &record,
+        record_write: domain::event_record::EventRecordWrite::New,
         head,
         update: None,
         suppressed_incidents: &[],

@@ -141,6 +141,7 @@ impl ClassifyFunction {
         let early_resolve = decision.early_resolve.as_ref().zip(decision.record.scope.as_ref());
         let change = IncidentChange {
             record: &decision.record,
+            record_write: decision.record_write,
             head: decision.head.as_ref().map(|(incident, replaced_version)| (incident, *replaced_version)),
             update: decision.update.as_ref(),
             suppressed_incidents: &decision.suppressed,

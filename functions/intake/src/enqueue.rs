@@ -41,8 +41,7 @@ impl EventStamp {
 /// Sends all messages to classify's queue.
 ///
 /// # Errors
-/// 503 if any message could not be sent. The caller then sends the request again; messages that did arrive have the same deduplication
-/// ids and are dropped.
+/// 503 if any message could not be sent. The caller then sends the request again; of the messages that did arrive there are records.
 pub(crate) async fn enqueue(app: &Intake, messages: Vec<IncidentReceived>) -> Result<(), Problem> {
     let mut outgoing = Vec::with_capacity(messages.len());
     for message in &messages {

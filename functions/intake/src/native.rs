@@ -17,6 +17,8 @@ use contracts::queue::MessageBody;
 use domain::classification::Classification;
 use domain::event::{Event, PUBLIC_DENIED, is_reserved_type};
 use domain::ids::{EventId, IncidentId, Scope};
+use domain::policy::MaintenancePolicy;
+use jiff::Timestamp;
 use runtime::http::{Caller, CorrelationId, Problem};
 use runtime::{clock, ids, metrics};
 use serde::Deserialize;
@@ -49,17 +51,18 @@ pub(crate) async fn post_event(
     if is_reserved_type(&event.event_type) {
         return Err(Problem::invalid_fields(vec![FieldError::new("/type", RESERVED_TYPE)]));
     }
+    let now = clock::now();
+    check_window(&app.policy.maintenance, &event, now)?;
     let scopes = resolve_scopes(&app, &caller, &event).await?;
     if query.dry_run {
         return crate::dry_run::respond(&app, &event, &scopes).await;
     }
-    let now = clock::now();
     let mut stamp = EventStamp { event_id: EventId::new(&ids::id_suffix()), at: now, correlation_id: correlation.0 };
     if let Some(key) = headers.get("idempotency-key") {
         stamp = apply_idempotency_key(&app, &caller, key.to_str().unwrap_or_default(), &body, stamp).await?;
     }
-    // A repeated request is queued again under the first request's id: the stored key does not prove that its messages were sent.
-    // Duplicates are dropped later.
+    // A repeated request is queued again under the first request's id: the stored key does not prove that its messages were sent. What was
+    // handled already has a record under that id.
     let dedup_key = if event.dedup_key == new_key { stamp.event_id.to_string() } else { event.dedup_key.clone() };
     let event = Event { dedup_key: dedup_key.clone(), ..event };
     let event = if may_post_platform_wide(&caller) { event } else { event.deny_public() };
@@ -119,6 +122,20 @@ pub(crate) async fn post_update(
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
+/// Checks that a maintenance ends within the longest window. A window keeps incidents silent, so it must not last for years by mistake.
+///
+/// # Errors
+/// 422 if it ends later. Where the event does not say when it starts, it starts now.
+fn check_window(maintenance: &MaintenancePolicy, event: &Event, now: Timestamp) -> Result<(), Problem> {
+    let last_end = maintenance.last_end(event.starts_at.unwrap_or(now));
+    if event.ends_at.is_none_or(|end| end <= last_end) {
+        return Ok(());
+    }
+    let days = maintenance.window_days_max;
+    let detail = format!("must be at most {days} days after the start; announce longer work in several windows");
+    Err(Problem::invalid_fields(vec![FieldError::new("/ends_at", detail)]))
+}
+
 /// The scopes that a native event is for. An event that cannot be attributed is rejected, because its caller can correct it.
 ///
 /// # Errors
@@ -167,7 +184,7 @@ async fn resolve_scopes(app: &App, caller: &Caller, event: &Event) -> Result<Vec
 
 /// Stores the request under its idempotency key, and returns the stamp to use.
 ///
-/// If the key was used with the same body within 24 hours, that is the first request's stamp.
+/// If the key was used with the same body within 24 hours, that has the first request's ids.
 ///
 /// # Errors
 /// 422 for a key that is too long or empty, or that was used with another body; 503 if the table fails.
@@ -194,7 +211,8 @@ async fn apply_idempotency_key(
     match app.table.record_idempotency_key(caller.token_id.as_str(), key, &entry).await.map_err(table_unavailable)? {
         None => Ok(stamp),
         Some(first) if first.body_hash == body_hash => {
-            Ok(EventStamp { event_id: first.event_id, at: first.accepted_at, correlation_id: first.correlation_id })
+            // Accepted now: something newer may have happened since the first try, and what is old by then would be dropped as stale.
+            Ok(EventStamp { event_id: first.event_id, correlation_id: first.correlation_id, ..stamp })
         }
         Some(_) => Err(Problem::invalid_fields(vec![FieldError::new(
             "header:Idempotency-Key",

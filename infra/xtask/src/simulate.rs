@@ -179,6 +179,14 @@ const PLANTED: &[Planted] = &[
         edits: &[(PLAN, "if resolves {\n        return skip(Reason::OpenNotTold);\n    }", "")],
     },
     Planted {
+        name: "an alert that fires again and is swallowed",
+        edits: &[(
+            CLASSIFY,
+            "(Ok(Some(record)), None) if job.repeats_state() => {",
+            "(Ok(Some(record)), None) if job.repeats_state() && job.lost_races > 9 => {",
+        )],
+    },
+    Planted {
         name: "a row that nobody reads",
         edits: &[(
             HISTORY,

@@ -124,7 +124,8 @@ fn messages_match_their_snapshots() {
 #[test]
 fn a_webhook_names_the_maintenance_that_suppresses_its_incident() {
     let until = "2026-11-23T10:00:00Z".parse().unwrap();
-    let covered = MaintenanceSuppression { by: IncidentId::new("work"), until, up_to: Severity::Critical };
+    let covered =
+        MaintenanceSuppression { by: IncidentId::new("work"), until, up_to: Severity::Critical, at_most_until: None };
     let body = webhook::build_body(&Alert { covered: Some(covered), ..alert() }, &why());
     let body = serde_json::to_value(&body).unwrap();
     assert_eq!(

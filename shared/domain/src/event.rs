@@ -148,6 +148,15 @@ pub enum Format {
     CloudEvents,
 }
 
+impl Format {
+    /// Whether its events report a state, again and again as long as it lasts. The same report may then mean that the state has come back.
+    /// In all other formats an event with a known id is a second copy.
+    #[must_use]
+    pub const fn repeats_state(self) -> bool {
+        matches!(self, Self::Alertmanager | Self::Grafana)
+    }
+}
+
 /// What happened according to the source, in one shape for all formats.
 ///
 /// `Debug` is derived for tests; nothing logs an event.

@@ -45,6 +45,20 @@ pub struct EventRecord {
     pub jobs: Vec<String>,
 }
 
+/// How an event's record is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventRecordWrite {
+    /// On condition that there is none.
+    New,
+    /// In place of the one that was read: the source sends the same event again, and now it changes something.
+    Replace {
+        /// When the event of that record was accepted.
+        accepted_at: Timestamp,
+    },
+    /// Not at all: the source sends the same event again, and the first one's record stays.
+    Keep,
+}
+
 /// An entry of a tenant's list of incidents and excluded events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentListEntry {

@@ -69,6 +69,10 @@ pub struct MaintenanceSuppression {
     pub until: Timestamp,
     /// The highest suppressed severity. More severe updates are notified immediately.
     pub up_to: Severity,
+    /// The latest end that the suppression may have, however often the window is moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
+    pub at_most_until: Option<Timestamp>,
 }
 
 impl MaintenanceSuppression {
@@ -76,7 +80,8 @@ impl MaintenanceSuppression {
     #[must_use]
     pub fn with_current_end(&self, windows: &[MaintenanceWindow]) -> Self {
         let window = windows.iter().find(|window| window.incident_id == self.by);
-        Self { until: window.map_or(self.until, |window| window.until), ..self.clone() }
+        let until = window.map_or(self.until, |window| window.until);
+        Self { until: self.at_most_until.map_or(until, |latest| until.min(latest)), ..self.clone() }
     }
 }
 
@@ -304,7 +309,8 @@ mod tests {
         assert_eq!(next_recheck(soon, covered, now), soon);
         assert_eq!(next_recheck(until, covered, at("2026-11-23T21:55:00Z")), until);
         assert_eq!(next_recheck(until, Reason::QuietHours, now), until);
-        let suppression = MaintenanceSuppression { by: IncidentId::new("m"), until, up_to: Severity::Error };
+        let suppression =
+            MaintenanceSuppression { by: IncidentId::new("m"), until, up_to: Severity::Error, at_most_until: None };
         let shorter = MaintenanceWindow {
             incident_id: IncidentId::new("m"),
             components: Vec::new(),

@@ -15,7 +15,7 @@ pub use storms::{FlappingLimit, IncidentCeiling, RateLimit, StormPolicy};
 use crate::classification::{Classification, Rule, RuleMatch, Rules};
 use crate::event::{Event, is_reserved_type};
 use crate::vocabulary::{Category, Kind};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -83,7 +83,7 @@ pub struct Policy {
     pub catalogue: Catalogue,
     /// Rate limits and storm protection.
     pub storms: StormPolicy,
-    /// When maintenance reminders are sent.
+    /// When maintenance reminders are sent, and how long maintenance may keep incidents silent.
     pub maintenance: MaintenancePolicy,
 }
 
@@ -144,12 +144,16 @@ impl Policy {
     }
 }
 
-/// When maintenance reminders are sent (`infra/policy/maintenance.yaml`).
+/// When maintenance reminders are sent, and how long maintenance may keep incidents silent (`infra/policy/maintenance.yaml`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaintenancePolicy {
     /// Minutes before the start at which the reminder is sent, 0 to 10,080 (a week). 0 turns reminders off.
     pub reminder_minutes_before: u16,
+    /// Most days from the start of a maintenance to its end, 1 to 366.
+    pub window_days_max: u16,
+    /// Hours after which an incident that a maintenance suppresses notifies anyway, 1 to 336.
+    pub covered_hours_max: u16,
 }
 
 impl MaintenancePolicy {
@@ -162,8 +166,29 @@ impl MaintenancePolicy {
         SignedDuration::from_mins(self.reminder_minutes_before.into())
     }
 
+    /// Returns the last end that a maintenance may have which starts at `from`.
+    #[must_use]
+    pub fn last_end(&self, from: Timestamp) -> Timestamp {
+        from.saturating_add(SignedDuration::from_hours(24 * i64::from(self.window_days_max))).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Returns how long after its opening an incident that a maintenance suppresses notifies at the latest.
+    #[must_use]
+    pub fn covered_max(&self) -> SignedDuration {
+        SignedDuration::from_hours(self.covered_hours_max.into())
+    }
+
     fn parse(text: &str) -> Result<Self, PolicyError> {
         let maintenance: Self = parse_yaml("maintenance.yaml", text)?;
+        for (name, value, max) in [
+            ("window_days_max", maintenance.window_days_max, 366),
+            ("covered_hours_max", maintenance.covered_hours_max, 336),
+        ] {
+            if !(1..=max).contains(&value) {
+                let problem = format!("{name} must be from 1 to {max}");
+                return Err(PolicyError { file: "maintenance.yaml", problem });
+            }
+        }
         if maintenance.reminder_minutes_before > Self::REMINDER_MAX {
             let problem = format!("reminder_minutes_before must be from 0 to {}", Self::REMINDER_MAX);
             return Err(PolicyError { file: "maintenance.yaml", problem });

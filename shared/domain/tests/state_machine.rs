@@ -154,24 +154,59 @@ fn the_status_moves_backward_only_from_monitoring_to_identified() {
 }
 
 #[test]
-fn a_resolve_needs_an_open_incident_and_a_late_repeat_is_stale() {
+fn a_resolve_needs_an_open_incident_and_the_same_beginning_may_come_back() {
     let resolve = Event { status: Some(Status::Resolved), ..event() };
     assert_eq!(step(None, None, &resolve, 2, &Scope::Platform), Transition::ResolveWithoutOpen);
-    let (incident, _) = opened(&event(), &Scope::Platform);
-    let closed = KeyState {
-        incident_id: incident.id,
-        open: false,
-        source_started_at: Some(at(-60)),
-        as_of: None,
-        closed_at: None,
-        openings: None,
+    let (first, _) = opened(&event(), &Scope::Platform);
+    let closed =
+        KeyState { incident_id: first.id.clone(), open: false, as_of: None, closed_at: Some(at(2)), openings: None };
+    // A monitor that was cut off reports the same alert again, with the same beginning: it is another incident.
+    let Transition::Open(again) = step(Some(&closed), None, &event(), 3, &Scope::Platform) else {
+        panic!("the second firing is swallowed")
     };
-    assert_eq!(step(Some(&closed), None, &event(), 3, &Scope::Platform), Transition::Stale);
-    let reopened = Event { starts_at: Some(at(5)), ..event() };
-    assert!(matches!(step(Some(&closed), None, &reopened, 3, &Scope::Platform), Transition::Open(_)));
-    let timeless = Event { starts_at: None, ..event() };
-    let closed = KeyState { source_started_at: None, ..closed };
-    assert!(matches!(step(Some(&closed), None, &timeless, 3, &Scope::Platform), Transition::Open(_)));
+    assert_ne!(again.0.id, first.id);
+    let observed = Event { as_of: Some(at(1)), ..event() };
+    let overtaken = KeyState { as_of: Some(at(2)), ..closed };
+    assert_eq!(
+        step(Some(&overtaken), None, &observed, 3, &Scope::Platform),
+        Transition::Stale,
+        "what is older is stale"
+    );
+}
+
+#[test]
+fn words_from_before_the_latest_change_are_stale_whatever_they_are() {
+    let (open, _) = opened(&event(), &Scope::Platform);
+    let changed = Incident { changed_at: Some(at(3_600)), ..open.clone() };
+    let (event_id, integration) = (EventId::new("late"), IntegrationId::new("token"));
+    let arrival = |second| EventArrival {
+        event_id: &event_id,
+        scope: &Scope::Platform,
+        key: "key",
+        integration_id: &integration,
+        correlation_id: "c",
+        accepted_at: at(second),
+    };
+    let close = NoteContent {
+        status: Some(Status::Resolved),
+        title: None,
+        severity: None,
+        message: "",
+        notify: false,
+        only_if_new: false,
+    };
+    // A dead letter that is redriven after its key opened anew.
+    assert_eq!(apply_note(Some(&changed), close, &arrival(10)), Transition::Stale);
+    assert_eq!(apply_update(&changed, Some(Status::Resolved), "over", &arrival(10)), Transition::Stale);
+    for second in [3_550, 3_700] {
+        assert!(matches!(apply_note(Some(&changed), close, &arrival(second)), Transition::Update(_)));
+        assert!(matches!(apply_update(&changed, None, "more", &arrival(second)), Transition::Update(_)));
+    }
+    // What only repeats changes nothing, so words are not stale for it.
+    let Transition::Update(pair) = apply_update(&open, None, "more", &arrival(100)) else { panic!() };
+    assert_eq!(pair.0.changed_at, Some(at(100)));
+    let Transition::Repeat(repeated) = step(None, Some(&open), &event(), 4_000, &Scope::Platform) else { panic!() };
+    assert!(repeated.last_seen > at(3_600) && repeated.changed_at == open.changed_at);
 }
 
 #[test]
@@ -396,7 +431,6 @@ fn a_redriven_event_is_stale_if_newer_ones_were_applied() {
     let key = |closed| KeyState {
         incident_id: open.id.clone(),
         open: false,
-        source_started_at: None,
         as_of: None,
         closed_at: Some(closed),
         openings: None,

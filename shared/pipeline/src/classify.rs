@@ -1,7 +1,7 @@
 //! The story of a received event, update, note or reminder: what it does to an incident, in one transaction, and the jobs that follow.
 //!
-//! A redelivered message finds its record and emits the jobs stored there again: "already done" never means "nothing to do". A lost race is
-//! decided again.
+//! A redelivered message finds its record and emits the jobs stored there again: "already done" never means "nothing to do". An event that
+//! its source sends again is known by another time of acceptance: it is counted, and emits nothing. A lost race is decided again.
 //!
 //! | Module | Has |
 //! |---|---|
@@ -13,14 +13,15 @@ mod tests;
 
 use crate::turn::{Answer, Classified, Counted, Turn, Verdict};
 use contracts::queue::{FollowUpJob, IncidentReceived, MessageBody};
-use decide::{ClassifyDecision, KeyContext};
-use domain::event_record::EventRecord;
+use decide::{ClassifyDecision, KeyContext, WindowRules};
+use domain::event_record::{EventRecord, EventRecordWrite};
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{EventArrival, Incident, KeyState, ReminderContent, Update, hash_dedup_key};
 use domain::maintenance::{MaintenanceWindow, Reminder};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::vocabulary::Status;
+use jiff::Timestamp;
 
 /// Number of times that a lost race is decided again before the message returns to its queue.
 const LOST_RACES_MAX: usize = 5;
@@ -55,6 +56,8 @@ struct Job {
     message: IncidentReceived,
     shards_per_job: u16,
     lost_races: usize,
+    /// When the same event was accepted before, if its source sends it again.
+    earlier: Option<Timestamp>,
 }
 
 /// What was found under a message's dedup key.
@@ -127,7 +130,7 @@ pub struct Emit {
 
 /// Begins the story of a message. A platform-wide update is routed in jobs of `shards_per_job` shards.
 pub fn begin(message: IncidentReceived, shards_per_job: u16) -> Classify {
-    look_for_record(Job { message, shards_per_job, lost_races: 0 })
+    look_for_record(Job { message, shards_per_job, lost_races: 0, earlier: None })
 }
 
 fn look_for_record(job: Job) -> Classify {
@@ -219,16 +222,17 @@ impl Job {
         let Found { scope, key, key_state, open } = found;
         let (message, shards) = (&self.message, self.shards_per_job);
         let arrival = self.arrival(&scope, &key);
+        let suppression = WindowRules { windows, covered_max: policy.maintenance.covered_max() };
         let decision = match (&message.body, &open) {
             (MessageBody::Event(event), open) => {
                 let context = KeyContext { key_state, open: open.as_ref(), windows };
                 decide::decide_event(policy, event, message, &arrival, context, shards)
             }
             (MessageBody::Note(note), open) => {
-                decide::decide_note(note, open.as_ref(), windows, message, &arrival, shards)
+                decide::decide_note(note, open.as_ref(), suppression, message, &arrival, shards)
             }
             (MessageBody::Update { status, message: text, .. }, Some(incident)) => {
-                decide::decide_update(incident, windows, *status, text, message, &arrival, shards)
+                decide::decide_update(incident, suppression, *status, text, message, &arrival, shards)
             }
             (MessageBody::Update { .. }, None) | (MessageBody::Reminder(_), _) => {
                 return park("the incident of this message is not in the table");
@@ -247,7 +251,20 @@ impl Job {
         self.commit(decision, policy)
     }
 
+    /// Whether the message's event reports a state, which its source does again and again.
+    fn repeats_state(&self) -> bool {
+        matches!(&self.message.body, MessageBody::Event(event) if event.format.repeats_state())
+    }
+
     fn commit(self, decision: ClassifyDecision, policy: &Policy) -> Classify {
+        let record_write = match (self.earlier, &decision.head, &decision.update) {
+            (None, _, _) => EventRecordWrite::New,
+            (Some(accepted_at), _, Some(_)) => EventRecordWrite::Replace { accepted_at },
+            (Some(_), Some(_), None) => EventRecordWrite::Keep,
+            // Nothing changes, and the first one's record says why.
+            (Some(_), None, None) => return Classify::End(Verdict::Delete),
+        };
+        let decision = ClassifyDecision { record_write, ..decision };
         let updated = decision.head.as_ref().filter(|_| decision.update.is_some());
         let reminder = updated.and_then(|(incident, _)| {
             let lead_time = policy.maintenance.reminder_lead_time();
@@ -271,12 +288,23 @@ impl ReadRecord {
     }
 
     /// Goes on with the record, if there is one.
-    pub fn answered(self, answer: Answer<Option<EventRecord>>, policy: &Policy, _: &mut Turn) -> Classify {
-        match (answer, self.decided) {
+    pub fn answered(self, answer: Answer<Option<EventRecord>>, policy: &Policy, turn: &mut Turn) -> Classify {
+        let Self { mut job, decided, .. } = self;
+        match (answer, decided) {
             (Err(fault), _) => Classify::End(fault.into()),
-            (Ok(Some(record)), _) => emit(&record),
-            (Ok(None), Some(decision)) => self.job.commit(decision, policy),
-            (Ok(None), None) => self.job.check_scope(policy),
+            // The queue delivers the message again: the function may have died before it sent the jobs.
+            (Ok(Some(record)), _) if record.accepted_at == job.message.accepted_at => emit(&record),
+            // The source sends its event again. A monitor reports a state that may have come back; anything else is a second copy.
+            (Ok(Some(record)), None) if job.repeats_state() => {
+                job.earlier = Some(record.accepted_at);
+                job.check_scope(policy)
+            }
+            (Ok(Some(_)), _) => {
+                turn.count(Counted::Classified { outcome: Classified::Repeated });
+                Classify::End(Verdict::Delete)
+            }
+            (Ok(None), Some(decision)) => job.commit(decision, policy),
+            (Ok(None), None) => job.check_scope(policy),
         }
     }
 }
@@ -418,6 +446,7 @@ impl Commit {
             }
             Ok(false) => {
                 job.lost_races += 1;
+                job.earlier = None;
                 if job.lost_races < LOST_RACES_MAX {
                     return look_for_record(job);
                 }

@@ -13,7 +13,7 @@ pub struct IdempotencyRecord {
     pub event_id: EventId,
     /// Hash of the first request's body.
     pub body_hash: String,
-    /// When the first request was accepted, so that a repeated request produces the same queue message.
+    /// When the first request was accepted. The key is forgotten a day later.
     pub accepted_at: Timestamp,
     /// Correlation id of the first request.
     pub correlation_id: String,

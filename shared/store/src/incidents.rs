@@ -2,7 +2,7 @@
 
 use crate::{Item, StoreError, Table, item, keys, number, read, sort_key, text};
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use domain::event_record::{EventRecord, IncidentListEntry};
+use domain::event_record::{EventRecord, EventRecordWrite, IncidentListEntry};
 use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, KeyState, Update};
 use domain::maintenance::{Reminder, SuppressedIncident};
@@ -20,6 +20,8 @@ const NEW_ITEM: Option<&str> = Some("attribute_not_exists(pk)");
 pub struct IncidentChange<'a> {
     /// The event's record. Its existence makes a redelivered event fail the transaction.
     pub record: &'a EventRecord,
+    /// How the record is written.
+    pub record_write: EventRecordWrite,
     /// The incident's new head, with the version that it replaces (0 for a new incident).
     pub head: Option<(&'a Incident, u64)>,
     /// The update that the event added to the incident.
@@ -97,7 +99,14 @@ impl Table {
     /// [`StoreError`] of the call.
     pub async fn record_change(&self, change: &IncidentChange<'_>) -> Result<bool, StoreError> {
         let now = change.record.accepted_at;
-        let mut writes = vec![self.put_action(self.event_item(change.record)?, NEW_ITEM, vec![])?];
+        let mut writes = match change.record_write {
+            EventRecordWrite::New => vec![self.put_action(self.event_item(change.record)?, NEW_ITEM, vec![])?],
+            EventRecordWrite::Replace { accepted_at } => {
+                let before = vec![(":before", text(&accepted_at.to_string()))];
+                vec![self.put_action(self.event_item(change.record)?, Some("accepted_at = :before"), before)?]
+            }
+            EventRecordWrite::Keep => Vec::new(),
+        };
         if let Some((incident, previous_version)) = change.head {
             writes.extend(self.incident_writes(change, incident, previous_version)?);
         }
@@ -110,7 +119,7 @@ impl Table {
         }
         match self.transact(writes).await {
             Ok(None) => Ok(true),
-            Ok(Some(_)) | Err(StoreError::Conflict { .. }) => Ok(false),
+            Ok(Some(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -24,11 +24,12 @@ pub mod tenants;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// A DynamoDB item: attribute values by name.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -48,6 +49,12 @@ pub enum StoreError {
     #[error("the item was changed by another writer ({operation})")]
     Conflict {
         /// The operation that failed: DynamoDB's, such as `PutItem`, or a function of this crate, such as `suppress_contact`.
+        operation: &'static str,
+    },
+    /// Another transaction has the item at this moment. That says nothing about conditions: repeat the call.
+    #[error("another transaction has the item ({operation})")]
+    Contended {
+        /// The operation that failed: DynamoDB's, such as `PutItem`.
         operation: &'static str,
     },
     /// The call fails again if it is repeated: a missing permission or table, or an invalid request.
@@ -72,9 +79,13 @@ impl StoreError {
     /// Whether a retry may succeed.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Conflict { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Conflict { .. } | Self::Contended { .. })
     }
 }
+
+/// Pauses before a transaction is tried again that met another one. Transactions take some ten milliseconds.
+const CONTENTION_PAUSES: [Duration; 3] =
+    [Duration::from_millis(20), Duration::from_millis(60), Duration::from_millis(180)];
 
 /// A filter of a query, with one attribute name and one value as placeholder and replacement.
 pub(crate) struct Filter<'a> {
@@ -243,8 +254,21 @@ impl Table {
     }
 
     /// Runs a transaction. Returns `None` if it was written, otherwise the index of each write whose condition failed with the item
-    /// stored under its key.
+    /// stored under its key. If another transaction has one of the items, it is tried again a few times.
     pub(crate) async fn transact(
+        &self,
+        writes: Vec<aws_sdk_dynamodb::types::TransactWriteItem>,
+    ) -> Result<Option<Vec<(usize, Item)>>, StoreError> {
+        for pause in CONTENTION_PAUSES {
+            match self.try_transact(writes.clone()).await {
+                Err(StoreError::Contended { .. }) => tokio::time::sleep(pause).await,
+                done => return done,
+            }
+        }
+        self.try_transact(writes).await
+    }
+
+    async fn try_transact(
         &self,
         writes: Vec<aws_sdk_dynamodb::types::TransactWriteItem>,
     ) -> Result<Option<Vec<(usize, Item)>>, StoreError> {
@@ -265,9 +289,7 @@ impl Table {
             if !failed.is_empty() {
                 return Ok(Some(failed));
             }
-            if reasons.iter().any(|reason| reason.code() == Some("TransactionConflict")) {
-                return Err(StoreError::Conflict { operation: "TransactWriteItems" });
-            }
+            return Err(cancelled_error(reasons.iter().filter_map(CancellationReason::code)));
         }
         Err(store_error("TransactWriteItems", &error))
     }
@@ -346,6 +368,22 @@ fn corrupt(kind: &'static str, error: &serde_dynamo::Error) -> StoreError {
     StoreError::Corrupt { kind, detail }
 }
 
+/// Maps the reasons of a canceled transaction to an error. None of them is a condition that failed.
+///
+/// Codes: <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
+fn cancelled_error<'a>(codes: impl Iterator<Item = &'a str>) -> StoreError {
+    let operation = "TransactWriteItems";
+    let codes: Vec<&str> = codes.filter(|code| *code != "None").collect();
+    // What is invalid or too large fails again, whatever else was the matter.
+    if codes.iter().any(|code| ["ValidationError", "ItemCollectionSizeLimitExceeded"].contains(code)) {
+        return StoreError::Refused { operation, code: "ValidationException".to_owned() };
+    }
+    match codes.iter().find(|code| **code != "TransactionConflict") {
+        Some(code) => StoreError::Unavailable { operation, code: (*code).to_owned() },
+        None => StoreError::Contended { operation },
+    }
+}
+
 /// Maps an SDK error to a [`StoreError`] by what the caller can do next.
 pub(crate) fn store_error<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> StoreError {
     let Some(service) = error.as_service_error() else {
@@ -356,7 +394,7 @@ pub(crate) fn store_error<E: ProvideErrorMetadata, R>(operation: &'static str, e
     match code.as_str() {
         "ConditionalCheckFailedException" => StoreError::Conflict { operation },
         "TransactionConflictException" | "TransactionInProgressException" | "TransactionCanceledException" => {
-            StoreError::Conflict { operation }
+            StoreError::Contended { operation }
         }
         "ProvisionedThroughputExceededException"
         | "ThrottlingException"

@@ -214,7 +214,7 @@ impl Table {
         for _ in 0..6 {
             match self.try_save(tenant, setting, audit, nonce).await {
                 Ok(Some(saved)) => return Ok(saved),
-                Ok(None) | Err(StoreError::Conflict { .. }) => {}
+                Ok(None) | Err(StoreError::Conflict { .. } | StoreError::Contended { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -290,7 +290,7 @@ impl Table {
     pub async fn rebuild_subscriptions(&self, tenant: &TenantId) -> Result<Option<usize>, StoreError> {
         for _ in 0..6 {
             match self.try_rebuild_subscriptions(tenant).await {
-                Err(StoreError::Conflict { .. }) => {}
+                Err(StoreError::Conflict { .. } | StoreError::Contended { .. }) => {}
                 done => return done,
             }
         }

@@ -148,8 +148,42 @@ fn a_repeated_notification_is_one_event() {
     };
     let first = post();
     assert_eq!([post(), post()], [first.clone(), first.clone()]);
-    drop(tenant.settled(&stack.incident_of(&first), 1));
+    let incident = stack.incident_of(&first);
+    drop(tenant.settled(&incident, 1));
     tenant.expect(&mark, super::pipeline::INFRASTRUCTURE, 4);
+    wait("both repeats to be counted", Duration::from_secs(30), || {
+        (tenant.incident(&incident)["incident"]["repeats"] == 2).then_some(())
+    });
+}
+
+#[test]
+fn an_alert_that_fires_again_with_the_same_beginning_is_another_incident() {
+    let stack = stack!();
+    let tenant = stack.full_tenant();
+    let token = token(&stack, &tenant);
+    let mark = unique();
+    let mut body = notification(&json!({"alertname": "api.outage", "tenant": tenant.id}), &json!({"summary": mark}));
+    // All within a minute, and so within the queue's five minutes of deduplication.
+    let post = |body: &Value| {
+        let answer = stack.call("POST", "/v1/intake/alertmanager", &token, Some(body));
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        text(&answer.json(), "/events/0/event_id")
+    };
+    let firing = body.clone();
+    let event = post(&firing);
+    let first = text(&newest(&tenant, 1), "/incident_id");
+    drop(tenant.settled(&first, 1));
+    body["alerts"][0]["status"] = json!("resolved");
+    body["alerts"][0]["endsAt"] = json!(in_seconds(0));
+    let _resolved = post(&body);
+    drop(tenant.settled(&first, 2));
+    assert_eq!(post(&firing), event, "the source's id is the same");
+    let second = text(&newest(&tenant, 2), "/incident_id");
+    assert_ne!(second, first);
+    drop(tenant.settled(&second, 1));
+    let known = tenant.incident(&second);
+    assert_eq!((&known["incident"]["status"], &known["incident"]["updates"]), (&json!("investigating"), &json!(1)));
+    assert_eq!(stack.incident_of(&event), second, "the event's record says what it did last");
 }
 
 #[test]

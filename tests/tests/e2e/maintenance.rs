@@ -160,6 +160,11 @@ fn a_maintenance_is_announced_reminded_started_verified_and_completed() {
             "starts_at": in_seconds(60), "ends_at": in_seconds(50)})),
     );
     assert_eq!((answer.status, &answer.json()["errors"][0]["pointer"]), (422, &json!("/ends_at")), "{}", answer.body);
+    // A window keeps incidents silent: it has an end that people live to see.
+    let endless = json!({"source": "x", "type": "maintenance.announced", "title": "x", "tenant_ids": [tenant.id],
+        "ends_at": "2099-01-01T00:00:00Z"});
+    let answer = stack.call("POST", "/v1/incidents", &stack.monitor(), Some(&endless));
+    assert_eq!((answer.status, &answer.json()["errors"][0]["pointer"]), (422, &json!("/ends_at")), "{}", answer.body);
 }
 
 #[test]

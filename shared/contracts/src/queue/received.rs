@@ -146,7 +146,8 @@ impl IncidentReceived {
             Some(Scope::Platform) => "P",
             None => "-",
         };
-        domain::ids::short_hash(&[self.event_id.as_str(), scope])
+        let accepted_at = self.accepted_at.as_millisecond().to_string();
+        domain::ids::short_hash(&[self.event_id.as_str(), scope, &accepted_at])
     }
 }
 

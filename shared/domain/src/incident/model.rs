@@ -70,14 +70,14 @@ pub struct Incident {
     /// When the incident started: the source's `starts_at`, or else the time of acceptance.
     #[schemars(with = "Instant")]
     pub started_at: Timestamp,
-    /// The source's `starts_at`, by which a late repeat of a closed incident is recognized.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Instant>")]
-    pub source_started_at: Option<Timestamp>,
     /// When the source observed the latest change of state, if it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Instant>")]
     pub as_of: Option<Timestamp>,
+    /// When its latest update was accepted, which may be earlier than its latest event; absent in the oldest incidents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
+    pub changed_at: Option<Timestamp>,
     /// When the latest event of the incident was accepted.
     #[schemars(with = "Instant")]
     pub last_seen: Timestamp,
@@ -284,9 +284,6 @@ pub struct KeyState {
     pub incident_id: IncidentId,
     /// Whether that incident is still open.
     pub open: bool,
-    /// The incident's `starts_at`, as the source sent it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source_started_at: Option<Timestamp>,
     /// When the source observed the latest change of state, if it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Timestamp>,
@@ -305,7 +302,6 @@ impl KeyState {
         Self {
             incident_id: incident.id.clone(),
             open: incident.resolved_at.is_none(),
-            source_started_at: incident.source_started_at,
             as_of: incident.as_of,
             closed_at: incident.resolved_at,
             openings: incident.openings,

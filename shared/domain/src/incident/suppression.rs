@@ -4,28 +4,30 @@ use super::model::{Incident, Transition};
 use crate::ids::IncidentId;
 use crate::maintenance::{MaintenanceSuppression, MaintenanceWindow, SuppressedIncident};
 use crate::vocabulary::{Category, Kind};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Applies the maintenance windows to a transition: marks an incident as suppressed when it opens, and clears the mark when its window no
 /// longer covers it. `before` is the incident before the transition.
 ///
-/// An incident that opened before the window is not suppressed, because its recipients have been notified already.
+/// An incident that opened before the window is not suppressed, because its recipients have been notified already. None is suppressed for
+/// longer than `covered_max` from its opening.
 #[must_use]
 pub fn apply_maintenance_windows(
     transition: Transition,
     before: Option<&Incident>,
     windows: &[MaintenanceWindow],
+    covered_max: SignedDuration,
     now: Timestamp,
 ) -> Transition {
     let suppression = before.and_then(|incident| incident.covered.as_ref());
     let was_suppressed = suppression.is_some_and(|suppression| now < suppression.until);
     match transition {
         Transition::Open(mut pair) => {
-            pair.0.covered = find_suppression(windows, &pair.0, now);
+            pair.0.covered = find_suppression(windows, &pair.0, covered_max, now);
             Transition::Open(pair)
         }
         Transition::Update(mut pair) if was_suppressed && pair.0.resolved_at.is_none() => {
-            pair.0.covered = find_suppression(windows, &pair.0, now);
+            pair.0.covered = find_suppression(windows, &pair.0, covered_max, now);
             Transition::Update(pair)
         }
         // Whether the incident outlasted the maintenance depends on when the maintenance really ends.
@@ -44,6 +46,7 @@ pub fn apply_maintenance_windows(
 fn find_suppression(
     windows: &[MaintenanceWindow],
     incident: &Incident,
+    covered_max: SignedDuration,
     now: Timestamp,
 ) -> Option<MaintenanceSuppression> {
     let can_be_suppressed = incident.kind == Kind::Incident
@@ -53,8 +56,14 @@ fn find_suppression(
     if !can_be_suppressed {
         return None;
     }
+    let latest = incident.opened_at.unwrap_or(now).saturating_add(covered_max).ok().filter(|latest| now < *latest)?;
     let window = windows.iter().filter(|window| covers(window, incident, now)).max_by_key(|window| window.until)?;
-    Some(MaintenanceSuppression { by: window.incident_id.clone(), until: window.until, up_to: window.severity })
+    Some(MaintenanceSuppression {
+        by: window.incident_id.clone(),
+        until: window.until.min(latest),
+        up_to: window.severity,
+        at_most_until: Some(latest),
+    })
 }
 
 fn covers(window: &MaintenanceWindow, incident: &Incident, now: Timestamp) -> bool {
@@ -101,6 +110,8 @@ mod tests {
     use crate::maintenance::MaintenanceSchedule;
     use crate::vocabulary::{Phase, Severity};
 
+    const DAY: SignedDuration = SignedDuration::from_hours(24);
+
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
     }
@@ -128,7 +139,7 @@ mod tests {
     }
 
     fn is_suppressed(incident: &Incident, now: &str) -> bool {
-        find_suppression(&[window()], incident, at(now)).is_some()
+        find_suppression(&[window()], incident, DAY, at(now)).is_some()
     }
 
     #[test]
@@ -146,13 +157,25 @@ mod tests {
             assert!(!is_suppressed(&incident(components, regions, severity), NOW), "{why}");
         }
         let everywhere = MaintenanceWindow { regions: Vec::new(), ..window() };
-        assert!(find_suppression(&[everywhere], &incident(&["voice"], &[], "error"), at(NOW)).is_some());
+        assert!(find_suppression(&[everywhere], &incident(&["voice"], &[], "error"), DAY, at(NOW)).is_some());
+    }
+
+    #[test]
+    fn a_window_without_end_keeps_an_incident_silent_for_a_day_at_most() {
+        let opened = Some(at("2026-11-23T20:30:00Z"));
+        let open = Incident { opened_at: opened, ..incident(&["voice"], &["ap-south-1"], "error") };
+        let endless = MaintenanceWindow { until: at("2099-01-01T00:00:00Z"), ..window() };
+        let found = find_suppression(std::slice::from_ref(&endless), &open, DAY, at("2026-11-23T20:30:00Z")).unwrap();
+        assert_eq!(found.until, at("2026-11-24T20:30:00Z"));
+        // Moving the window does not move that end, and another update does not begin a new day.
+        assert_eq!(found.with_current_end(std::slice::from_ref(&endless)).until, at("2026-11-24T20:30:00Z"));
+        assert_eq!(find_suppression(&[endless], &open, DAY, at("2026-11-24T20:30:00Z")), None);
     }
 
     #[test]
     fn a_test_incident_is_never_suppressed() {
         let test = Incident { test: true, ..incident(&["voice"], &["ap-south-1"], "error") };
-        assert_eq!(find_suppression(&[window()], &test, at("2026-11-23T20:30:00Z")), None);
+        assert_eq!(find_suppression(&[window()], &test, DAY, at("2026-11-23T20:30:00Z")), None);
     }
 
     #[test]
@@ -162,6 +185,7 @@ mod tests {
             by: IncidentId::new(id),
             until: at("2026-11-23T22:00:00Z"),
             up_to: Severity::Error,
+            at_most_until: None,
         };
         let suppressed = Incident { covered: Some(by("m")), ..plain.clone() };
         let records = |incident: &Incident, before: Option<&Incident>| {
@@ -191,7 +215,7 @@ mod tests {
         }
         let longer =
             MaintenanceWindow { until: at("2026-11-23T23:00:00Z"), incident_id: IncidentId::new("n"), ..window() };
-        let found = find_suppression(&[window(), longer], &incident, at("2026-11-23T21:00:00Z")).unwrap();
+        let found = find_suppression(&[window(), longer], &incident, DAY, at("2026-11-23T21:00:00Z")).unwrap();
         assert_eq!((found.by.as_str(), found.until), ("inc_n", at("2026-11-23T23:00:00Z")));
     }
 

@@ -40,7 +40,7 @@ pub fn apply_event(
         Some(incident) => apply_to_open(incident, event, rule, arrival),
         None if requested_status(event) == Some(Status::Resolved) => Transition::ResolveWithoutOpen,
         None if is_stale(key, event, arrival) => Transition::Stale,
-        None => Transition::Open(Box::new(open_incident(event, rule, arrival))),
+        None => Transition::Open(Box::new(open_incident(event, rule, key, arrival))),
     }
 }
 
@@ -116,12 +116,12 @@ pub fn simulate_opening(event: &Event, rule: &RuleMatch, scope: &Scope, now: Tim
         correlation_id: "",
         accepted_at: now,
     };
-    open_incident(&Event { status: None, ..event.clone() }, rule, &arrival)
+    open_incident(&Event { status: None, ..event.clone() }, rule, None, &arrival)
 }
 
 /// Applies an operator's update: a new status, a message, or both (`POST /v1/incidents/{id}/updates`). A message alone notifies.
 ///
-/// `None` keeps the status. An update of a resolved incident is stale.
+/// `None` keeps the status. Stale is an update of a resolved incident, and one that comes long after a newer one.
 #[must_use]
 pub fn apply_update(
     incident: &Incident,
@@ -129,7 +129,7 @@ pub fn apply_update(
     message: &str,
     arrival: &EventArrival<'_>,
 ) -> Transition {
-    if incident.status == Status::Resolved {
+    if incident.status == Status::Resolved || predates(arrival, incident.changed_at) {
         return Transition::Stale;
     }
     let status = next_status(incident.status, status);
@@ -169,10 +169,14 @@ pub struct NoteContent<'a> {
 /// Applies a note of a drop-in format to the open incident of its dedup key.
 ///
 /// A note never opens an incident and never moves its status backward. It notifies only of a new status or severity, or of a text with
-/// `notify`; its text is never published, because people who type into a monitor do not write for the public.
+/// `notify`; its text is never published, because people who type into a monitor do not write for the public. A note from before the incident's
+/// latest change is stale: it may have been about an earlier incident of the key.
 #[must_use]
 pub fn apply_note(open: Option<&Incident>, note: NoteContent<'_>, arrival: &EventArrival<'_>) -> Transition {
     let Some(incident) = open else { return Transition::ResolveWithoutOpen };
+    if predates(arrival, incident.changed_at) {
+        return Transition::Stale;
+    }
     let title = note.title.unwrap_or(&incident.title).to_owned();
     let status = note.status.filter(|status| *status > incident.status).unwrap_or(incident.status);
     let severity = note.severity.unwrap_or(incident.severity);
@@ -293,13 +297,25 @@ pub fn record_opening(
     }
 }
 
-fn open_incident(event: &Event, rule: &RuleMatch, arrival: &EventArrival<'_>) -> (Incident, Update) {
+/// Builds the incident that an event opens. `key` is what is remembered about its dedup key.
+///
+/// A source may send the same event again when its state has come back, so the incident's id also says which opening of the key it is.
+fn open_incident(
+    event: &Event,
+    rule: &RuleMatch,
+    key: Option<&KeyState>,
+    arrival: &EventArrival<'_>,
+) -> (Incident, Update) {
     let accepted_at = arrival.accepted_at;
     let public = is_public(event, rule, arrival.scope);
     let text = if public { public_text(event, rule) } else { PublicText::default() };
     let status = requested_status(event).unwrap_or(Status::Investigating);
     let incident = Incident {
-        id: IncidentId::derived(&[arrival.event_id.as_str(), arrival.scope.tenant().map_or("P", |t| t.as_str())]),
+        id: IncidentId::derived(&[
+            arrival.event_id.as_str(),
+            arrival.scope.tenant().map_or("P", |tenant| tenant.as_str()),
+            key.map_or("", |key| key.incident_id.as_str()),
+        ]),
         scope: arrival.scope.clone(),
         key: arrival.key.to_owned(),
         integration_id: arrival.integration_id.clone(),
@@ -321,8 +337,8 @@ fn open_incident(event: &Event, rule: &RuleMatch, arrival: &EventArrival<'_>) ->
         public_title: text.title,
         opened_at: Some(accepted_at),
         started_at: event.starts_at.unwrap_or(accepted_at),
-        source_started_at: event.starts_at,
         as_of: event.as_of,
+        changed_at: Some(accepted_at),
         last_seen: accepted_at,
         resolved_at: None,
         maintenance: next_schedule(rule.kind, None, status, Some(event), accepted_at),
@@ -365,6 +381,7 @@ fn build_update(incident: &Incident, content: UpdateContent, arrival: &EventArri
     next.severity = content.severity;
     next.title.clone_from(&content.title);
     next.last_seen = arrival.accepted_at.max(incident.last_seen);
+    next.changed_at = incident.changed_at.max(Some(arrival.accepted_at));
     if content.status == Status::Resolved {
         next.resolved_at = Some(arrival.accepted_at);
     }
@@ -410,11 +427,12 @@ fn copy_event_fields(update: &mut Update, event: &Event) {
 }
 
 /// Whether an event that would open an incident belongs to one that is closed already.
+///
+/// That it gives the same beginning says nothing: a monitor that was cut off for some minutes reports the same alert with the same beginning.
 fn is_stale(key: Option<&KeyState>, event: &Event, arrival: &EventArrival<'_>) -> bool {
     let Some(key) = key.filter(|key| !key.open) else { return false };
-    let is_same_start = event.starts_at.is_some() && key.source_started_at == event.starts_at;
     let is_overtaken = event.as_of.is_some() && event.as_of <= key.as_of;
-    is_same_start || is_overtaken || predates(arrival, key.closed_at)
+    is_overtaken || predates(arrival, key.closed_at)
 }
 
 /// Whether an event was accepted more than [`STALE_AFTER`] before `then`.
@@ -431,7 +449,6 @@ pub fn record_early_resolve(event: &Event, key: Option<&KeyState>, arrival: &Eve
     is_newer.then(|| KeyState {
         incident_id: IncidentId::derived(&[arrival.event_id.as_str(), "never"]),
         open: false,
-        source_started_at: None,
         as_of: Some(as_of),
         closed_at: Some(arrival.accepted_at),
         openings: key.and_then(|key| key.openings),

@@ -88,7 +88,7 @@ fn incident(category: Category) -> Incident {
         public_title: String::new(),
         opened_at: Some(now()),
         started_at: now(),
-        source_started_at: None,
+        changed_at: None,
         as_of: None,
         last_seen: now(),
         maintenance: None,

@@ -98,7 +98,8 @@ fn a_digest_holds_less_severe_alerts_and_their_resolves() {
 #[test]
 fn an_incident_inside_a_maintenance_window_is_held_until_it_ends_unless_it_is_worse_than_announced() {
     let until = now() + jiff::SignedDuration::from_hours(1);
-    let covered = MaintenanceSuppression { by: IncidentId::new("m"), until, up_to: Severity::Error };
+    let covered =
+        MaintenanceSuppression { by: IncidentId::new("m"), until, up_to: Severity::Error, at_most_until: None };
     let inside_window = Incident { covered: Some(covered), ..incident(Infrastructure) };
     let all = [to(recipient("p", SupportManager)), to_endpoint(endpoint("w", Channel::Webhook, OrgAdmin))];
     let plan_at = |incident: &Incident, update: Update, history: &NotificationHistory, now| {
@@ -199,7 +200,8 @@ fn the_regulatory_sms_window_holds_everything_but_alerts_at_any_severity() {
 #[test]
 fn a_hold_ends_when_all_sending_hours_are_open() {
     // The maintenance window ends in quiet hours, which end half an hour later.
-    let covered = MaintenanceSuppression { by: IncidentId::new("m"), until: now(), up_to: Severity::Error };
+    let covered =
+        MaintenanceSuppression { by: IncidentId::new("m"), until: now(), up_to: Severity::Error, at_most_until: None };
     let inside_window = Incident { covered: Some(covered), ..incident(Infrastructure) };
     let asleep = Settings { quiet_hours: Some(quiet_hours(true)), ..settings() };
     let recipients = [to(recipient("p", SupportManager))];

@@ -6,7 +6,7 @@ mod records;
 use contracts::queue::{IncidentReceived, MessageBody, Note};
 use domain::classification::{Classification, RuleMatch};
 use domain::event::{Event, is_reserved_type};
-use domain::event_record::{EventRecord, IncidentListEntry};
+use domain::event_record::{EventRecord, EventRecordWrite, IncidentListEntry};
 use domain::ids::{IncidentId, Scope};
 use domain::incident::{
     EventArrival, Incident, KeyState, NoteContent, ReminderContent, Transition, Update, apply_event,
@@ -17,7 +17,7 @@ use domain::maintenance::{MaintenanceWindow, REMINDER_TYPE, Reminder, Suppressed
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::vocabulary::Status;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jobs::{operators_warning, routing_jobs};
 use records::{event_record, incident_record};
 
@@ -29,6 +29,8 @@ const RESERVED_TYPE_WARNING: &str = "type: test.alert and tocsin.… are reserve
 pub struct ClassifyDecision {
     /// The event's record.
     pub record: EventRecord,
+    /// How the record is written.
+    pub record_write: EventRecordWrite,
     /// The incident's new head, and the version that it replaces (0 for a new incident).
     pub head: Option<(Incident, u64)>,
     /// The update that the event added to the incident.
@@ -48,6 +50,7 @@ impl ClassifyDecision {
     fn record_alone(record: EventRecord) -> Self {
         Self {
             record,
+            record_write: EventRecordWrite::New,
             head: None,
             update: None,
             suppressed: Vec::new(),
@@ -64,6 +67,13 @@ pub(crate) struct KeyContext<'a> {
     pub(crate) key_state: Option<KeyState>,
     pub(crate) open: Option<&'a Incident>,
     pub(crate) windows: &'a [MaintenanceWindow],
+}
+
+/// Which maintenance windows there are, and how long they may keep an incident silent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WindowRules<'a> {
+    pub(crate) windows: &'a [MaintenanceWindow],
+    pub(crate) covered_max: SignedDuration,
 }
 
 /// Decides about an event with a known scope: classifies it and applies the incident's state machine.
@@ -115,8 +125,13 @@ pub(crate) fn decide_event(
     record.warnings.extend_from_slice(&included.warnings);
     record.warnings.extend(policy.catalogue.unknown_name_warnings(&event.components, &event.regions));
     let now = arrival.accepted_at;
-    let transition =
-        apply_maintenance_windows(apply_event(key_state.as_ref(), open, event, &included, arrival), open, windows, now);
+    let cut = cut_window(event, open, policy, now);
+    record.warnings.extend(cut.is_some().then(|| {
+        format!("ends_at: a maintenance has at most {} days; its window was cut", policy.maintenance.window_days_max)
+    }));
+    let event = cut.as_ref().unwrap_or(event);
+    let transition = apply_event(key_state.as_ref(), open, event, &included, arrival);
+    let transition = apply_maintenance_windows(transition, open, windows, policy.maintenance.covered_max(), now);
     let transition = record_opening(transition, key_state.as_ref(), &policy.storms.flapping, now);
     let early_resolve = match transition {
         Transition::ResolveWithoutOpen => record_early_resolve(event, key_state.as_ref(), arrival),
@@ -133,10 +148,17 @@ pub(crate) fn decide_event(
     }
 }
 
+/// Returns the event with the latest end that a maintenance may have, if its own is later.
+fn cut_window(event: &Event, open: Option<&Incident>, policy: &Policy, now: Timestamp) -> Option<Event> {
+    let announced = open.and_then(|incident| incident.maintenance).map(|schedule| schedule.from);
+    let last_end = policy.maintenance.last_end(event.starts_at.or(announced).unwrap_or(now));
+    event.ends_at.filter(|end| *end > last_end).map(|_| Event { ends_at: Some(last_end), ..event.clone() })
+}
+
 /// Decides about an operator's update on an incident: new status, message, or both.
 pub(crate) fn decide_update(
     incident: &Incident,
-    windows: &[MaintenanceWindow],
+    suppression: WindowRules<'_>,
     status: Option<Status>,
     text: &str,
     message: &IncidentReceived,
@@ -145,7 +167,9 @@ pub(crate) fn decide_update(
 ) -> ClassifyDecision {
     let record = incident_record(Some(incident), &incident.title, message, arrival.scope);
     let transition = apply_update(incident, status, text, arrival);
-    let transition = apply_maintenance_windows(transition, Some(incident), windows, arrival.accepted_at);
+    let WindowRules { windows, covered_max } = suppression;
+    let now = arrival.accepted_at;
+    let transition = apply_maintenance_windows(transition, Some(incident), windows, covered_max, now);
     apply_transition(record, transition, Some(incident), Some(KeyState::of(incident)), shards_per_job, arrival)
 }
 
@@ -182,7 +206,7 @@ pub(crate) fn decide_expired_reminder(message: &IncidentReceived, reminder: &Rem
 pub(crate) fn decide_note(
     note: &Note,
     open: Option<&Incident>,
-    windows: &[MaintenanceWindow],
+    suppression: WindowRules<'_>,
     message: &IncidentReceived,
     arrival: &EventArrival<'_>,
     shards_per_job: u16,
@@ -200,7 +224,9 @@ pub(crate) fn decide_note(
         only_if_new: note.only_if_new,
     };
     let transition = apply_note(open, content, arrival);
-    let transition = apply_maintenance_windows(transition, open, windows, arrival.accepted_at);
+    let WindowRules { windows, covered_max } = suppression;
+    let now = arrival.accepted_at;
+    let transition = apply_maintenance_windows(transition, open, windows, covered_max, now);
     apply_transition(record, transition, open, open.map(KeyState::of), shards_per_job, arrival)
 }
 

@@ -145,3 +145,57 @@ fn a_fault_of_aws_returns_the_message_whatever_it_interrupts() {
     let Classify::Emit(emit) = commit.answered(Ok(true), &mut turn) else { panic!() };
     assert!(is_fault(emit.answered(Err(fault()), &mut turn)));
 }
+
+/// The record of a message's event as it was stored when the event came first.
+fn first_record(message: &IncidentReceived, turn: &mut Turn) -> EventRecord {
+    until_commit(begin(message.clone(), 4), turn).decision().record.clone()
+}
+
+#[test]
+fn a_monitors_repeat_is_counted_and_emits_nothing() {
+    let (mut turn, policy) = (turn(), policy());
+    let report = IncidentReceived {
+        body: match message().body {
+            MessageBody::Event(event) => MessageBody::Event(Box::new(Event { format: Format::Alertmanager, ..*event })),
+            other => other,
+        },
+        ..message()
+    };
+    let commit = until_commit(begin(report.clone(), 4), &mut turn);
+    let (record, incident) = (commit.decision().record.clone(), commit.decision().head.clone().unwrap().0);
+    let again = IncidentReceived { accepted_at: Timestamp::from_second(330).unwrap(), ..report };
+
+    // It is still so: one more repeat, and the first one's record with its jobs stays.
+    let Classify::Record(step) = begin(again.clone(), 4) else { panic!() };
+    let Classify::Tenant(step) = step.answered(Ok(Some(record.clone())), &policy, &mut turn) else { panic!() };
+    let Classify::Key(step) = step.answered(Ok(true), &policy, &mut turn) else { panic!() };
+    let key = KeyState::of(&incident);
+    let story = step.answered(Ok((Some(key), Some(incident.clone()))), &policy, &mut turn);
+    let Classify::Commit(commit) = story else { panic!("{story:?}") };
+    assert_eq!(commit.decision().record_write, EventRecordWrite::Keep);
+    assert_eq!(commit.decision().head.as_ref().map(|(incident, _)| incident.repeats), Some(1));
+    assert!(matches!(commit.answered(Ok(true), &mut turn), Classify::End(Verdict::Delete)), "nothing is emitted");
+
+    // It had ended, and has come back with the same id: another incident, in place of the first one's record.
+    let Classify::Record(step) = begin(again.clone(), 4) else { panic!() };
+    let Classify::Tenant(step) = step.answered(Ok(Some(record.clone())), &policy, &mut turn) else { panic!() };
+    let Classify::Key(step) = step.answered(Ok(true), &policy, &mut turn) else { panic!() };
+    let closed =
+        KeyState { open: false, closed_at: Some(Timestamp::from_second(300).unwrap()), ..KeyState::of(&incident) };
+    let story = step.answered(Ok((Some(closed), None)), &policy, &mut turn);
+    let commit = until_commit(story, &mut turn);
+    assert_eq!(commit.decision().record_write, EventRecordWrite::Replace { accepted_at: record.accepted_at });
+    assert!(commit.decision().head.as_ref().is_some_and(|(next, _)| next.id != incident.id));
+    assert!(matches!(commit.answered(Ok(true), &mut turn), Classify::Emit(_)));
+}
+
+#[test]
+fn a_second_copy_of_any_other_event_does_nothing() {
+    let (mut turn, policy) = (turn(), policy());
+    let record = first_record(&message(), &mut turn);
+    let retried = IncidentReceived { accepted_at: Timestamp::from_second(120).unwrap(), ..message() };
+    let Classify::Record(step) = begin(retried, 4) else { panic!() };
+    let story = step.answered(Ok(Some(record)), &policy, &mut turn);
+    assert!(matches!(story, Classify::End(Verdict::Delete)), "{story:?}");
+    assert_eq!(turn.counted, [Counted::Classified { outcome: Classified::Repeated }]);
+}

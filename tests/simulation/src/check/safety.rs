@@ -4,10 +4,11 @@ use super::wall_clock::RESTRICTED_SMS_KINDS;
 use super::{Checked, Seen, is_skip};
 use crate::queue::Body;
 use crate::table::{DeliveryKey, Thread};
-use crate::world::World;
+use crate::world::{POLICY, World};
+use domain::classification::Classification;
 use domain::delivery::DeliveryState;
 use domain::reason::Reason;
-use domain::vocabulary::Channel;
+use domain::vocabulary::{Channel, Status};
 use pipeline::route::EarlierPlans;
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ const CLOCKS_DIFFER: i64 = 3_000;
 pub(super) fn all(world: &World, seen: &Seen<'_>) -> Checked {
     nothing_is_left(world)?;
     every_event_is_recorded(world)?;
+    the_latest_report_of_a_monitor_stands(world)?;
     every_update_is_planned(world)?;
     every_decision_ends_once(world, seen)?;
     what_was_accepted_arrived(world)?;
@@ -64,6 +66,22 @@ fn every_event_is_recorded(world: &World) -> Checked {
         let wanted: Vec<u32> = (1..=u32::try_from(numbers.len()).unwrap_or(0)).collect();
         if numbers != wanted {
             return Err(format!("the updates of {} are {numbers:?}", record.incident.id));
+        }
+    }
+    Ok(())
+}
+
+/// Of a key that a monitor reports an incident is open if its latest report says so, however often it said so before.
+fn the_latest_report_of_a_monitor_stands(world: &World) -> Checked {
+    for (key, event) in world.log.reports.iter().filter_map(|(key, event)| Some((key, event.as_ref()?))) {
+        let open = world.table.open_incident(key);
+        let resolved = event.status == Some(Status::Resolved);
+        let included = matches!(POLICY.classify(event), Classification::Included(_));
+        if resolved && open.is_some() {
+            return Err(format!("{key} is open, although its monitor resolved it: {open:?}"));
+        }
+        if !resolved && included && open.is_none() {
+            return Err(format!("{key} has no open incident, although its monitor reports one: {event:?}"));
         }
     }
     Ok(())

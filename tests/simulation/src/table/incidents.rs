@@ -2,6 +2,7 @@
 
 use super::{IncidentRecord, SimulatedTable};
 use domain::delivery::thread_of_row;
+use domain::event_record::EventRecordWrite;
 use domain::ids::{IncidentId, SHARDS, Scope, TenantId, shard_of};
 use domain::incident::{Incident, KeyState};
 use domain::maintenance::MaintenanceWindow;
@@ -32,10 +33,18 @@ impl SimulatedTable {
         let replaced = head.is_none_or(|(incident, replaces)| {
             self.incidents.get(&incident.id).map_or(0, |stored| stored.incident.version) == *replaces
         });
-        if changed || !replaced || self.records.contains_key(&place) {
+        let accepted_before = self.records.get(&place).map(|stored| stored.accepted_at);
+        let first = match decision.record_write {
+            EventRecordWrite::New => accepted_before.is_none(),
+            EventRecordWrite::Replace { accepted_at } => accepted_before == Some(accepted_at),
+            EventRecordWrite::Keep => true,
+        };
+        if changed || !replaced || !first {
             return false;
         }
-        self.records.insert(place, record);
+        if decision.record_write != EventRecordWrite::Keep {
+            self.records.insert(place, record);
+        }
         self.keys.extend(key_writes);
         if let Some((incident, _)) = head {
             let record = self.incidents.entry(incident.id.clone()).or_insert_with(|| IncidentRecord {

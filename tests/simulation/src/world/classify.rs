@@ -17,6 +17,9 @@ pub(super) fn begin(message: IncidentReceived) -> Classify {
     pipeline::classify::begin(message, SHARDS_PER_JOB)
 }
 
+/// The dedup keys of a monitor.
+const MONITORED_KEYS: [usize; 2] = [2, 3];
+
 /// The token of the events' source.
 pub(super) fn integration() -> IntegrationId {
     IntegrationId::new("monitor")
@@ -26,6 +29,8 @@ impl World {
     pub(super) fn receive_event(&mut self, spec: &EventSpec) {
         let Some(scope) = self.scope(spec.tenant) else { return };
         let maintenance = EVENT_KINDS[spec.event_kind].1 == Kind::Maintenance;
+        // Some keys are a monitor's, which reports a state again and again: the same state is the same event.
+        let repeats = MONITORED_KEYS.contains(&spec.key);
         let ends_at = seconds_after(self.now(), spec.lasts * 60);
         let event = Event {
             event_type: event_type(spec.event_kind, spec.key == 0),
@@ -36,9 +41,15 @@ impl World {
             components: spec.components.clone(),
             regions: spec.regions.clone(),
             ends_at: (maintenance && spec.status.is_none()).then_some(ends_at),
-            ..Event::blank(Format::Native, "monitor")
+            ..Event::blank(if repeats { Format::Alertmanager } else { Format::Native }, "monitor")
         };
-        self.post(scope, MessageBody::Event(Box::new(event)));
+        let state = if spec.status == Some(Status::Resolved) { "resolved" } else { "firing" };
+        let id = repeats.then(|| EventId::derived(&[&event.dedup_key, state]));
+        if repeats {
+            let key = hash_dedup_key(&scope, &integration(), "monitor", &event.dedup_key);
+            self.log.reports.insert(key, Some(event.clone()));
+        }
+        self.post(scope, MessageBody::Event(Box::new(event)), id);
     }
 
     pub(super) fn post_operator_update(&mut self, tenant: usize, key: usize, status: Option<Status>) {
@@ -46,16 +57,19 @@ impl World {
             return;
         };
         let (incident_id, key) = (incident.id, incident.key);
+        if status == Some(Status::Resolved) {
+            self.log.reports.insert(key.clone(), None);
+        }
         let body = MessageBody::Update { incident_id, key, status, message: "We know.".to_owned() };
-        self.post(incident.scope, body);
+        self.post(incident.scope, body, None);
     }
 
-    /// Intake puts an event on its queue.
-    fn post(&mut self, scope: Scope, body: MessageBody) {
+    /// Intake puts an event on its queue, with the source's id if it has one.
+    fn post(&mut self, scope: Scope, body: MessageBody, id: Option<EventId>) {
         self.scheduled += 1;
         let message = IncidentReceived {
             v: 1,
-            event_id: EventId::new(&self.scheduled.to_string()),
+            event_id: id.unwrap_or_else(|| EventId::new(&self.scheduled.to_string())),
             correlation_id: "c".to_owned(),
             accepted_at: self.now(),
             integration_id: integration(),

@@ -2,6 +2,7 @@
 
 use crate::table::{DeliveryKey, Thread};
 use domain::due::ScheduledDelivery;
+use domain::event::Event;
 use domain::ids::{EventId, IncidentId, Scope, TenantId};
 use domain::incident::Change;
 use domain::rate_limit::Exemption;
@@ -60,6 +61,8 @@ pub struct DeferredRecord {
 pub struct Log {
     /// The events that intake accepted, with their scopes.
     pub accepted: Vec<(EventId, Option<Scope>)>,
+    /// The latest report of a monitor by dedup key; `None` if an operator resolved it since.
+    pub reports: BTreeMap<String, Option<Event>>,
     /// Sends whose mark may be missing: each may arrive once more.
     pub excused: BTreeMap<DeliveryKey, usize>,
     /// What receivers and providers accepted.
