@@ -820,3 +820,28 @@ fn samconfig_has_what_every_stage_needs() {
     let pinned = |line: &&str| !line.starts_with('#') && (line.contains("s3_bucket") || line.contains("arn:"));
     assert_eq!(config.lines().find(pinned), None, "samconfig.toml names something of one account");
 }
+
+#[test]
+fn whoever_sends_to_its_own_queue_says_so() {
+    // AWS ends a chain of one function and one queue after 16 invocations and drops its message.
+    let template = Template::read();
+    let statements = template.statements();
+    let mut loops = BTreeSet::new();
+    for (folder, base, properties) in template.functions() {
+        let queues: Vec<&Value> = template.events(properties, "SQS").into_iter().map(|event| &event["Queue"]).collect();
+        let role = format!("{base}Role");
+        let sends_to = statements.iter().filter(|(id, statement)| {
+            let actions = statement["Action"].as_array().into_iter().flatten();
+            *id == role
+                && actions.into_iter().filter_map(Value::as_str).any(|action| action.starts_with("sqs:SendMessage"))
+        });
+        let targets = sends_to.flat_map(|(_, statement)| match &statement["Resource"] {
+            Value::Array(many) => many.iter().collect(),
+            one => vec![one],
+        });
+        let is_loop = targets.into_iter().any(|target| queues.contains(&target));
+        assert_eq!(properties["RecursiveLoop"] == "Allow", is_loop, "{folder}");
+        loops.extend(is_loop.then_some(folder));
+    }
+    assert!(loops.contains("subscription-lookup") && loops.contains("deliver-webhook"), "{loops:?}");
+}

@@ -16,6 +16,7 @@ mod redrive;
 use aws::sqs::{OutgoingMessage, Queues};
 use config::Config;
 use contracts::queue::Correlated;
+use futures::stream::{self, StreamExt};
 use jiff::SignedDuration;
 use origin::{SourceQueue, UNKNOWN_FUNCTION};
 use redrive::{Command, LetterSelector, LetterView, RedriveSummary};
@@ -23,12 +24,15 @@ use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, dead_le
 use runtime::{Aws, DirectError, DirectFunction, StartError, clock, metrics};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use store::dead_letters::DeadLetter;
 use store::{StoreError, Table};
 use vault::{LazyKeyring, Sealed};
 
 /// Letters read at once. Their bodies are all in memory.
 const PAGE_SIZE: usize = 50;
+/// Letters that are opened, sent and marked at once. A body may have 256 KiB.
+const LETTERS_AT_ONCE: usize = 10;
 /// How long a redrive runs before it returns where to continue. The function's timeout is 20 s.
 const REDRIVE_TIME_MAX: SignedDuration = SignedDuration::from_secs(12);
 
@@ -177,7 +181,7 @@ impl DeadLetters {
         if let Some(id) = &selector.id {
             let found = self.table.dead_letter(function, &day, id).await.map_err(unavailable)?;
             let letter = found.ok_or_else(|| bad_request("id: this function has no such dead letter on this day"))?;
-            self.redrive_letter(&letter, &mut summary).await;
+            self.redrive_letters(&[&letter], &mut summary).await;
             return Ok(summary);
         }
         let until = clock::now()
@@ -187,40 +191,66 @@ impl DeadLetters {
         loop {
             let page =
                 self.table.dead_letters(function, &day, after.as_deref(), PAGE_SIZE).await.map_err(unavailable)?;
-            // One at a time, in the order of the ids, which keeps the order within a FIFO group as far as possible.
-            for letter in &page.letters {
-                if clock::now() > until {
-                    summary.next = after;
-                    return Ok(summary);
-                }
-                if redrive::needs_redrive(letter) {
-                    self.redrive_letter(letter, &mut summary).await;
-                } else {
-                    summary.already += 1;
-                }
-                after = Some(letter.id.clone());
+            if clock::now() > until {
+                summary.next = after;
+                return Ok(summary);
             }
+            let (open, over): (Vec<&DeadLetter>, Vec<&DeadLetter>) =
+                page.letters.iter().partition(|letter| redrive::needs_redrive(letter));
+            summary.already += u32::try_from(over.len()).unwrap_or(u32::MAX);
+            for letters in open.chunks(LETTERS_AT_ONCE) {
+                self.redrive_letters(letters, &mut summary).await;
+            }
+            after = page.letters.last().map(|letter| letter.id.clone()).or(after);
             if page.next.is_none() {
                 return Ok(summary);
             }
         }
     }
 
-    /// Redrives one letter and counts the result.
-    async fn redrive_letter(&self, letter: &DeadLetter, summary: &mut RedriveSummary) {
-        match self.try_redrive_letter(letter).await {
-            Ok(()) => {
-                summary.redriven += 1;
-                tracing::info!(letter = letter.id, source = letter.function, "dead letter redriven");
+    /// Redrives letters in batches and counts the results. They are in the order of their ids, which keeps the order within a FIFO group as
+    /// far as possible.
+    async fn redrive_letters(&self, letters: &[&DeadLetter], summary: &mut RedriveSummary) {
+        let mut by_queue: BTreeMap<&str, Vec<(&DeadLetter, OutgoingMessage)>> = BTreeMap::new();
+        for letter in letters {
+            match self.open_letter(letter).await {
+                Ok((url, outgoing)) => by_queue.entry(url).or_default().push((letter, outgoing)),
+                Err(cause) => summary.count_failed(letter, &cause),
             }
-            Err(cause) => {
-                summary.failed += 1;
-                tracing::error!(letter = letter.id, source = letter.function, cause, "cannot redrive dead letter");
+        }
+        for (url, messages) in by_queue {
+            let (letters, outgoing): (Vec<&DeadLetter>, Vec<OutgoingMessage>) = messages.into_iter().unzip();
+            let unsent = match self.queues.send_all(url, outgoing).await {
+                Ok(()) => Vec::new(),
+                Err(unsent) => unsent.indices,
+            };
+            // Marked after the send: a crash in between sends it again, and the queue's function drops the duplicate.
+            let marking = letters.iter().enumerate().map(|(place, letter)| {
+                let is_sent = !unsent.contains(&place);
+                async move {
+                    if !is_sent {
+                        return (*letter, Err("its source queue did not accept it".to_owned()));
+                    }
+                    let marked = self.table.mark_redriven(letter, clock::now()).await;
+                    (*letter, marked.map_err(|error| error.to_string()))
+                }
+            });
+            let marked: Vec<(&DeadLetter, Result<(), String>)> =
+                stream::iter(marking.collect::<Vec<_>>()).buffered(LETTERS_AT_ONCE).collect().await;
+            for (letter, result) in marked {
+                match result {
+                    Ok(()) => {
+                        summary.redriven += 1;
+                        tracing::info!(letter = letter.id, source = letter.function, "dead letter redriven");
+                    }
+                    Err(cause) => summary.count_failed(letter, &cause),
+                }
             }
         }
     }
 
-    async fn try_redrive_letter(&self, letter: &DeadLetter) -> Result<(), String> {
+    /// Opens a letter: the queue that it goes back to, and the message.
+    async fn open_letter(&self, letter: &DeadLetter) -> Result<(&str, OutgoingMessage), String> {
         let url = origin::return_queue_url(&self.sources, &letter.function, &letter.source_queue);
         let url = url.ok_or("its source queue is not known")?;
         let sealed = Sealed::from(letter.body.clone());
@@ -235,9 +265,7 @@ impl DeadLetters {
             dedup: fifo.then(|| redrive::deduplication_id(letter)),
             ..OutgoingMessage::default()
         };
-        self.queues.send(url, &outgoing).await.map_err(|error| error.to_string())?;
-        // Marked after the send: a crash in between sends it again, and the queue's function drops the duplicate.
-        self.table.mark_redriven(letter, clock::now()).await.map_err(|error| error.to_string())
+        Ok((url, outgoing))
     }
 }
 

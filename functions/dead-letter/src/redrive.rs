@@ -72,6 +72,14 @@ pub(crate) struct RedriveSummary {
     pub(crate) next: Option<String>,
 }
 
+impl RedriveSummary {
+    /// Counts and logs a letter that was not sent.
+    pub(crate) fn count_failed(&mut self, letter: &DeadLetter, cause: &str) {
+        self.failed += 1;
+        tracing::error!(letter = letter.id, source = letter.function, cause, "cannot redrive dead letter");
+    }
+}
+
 /// Whether the redrive of a whole day includes this letter. A second redrive of the same day skips letters that the first one sent.
 pub(crate) fn needs_redrive(letter: &DeadLetter) -> bool {
     letter.redriven_at.is_none()

@@ -29,7 +29,7 @@ use contracts::problem::FieldError;
 use contracts::queue::IncidentReceived;
 use domain::classification::Classification;
 use domain::ids::{EventId, IncidentId, Scope, TenantId};
-use domain::incident::simulate_opening;
+use domain::incident::{opened_incident_id, simulate_opening};
 use domain::plan::{Decision, DecisionOutcome, plan_without_history};
 use domain::policy::{Policy, RateLimit};
 use domain::tenant::{Destination, Settings};
@@ -158,9 +158,9 @@ fn storage_problem(error: store::StoreError) -> Problem {
     Problem::unavailable()
 }
 
-/// Returns the id of the test's incident, which is known before the incident exists.
+/// Returns the id of the test's incident, which is known before the incident exists: every test has a dedup key of its own.
 fn incident_of(event: &EventId, tenant: &TenantId) -> IncidentId {
-    IncidentId::derived(&[event.as_str(), tenant.as_str()])
+    opened_incident_id(event, &Scope::Tenant(tenant.clone()), None)
 }
 
 impl TestAlert {

@@ -4,7 +4,7 @@ use crate::{ConfirmationSender, Deliverer, Sender, counted};
 use aws::sqs::OutgoingMessage;
 use contracts::queue::{ConfirmationRequest, Delivery, IncidentReceived, Lane};
 use domain::delivery::{AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, EarlierClaim, ProviderMessage};
-use domain::rate_limit::RateLimitDecision;
+use domain::rate_limit::{CallSlot, RateLimitDecision};
 use domain::vocabulary::Channel;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
@@ -137,8 +137,9 @@ impl Deliverer {
         }
     }
 
-    async fn reserve_slot(&self, step: &Slot, now: Timestamp) -> Answer<i64> {
-        self.table.reserve_call_slot(step.fingerprint(), now, SLOT_INTERVAL_MS).await.map_err(table_fault)
+    async fn reserve_slot(&self, step: &Slot, now: Timestamp) -> Answer<CallSlot> {
+        let slot = self.table.reserve_call_slot(step.fingerprint(), now, SLOT_INTERVAL_MS, step.within_ms()).await;
+        slot.map_err(table_fault)
     }
 
     async fn read_predecessor(&self, step: &Predecessor) -> Answer<Option<DeliveryRow>> {
@@ -213,7 +214,8 @@ impl Deliverer {
             Mark::Fail { reason, attempt } => {
                 self.table.mark_ended(key, token, at, &DeliveryResult::Failed { reason: *reason }, Some(attempt)).await
             }
-            Mark::Defer { reason, due } => self.table.mark_deferred(key, token, at, *reason, due).await,
+            Mark::Wait { reason, until } => self.table.mark_deferred(key, token, at, *until, *reason, None).await,
+            Mark::Defer { reason, due } => self.table.mark_deferred(key, token, at, due.at, *reason, Some(due)).await,
         }
     }
 

@@ -284,13 +284,13 @@ pub fn earlier_claim(row: Option<&DeliveryRow>, update: u32, attempt: u32) -> Ea
 /// Returns whether a late delivery counts as Tocsin's delay, for the latency alarm.
 ///
 /// Only first attempts count. The endpoint of a tenant may be slow itself, so for chat and webhooks the sending must have started late
-/// (`started_late`) although the endpoint's own rate limiter did not delay it (`slots`: how many slots it was given).
+/// (`started_late`) although the endpoint's own rate limiter did not delay it (`waited`).
 #[must_use]
-pub fn counts_as_our_delay(channel: Channel, attempt: u32, slots: u32, started_late: bool) -> bool {
+pub fn counts_as_our_delay(channel: Channel, attempt: u32, waited: bool, started_late: bool) -> bool {
     attempt == 1
         && match channel.class() {
             ChannelClass::Email | ChannelClass::Sms => true,
-            ChannelClass::Chat | ChannelClass::Webhook => slots == 0 && started_late,
+            ChannelClass::Chat | ChannelClass::Webhook => !waited && started_late,
         }
 }
 
@@ -329,14 +329,14 @@ mod tests {
     #[test]
     fn a_slow_endpoint_is_not_our_delay() {
         for channel in [Channel::Webhook, Channel::Slack, Channel::Teams] {
-            assert!(counts_as_our_delay(channel, 1, 0, true));
-            assert!(!counts_as_our_delay(channel, 1, 0, false), "the endpoint is slow");
-            assert!(!counts_as_our_delay(channel, 1, 1, true), "its rate limiter delayed it");
-            assert!(!counts_as_our_delay(channel, 2, 0, true), "an earlier attempt failed");
+            assert!(counts_as_our_delay(channel, 1, false, true));
+            assert!(!counts_as_our_delay(channel, 1, false, false), "the endpoint is slow");
+            assert!(!counts_as_our_delay(channel, 1, true, true), "its rate limiter delayed it");
+            assert!(!counts_as_our_delay(channel, 2, false, true), "an earlier attempt failed");
         }
         for channel in [Channel::Email, Channel::Sms] {
-            assert!(counts_as_our_delay(channel, 1, 0, false), "the provider is part of our path");
-            assert!(!counts_as_our_delay(channel, 2, 0, true));
+            assert!(counts_as_our_delay(channel, 1, false, false), "the provider is part of our path");
+            assert!(!counts_as_our_delay(channel, 2, false, true));
         }
     }
 

@@ -17,8 +17,8 @@ pub use model::{
 };
 pub use suppression::{apply_maintenance_windows, suppression_records};
 pub use transitions::{
-    NoteContent, ReminderContent, apply_event, apply_note, apply_reminder, apply_update, next_status,
-    record_early_resolve, record_opening, simulate_opening,
+    NoteContent, ReminderContent, UPDATES_MAX, apply_event, apply_note, apply_reminder, apply_update, limit_updates,
+    next_status, opened_incident_id, record_early_resolve, record_opening, simulate_opening,
 };
 
 /// The event type of the notice that a critical alert could not be delivered. Only org admins are notified, on another channel.

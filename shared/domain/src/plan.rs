@@ -287,6 +287,11 @@ fn decide(input: &PlanInput<'_>, case: &Case<'_>) -> DecisionOutcome {
         // The recipient asked for no more messages about this incident, so not even the resolve is sent.
         return skip(Reason::IncidentStopped);
     }
+    // Whoever came in between begins with what is current.
+    let is_current = input.updates.last().is_none_or(|last| last.number == case.update.number);
+    if !is_current && case.update.accepted_at < case.destination.created_at() {
+        return skip(Reason::AddedLater);
+    }
     let resolves = case.update.change == Change::Resolved;
     if resolves && case.planned_before {
         return decide_resolve(input, case);

@@ -53,6 +53,15 @@ pub enum RateLimitDecision {
     },
 }
 
+/// When a target that accepts one call per interval may be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallSlot {
+    /// At this time, in Unix milliseconds; it is reserved for the caller.
+    At(i64),
+    /// Not soon enough. Nothing was reserved.
+    Full,
+}
+
 impl RateLimitState {
     /// Decides on one more message at `now` and returns the state to store with that decision.
     ///

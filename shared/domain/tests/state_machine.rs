@@ -6,8 +6,8 @@ use domain::classification::RuleMatch;
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IntegrationId, Scope, TenantId};
 use domain::incident::{
-    Change, EventArrival, Incident, KeyState, NoteContent, ReminderContent, Transition, Update, apply_event,
-    apply_note, apply_reminder, apply_update, hash_dedup_key, record_early_resolve,
+    Change, EventArrival, Incident, KeyState, NoteContent, ReminderContent, Transition, UPDATES_MAX, Update,
+    apply_event, apply_note, apply_reminder, apply_update, hash_dedup_key, limit_updates, record_early_resolve,
 };
 use domain::maintenance::MaintenanceSchedule;
 use domain::vocabulary::{Category, Kind, Phase, Severity, Status};
@@ -172,6 +172,39 @@ fn a_resolve_needs_an_open_incident_and_the_same_beginning_may_come_back() {
         Transition::Stale,
         "what is older is stale"
     );
+}
+
+#[test]
+fn an_incident_with_very_many_updates_takes_only_what_matters() {
+    let (open, _) = opened(&event(), &Scope::Platform);
+    let full = Incident { updates: UPDATES_MAX, ..open.clone() };
+    let change = |incident: &Incident, event: &Event| {
+        let (event_id, integration) = (EventId::new("next"), IntegrationId::new("token"));
+        let arrival = EventArrival {
+            event_id: &event_id,
+            scope: &Scope::Platform,
+            key: "key",
+            integration_id: &integration,
+            correlation_id: "c",
+            accepted_at: at(30),
+        };
+        let transition = step(None, Some(incident), event, 30, &Scope::Platform);
+        match limit_updates(transition, Some(incident), None, &arrival) {
+            Transition::Update(pair) => Some(pair.1.change),
+            Transition::Repeat(repeated) => {
+                assert_eq!((repeated.updates, repeated.repeats), (UPDATES_MAX, 1));
+                None
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let with = |status, severity| Event { status, severity, ..event() };
+    let identified = with(Some(Status::Identified), open.severity);
+    assert_eq!(change(&open, &identified), Some(Change::StatusChanged));
+    assert_eq!(change(&full, &identified), None);
+    assert_eq!(change(&full, &with(None, Severity::Info)), None);
+    assert_eq!(change(&full, &with(None, Severity::Critical)), Some(Change::SeverityRaised));
+    assert_eq!(change(&full, &with(Some(Status::Resolved), open.severity)), Some(Change::Resolved));
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The story of one confirmation request: send → record a refusal. It has no delivery row and no retries: the admin sees the outcome, and
 //! can request it again.
 
-use crate::deliver::THROTTLE_PAUSE;
+use crate::deliver::throttle_pause;
 use crate::send::{Accepted, SendFailure};
 use crate::turn::{Answer, Counted, Turn, Verdict};
 use contracts::queue::ConfirmationRequest;
 use domain::vocabulary::Channel;
+use std::time::Duration;
+
+/// The longest pause after the provider throttled us. With it a request waits for more than two hours before its queue gives it up.
+const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// The next effect of a confirmation request.
 #[must_use]
@@ -60,7 +64,10 @@ impl SendRequest {
             Err(SendFailure::Failed { failed, .. }) => {
                 Confirm::Refuse(Refuse { request, channel, cause: failed.cause })
             }
-            Err(SendFailure::Throttled) => Confirm::End(Verdict::Return { pause: THROTTLE_PAUSE, code: "throttled" }),
+            Err(SendFailure::Throttled) => {
+                let pause = throttle_pause(turn.receives, THROTTLE_PAUSE_MAX, turn.jitter);
+                Confirm::End(Verdict::Return { pause, code: "throttled" })
+            }
             Err(SendFailure::QuotaExhausted) => {
                 Confirm::End(Verdict::Fault { code: "provider_quota: the provider's quota is used up".to_owned() })
             }

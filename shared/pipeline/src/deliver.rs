@@ -38,8 +38,8 @@ use std::time::Duration;
 /// How long a claim outlives the invocation's time for work, which ends a second before the invocation: the clocks of two environments
 /// differ by less.
 const LEASE_MARGIN: SignedDuration = SignedDuration::from_secs(6);
-/// The pause after a provider throttled us. A single delivery's varies by ±50 %.
-pub(crate) const THROTTLE_PAUSE: Duration = Duration::from_secs(2);
+/// The first pause after a provider throttled us; each further one is twice as long.
+const THROTTLE_PAUSE: Duration = Duration::from_secs(5);
 /// The pause after a provider's daily quota is used up. Hourly, because providers count quotas over a sliding day.
 const QUOTA_PAUSE: SignedDuration = SignedDuration::from_mins(60);
 
@@ -47,12 +47,12 @@ const QUOTA_PAUSE: SignedDuration = SignedDuration::from_mins(60);
 #[must_use]
 #[derive(Clone, Debug)]
 pub enum Deliver {
-    /// Reserve the chat webhook's next free rate-limit slot.
-    Slot(Slot),
     /// Read the row of the webhook's preceding update.
     Predecessor(Predecessor),
     /// Claim the rows, each until its lease ends.
     Claim(Claim),
+    /// Reserve the chat webhook's next free rate-limit slot.
+    Slot(Slot),
     /// Reserve a place within the contact's rate limit.
     Limit(Limit),
     /// Send the message, once.
@@ -99,7 +99,7 @@ impl Message {
 
 /// Begins the story of a message that a queue delivered.
 pub fn begin(message: Message, turn: &mut Turn) -> Deliver {
-    let mut job = Job { message, token: turn.token.clone() };
+    let mut job = Job { message, token: turn.token.clone(), waited: false };
     if let Message::List(list) = &mut job.message {
         keep_newest(list, turn);
         return Deliver::Claim(Claim::new(job, turn));
@@ -134,6 +134,8 @@ fn keep_newest(list: &mut BatchDelivery, turn: &mut Turn) {
 struct Job {
     message: Message,
     token: String,
+    /// Whether the chat webhook's rate limiter delayed it.
+    waited: bool,
 }
 
 impl Job {
@@ -166,6 +168,13 @@ impl Job {
         let held = Some(Hold { since, reason, always_listed: member.alert.rate_limit_exemption().is_some() });
         ScheduledDelivery { held, omitted_count: list.omitted_count, ..entry }
     }
+}
+
+/// Returns the pause after a provider throttled us, by how often the message was received: 5 s, and twice as long each time, up to `longest`.
+/// `jitter` is from 0.0 to 1.0 and moves it by a quarter either way.
+pub(crate) fn throttle_pause(receives: u32, longest: Duration, jitter: f64) -> Duration {
+    let doubled = THROTTLE_PAUSE.saturating_mul(1 << receives.saturating_sub(1).min(10));
+    doubled.min(longest).mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
 /// Returns the key of a delivery's e-mail address or phone number: a hash by which rate limits and the provider's later feedback find the

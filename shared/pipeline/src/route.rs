@@ -22,10 +22,19 @@ use domain::maintenance::SuppressedIncident;
 use domain::plan::{PlanHistory, StoredPlan};
 use domain::policy::Policy;
 use domain::subscriber::Subscriber;
-use domain::vocabulary::{Category, StormMode};
+use domain::vocabulary::{Category, Channel, StormMode};
 use jiff::Timestamp;
+use serde_json::Value;
+use std::collections::VecDeque;
 use std::time::Duration;
-use tenant::TenantWork;
+use tenant::{SentNow, TenantWork};
+
+/// Most deliveries that are built and sent at once.
+const ENQUEUED_MAX: usize = 100;
+/// Most bytes of the messages that are built and sent at once, as JSON. In memory they take several times as much.
+const ENQUEUED_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a message besides its update's texts and data.
+const MESSAGE_BYTES: usize = 4 * 1024;
 
 /// A page is begun only if at least this much time is left; otherwise a new message continues with it.
 const PAGE_RESERVE: Duration = Duration::from_secs(30);
@@ -46,7 +55,7 @@ pub enum Route {
     Store(StorePlans),
     /// Put held deliveries into the due index.
     Hold(HoldPlanned),
-    /// Put deliveries on their queues.
+    /// Put some deliveries on their queues.
     Enqueue(EnqueuePlanned),
     /// Enqueue the job that continues with the next page.
     Continue(Continue),
@@ -148,11 +157,13 @@ pub struct HoldPlanned {
     then: Box<Route>,
 }
 
-/// Puts deliveries on their queues.
+/// Puts some deliveries on their queues.
 #[derive(Debug)]
 pub struct EnqueuePlanned {
     run: RoutingRun,
     deliveries: Vec<Delivery>,
+    /// What is still to be built and sent.
+    tenants: VecDeque<SentNow>,
     next: Option<Cursor>,
 }
 
@@ -302,6 +313,14 @@ impl RoutingRun {
         self.earlier == EarlierPlans::Newest && works.iter().any(TenantWork::needs_all_plans)
     }
 
+    /// About how many bytes a message about an update has. Only webhooks get its data.
+    fn message_bytes(&self, update: u32, channel: Channel) -> usize {
+        let Some(update) = self.updates.iter().find(|one| one.number == update) else { return MESSAGE_BYTES };
+        let data = if channel == Channel::Webhook { json_bytes(&update.details) } else { 0 };
+        let labels: usize = update.labels.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
+        MESSAGE_BYTES + update.message.len() + labels + data
+    }
+
     /// Delivery rows say what became of earlier updates. The first one has none.
     fn reads_rows(&self) -> bool {
         self.job.update > 1
@@ -314,6 +333,20 @@ impl RoutingRun {
         let own = matches!(self.incident.scope, Scope::Tenant(_));
         bundles && own && work.is_opening() && self.incident.severity != domain::vocabulary::Severity::Critical
     }
+}
+
+/// About how many bytes a map has as JSON.
+fn json_bytes(map: &serde_json::Map<String, Value>) -> usize {
+    fn value_bytes(value: &Value) -> usize {
+        match value {
+            Value::Null | Value::Bool(_) => 6,
+            Value::Number(_) => 20,
+            Value::String(text) => text.len() + 3,
+            Value::Array(all) => 2 + all.iter().map(value_bytes).sum::<usize>(),
+            Value::Object(map) => json_bytes(map),
+        }
+    }
+    2 + map.iter().map(|(name, value)| name.len() + 4 + value_bytes(value)).sum::<usize>()
 }
 
 /// Begins the next page, if there is time for it.
@@ -425,7 +458,7 @@ impl StorePlans {
     pub fn answered(self, answers: Vec<Answer<StoredPlan>>, turn: &mut Turn) -> Route {
         let Self { run, works, next } = self;
         let mut answers = answers.into_iter();
-        let (mut held, mut deliveries) = (Vec::new(), Vec::new());
+        let (mut held, mut tenants) = (Vec::new(), VecDeque::new());
         for work in works {
             work.plans.iter().flat_map(|plan| &plan.decisions).for_each(|decision| {
                 turn.count(Counted::Planned { outcome: tenant::outcome_name(decision) });
@@ -437,11 +470,11 @@ impl StorePlans {
                     Err(fault) => return Route::End(fault.into()),
                 }
             }
-            let (later, now) = work.deliveries(&run, stored);
+            let (later, now) = work.split(&run, stored);
             held.extend(later);
-            deliveries.extend(now);
+            tenants.push_back(now);
         }
-        let then = enqueue(run, deliveries, next, turn);
+        let then = enqueue(run, tenants, next, turn);
         if held.is_empty() { then } else { Route::Hold(HoldPlanned { entries: held, then: Box::new(then) }) }
     }
 }
@@ -462,11 +495,26 @@ impl HoldPlanned {
     }
 }
 
-fn enqueue(run: RoutingRun, deliveries: Vec<Delivery>, next: Option<Cursor>, turn: &Turn) -> Route {
+/// Goes on with the next messages of a page: as many as fit into [`ENQUEUED_BYTES_MAX`], for every one carries a copy of the update.
+fn enqueue(run: RoutingRun, mut tenants: VecDeque<SentNow>, next: Option<Cursor>, turn: &Turn) -> Route {
+    let (mut deliveries, mut bytes) = (Vec::new(), 0);
+    while let Some(tenant) = tenants.front_mut() {
+        let Some((update, channel)) = tenant.next_update() else {
+            tenants.pop_front();
+            continue;
+        };
+        let size = run.message_bytes(update, channel);
+        let is_full = deliveries.len() >= ENQUEUED_MAX || bytes + size > ENQUEUED_BYTES_MAX;
+        if is_full && !deliveries.is_empty() {
+            break;
+        }
+        bytes += size;
+        deliveries.extend(tenant.build_next(&run));
+    }
     if deliveries.is_empty() {
         return after_page(run, next, turn);
     }
-    Route::Enqueue(EnqueuePlanned { run, deliveries, next })
+    Route::Enqueue(EnqueuePlanned { run, deliveries, tenants, next })
 }
 
 fn after_page(run: RoutingRun, next: Option<Cursor>, turn: &Turn) -> Route {
@@ -477,7 +525,7 @@ fn after_page(run: RoutingRun, next: Option<Cursor>, turn: &Turn) -> Route {
 }
 
 impl EnqueuePlanned {
-    /// The deliveries of all tenants of the page.
+    /// The deliveries to put.
     #[must_use]
     pub fn deliveries(&self) -> &[Delivery] {
         &self.deliveries
@@ -503,7 +551,7 @@ impl EnqueuePlanned {
     pub fn answered(self, answer: Answer<()>, turn: &mut Turn) -> Route {
         match answer {
             Err(fault) => Route::End(fault.into()),
-            Ok(()) => after_page(self.run, self.next, turn),
+            Ok(()) => enqueue(self.run, self.tenants, self.next, turn),
         }
     }
 }

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::ids::TenantId;
 use domain::policy::RateLimit;
-use domain::rate_limit::{Exemption, RateLimitDecision, RateLimitState};
+use domain::rate_limit::{CallSlot, Exemption, RateLimitDecision, RateLimitState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -106,12 +106,18 @@ impl Table {
         Ok(None)
     }
 
-    /// Reserves the next time at which a target may be called, when it accepts one call per `pause_ms`. Returns the time in Unix
-    /// milliseconds. Each time is given to one caller only.
+    /// Reserves the next time at which a target may be called, when it accepts one call per `pause_ms`. Each time is given to one caller only.
+    /// If the next one is more than `within_ms` ahead, nothing is reserved.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn reserve_call_slot(&self, target: &str, now: Timestamp, pause_ms: i64) -> Result<i64, StoreError> {
+    pub async fn reserve_call_slot(
+        &self,
+        target: &str,
+        now: Timestamp,
+        pause_ms: i64,
+        within_ms: Option<i64>,
+    ) -> Result<CallSlot, StoreError> {
         let now_ms = now.as_millisecond();
         let pk = keys::rate_limit(&domain::ids::short_hash(&["gate", target]));
         let mut free_at = now_ms;
@@ -126,12 +132,15 @@ impl Table {
                 .expression_attribute_values(":free", number(free_at))
                 .expression_attribute_values(":expires", number(free_at / 1_000 + 3_600));
             match request.send().await {
-                Ok(_) => return Ok(free_at),
+                Ok(_) => return Ok(CallSlot::At(free_at)),
                 Err(error) => match error.as_service_error() {
                     Some(UpdateItemError::ConditionalCheckFailedException(old)) => {
                         let next = old.item().and_then(|item| item.get("next_ms"));
                         let next = next.and_then(|value| value.as_n().ok()).and_then(|text| text.parse().ok());
                         free_at = next.unwrap_or(free_at + pause_ms).max(free_at);
+                        if within_ms.is_some_and(|within| free_at > now_ms + within) {
+                            return Ok(CallSlot::Full);
+                        }
                     }
                     _ => return Err(store_error("UpdateItem", &error)),
                 },

@@ -224,7 +224,7 @@ impl Rows<'_> {
             }
             Step::Defer { update, attempt, token } => {
                 let (key, due) = (self.key(row, update, attempt), self.due(now, update, attempt));
-                marked(self.table.mark_deferred(key, token, now, Reason::Throttled, &due).await.unwrap())
+                marked(self.table.mark_deferred(key, token, now, due.at, Reason::Throttled, Some(&due)).await.unwrap())
             }
             Step::Reschedule { update, attempt } => {
                 let (key, due) = (self.key(row, update, attempt), self.due(now, update, attempt));

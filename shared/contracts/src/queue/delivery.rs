@@ -31,12 +31,6 @@ pub struct Delivery {
     pub attempt: u32,
     /// The tenant's alert window in seconds, counted from `alert.at`.
     pub window_seconds: u32,
-    /// The rate-limit slot reserved for this attempt, in epoch milliseconds; 0 if none was reserved yet.
-    #[serde(default)]
-    pub slot_ms: i64,
-    /// Number of rate-limit slots reserved for this attempt so far.
-    #[serde(default)]
-    pub slots: u32,
     /// Whether to send the plain form, because the receiver rejected the rich one.
     #[serde(default)]
     pub plain: bool,
@@ -144,18 +138,21 @@ impl Delivery {
             Destination::Integration(_) => None,
         };
         let zone = own_zone.unwrap_or(&settings.zone);
+        let mut alert = Alert::new(&settings.tenant, zone, content, incident, update);
+        if channel != Channel::Webhook {
+            // Only webhooks show the source's other data, and it may have 64 KiB.
+            alert.details = serde_json::Map::new();
+        }
         Some(Self {
             v: VERSION,
             correlation_id: update.correlation_id.clone(),
-            alert: Alert::new(&settings.tenant, zone, content, incident, update),
+            alert,
             why: NotificationReason { role, held: None },
             destination: destination.id().to_owned(),
             channel,
             target,
             attempt: 1,
             window_seconds: settings.alert_window_seconds,
-            slot_ms: 0,
-            slots: 0,
             plain: false,
             bundle: settings.storms == StormMode::Bundle,
             endpoint: match destination {

@@ -18,6 +18,9 @@ use std::collections::BTreeMap;
 /// queue, and clocks of two environments differ by far less, so an older event can only be a redriven dead letter.
 const STALE_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
+/// Most updates of one incident that its source's events add.
+pub const UPDATES_MAX: u32 = 500;
+
 /// What a new update says, apart from what stays as it was.
 struct UpdateContent {
     change: Change,
@@ -280,6 +283,27 @@ pub fn next_status(current: Status, requested: Option<Status>) -> Status {
     }
 }
 
+/// Turns an update of an incident that has very many into a repeat: a monitor that changes its mind every minute must not make an incident
+/// that nobody can read. A resolve and a rise to critical always pass, as do the words of people. `before` is the incident before the event.
+#[must_use]
+pub fn limit_updates(
+    transition: Transition,
+    before: Option<&Incident>,
+    as_of: Option<Timestamp>,
+    arrival: &EventArrival<'_>,
+) -> Transition {
+    let full = before.filter(|incident| incident.updates >= UPDATES_MAX);
+    match (transition, full) {
+        (Transition::Update(pair), Some(incident))
+            if pair.1.change != Change::Resolved
+                && !(pair.1.change == Change::SeverityRaised && pair.1.severity == Severity::Critical) =>
+        {
+            Transition::Repeat(Box::new(record_repeat(incident, as_of, arrival)))
+        }
+        (other, _) => other,
+    }
+}
+
 /// Adds the recent openings of the dedup key to the incident that a transition opens; returns other transitions unchanged.
 #[must_use]
 pub fn record_opening(
@@ -297,9 +321,16 @@ pub fn record_opening(
     }
 }
 
-/// Builds the incident that an event opens. `key` is what is remembered about its dedup key.
+/// Returns the id of the incident that an event opens for a scope. `before` is the latest incident of its dedup key.
 ///
-/// A source may send the same event again when its state has come back, so the incident's id also says which opening of the key it is.
+/// A source may send the same event again when its state has come back, so the id also says which opening of the key it is.
+#[must_use]
+pub fn opened_incident_id(event: &EventId, scope: &Scope, before: Option<&IncidentId>) -> IncidentId {
+    let scope = scope.tenant().map_or("P", |tenant| tenant.as_str());
+    IncidentId::derived(&[event.as_str(), scope, before.map_or("", IncidentId::as_str)])
+}
+
+/// Builds the incident that an event opens. `key` is what is remembered about its dedup key.
 fn open_incident(
     event: &Event,
     rule: &RuleMatch,
@@ -311,11 +342,7 @@ fn open_incident(
     let text = if public { public_text(event, rule) } else { PublicText::default() };
     let status = requested_status(event).unwrap_or(Status::Investigating);
     let incident = Incident {
-        id: IncidentId::derived(&[
-            arrival.event_id.as_str(),
-            arrival.scope.tenant().map_or("P", |tenant| tenant.as_str()),
-            key.map_or("", |key| key.incident_id.as_str()),
-        ]),
+        id: opened_incident_id(arrival.event_id, arrival.scope, key.map(|key| &key.incident_id)),
         scope: arrival.scope.clone(),
         key: arrival.key.to_owned(),
         integration_id: arrival.integration_id.clone(),

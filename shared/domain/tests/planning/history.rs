@@ -193,6 +193,37 @@ fn rows_say_who_was_notified_and_no_clock_does() {
 }
 
 #[test]
+fn whoever_comes_during_an_incident_begins_with_what_is_current() {
+    let at = |number, change, severity| {
+        let accepted_at = now() + jiff::SignedDuration::from_mins(i64::from(number));
+        Update { accepted_at, ..update(number, change, severity) }
+    };
+    let updates = [
+        at(1, Change::Opened, Severity::Error),
+        at(2, Change::StatusChanged, Severity::Error),
+        at(3, Change::SeverityRaised, Severity::Critical),
+    ];
+    // Their tenant was created after the second update, and so was its webhook.
+    let created_at = now() + jiff::SignedDuration::from_secs(150);
+    let hook = |created_at| to_endpoint(Integration { created_at, ..endpoint("w", Channel::Webhook, OrgAdmin) });
+    let outcomes = |updates: &[Update], created_at| -> Vec<DecisionOutcome> {
+        let all = [hook(created_at)];
+        let decisions =
+            plan_updates(&incident(Infrastructure), updates, &settings(), &all, &NotificationHistory::default());
+        decisions.into_iter().map(|decision| decision.outcome).collect()
+    };
+    let later = DecisionOutcome::Skip { reason: Reason::AddedLater, by: None };
+    let newcomer = outcomes(&updates, created_at);
+    assert_eq!(newcomer[..2], [later.clone(), later.clone()]);
+    assert!(matches!(newcomer[2], DecisionOutcome::Deliver { .. }), "{newcomer:?}");
+    assert!(outcomes(&updates, now()).iter().all(|one| matches!(one, DecisionOutcome::Deliver { .. })), "an old one");
+    // What is over is no news to them.
+    let over = [updates[0].clone(), at(2, Change::Resolved, Severity::Error)];
+    let not_opened = DecisionOutcome::Skip { reason: Reason::OpenNotTold, by: None };
+    assert_eq!(outcomes(&over, created_at), [later, not_opened]);
+}
+
+#[test]
 fn a_plan_says_which_update_was_sent_before() {
     let admin = recipient("p", OrgAdmin);
     let hook = to_endpoint(endpoint("w", Channel::Webhook, OrgAdmin));

@@ -10,8 +10,8 @@ use domain::event_record::{EventRecord, EventRecordWrite, IncidentListEntry};
 use domain::ids::{IncidentId, Scope};
 use domain::incident::{
     EventArrival, Incident, KeyState, NoteContent, ReminderContent, Transition, Update, apply_event,
-    apply_maintenance_windows, apply_note, apply_reminder, apply_update, record_early_resolve, record_opening,
-    suppression_records,
+    apply_maintenance_windows, apply_note, apply_reminder, apply_update, limit_updates, record_early_resolve,
+    record_opening, suppression_records,
 };
 use domain::maintenance::{MaintenanceWindow, REMINDER_TYPE, Reminder, SuppressedIncident};
 use domain::policy::Policy;
@@ -131,6 +131,7 @@ pub(crate) fn decide_event(
     }));
     let event = cut.as_ref().unwrap_or(event);
     let transition = apply_event(key_state.as_ref(), open, event, &included, arrival);
+    let transition = limit_updates(transition, open, event.as_of, arrival);
     let transition = apply_maintenance_windows(transition, open, windows, policy.maintenance.covered_max(), now);
     let transition = record_opening(transition, key_state.as_ref(), &policy.storms.flapping, now);
     let early_resolve = match transition {

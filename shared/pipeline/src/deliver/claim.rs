@@ -8,31 +8,22 @@ use contracts::queue::{Delivery, DeliveryTarget};
 use domain::attempt::queue_delay_max;
 use domain::delivery::{ClaimRefusal, DeliveryRow, EarlierClaim, delivery_row_key, is_first_attempt_over};
 use domain::due::{Hold, ScheduledDelivery};
-use domain::rate_limit::{Exemption, RateLimitDecision};
+use domain::rate_limit::{CallSlot, Exemption, RateLimitDecision};
 use domain::reason::Reason;
 use domain::vocabulary::{Channel, ChannelClass};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// A rate-limit slot at most this many milliseconds ahead is used at once, because SQS delays are whole seconds.
+/// A rate-limit slot at most this many milliseconds ahead is used at once, because pauses on a queue are whole seconds.
 const SLOT_EARLY_MS: i64 = 250;
-/// A rate-limit slot more than this many milliseconds ago was missed, and another one is reserved.
-const SLOT_LATE_MS: i64 = 2_000;
-/// Slots reserved for one attempt at most. Behind a backlog every slot is missed; then sending, and being throttled by the receiver, is
-/// better than never sending.
-const SLOTS_MAX: u32 = 3;
+/// Alerts that would wait for a slot for longer than this go into a bundle instead, in milliseconds. They reserve none, so that a flood never
+/// stands before the next alert for longer than that.
+const SLOT_WAIT_MAX_MS: i64 = 60_000;
 /// The pause before a webhook checks again whether the first attempt of the preceding update was made.
 const PREDECESSOR_PAUSE: Duration = Duration::from_secs(1);
 /// How often a webhook's message is received before it stops waiting for the preceding update.
 const PREDECESSOR_RECEIVES_MAX: u32 = 6;
-
-/// Reserves the next free rate-limit slot of a chat webhook.
-#[derive(Clone, Debug)]
-pub struct Slot {
-    job: Job,
-    fingerprint: String,
-}
 
 /// Reads the row of the preceding update of a webhook.
 #[derive(Clone, Debug)]
@@ -49,6 +40,16 @@ pub struct Claim {
     lease_until_ms: i64,
 }
 
+/// Reserves the next free rate-limit slot of a chat webhook. After the claim, so that a duplicate spends none.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    job: Job,
+    fingerprint: String,
+    /// What waits too long for a slot: a bundle, or nothing.
+    bundles: bool,
+    exempt: Option<Exemption>,
+}
+
 /// Reserves a place within the rate limit of an e-mail address or phone number.
 #[derive(Clone, Debug)]
 pub struct Limit {
@@ -58,59 +59,11 @@ pub struct Limit {
     exempt: Option<Exemption>,
 }
 
-/// Begins with a single delivery: with the slot of a chat webhook, if it has none that can be used now.
-pub(super) fn begin_single(job: Job, turn: &Turn) -> Deliver {
-    let now_ms = turn.now.as_millisecond();
-    let Some(delivery) = job.single() else { return Deliver::Claim(Claim::new(job, turn)) };
-    if (now_ms - SLOT_LATE_MS..=now_ms + SLOT_EARLY_MS).contains(&delivery.slot_ms) {
-        return after_slot(job, turn);
-    }
-    if delivery.slot_ms > now_ms {
-        let slot_ms = delivery.slot_ms;
-        return wait_for_slot(job, slot_ms, turn);
-    }
-    match &delivery.target {
-        DeliveryTarget::Chat { fingerprint, .. } if delivery.slots < SLOTS_MAX => {
-            let fingerprint = fingerprint.clone();
-            Deliver::Slot(Slot { job, fingerprint })
-        }
-        _ => after_slot(job, turn),
-    }
-}
-
-impl Slot {
-    /// The key of the chat webhook's rate limiter.
-    #[must_use]
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-
-    /// Goes on with the reserved slot, in Unix milliseconds.
-    pub fn answered(self, answer: Answer<i64>, turn: &mut Turn) -> Deliver {
-        match answer {
-            Err(fault) => Deliver::End(fault.into()),
-            Ok(slot_ms) if slot_ms > turn.now.as_millisecond() + SLOT_EARLY_MS => {
-                wait_for_slot(self.job, slot_ms, turn)
-            }
-            Ok(_) => after_slot(self.job, turn),
-        }
-    }
-}
-
-/// Returns a delivery to its lane until its slot.
-fn wait_for_slot(job: Job, slot_ms: i64, turn: &Turn) -> Deliver {
-    let Message::Single(mut delivery) = job.message else { return Deliver::End(Verdict::Delete) };
-    delivery.slots += u32::from(delivery.slot_ms < slot_ms);
-    delivery.slot_ms = slot_ms;
-    let at = Timestamp::from_millisecond(slot_ms).unwrap_or(turn.now);
-    Deliver::Enqueue(EnqueueDelivery::new(delivery, at, turn.lane, turn))
-}
-
-/// Goes on with a single delivery that may be sent now: a webhook's updates keep their order.
+/// Begins with a single delivery: a webhook's updates keep their order.
 ///
 /// Updates that are planned together are on the queue together, in no order. The delivery waits while the first attempt of the preceding
 /// update was not made. It gives up waiting after [`PREDECESSOR_RECEIVES_MAX`] receives, so that a lost update does not block those behind.
-fn after_slot(job: Job, turn: &Turn) -> Deliver {
+pub(super) fn begin_single(job: Job, turn: &Turn) -> Deliver {
     match job.single() {
         Some(Delivery { attempt: 1, follows: Some(before), destination, channel, .. })
             if turn.receives < PREDECESSOR_RECEIVES_MAX =>
@@ -239,7 +192,7 @@ fn after_refusal(delivery: &Delivery, refusal: ClaimRefusal, turn: &Turn) -> Del
     if seconds_until(at, turn.now) > i64::from(queue_delay_max(delivery.channel)) {
         return Deliver::End(Verdict::Delete);
     }
-    let retry = Delivery { attempt: attempts + 1, slot_ms: 0, slots: 0, ..delivery.clone() };
+    let retry = Delivery { attempt: attempts + 1, ..delivery.clone() };
     // What is left of the pause does not say whether it was long enough for quiet hours to count. So a retry to people goes to the due
     // index, where `release` checks them.
     if retry.channel == Channel::Webhook {
@@ -252,6 +205,10 @@ fn after_refusal(delivery: &Delivery, refusal: ClaimRefusal, turn: &Turn) -> Del
 /// Goes on with a claimed message: applies the contact's rate limit to the first attempt of a single alert. A delivery that it deferred is
 /// delivered at the start of a later minute, in one bundle with everything else that was deferred until then.
 fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {
+    if let Some(DeliveryTarget::Chat { fingerprint, .. }) = job.single().map(|delivery| &delivery.target) {
+        let fingerprint = fingerprint.clone();
+        return chat_slot(job, fingerprint, &before, turn);
+    }
     let limited = job.single().filter(|delivery| {
         // A deferred delivery has its place in the bundle already.
         let reserved = delivery.why.held.as_ref().is_some_and(|held| held.reason == Reason::Throttled);
@@ -265,6 +222,69 @@ fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {
         // A queue may deliver a message twice; the second one keeps the place of the first.
         (Some((_, _, exempt)), Some(until)) => defer(job, until, exempt, turn),
         (Some((contact, class, exempt)), None) => Deliver::Limit(Limit { job, contact, class, exempt }),
+    }
+}
+
+/// Goes on with a claimed message to a chat webhook: it is sent in the slot that its row has, or asks for one.
+fn chat_slot(mut job: Job, fingerprint: String, before: &EarlierClaim, turn: &mut Turn) -> Deliver {
+    let Some(delivery) = job.single() else { return Deliver::Send(Send::new(job, turn)) };
+    let from_bundle = delivery.why.held.as_ref().is_some_and(|held| held.reason == Reason::Throttled);
+    let exempt = delivery.alert.rate_limit_exemption();
+    let bundles = delivery.bundle && delivery.attempt <= 1 && !delivery.alert.test && exempt.is_none();
+    match before.deferred_until {
+        // A bundle of one has waited, and what may have been sent is not asked to wait.
+        _ if from_bundle || before.may_have_sent.is_some() => Deliver::Send(Send::new(job, turn)),
+        None => Deliver::Slot(Slot { job, fingerprint, bundles, exempt }),
+        Some(until) => {
+            let ahead_ms = until.as_millisecond() - turn.now.as_millisecond();
+            if ahead_ms <= SLOT_EARLY_MS {
+                job.waited = true;
+                return Deliver::Send(Send::new(job, turn));
+            }
+            // A queue may deliver a message twice; the second one keeps the slot or the bundle of the first.
+            let in_bundle = bundles && ahead_ms > SLOT_WAIT_MAX_MS;
+            if in_bundle { defer(job, until, exempt, turn) } else { wait_for_slot(job, until, turn) }
+        }
+    }
+}
+
+/// Notes on the row for which slot a delivery waits, and returns its message to the queue until then.
+fn wait_for_slot(job: Job, until: Timestamp, turn: &Turn) -> Deliver {
+    let left = until.as_millisecond() - turn.now.as_millisecond();
+    let pause = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+    let mark = Mark::Wait { reason: Reason::Throttled, until };
+    let write = Write::new(job, turn.now, vec![mark]);
+    Deliver::Write(write.and_then(Deliver::End(Verdict::Return { pause, code: "slot" })))
+}
+
+impl Slot {
+    /// The key of the chat webhook's rate limiter.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// How far ahead a slot may be, in milliseconds; `None` for any, because the alert goes into no bundle.
+    #[must_use]
+    pub fn within_ms(&self) -> Option<i64> {
+        (self.bundles || self.exempt.is_some()).then_some(SLOT_WAIT_MAX_MS)
+    }
+
+    /// Goes on with the reserved slot. If there is none soon, what is exempt is sent at once, and anything else goes into the bundle of the next
+    /// minute.
+    pub fn answered(self, answer: Answer<CallSlot>, turn: &mut Turn) -> Deliver {
+        let Self { job, exempt, .. } = self;
+        match answer {
+            Err(fault) => ReleaseClaims::then(job, Deliver::End(fault.into())),
+            Ok(CallSlot::At(slot_ms)) if slot_ms > turn.now.as_millisecond() + SLOT_EARLY_MS => {
+                wait_for_slot(job, Timestamp::from_millisecond(slot_ms).unwrap_or(turn.now), turn)
+            }
+            Ok(CallSlot::Full) if exempt.is_none() => {
+                let minute = (turn.now.as_second().div_euclid(60) + 1) * 60;
+                defer(job, Timestamp::from_second(minute).unwrap_or(turn.now), None, turn)
+            }
+            Ok(_) => Deliver::Send(Send::new(job, turn)),
+        }
     }
 }
 

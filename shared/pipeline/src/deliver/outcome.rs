@@ -1,8 +1,8 @@
 //! The send, and what follows it.
 
-use super::record::{EnqueueDelivery, Mark, ReleaseClaims, Schedule, Write};
+use super::record::{Mark, ReleaseClaims, Schedule, Write};
 use super::undelivered::undelivered_notice;
-use super::{Deliver, Job, Message, QUOTA_PAUSE, THROTTLE_PAUSE, monitored_integration, seconds_until};
+use super::{Deliver, Job, Message, QUOTA_PAUSE, monitored_integration, seconds_until, throttle_pause};
 use crate::send::{Accepted, SendFailure};
 use crate::turn::{Answer, Counted, Turn, Verdict};
 use contracts::queue::{Delivery, IncidentReceived};
@@ -10,6 +10,12 @@ use domain::attempt::{AttemptFailure, NextStep, decide_after_test_alert, decide_
 use domain::delivery::{FailedAttempt, counts_as_our_delay};
 use domain::reason::Reason;
 use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// How often a message that its provider throttles is received before it goes to the due index: a dead letter is one that was received 20 times.
+const THROTTLED_RECEIVES_MAX: u32 = 5;
+/// The longest pause on a queue after a provider throttled us.
+const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Sends a claimed message once.
 #[derive(Clone, Debug)]
@@ -62,6 +68,12 @@ impl Send {
         &self.job.message
     }
 
+    /// Whether the chat webhook's rate limiter delayed it.
+    #[must_use]
+    pub fn waited(&self) -> bool {
+        self.job.waited
+    }
+
     /// Goes on with the outcome of the send.
     pub fn answered(self, answer: Result<Accepted, SendFailure>, turn: &mut Turn) -> Deliver {
         let Self { job, started } = self;
@@ -109,31 +121,39 @@ fn accepted(job: Job, provider_id: Option<String>, started: Timestamp, turn: &Tu
     let mark = |member: &Delivery| {
         let (latency_ms, late) = member.alert.latency(&member.why, member.window_seconds, turn.now);
         let (_, was_late) = member.alert.latency(&member.why, member.window_seconds, started);
-        let by_us = late && counts_as_our_delay(member.channel, member.attempt, member.slots, was_late);
+        let by_us = late && counts_as_our_delay(member.channel, member.attempt, job.waited, was_late);
         Mark::Accept { provider_id: provider_id.clone(), latency_ms, late, by_us }
     };
     let marks = job.members().iter().map(mark).collect();
     Deliver::Write(Write::new(job, turn.now, marks))
 }
 
-/// Gives the claims back and comes again after a short pause: a single delivery behind its lane, a list by its visibility.
+/// Gives the claims back and comes again: after some pauses on the queue, from the due index. It is no attempt, however long it lasts, and
+/// never a dead letter.
 fn throttled(job: Job, turn: &mut Turn) -> Deliver {
     turn.counted.extend(job.members().first().map(|first| Counted::ProviderThrottled { channel: first.channel }));
-    let next = match &job.message {
-        Message::Single(delivery) => {
-            let pause = THROTTLE_PAUSE.mul_f64(0.5 + turn.jitter.clamp(0.0, 1.0));
-            let at = turn.now.saturating_add(SignedDuration::try_from(pause).unwrap_or_default());
-            Deliver::Enqueue(EnqueueDelivery::new(delivery.clone(), at.unwrap_or(turn.now), turn.lane, turn))
-        }
-        Message::List(_) => Deliver::End(Verdict::Return { pause: THROTTLE_PAUSE, code: "throttled" }),
-    };
-    ReleaseClaims::then(job, next)
+    if turn.receives <= THROTTLED_RECEIVES_MAX {
+        let pause = throttle_pause(turn.receives, THROTTLE_PAUSE_MAX, turn.jitter);
+        return ReleaseClaims::then(job, Deliver::End(Verdict::Return { pause, code: "throttled" }));
+    }
+    let oldest = job.members().iter().map(|member| member.alert.at).min().unwrap_or(turn.now);
+    schedule_anew(job, turn.now.saturating_add(long_throttle_pause(turn.now.duration_since(oldest))), turn)
 }
 
-/// Schedules every member anew. The due entries go first: if the release of the claims is lost, the leases expire by themselves.
+/// Returns the pause in the due index for an alert of this age: a quarter of it, from one to fifteen minutes. Each pause is about a quarter
+/// longer than the one before it.
+fn long_throttle_pause(age: SignedDuration) -> SignedDuration {
+    SignedDuration::from_secs((age.as_secs() / 4).clamp(60, 900))
+}
+
+/// Schedules every member anew, later. The due entries go first: if the release of the claims is lost, the leases expire by themselves.
 fn quota_exhausted(job: Job, turn: &mut Turn) -> Deliver {
     turn.counted.extend(job.members().first().map(|first| Counted::QuotaExhausted { channel: first.channel }));
-    let at = turn.now.saturating_add(QUOTA_PAUSE).unwrap_or(turn.now);
+    schedule_anew(job, turn.now.saturating_add(QUOTA_PAUSE), turn)
+}
+
+fn schedule_anew(job: Job, at: Result<Timestamp, jiff::Error>, turn: &Turn) -> Deliver {
+    let at = at.unwrap_or(turn.now);
     let entries = job.members().iter().map(|member| job.due_entry(member, at, member.attempt)).collect();
     Deliver::Schedule(Schedule::all(entries, ReleaseClaims::then(job, Deliver::End(Verdict::Delete))))
 }

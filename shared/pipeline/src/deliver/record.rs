@@ -43,6 +43,13 @@ pub enum Mark {
         /// The failed attempt, for the delivery's history.
         attempt: FailedAttempt,
     },
+    /// It was not made: its message waits on its queue for a rate-limit slot.
+    Wait {
+        /// Why it waits.
+        reason: Reason,
+        /// When its slot is.
+        until: Timestamp,
+    },
     /// It was not made: the contact's rate limit deferred it.
     Defer {
         /// Why it is deferred.
@@ -72,6 +79,9 @@ impl Mark {
             }
             Self::Fail { reason, attempt: failed } => {
                 RowWrite::Fail { update, attempt, token, at, reason: *reason, cause: Some(&failed.cause) }
+            }
+            Self::Wait { reason, until } => {
+                RowWrite::Defer { attempt, token, at, next_at_ms: until.as_millisecond(), reason: *reason }
             }
             Self::Defer { reason, due } => {
                 RowWrite::Defer { attempt, token, at, next_at_ms: due.at.as_millisecond(), reason: *reason }
@@ -219,7 +229,7 @@ impl Write {
                     reason: *reason,
                     test: member.alert.test,
                 }),
-                Mark::Accept { .. } | Mark::Retry { .. } | Mark::Defer { .. } => {}
+                Mark::Accept { .. } | Mark::Retry { .. } | Mark::Wait { .. } | Mark::Defer { .. } => {}
             }
         }
     }
@@ -230,11 +240,11 @@ impl Write {
         }
         match (self.marks.pop(), self.job.message) {
             (Some(Mark::Accept { provider_id, .. }), message) => {
-                let job = Job { message, token: self.job.token };
+                let job = Job { message, token: self.job.token, waited: self.job.waited };
                 Deliver::Settle(Settle { job, at: self.at, provider_id })
             }
             (Some(Mark::Retry { at, attempt, due: None }), Message::Single(delivery)) if !lost => {
-                let retry = Delivery { attempt: attempt.attempt + 1, slot_ms: 0, slots: 0, ..*delivery };
+                let retry = Delivery { attempt: attempt.attempt + 1, ..*delivery };
                 // Retries use the bulk lane, so that a failing endpoint never delays another tenant's first alert.
                 Deliver::Enqueue(EnqueueDelivery::new(Box::new(retry), at, Lane::Bulk, turn))
             }

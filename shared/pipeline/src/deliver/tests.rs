@@ -7,6 +7,7 @@ use crate::turn::Fault;
 use contracts::queue::Lane;
 use domain::attempt::{AttemptFailure, RetryVerdict};
 use domain::delivery::{ClaimRefusal, EarlierClaim};
+use domain::rate_limit::CallSlot;
 use serde_json::json;
 
 fn delivery(channel: &str, incident: &str, update: u32, attempt: u32) -> Delivery {
@@ -134,8 +135,7 @@ fn a_retry_that_was_lost_after_its_mark_is_enqueued_once_more() {
     for (channel, on_a_queue) in [("webhook", true), ("slack", false)] {
         let turn = &mut turn();
         let refusal = ClaimRefusal::AttemptOver { attempts: 1, next_at_ms: turn.now.as_millisecond() + 5_000 };
-        let mut message = delivery(channel, "inc_1", 1, 1);
-        message.slot_ms = turn.now.as_millisecond();
+        let message = delivery(channel, "inc_1", 1, 1);
         let Deliver::Claim(claim) = begin(Message::Single(Box::new(message)), turn) else { panic!("not a claim") };
         match claim.answered(vec![Ok(Err(refusal))], turn) {
             Deliver::Enqueue(again) if on_a_queue => {
@@ -152,19 +152,35 @@ fn a_retry_that_was_lost_after_its_mark_is_enqueued_once_more() {
 }
 
 #[test]
-fn a_throttled_message_is_no_attempt() {
-    let turn = &mut turn();
-    let Deliver::Release(release) = sent(single("email", 1), Err(SendFailure::Throttled), turn) else {
-        panic!("not a release")
-    };
-    let Deliver::Enqueue(again) = release.answered(Ok(()), turn) else { panic!("not enqueued") };
-    assert_eq!((again.delivery().attempt, again.lane(), again.delay_seconds()), (1, Lane::Urgent, 2));
-    let members = vec![delivery("email", "inc_1", 1, 1)];
-    let Deliver::Release(release) = sent(list(members), Err(SendFailure::Throttled), turn) else {
-        panic!("not a release")
-    };
-    let Deliver::End(verdict) = release.answered(Ok(()), turn) else { panic!("not an end") };
-    assert_eq!(verdict, Verdict::Return { pause: THROTTLE_PAUSE, code: "throttled" });
+fn a_throttled_message_is_no_attempt_and_no_dead_letter_however_long_it_lasts() {
+    let members = || vec![delivery("email", "inc_1", 1, 1), delivery("email", "inc_2", 1, 2)];
+    for message in [single("email", 1), list(members())] {
+        let turn = &mut turn();
+        let mut pauses = Vec::new();
+        for receives in 1..=5 {
+            turn.receives = receives;
+            let story = sent(message.clone(), Err(SendFailure::Throttled), turn);
+            let Deliver::Release(release) = story else { panic!("not a release: {story:?}") };
+            let Deliver::End(Verdict::Return { pause, .. }) = release.answered(Ok(()), turn) else { panic!() };
+            pauses.push(pause.as_secs());
+        }
+        assert_eq!(pauses, [5, 10, 20, 40, 60]);
+        // It is a dead letter at the twentieth receive, so the rest of the wait is spent in the due index, which begins anew.
+        turn.receives = 6;
+        let story = sent(message, Err(SendFailure::Throttled), turn);
+        let Deliver::Schedule(schedule) = story else { panic!("not scheduled: {story:?}") };
+        let entries = schedule.entries();
+        assert!(entries.iter().all(|due| due.at == turn.now + SignedDuration::from_mins(1)));
+        assert_eq!(entries[0].attempt, 1, "no attempt was made");
+        assert!(matches!(schedule.answered(Ok(()), turn), Deliver::Release(_)));
+        turn.now += SignedDuration::from_mins(20);
+        let Deliver::Schedule(schedule) = sent(list(members()), Err(SendFailure::Throttled), turn) else { panic!() };
+        assert_eq!(
+            schedule.entries()[0].at.duration_since(turn.now).as_secs() / 60,
+            5,
+            "and longer the longer it lasts"
+        );
+    }
 }
 
 #[test]
@@ -242,12 +258,54 @@ fn a_fault_before_the_send_gives_the_claim_back() {
     assert_eq!(verdict, Verdict::Fault { code: "dynamodb".to_owned() });
 }
 
+/// An alert to Slack that is no exemption: neither a critical opening nor a resolve.
+fn plain_chat() -> Message {
+    let mut delivery = delivery("slack", "inc_1", 1, 1);
+    delivery.alert.severity = domain::vocabulary::Severity::Error;
+    Message::Single(Box::new(delivery))
+}
+
 #[test]
-fn a_chat_webhook_waits_for_its_slot_on_its_own_lane() {
+fn a_chat_webhook_owns_its_row_before_it_takes_a_slot_and_takes_one_only() {
     let turn = &mut turn();
-    let Deliver::Slot(slot) = begin(single("slack", 1), turn) else { panic!("no slot") };
-    let in_three_seconds = turn.now.as_millisecond() + 3_000;
-    let Deliver::Enqueue(wait) = slot.answered(Ok(in_three_seconds), turn) else { panic!("not enqueued") };
-    assert_eq!((wait.delivery().slots, wait.delivery().slot_ms), (1, in_three_seconds));
-    assert_eq!((wait.delay_seconds(), wait.lane(), wait.group()), (3, Lane::Urgent, "acme"));
+    let Deliver::Slot(slot) = claimed(plain_chat(), turn) else { panic!("no slot") };
+    assert_eq!(slot.within_ms(), Some(60_000));
+    let until = turn.now + SignedDuration::from_secs(3);
+    let Deliver::Write(write) = slot.answered(Ok(CallSlot::At(until.as_millisecond())), turn) else { panic!() };
+    let waits = Mark::Wait { reason: Reason::Throttled, until };
+    assert_eq!(write.marks().map(|(_, mark)| mark.clone()).collect::<Vec<_>>(), [waits]);
+    let Deliver::End(verdict) = write.answered(vec![Ok(true)], turn) else { panic!("not an end") };
+    assert_eq!(verdict, Verdict::Return { pause: Duration::from_secs(3), code: "slot" });
+
+    // Its message comes again, or the queue delivers it twice: the row says which slot it has.
+    let again = |turn: &mut Turn| {
+        let Deliver::Claim(claim) = begin(plain_chat(), turn) else { panic!("not a claim") };
+        claim.answered(vec![Ok(Ok(EarlierClaim { deferred_until: Some(until), may_have_sent: None }))], turn)
+    };
+    assert!(matches!(again(turn), Deliver::Write(_)), "too early: it waits on");
+    turn.now = until;
+    let Deliver::Send(send) = again(turn) else { panic!("not a send") };
+    assert!(send.waited());
+}
+
+#[test]
+fn a_flood_into_one_chat_webhook_becomes_bundles_and_what_is_critical_goes_at_once() {
+    let turn = &mut turn();
+    let Deliver::Slot(slot) = claimed(plain_chat(), turn) else { panic!("no slot") };
+    let Deliver::Write(write) = slot.answered(Ok(CallSlot::Full), turn) else { panic!("not deferred") };
+    let due = write.marks().map(|(_, mark)| match mark {
+        Mark::Defer { due, .. } => (due.at.to_string(), due.held.map(|hold| hold.reason)),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(due.collect::<Vec<_>>(), [("2027-01-15T08:01:00Z".to_owned(), Some(Reason::Throttled))]);
+    assert!(matches!(write.answered(vec![Ok(true)], turn), Deliver::End(Verdict::Delete)));
+
+    let Deliver::Slot(slot) = claimed(single("slack", 1), turn) else { panic!("no slot") };
+    assert!(matches!(slot.answered(Ok(CallSlot::Full), turn), Deliver::Send(_)), "a critical opening");
+
+    // A second copy of what is in a bundle keeps its place there.
+    let Deliver::Claim(claim) = begin(plain_chat(), turn) else { panic!("not a claim") };
+    let bundled = EarlierClaim { deferred_until: Some(turn.now + SignedDuration::from_secs(90)), may_have_sent: None };
+    let Deliver::Write(write) = claim.answered(vec![Ok(Ok(bundled))], turn) else { panic!("not deferred") };
+    assert!(write.marks().all(|(_, mark)| matches!(mark, Mark::Defer { .. })));
 }

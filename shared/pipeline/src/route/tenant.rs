@@ -15,7 +15,7 @@ use domain::subscriber::Subscriber;
 use domain::tenant::Destination;
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The work for one tenant.
 #[derive(Debug)]
@@ -30,6 +30,36 @@ pub(crate) struct TenantWork {
     pub(super) storm_until: Option<Timestamp>,
     /// The plans to store.
     pub(super) plans: Vec<StoredPlan>,
+}
+
+/// What is sent to one tenant now. Its messages are built when they are sent, a few at a time: each carries a copy of the update.
+#[derive(Debug)]
+pub(super) struct SentNow {
+    subscriber: Subscriber,
+    decisions: VecDeque<Decision>,
+}
+
+impl SentNow {
+    /// The number of the update that the next message is about; `None` if there are no more.
+    pub(super) fn next_update(&self) -> Option<(u32, Channel)> {
+        self.decisions.front().map(|decision| (decision.update, decision.channel))
+    }
+
+    /// Builds the next message. `None` if its destination was deleted since the plan was made: it is not notified any more, and the plan keeps
+    /// its decision.
+    pub(super) fn build_next(&mut self, run: &RoutingRun) -> Option<Delivery> {
+        let decision = self.decisions.pop_front()?;
+        let DecisionOutcome::Deliver { role } = decision.outcome else { return None };
+        let update = run.updates.iter().find(|update| update.number == decision.update)?;
+        let destinations = self.subscriber.destinations.iter().map(|(_, destination)| destination);
+        let destination = destinations.into_iter().find(|one| one.id() == decision.destination)?;
+        let (settings, incident) = (&self.subscriber.settings, &run.incident);
+        let delivery = Delivery::build(settings, incident, update, destination, decision.channel, role)?;
+        // A webhook's updates keep their order. One that has expired has no delivery row any more to wait for.
+        let before = decision.last_sent.filter(|_| decision.channel == Channel::Webhook).map(|before| before.update);
+        let follows = before.filter(|before| run.updates.iter().any(|update| update.number == *before));
+        Some(Delivery { follows, ..delivery.with_suppressed_incidents(&run.suppressed) })
+    }
 }
 
 /// Returns the name of a decision's outcome, for metrics.
@@ -111,36 +141,22 @@ impl TenantWork {
         self.plans = plans.into_iter().map(plan).collect();
     }
 
-    /// Returns the deliveries that are held and those that are sent now. `fresh` are the decisions that this run stored, or found stored.
-    pub(super) fn deliveries(self, run: &RoutingRun, fresh: Vec<Decision>) -> (Vec<ScheduledDelivery>, Vec<Delivery>) {
+    /// Returns the due entries of what is held, and what is sent now. `fresh` are the decisions that this run stored, or found stored.
+    pub(super) fn split(self, run: &RoutingRun, fresh: Vec<Decision>) -> (Vec<ScheduledDelivery>, SentNow) {
         let mut stored: Vec<Decision> = self.earlier.plans.iter().flat_map(|plan| plan.decisions.clone()).collect();
         if self.last_planned < self.update {
             stored.retain(|decision| decision.update <= self.last_planned);
         }
-        let by_id: BTreeMap<&str, &Destination> =
-            self.subscriber.destinations.iter().map(|(_, destination)| (destination.id(), destination)).collect();
-        let (mut held, mut now) = (Vec::new(), Vec::new());
+        let (mut held, mut now) = (Vec::new(), VecDeque::new());
         for decision in decisions_to_enqueue(stored, fresh, run.redelivered) {
             let Some(update) = run.updates.iter().find(|update| update.number == decision.update) else { continue };
             match decision.outcome {
                 DecisionOutcome::Skip { .. } => {}
                 DecisionOutcome::Hold { .. } => held.extend(self.held(run, update, &decision)),
-                DecisionOutcome::Deliver { role } => {
-                    // A destination that was deleted since the plan was made is not notified any more; the plan keeps its decision.
-                    let Some(destination) = by_id.get(decision.destination.as_str()) else { continue };
-                    let (settings, incident) = (&self.subscriber.settings, &run.incident);
-                    let delivery = Delivery::build(settings, incident, update, destination, decision.channel, role);
-                    let delivery = delivery.map(|delivery| delivery.with_suppressed_incidents(&run.suppressed));
-                    // A webhook's updates keep their order. One that has expired has no delivery row any more to wait for.
-                    let before = decision.last_sent.as_ref().filter(|_| decision.channel == Channel::Webhook);
-                    let follows = before
-                        .map(|before| before.update)
-                        .filter(|before| run.updates.iter().any(|update| update.number == *before));
-                    now.extend(delivery.map(|delivery| Delivery { follows, ..delivery }));
-                }
+                DecisionOutcome::Deliver { .. } => now.push_back(decision),
             }
         }
-        (held, now)
+        (held, SentNow { subscriber: self.subscriber, decisions: now })
     }
 
     /// Returns the due entry of a held delivery.

@@ -213,3 +213,41 @@ fn the_cursor_advances_within_a_shard_and_then_to_the_next() {
     assert_eq!(further, Cursor { shard: 4, after: acme });
     assert_eq!(advance(further, None), Cursor { shard: 5, after: None });
 }
+
+#[test]
+fn a_large_update_is_built_and_sent_a_few_messages_at_a_time() {
+    let mut turn = turn();
+    let mut context = context();
+    // 30 KB of data for each of 180 webhooks.
+    context.updates[0].details.insert("dump".to_owned(), json!("x".repeat(30_000)));
+    let Route::Context(step) = begin(job(RoutingTarget::Tenant(acme()))) else { panic!() };
+    let Route::Tenant(step) = step.answered(Ok(context), &mut turn) else { panic!() };
+    let mut subscriber = subscriber("acme", "each");
+    subscriber.settings.categories.values_mut().for_each(|category| {
+        category.channels.insert(domain::vocabulary::ChannelClass::Webhook);
+    });
+    subscriber.destinations = (0..180).map(|number| (number / 100, webhook(number))).collect();
+    let Route::Store(step) = step.answered(Ok((Some(subscriber), PlanHistory::default())), &policy(), &mut turn) else {
+        panic!("no plan")
+    };
+    let plans: Vec<Answer<StoredPlan>> = step.plans().cloned().map(Ok).collect();
+    let mut story = step.answered(plans, &mut turn);
+    let mut sent = std::collections::BTreeSet::new();
+    let mut batches = 0;
+    while let Route::Enqueue(step) = story {
+        let bytes: usize = step.deliveries().iter().map(|one| serde_json::to_string(one).unwrap().len()).sum();
+        assert!(bytes <= ENQUEUED_BYTES_MAX, "{bytes} bytes at once");
+        sent.extend(step.deliveries().iter().map(|delivery| delivery.destination.clone()));
+        batches += 1;
+        story = step.answered(Ok(()), &mut turn);
+    }
+    assert!(matches!(story, Route::End(Verdict::Delete)));
+    assert_eq!((sent.len(), batches), (180, 6));
+}
+
+/// A webhook for the role that the matrix selects.
+fn webhook(number: u32) -> domain::tenant::Destination {
+    let integration = json!({"id": format!("int_{number}"), "name": "Hook", "kind": "webhook", "url": "v1.1.u",
+        "host": "x.test", "fingerprint": number.to_string(), "secret": "v1.1.s", "audiences": ["tech_devops"], "version": 1});
+    domain::tenant::Destination::Integration(Box::new(serde_json::from_value(integration).unwrap()))
+}

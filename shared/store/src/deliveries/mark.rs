@@ -108,7 +108,8 @@ impl Table {
         self.write_mark(writes).await
     }
 
-    /// Marks a claimed delivery as deferred without an attempt, and schedules it in the due index. Returns `false` if the claim was lost.
+    /// Marks a claimed delivery as waiting until `until` without an attempt, and schedules it in the due index, unless its message waits on its
+    /// queue. Returns `false` if the claim was lost.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -117,8 +118,9 @@ impl Table {
         key: AttemptKey<'_>,
         token: &str,
         now: Timestamp,
+        until: Timestamp,
         reason: Reason,
-        due: &ScheduledDelivery,
+        due: Option<&ScheduledDelivery>,
     ) -> Result<bool, StoreError> {
         let expression = "SET #state = :state, attempts = :attempts, lease_until_ms = :zero, next_at_ms = :next, \
                           reason = :reason, #at = :at";
@@ -126,14 +128,17 @@ impl Table {
             (":state", text("retrying")),
             (":attempts", number(key.attempt.saturating_sub(1))),
             (":zero", number(0)),
-            (":next", number(due.at.as_millisecond())),
+            (":next", number(until.as_millisecond())),
             (":reason", text(reason.as_str())),
             (":at", text(&now.to_string())),
             (":token", text(token)),
         ];
         let update = self.row_update(key, expression, "#token = :token", values)?;
-        let held = self.put_action(self.due_item(due)?, None, vec![])?;
-        self.write_mark(vec![TransactWriteItem::builder().update(update).build(), held]).await
+        let mut writes = vec![TransactWriteItem::builder().update(update).build()];
+        if let Some(due) = due {
+            writes.push(self.put_action(self.due_item(due)?, None, vec![])?);
+        }
+        self.write_mark(writes).await
     }
 
     fn attempt_item(&self, key: AttemptKey<'_>, attempt: &FailedAttempt, now: Timestamp) -> Result<Item, StoreError> {

@@ -221,7 +221,7 @@ fn critical_openings_are_sent_at_once(world: &World, seen: &Seen<'_>) -> Checked
             && !deferred.contains(key)
             && !world.log.failed.contains(key)
             && is_in_time(world, key);
-        let late = |one: &SentRecord| one.slots == 0 && one.at.duration_since(plan.at) > SignedDuration::from_mins(1);
+        let late = |one: &SentRecord| !one.waited && one.at.duration_since(plan.at) > SignedDuration::from_mins(1);
         let late = seen.sent.get(key).is_some_and(|one| late(one));
         if at_once && late {
             return Err(format!("{key}: a critical opening was late: {decision:?}"));

@@ -4,7 +4,7 @@ use super::{DeliveryKey, End, SimulatedTable};
 use contracts::queue::Delivery;
 use domain::delivery::{ClaimRefusal, DeliveryState, EarlierClaim, RowRefusal, RowWrite, earlier_claim};
 use domain::policy::StormPolicy;
-use domain::rate_limit::{RateLimitDecision, RateLimitState};
+use domain::rate_limit::{CallSlot, RateLimitDecision, RateLimitState};
 use domain::reason::Reason;
 use jiff::Timestamp;
 use pipeline::deliver::claim::{Claim, Limit};
@@ -59,7 +59,7 @@ impl SimulatedTable {
         }
         match mark {
             Mark::Defer { due, .. } | Mark::Retry { due: Some(due), .. } => self.schedule(due, false),
-            Mark::Accept { .. } | Mark::Retry { due: None, .. } | Mark::Fail { .. } => {}
+            Mark::Accept { .. } | Mark::Retry { due: None, .. } | Mark::Wait { .. } | Mark::Fail { .. } => {}
         }
         true
     }
@@ -80,11 +80,14 @@ impl SimulatedTable {
         decision
     }
 
-    /// Reserves the next free slot of a chat webhook, in milliseconds.
-    pub fn reserve_slot(&mut self, fingerprint: &str, now_ms: i64) -> i64 {
+    /// Reserves the next free slot of a chat webhook, unless it is further ahead than `within_ms`.
+    pub fn reserve_slot(&mut self, fingerprint: &str, now_ms: i64, within_ms: Option<i64>) -> CallSlot {
         let next = self.slots.entry(fingerprint.to_owned()).or_insert(0);
         let slot = now_ms.max(*next);
+        if within_ms.is_some_and(|within| slot > now_ms + within) {
+            return CallSlot::Full;
+        }
         *next = slot + SLOT_INTERVAL_MS;
-        slot
+        CallSlot::At(slot)
     }
 }

@@ -9,7 +9,7 @@ use crate::table::DeliveryKey;
 use contracts::queue::{Delivery, MessageBody};
 use domain::delivery::{DeliveryRow, DeliveryState, EarlierClaim};
 use domain::health::{EndpointHealth, PROBE_AFTER};
-use domain::rate_limit::{Exemption, RateLimitDecision};
+use domain::rate_limit::{CallSlot, Exemption, RateLimitDecision};
 use domain::reason::Reason;
 use domain::tenant::{Destination, Disablement};
 use domain::vocabulary::Severity;
@@ -29,6 +29,8 @@ pub(super) struct SenderState {
     pub(super) keys: Vec<DeliveryKey>,
     /// Whether the message is a list.
     listed: bool,
+    /// Whether a chat webhook's rate limiter delayed it.
+    waited: bool,
     /// What it sent and did not mark yet.
     pub(super) unmarked: Vec<DeliveryKey>,
     /// What it claimed from an invocation that may have sent it, with that one's token.
@@ -71,8 +73,8 @@ impl World {
         match story {
             Deliver::Slot(step) => {
                 let slot = match fate {
-                    Fate::Fails => 0,
-                    _ => self.table.reserve_slot(step.fingerprint(), started.as_millisecond()),
+                    Fate::Fails => CallSlot::Full,
+                    _ => self.table.reserve_slot(step.fingerprint(), started.as_millisecond(), step.within_ms()),
                 };
                 step.answered(fate.answer(slot), turn)
             }
@@ -168,6 +170,7 @@ impl World {
 
     fn perform_send(&mut self, step: pipeline::deliver::outcome::Send, invocation: &mut Invocation) -> Deliver {
         let members = step.message().members().to_vec();
+        invocation.sender.waited = step.waited();
         self.check_right_to_send(&members, &invocation.turn.token);
         // A single alert has no list of which it could know.
         let listed = matches!(step.message(), Message::List(_));
@@ -238,7 +241,7 @@ impl World {
                 held: delivery.why.held.as_ref().map(|held| held.until),
                 always_listed: delivery.alert.rate_limit_exemption().is_some(),
                 held_for: delivery.why.held.as_ref().map(|held| held.reason),
-                slots: delivery.slots,
+                waited: invocation.sender.waited,
                 contact: contact_key(delivery),
                 counts_at,
             });

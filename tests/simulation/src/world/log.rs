@@ -33,8 +33,8 @@ pub struct SentRecord {
     pub held_for: Option<Reason>,
     /// Whether a list names it, however many others it has: critical openings and resolves.
     pub always_listed: bool,
-    /// How many slots of a chat webhook it was given: one message a second is sent there.
-    pub slots: u32,
+    /// Whether the chat webhook's rate limiter delayed it: one message a second is sent there.
+    pub waited: bool,
     /// The tenant and the e-mail address or phone number; `None` for chat and webhooks.
     pub contact: Option<String>,
     /// When it counts towards the contact's rate limits, because there was room or it used a bundle's reserved slot; `None` if it does not.
