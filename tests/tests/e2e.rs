@@ -12,6 +12,8 @@
 
 #[path = "e2e/alertmanager.rs"]
 mod alertmanager;
+#[path = "e2e/aliases.rs"]
+mod aliases;
 #[path = "e2e/aws_limits.rs"]
 mod aws_limits;
 #[path = "e2e/browser.rs"]

@@ -352,3 +352,44 @@ fn confirmed() -> BTreeMap<ChannelClass, domain::tenant::ComplianceConfirmed> {
     };
     ChannelClass::ALL.iter().filter_map(said).collect()
 }
+
+/// An Alertmanager notification with so many alerts.
+fn notification(mark: &str, alerts: usize) -> serde_json::Value {
+    let alert = |number: usize| {
+        json!({"status": "firing", "labels": {"alertname": "api.outage", "instance": number.to_string()},
+            "annotations": {}, "startsAt": "2026-01-01T00:00:00Z", "fingerprint": format!("{mark}{number}")})
+    };
+    let all: Vec<_> = (0..alerts).map(alert).collect();
+    json!({"version": "4", "groupKey": "g", "status": "firing", "receiver": "r", "alerts": all})
+}
+
+#[test]
+fn a_flood_of_one_token_is_refused_for_a_while_and_nobody_elses_alert_is() {
+    let stack = stack!(alone);
+    let [flooder, calm] = [stack.tenant("enterprise"), stack.tenant("enterprise")];
+    let token = |tenant: &tests::tenant::Tenant| {
+        let issued = stack.token(json!({"name": "flood", "scopes": ["incidents:write"], "tenants": [tenant.id],
+            "defaults": {"type": "api.outage", "tenant_ids": [tenant.id]}}));
+        text(&issued, "/token")
+    };
+    let (flooding, quiet) = (token(&flooder), token(&calm));
+    let post = |token: &str, body: &serde_json::Value| stack.call("POST", "/v1/intake/alertmanager", token, Some(body));
+    // A full bucket holds 1,000 messages. The second request is let in whole, and leaves it in debt.
+    assert_eq!(post(&flooding, &notification(&unique(), 600)).status, 202);
+    let second = post(&flooding, &notification(&unique(), 600));
+    assert_eq!(second.status, 202, "{}", second.body);
+    let third = post(&flooding, &notification(&unique(), 1));
+    let wait: u64 = third.header("retry-after").and_then(|text| text.parse().ok()).unwrap_or_default();
+    assert_eq!(third.status, 503, "{}", third.body);
+    assert!((1..=20).contains(&wait), "Retry-After: {wait}");
+    let event = json!({"routing_key": flooding, "event_action": "trigger",
+        "payload": {"summary": "down", "source": "x", "severity": "critical"}});
+    let refused = stack.call("POST", "/v2/enqueue", "", Some(&event));
+    assert_eq!(refused.status, 429, "on which PagerDuty's clients send again: {}", refused.body);
+    assert_eq!(post(&quiet, &notification(&unique(), 1)).status, 202, "another tenant");
+    std::thread::sleep(Duration::from_secs(wait + 1));
+    let later = post(&flooding, &notification(&unique(), 1));
+    assert_eq!(later.status, 202, "{}", later.body);
+    // What was let in is classified before the next test begins.
+    drop(stack.event(&text(&later.json(), "/events/0/event_id")));
+}

@@ -24,6 +24,7 @@ use domain::vocabulary::Status;
 use runtime::http::{Caller, CorrelationId, Problem};
 use runtime::{clock, ids, metrics};
 use std::collections::BTreeMap;
+use store::aliases::SourceKey;
 
 /// The header in which a CloudEvents sender names itself before its first event (`http-webhook.md` of CloudEvents, 4.1).
 const WEBHOOK_REQUEST_ORIGIN: &str = "webhook-request-origin";
@@ -121,19 +122,20 @@ pub(crate) async fn accept(
     let (mut messages, mut accepted) = (Vec::new(), Vec::new());
     for entry in mapped {
         let (source, key) = entry.content.source_and_dedup_key();
+        let alias = SourceKey { integration: &integration_id, source, dedup_key: key };
         let opens = matches!(&entry.content, IntakeContent::Event(event) if event.status != Some(Status::Resolved));
         let mut targets = match &entry.content {
             IntakeContent::Event(event) => event_targets(app, caller, event, &entry.addressees),
             IntakeContent::Note(_) => targets_of(caller, &entry.addressees),
         };
         if entry.index_dedup_key && !opens {
-            let known = app.table.alias_scopes(&integration_id, source, key).await.map_err(table_unavailable)?;
+            let known = app.table.open_alias_scopes(alias, at).await.map_err(table_unavailable)?;
             targets = add_known_scopes(caller, targets, known);
         }
         if entry.index_dedup_key && opens {
             // Stored before the event is queued, because the sender may resolve right after its 202.
             let opened: Vec<Scope> = targets.iter().filter_map(|(scope, _)| scope.clone()).collect();
-            app.table.add_alias_scopes(&integration_id, source, key, &opened, at).await.map_err(table_unavailable)?;
+            app.table.add_alias_scopes(alias, &opened, at).await.map_err(table_unavailable)?;
         }
         let stamp =
             EventStamp { event_id: event_id(caller, format, &entry), at, correlation_id: correlation_id.to_owned() };
@@ -153,7 +155,7 @@ pub(crate) async fn accept(
         );
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, &detail));
     }
-    enqueue(app, messages).await?;
+    enqueue(app, caller, messages).await?;
     metrics::count_by("IncidentAccepted", "format", format, u64::try_from(accepted.len()).unwrap_or(0));
     Ok(accepted)
 }

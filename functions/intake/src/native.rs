@@ -68,7 +68,7 @@ pub(crate) async fn post_event(
     let event = if may_post_platform_wide(&caller) { event } else { event.deny_public() };
     let body = MessageBody::Event(Box::new(event));
     let messages = scopes.into_iter().map(|scope| stamp.message(&caller, Some(scope), None, body.clone()));
-    enqueue(&app, messages.collect()).await?;
+    enqueue(&app, &caller, messages.collect()).await?;
     metrics::count_by("IncidentAccepted", "format", "native", 1);
     let answer = EventAccepted { event_id: stamp.event_id, dedup_key };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
@@ -116,7 +116,7 @@ pub(crate) async fn post_update(
         message: update.message,
     };
     let message = stamp.message(&caller, Some(incident.scope), None, body);
-    enqueue(&app, vec![message]).await?;
+    enqueue(&app, &caller, vec![message]).await?;
     metrics::count_by("IncidentAccepted", "format", "update", 1);
     let answer = UpdateAccepted { event_id: stamp.event_id, incident_id: incident.id };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())

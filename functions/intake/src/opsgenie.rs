@@ -21,6 +21,7 @@ use runtime::http::{Caller, CorrelationId};
 use runtime::{clock, ids};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use store::aliases::SourceKey;
 
 /// The format's name in metrics.
 const FORMAT_NAME: &str = "opsgenie";
@@ -68,11 +69,11 @@ impl AlertRequest {
         }
     }
 
-    /// 429, on which Opsgenie's clients retry.
-    fn busy(&self) -> Response {
+    /// 429, on which Opsgenie's clients retry. `retry_after` is in seconds.
+    fn busy(&self, retry_after: Option<u32>) -> Response {
         let message = "The request was not accepted. Please send it again.";
         let mut response = self.respond_message(StatusCode::TOO_MANY_REQUESTS, message);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after.unwrap_or(5)));
         response
     }
 
@@ -83,14 +84,14 @@ impl AlertRequest {
         let key = if scheme.eq_ignore_ascii_case("geniekey") { key.trim() } else { "" };
         let caller = access::authenticate(app, key).await.map_err(|error| {
             tracing::error!(%error, "cannot read tokens");
-            self.busy()
+            self.busy(None)
         })?;
         caller.ok_or_else(|| self.respond_message(StatusCode::UNAUTHORIZED, "Could not authenticate"))
     }
 
     fn table_fault(&self, error: &store::StoreError) -> Response {
         tracing::error!(%error, "cannot read the table");
-        self.busy()
+        self.busy(None)
     }
 
     fn alert_not_found(&self) -> Response {
@@ -116,7 +117,8 @@ impl AlertRequest {
     async fn incident_by_alias(&self, app: &App, caller: &Caller, alias: &str) -> Result<Incident, Response> {
         let (alias, integration) = (self.known_alias(app, caller, alias).await?, integration_id(caller));
         let fault = |error| self.table_fault(&error);
-        let scopes = app.table.alias_scopes(&integration, opsgenie::SOURCE, &alias).await.map_err(fault)?;
+        let known = SourceKey { integration: &integration, source: opsgenie::SOURCE, dedup_key: &alias };
+        let scopes = app.table.alias_scopes(known, clock::now()).await.map_err(fault)?;
         let mut found: Option<Incident> = None;
         for scope in scopes.into_iter().filter(|scope| may_post_to(caller, scope)) {
             let key = domain::incident::hash_dedup_key(&scope, &integration, opsgenie::SOURCE, &alias);
@@ -131,7 +133,9 @@ impl AlertRequest {
     /// Whether an alert was opened under an alias.
     async fn is_known(&self, app: &App, caller: &Caller, alias: &str) -> Result<bool, Response> {
         let alias = opsgenie::clean_alias(alias);
-        let known = app.table.alias_scopes(&integration_id(caller), opsgenie::SOURCE, &alias).await;
+        let integration = integration_id(caller);
+        let key = SourceKey { integration: &integration, source: opsgenie::SOURCE, dedup_key: &alias };
+        let known = app.table.alias_scopes(key, clock::now()).await;
         Ok(!known.map_err(|error| self.table_fault(&error))?.is_empty())
     }
 
@@ -146,8 +150,9 @@ impl AlertRequest {
 
     /// Queues the mapped request. The id in the response names the event and the action.
     async fn accept(&self, app: &App, caller: &Caller, mapped: IntakeItem, action: &str) -> Result<Response, Response> {
-        let accepted =
-            drop_in::accept(app, caller, &self.request_id, FORMAT_NAME, vec![mapped]).await.map_err(|_| self.busy())?;
+        let accepted = drop_in::accept(app, caller, &self.request_id, FORMAT_NAME, vec![mapped])
+            .await
+            .map_err(|problem| self.busy(problem.retry_after))?;
         let event = accepted.first().map(|one| one.event_id.to_string()).unwrap_or_default();
         let body = [
             ("result".to_owned(), json!("Request will be processed")),
@@ -255,7 +260,7 @@ pub(crate) async fn get_request(
     let records = match &named {
         Some((event, _)) => app.table.event_records(event).await.map_err(|error| {
             tracing::error!(%error, "cannot read the table");
-            request.busy()
+            request.busy(None)
         })?,
         None => Vec::new(),
     };

@@ -51,7 +51,7 @@ async fn authenticate(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<(Ca
     let enqueue = pagerduty::parse_enqueue(body, header).map_err(invalid)?;
     let caller = access::authenticate(app, &enqueue.routing_key).await.map_err(|error| {
         tracing::error!(%error, "cannot read tokens");
-        busy()
+        busy(None)
     })?;
     let caller = caller.ok_or_else(|| invalid(vec!["Invalid routing key".to_owned()]))?;
     Ok((caller, enqueue))
@@ -64,7 +64,9 @@ async fn accept(
     correlation: &CorrelationId,
     mapped: IntakeItem,
 ) -> Result<String, Response> {
-    let accepted = drop_in::accept(app, caller, &correlation.0, FORMAT_NAME, vec![mapped]).await.map_err(|_| busy())?;
+    let accepted = drop_in::accept(app, caller, &correlation.0, FORMAT_NAME, vec![mapped])
+        .await
+        .map_err(|problem| busy(problem.retry_after))?;
     Ok(accepted.into_iter().next().map(|one| one.dedup_key).unwrap_or_default())
 }
 
@@ -73,11 +75,11 @@ fn invalid(errors: Vec<String>) -> Response {
     (StatusCode::BAD_REQUEST, Json(answer)).into_response()
 }
 
-/// 429, on which PagerDuty's clients retry.
-fn busy() -> Response {
+/// 429, on which PagerDuty's clients retry. `retry_after` is in seconds.
+fn busy(retry_after: Option<u32>) -> Response {
     let answer = json!({"status": "throttle exceeded", "message": "The event was not accepted. Send it again.",
-        "errors": ["a service that intake depends on is not available"]});
+        "errors": ["too many events were sent with this key, or a service that intake depends on is not available"]});
     let mut response = (StatusCode::TOO_MANY_REQUESTS, Json(answer)).into_response();
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after.unwrap_or(5)));
     response
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
-    /// A held message was put on its queue; no attempt is claimed yet.
+    /// Its message is on its queue, and no attempt is claimed: it was held before, or waits there for a short time.
     Queued,
     /// An attempt is claimed and not marked yet.
     Sending,
@@ -153,6 +153,9 @@ pub struct DeliveryRow {
     /// The newest update that was accepted, or that an accepted bundle counts; 0 if there is none.
     #[serde(default)]
     pub notified: u32,
+    /// The newest update of which an attempt failed, which may have arrived nevertheless; 0 if there is none.
+    #[serde(default)]
+    pub tried: u32,
     /// The state of `latest`.
     pub state: DeliveryState,
     /// Attempts of `latest` that are over.
@@ -303,6 +306,7 @@ mod tests {
             latest,
             done,
             notified: 0,
+            tried: 0,
             state: DeliveryState::Sending,
             attempts,
             lease_until_ms: lease,

@@ -155,6 +155,12 @@ impl Format {
     pub const fn repeats_state(self) -> bool {
         matches!(self, Self::Alertmanager | Self::Grafana)
     }
+
+    /// Whether its clients acknowledge and close an incident with nothing but its dedup key, without naming tenants.
+    #[must_use]
+    pub const fn closes_by_key_alone(self) -> bool {
+        matches!(self, Self::PagerDuty | Self::Opsgenie | Self::CloudWatch)
+    }
 }
 
 /// What happened according to the source, in one shape for all formats.

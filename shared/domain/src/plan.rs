@@ -188,6 +188,7 @@ fn plan_update(
                     channel,
                     planned_before,
                     notified: history.was_notified(id, channel),
+                    reached: history.was_reached(id, channel),
                     over_plan_limit: !within_limit.contains(id),
                 };
                 let outcome = decide(input, &case);
@@ -270,6 +271,8 @@ struct Case<'a> {
     planned_before: bool,
     /// Whether an earlier update was delivered to this channel, or is on its way.
     notified: bool,
+    /// Whether an earlier update may have reached this channel, a failed attempt included.
+    reached: bool,
     /// Whether the tenant has more destinations than its plan includes and this one is beyond the limit.
     over_plan_limit: bool,
 }
@@ -330,7 +333,7 @@ fn decide_resolve(input: &PlanInput<'_>, case: &Case<'_>) -> DecisionOutcome {
         return skip(reason);
     }
     // While the opening waits, opening and resolve become one message. If it was switched off meanwhile, neither is sent.
-    if !case.notified
+    if !case.reached
         && let Some(reason) = excluded_by_settings(input, case)
     {
         return skip(reason);

@@ -4,7 +4,7 @@
 //! everything else that was deferred. Two kinds of message have a small extra allowance: the opening of a critical incident, and a
 //! resolve.
 
-use crate::policy::RateLimit;
+use crate::policy::{BucketLimit, RateLimit};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,41 @@ pub enum RateLimitDecision {
         /// A full clock minute.
         until: Timestamp,
     },
+}
+
+/// A token bucket as it is stored: when it will be full again, in Unix milliseconds. A bucket that was never used is full.
+///
+/// It is admitted to whenever it is not in debt, however much a request takes, so that nothing is too large to be let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// When it is full again.
+    pub full_at_ms: i64,
+}
+
+/// What a request for messages of a bucket comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is admitted. This is the bucket after it.
+    Admitted(Bucket),
+    /// The bucket is in debt.
+    InDebt {
+        /// Whole seconds until it is not.
+        retry_after: u32,
+    },
+}
+
+impl Bucket {
+    /// Decides about a request of so many messages at `now_ms`. `before` is `None` for a bucket that was never used.
+    #[must_use]
+    pub fn admit(before: Option<Self>, messages: u32, limit: BucketLimit, now_ms: i64) -> Admission {
+        let full_at_ms = before.map_or(now_ms, |bucket| bucket.full_at_ms.max(now_ms));
+        let debt_ms = full_at_ms - now_ms - limit.milliseconds(limit.burst);
+        if debt_ms > 0 {
+            let seconds = u32::try_from((debt_ms + 999) / 1_000).unwrap_or(u32::MAX);
+            return Admission::InDebt { retry_after: seconds };
+        }
+        Admission::Admitted(Self { full_at_ms: full_at_ms + limit.milliseconds(messages) })
+    }
 }
 
 /// When a target that accepts one call per interval may be called.
@@ -173,6 +208,20 @@ fn timestamp(second: i64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bucket_admits_whatever_is_asked_until_it_is_in_debt() {
+        let limit = BucketLimit { per_second: 10, burst: 1_000 };
+        let admit = |before, messages, now_ms| Bucket::admit(before, messages, limit, now_ms);
+        let Admission::Admitted(first) = admit(None, 700, 0) else { panic!() };
+        let Admission::Admitted(second) = admit(Some(first), 700, 0) else { panic!("300 were left") };
+        assert_eq!(admit(Some(second), 1, 0), Admission::InDebt { retry_after: 40 });
+        assert_eq!(admit(Some(second), 1, 39_500), Admission::InDebt { retry_after: 1 });
+        assert!(matches!(admit(Some(second), 5_000, 40_000), Admission::Admitted(_)), "however large");
+        let Admission::Admitted(rested) = admit(Some(second), 1_000, 3_600_000) else { panic!() };
+        assert_eq!(rested.full_at_ms, 3_600_000 + 100_000, "what is unused is not saved beyond the burst");
+    }
+
     use crate::policy::Policy;
     use proptest::prelude::*;
 

@@ -11,6 +11,7 @@ fn listed(state: DeliveryState, latest: u32, history: Vec<HistoryEntry>) -> List
         latest,
         done: if history.is_empty() { 0 } else { latest },
         notified: 0,
+        tried: 0,
         state,
         attempts: 1,
         lease_until_ms: 0,

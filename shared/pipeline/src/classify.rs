@@ -292,6 +292,12 @@ impl ReadRecord {
         let Self { mut job, decided, .. } = self;
         match (answer, decided) {
             (Err(fault), _) => Classify::End(fault.into()),
+            // It is another part of the same request, which cannot be routed either, for another reason.
+            (Ok(Some(record)), Some(decision))
+                if record.accepted_at == job.message.accepted_at && record.reason != decision.record.reason =>
+            {
+                emit(&decision.record)
+            }
             // The queue delivers the message again: the function may have died before it sent the jobs.
             (Ok(Some(record)), _) if record.accepted_at == job.message.accepted_at => emit(&record),
             // The source sends its event again. A monitor reports a state that may have come back; anything else is a second copy.

@@ -219,6 +219,6 @@ fn due_entry(delivery: &Delivery, at: Timestamp) -> ScheduledDelivery {
         held_before: delivery.why.held.clone(),
         omitted_count: 0,
         rebatched: false,
-        resend_requested: false,
+        resend_requested: delivery.resend_requested,
     }
 }

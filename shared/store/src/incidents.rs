@@ -1,5 +1,6 @@
 //! Incidents, their timelines and the state of their dedup keys, written in one transaction by classify.
 
+use crate::aliases::alias_of;
 use crate::{Item, StoreError, Table, item, keys, number, read, sort_key, text};
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use domain::event_record::{EventRecord, EventRecordWrite, IncidentListEntry};
@@ -145,6 +146,9 @@ impl Table {
             let state = KeyState::of(incident);
             let key = KeyWrite { scope: &incident.scope, hash: incident.key.as_str(), state: &state };
             writes.push(self.key_write(key, change.previous_key_state, expiry)?);
+            if incident.closed_by_key_alone {
+                writes.push(self.put_action(alias_of(incident, expiry)?, None, vec![])?);
+            }
         }
         if let Some(window) = incident.maintenance_window().filter(|_| change.update.is_some()) {
             writes.push(self.window_write(&incident.scope, &window)?);

@@ -25,6 +25,7 @@ pub mod tenants;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason};
+use domain::vocabulary::Channel;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -128,6 +129,11 @@ impl Table {
     /// notified of its opening. A plan identifies people by id only.
     pub(crate) fn plan_expiry(&self, now: Timestamp) -> i64 {
         self.expiry(now).max(now.as_second().saturating_add(PLAN_RETENTION_MIN.as_secs()))
+    }
+
+    /// Returns when a delivery row written at `now` expires, in Unix seconds. Where a row says who was notified, it lives as long as the plans.
+    pub(crate) fn row_expiry(&self, channel: Channel, now: Timestamp) -> i64 {
+        if channel == Channel::Webhook { self.expiry(now) } else { self.plan_expiry(now) }
     }
 
     pub(crate) async fn get(&self, pk: &str, sk: &str) -> Result<Option<Item>, StoreError> {

@@ -1,7 +1,7 @@
 //! Plans: all decisions about an update, whether they notify or skip. A plan is stored before anything is enqueued, and a stored plan
 //! takes precedence over a recomputed one.
 
-use crate::{StoreError, Table, item, keys, read, sort_key};
+use crate::{StoreError, Table, item, keys, read, sort_key, store_error, text};
 use domain::delivery::thread_of_row;
 use domain::ids::{IncidentId, TenantId};
 use domain::plan::{PlanHistory, StoredPlan};
@@ -77,8 +77,7 @@ impl Table {
         plans: Vec<StoredPlan>,
     ) -> Result<PlanHistory, StoreError> {
         let mut history = PlanHistory { plans, ..PlanHistory::default() };
-        let pk = keys::deliveries(incident, tenant);
-        for found in self.query(&pk, keys::STOP, keys::THREADS_END, usize::MAX).await? {
+        for found in self.stops_and_rows(&keys::deliveries(incident, tenant)).await? {
             match thread_of_row(sort_key(&found)) {
                 Some(thread) => {
                     history.rows.insert(thread, read(found, "a delivery")?);
@@ -89,6 +88,32 @@ impl Table {
             }
         }
         Ok(history)
+    }
+
+    /// Returns stops and rows without what only explanations need: a row's history grows with every update.
+    async fn stops_and_rows(&self, pk: &str) -> Result<Vec<crate::Item>, StoreError> {
+        let (mut items, mut start) = (Vec::new(), None);
+        loop {
+            let request = self.client.query().table_name(&self.name).consistent_read(true);
+            let request = request
+                .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
+                .projection_expression(
+                    "sk, tenant, recipient, #at, latest, done, notified, #state, attempts, lease_until_ms, channel, \
+                     next_at_ms, reason",
+                )
+                .expression_attribute_names("#at", "at")
+                .expression_attribute_names("#state", "state")
+                .expression_attribute_values(":pk", text(pk))
+                .expression_attribute_values(":from", text(keys::STOP))
+                .expression_attribute_values(":to", text(keys::THREADS_END))
+                .set_exclusive_start_key(start);
+            let page = request.send().await.map_err(|error| store_error("Query", &error))?;
+            items.extend(page.items.unwrap_or_default());
+            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if start.is_none() {
+                return Ok(items);
+            }
+        }
     }
 
     /// Records that a recipient stopped notifications of an incident. The item is stored beside the delivery rows, so that planning the

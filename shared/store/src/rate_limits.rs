@@ -2,10 +2,11 @@
 
 use crate::{StoreError, Table, item, keys, number, read, store_error, text};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::ids::TenantId;
-use domain::policy::RateLimit;
-use domain::rate_limit::{CallSlot, Exemption, RateLimitDecision, RateLimitState};
+use domain::policy::{BucketLimit, RateLimit};
+use domain::rate_limit::{Admission, Bucket, CallSlot, Exemption, RateLimitDecision, RateLimitState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ struct StoredRateLimit {
     version: u64,
 }
 
+/// Maximum tries of a bucket's write. More than two need the bucket to become full, or not full, in between.
+const BUCKET_TRIES: usize = 6;
 /// Maximum tries of a conditional write before the caller gets a conflict.
 const WRITE_TRIES: usize = 20;
 
@@ -104,6 +107,84 @@ impl Table {
             }
         }
         Ok(None)
+    }
+
+    /// Takes messages out of a token bucket. Returns `None` if they are admitted, otherwise the seconds until the bucket is not in debt. The
+    /// writes carry out [`Bucket::admit`] without reading first, so that no number of requests at once gets past it.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call; [`StoreError::Conflict`] if the bucket kept changing between full and not full.
+    pub async fn take_from_bucket(
+        &self,
+        name: &[&str],
+        messages: u32,
+        limit: BucketLimit,
+        now: Timestamp,
+    ) -> Result<Option<u32>, StoreError> {
+        let now_ms = now.as_millisecond();
+        let (cost_ms, burst_ms) = (limit.milliseconds(messages), limit.milliseconds(limit.burst));
+        // Most buckets are full, so that is assumed first.
+        let mut full = true;
+        for _ in 0..BUCKET_TRIES {
+            let request = self.bucket_update(name, now_ms + burst_ms + cost_ms);
+            let request = match full {
+                true => request
+                    .update_expression("SET full_at_ms = :after, expires_at = :expires")
+                    .condition_expression("attribute_not_exists(pk) OR full_at_ms <= :now")
+                    .expression_attribute_values(":after", number(now_ms + cost_ms)),
+                false => request
+                    .update_expression("SET full_at_ms = full_at_ms + :cost, expires_at = :expires")
+                    .condition_expression("full_at_ms > :now AND full_at_ms <= :until")
+                    .expression_attribute_values(":cost", number(cost_ms))
+                    .expression_attribute_values(":until", number(now_ms + burst_ms)),
+            };
+            match request.expression_attribute_values(":now", number(now_ms)).send().await {
+                Ok(_) => return Ok(None),
+                Err(error) => match error.as_service_error() {
+                    Some(UpdateItemError::ConditionalCheckFailedException(old)) => {
+                        let stored = old.item().and_then(|item| item.get("full_at_ms"));
+                        let stored = stored.and_then(|value| value.as_n().ok()).and_then(|text| text.parse().ok());
+                        let before = stored.map(|full_at_ms| Bucket { full_at_ms });
+                        if let Admission::InDebt { retry_after } = Bucket::admit(before, messages, limit, now_ms) {
+                            return Ok(Some(retry_after));
+                        }
+                        full = before.is_none_or(|bucket| bucket.full_at_ms <= now_ms);
+                    }
+                    _ => return Err(store_error("UpdateItem", &error)),
+                },
+            }
+        }
+        Err(StoreError::Conflict { operation: "take_from_bucket" })
+    }
+
+    /// Gives messages back to a token bucket, which were taken and then not let in.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn return_to_bucket(
+        &self,
+        name: &[&str],
+        messages: u32,
+        limit: BucketLimit,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let request = self.bucket_update(name, now.as_millisecond() + limit.milliseconds(limit.burst));
+        let request = request.update_expression("SET full_at_ms = full_at_ms - :cost, expires_at = :expires");
+        let request = request.condition_expression("attribute_exists(pk)");
+        let request = request.expression_attribute_values(":cost", number(limit.milliseconds(messages)));
+        match request.send().await.map_err(|error| store_error("UpdateItem", &error)) {
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins an update of a bucket that TTL may delete an hour after `until_ms`.
+    fn bucket_update(&self, name: &[&str], until_ms: i64) -> UpdateItemFluentBuilder {
+        let pk = keys::rate_limit(&domain::ids::short_hash(name));
+        let request = self.client.update_item().table_name(&self.name).key("pk", text(&pk)).key("sk", text("BUCKET"));
+        request
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .expression_attribute_values(":expires", number(until_ms / 1_000 + 3_600))
     }
 
     /// Reserves the next time at which a target may be called, when it accepts one call per `pause_ms`. Each time is given to one caller only.

@@ -84,10 +84,9 @@ fn skips_of_a_single_update_have_their_reasons() {
     drop(tenant.settled(&quiet, 2));
     assert_eq!(reason(&tenant, &quiet, &person.id, "email"), "open_not_told");
 
-    // The same thing once more, after it was over.
-    let late = stack.event(&post(&tenant, &key, &json!({"starts_at": starts_at})));
-    assert_eq!(late["not_notified"][0]["reason"], "stale", "{late}");
-    assert!(late["not_notified"][0]["sentence"].as_str().unwrap().len() > 10);
+    // The same thing once more, after it was over: a false reopening is better than a lost alert.
+    let again = stack.incident_of(&post(&tenant, &key, &json!({"starts_at": starts_at})));
+    assert_ne!(again, quiet);
 }
 
 #[test]

@@ -391,7 +391,10 @@ fn delivery_view(
             None => row.reason.map(|reason| reason_view(reason, category, destination)),
         },
         late_source: entry.and_then(|entry| entry.late_source),
-        next_at: row.next_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        next_at: row
+            .next_at_ms
+            .filter(|_| row.state == DeliveryState::Retrying)
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok()),
         at: row.at,
         latency_ms: row.latency_ms,
         provider_id: row.provider_id.clone(),

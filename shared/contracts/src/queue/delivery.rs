@@ -34,6 +34,9 @@ pub struct Delivery {
     /// Whether to send the plain form, because the receiver rejected the rich one.
     #[serde(default)]
     pub plain: bool,
+    /// Whether an admin requested it: then it is tried again though the resolve was skipped, and passes quiet hours.
+    #[serde(default)]
+    pub resend_requested: bool,
     /// Whether it may be deferred into a bundle when its contact is over the rate limit.
     #[serde(default)]
     pub bundle: bool,
@@ -154,6 +157,7 @@ impl Delivery {
             attempt: 1,
             window_seconds: settings.alert_window_seconds,
             plain: false,
+            resend_requested: false,
             bundle: settings.storms == StormMode::Bundle,
             endpoint: match destination {
                 Destination::Recipient(_) => EndpointHealth::Healthy,

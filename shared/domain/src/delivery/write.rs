@@ -80,6 +80,19 @@ pub enum RowWrite<'a> {
         /// The cause of the failure.
         cause: &'a str,
     },
+    /// Notes that a claimed attempt was not made and that its message waits on its queue.
+    Wait {
+        /// Number of the attempt that was not made.
+        attempt: u32,
+        /// The claim's token.
+        token: &'a str,
+        /// When it was noted.
+        at: Timestamp,
+        /// When the attempt is due.
+        next_at_ms: i64,
+        /// Why it waits.
+        reason: Reason,
+    },
     /// Defers a claimed attempt that was not made.
     Defer {
         /// Number of the attempt that was not made.
@@ -187,17 +200,20 @@ impl DeliveryRow {
                 let cause = cause.map(str::to_owned).or_else(|| row.cause.clone());
                 // A bundle that counts an alert without listing it notifies its recipient.
                 let notified = if reason == Reason::StormCollapsed { update } else { row.notified };
-                Ok(Some(Self {
-                    reason: Some(reason),
-                    cause,
-                    notified,
-                    ..row.ended(DeliveryState::Failed, update, attempt, at)
-                }))
+                // An attempt may have arrived although it failed.
+                let tried = if attempt > 0 { update } else { row.tried };
+                let row = row.ended(DeliveryState::Failed, update, attempt, at);
+                Ok(Some(Self { reason: Some(reason), cause, notified, tried, ..row }))
             }
             RowWrite::Retry { attempt, token, at, next_at_ms, cause } => {
                 let row = own(row, token)?.clone();
                 let cause = Some(cause.to_owned());
-                Ok(Some(Self { cause, reason: None, ..row.waiting(attempt, at, next_at_ms) }))
+                Ok(Some(Self { cause, reason: None, tried: row.latest, ..row.waiting(attempt, at, next_at_ms) }))
+            }
+            RowWrite::Wait { attempt, token, at, next_at_ms, reason } => {
+                let row = own(row, token)?.clone();
+                let row = row.waiting(attempt.saturating_sub(1), at, next_at_ms);
+                Ok(Some(Self { state: DeliveryState::Queued, reason: Some(reason), ..row }))
             }
             RowWrite::Defer { attempt, token, at, next_at_ms, reason } => {
                 let row = own(row, token)?.clone();
@@ -249,6 +265,7 @@ impl DeliveryRow {
             latest: 0,
             done: 0,
             notified: 0,
+            tried: 0,
             state: DeliveryState::Sending,
             attempts: 0,
             lease_until_ms: 0,

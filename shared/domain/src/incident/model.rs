@@ -97,6 +97,9 @@ pub struct Incident {
     /// The hash of the source's latest description, by which a repeat of it is recognized. Texts of people do not change it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_text_hash: Option<String>,
+    /// Whether its source's clients close it with nothing but its dedup key.
+    #[serde(default)]
+    pub closed_by_key_alone: bool,
     /// The number of the latest update, from 1.
     pub updates: u32,
     /// Number of events that changed nothing.

@@ -372,6 +372,7 @@ fn open_incident(
         covered: None,
         openings: None,
         source_text_hash: Some(hash_text(&event.message)),
+        closed_by_key_alone: event.format.closes_by_key_alone(),
         updates: 1,
         repeats: 0,
         test: event.event_type == TEST_ALERT_TYPE,

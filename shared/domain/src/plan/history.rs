@@ -45,6 +45,8 @@ struct ThreadState {
     planned: bool,
     /// Whether a message was accepted, or is on its way.
     notified: bool,
+    /// Whether a message may have arrived: it was accepted, is on its way, or was tried.
+    reached: bool,
     /// Until when the latest message waits, and why; a failed attempt waits for no reason but its pause.
     waiting: Option<(Timestamp, Option<Reason>)>,
 }
@@ -97,7 +99,8 @@ impl ThreadState {
             (None, Some(row)) if row.latest > update => None,
             (None, _) => last_sent.held.map(|hold| (hold.until, Some(hold.reason))),
         };
-        Self { last_sent, planned: notified || !dropped, notified, waiting }
+        let reached = notified || row.is_some_and(|row| row.tried > 0);
+        Self { last_sent, planned: reached || !dropped, notified, reached, waiting }
     }
 }
 
@@ -134,7 +137,8 @@ impl NotificationHistory {
         }
         let waiting = last_sent.held.map(|hold| (hold.until, Some(hold.reason)));
         let notified = was_notified || last_sent.queued == Some(decision.update);
-        self.threads.insert(decision.thread(), ThreadState { last_sent, planned: true, notified, waiting });
+        let reached = notified || before.is_some_and(|before| before.reached);
+        self.threads.insert(decision.thread(), ThreadState { last_sent, planned: true, notified, reached, waiting });
     }
 
     fn thread(&self, destination: &str, channel: Channel) -> Option<&ThreadState> {
@@ -155,6 +159,12 @@ impl NotificationHistory {
     #[must_use]
     pub fn was_notified(&self, destination: &str, channel: Channel) -> bool {
         self.thread(destination, channel).is_some_and(|state| state.planned && state.notified)
+    }
+
+    /// Returns whether this channel got a message, one is on its way, or a failed one may have arrived. The resolve is then sent whatever the
+    /// settings say by now.
+    pub(super) fn was_reached(&self, destination: &str, channel: Channel) -> bool {
+        self.thread(destination, channel).is_some_and(|state| state.planned && state.reached)
     }
 
     /// Returns whether this channel got its latest message, or that is on its way.

@@ -118,7 +118,7 @@ impl SendingHours<'_> {
 /// `None` where maintenance does not apply: the incident is worse than the window announced, the destination was notified of it already, or
 /// it is a webhook. Webhooks are sent everything; their messages name the window.
 fn suppress_by_maintenance(input: &PlanInput<'_>, case: &Case<'_>, role: Option<Role>) -> Option<DecisionOutcome> {
-    if case.channel == Channel::Webhook || case.notified {
+    if case.channel == Channel::Webhook || case.reached {
         return None;
     }
     let cover = input.incident.covered.as_ref()?;

@@ -176,6 +176,25 @@ fn rows_say_who_was_notified_and_no_clock_does() {
     let given_up = [row_after(&[claim(1, 1), fail])];
     assert!(waits(resolve_after(&asleep, std::slice::from_ref(&at_once), &given_up)));
     assert!(is_delivered(resolve_after(&settings(), std::slice::from_ref(&at_once), &given_up)));
+    assert!(
+        is_delivered(resolve_after(
+            &Settings { quiet_hours: None, ..off.clone() },
+            std::slice::from_ref(&at_once),
+            &given_up
+        )),
+        "whatever is switched off"
+    );
+    // So it may have, if a newer update ended before any attempt.
+    let fail =
+        RowWrite::Fail { update: 1, attempt: 1, token: "t", at: now(), reason: Reason::GaveUp, cause: Some("timeout") };
+    let replaced = row_after(&[claim(1, 1), fail, claim(2, 1), drop(2, Reason::Muted)]);
+    assert!(waits(resolve_after(&asleep, &[at_once.clone(), after_held(2, 1)], &[replaced])));
+    // A chat message waits for its place on its queue, or a failed attempt for the next one.
+    let slot = RowWrite::Wait { attempt: 1, token: "t", at: now(), next_at_ms: 0, reason: Reason::Throttled };
+    assert!(is_delivered(resolve_after(&off, std::slice::from_ref(&at_once), &[row_after(&[claim(1, 1), slot])])));
+    let retry = RowWrite::Retry { attempt: 1, token: "t", at: now(), next_at_ms: 0, cause: "timeout" };
+    let retried = [row_after(&[claim(1, 1), retry])];
+    assert!(waits(resolve_after(&off, std::slice::from_ref(&at_once), &retried)), "it follows, in nobody's sleep");
     // A bundle counted it without listing it.
     let counted = row_after(&[claim(1, 1), drop(1, Reason::StormCollapsed)]);
     assert!(is_delivered(resolve_after(&asleep, &missed, &[counted])));

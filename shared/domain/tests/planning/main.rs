@@ -89,6 +89,7 @@ fn incident(category: Category) -> Incident {
         opened_at: Some(now()),
         started_at: now(),
         changed_at: None,
+        closed_by_key_alone: false,
         as_of: None,
         last_seen: now(),
         maintenance: None,

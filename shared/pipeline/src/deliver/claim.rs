@@ -219,6 +219,8 @@ fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {
     });
     match (asked, before.deferred_until) {
         (None, _) => Deliver::Send(Send::new(job, turn)),
+        // Its provider throttled it, and its pause is over: it has its place already.
+        (Some(_), Some(until)) if until <= turn.now => Deliver::Send(Send::new(job, turn)),
         // A queue may deliver a message twice; the second one keeps the place of the first.
         (Some((_, _, exempt)), Some(until)) => defer(job, until, exempt, turn),
         (Some((contact, class, exempt)), None) => Deliver::Limit(Limit { job, contact, class, exempt }),

@@ -134,7 +134,14 @@ fn throttled(job: Job, turn: &mut Turn) -> Deliver {
     turn.counted.extend(job.members().first().map(|first| Counted::ProviderThrottled { channel: first.channel }));
     if turn.receives <= THROTTLED_RECEIVES_MAX {
         let pause = throttle_pause(turn.receives, THROTTLE_PAUSE_MAX, turn.jitter);
-        return ReleaseClaims::then(job, Deliver::End(Verdict::Return { pause, code: "throttled" }));
+        let end = Deliver::End(Verdict::Return { pause, code: "throttled" });
+        if job.single().is_none() {
+            return ReleaseClaims::then(job, end);
+        }
+        // Noted on the row, so that it keeps its place within its contact's rate limit.
+        let until = turn.now.saturating_add(SignedDuration::try_from(pause).unwrap_or_default()).unwrap_or(turn.now);
+        let mark = Mark::Wait { reason: Reason::Throttled, until };
+        return Deliver::Write(Write::new(job, turn.now, vec![mark]).and_then(end));
     }
     let oldest = job.members().iter().map(|member| member.alert.at).min().unwrap_or(turn.now);
     schedule_anew(job, turn.now.saturating_add(long_throttle_pause(turn.now.duration_since(oldest))), turn)

@@ -81,7 +81,7 @@ impl Mark {
                 RowWrite::Fail { update, attempt, token, at, reason: *reason, cause: Some(&failed.cause) }
             }
             Self::Wait { reason, until } => {
-                RowWrite::Defer { attempt, token, at, next_at_ms: until.as_millisecond(), reason: *reason }
+                RowWrite::Wait { attempt, token, at, next_at_ms: until.as_millisecond(), reason: *reason }
             }
             Self::Defer { reason, due } => {
                 RowWrite::Defer { attempt, token, at, next_at_ms: due.at.as_millisecond(), reason: *reason }

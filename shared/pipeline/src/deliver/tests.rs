@@ -159,9 +159,13 @@ fn a_throttled_message_is_no_attempt_and_no_dead_letter_however_long_it_lasts() 
         let mut pauses = Vec::new();
         for receives in 1..=5 {
             turn.receives = receives;
-            let story = sent(message.clone(), Err(SendFailure::Throttled), turn);
-            let Deliver::Release(release) = story else { panic!("not a release: {story:?}") };
-            let Deliver::End(Verdict::Return { pause, .. }) = release.answered(Ok(()), turn) else { panic!() };
+            let story = match sent(message.clone(), Err(SendFailure::Throttled), turn) {
+                // A single alert keeps its place within its contact's rate limit.
+                Deliver::Write(write) => write.answered(vec![Ok(true)], turn),
+                Deliver::Release(release) => release.answered(Ok(()), turn),
+                other => panic!("{other:?}"),
+            };
+            let Deliver::End(Verdict::Return { pause, .. }) = story else { panic!("not returned: {story:?}") };
             pauses.push(pause.as_secs());
         }
         assert_eq!(pauses, [5, 10, 20, 40, 60]);
@@ -181,6 +185,22 @@ fn a_throttled_message_is_no_attempt_and_no_dead_letter_however_long_it_lasts() 
             "and longer the longer it lasts"
         );
     }
+}
+
+#[test]
+fn a_throttled_alert_keeps_its_place_within_its_contacts_rate_limit() {
+    let turn = &mut turn();
+    let Deliver::Write(write) = sent(single("email", 1), Err(SendFailure::Throttled), turn) else {
+        panic!("not noted")
+    };
+    let until = write.marks().find_map(|(_, mark)| match mark {
+        Mark::Wait { until, .. } => Some(*until),
+        _ => None,
+    });
+    turn.now = until.unwrap();
+    let Deliver::Claim(claim) = begin(single("email", 1), turn) else { panic!("not a claim") };
+    let story = claim.answered(vec![Ok(Ok(EarlierClaim { deferred_until: until, may_have_sent: None }))], turn);
+    assert!(matches!(story, Deliver::Send(_)), "it asks for no other: {story:?}");
 }
 
 #[test]

@@ -126,7 +126,8 @@ pub(crate) fn build_delivery(due: &ScheduledDelivery, facts: DeliveryFacts<'_>, 
         Some(delivery) => {
             let delivery = delivery.with_suppressed_incidents(facts.suppressed_incidents);
             let why = NotificationReason { held: due.held_before.clone(), ..delivery.why.clone() };
-            ReleaseDecision::Send(Box::new(Delivery { attempt: due.attempt, plain: due.plain, why, ..delivery }))
+            let ScheduledDelivery { attempt, plain, resend_requested, .. } = *due;
+            ReleaseDecision::Send(Box::new(Delivery { attempt, plain, resend_requested, why, ..delivery }))
         }
         None => ReleaseDecision::End(Reason::NoDestination),
     }

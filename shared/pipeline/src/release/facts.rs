@@ -98,8 +98,10 @@ impl PageFacts {
         let row = plans.and_then(|plans| plans.rows.get(&(item.due.destination.clone(), item.due.channel)));
         let has_row = item.due.attempt > 1 || row.is_some_and(|row| row.latest == item.due.update);
         let stored = plans.and_then(|plans| stored_wait(&item.due, plans));
+        // While an older update is still tried, the row is about that one: a hold that only moves must not end it.
+        let is_taken = row.is_some_and(|row| row.latest < item.due.update && row.done < row.latest);
         let waits_anew = match &decision {
-            Some(ReleaseDecision::Reschedule { wait, .. }) => stored != Some(*wait),
+            Some(ReleaseDecision::Reschedule { wait, .. }) => stored != Some(*wait) && !is_taken,
             _ => false,
         };
         DecidedItem { item, decision, has_row, waits_anew }

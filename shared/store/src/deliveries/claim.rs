@@ -42,7 +42,7 @@ impl Table {
             .expression_attribute_values(":token", text(token))
             .expression_attribute_values(":channel", text(key.channel.as_str()))
             .expression_attribute_values(":done_attempts", number(key.attempt.saturating_sub(1)))
-            .expression_attribute_values(":expires", number(self.expiry(now)))
+            .expression_attribute_values(":expires", number(self.row_expiry(key.channel, now)))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":now", number(now_ms))
             .expression_attribute_values(":attempt", number(key.attempt));

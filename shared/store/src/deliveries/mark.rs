@@ -62,6 +62,9 @@ impl Table {
                     expression.push_str(", cause = :cause");
                     values.push((":cause", text(&attempt.cause)));
                 }
+                if key.attempt > 0 {
+                    expression.push_str(", tried = :n");
+                }
                 expression.push_str(" REMOVE next_at_ms");
             }
         }
@@ -89,7 +92,7 @@ impl Table {
         due: Option<&ScheduledDelivery>,
     ) -> Result<bool, StoreError> {
         let expression = "SET #state = :state, attempts = :attempt, lease_until_ms = :zero, next_at_ms = :next, \
-                          cause = :cause, #at = :at REMOVE reason";
+                          cause = :cause, #at = :at, tried = latest REMOVE reason";
         let values = vec![
             (":state", text("retrying")),
             (":attempt", number(key.attempt)),
@@ -125,7 +128,7 @@ impl Table {
         let expression = "SET #state = :state, attempts = :attempts, lease_until_ms = :zero, next_at_ms = :next, \
                           reason = :reason, #at = :at";
         let values = vec![
-            (":state", text("retrying")),
+            (":state", text(if due.is_some() { "retrying" } else { "queued" })),
             (":attempts", number(key.attempt.saturating_sub(1))),
             (":zero", number(0)),
             (":next", number(until.as_millisecond())),

@@ -113,7 +113,7 @@ impl Table {
             .expression_attribute_values(":none", text(""))
             .expression_attribute_values(":channel", text(key.channel.as_str()))
             .expression_attribute_values(":made", number(key.attempt.saturating_sub(1)))
-            .expression_attribute_values(":expires", number(self.expiry(now)))
+            .expression_attribute_values(":expires", number(self.row_expiry(key.channel, now)))
             .expression_attribute_values(":sending", text("sending"))
             .expression_attribute_values(":abandoned", number(now_ms - ABANDONED_AFTER_MS))
             .expression_attribute_values(":zero", number(0))

@@ -151,6 +151,8 @@ impl World {
                 if fate != Fate::Fails {
                     self.table.unlease_lists(&turn.token);
                 }
+                // It may take its time to end, and lists nothing any more.
+                invocation.listed.clear();
                 step.answered((), turn)
             }
             Release::End(_) => story,

@@ -74,6 +74,7 @@ fn a_delivery_shows_its_state_history_and_failed_attempts() {
         latest: 2,
         done: 1,
         notified: 1,
+        tried: 0,
         state: DeliveryState::Retrying,
         attempts: 1,
         lease_until_ms: 0,
