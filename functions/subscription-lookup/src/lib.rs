@@ -24,9 +24,10 @@ use domain::subscriber::Subscriber;
 use domain::vocabulary::ChannelClass;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
+use pipeline::route::enqueue::EnqueuePlanned;
 use pipeline::route::{
-    Continue, CountOpening, EarlierPlans, EnqueuePlanned, HoldPlanned, ReadContext, ReadTenant, ReadTenants, Route,
-    RouteContext, StorePlans, TenantPage, begin,
+    Continue, CountOpening, EarlierPlans, HoldPlanned, ReadContext, ReadTenant, ReadTenants, Route, RouteContext,
+    StorePlans, TenantPage, begin,
 };
 use pipeline::{Answer, Counted, Fault, Turn};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, first_turn, next_turn, verdict_result};

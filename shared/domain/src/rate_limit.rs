@@ -60,7 +60,13 @@ pub enum RateLimitDecision {
 pub struct Bucket {
     /// When it is full again.
     pub full_at_ms: i64,
+    /// When it was last taken from, by the clock of whoever took.
+    pub taken_at_ms: i64,
 }
+
+/// How far clocks may differ, in milliseconds. A bucket that was taken from later than that is of a clock that was set back, and counts as full:
+/// otherwise it would let nobody in until that time comes.
+pub const CLOCKS_DIFFER_MS: i64 = 60_000;
 
 /// What a request for messages of a bucket comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,13 +84,19 @@ impl Bucket {
     /// Decides about a request of so many messages at `now_ms`. `before` is `None` for a bucket that was never used.
     #[must_use]
     pub fn admit(before: Option<Self>, messages: u32, limit: BucketLimit, now_ms: i64) -> Admission {
-        let full_at_ms = before.map_or(now_ms, |bucket| bucket.full_at_ms.max(now_ms));
+        let full_at_ms = before.filter(|bucket| !bucket.is_full(now_ms)).map_or(now_ms, |bucket| bucket.full_at_ms);
         let debt_ms = full_at_ms - now_ms - limit.milliseconds(limit.burst);
         if debt_ms > 0 {
             let seconds = u32::try_from((debt_ms + 999) / 1_000).unwrap_or(u32::MAX);
             return Admission::InDebt { retry_after: seconds };
         }
-        Admission::Admitted(Self { full_at_ms: full_at_ms + limit.milliseconds(messages) })
+        Admission::Admitted(Self { full_at_ms: full_at_ms + limit.milliseconds(messages), taken_at_ms: now_ms })
+    }
+
+    /// Whether it is full at `now_ms`.
+    #[must_use]
+    pub fn is_full(&self, now_ms: i64) -> bool {
+        self.full_at_ms <= now_ms || self.taken_at_ms > now_ms + CLOCKS_DIFFER_MS
     }
 }
 
@@ -220,6 +232,8 @@ mod tests {
         assert!(matches!(admit(Some(second), 5_000, 40_000), Admission::Admitted(_)), "however large");
         let Admission::Admitted(rested) = admit(Some(second), 1_000, 3_600_000) else { panic!() };
         assert_eq!(rested.full_at_ms, 3_600_000 + 100_000, "what is unused is not saved beyond the burst");
+        let Admission::Admitted(earlier) = admit(Some(second), 100, -3_600_000) else { panic!("a clock was set back") };
+        assert_eq!(earlier, Bucket { full_at_ms: -3_590_000, taken_at_ms: -3_600_000 });
     }
 
     use crate::policy::Policy;

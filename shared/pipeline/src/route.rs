@@ -5,16 +5,18 @@
 //!
 //! | Module | Has |
 //! |---|---|
+//! | [`enqueue`] | the messages of a page, built and sent a few at a time |
 //! | `planned` | which updates a tenant still needs planned, and which decisions are enqueued |
 //! | [`tenant`] | one tenant's plans and deliveries |
 
+pub mod enqueue;
 mod planned;
 pub mod tenant;
 #[cfg(test)]
 mod tests;
 
 use crate::turn::{Answer, Counted, Turn, Verdict};
-use contracts::queue::{Delivery, Lane, RoutingJob, RoutingTarget};
+use contracts::queue::{RoutingJob, RoutingTarget};
 use domain::due::ScheduledDelivery;
 use domain::ids::{Scope, TenantId};
 use domain::incident::{Incident, Update};
@@ -22,19 +24,12 @@ use domain::maintenance::SuppressedIncident;
 use domain::plan::{PlanHistory, StoredPlan};
 use domain::policy::Policy;
 use domain::subscriber::Subscriber;
-use domain::vocabulary::{Category, Channel, StormMode};
+use domain::vocabulary::{Category, StormMode};
+use enqueue::{EnqueuePlanned, enqueue};
 use jiff::Timestamp;
-use serde_json::Value;
 use std::collections::VecDeque;
 use std::time::Duration;
-use tenant::{SentNow, TenantWork};
-
-/// Most deliveries that are built and sent at once.
-const ENQUEUED_MAX: usize = 100;
-/// Most bytes of the messages that are built and sent at once, as JSON. In memory they take several times as much.
-const ENQUEUED_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of a message besides its update's texts and data.
-const MESSAGE_BYTES: usize = 4 * 1024;
+use tenant::TenantWork;
 
 /// A page is begun only if at least this much time is left; otherwise a new message continues with it.
 const PAGE_RESERVE: Duration = Duration::from_secs(30);
@@ -155,16 +150,6 @@ pub struct StorePlans {
 pub struct HoldPlanned {
     entries: Vec<ScheduledDelivery>,
     then: Box<Route>,
-}
-
-/// Puts some deliveries on their queues.
-#[derive(Debug)]
-pub struct EnqueuePlanned {
-    run: RoutingRun,
-    deliveries: Vec<Delivery>,
-    /// What is still to be built and sent.
-    tenants: VecDeque<SentNow>,
-    next: Option<Cursor>,
 }
 
 /// Enqueues the job that continues with the next page.
@@ -313,14 +298,6 @@ impl RoutingRun {
         self.earlier == EarlierPlans::Newest && works.iter().any(TenantWork::needs_all_plans)
     }
 
-    /// About how many bytes a message about an update has. Only webhooks get its data.
-    fn message_bytes(&self, update: u32, channel: Channel) -> usize {
-        let Some(update) = self.updates.iter().find(|one| one.number == update) else { return MESSAGE_BYTES };
-        let data = if channel == Channel::Webhook { json_bytes(&update.details) } else { 0 };
-        let labels: usize = update.labels.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
-        MESSAGE_BYTES + update.message.len() + labels + data
-    }
-
     /// Delivery rows say what became of earlier updates. The first one has none.
     fn reads_rows(&self) -> bool {
         self.job.update > 1
@@ -333,20 +310,6 @@ impl RoutingRun {
         let own = matches!(self.incident.scope, Scope::Tenant(_));
         bundles && own && work.is_opening() && self.incident.severity != domain::vocabulary::Severity::Critical
     }
-}
-
-/// About how many bytes a map has as JSON.
-fn json_bytes(map: &serde_json::Map<String, Value>) -> usize {
-    fn value_bytes(value: &Value) -> usize {
-        match value {
-            Value::Null | Value::Bool(_) => 6,
-            Value::Number(_) => 20,
-            Value::String(text) => text.len() + 3,
-            Value::Array(all) => 2 + all.iter().map(value_bytes).sum::<usize>(),
-            Value::Object(map) => json_bytes(map),
-        }
-    }
-    2 + map.iter().map(|(name, value)| name.len() + 4 + value_bytes(value)).sum::<usize>()
 }
 
 /// Begins the next page, if there is time for it.
@@ -434,7 +397,7 @@ fn advance(cursor: Cursor, next: Option<TenantId>) -> Cursor {
 
 /// Plans for the tenants of a page.
 fn plan(run: RoutingRun, mut works: Vec<TenantWork>, next: Option<Cursor>, policy: &Policy, turn: &mut Turn) -> Route {
-    works.retain(|work| !work.subscriber.destinations.is_empty());
+    works.retain(TenantWork::has_anybody);
     for work in &mut works {
         work.plan(&run, policy, turn.now);
     }
@@ -474,9 +437,13 @@ impl StorePlans {
             held.extend(later);
             tenants.push_back(now);
         }
-        let then = enqueue(run, tenants, next, turn);
-        if held.is_empty() { then } else { Route::Hold(HoldPlanned { entries: held, then: Box::new(then) }) }
+        hold(held, enqueue(run, tenants, next, turn))
     }
+}
+
+/// Puts due entries, if there are any, and goes on.
+fn hold(entries: Vec<ScheduledDelivery>, then: Route) -> Route {
+    if entries.is_empty() { then } else { Route::Hold(HoldPlanned { entries, then: Box::new(then) }) }
 }
 
 impl HoldPlanned {
@@ -495,64 +462,10 @@ impl HoldPlanned {
     }
 }
 
-/// Goes on with the next messages of a page: as many as fit into [`ENQUEUED_BYTES_MAX`], for every one carries a copy of the update.
-fn enqueue(run: RoutingRun, mut tenants: VecDeque<SentNow>, next: Option<Cursor>, turn: &Turn) -> Route {
-    let (mut deliveries, mut bytes) = (Vec::new(), 0);
-    while let Some(tenant) = tenants.front_mut() {
-        let Some((update, channel)) = tenant.next_update() else {
-            tenants.pop_front();
-            continue;
-        };
-        let size = run.message_bytes(update, channel);
-        let is_full = deliveries.len() >= ENQUEUED_MAX || bytes + size > ENQUEUED_BYTES_MAX;
-        if is_full && !deliveries.is_empty() {
-            break;
-        }
-        bytes += size;
-        deliveries.extend(tenant.build_next(&run));
-    }
-    if deliveries.is_empty() {
-        return after_page(run, next, turn);
-    }
-    Route::Enqueue(EnqueuePlanned { run, deliveries, tenants, next })
-}
-
 fn after_page(run: RoutingRun, next: Option<Cursor>, turn: &Turn) -> Route {
     match next {
         Some(cursor) => next_page(run, cursor, turn),
         None => Route::End(Verdict::Delete),
-    }
-}
-
-impl EnqueuePlanned {
-    /// The deliveries to put.
-    #[must_use]
-    pub fn deliveries(&self) -> &[Delivery] {
-        &self.deliveries
-    }
-
-    /// The lane that they go on.
-    #[must_use]
-    pub fn lane(&self) -> Lane {
-        if self.run.incident.scope == Scope::Platform { Lane::Bulk } else { Lane::Urgent }
-    }
-
-    /// Returns the message group of a delivery. Queues are fair: SQS serves a noisy message group after the others, and on the bulk lane the
-    /// incident is the noisy group.
-    #[must_use]
-    pub fn group(&self, delivery: &Delivery) -> String {
-        match self.lane() {
-            Lane::Bulk => self.run.incident.id.to_string(),
-            Lane::Urgent => delivery.alert.tenant.to_string(),
-        }
-    }
-
-    /// Goes on after the deliveries were enqueued.
-    pub fn answered(self, answer: Answer<()>, turn: &mut Turn) -> Route {
-        match answer {
-            Err(fault) => Route::End(fault.into()),
-            Ok(()) => enqueue(self.run, self.tenants, self.next, turn),
-        }
     }
 }
 

@@ -9,6 +9,8 @@ mod schedule;
 pub use schedule::RowOf;
 
 use crate::{StoreError, Table, keys, read, sort_key};
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{ReturnValuesOnConditionCheckFailure, Update};
 use domain::delivery::{DeliveryRow, FailedAttempt, HistoryEntry};
 use domain::ids::{IncidentId, TenantId};
 use serde::Serialize;
@@ -80,5 +82,18 @@ impl Table {
             listed.push(ListedDelivery { row, delivery: read(found, "a delivery")?, history, attempts });
         }
         Ok(listed)
+    }
+
+    /// Builds the call of an update that is made alone, with the item that its condition refuses.
+    fn update_alone(&self, update: Update) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(update.table_name)
+            .set_key(Some(update.key))
+            .update_expression(update.update_expression)
+            .set_condition_expression(update.condition_expression)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .set_expression_attribute_names(update.expression_attribute_names)
+            .set_expression_attribute_values(update.expression_attribute_values)
     }
 }

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::ids::TenantId;
 use domain::policy::{BucketLimit, RateLimit};
-use domain::rate_limit::{Admission, Bucket, CallSlot, Exemption, RateLimitDecision, RateLimitState};
+use domain::rate_limit::{Admission, Bucket, CLOCKS_DIFFER_MS, CallSlot, Exemption, RateLimitDecision, RateLimitState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -129,11 +129,12 @@ impl Table {
             let request = self.bucket_update(name, now_ms + burst_ms + cost_ms);
             let request = match full {
                 true => request
-                    .update_expression("SET full_at_ms = :after, expires_at = :expires")
-                    .condition_expression("attribute_not_exists(pk) OR full_at_ms <= :now")
+                    .update_expression("SET full_at_ms = :after, taken_at_ms = :now, expires_at = :expires")
+                    .condition_expression("attribute_not_exists(pk) OR full_at_ms <= :now OR taken_at_ms > :later")
+                    .expression_attribute_values(":later", number(now_ms + CLOCKS_DIFFER_MS))
                     .expression_attribute_values(":after", number(now_ms + cost_ms)),
                 false => request
-                    .update_expression("SET full_at_ms = full_at_ms + :cost, expires_at = :expires")
+                    .update_expression("SET full_at_ms = full_at_ms + :cost, taken_at_ms = :now, expires_at = :expires")
                     .condition_expression("full_at_ms > :now AND full_at_ms <= :until")
                     .expression_attribute_values(":cost", number(cost_ms))
                     .expression_attribute_values(":until", number(now_ms + burst_ms)),
@@ -142,13 +143,16 @@ impl Table {
                 Ok(_) => return Ok(None),
                 Err(error) => match error.as_service_error() {
                     Some(UpdateItemError::ConditionalCheckFailedException(old)) => {
-                        let stored = old.item().and_then(|item| item.get("full_at_ms"));
-                        let stored = stored.and_then(|value| value.as_n().ok()).and_then(|text| text.parse().ok());
-                        let before = stored.map(|full_at_ms| Bucket { full_at_ms });
+                        let stored = |name| old.item()?.get(name)?.as_n().ok()?.parse().ok();
+                        let times = (stored("full_at_ms"), stored("taken_at_ms"));
+                        let (Some(full_at_ms), Some(taken_at_ms)) = times else {
+                            return Err(StoreError::Conflict { operation: "take_from_bucket" });
+                        };
+                        let before = Some(Bucket { full_at_ms, taken_at_ms });
                         if let Admission::InDebt { retry_after } = Bucket::admit(before, messages, limit, now_ms) {
                             return Ok(Some(retry_after));
                         }
-                        full = before.is_none_or(|bucket| bucket.full_at_ms <= now_ms);
+                        full = before.is_none_or(|bucket| bucket.is_full(now_ms));
                     }
                     _ => return Err(store_error("UpdateItem", &error)),
                 },

@@ -104,7 +104,10 @@ fn another_address_and_a_contact_that_is_silent_already_are_left_alone() {
     let (_, step) = until_recipient(reported(vec![message("a", "ops@example.com")], turn), turn);
     let mut silent = recipient();
     silent.suppress(&Suppression { reason: Reason::SuppressedComplaint, at: Timestamp::UNIX_EPOCH });
-    assert!(matches!(step.answered(Ok(Some(silent)), turn), Feedback::End(Verdict::Delete)), "told before");
+    assert!(
+        matches!(step.answered(Ok(Some(silent)), turn), Feedback::End(Verdict::Delete)),
+        "the admins were notified before"
+    );
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::RoutingRun;
 use super::planned::{decisions_to_enqueue, last_planned};
 use contracts::queue::Delivery;
 use domain::due::{Hold, ScheduledDelivery};
-use domain::incident::Update;
+use domain::ids::TenantId;
+use domain::incident::{Incident, Update};
 use domain::maintenance::next_recheck;
 use domain::plan::{
     CarriedThread, Decision, DecisionOutcome, NotificationHistory, PlanHistory, PlanInput, StoredPlan, carried_threads,
@@ -45,20 +46,55 @@ impl SentNow {
         self.decisions.front().map(|decision| (decision.update, decision.channel))
     }
 
-    /// Builds the next message. `None` if its destination was deleted since the plan was made: it is not notified any more, and the plan keeps
-    /// its decision.
-    pub(super) fn build_next(&mut self, run: &RoutingRun) -> Option<Delivery> {
+    /// Builds the next message. A delivery whose destination is gone from the subscription since the plan was made becomes a due entry: release
+    /// sends it by the settings as they are then, or ends it with the reason.
+    pub(super) fn build_next(&mut self, run: &RoutingRun, now: Timestamp) -> Option<Planned> {
         let decision = self.decisions.pop_front()?;
         let DecisionOutcome::Deliver { role } = decision.outcome else { return None };
         let update = run.updates.iter().find(|update| update.number == decision.update)?;
         let destinations = self.subscriber.destinations.iter().map(|(_, destination)| destination);
-        let destination = destinations.into_iter().find(|one| one.id() == decision.destination)?;
+        let destination = destinations.into_iter().find(|one| one.id() == decision.destination);
         let (settings, incident) = (&self.subscriber.settings, &run.incident);
-        let delivery = Delivery::build(settings, incident, update, destination, decision.channel, role)?;
+        let delivery =
+            destination.and_then(|one| Delivery::build(settings, incident, update, one, decision.channel, role));
+        let Some(delivery) = delivery else {
+            let entry = due_entry(&settings.tenant, incident, &decision, now);
+            return Some(Planned::Unreachable(Box::new(ScheduledDelivery { role, ..entry })));
+        };
         // A webhook's updates keep their order. One that has expired has no delivery row any more to wait for.
         let before = decision.last_sent.filter(|_| decision.channel == Channel::Webhook).map(|before| before.update);
         let follows = before.filter(|before| run.updates.iter().any(|update| update.number == *before));
-        Some(Delivery { follows, ..delivery.with_suppressed_incidents(&run.suppressed) })
+        let delivery = Delivery { follows, ..delivery.with_suppressed_incidents(&run.suppressed) };
+        Some(Planned::Message(Box::new(delivery)))
+    }
+}
+
+/// What a decision to deliver becomes.
+#[derive(Debug)]
+pub(super) enum Planned {
+    /// A message for the channel's queue.
+    Message(Box<Delivery>),
+    /// A due entry, since the destination cannot be reached any more.
+    Unreachable(Box<ScheduledDelivery>),
+}
+
+/// Returns the due entry of a decision that is not sent at once.
+fn due_entry(tenant: &TenantId, incident: &Incident, decision: &Decision, at: Timestamp) -> ScheduledDelivery {
+    ScheduledDelivery {
+        at,
+        tenant: tenant.clone(),
+        destination: decision.destination.clone(),
+        channel: decision.channel,
+        incident_id: incident.id.clone(),
+        update: decision.update,
+        attempt: 1,
+        plain: false,
+        role: None,
+        held: None,
+        held_before: None,
+        omitted_count: 0,
+        rebatched: false,
+        resend_requested: false,
     }
 }
 
@@ -76,6 +112,12 @@ impl TenantWork {
         let chunks = subscriber.destinations.iter().map(|(chunk, _)| *chunk);
         let last_planned = last_planned(chunks, &earlier.plans, run.job.update);
         Self { subscriber, earlier, last_planned, update: run.job.update, storm_until: None, plans: Vec::new() }
+    }
+
+    /// Whether the tenant has destinations, or had some when an earlier run of this job planned for them.
+    pub(super) fn has_anybody(&self) -> bool {
+        let was_planned = self.earlier.plans.iter().any(|plan| plan.update >= self.update);
+        was_planned || !self.subscriber.destinations.is_empty()
     }
 
     /// Whether the newest plans are not enough: nothing is left to plan, so what is stored is enqueued again; or chunks have different ones.
@@ -162,21 +204,9 @@ impl TenantWork {
     /// Returns the due entry of a held delivery.
     fn held(&self, run: &RoutingRun, update: &Update, decision: &Decision) -> Option<ScheduledDelivery> {
         let DecisionOutcome::Hold { until, reason, role } = decision.outcome.clone() else { return None };
-        Some(ScheduledDelivery {
-            at: next_recheck(until, reason, update.accepted_at),
-            tenant: self.subscriber.settings.tenant.clone(),
-            destination: decision.destination.clone(),
-            channel: decision.channel,
-            incident_id: run.incident.id.clone(),
-            update: update.number,
-            attempt: 1,
-            plain: false,
-            role,
-            held: Some(Hold { since: update.accepted_at, reason, always_listed: false }),
-            held_before: None,
-            omitted_count: 0,
-            rebatched: false,
-            resend_requested: false,
-        })
+        let at = next_recheck(until, reason, update.accepted_at);
+        let held = Some(Hold { since: update.accepted_at, reason, always_listed: false });
+        let entry = due_entry(&self.subscriber.settings.tenant, &run.incident, decision, at);
+        Some(ScheduledDelivery { role, held, ..entry })
     }
 }

@@ -1,6 +1,8 @@
 //! What a routing job does next, answer by answer.
 
+use super::enqueue::ENQUEUED_BYTES_MAX;
 use super::*;
+use contracts::queue::Lane;
 use domain::ids::IncidentId;
 use domain::plan::DecisionOutcome;
 use domain::reason::Reason;
@@ -123,6 +125,27 @@ fn a_redelivered_job_enqueues_what_is_stored_and_plans_nothing() {
     let plans = PlanHistory { plans: step.plans().cloned().collect(), ..PlanHistory::default() };
     let Route::Enqueue(step) = until_store("each", plans, 0, &mut turn) else { panic!("not enqueued again") };
     assert_eq!(step.deliveries().len(), 1);
+}
+
+#[test]
+fn a_planned_delivery_whose_destination_is_gone_when_its_job_comes_again_is_ended_with_a_record() {
+    let mut turn = Turn { receives: 2, ..turn() };
+    let Route::Store(step) = until_store("each", PlanHistory::default(), 0, &mut turn) else { panic!() };
+    let plans = PlanHistory { plans: step.plans().cloned().collect(), ..PlanHistory::default() };
+    let mut without_address = subscriber("acme", "each");
+    let domain::tenant::Destination::Recipient(ada) = &mut without_address.destinations[0].1 else { panic!() };
+    ada.email = None;
+    let without_anybody = Subscriber { destinations: Vec::new(), ..subscriber("acme", "each") };
+    for subscriber in [without_address, without_anybody] {
+        let Route::Tenant(step) = read(job(RoutingTarget::Tenant(acme())), &mut turn) else { panic!() };
+        let Route::Hold(step) = step.answered(Ok((Some(subscriber), plans.clone())), &policy(), &mut turn) else {
+            panic!("it is dropped without a record")
+        };
+        let [entry] = step.entries() else { panic!("{:?}", step.entries()) };
+        let (destination, at) = (entry.destination.as_str(), entry.at);
+        assert_eq!((destination, at, entry.held), ("rcp_a", turn.now, None), "release decides about it at once");
+        assert!(matches!(step.answered(Ok(()), &mut turn), Route::End(Verdict::Delete)));
+    }
 }
 
 #[test]

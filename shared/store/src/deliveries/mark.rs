@@ -177,16 +177,7 @@ impl Table {
         }
         // A single write needs no transaction, which would cost twice as much.
         let Some(update) = writes.pop().and_then(|write| write.update) else { return Err(crate::build_error()) };
-        let request = self
-            .client
-            .update_item()
-            .table_name(update.table_name)
-            .set_key(Some(update.key))
-            .update_expression(update.update_expression)
-            .set_condition_expression(update.condition_expression)
-            .set_expression_attribute_names(update.expression_attribute_names)
-            .set_expression_attribute_values(update.expression_attribute_values);
-        match request.send().await {
+        match self.update_alone(update).send().await {
             Ok(_) => Ok(true),
             Err(error) => match store_error("UpdateItem", &error) {
                 StoreError::Conflict { .. } => Ok(false),

@@ -68,17 +68,7 @@ impl Table {
             RowOf::AnOlderUpdate => format!("{UNSENT} REMOVE cause, reason, next_at_ms"),
         };
         let update = self.unsent_update(key, &expression, "queued", Vec::new(), now)?;
-        let request = self
-            .client
-            .update_item()
-            .table_name(update.table_name)
-            .set_key(Some(update.key))
-            .update_expression(update.update_expression)
-            .set_condition_expression(update.condition_expression)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .set_expression_attribute_names(update.expression_attribute_names)
-            .set_expression_attribute_values(update.expression_attribute_values);
-        match request.send().await {
+        match self.update_alone(update).send().await {
             Ok(_) => Ok(Ok(())),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(old)) => {

@@ -1,0 +1,110 @@
+//! The messages of a page, built and sent a few at a time: each carries a copy of the update.
+
+use super::tenant::{Planned, SentNow};
+use super::{Cursor, Route, RoutingRun, after_page, hold};
+use crate::turn::{Answer, Turn};
+use contracts::queue::{Delivery, Lane};
+use domain::ids::Scope;
+use domain::vocabulary::Channel;
+use serde_json::Value;
+use std::collections::VecDeque;
+
+/// Most deliveries that are built and sent at once.
+const ENQUEUED_MAX: usize = 100;
+/// Most bytes of the messages that are built and sent at once, as JSON. In memory they take several times as much.
+pub(super) const ENQUEUED_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a message besides its update's texts and data.
+const MESSAGE_BYTES: usize = 4 * 1024;
+
+/// Puts some deliveries on their queues.
+#[derive(Debug)]
+pub struct EnqueuePlanned {
+    run: RoutingRun,
+    deliveries: Vec<Delivery>,
+    /// What is still to be built and sent.
+    tenants: VecDeque<SentNow>,
+    next: Option<Cursor>,
+}
+
+/// Goes on with the next messages of a page: as many as fit into [`ENQUEUED_BYTES_MAX`], for every one carries a copy of the update.
+pub(super) fn enqueue(run: RoutingRun, mut tenants: VecDeque<SentNow>, next: Option<Cursor>, turn: &Turn) -> Route {
+    let (mut deliveries, mut unreachable, mut bytes) = (Vec::new(), Vec::new(), 0);
+    while let Some(tenant) = tenants.front_mut() {
+        let Some((update, channel)) = tenant.next_update() else {
+            tenants.pop_front();
+            continue;
+        };
+        let size = run.message_bytes(update, channel);
+        let is_full = deliveries.len() >= ENQUEUED_MAX || bytes + size > ENQUEUED_BYTES_MAX;
+        if is_full && !deliveries.is_empty() {
+            break;
+        }
+        bytes += size;
+        match tenant.build_next(&run, turn.now) {
+            Some(Planned::Message(delivery)) => deliveries.push(*delivery),
+            Some(Planned::Unreachable(entry)) => unreachable.push(*entry),
+            None => {}
+        }
+    }
+    let then = match deliveries.is_empty() {
+        true => after_page(run, next, turn),
+        false => Route::Enqueue(EnqueuePlanned { run, deliveries, tenants, next }),
+    };
+    hold(unreachable, then)
+}
+
+impl RoutingRun {
+    /// About how many bytes a message about an update has. Only webhooks get its data.
+    fn message_bytes(&self, update: u32, channel: Channel) -> usize {
+        let Some(update) = self.updates.iter().find(|one| one.number == update) else { return MESSAGE_BYTES };
+        let data = if channel == Channel::Webhook { json_bytes(&update.details) } else { 0 };
+        let labels: usize = update.labels.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
+        MESSAGE_BYTES + update.message.len() + labels + data
+    }
+}
+
+/// About how many bytes a map has as JSON.
+fn json_bytes(map: &serde_json::Map<String, Value>) -> usize {
+    fn value_bytes(value: &Value) -> usize {
+        match value {
+            Value::Null | Value::Bool(_) => 6,
+            Value::Number(_) => 20,
+            Value::String(text) => text.len() + 3,
+            Value::Array(all) => 2 + all.iter().map(value_bytes).sum::<usize>(),
+            Value::Object(map) => json_bytes(map),
+        }
+    }
+    2 + map.iter().map(|(name, value)| name.len() + 4 + value_bytes(value)).sum::<usize>()
+}
+
+impl EnqueuePlanned {
+    /// The deliveries to put.
+    #[must_use]
+    pub fn deliveries(&self) -> &[Delivery] {
+        &self.deliveries
+    }
+
+    /// The lane that they go on.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        if self.run.incident.scope == Scope::Platform { Lane::Bulk } else { Lane::Urgent }
+    }
+
+    /// Returns the message group of a delivery. Queues are fair: SQS serves a noisy message group after the others, and on the bulk lane the
+    /// incident is the noisy group.
+    #[must_use]
+    pub fn group(&self, delivery: &Delivery) -> String {
+        match self.lane() {
+            Lane::Bulk => self.run.incident.id.to_string(),
+            Lane::Urgent => delivery.alert.tenant.to_string(),
+        }
+    }
+
+    /// Goes on after the deliveries were enqueued.
+    pub fn answered(self, answer: Answer<()>, turn: &mut Turn) -> Route {
+        match answer {
+            Err(fault) => Route::End(fault.into()),
+            Ok(()) => enqueue(self.run, self.tenants, self.next, turn),
+        }
+    }
+}
