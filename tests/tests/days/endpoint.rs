@@ -125,8 +125,10 @@ fn a_recovered_endpoint_gets_everything_sent_since() {
     };
     assert_eq!(entry(&gone.id)["attempts"].as_array().unwrap().len(), 8);
     assert_eq!(entry(&back.id)["attempts"].as_array().unwrap().len(), 7, "the eighth was taken");
-    let ids: BTreeSet<String> =
-        tenant.stack.inbox(&back.path).iter().map(|got| text(got, "/headers/webhook-id")).collect();
+    // Without the notice about the other endpoint, which comes if that one is the first to fail for the fourth time.
+    let is_alert = |got: &&Value| [first, &second].iter().any(|incident| got["body"].to_string().contains(*incident));
+    let inbox = tenant.stack.inbox(&back.path);
+    let ids: BTreeSet<String> = inbox.iter().filter(is_alert).map(|got| text(got, "/headers/webhook-id")).collect();
     assert_eq!(ids.len(), 3, "eight times the same message, and two others");
 }
 
