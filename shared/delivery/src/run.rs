@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use pipeline::confirm::{self, Confirm, Refuse};
 use pipeline::deliver::claim::{Claim, Limit, Predecessor, Slot};
 use pipeline::deliver::outcome::{Disable, RecordFailure};
-use pipeline::deliver::record::{EnqueueDelivery, Mark, ReleaseClaims, Schedule, Settle, Write};
+use pipeline::deliver::record::{EnqueueDelivery, Mark, ReleaseClaims, Settle, Write};
 use pipeline::deliver::{Deliver, Message, begin};
 use pipeline::{Answer, Fault, Turn};
 use runtime::metrics;
@@ -89,7 +89,7 @@ impl Deliverer {
                 step.answered(answers, next_turn(turn, meta.deadline))
             }
             Deliver::Schedule(step) => {
-                let answer = self.schedule(&step).await;
+                let answer = self.table.schedule_once(step.entry()).await.map_err(table_fault);
                 step.answered(answer, next_turn(turn, meta.deadline))
             }
             Deliver::Release(step) => {
@@ -217,17 +217,6 @@ impl Deliverer {
             Mark::Wait { reason, until } => self.table.mark_deferred(key, token, at, *until, *reason, None).await,
             Mark::Defer { reason, due } => self.table.mark_deferred(key, token, at, due.at, *reason, Some(due)).await,
         }
-    }
-
-    async fn schedule(&self, step: &Schedule) -> Answer<()> {
-        for entry in step.entries() {
-            let put = match step.once() {
-                true => self.table.schedule_once(entry).await,
-                false => self.table.schedule(entry).await,
-            };
-            put.map_err(table_fault)?;
-        }
-        Ok(())
     }
 
     async fn release(&self, step: &ReleaseClaims) -> Answer<()> {

@@ -53,7 +53,7 @@ pub enum RateLimitDecision {
     },
 }
 
-/// A token bucket as it is stored: when it will be full again, in Unix milliseconds. A bucket that was never used is full.
+/// A token bucket as it is stored. Times are Unix milliseconds. A bucket that was never used is full.
 ///
 /// It is admitted to whenever it is not in debt, however much a request takes, so that nothing is too large to be let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +220,8 @@ fn timestamp(second: i64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Policy;
+    use proptest::prelude::*;
 
     #[test]
     fn a_bucket_admits_whatever_is_asked_until_it_is_in_debt() {
@@ -235,9 +237,6 @@ mod tests {
         let Admission::Admitted(earlier) = admit(Some(second), 100, -3_600_000) else { panic!("a clock was set back") };
         assert_eq!(earlier, Bucket { full_at_ms: -3_590_000, taken_at_ms: -3_600_000 });
     }
-
-    use crate::policy::Policy;
-    use proptest::prelude::*;
 
     const CRITICAL: Option<(Exemption, u32)> = Some((Exemption::CriticalOpening, 3));
     const RESOLVE: Option<(Exemption, u32)> = Some((Exemption::Resolve, 3));

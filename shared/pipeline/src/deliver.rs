@@ -31,7 +31,7 @@ use domain::ids::IntegrationId;
 use domain::reason::Reason;
 use jiff::{SignedDuration, Timestamp};
 use outcome::{Disable, Notify, RecordFailure, Send};
-use record::{EnqueueDelivery, ReleaseClaims, Schedule, Settle, Write};
+use record::{EnqueueDelivery, ReleaseClaims, ScheduleRetry, Settle, Write};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -65,8 +65,8 @@ pub enum Deliver {
     Notify(Notify),
     /// Mark the rows with what came of the attempt.
     Write(Write),
-    /// Put entries into the due index.
-    Schedule(Schedule),
+    /// Put the entry of a retry into the due index.
+    Schedule(ScheduleRetry),
     /// Give unused claims back.
     Release(ReleaseClaims),
     /// Put the delivery on a queue.

@@ -1,7 +1,7 @@
 //! The steps before the send.
 
 use super::outcome::accepted_before;
-use super::record::{EnqueueDelivery, Mark, ReleaseClaims, Schedule, Write};
+use super::record::{EnqueueDelivery, Mark, ReleaseClaims, ScheduleRetry, Write};
 use super::{Deliver, Job, LEASE_MARGIN, Message, Send, contact_key, due_entry, seconds_until};
 use crate::turn::{Answer, Counted, Turn, Verdict};
 use contracts::queue::{Delivery, DeliveryTarget};
@@ -198,7 +198,7 @@ fn after_refusal(delivery: &Delivery, refusal: ClaimRefusal, turn: &Turn) -> Del
     if retry.channel == Channel::Webhook {
         Deliver::Enqueue(EnqueueDelivery::new(Box::new(retry), at, turn.lane, turn))
     } else {
-        Deliver::Schedule(Schedule::unless_later_attempt(due_entry(&retry, at)))
+        Deliver::Schedule(ScheduleRetry::new(due_entry(&retry, at)))
     }
 }
 

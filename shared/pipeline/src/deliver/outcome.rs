@@ -1,6 +1,6 @@
 //! The send, and what follows it.
 
-use super::record::{Mark, ReleaseClaims, Schedule, Write};
+use super::record::{Mark, ReleaseClaims, Write};
 use super::undelivered::undelivered_notice;
 use super::{Deliver, Job, Message, QUOTA_PAUSE, monitored_integration, seconds_until, throttle_pause};
 use crate::send::{Accepted, SendFailure};
@@ -153,16 +153,21 @@ fn long_throttle_pause(age: SignedDuration) -> SignedDuration {
     SignedDuration::from_secs((age.as_secs() / 4).clamp(60, 900))
 }
 
-/// Schedules every member anew, later. The due entries go first: if the release of the claims is lost, the leases expire by themselves.
+/// Comes again in an hour. It is no attempt.
 fn quota_exhausted(job: Job, turn: &mut Turn) -> Deliver {
     turn.counted.extend(job.members().first().map(|first| Counted::QuotaExhausted { channel: first.channel }));
     schedule_anew(job, turn.now.saturating_add(QUOTA_PAUSE), turn)
 }
 
+/// Defers every member. The rows say that they wait, so that nobody counts as notified, and the wait is explained.
 fn schedule_anew(job: Job, at: Result<Timestamp, jiff::Error>, turn: &Turn) -> Deliver {
     let at = at.unwrap_or(turn.now);
-    let entries = job.members().iter().map(|member| job.due_entry(member, at, member.attempt)).collect();
-    Deliver::Schedule(Schedule::all(entries, ReleaseClaims::then(job, Deliver::End(Verdict::Delete))))
+    let defer = |member: &Delivery| Mark::Defer {
+        reason: Reason::Throttled,
+        due: Box::new(job.due_entry(member, at, member.attempt)),
+    };
+    let marks = job.members().iter().map(defer).collect();
+    Deliver::Write(Write::new(job, turn.now, marks))
 }
 
 /// Counts a failed attempt, and records it for the endpoint's owner: once, however many members the message has.

@@ -50,7 +50,7 @@ pub enum Mark {
         /// When its slot is.
         until: Timestamp,
     },
-    /// It was not made: the contact's rate limit deferred it.
+    /// It was not made: the contact's rate limit deferred it, or its provider throttles or has no quota left.
     Defer {
         /// Why it is deferred.
         reason: Reason,
@@ -104,12 +104,10 @@ pub struct Write {
     then: Option<Box<Deliver>>,
 }
 
-/// Puts entries into the due index.
+/// Puts the entry of a retry into the due index, unless it has one with the same or a later attempt: that one has the reason for the delay.
 #[derive(Clone, Debug)]
-pub struct Schedule {
-    entries: Vec<ScheduledDelivery>,
-    once: bool,
-    then: Box<Deliver>,
+pub struct ScheduleRetry {
+    entry: Box<ScheduledDelivery>,
 }
 
 /// Gives the unused claims of a message back, so that the next claimant need not wait for the leases to expire.
@@ -253,33 +251,20 @@ impl Write {
     }
 }
 
-impl Schedule {
-    pub(super) fn all(entries: Vec<ScheduledDelivery>, then: Deliver) -> Self {
-        Self { entries, once: false, then: Box::new(then) }
+impl ScheduleRetry {
+    pub(super) fn new(entry: ScheduledDelivery) -> Self {
+        Self { entry: Box::new(entry) }
     }
 
-    pub(super) fn unless_later_attempt(entry: ScheduledDelivery) -> Self {
-        Self { entries: vec![entry], once: true, then: Box::new(Deliver::End(Verdict::Delete)) }
-    }
-
-    /// The entries to put.
+    /// The entry to put.
     #[must_use]
-    pub fn entries(&self) -> &[ScheduledDelivery] {
-        &self.entries
+    pub fn entry(&self) -> &ScheduledDelivery {
+        &self.entry
     }
 
-    /// Whether an entry that is there already with the same or a later attempt stays: it has the reason for the delay.
-    #[must_use]
-    pub fn once(&self) -> bool {
-        self.once
-    }
-
-    /// Goes on after the entries were put.
+    /// Ends the story after the entry was put.
     pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Deliver {
-        match answer {
-            Err(fault) => Deliver::End(fault.into()),
-            Ok(()) => *self.then,
-        }
+        Deliver::End(answer.map_or_else(Verdict::from, |()| Verdict::Delete))
     }
 }
 

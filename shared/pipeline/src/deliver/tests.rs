@@ -7,6 +7,7 @@ use crate::turn::Fault;
 use contracts::queue::Lane;
 use domain::attempt::{AttemptFailure, RetryVerdict};
 use domain::delivery::{ClaimRefusal, EarlierClaim};
+use domain::due::ScheduledDelivery;
 use domain::rate_limit::CallSlot;
 use serde_json::json;
 
@@ -143,12 +144,21 @@ fn a_retry_that_was_lost_after_its_mark_is_enqueued_once_more() {
             }
             // Quiet hours may have begun, which `release` checks.
             Deliver::Schedule(again) if !on_a_queue => {
-                assert!(again.once());
-                assert_eq!(again.entries().iter().map(|due| due.attempt).collect::<Vec<_>>(), [2]);
+                assert_eq!(again.entry().attempt, 2);
             }
             other => panic!("{channel}: {other:?}"),
         }
     }
+}
+
+/// The due entries of a message whose members are all deferred.
+fn deferred(story: &Deliver) -> Vec<ScheduledDelivery> {
+    let Deliver::Write(write) = story else { panic!("not deferred: {story:?}") };
+    let due = |(_, mark): (&Delivery, &Mark)| match mark {
+        Mark::Defer { due, .. } => (**due).clone(),
+        other => panic!("{other:?}"),
+    };
+    write.marks().map(due).collect()
 }
 
 #[test]
@@ -172,18 +182,12 @@ fn a_throttled_message_is_no_attempt_and_no_dead_letter_however_long_it_lasts() 
         // It is a dead letter at the twentieth receive, so the rest of the wait is spent in the due index, which begins anew.
         turn.receives = 6;
         let story = sent(message, Err(SendFailure::Throttled), turn);
-        let Deliver::Schedule(schedule) = story else { panic!("not scheduled: {story:?}") };
-        let entries = schedule.entries();
+        let entries = deferred(&story);
         assert!(entries.iter().all(|due| due.at == turn.now + SignedDuration::from_mins(1)));
         assert_eq!(entries[0].attempt, 1, "no attempt was made");
-        assert!(matches!(schedule.answered(Ok(()), turn), Deliver::Release(_)));
         turn.now += SignedDuration::from_mins(20);
-        let Deliver::Schedule(schedule) = sent(list(members()), Err(SendFailure::Throttled), turn) else { panic!() };
-        assert_eq!(
-            schedule.entries()[0].at.duration_since(turn.now).as_secs() / 60,
-            5,
-            "and longer the longer it lasts"
-        );
+        let entries = deferred(&sent(list(members()), Err(SendFailure::Throttled), turn));
+        assert_eq!(entries[0].at.duration_since(turn.now).as_secs() / 60, 5, "and longer the longer it lasts");
     }
 }
 
@@ -204,16 +208,15 @@ fn a_throttled_alert_keeps_its_place_within_its_contacts_rate_limit() {
 }
 
 #[test]
-fn a_used_up_quota_is_scheduled_before_the_claims_are_given_back() {
+fn a_used_up_quota_defers_every_member_and_its_row_says_so() {
     let turn = &mut turn();
     let members = vec![delivery("email", "inc_1", 1, 2), delivery("email", "inc_2", 1, 1)];
-    let Deliver::Schedule(schedule) = sent(list(members), Err(SendFailure::QuotaExhausted), turn) else {
-        panic!("not scheduled")
-    };
-    let entries: Vec<_> = schedule.entries().iter().map(|due| (due.attempt, due.omitted_count, due.held)).collect();
+    let story = sent(list(members), Err(SendFailure::QuotaExhausted), turn);
+    let entries: Vec<_> = deferred(&story).iter().map(|due| (due.attempt, due.omitted_count, due.held)).collect();
     assert!(entries.iter().all(|(_, omitted, held)| *omitted == 3 && held.is_some()), "they come in a list again");
     assert_eq!(entries.iter().map(|(attempt, ..)| *attempt).collect::<Vec<_>>(), [2, 1], "no attempt was made");
-    assert!(matches!(schedule.answered(Ok(()), turn), Deliver::Release(_)));
+    let Deliver::Write(write) = story else { panic!("not written: {story:?}") };
+    assert!(matches!(write.answered(vec![Ok(true), Ok(true)], turn), Deliver::End(Verdict::Delete)));
 }
 
 #[test]

@@ -134,10 +134,8 @@ impl World {
                 step.answered(answers, &mut invocation.turn)
             }
             Deliver::Schedule(step) => {
-                for entry in step.entries().to_vec() {
-                    if !self.is_left_out(fate) {
-                        self.table.schedule(&entry, step.once());
-                    }
+                if !self.is_left_out(fate) {
+                    self.table.schedule(step.entry(), true);
                 }
                 step.answered(fate.answer(()), &mut invocation.turn)
             }

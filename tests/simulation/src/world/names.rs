@@ -105,7 +105,7 @@ pub(super) fn describe(story: &Story) -> String {
             join(step.marks().map(|(member, mark)| format!("{}: {mark:?}", DeliveryKey::of(member))).collect())
         }
         Story::Deliver(Deliver::Schedule(step)) => {
-            join(step.entries().iter().map(|due| format!("{} at {}", DeliveryKey::of_due(due), due.at)).collect())
+            format!("{} at {}", DeliveryKey::of_due(step.entry()), step.entry().at)
         }
         Story::Release(Release::Facts(step)) => {
             let due = step.items().iter().map(|item| format!("{} at {}", DeliveryKey::of_due(&item.due), item.due.at));
