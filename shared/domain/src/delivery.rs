@@ -276,7 +276,7 @@ pub fn earlier_claim(row: Option<&DeliveryRow>, update: u32, attempt: u32) -> Ea
         return EarlierClaim::default();
     };
     let waited = matches!(row.state, DeliveryState::Retrying | DeliveryState::Queued);
-    let deferred = waited && row.reason == Some(Reason::Throttled);
+    let deferred = waited && matches!(row.reason, Some(Reason::Throttled | Reason::ProviderLimit));
     EarlierClaim {
         deferred_until: row.next_at_ms.filter(|_| deferred).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
         // A claim that was released unused has no lease.
@@ -372,11 +372,13 @@ mod tests {
 
     #[test]
     fn a_deferred_attempt_keeps_its_slot() {
-        let deferred =
-            DeliveryRow { state: DeliveryState::Retrying, reason: Some(Reason::Throttled), ..row(1, 0, 0, 0) };
+        let deferred_for =
+            |reason| DeliveryRow { state: DeliveryState::Retrying, reason: Some(reason), ..row(1, 0, 0, 0) };
+        let deferred = deferred_for(Reason::Throttled);
         let at = Timestamp::from_millisecond(500).ok();
         let until = |row: &DeliveryRow, update, attempt| earlier_claim(Some(row), update, attempt).deferred_until;
         assert_eq!(until(&deferred, 1, 1), at);
+        assert_eq!(until(&deferred_for(Reason::ProviderLimit), 1, 1), at);
         assert_eq!(until(&deferred, 2, 1), None, "a newer update reserves its own slot");
         assert_eq!(until(&DeliveryRow { attempts: 1, ..deferred.clone() }, 1, 2), at);
         assert_eq!(until(&DeliveryRow { attempts: 1, reason: None, ..deferred.clone() }, 1, 2), None, "a retry");

@@ -158,6 +158,9 @@ reasons! {
     /// Deferred by a rate limit or by storm protection.
     Throttled = "throttled", "Held because there were too many alerts at once; they are sent in one combined message.", "settings.storms",
         "Wait for the combined message. Critical alerts are sent without waiting.";
+    /// Deferred because its provider throttles us or has no quota left.
+    ProviderLimit = "provider_limit", "Waiting because the provider accepts no more messages from us for now.", "none: the provider limits Tocsin, not this tenant",
+        "No action needed: it is sent when the provider accepts messages again.";
     /// Every delivery attempt failed, and no further one follows.
     GaveUp = "gave_up", "Every delivery attempt failed; the last one shows the cause.", "the destination",
         "Fix the cause of the last failure, then send it again.";

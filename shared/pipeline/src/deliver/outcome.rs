@@ -140,7 +140,7 @@ fn throttled(job: Job, turn: &mut Turn) -> Deliver {
         }
         // Noted on the row, so that it keeps its place within its contact's rate limit.
         let until = turn.now.saturating_add(SignedDuration::try_from(pause).unwrap_or_default()).unwrap_or(turn.now);
-        let mark = Mark::Wait { reason: Reason::Throttled, until };
+        let mark = Mark::Wait { reason: Reason::ProviderLimit, until };
         return Deliver::Write(Write::new(job, turn.now, vec![mark]).and_then(end));
     }
     let oldest = job.members().iter().map(|member| member.alert.at).min().unwrap_or(turn.now);
@@ -163,7 +163,7 @@ fn quota_exhausted(job: Job, turn: &mut Turn) -> Deliver {
 fn schedule_anew(job: Job, at: Result<Timestamp, jiff::Error>, turn: &Turn) -> Deliver {
     let at = at.unwrap_or(turn.now);
     let defer = |member: &Delivery| Mark::Defer {
-        reason: Reason::Throttled,
+        reason: Reason::ProviderLimit,
         due: Box::new(job.due_entry(member, at, member.attempt)),
     };
     let marks = job.members().iter().map(defer).collect();

@@ -155,7 +155,7 @@ fn a_retry_that_was_lost_after_its_mark_is_enqueued_once_more() {
 fn deferred(story: &Deliver) -> Vec<ScheduledDelivery> {
     let Deliver::Write(write) = story else { panic!("not deferred: {story:?}") };
     let due = |(_, mark): (&Delivery, &Mark)| match mark {
-        Mark::Defer { due, .. } => (**due).clone(),
+        Mark::Defer { due, reason: Reason::ProviderLimit } => (**due).clone(),
         other => panic!("{other:?}"),
     };
     write.marks().map(due).collect()
