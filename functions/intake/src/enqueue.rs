@@ -44,7 +44,8 @@ impl EventStamp {
 /// Sends all messages to classify's queue, unless the caller's token or its tenant floods it.
 ///
 /// # Errors
-/// 503 with Retry-After for a flood, and if any message could not be sent. The caller then sends the request again; of the messages that did arrive there are records.
+/// 503 with Retry-After for a flood, and if any message could not be sent. The caller then sends the request again; of the messages that did
+/// arrive there are records.
 pub(crate) async fn enqueue(app: &Intake, caller: &Caller, messages: Vec<IncidentReceived>) -> Result<(), Problem> {
     admit(app, caller, &messages).await?;
     let mut outgoing = Vec::with_capacity(messages.len());

@@ -3,7 +3,6 @@
 //! Explanation, delivery log, support bundle and test alerts all use these entries, so that they cannot contradict each other.
 
 use contracts::http::{AttemptView, ExplainEntry, ReasonView};
-
 use domain::attempt::explain_cause;
 use domain::delivery::{DeliveryState, FailedAttempt, FeedbackKind, ProviderFeedback, delivery_row_key};
 use domain::ids::{RecipientId, TenantId};

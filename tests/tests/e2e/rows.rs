@@ -4,7 +4,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use domain::delivery::{
     ABANDONED_AFTER_MS, AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, FailedAttempt, RowRefusal, RowWrite,
-    delivery_row_key,
+    delivery_row_key, thread_of_row,
 };
 use domain::due::ScheduledDelivery;
 use domain::ids::{IncidentId, TenantId};
@@ -254,6 +254,12 @@ impl Rows<'_> {
     }
 }
 
+/// What planning reads of a row.
+fn without_explanations(row: DeliveryRow) -> DeliveryRow {
+    let token = String::new();
+    DeliveryRow { token, feedback: None, cause: None, provider_id: None, latency_ms: None, late: false, ..row }
+}
+
 /// Where the table cannot tell two refusals apart, it asks the caller to wait a second.
 fn is_same(rule: &End, table: &End, step: Step, now: Timestamp) -> bool {
     let schedules = matches!(step, Step::Reschedule { .. } | Step::Queue { .. });
@@ -284,6 +290,10 @@ async fn the_table_changes_a_delivery_row_as_the_rules_say() {
             expected = applied.unwrap_or(expected);
             let stored = table.delivery(&rows.incident, &rows.tenant, &row).await.unwrap();
             assert_eq!(stored, expected, "after {step:?} of {steps:?}");
+            let planned = table.with_rows(&rows.incident, &rows.tenant, Vec::new()).await.unwrap();
+            let thread = thread_of_row(&row).unwrap();
+            let for_planning = expected.clone().map(without_explanations);
+            assert_eq!(planned.rows.get(&thread), for_planning.as_ref(), "after {step:?} of {steps:?}");
             let name = format!("{step:?}").split(' ').next().unwrap_or_default().to_owned();
             *reached.entry(format!("{name} {}", if rule == End::Done { "done" } else { "refused" })).or_default() += 1;
         }
