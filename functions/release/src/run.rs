@@ -139,12 +139,12 @@ impl ReleaseFunction {
     async fn write_later(&self, later: &Later, now: Timestamp) -> Answer<Result<(), ClaimRefusal>> {
         let entry = &later.entry;
         let row = delivery_row_key(&entry.destination, entry.channel, entry.update);
-        let put = match later.with_row {
-            true => {
-                let (key, Wait { until, reason }) = (attempt_key(entry, &row), later.wait);
+        let put = match later.wait {
+            Some(Wait { until, reason }) => {
+                let key = attempt_key(entry, &row);
                 self.table.reschedule(key, entry, until, reason, row_of(later.has_row), now).await
             }
-            false => self.table.schedule(entry).await.map(Ok),
+            None => self.table.schedule(entry).await.map(Ok),
         };
         put.map_err(|error| not_updated(later.replaced(), &error))
     }

@@ -58,10 +58,8 @@ pub struct Later {
     item: DueItem,
     /// The entry that takes its place.
     pub entry: ScheduledDelivery,
-    /// Until when the delivery waits, and why.
-    pub wait: Wait,
-    /// Whether its row is written with the entry. If not, row or plan say the same already.
-    pub with_row: bool,
+    /// Until when the delivery waits, and why, if its row is written with the entry; `None` if row or plan say the same already.
+    pub wait: Option<Wait>,
     /// Whether the delivery has a row of its update already.
     pub has_row: bool,
 }
@@ -152,11 +150,11 @@ impl PageWork {
     fn sort(mut self, turn: &Turn) -> Release {
         let mut batches: BTreeMap<BatchKey, DueBatch> = BTreeMap::new();
         for decided in std::mem::take(&mut self.decided) {
-            let DecidedItem { item, decision, has_row, waits_anew: with_row } = decided;
+            let DecidedItem { item, decision, has_row, waits_anew } = decided;
             match decision {
                 None => self.run.counts.left += 1,
                 Some(ReleaseDecision::Reschedule { entry, wait }) => {
-                    self.later.push(Later { item, entry: *entry, wait, with_row, has_row });
+                    self.later.push(Later { item, entry: *entry, wait: waits_anew.then_some(wait), has_row });
                 }
                 Some(ReleaseDecision::End(reason)) => self.ended.push(EndedItem { item, reason }),
                 Some(ReleaseDecision::Send(delivery)) if is_batched(&item) => {
@@ -236,10 +234,11 @@ impl MarkQueued {
         let answers: BTreeMap<usize, Answer<Result<(), ClaimRefusal>>> = places.into_iter().zip(answers).collect();
         let mut over = Vec::new();
         for (place, decided) in std::mem::take(&mut work.decided).into_iter().enumerate() {
-            match answers.get(&place) {
-                None | Some(Ok(Ok(()))) => work.decided.push(decided),
-                Some(answer) if is_done(answer) => over.push(decided.item),
-                Some(_) => work.run.counts.left += 1,
+            match answers.get(&place).map(After::of) {
+                None | Some(After::Written) => work.decided.push(decided),
+                Some(After::Over) => over.push(decided.item),
+                Some(After::Attempted(next)) => work.later.push(next.replace(decided.item)),
+                Some(After::Unknown) => work.run.counts.left += 1,
             }
         }
         delete(over, work.sort(turn))
@@ -299,12 +298,45 @@ impl Later {
     }
 }
 
-/// Whether a due entry is done after a conditional write: its delivery is over, a newer update replaced it, or this attempt was made after all.
-fn is_done(answer: &Answer<Result<(), ClaimRefusal>>) -> bool {
-    match answer {
-        Ok(Ok(())) => true,
-        Ok(Err(ClaimRefusal::Done { .. } | ClaimRefusal::Superseded { .. } | ClaimRefusal::AttemptOver { .. })) => true,
-        Ok(Err(ClaimRefusal::Leased { .. })) | Err(_) => false,
+/// What a conditional write says about a due entry.
+enum After {
+    /// It was written.
+    Written,
+    /// The delivery is over, or a newer update replaced it.
+    Over,
+    /// Its attempt was made after all.
+    Attempted(NextAttempt),
+    /// Another invocation has the delivery, or nothing is known.
+    Unknown,
+}
+
+/// The attempt after one that was made. Whoever made it may have lost the message for the next: another copy of its own message may have
+/// been deferred, and deleted it. A second entry or message for the same attempt is refused by its claim.
+struct NextAttempt {
+    attempt: u32,
+    at: Timestamp,
+}
+
+impl After {
+    fn of(answer: &Answer<Result<(), ClaimRefusal>>) -> Self {
+        match answer {
+            Ok(Ok(())) => Self::Written,
+            Ok(Err(ClaimRefusal::Done { .. } | ClaimRefusal::Superseded { .. })) => Self::Over,
+            Ok(Err(ClaimRefusal::AttemptOver { attempts, next_at_ms })) => {
+                let at = Timestamp::from_millisecond(*next_at_ms).unwrap_or_default();
+                Self::Attempted(NextAttempt { attempt: attempts + 1, at })
+            }
+            Ok(Err(ClaimRefusal::Leased { .. })) | Err(_) => Self::Unknown,
+        }
+    }
+}
+
+impl NextAttempt {
+    /// Replaces the entry of an attempt that was made.
+    fn replace(self, item: DueItem) -> Later {
+        let Self { attempt, at } = self;
+        let entry = ScheduledDelivery { attempt, at, held: None, rebatched: false, ..item.due.clone() };
+        Later { item, entry, wait: None, has_row: true }
     }
 }
 
@@ -326,14 +358,15 @@ impl Reschedule {
         let mut work = self.work;
         let mut done = Vec::new();
         for (later, answer) in std::mem::take(&mut work.later).into_iter().zip(answers) {
-            if !is_done(&answer) {
-                work.run.counts.left += 1;
-            } else if !(matches!(answer, Ok(Ok(()))) && later.item.has_place_of(&later.entry)) {
+            match After::of(&answer) {
                 // Within the same minute both have the same place: deleting the earlier one would lose the later one.
-                done.push(later.item);
+                After::Written if later.item.has_place_of(&later.entry) => {}
+                After::Written | After::Over => done.push(later.item),
+                After::Attempted(next) => work.later.push(next.replace(later.item)),
+                After::Unknown => work.run.counts.left += 1,
             }
         }
-        delete(done, work.enqueue(turn))
+        delete(done, work.reschedule(turn))
     }
 }
 
@@ -380,10 +413,11 @@ impl EndRows {
 
     /// Goes on with one answer per delivery.
     pub fn answered(self, answers: Vec<Answer<Result<(), ClaimRefusal>>>, turn: &mut Turn) -> Release {
-        let PageWork { mut run, next, ended, .. } = self.work;
+        let mut work = self.work;
         let mut done = Vec::new();
-        for (ended, answer) in ended.into_iter().zip(answers) {
-            if matches!(answer, Ok(Ok(()))) {
+        for (ended, answer) in std::mem::take(&mut work.ended).into_iter().zip(answers) {
+            let after = After::of(&answer);
+            if matches!(after, After::Written) {
                 turn.count(Counted::EndedUnsent {
                     incident: ended.item.due.incident_id.clone(),
                     channel: ended.item.due.channel,
@@ -391,14 +425,16 @@ impl EndRows {
                     reason: ended.reason,
                 });
             }
-            if is_done(&answer) {
-                run.counts.ended += 1;
-                done.push(ended.item);
-            } else {
-                run.counts.left += 1;
+            match after {
+                After::Written | After::Over => {
+                    work.run.counts.ended += 1;
+                    done.push(ended.item);
+                }
+                After::Attempted(next) => work.later.push(next.replace(ended.item)),
+                After::Unknown => work.run.counts.left += 1,
             }
         }
-        delete(done, after_page(run, next, turn))
+        delete(done, work.reschedule(turn))
     }
 }
 

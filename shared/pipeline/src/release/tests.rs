@@ -111,6 +111,33 @@ fn a_delivery_that_is_being_sent_keeps_its_entry() {
 }
 
 #[test]
+fn after_an_attempt_that_was_made_there_is_an_entry_for_the_next_one() {
+    let turn = &mut turn();
+    let over = |attempts, at: &str| {
+        let next_at_ms = at.parse::<Timestamp>().unwrap().as_millisecond();
+        Ok(Err(ClaimRefusal::AttemptOver { attempts, next_at_ms }))
+    };
+    let later = |step: &Reschedule| match step.later() {
+        [later] => (later.entry.attempt, later.entry.at.to_string(), later.wait),
+        more => panic!("{more:?}"),
+    };
+    let items = vec![due(1, false)];
+    let mut known = facts(&items);
+    known.destinations.values_mut().for_each(|one| *one = None);
+    let Release::Facts(step) = read(begin(turn), items, None, turn) else { panic!("no facts") };
+    let Release::EndRows(step) = step.answered(&known, &Policy::embedded().unwrap(), turn) else { panic!("no end") };
+    let story = step.answered(vec![over(2, "2026-11-23T12:05:00Z")], turn);
+    let Release::Reschedule(step) = story else { panic!("the entry goes without a trace: {story:?}") };
+    assert_eq!(later(&step), (3, "2026-11-23T12:05:00Z".to_owned(), None));
+    let story = step.answered(vec![over(3, "2026-11-23T12:35:00Z")], turn);
+    let Release::Reschedule(step) = story else { panic!("{story:?}") };
+    assert_eq!(later(&step), (4, "2026-11-23T12:35:00Z".to_owned(), None));
+    let Release::Delete(step) = step.answered(vec![Ok(Ok(()))], turn) else { panic!("the old entry stays") };
+    assert_eq!(step.items().iter().map(DueItem::place).collect::<Vec<_>>(), ["place_1"]);
+    assert!(matches!(step.answered((), turn), Release::End(_)));
+}
+
+#[test]
 fn digests_are_left_to_the_run_that_has_their_lease() {
     let turn = &mut turn();
     let items = vec![due(1, false), due(2, true)];

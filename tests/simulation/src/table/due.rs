@@ -82,9 +82,9 @@ impl SimulatedTable {
     /// # Errors
     /// Why it was refused.
     pub fn write_later(&mut self, later: &Later, now_ms: i64) -> Result<(), ClaimRefusal> {
-        if later.with_row {
+        if let Some(wait) = later.wait {
             let ScheduledDelivery { update, attempt, channel, .. } = later.entry;
-            let (next_at_ms, reason) = (later.wait.until.as_millisecond(), later.wait.reason);
+            let (next_at_ms, reason) = (wait.until.as_millisecond(), wait.reason);
             let write = RowWrite::Reschedule { update, attempt, now_ms, next_at_ms, reason, channel };
             let row = DeliveryKey::of_due(&later.entry).row();
             self.apply(row, &write).map_err(|refusal| asked_to_wait(refusal, now_ms))?;
