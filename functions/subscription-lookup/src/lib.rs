@@ -1,8 +1,8 @@
 //! Trigger  `SubscriptionLookupQueue` (FIFO, one group per incident and group of shards)
 //! Reads    the incident, its timeline, for scheduled maintenance the incidents that it suppresses, compiled subscriptions, earlier plans,
 //!          and the delivery rows that say what became of them
-//! Writes   plans; entries of the due index for held deliveries
-//! Emits    deliveries, on two lanes per channel; the next page of a platform-wide job
+//! Writes   plans; entries of the due index for held deliveries; the place of an interrupted platform-wide job
+//! Emits    deliveries, on two lanes per channel; for a platform-wide job the next page, and jobs for tenants whose items cannot be read
 //! Fails    AWS fault: retried in order. Unprocessable message: dead-letter queue
 //! Config   [`config::Config`]
 //!
@@ -26,7 +26,7 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use pipeline::route::enqueue::EnqueuePlanned;
 use pipeline::route::{
-    Continue, CountOpening, EarlierPlans, HoldPlanned, ReadContext, ReadTenant, ReadTenants, Route, RouteContext,
+    CountOpening, EarlierPlans, HoldPlanned, ReadContext, ReadTenant, ReadTenants, Route, RouteContext, SavePlace,
     StorePlans, TenantPage, begin,
 };
 use pipeline::{Answer, Counted, Fault, Turn};
@@ -86,7 +86,7 @@ impl SubscriptionLookup {
     async fn perform(&self, story: Route, turn: &mut Turn, meta: &RecordMeta) -> Route {
         match story {
             Route::Context(step) => {
-                let answer = self.read_context(&step).await;
+                let answer = self.read_context(&step, turn).await;
                 step.answered(answer, next_turn(turn, meta.deadline))
             }
             Route::Tenant(step) => {
@@ -113,15 +113,29 @@ impl SubscriptionLookup {
                 let answer = self.enqueue(&step).await;
                 step.answered(answer, next_turn(turn, meta.deadline))
             }
+            Route::Separate(step) => {
+                let answer = self.enqueue_jobs(step.jobs()).await;
+                step.answered(answer, next_turn(turn, meta.deadline))
+            }
             Route::Continue(step) => {
-                let answer = self.enqueue_next_page(&step).await;
+                let answer = self.enqueue_jobs(std::slice::from_ref(step.job())).await;
+                step.answered(answer, next_turn(turn, meta.deadline))
+            }
+            Route::Save(step) => {
+                let answer = self.save_place(&step).await;
                 step.answered(answer, next_turn(turn, meta.deadline))
             }
             Route::End(_) => story,
         }
     }
 
-    async fn read_context(&self, step: &ReadContext) -> Answer<RouteContext> {
+    async fn save_place(&self, step: &SavePlace) -> Answer<()> {
+        let saved =
+            self.table.save_routing_place(step.incident(), step.job(), step.place(), runtime::clock::now()).await;
+        saved.map_err(fault)
+    }
+
+    async fn read_context(&self, step: &ReadContext, turn: &Turn) -> Answer<RouteContext> {
         let id = &step.job().incident_id;
         let Some(incident) = self.table.incident(id).await.map_err(fault)? else { return Ok(RouteContext::default()) };
         let updates = self.table.updates(id, 1).await.map_err(fault)?;
@@ -129,7 +143,11 @@ impl SubscriptionLookup {
             Some(_) => self.table.incidents_suppressed_by(id).await.map_err(fault)?,
             None => Vec::new(),
         };
-        Ok(RouteContext { incident: Some(incident), updates, suppressed })
+        let place = match step.saved_place(turn) {
+            Some(job) => self.table.routing_place(id, job).await.map_err(fault)?,
+            None => None,
+        };
+        Ok(RouteContext { incident: Some(incident), updates, suppressed, place })
     }
 
     async fn read_tenant(&self, step: &ReadTenant) -> Answer<(Option<Subscriber>, PlanHistory)> {
@@ -165,8 +183,9 @@ impl SubscriptionLookup {
 
     async fn read_page(&self, step: &ReadTenants) -> Answer<TenantPage> {
         let page = self.table.subscribers(step.category(), step.shard(), step.after()).await.map_err(fault)?;
+        let mut unreadable: Vec<TenantId> = page.unreadable.into_iter().collect();
         let (Some(first), Some(last)) = (page.subscribers.first(), page.subscribers.last()) else {
-            return Ok(TenantPage { tenants: Vec::new(), next: page.next });
+            return Ok(TenantPage { tenants: Vec::new(), unreadable, next: page.next });
         };
         let incident = &step.incident().id;
         let mut all = match step.earlier_plans() {
@@ -177,22 +196,38 @@ impl SubscriptionLookup {
             EarlierPlans::Newest => None,
         };
         let reading = page.subscribers.into_iter().map(|subscriber| {
-            let known = all.as_mut().map(|all| all.remove(&subscriber.settings.tenant).unwrap_or_default());
+            let known =
+                all.as_mut().map(|all| all.remove(&subscriber.settings.tenant).unwrap_or_else(|| Ok(Vec::new())));
             async move {
                 let plans = match known {
-                    Some(plans) => plans,
-                    None => self.newest_plans(incident, &subscriber).await?,
+                    Some(plans) => plans.map_err(fault),
+                    None => self.newest_plans(incident, &subscriber).await,
                 };
                 let tenant = &subscriber.settings.tenant;
-                let earlier = self.with_rows(incident, tenant, plans, step.reads_rows()).await?;
-                Ok((subscriber, earlier))
+                let earlier = match plans {
+                    Ok(plans) => self.with_rows(incident, tenant, plans, step.reads_rows()).await,
+                    Err(fault) => Err(fault),
+                };
+                (subscriber, earlier)
             }
             .boxed()
         });
         let reading: Vec<_> = reading.collect();
-        let read: Vec<Answer<(Subscriber, PlanHistory)>> =
+        let read: Vec<(Subscriber, Answer<PlanHistory>)> =
             stream::iter(reading).buffered(PLANS_IN_FLIGHT).collect().await;
-        Ok(TenantPage { tenants: read.into_iter().collect::<Answer<_>>()?, next: page.next })
+        let mut tenants = Vec::with_capacity(read.len());
+        for (subscriber, earlier) in read {
+            match earlier {
+                Ok(earlier) => tenants.push((subscriber, earlier)),
+                Err(Fault::Unprocessable { reason }) => {
+                    let tenant = subscriber.settings.tenant;
+                    tracing::error!(%tenant, reason, "a plan or a delivery row cannot be read");
+                    unreadable.push(tenant);
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(TenantPage { tenants, unreadable, next: page.next })
     }
 
     async fn count_opening(&self, step: &CountOpening) -> Answer<u32> {
@@ -244,19 +279,17 @@ impl SubscriptionLookup {
         Ok(())
     }
 
-    /// Enqueues the job that continues with the next page.
-    async fn enqueue_next_page(&self, step: &Continue) -> Answer<()> {
-        let job = step.job();
-        let body = serde_json::to_string(job)
-            .map_err(|_| Fault::Unprocessable { reason: "cannot serialize the routing job".to_owned() })?;
-        let outgoing = OutgoingMessage {
-            body,
-            group: Some(job.message_group_id()),
-            dedup: Some(job.deduplication_id()),
-            ..OutgoingMessage::default()
-        };
-        let sent = self.queues.send(&self.config.subscription_lookup_queue_url, &outgoing).await;
-        sent.map_err(|error| runtime::queue::aws_error(error).into_fault())
+    /// Enqueues routing jobs: the one that continues this one, or those of single tenants.
+    async fn enqueue_jobs(&self, jobs: &[RoutingJob]) -> Answer<()> {
+        let messages = jobs.iter().map(|job| {
+            let body = serde_json::to_string(job)
+                .map_err(|_| Fault::Unprocessable { reason: "cannot serialize the routing job".to_owned() })?;
+            let (group, dedup) = (Some(job.message_group_id()), Some(job.deduplication_id()));
+            Ok(OutgoingMessage { body, group, dedup, ..OutgoingMessage::default() })
+        });
+        let messages = messages.collect::<Answer<Vec<_>>>()?;
+        let sent = self.queues.send_all(&self.config.subscription_lookup_queue_url, messages).await;
+        sent.map_err(|unsent| runtime::queue::unsent_error(unsent).into_fault())
     }
 }
 
@@ -269,6 +302,7 @@ fn record(counted: &Counted) {
     match counted {
         Counted::Planned { outcome } => metrics::count_by("DeliveryPlanned", "decision", outcome, 1),
         Counted::StormHeld => metrics::count("StormHeld", 1),
+        Counted::TenantsSeparated { tenants } => metrics::count("TenantsSeparated", *tenants as u64),
         _ => {}
     }
 }

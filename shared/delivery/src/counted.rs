@@ -50,6 +50,7 @@ pub(crate) fn record(counted: &Counted) {
         | Counted::EndedUnsent { .. }
         | Counted::Planned { .. }
         | Counted::StormHeld
+        | Counted::TenantsSeparated { .. }
         | Counted::FeedbackReceived { .. }
         | Counted::FeedbackUnknown
         | Counted::ContactSuppressed { .. } => {}

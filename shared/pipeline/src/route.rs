@@ -3,6 +3,9 @@
 //! A plan is stored before anything of it is enqueued, and a stored plan takes precedence over a recomputed one. A repeated run enqueues
 //! again: a claim drops what was sent already, but nothing would bring back what was never enqueued.
 //!
+//! A platform-wide job keeps its place. What interrupts it costs no page that is done: the place is saved, and the message comes again, before
+//! the incident's next update. And one tenant's unreadable items hold up nobody else: that tenant gets a job of its own.
+//!
 //! | Module | Has |
 //! |---|---|
 //! | [`enqueue`] | the messages of a page, built and sent a few at a time |
@@ -15,13 +18,13 @@ pub mod tenant;
 #[cfg(test)]
 mod tests;
 
-use crate::turn::{Answer, Counted, Turn, Verdict};
+use crate::turn::{Answer, Counted, Fault, Turn, Verdict};
 use contracts::queue::{RoutingJob, RoutingTarget};
 use domain::due::ScheduledDelivery;
-use domain::ids::{Scope, TenantId};
+use domain::ids::{IncidentId, Scope, TenantId};
 use domain::incident::{Incident, Update};
 use domain::maintenance::SuppressedIncident;
-use domain::plan::{PlanHistory, StoredPlan};
+use domain::plan::{Place, PlanHistory, PlannedShards, StoredPlan};
 use domain::policy::Policy;
 use domain::subscriber::Subscriber;
 use domain::vocabulary::{Category, StormMode};
@@ -52,8 +55,12 @@ pub enum Route {
     Hold(HoldPlanned),
     /// Put some deliveries on their queues.
     Enqueue(EnqueuePlanned),
+    /// Enqueue a job of its own for each tenant of a page that cannot be read.
+    Separate(SeparateTenants),
     /// Enqueue the job that continues with the next page.
     Continue(Continue),
+    /// Save the place of a job that is interrupted.
+    Save(SavePlace),
     /// Nothing: the story is over.
     End(Verdict),
 }
@@ -67,13 +74,17 @@ pub struct RouteContext {
     pub updates: Vec<Update>,
     /// For scheduled maintenance, the incidents that it suppresses.
     pub suppressed: Vec<SuppressedIncident>,
+    /// The place that an interrupted run of this job saved.
+    pub place: Option<Place>,
 }
 
 /// A page of a shard's tenants, each with its plans for the incident.
 #[derive(Clone, Debug, Default)]
 pub struct TenantPage {
-    /// The tenants, each with its earlier plans for the incident.
+    /// The tenants in the order of their ids, each with its earlier plans for the incident.
     pub tenants: Vec<(Subscriber, PlanHistory)>,
+    /// The tenants with an item that this version cannot read.
+    pub unreadable: Vec<TenantId>,
     /// The tenant after which the next page begins; `None` on the shard's last page.
     pub next: Option<TenantId>,
 }
@@ -87,14 +98,6 @@ pub enum EarlierPlans {
     All,
 }
 
-/// A position in the compiled subscriptions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Cursor {
-    shard: u16,
-    /// The last tenant of the shard that is done; `None` at the shard's beginning.
-    after: Option<TenantId>,
-}
-
 /// What a job knows and keeps from page to page.
 #[derive(Debug)]
 pub(crate) struct RoutingRun {
@@ -106,6 +109,8 @@ pub(crate) struct RoutingRun {
     redelivered: bool,
     /// Which earlier plans are read next.
     earlier: EarlierPlans,
+    /// Where the job goes on if it is interrupted. A job for one tenant has no other place than its beginning.
+    place: Place,
 }
 
 /// Reads the incident and its updates.
@@ -125,7 +130,6 @@ pub struct ReadTenant {
 #[derive(Debug)]
 pub struct ReadTenants {
     run: RoutingRun,
-    cursor: Cursor,
 }
 
 /// Counts an opening towards the tenant's incident ceiling.
@@ -142,7 +146,8 @@ pub struct CountOpening {
 pub struct StorePlans {
     run: RoutingRun,
     works: Vec<TenantWork>,
-    next: Option<Cursor>,
+    unreadable: Vec<TenantId>,
+    next: Option<Place>,
 }
 
 /// Puts held deliveries into the due index. Each has the same place whenever it is put.
@@ -150,6 +155,34 @@ pub struct StorePlans {
 pub struct HoldPlanned {
     entries: Vec<ScheduledDelivery>,
     then: Box<Route>,
+    interrupted: Interrupted,
+}
+
+/// Enqueues jobs for single tenants of a page.
+#[derive(Debug)]
+pub struct SeparateTenants {
+    jobs: Vec<RoutingJob>,
+    then: Box<Route>,
+    interrupted: Interrupted,
+}
+
+/// What an interrupted job saves; `None` if it has done nothing since its message's own beginning.
+#[derive(Clone, Debug)]
+struct Interrupted(Option<SavedPlace>);
+
+/// The place of an interrupted job.
+#[derive(Clone, Debug)]
+struct SavedPlace {
+    incident: IncidentId,
+    job: PlannedShards,
+    place: Place,
+}
+
+/// Saves the place of an interrupted job, whose message then comes again.
+#[derive(Debug)]
+pub struct SavePlace {
+    saved: SavedPlace,
+    then: Verdict,
 }
 
 /// Enqueues the job that continues with the next page.
@@ -163,6 +196,15 @@ pub fn begin(job: RoutingJob) -> Route {
     Route::Context(ReadContext { job })
 }
 
+impl Interrupted {
+    fn by(self, cause: impl Into<Verdict>) -> Route {
+        match self.0 {
+            Some(saved) => Route::Save(SavePlace { saved, then: cause.into() }),
+            None => Route::End(cause.into()),
+        }
+    }
+}
+
 fn park(reason: &str) -> Route {
     Route::End(Verdict::Park { reason: reason.to_owned() })
 }
@@ -174,10 +216,21 @@ impl ReadContext {
         &self.job
     }
 
+    /// The job whose place is read, if it comes again and may have saved one.
+    #[must_use]
+    pub fn saved_place(&self, turn: &Turn) -> Option<PlannedShards> {
+        match self.job.route {
+            RoutingTarget::Shards { first, .. } if turn.receives > 1 => {
+                Some(PlannedShards { update: self.job.update, first })
+            }
+            _ => None,
+        }
+    }
+
     /// Goes on with what is stored.
     pub fn answered(self, answer: Answer<RouteContext>, turn: &mut Turn) -> Route {
         let job = self.job;
-        let RouteContext { incident, mut updates, suppressed } = match answer {
+        let RouteContext { incident, mut updates, suppressed, place: saved } = match answer {
             Ok(context) => context,
             Err(fault) => return Route::End(fault.into()),
         };
@@ -189,10 +242,16 @@ impl ReadContext {
         let redelivered = turn.receives > 1;
         let route = job.route.clone();
         let earlier = RoutingRun::earlier_plans(&job, redelivered);
-        let run = RoutingRun { job, incident, updates, suppressed, redelivered, earlier };
+        let begin = match &route {
+            RoutingTarget::Tenant(tenant) => Place { shard: tenant.shard(), after: None },
+            RoutingTarget::Shards { next, after, .. } => Place { shard: *next, after: after.clone() },
+        };
+        // A page further on may have saved its place, too, and this message is then an old one of the same job.
+        let place = saved.filter(|saved| *saved > begin).unwrap_or(begin);
+        let run = RoutingRun { job, incident, updates, suppressed, redelivered, earlier, place };
         match route {
             RoutingTarget::Tenant(tenant) => Route::Tenant(ReadTenant { run, tenant }),
-            RoutingTarget::Shards { next, after, .. } => next_page(run, Cursor { shard: next, after }, turn),
+            RoutingTarget::Shards { .. } => next_page(run, turn),
         }
     }
 }
@@ -249,7 +308,7 @@ impl ReadTenant {
         if run.counts_openings(&work) {
             return Route::Count(CountOpening { run, work: Box::new(work), tenant, at: turn.now });
         }
-        plan(run, vec![work], None, policy, turn)
+        plan(run, vec![work], Vec::new(), None, policy, turn)
     }
 }
 
@@ -278,7 +337,7 @@ impl CountOpening {
             }
             Ok(_) => {}
         }
-        plan(run, vec![*work], None, policy, turn)
+        plan(run, vec![*work], Vec::new(), None, policy, turn)
     }
 }
 
@@ -298,6 +357,27 @@ impl RoutingRun {
         self.earlier == EarlierPlans::Newest && works.iter().any(TenantWork::needs_all_plans)
     }
 
+    /// The same job for one tenant of a page.
+    fn job_of(&self, tenant: TenantId) -> RoutingJob {
+        RoutingJob { route: RoutingTarget::Tenant(tenant), ..self.job.clone() }
+    }
+
+    /// Whether the place is another than where the job's own message begins.
+    fn has_moved(&self) -> bool {
+        match &self.job.route {
+            RoutingTarget::Shards { next, after, .. } => (self.place.shard, &self.place.after) != (*next, after),
+            RoutingTarget::Tenant(_) => false,
+        }
+    }
+
+    /// What the job saves if it is interrupted now.
+    fn interrupted(&self) -> Interrupted {
+        let RoutingTarget::Shards { first, .. } = self.job.route else { return Interrupted(None) };
+        let job = PlannedShards { update: self.job.update, first };
+        let saved = SavedPlace { incident: self.incident.id.clone(), job, place: self.place.clone() };
+        Interrupted(self.has_moved().then_some(saved))
+    }
+
     /// Delivery rows say what became of earlier updates. The first one has none.
     fn reads_rows(&self) -> bool {
         self.job.update > 1
@@ -312,22 +392,20 @@ impl RoutingRun {
     }
 }
 
-/// Begins the next page, if there is time for it.
-fn next_page(run: RoutingRun, cursor: Cursor, turn: &Turn) -> Route {
-    let RoutingTarget::Shards { first, next, end, after } = &run.job.route else {
-        return Route::End(Verdict::Delete);
-    };
-    if cursor.shard >= *end {
+/// Begins the page at the place, if there is time for it.
+fn next_page(run: RoutingRun, turn: &Turn) -> Route {
+    let RoutingTarget::Shards { first, end, .. } = run.job.route else { return Route::End(Verdict::Delete) };
+    if run.place.shard >= end {
         return Route::End(Verdict::Delete);
     }
     if turn.left >= PAGE_RESERVE {
-        return Route::Page(ReadTenants { run, cursor });
+        return Route::Page(ReadTenants { run });
     }
-    // A next message with the same cursor would have this message's deduplication id, and the queue would drop it.
-    if cursor == (Cursor { shard: *next, after: after.clone() }) {
+    // A next message with the same place would have this message's deduplication id, and the queue would drop it.
+    if !run.has_moved() {
         return Route::End(Verdict::Return { pause: Duration::ZERO, code: "no_time_for_a_page" });
     }
-    let route = RoutingTarget::Shards { first: *first, next: cursor.shard, end: *end, after: cursor.after };
+    let route = RoutingTarget::Shards { first, next: run.place.shard, end, after: run.place.after };
     Route::Continue(Continue { job: RoutingJob { route, ..run.job } })
 }
 
@@ -347,13 +425,13 @@ impl ReadTenants {
     /// The shard of the compiled subscriptions.
     #[must_use]
     pub fn shard(&self) -> u16 {
-        self.cursor.shard
+        self.run.place.shard
     }
 
     /// The tenant after which the page begins.
     #[must_use]
     pub fn after(&self) -> Option<&TenantId> {
-        self.cursor.after.as_ref()
+        self.run.place.after.as_ref()
     }
 
     /// Which earlier plans of its tenants are read.
@@ -370,38 +448,45 @@ impl ReadTenants {
 
     /// Goes on with the page.
     pub fn answered(self, answer: Answer<TenantPage>, policy: &Policy, turn: &mut Turn) -> Route {
-        let Self { mut run, cursor } = self;
+        let Self { mut run } = self;
         let page = match answer {
             Ok(page) => page,
-            Err(fault) => return Route::End(fault.into()),
+            Err(fault) => return run.interrupted().by(fault),
         };
         let works = page.tenants.into_iter().map(|(subscriber, plans)| TenantWork::new(&run, subscriber, plans));
         let works: Vec<TenantWork> = works.collect();
         if run.needs_all_plans(&works) {
             run.earlier = EarlierPlans::All;
-            return Route::Page(Self { run, cursor });
+            return Route::Page(Self { run });
         }
         run.earlier = RoutingRun::earlier_plans(&run.job, run.redelivered);
-        let next = advance(cursor, page.next);
-        plan(run, works, Some(next), policy, turn)
+        let next = advance(run.place.clone(), page.next);
+        plan(run, works, page.unreadable, Some(next), policy, turn)
     }
 }
 
-/// Returns the cursor after a page: further on in the shard, or the beginning of the next one.
-fn advance(cursor: Cursor, next: Option<TenantId>) -> Cursor {
+/// Returns the place after a page: further on in the shard, or the beginning of the next one.
+fn advance(place: Place, next: Option<TenantId>) -> Place {
     match next {
-        Some(after) => Cursor { after: Some(after), ..cursor },
-        None => Cursor { shard: cursor.shard + 1, after: None },
+        Some(after) => Place { after: Some(after), ..place },
+        None => Place { shard: place.shard + 1, after: None },
     }
 }
 
 /// Plans for the tenants of a page.
-fn plan(run: RoutingRun, mut works: Vec<TenantWork>, next: Option<Cursor>, policy: &Policy, turn: &mut Turn) -> Route {
+fn plan(
+    run: RoutingRun,
+    mut works: Vec<TenantWork>,
+    unreadable: Vec<TenantId>,
+    next: Option<Place>,
+    policy: &Policy,
+    turn: &mut Turn,
+) -> Route {
     works.retain(TenantWork::has_anybody);
     for work in &mut works {
         work.plan(&run, policy, turn.now);
     }
-    let step = StorePlans { run, works, next };
+    let step = StorePlans { run, works, unreadable, next };
     if step.plans().next().is_none() { step.answered(Vec::new(), turn) } else { Route::Store(step) }
 }
 
@@ -419,31 +504,60 @@ impl StorePlans {
 
     /// Goes on with the stored plan of each: an earlier run's where that stored one first.
     pub fn answered(self, answers: Vec<Answer<StoredPlan>>, turn: &mut Turn) -> Route {
-        let Self { run, works, next } = self;
+        let Self { run, works, mut unreadable, next } = self;
         let mut answers = answers.into_iter();
         let (mut held, mut tenants) = (Vec::new(), VecDeque::new());
         for work in works {
             work.plans.iter().flat_map(|plan| &plan.decisions).for_each(|decision| {
                 turn.count(Counted::Planned { outcome: tenant::outcome_name(decision) });
             });
-            let mut stored = Vec::with_capacity(work.plans.len());
-            for answer in answers.by_ref().take(work.plans.len()) {
-                match answer {
-                    Ok(plan) => stored.extend(plan.decisions),
-                    Err(fault) => return Route::End(fault.into()),
+            let of_tenant: Answer<Vec<StoredPlan>> = answers.by_ref().take(work.plans.len()).collect();
+            match of_tenant {
+                Ok(stored) => {
+                    let (later, now) = work.split(&run, stored.into_iter().flat_map(|plan| plan.decisions).collect());
+                    held.extend(later);
+                    tenants.push_back(now);
                 }
+                // The page has other tenants.
+                Err(Fault::Unprocessable { .. }) if next.is_some() => unreadable.push(work.subscriber.settings.tenant),
+                Err(fault) => return run.interrupted().by(fault),
             }
-            let (later, now) = work.split(&run, stored);
-            held.extend(later);
-            tenants.push_back(now);
         }
-        hold(held, enqueue(run, tenants, next, turn))
+        let interrupted = run.interrupted();
+        let jobs = unreadable.into_iter().map(|tenant| run.job_of(tenant)).collect();
+        let then = hold(held, interrupted.clone(), enqueue(run, tenants, next, turn));
+        separate(jobs, interrupted, then, turn)
+    }
+}
+
+/// Enqueues jobs for single tenants, if there are any, and goes on.
+fn separate(jobs: Vec<RoutingJob>, interrupted: Interrupted, then: Route, turn: &mut Turn) -> Route {
+    if jobs.is_empty() {
+        return then;
+    }
+    turn.count(Counted::TenantsSeparated { tenants: jobs.len() });
+    Route::Separate(SeparateTenants { jobs, then: Box::new(then), interrupted })
+}
+
+impl SeparateTenants {
+    /// The jobs.
+    #[must_use]
+    pub fn jobs(&self) -> &[RoutingJob] {
+        &self.jobs
+    }
+
+    /// Goes on with the others of the page.
+    pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Route {
+        match answer {
+            Err(fault) => self.interrupted.by(fault),
+            Ok(()) => *self.then,
+        }
     }
 }
 
 /// Puts due entries, if there are any, and goes on.
-fn hold(entries: Vec<ScheduledDelivery>, then: Route) -> Route {
-    if entries.is_empty() { then } else { Route::Hold(HoldPlanned { entries, then: Box::new(then) }) }
+fn hold(entries: Vec<ScheduledDelivery>, interrupted: Interrupted, then: Route) -> Route {
+    if entries.is_empty() { then } else { Route::Hold(HoldPlanned { entries, then: Box::new(then), interrupted }) }
 }
 
 impl HoldPlanned {
@@ -456,16 +570,44 @@ impl HoldPlanned {
     /// Goes on after the entries were put.
     pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Route {
         match answer {
-            Err(fault) => Route::End(fault.into()),
+            Err(fault) => self.interrupted.by(fault),
             Ok(()) => *self.then,
         }
     }
 }
 
-fn after_page(run: RoutingRun, next: Option<Cursor>, turn: &Turn) -> Route {
+fn after_page(mut run: RoutingRun, next: Option<Place>, turn: &Turn) -> Route {
     match next {
-        Some(cursor) => next_page(run, cursor, turn),
+        Some(place) => {
+            run.place = place;
+            next_page(run, turn)
+        }
         None => Route::End(Verdict::Delete),
+    }
+}
+
+impl SavePlace {
+    /// The incident of the job.
+    #[must_use]
+    pub fn incident(&self) -> &IncidentId {
+        &self.saved.incident
+    }
+
+    /// The job whose place it is.
+    #[must_use]
+    pub fn job(&self) -> PlannedShards {
+        self.saved.job
+    }
+
+    /// The place.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.saved.place
+    }
+
+    /// Ends the story. A place that could not be saved costs only work that is done twice.
+    pub fn answered(self, _: Answer<()>, _: &mut Turn) -> Route {
+        Route::End(self.then)
     }
 }
 

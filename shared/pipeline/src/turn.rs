@@ -113,6 +113,11 @@ pub enum Counted {
         /// Channel of the delivery.
         channel: Channel,
     },
+    /// Tenants of a page got jobs of their own, because this version cannot read their items.
+    TenantsSeparated {
+        /// How many.
+        tenants: usize,
+    },
     /// The provider throttled a message.
     ProviderThrottled {
         /// Channel of the message.

@@ -1,6 +1,7 @@
 //! Partition and sort keys of all items. No other module builds a key.
 
 use domain::ids::{EventId, IncidentId, Scope, TenantId};
+use domain::plan::PlannedShards;
 use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 
@@ -154,6 +155,11 @@ pub(crate) fn plan(id: &IncidentId, shard: u16) -> String {
 
 pub(crate) fn plan_of(tenant: &TenantId, chunk: u32, update: u32) -> String {
     format!("{tenant}#{chunk:04}#{update:06}")
+}
+
+/// Sort key of an interrupted routing job's place, in the partition of its first shard. It sorts after all tenants.
+pub(crate) fn routing_place(job: PlannedShards) -> String {
+    format!("~PLACE#{:06}", job.update)
 }
 
 /// Sort keys of one chunk's plans for a tenant: the first and the last that there can be.

@@ -1,13 +1,32 @@
 //! Plans: all decisions about an update, whether they notify or skip. A plan is stored before anything is enqueued, and a stored plan
 //! takes precedence over a recomputed one.
 
+use crate::subscriptions::tenant_of;
 use crate::{StoreError, Table, item, keys, read, sort_key, store_error, text};
 use domain::delivery::thread_of_row;
 use domain::ids::{IncidentId, TenantId};
-use domain::plan::{PlanHistory, StoredPlan};
+use domain::plan::{Place, PlanHistory, PlannedShards, StoredPlan};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What plans and releases read of a stop or a row. A row's history grows with every update, so explanations alone read it whole.
+const PLANNING_FIELDS: [&str; 14] = [
+    "sk",
+    "tenant",
+    "recipient",
+    "at",
+    "latest",
+    "done",
+    "notified",
+    "tried",
+    "state",
+    "attempts",
+    "lease_until_ms",
+    "channel",
+    "next_at_ms",
+    "reason",
+];
 
 #[derive(Serialize, Deserialize)]
 struct Stop {
@@ -17,7 +36,8 @@ struct Stop {
 }
 
 impl Table {
-    /// Returns all plans of an incident for the tenants from `first` to `last` of one shard.
+    /// Returns all plans of an incident for the tenants from `first` to `last` of one shard; [`StoreError::Corrupt`] for a tenant with a plan
+    /// that is invalid.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -26,12 +46,17 @@ impl Table {
         incident: &IncidentId,
         first: &TenantId,
         last: &TenantId,
-    ) -> Result<BTreeMap<TenantId, Vec<StoredPlan>>, StoreError> {
+    ) -> Result<BTreeMap<TenantId, Result<Vec<StoredPlan>, StoreError>>, StoreError> {
         let (from, to) = (format!("{first}#"), format!("{last}#\u{10ffff}"));
-        let mut plans: BTreeMap<TenantId, Vec<StoredPlan>> = BTreeMap::new();
+        let mut plans: BTreeMap<TenantId, Result<Vec<StoredPlan>, StoreError>> = BTreeMap::new();
         for found in self.query(&keys::plan(incident, first.shard()), &from, &to, usize::MAX).await? {
-            let plan: StoredPlan = read(found, "a plan")?;
-            plans.entry(plan.tenant.clone()).or_default().push(plan);
+            let tenant = tenant_of(sort_key(&found))?;
+            let of_tenant = plans.entry(tenant).or_insert_with(|| Ok(Vec::new()));
+            match (read(found, "a plan"), of_tenant) {
+                (Ok(plan), Ok(plans)) => plans.push(plan),
+                (Err(error), of_tenant) => *of_tenant = Err(error),
+                (Ok(_), Err(_)) => {}
+            }
         }
         Ok(plans)
     }
@@ -62,7 +87,7 @@ impl Table {
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn plans_of(&self, incident: &IncidentId, tenant: &TenantId) -> Result<Vec<StoredPlan>, StoreError> {
-        Ok(self.plans_of_tenants(incident, tenant, tenant).await?.remove(tenant).unwrap_or_default())
+        self.plans_of_tenants(incident, tenant, tenant).await?.remove(tenant).unwrap_or_else(|| Ok(Vec::new()))
     }
 
     /// Returns what became of an incident's plans for one tenant: the plans with the rows of recipients and chat channels, and who stopped
@@ -90,19 +115,18 @@ impl Table {
         Ok(history)
     }
 
-    /// Returns stops and rows without what only explanations need: a row's history grows with every update.
+    /// Returns the [`PLANNING_FIELDS`] of stops and rows.
     async fn stops_and_rows(&self, pk: &str) -> Result<Vec<crate::Item>, StoreError> {
+        let placeholders: Vec<String> = PLANNING_FIELDS.iter().map(|field| format!("#{field}")).collect();
+        let names: HashMap<String, String> =
+            placeholders.iter().cloned().zip(PLANNING_FIELDS.map(str::to_owned)).collect();
         let (mut items, mut start) = (Vec::new(), None);
         loop {
             let request = self.client.query().table_name(&self.name).consistent_read(true);
             let request = request
                 .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
-                .projection_expression(
-                    "sk, tenant, recipient, #at, latest, done, notified, #state, attempts, lease_until_ms, channel, \
-                     next_at_ms, reason",
-                )
-                .expression_attribute_names("#at", "at")
-                .expression_attribute_names("#state", "state")
+                .projection_expression(placeholders.join(", "))
+                .set_expression_attribute_names(Some(names.clone()))
                 .expression_attribute_values(":pk", text(pk))
                 .expression_attribute_values(":from", text(keys::STOP))
                 .expression_attribute_values(":to", text(keys::THREADS_END))
@@ -135,6 +159,31 @@ impl Table {
             .map(|_| ())
     }
 
+    /// Returns the place that an interrupted routing job saved.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn routing_place(&self, incident: &IncidentId, job: PlannedShards) -> Result<Option<Place>, StoreError> {
+        let sk = keys::routing_place(job);
+        let found = self.query(&keys::plan(incident, job.first), &sk, &sk, 1).await?;
+        found.into_iter().next().map(|found| read(found, "a place")).transpose()
+    }
+
+    /// Saves the place of a routing job that is interrupted.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn save_routing_place(
+        &self,
+        incident: &IncidentId,
+        job: PlannedShards,
+        place: &Place,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (pk, sk) = (keys::plan(incident, job.first), keys::routing_place(job));
+        self.put(item(&pk, &sk, place, Some(self.plan_expiry(now)))?).await
+    }
+
     /// Stores a plan unless one is stored already. Returns the plan that applies: the stored one.
     ///
     /// # Errors
@@ -146,5 +195,46 @@ impl Table {
             None => Ok(plan),
             Some(stored) => read(stored, "a plan"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::delivery::{DeliveryRow, DeliveryState, FeedbackKind, ProviderFeedback};
+    use domain::reason::Reason;
+    use domain::vocabulary::Channel;
+
+    const NOT_FOR_PLANNING: [&str; 6] = ["token", "feedback", "cause", "provider_id", "latency_ms", "late"];
+
+    #[test]
+    fn each_field_of_a_row_is_read_for_planning_or_named_as_not_needed() {
+        let feedback =
+            ProviderFeedback { update: 1, kind: FeedbackKind::Bounced, at: Timestamp::UNIX_EPOCH, text: String::new() };
+        let row = DeliveryRow {
+            latest: 3,
+            done: 2,
+            notified: 1,
+            tried: 2,
+            state: DeliveryState::Retrying,
+            attempts: 1,
+            lease_until_ms: 5,
+            token: "token".to_owned(),
+            channel: Channel::Email,
+            feedback: Some(feedback),
+            next_at_ms: Some(7),
+            cause: Some("timeout".to_owned()),
+            reason: Some(Reason::Throttled),
+            provider_id: Some("m-1".to_owned()),
+            at: Some(Timestamp::UNIX_EPOCH),
+            latency_ms: Some(4),
+            late: true,
+        };
+        let stored: crate::Item = serde_dynamo::to_item(&row).unwrap();
+        let fields: BTreeSet<&str> = stored.keys().map(String::as_str).collect();
+        let of_keys_and_stops = BTreeSet::from(["sk", "tenant", "recipient"]);
+        let named: BTreeSet<&str> = PLANNING_FIELDS.into_iter().chain(NOT_FOR_PLANNING).collect();
+        assert_eq!(named.difference(&of_keys_and_stops).copied().collect::<BTreeSet<_>>(), fields);
+        assert_eq!(named.len(), PLANNING_FIELDS.len() + NOT_FOR_PLANNING.len());
     }
 }

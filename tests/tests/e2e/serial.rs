@@ -3,9 +3,11 @@
 #[path = "status_page.rs"]
 mod status_page;
 
-use serde_json::json;
+use domain::ids::TenantId;
+use serde_json::{Value, json};
+use std::time::Duration;
 use tests::receive::text;
-use tests::{stack, unique, wait};
+use tests::{Stack, stack, today, unique, wait};
 
 #[test]
 fn a_platform_wide_incident_reaches_every_tenant_by_its_own_settings() {
@@ -35,7 +37,7 @@ fn a_platform_wide_incident_reaches_every_tenant_by_its_own_settings() {
     // The demo tenants are tenants as well.
     for tenant in ["acme", "globex", "initech"] {
         let person = stack.text(&format!("/demo/{tenant}/recipients/2/email"));
-        wait("the demo tenants' mails", std::time::Duration::from_secs(60), || {
+        wait("the demo tenants' mails", Duration::from_secs(60), || {
             let count = stack.mails(&mark).iter().filter(|mail| mail.to == person).count();
             assert!(count <= 1, "{tenant}");
             (count == 1).then_some(())
@@ -51,6 +53,57 @@ fn a_platform_wide_incident_reaches_every_tenant_by_its_own_settings() {
     assert!(own.status == 200 && own.body.contains(&mark), "{}", own.status);
     // A public incident's mail leads to its public page.
     assert!(stack.mails(&mark).iter().all(|mail| mail.text.contains("/status/incidents/")));
+}
+
+/// A tenant whose subscription cannot be read, as long as this lives.
+struct Unreadable<'a> {
+    stack: &'a Stack,
+    key: Value,
+}
+
+impl<'a> Unreadable<'a> {
+    /// In the shard of another tenant, and before it: a page that cannot be read would be theirs together.
+    fn beside(stack: &'a Stack, other: &str) -> Self {
+        let shard = TenantId::parse(other).unwrap().shard();
+        let names = (0..).map(|number| TenantId::parse(&format!("0-{}-{number}", unique())).unwrap());
+        let tenant = names.into_iter().find(|name| name.shard() == shard).unwrap();
+        let (pk, sk) = (format!("SUBS#infrastructure#{shard:02}"), format!("{tenant}#0000"));
+        let key = json!({"pk": {"S": pk}, "sk": {"S": sk}});
+        let mut item = key.clone();
+        item["tenant"] = json!({"S": tenant});
+        item["destinations"] = json!({"S": "of another version"});
+        let put = json!({"TableName": stack.text("/table"), "Item": item}).to_string();
+        let _ = stack.aws(&["call", "dynamodb", "PutItem", &put]);
+        Self { stack, key }
+    }
+}
+
+impl Drop for Unreadable<'_> {
+    fn drop(&mut self) {
+        let delete = json!({"TableName": self.stack.text("/table"), "Key": self.key}).to_string();
+        let _ = self.stack.aws(&["call", "dynamodb", "DeleteItem", &delete]);
+    }
+}
+
+#[test]
+fn one_tenants_unreadable_subscription_costs_no_other_tenant_an_alert() {
+    let stack = stack!();
+    let full = stack.full_tenant();
+    let _broken = Unreadable::beside(&stack, &full.id);
+    let mark = unique();
+    let event = stack.post(json!({"type": "carrier.outage", "severity": "critical", "platform": true,
+        "title": format!("{mark} carrier"), "components": ["voice"]}));
+    let incident = stack.incident_of(&event);
+    drop(full.settled(&incident, 1));
+    full.expect(&mark, super::pipeline::INFRASTRUCTURE, 0);
+    // And the one is no silent loss: its own job is a dead letter, which alarms, and can be redriven when the item is mended.
+    let letters = json!({"list": {"function": "subscription-lookup", "day": today()}}).to_string();
+    let letter: Value = wait("the dead letter", Duration::from_secs(60), || {
+        let list = stack.aws(&["invoke", &stack.text("/functions/DeadLetterFunction"), &letters]);
+        let letters = list["letters"].as_array().cloned().unwrap_or_default();
+        letters.into_iter().find(|one| text(one, "/reason").contains("a subscription"))
+    });
+    assert!(text(&letter, "/source_queue").contains("SubscriptionLookupQueue"), "{letter}");
 }
 
 #[test]

@@ -47,6 +47,25 @@ impl CarriedThread {
     }
 }
 
+/// A place in the compiled subscriptions: everything before it is done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// The shard.
+    pub shard: u16,
+    /// The last tenant of the shard that is done; `None` at the shard's beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<TenantId>,
+}
+
+/// The part of a platform-wide update that one routing job plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PlannedShards {
+    /// Number of the update.
+    pub update: u32,
+    /// The first shard of the job's range.
+    pub first: u16,
+}
+
 /// A tenant's plans for an incident, and what became of them: what the next update is planned on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlanHistory {

@@ -1,13 +1,14 @@
 //! The messages of a page, built and sent a few at a time: each carries a copy of the update.
 
 use super::tenant::{Planned, SentNow};
-use super::{Cursor, Route, RoutingRun, after_page, hold};
-use crate::turn::{Answer, Turn};
+use super::{Place, Route, RoutingRun, after_page, hold};
+use crate::turn::{Answer, Turn, Verdict};
 use contracts::queue::{Delivery, Lane};
-use domain::ids::Scope;
+use domain::ids::{Scope, TenantId};
 use domain::vocabulary::Channel;
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Most deliveries that are built and sent at once.
 const ENQUEUED_MAX: usize = 100;
@@ -16,22 +17,30 @@ pub(super) const ENQUEUED_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a message besides its update's texts and data.
 const MESSAGE_BYTES: usize = 4 * 1024;
 
+/// Messages are built only if at least this much time is left; otherwise the job comes again and goes on after the last tenant that is done.
+const ENQUEUE_RESERVE: Duration = Duration::from_secs(8);
+
 /// Puts some deliveries on their queues.
 #[derive(Debug)]
 pub struct EnqueuePlanned {
     run: RoutingRun,
     deliveries: Vec<Delivery>,
+    /// The last tenant that is done when they are on their queues; `None` if no further one is.
+    done: Option<TenantId>,
     /// What is still to be built and sent.
     tenants: VecDeque<SentNow>,
-    next: Option<Cursor>,
+    next: Option<Place>,
 }
 
 /// Goes on with the next messages of a page: as many as fit into [`ENQUEUED_BYTES_MAX`], for every one carries a copy of the update.
-pub(super) fn enqueue(run: RoutingRun, mut tenants: VecDeque<SentNow>, next: Option<Cursor>, turn: &Turn) -> Route {
-    let (mut deliveries, mut unreachable, mut bytes) = (Vec::new(), Vec::new(), 0);
+pub(super) fn enqueue(run: RoutingRun, mut tenants: VecDeque<SentNow>, next: Option<Place>, turn: &Turn) -> Route {
+    if turn.left < ENQUEUE_RESERVE && !tenants.is_empty() && run.has_moved() {
+        return run.interrupted().by(Verdict::Return { pause: Duration::ZERO, code: "no_time_for_the_page" });
+    }
+    let (mut deliveries, mut unreachable, mut bytes, mut done) = (Vec::new(), Vec::new(), 0, None);
     while let Some(tenant) = tenants.front_mut() {
         let Some((update, channel)) = tenant.next_update() else {
-            tenants.pop_front();
+            done = tenants.pop_front().map(SentNow::into_tenant).or(done);
             continue;
         };
         let size = run.message_bytes(update, channel);
@@ -46,11 +55,12 @@ pub(super) fn enqueue(run: RoutingRun, mut tenants: VecDeque<SentNow>, next: Opt
             None => {}
         }
     }
+    let interrupted = run.interrupted();
     let then = match deliveries.is_empty() {
         true => after_page(run, next, turn),
-        false => Route::Enqueue(EnqueuePlanned { run, deliveries, tenants, next }),
+        false => Route::Enqueue(EnqueuePlanned { run, deliveries, done, tenants, next }),
     };
-    hold(unreachable, then)
+    hold(unreachable, interrupted, then)
 }
 
 impl RoutingRun {
@@ -102,9 +112,13 @@ impl EnqueuePlanned {
 
     /// Goes on after the deliveries were enqueued.
     pub fn answered(self, answer: Answer<()>, turn: &mut Turn) -> Route {
+        let Self { mut run, done, tenants, next, .. } = self;
         match answer {
-            Err(fault) => Route::End(fault.into()),
-            Ok(()) => enqueue(self.run, self.tenants, self.next, turn),
+            Err(fault) => run.interrupted().by(fault),
+            Ok(()) => {
+                run.place.after = done.or(run.place.after);
+                enqueue(run, tenants, next, turn)
+            }
         }
     }
 }

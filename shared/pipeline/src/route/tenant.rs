@@ -46,6 +46,11 @@ impl SentNow {
         self.decisions.front().map(|decision| (decision.update, decision.channel))
     }
 
+    /// The tenant.
+    pub(super) fn into_tenant(self) -> TenantId {
+        self.subscriber.settings.tenant
+    }
+
     /// Builds the next message. A delivery whose destination is gone from the subscription since the plan was made becomes a due entry: release
     /// sends it by the settings as they are then, or ends it with the reason.
     pub(super) fn build_next(&mut self, run: &RoutingRun, now: Timestamp) -> Option<Planned> {

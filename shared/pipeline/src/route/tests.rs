@@ -50,6 +50,7 @@ fn context() -> RouteContext {
         incident: serde_json::from_value(incident).ok(),
         updates: vec![serde_json::from_value(update).unwrap()],
         suppressed: Vec::new(),
+        place: None,
     }
 }
 
@@ -178,7 +179,11 @@ fn an_opening_over_the_ceiling_is_held_and_the_due_index_comes_before_the_queue(
 #[test]
 fn pages_follow_each_other_through_a_shard_and_to_the_next() {
     let mut turn = turn();
-    let page = |next: Option<&str>| TenantPage { tenants: vec![], next: next.map(|id| TenantId::parse(id).unwrap()) };
+    let page = |next: Option<&str>| TenantPage {
+        tenants: vec![],
+        unreadable: vec![],
+        next: next.map(|id| TenantId::parse(id).unwrap()),
+    };
     let Route::Page(step) = read(shards(), &mut turn) else { panic!("no page is read") };
     assert_eq!((step.shard(), step.after()), (4, None));
     let Route::Page(step) = step.answered(Ok(page(Some("acme"))), &policy(), &mut turn) else { panic!() };
@@ -195,7 +200,7 @@ fn a_job_without_time_continues_in_a_message_of_its_own() {
     let Route::Page(step) = read(shards(), &mut turn) else { panic!() };
     turn.left = PAGE_RESERVE - Duration::from_secs(1);
     let tenants = vec![(subscriber("acme", "each"), PlanHistory::default())];
-    let page = TenantPage { tenants, next: Some(acme()) };
+    let page = TenantPage { tenants, unreadable: vec![], next: Some(acme()) };
     let Route::Store(step) = step.answered(Ok(page), &policy(), &mut turn) else {
         panic!("a page that was read is done")
     };
@@ -213,7 +218,6 @@ fn a_job_without_time_continues_in_a_message_of_its_own() {
 
 #[test]
 fn a_fault_of_aws_returns_the_job_whatever_it_interrupts() {
-    let fault = || crate::Fault::Unavailable { code: "ThrottlingException".to_owned() };
     let is_fault = |story: Route| matches!(story, Route::End(Verdict::Fault { .. }));
     let mut turn = turn();
     let Route::Context(step) = begin(shards()) else { panic!() };
@@ -228,13 +232,135 @@ fn a_fault_of_aws_returns_the_job_whatever_it_interrupts() {
     assert!(is_fault(step.answered(Err(fault()), &mut turn)));
 }
 
+fn fault() -> Fault {
+    Fault::Unavailable { code: "ThrottlingException".to_owned() }
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap()
+}
+
+/// A page of the tenants `a`, `b` and `c`, each with one recipient, on which the shard ends.
+fn page_of_three() -> TenantPage {
+    let tenants = ["a", "b", "c"].map(|name| (subscriber(name, "each"), PlanHistory::default()));
+    TenantPage { tenants: tenants.into(), unreadable: vec![], next: None }
+}
+
+/// Tells the story of a platform-wide job until the plans of its second page, which has three tenants, are to be stored.
+fn until_second_page(turn: &mut Turn) -> StorePlans {
+    let Route::Page(step) = read(shards(), turn) else { panic!("no page is read") };
+    let page = TenantPage { next: Some(tenant("0")), ..TenantPage::default() };
+    let Route::Page(step) = step.answered(Ok(page), &policy(), turn) else { panic!("no second page") };
+    let Route::Store(step) = step.answered(Ok(page_of_three()), &policy(), turn) else { panic!("no plans") };
+    step
+}
+
+fn stored(step: &StorePlans) -> Vec<Answer<StoredPlan>> {
+    step.plans().cloned().map(Ok).collect()
+}
+
+fn place(shard: u16, after: Option<&str>) -> Place {
+    Place { shard, after: after.map(tenant) }
+}
+
+/// The saved place of a story that comes again because of a fault.
+fn saved_place(story: Route, turn: &mut Turn) -> Place {
+    let Route::Save(step) = story else { panic!("no place is saved: {story:?}") };
+    assert_eq!((step.incident().as_str(), step.job()), ("inc_a", PlannedShards { update: 1, first: 4 }));
+    let place = step.place().clone();
+    let story = step.answered(Err(fault()), turn);
+    assert!(matches!(story, Route::End(Verdict::Fault { .. } | Verdict::Return { .. })), "{story:?}");
+    place
+}
+
 #[test]
-fn the_cursor_advances_within_a_shard_and_then_to_the_next() {
+fn a_fault_after_the_first_page_saves_the_place_whatever_it_interrupts() {
+    let mut turn = turn();
+    let Route::Page(step) = read(shards(), &mut turn) else { panic!() };
+    let page = TenantPage { next: Some(tenant("0")), ..TenantPage::default() };
+    let Route::Page(step) = step.answered(Ok(page), &policy(), &mut turn) else { panic!() };
+    let story = step.answered(Err(fault()), &policy(), &mut turn);
+    assert_eq!(saved_place(story, &mut turn), place(4, Some("0")), "reading the second page");
+    let mut answers = stored(&until_second_page(&mut turn));
+    *answers.last_mut().unwrap() = Err(fault());
+    let story = until_second_page(&mut turn).answered(answers, &mut turn);
+    assert_eq!(saved_place(story, &mut turn), place(4, Some("0")), "storing its plans");
+    let step = until_second_page(&mut turn);
+    let answers = stored(&step);
+    let Route::Enqueue(step) = step.answered(answers, &mut turn) else { panic!() };
+    assert_eq!(saved_place(step.answered(Err(fault()), &mut turn), &mut turn), place(4, Some("0")), "enqueueing");
+}
+
+#[test]
+fn a_job_that_comes_again_goes_on_at_the_saved_place() {
+    let mut turn = Turn { receives: 2, ..turn() };
+    for (saved, expected) in [
+        (Some(place(4, Some("k"))), place(4, Some("k"))),
+        (Some(place(5, None)), place(5, None)),
+        (None, place(4, None)),
+    ] {
+        let Route::Context(step) = begin(shards()) else { panic!() };
+        assert_eq!(step.saved_place(&turn), Some(PlannedShards { update: 1, first: 4 }));
+        let story = step.answered(Ok(RouteContext { place: saved, ..context() }), &mut turn);
+        let Route::Page(step) = story else { panic!("{story:?}") };
+        assert_eq!(place(step.shard(), step.after().map(TenantId::as_str)), expected);
+    }
+    // A message that is further on than the saved place of an earlier one.
+    let further = job(RoutingTarget::Shards { first: 4, next: 5, end: 6, after: Some(tenant("m")) });
+    let Route::Context(step) = begin(further) else { panic!() };
+    let story = step.answered(Ok(RouteContext { place: Some(place(4, Some("k"))), ..context() }), &mut turn);
+    let Route::Page(step) = story else { panic!("{story:?}") };
+    assert_eq!(place(step.shard(), step.after().map(TenantId::as_str)), place(5, Some("m")));
+    let Route::Context(step) = begin(shards()) else { panic!() };
+    assert_eq!(step.saved_place(&Turn { receives: 1, ..turn }), None, "nothing was saved before the first run");
+}
+
+#[test]
+fn a_page_that_takes_too_long_goes_on_after_the_last_tenant_that_is_done() {
+    let mut turn = turn();
+    let mut context = context();
+    context.updates[0].message = "x".repeat(ENQUEUED_BYTES_MAX * 2 / 3);
+    let Route::Context(step) = begin(shards()) else { panic!() };
+    let Route::Page(step) = step.answered(Ok(context), &mut turn) else { panic!() };
+    let Route::Store(step) = step.answered(Ok(page_of_three()), &policy(), &mut turn) else { panic!() };
+    let answers = stored(&step);
+    let Route::Enqueue(step) = step.answered(answers, &mut turn) else { panic!() };
+    assert_eq!(step.deliveries().len(), 1, "one message fills a batch");
+    let Route::Enqueue(step) = step.answered(Ok(()), &mut turn) else { panic!() };
+    turn.left = Duration::from_secs(7);
+    let story = step.answered(Ok(()), &mut turn);
+    assert_eq!(saved_place(story, &mut turn), place(4, Some("b")), "c did not fit into the second batch");
+}
+
+#[test]
+fn a_tenant_that_cannot_be_read_gets_a_job_of_its_own_and_holds_up_nobody() {
+    let mut turn = turn();
+    let Route::Page(step) = read(shards(), &mut turn) else { panic!() };
+    let page = TenantPage { unreadable: vec![tenant("broken")], ..page_of_three() };
+    let Route::Store(step) = step.answered(Ok(page), &policy(), &mut turn) else { panic!() };
+    let mut answers = stored(&step);
+    let of_b = step.plans().position(|plan| plan.tenant == tenant("b")).unwrap();
+    answers[of_b] = Err(Fault::Unprocessable { reason: "a stored plan".to_owned() });
+    let Route::Separate(step) = step.answered(answers, &mut turn) else { panic!("they are forgotten") };
+    let own_jobs = ["broken", "b"].map(|name| job(RoutingTarget::Tenant(tenant(name))));
+    assert_eq!(step.jobs(), own_jobs);
+    assert!(turn.counted.contains(&Counted::TenantsSeparated { tenants: 2 }));
+    let Route::Enqueue(step) = step.answered(Ok(()), &mut turn) else { panic!("the others wait for them") };
+    let reached: Vec<&str> = step.deliveries().iter().map(|one| one.alert.tenant.as_str()).collect();
+    assert_eq!(reached, ["a", "c"]);
+    // In its own job, the same fault parks the message.
+    let Route::Tenant(step) = read(job(RoutingTarget::Tenant(tenant("b"))), &mut turn) else { panic!() };
+    let story = step.answered(Err(Fault::Unprocessable { reason: "a stored plan".to_owned() }), &policy(), &mut turn);
+    assert_eq!(parked(story), "a stored plan");
+}
+
+#[test]
+fn the_place_advances_within_a_shard_and_then_to_the_next() {
     let acme = TenantId::parse("acme").ok();
-    let start = Cursor { shard: 4, after: None };
+    let start = Place { shard: 4, after: None };
     let further = advance(start, acme.clone());
-    assert_eq!(further, Cursor { shard: 4, after: acme });
-    assert_eq!(advance(further, None), Cursor { shard: 5, after: None });
+    assert_eq!(further, Place { shard: 4, after: acme });
+    assert_eq!(advance(further, None), Place { shard: 5, after: None });
 }
 
 #[test]

@@ -12,6 +12,7 @@ use domain::subscriber::Subscriber;
 use jiff::Timestamp;
 use pipeline::classify::Commit;
 use pipeline::route::EarlierPlans;
+use std::collections::BTreeMap;
 
 /// How many tenants a page of a shard has: one, so that jobs have pages.
 const PAGE_TENANTS: usize = 1;
@@ -51,6 +52,7 @@ impl SimulatedTable {
                 incident: incident.clone(),
                 updates: Vec::new(),
                 suppressed: Vec::new(),
+                places: BTreeMap::new(),
             });
             record.incident = incident.clone();
             record.updates.extend(decision.update.clone());

@@ -30,7 +30,9 @@ pub(super) fn effect_name(story: &Story) -> &'static str {
             Route::Store(_) => "route.store",
             Route::Hold(_) => "route.hold",
             Route::Enqueue(_) => "route.enqueue",
+            Route::Separate(_) => "route.separate",
             Route::Continue(_) => "route.continue",
+            Route::Save(_) => "route.save",
             Route::End(_) => "end",
         },
         Story::Deliver(story) => match story {
@@ -90,6 +92,8 @@ pub(super) fn describe(story: &Story) -> String {
             });
             join(plans.collect())
         }
+        Story::Route(Route::Separate(step)) => format!("{:?}", step.jobs()),
+        Story::Route(Route::Save(step)) => format!("{:?} {:?}", step.job(), step.place()),
         Story::Route(Route::Hold(step)) => {
             join(step.entries().iter().map(|due| format!("{} at {}", DeliveryKey::of_due(due), due.at)).collect())
         }

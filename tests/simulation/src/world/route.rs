@@ -2,6 +2,7 @@
 
 use super::{Fate, Invocation, POLICY, World};
 use crate::queue::Body;
+use contracts::queue::RoutingJob;
 use domain::ids::IncidentId;
 use domain::plan::StoredPlan;
 use pipeline::deliver::Message;
@@ -16,6 +17,8 @@ pub(super) fn incident(story: &Route) -> Option<IncidentId> {
         Route::Store(step) => Some(step.incident().id.clone()),
         Route::Hold(step) => step.entries().first().map(|entry| entry.incident_id.clone()),
         Route::Enqueue(step) => step.deliveries().first().map(|first| first.alert.incident_id.clone()),
+        Route::Save(step) => Some(step.incident().clone()),
+        Route::Separate(step) => step.jobs().first().map(|job| job.incident_id.clone()),
         Route::Continue(step) => Some(step.job().incident_id.clone()),
         // Counting comes after the plans were read, and nothing is late yet.
         Route::Count(_) | Route::End(_) => None,
@@ -33,6 +36,7 @@ impl World {
                         incident: Some(record.incident.clone()),
                         updates: record.updates.clone(),
                         suppressed: record.suppressed.clone(),
+                        place: step.saved_place(turn).and_then(|job| record.places.get(&job).cloned()),
                     },
                 };
                 step.answered(fate.answer(context), turn)
@@ -50,7 +54,13 @@ impl World {
                     let plans = self.table.plan_history(incident, &one.settings.tenant, step.earlier_plans());
                     (one, plans)
                 });
-                let page = TenantPage { tenants: with_plans.collect(), next };
+                let mut page = TenantPage { tenants: with_plans.collect(), unreadable: Vec::new(), next };
+                // Now and then this version cannot read one of the tenants; its own job can.
+                if !page.tenants.is_empty() && self.scenario.faults && self.random.once_in(20) {
+                    let place = self.random.place(page.tenants.len());
+                    let (subscriber, _) = page.tenants.remove(place);
+                    page.unreadable.push(subscriber.settings.tenant);
+                }
                 step.answered(fate.answer(page), &POLICY, turn)
             }
             Route::Count(step) => {
@@ -93,17 +103,33 @@ impl World {
                 }
                 step.answered(fate.answer(()), &mut invocation.turn)
             }
+            Route::Separate(step) => {
+                for job in step.jobs().to_vec() {
+                    if !self.is_left_out(fate) {
+                        self.send_job(job);
+                    }
+                }
+                step.answered(fate.answer(()), &mut invocation.turn)
+            }
             Route::Continue(step) => {
                 if fate != Fate::Fails {
-                    let job = step.job().clone();
-                    let (group, dedup) = (job.message_group_id(), job.deduplication_id());
-                    let body = Body::Routing(Box::new(job));
-                    self.send_in_order(body, format!("route {group}"), format!("route {dedup}"));
+                    self.send_job(step.job().clone());
+                }
+                step.answered(fate.answer(()), &mut invocation.turn)
+            }
+            Route::Save(step) => {
+                if let (Some(record), true) = (self.table.incidents.get_mut(step.incident()), fate != Fate::Fails) {
+                    record.places.insert(step.job(), step.place().clone());
                 }
                 step.answered(fate.answer(()), &mut invocation.turn)
             }
             Route::End(_) => story,
         }
+    }
+
+    fn send_job(&mut self, job: RoutingJob) {
+        let (group, dedup) = (job.message_group_id(), job.deduplication_id());
+        self.send_in_order(Body::Routing(Box::new(job)), format!("route {group}"), format!("route {dedup}"));
     }
 
     /// Whether one of several writes of an effect does not take place. Whoever dies over them has made some of them.
