@@ -153,7 +153,8 @@ pub struct DeliveryRow {
     /// The newest update that was accepted, or that an accepted bundle counts; 0 if there is none.
     #[serde(default)]
     pub notified: u32,
-    /// The newest update of which an attempt failed, which may have arrived nevertheless; 0 if there is none.
+    /// The newest update of which an attempt failed, or was claimed by a function that died; it may have arrived nevertheless. 0 if there is
+    /// none.
     #[serde(default)]
     pub tried: u32,
     /// The state of `latest`.
@@ -277,10 +278,11 @@ pub fn earlier_claim(row: Option<&DeliveryRow>, update: u32, attempt: u32) -> Ea
     };
     let waited = matches!(row.state, DeliveryState::Retrying | DeliveryState::Queued);
     let deferred = waited && matches!(row.reason, Some(Reason::Throttled | Reason::ProviderLimit));
+    // A failed attempt is over, so that only a claimant who died can have tried the first one.
+    let may_have_sent = row.has_unsettled_claim() || (attempt == 1 && row.tried >= update);
     EarlierClaim {
         deferred_until: row.next_at_ms.filter(|_| deferred).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-        // A claim that was released unused has no lease.
-        may_have_sent: (row.state == DeliveryState::Sending && row.lease_until_ms != 0).then(|| row.token.clone()),
+        may_have_sent: may_have_sent.then(|| row.token.clone()),
     }
 }
 

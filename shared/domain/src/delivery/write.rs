@@ -168,8 +168,10 @@ impl DeliveryRow {
                     return Err(RowRefusal::Claim(refusal));
                 }
                 let before = row.cloned().unwrap_or_else(|| Self::unclaimed(channel));
+                let tried = if before.has_unsettled_claim() { before.latest } else { before.tried };
                 Ok(Some(Self {
                     latest: update,
+                    tried,
                     state: DeliveryState::Sending,
                     attempts: attempt.saturating_sub(1),
                     lease_until_ms,
@@ -246,6 +248,12 @@ impl DeliveryRow {
         }
     }
 
+    /// Whether a claimant may have sent its attempt and did not mark it. A claim that was released unused has no lease.
+    #[must_use]
+    pub fn has_unsettled_claim(&self) -> bool {
+        self.state == DeliveryState::Sending && self.lease_until_ms != 0
+    }
+
     /// The row of an update that was not attempted yet: what an older update left on it goes, but for what its recipient got.
     fn about(row: Option<&Self>, update: u32, attempt: u32, channel: Channel) -> Self {
         let (attempts, token) = (attempt.saturating_sub(1), String::new());
@@ -311,8 +319,7 @@ fn check_unsent(row: Option<&DeliveryRow>, update: u32, attempt: u32, now_ms: i6
         return Err(RowRefusal::Claim(refusal));
     }
     let abandoned = |row: &DeliveryRow| row.lease_until_ms < now_ms - ABANDONED_AFTER_MS;
-    let may_be_sending =
-        |row: &DeliveryRow| row.state == DeliveryState::Sending && row.lease_until_ms != 0 && !abandoned(row);
+    let may_be_sending = |row: &DeliveryRow| row.has_unsettled_claim() && !abandoned(row);
     if row.is_some_and(may_be_sending) { Err(RowRefusal::MaybeSending) } else { Ok(()) }
 }
 
@@ -402,6 +409,28 @@ mod tests {
         assert_eq!(known, Some((1, 0, DeliveryState::Retrying, Some(5))), "the first write makes the row");
         let queued = DeliveryRow::apply(waiting.as_ref(), &queue(NOW)).unwrap().unwrap();
         assert_eq!((queued.state, queued.reason), (DeliveryState::Queued, Some(Reason::QuietHours)));
+    }
+
+    #[test]
+    fn an_attempt_that_may_have_been_sent_counts_as_tried_whatever_its_successor_does() {
+        let died = RowWrite::Claim {
+            update: 1,
+            attempt: 1,
+            token: "a",
+            now_ms: 0,
+            lease_until_ms: 10,
+            channel: Channel::Email,
+        };
+        let wait = RowWrite::Wait { attempt: 1, token: "b", at: at(), next_at_ms: 2, reason: Reason::ProviderLimit };
+        let row = after(&[died, claim(1, 1, "b"), wait]).unwrap();
+        assert_eq!((row.tried, row.notified, row.attempts), (1, 0, 0));
+        let before = super::super::earlier_claim(Some(&row), 1, 1);
+        assert!(before.may_have_sent.is_some(), "the next claimant knows it, too");
+        let newer = after(&[died, claim(2, 1, "b")]).unwrap();
+        assert_eq!((newer.tried, newer.latest), (1, 2));
+        let unused = after(&[died, RowWrite::Release { token: "a" }, claim(1, 1, "b"), wait]).unwrap();
+        assert_eq!(unused.tried, 0);
+        assert_eq!(super::super::earlier_claim(Some(&unused), 1, 1).may_have_sent, None);
     }
 
     #[test]

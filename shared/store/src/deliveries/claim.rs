@@ -24,14 +24,46 @@ impl Table {
         lease_until_ms: i64,
     ) -> Result<Result<EarlierClaim, ClaimRefusal>, StoreError> {
         let now_ms = now.as_millisecond();
+        let mut claimed = self.claim_row(key, token, now, lease_until_ms, None).await?;
+        if let Err(row) = &claimed
+            && row.has_unsettled_claim()
+            && claim_refusal(Some(row), key.update, key.attempt, now_ms).is_none()
+        {
+            let row = row.clone();
+            claimed = self.claim_row(key, token, now, lease_until_ms, Some(&row)).await?;
+        }
+        Ok(match claimed {
+            Ok(before) => Ok(earlier_claim(before.as_ref(), key.update, key.attempt)),
+            // The rule and the condition are equivalent. If they ever differ, waiting a second is safe.
+            Err(row) => Err(claim_refusal(Some(&row), key.update, key.attempt, now_ms)
+                .unwrap_or(ClaimRefusal::Leased { until_ms: now_ms + 1_000 })),
+        })
+    }
+
+    /// Writes a claim. The inner result has the row before it, or the row that refused it.
+    ///
+    /// A claim from a claimant who died is taken over by naming it, `from`, and records that the row's update may have been sent. Only that
+    /// costs a second write, since an update expression cannot depend on the state of its row.
+    async fn claim_row(
+        &self,
+        key: AttemptKey<'_>,
+        token: &str,
+        now: Timestamp,
+        lease_until_ms: i64,
+        from: Option<&DeliveryRow>,
+    ) -> Result<Result<Option<DeliveryRow>, DeliveryRow>, StoreError> {
+        let (tried, whose) = match from {
+            None => ("", "attribute_not_exists(pk) OR #state <> :sending OR lease_until_ms = :zero"),
+            Some(_) => (", tried = latest", "#token = :from AND lease_until_ms = :from_lease"),
+        };
         let request = self.client.update_item().table_name(&self.name);
         let request = request.key("pk", text(&keys::deliveries(key.incident, key.tenant))).key("sk", text(key.row));
-        let request = request
-            .update_expression(
+        let mut request = request
+            .update_expression(format!(
                 "SET latest = :n, #state = :sending, lease_until_ms = :lease, #token = :token, channel = :channel, \
-                 attempts = :done_attempts, expires_at = :expires, done = if_not_exists(done, :zero)",
-            )
-            .condition_expression(CLAIMABLE)
+                 attempts = :done_attempts, expires_at = :expires, done = if_not_exists(done, :zero){tried}"
+            ))
+            .condition_expression(format!("({CLAIMABLE}) AND ({whose})"))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_values(ReturnValue::AllOld)
             .expression_attribute_names("#state", "state")
@@ -44,24 +76,23 @@ impl Table {
             .expression_attribute_values(":done_attempts", number(key.attempt.saturating_sub(1)))
             .expression_attribute_values(":expires", number(self.row_expiry(key.channel, now)))
             .expression_attribute_values(":zero", number(0))
-            .expression_attribute_values(":now", number(now_ms))
+            .expression_attribute_values(":now", number(now.as_millisecond()))
             .expression_attribute_values(":attempt", number(key.attempt));
+        if let Some(from) = from {
+            request = request.expression_attribute_values(":from", text(&from.token));
+            request = request.expression_attribute_values(":from_lease", number(from.lease_until_ms));
+        }
         match request.send().await {
             Ok(claimed) => {
                 // The claim is valid even if the row that it replaced is unreadable.
                 let log = |error: &StoreError| {
                     tracing::error!(row = key.row, %error, "claimed a delivery row whose previous state is unreadable");
                 };
-                let row: Option<DeliveryRow> =
-                    claimed.attributes.and_then(|old| read(old, "a delivery").inspect_err(log).ok());
-                Ok(Ok(earlier_claim(row.as_ref(), key.update, key.attempt)))
+                Ok(Ok(claimed.attributes.and_then(|old| read(old, "a delivery").inspect_err(log).ok())))
             }
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(old)) => {
-                    let row: DeliveryRow = read(old.item().cloned().unwrap_or_default(), "a delivery")?;
-                    // The rule and the condition are equivalent. If they ever differ, waiting a second is safe.
-                    let refusal = claim_refusal(Some(&row), key.update, key.attempt, now_ms);
-                    Ok(Err(refusal.unwrap_or(ClaimRefusal::Leased { until_ms: now_ms + 1_000 })))
+                    Ok(Err(read(old.item().cloned().unwrap_or_default(), "a delivery")?))
                 }
                 _ => Err(store_error("UpdateItem", &error)),
             },
