@@ -301,6 +301,22 @@ fn queue_sources_report_item_failures_with_enough_visibility_timeout() {
     assert_eq!(fed, all, "a queue that feeds nobody");
 }
 
+#[test]
+fn platform_wide_routing_has_a_concurrency_of_its_own() {
+    let template = Template::read();
+    let sources = template.functions().flat_map(|(_, _, properties)| template.events(properties, "SQS"));
+    let sources: Vec<&Value> = sources.collect();
+    let of = |queue: &str| sources.iter().find(|source| arn_of(&source["Queue"]) == Some(queue)).unwrap();
+    let (own, wide) = (of("SubscriptionLookupQueue"), of("SubscriptionLookupBulkQueue"));
+    assert_eq!(wide["BatchSize"], 1, "jobs of a batch wait for each other");
+    assert_ne!(own["ScalingConfig"], wide["ScalingConfig"]);
+    // One incident's jobs run at the same time with the default of both parameters.
+    let parameters = template.0["Parameters"].clone();
+    let jobs = 64 / number(&parameters["ShardsPerJob"]["Default"]);
+    let capacity = &template.0["Mappings"]["Capacity"][parameters["Capacity"]["Default"].as_str().unwrap()];
+    assert!(number(&capacity["RoutingBulk"]) >= jobs, "{capacity}");
+}
+
 /// The folder of the function that a queue belongs to.
 fn owner(queue: &str) -> String {
     let base = queue.strip_suffix("DeadLetterQueue").or_else(|| queue.strip_suffix("BulkQueue"));
@@ -508,12 +524,13 @@ fn permissions_match_the_resources_in_a_functions_environment() {
             variables_of.iter().map(|(name, value)| (name, value["Ref"].as_str())).collect();
         let queues = variables_of.iter().filter(|(name, _)| name.ends_with("_QUEUE_URL"));
         let queues: BTreeSet<String> = queues.map(|(_, queue)| queue.unwrap().to_owned()).collect();
-        // Queues that AWS services feed have no sender among the functions. A function knows its own queue to return a message to it.
-        let fed_by_aws = match folder.as_str() {
-            "intake" => Some("IntakeQueue".to_owned()),
-            _ => None,
+        // A function knows its own queue to return a message to it. AWS services feed that of intake, and classify this one of subscription-lookup.
+        let only_receives = match folder.as_str() {
+            "intake" => "IntakeQueue",
+            "subscription-lookup" => "SubscriptionLookupQueue",
+            _ => "",
         };
-        let sends: BTreeSet<String> = queues.into_iter().filter(|queue| Some(queue) != fed_by_aws.as_ref()).collect();
+        let sends: BTreeSet<String> = queues.into_iter().filter(|queue| queue != only_receives).collect();
         assert_eq!(over("sqs:SendMessage*"), sends, "{folder} may send to left and knows right");
 
         let sources = template.events(properties, "SQS").into_iter();

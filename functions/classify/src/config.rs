@@ -11,6 +11,8 @@ runtime::config! {
         pub dead_letter_queue_url: String = "CLASSIFY_DEAD_LETTER_QUEUE_URL",
         /// URL of subscription-lookup's queue, to which routing jobs are sent.
         pub subscription_lookup_queue_url: String = "SUBSCRIPTION_LOOKUP_QUEUE_URL",
+        /// The queue for the routing jobs of platform-wide incidents.
+        pub subscription_lookup_bulk_queue_url: String = "SUBSCRIPTION_LOOKUP_BULK_QUEUE_URL",
         /// Number of subscription shards that one routing job covers: 1 to 64.
         pub shards_per_job: u16 = "SHARDS_PER_JOB",
         /// Days for which rows of an incident are kept after it is resolved.

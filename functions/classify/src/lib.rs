@@ -13,7 +13,7 @@ pub mod config;
 
 use aws::sqs::{OutgoingMessage, Queues};
 use config::Config;
-use contracts::queue::{FollowUpJob, IncidentReceived};
+use contracts::queue::{FollowUpJob, IncidentReceived, Lane};
 use domain::ids::IncidentId;
 use domain::incident::{Incident, KeyState, Update};
 use domain::policy::Policy;
@@ -158,7 +158,10 @@ impl ClassifyFunction {
         for job in step.jobs() {
             let (url, group, dedup, body) = match job {
                 FollowUpJob::Route(route) => {
-                    let url = &self.config.subscription_lookup_queue_url;
+                    let url = match route.lane() {
+                        Lane::Urgent => &self.config.subscription_lookup_queue_url,
+                        Lane::Bulk => &self.config.subscription_lookup_bulk_queue_url,
+                    };
                     (url, route.message_group_id(), route.deduplication_id(), serde_json::to_string(route))
                 }
                 FollowUpJob::Receive(received) => {

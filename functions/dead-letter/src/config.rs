@@ -15,6 +15,8 @@ runtime::config! {
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
         /// URL of subscription-lookup's queue.
         pub subscription_lookup_queue_url: String = "SUBSCRIPTION_LOOKUP_QUEUE_URL",
+        /// The bulk queue of subscription-lookup.
+        pub subscription_lookup_bulk_queue_url: String = "SUBSCRIPTION_LOOKUP_BULK_QUEUE_URL",
         /// URL of deliver-email's urgent queue.
         pub email_queue_url: String = "DELIVER_EMAIL_QUEUE_URL",
         /// URL of deliver-email's bulk queue.
@@ -45,6 +47,7 @@ impl Config {
             ("intake", &self.intake_queue_url),
             ("classify", &self.classify_queue_url),
             ("subscription-lookup", &self.subscription_lookup_queue_url),
+            ("subscription-lookup", &self.subscription_lookup_bulk_queue_url),
             ("deliver-email", &self.email_queue_url),
             ("deliver-email", &self.email_bulk_queue_url),
             ("deliver-sms", &self.sms_queue_url),

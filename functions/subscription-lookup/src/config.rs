@@ -8,8 +8,10 @@ runtime::config! {
     pub struct Config {
         /// The DynamoDB table's name.
         pub table_name: String = "TABLE_NAME",
-        /// The function's own queue, for the next page of a platform-wide job.
+        /// The function's queue of jobs for single tenants.
         pub subscription_lookup_queue_url: String = "SUBSCRIPTION_LOOKUP_QUEUE_URL",
+        /// Its queue of platform-wide jobs, on which it also continues them.
+        pub subscription_lookup_bulk_queue_url: String = "SUBSCRIPTION_LOOKUP_BULK_QUEUE_URL",
         /// The dead-letter queue for unprocessable messages.
         pub dead_letter_queue_url: String = "SUBSCRIPTION_LOOKUP_DEAD_LETTER_QUEUE_URL",
         /// The queue for e-mail of a tenant's own alerts.

@@ -1,4 +1,5 @@
-//! Trigger  `SubscriptionLookupQueue` (FIFO, one group per incident and group of shards)
+//! Trigger  `SubscriptionLookupQueue` (FIFO, one group per incident), and `SubscriptionLookupBulkQueue` for platform-wide incidents (FIFO, one
+//!          group per incident and group of shards)
 //! Reads    the incident, its timeline, for scheduled maintenance the incidents that it suppresses, compiled subscriptions, earlier plans,
 //!          and the delivery rows that say what became of them
 //! Writes   plans; entries of the due index for held deliveries; the place of an interrupted platform-wide job
@@ -63,7 +64,11 @@ impl QueueFunction for SubscriptionLookup {
     }
 
     fn setup(&self) -> QueueSetup {
-        QueueSetup::fifo(&self.config.dead_letter_queue_url, &[&self.config.subscription_lookup_queue_url])
+        QueueSetup::lanes(
+            &self.config.dead_letter_queue_url,
+            &self.config.subscription_lookup_queue_url,
+            &self.config.subscription_lookup_bulk_queue_url,
+        )
     }
 
     async fn handle(&self, job: RoutingJob, meta: &RecordMeta) -> Result<(), RecordError> {
@@ -279,7 +284,7 @@ impl SubscriptionLookup {
         Ok(())
     }
 
-    /// Enqueues routing jobs: the one that continues this one, or those of single tenants.
+    /// Enqueues routing jobs of a platform-wide incident: the one that continues this one, or those of single tenants.
     async fn enqueue_jobs(&self, jobs: &[RoutingJob]) -> Answer<()> {
         let messages = jobs.iter().map(|job| {
             let body = serde_json::to_string(job)
@@ -288,7 +293,7 @@ impl SubscriptionLookup {
             Ok(OutgoingMessage { body, group, dedup, ..OutgoingMessage::default() })
         });
         let messages = messages.collect::<Answer<Vec<_>>>()?;
-        let sent = self.queues.send_all(&self.config.subscription_lookup_queue_url, messages).await;
+        let sent = self.queues.send_all(&self.config.subscription_lookup_bulk_queue_url, messages).await;
         sent.map_err(|unsent| runtime::queue::unsent_error(unsent).into_fault())
     }
 }

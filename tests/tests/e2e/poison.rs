@@ -9,6 +9,7 @@ const QUEUES: &[(&str, &str)] = &[
     ("IntakeQueue", "intake"),
     ("ClassifyQueue", "classify"),
     ("SubscriptionLookupQueue", "subscription-lookup"),
+    ("SubscriptionLookupBulkQueue", "subscription-lookup"),
     ("DeliverEmailQueue", "deliver-email"),
     ("DeliverEmailBulkQueue", "deliver-email"),
     ("DeliverSmsQueue", "deliver-sms"),

@@ -1,5 +1,6 @@
 //! Messages to subscription-lookup: plan one update for a tenant or for a range of shards.
 
+use super::Lane;
 use domain::ids::{IncidentId, TenantId};
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,15 @@ impl RoutingJob {
         }
     }
 
+    /// Returns the lane of its queue: a job for a range of shards takes minutes, and no tenant's own alert waits for that.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        match &self.route {
+            RoutingTarget::Tenant(_) => Lane::Urgent,
+            RoutingTarget::Shards { .. } => Lane::Bulk,
+        }
+    }
+
     /// Returns the FIFO deduplication id. A page is enqueued once, however often its predecessor runs.
     #[must_use]
     pub fn deduplication_id(&self) -> String {
@@ -58,5 +68,24 @@ impl RoutingJob {
             }
         };
         domain::ids::short_hash(&[self.incident_id.as_str(), &self.update.to_string(), &shard, &cursor])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_that_take_minutes_have_a_lane_of_their_own() {
+        let job = |route| RoutingJob {
+            v: super::super::VERSION,
+            correlation_id: String::new(),
+            incident_id: IncidentId::new("a"),
+            update: 1,
+            route,
+        };
+        let tenant = RoutingTarget::Tenant(TenantId::parse("acme").unwrap());
+        assert_eq!(job(tenant).lane(), Lane::Urgent);
+        assert_eq!(job(RoutingTarget::Shards { first: 0, next: 0, end: 4, after: None }).lane(), Lane::Bulk);
     }
 }
