@@ -81,7 +81,7 @@ impl QueueFunction for DeadLetters {
     }
 
     /// Accepts any body, because most letters are messages that another function could not parse.
-    fn read(&self, body: &str, meta: &RecordMeta) -> Result<Letter, String> {
+    fn read(&self, body: &str, meta: &RecordMeta) -> Result<Letter, RecordError> {
         let attribute = meta.attributes.get(dead_letter_attributes::CORRELATION_ID).cloned();
         let correlation_id = attribute.or_else(|| origin::correlation_id_of(body)).unwrap_or_default();
         Ok(Letter { body: body.to_owned(), correlation_id })

@@ -57,7 +57,7 @@ impl QueueFunction for FeedbackFunction {
         QueueSetup::lanes(&config.dead_letter_queue_url, &config.queue_url, &config.queue_url)
     }
 
-    fn read(&self, body: &str, meta: &RecordMeta) -> Result<Notification, String> {
+    fn read(&self, body: &str, meta: &RecordMeta) -> Result<Notification, RecordError> {
         Ok(Notification { body: body.to_owned(), message_id: meta.message_id.clone() })
     }
 

@@ -61,7 +61,7 @@ impl QueueFunction for Alarms {
         QueueSetup::lanes(&config.dead_letter_queue_url, &config.queue_url, &config.queue_url)
     }
 
-    fn read(&self, body: &str, meta: &RecordMeta) -> Result<Alarm, String> {
+    fn read(&self, body: &str, meta: &RecordMeta) -> Result<Alarm, RecordError> {
         Ok(Alarm { body: body.to_owned(), message_id: meta.message_id.clone() })
     }
 

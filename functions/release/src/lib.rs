@@ -109,9 +109,11 @@ impl EventFunction for ReleaseFunction {
         }
         match fault {
             None => Ok(counts),
-            Some(Fault::Unavailable { code: why } | Fault::Unprocessable { reason: why }) => {
-                Err(DirectError::new("Unavailable", format!("cannot read the due index: {why}")))
-            }
+            Some(
+                Fault::Unavailable { code: why }
+                | Fault::Unreadable { reason: why }
+                | Fault::Unprocessable { reason: why },
+            ) => Err(DirectError::new("Unavailable", format!("cannot read the due index: {why}"))),
         }
     }
 }

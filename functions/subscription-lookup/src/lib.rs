@@ -224,7 +224,7 @@ impl SubscriptionLookup {
         for (subscriber, earlier) in read {
             match earlier {
                 Ok(earlier) => tenants.push((subscriber, earlier)),
-                Err(Fault::Unprocessable { reason }) => {
+                Err(Fault::Unreadable { reason }) => {
                     let tenant = subscriber.settings.tenant;
                     tracing::error!(%tenant, reason, "a plan or a delivery row cannot be read");
                     unreadable.push(tenant);

@@ -519,7 +519,7 @@ impl StorePlans {
                     tenants.push_back(now);
                 }
                 // The page has other tenants.
-                Err(Fault::Unprocessable { .. }) if next.is_some() => unreadable.push(work.subscriber.settings.tenant),
+                Err(Fault::Unreadable { .. }) if next.is_some() => unreadable.push(work.subscriber.settings.tenant),
                 Err(fault) => return run.interrupted().by(fault),
             }
         }

@@ -45,7 +45,12 @@ pub enum Fault {
         /// Code and detail for the log.
         code: String,
     },
-    /// A stored item or a request is invalid. The same call fails again.
+    /// A stored item does not have the shape that this version knows. During a deployment a newer version may have written it.
+    Unreadable {
+        /// What is wrong with it, without its values.
+        reason: String,
+    },
+    /// A request is invalid. The same call fails again.
     Unprocessable {
         /// The reason, without anything of the body.
         reason: String,
@@ -69,6 +74,12 @@ pub enum Verdict {
         /// Code and detail for the log.
         code: String,
     },
+    /// This version cannot read what it is about. It returns to its queue for about twenty minutes, which is longer than a deployment; then it
+    /// goes to the dead-letter queue.
+    Unreadable {
+        /// The reason, without anything of the item.
+        reason: String,
+    },
     /// It can never be handled, and goes to the dead-letter queue.
     Park {
         /// The reason, without anything of the body.
@@ -80,6 +91,7 @@ impl From<Fault> for Verdict {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Unavailable { code } => Self::Fault { code },
+            Fault::Unreadable { reason } => Self::Unreadable { reason },
             Fault::Unprocessable { reason } => Self::Park { reason },
         }
     }

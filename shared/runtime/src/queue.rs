@@ -20,7 +20,7 @@ use dead_letter::dead_letter_message;
 use crate::{Aws, DirectError, StartError, clock, metrics};
 use aws::sqs::Queues;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use contracts::queue::{Correlated, Lane};
+use contracts::queue::{Correlated, Lane, VERSION};
 use futures::FutureExt;
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -59,25 +59,40 @@ pub trait QueueFunction: Send + Sync + Sized + 'static {
     /// Returns the function's queues.
     fn setup(&self) -> QueueSetup;
 
-    /// Parses a record's body, by default as JSON. The dead-letter function accepts bodies that are not.
+    /// Parses a record's body, by default as JSON of the version that this release writes or an older one. The dead-letter function accepts
+    /// bodies that are not JSON.
     ///
     /// # Errors
-    /// Why the message is unprocessable, without anything of the body.
-    fn read(&self, body: &str, _meta: &RecordMeta) -> Result<Self::Message, String> {
+    /// Why the message cannot be read, without anything of the body.
+    fn read(&self, body: &str, _meta: &RecordMeta) -> Result<Self::Message, RecordError> {
+        if let Some(version) = newer_version(body) {
+            return Err(RecordError::newer_message(version));
+        }
         // Only the position of the error, never the text there.
         serde_json::from_str(body).map_err(|error| {
-            format!(
+            RecordError::unprocessable(&format!(
                 "the message body does not match the expected format ({:?} error at line {} column {})",
                 error.classify(),
                 error.line(),
                 error.column()
-            )
+            ))
         })
     }
 
     /// Handles one message of the batch.
     fn handle(&self, message: Self::Message, meta: &RecordMeta)
     -> impl Future<Output = Result<(), RecordError>> + Send;
+}
+
+/// Returns the version of a message if a later release wrote it. A release never reads what a later one writes: half of its functions may be
+/// deployed already.
+fn newer_version(body: &str) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        v: u64,
+    }
+    let Versioned { v } = serde_json::from_str(body).ok()?;
+    (v > u64::from(VERSION)).then_some(v)
 }
 
 /// The queues of a function.
@@ -248,7 +263,7 @@ impl<F: QueueFunction> QueueWorker<F> {
         }
         let correlation = OnceLock::new();
         let handling = async {
-            let message = self.function.read(body, meta).map_err(|reason| RecordError::Unprocessable { reason })?;
+            let message = self.function.read(body, meta)?;
             let correlation = correlation.get_or_init(|| message.correlation_id().to_owned());
             tracing::Span::current().record("correlation_id", correlation.as_str());
             self.function.handle(message, meta).await
@@ -259,6 +274,15 @@ impl<F: QueueFunction> QueueWorker<F> {
             Ok(Ok(Ok(()))) => RecordResult::Done,
             Ok(Ok(Err(RecordError::Unprocessable { reason }))) => {
                 self.send_to_dead_letters(meta, body, &reason, correlation).await
+            }
+            Ok(Ok(Err(RecordError::Unreadable { reason, receives_max }))) if meta.receive_count >= receives_max => {
+                self.send_to_dead_letters(meta, body, &reason, correlation).await
+            }
+            Ok(Ok(Err(RecordError::Unreadable { reason, .. }))) => {
+                let pause = pause_after(meta.receive_count);
+                metrics::count(FAULT_METRIC, 1);
+                tracing::error!(reason, pause_s = pause.as_secs(), "this version cannot read it; tried again");
+                RecordResult::ReturnToQueue(pause)
             }
             Ok(Ok(Err(RecordError::RetryAfter { pause, code }))) => {
                 tracing::info!(code, pause_ms = pause.as_millis(), "record returned to the queue for a pause");

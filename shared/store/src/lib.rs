@@ -11,6 +11,8 @@ pub mod dead_letters;
 pub mod deliveries;
 pub mod due;
 pub mod events;
+#[cfg(test)]
+mod golden;
 pub mod health;
 pub mod incidents;
 pub mod keys;

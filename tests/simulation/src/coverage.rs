@@ -56,6 +56,7 @@ const OTHERS: &[&str] = &[
     "verdict: delete",
     "verdict: return",
     "verdict: fault",
+    "verdict: unreadable",
     "verdict: deadline",
     "channel: email",
     "channel: sms",

@@ -36,6 +36,8 @@ use std::time::Duration;
 const FAULTS_LAST: i64 = 3 * 3_600_000;
 /// How long a world runs on after its last scene, in milliseconds: longer than any hold.
 const RUN_ON: i64 = 9 * 86_400_000;
+/// At which receive `runtime` gives up a message about an item that cannot be read.
+const UNREADABLE_RECEIVES_MAX: u32 = 9;
 /// How far the clocks of two invocations may differ from the world's, in milliseconds.
 pub const SKEW_MAX: i64 = 1_500;
 /// One effect in so many goes wrong in each of four ways.
@@ -486,6 +488,12 @@ impl World {
         }
     }
 
+    /// Returns a message as `runtime` does after a fault: each time for longer.
+    fn return_after_fault(&mut self, invocation: &Invocation) {
+        let doublings = invocation.receives.saturating_sub(1).min(10);
+        self.return_message(invocation, (5_000_i64 << doublings).min(900_000));
+    }
+
     /// Deletes a message; with a reason it becomes a dead letter.
     fn delete_message(&mut self, number: u64, dead: Option<&str>) {
         let Some((queued, next)) = self.queues.delete(number) else { return };
@@ -515,10 +523,13 @@ impl World {
             }
             Verdict::Fault { .. } => {
                 self.coverage.count("verdict: fault");
-                let doublings = invocation.receives.saturating_sub(1).min(10);
-                self.return_message(invocation, (5_000_i64 << doublings).min(900_000));
+                self.return_after_fault(invocation);
             }
-            Verdict::Park { reason } => {
+            Verdict::Unreadable { .. } if invocation.receives < UNREADABLE_RECEIVES_MAX => {
+                self.coverage.count("verdict: unreadable");
+                self.return_after_fault(invocation);
+            }
+            Verdict::Unreadable { reason } | Verdict::Park { reason } => {
                 if let Some(number) = invocation.message {
                     self.delete_message(number, Some(&reason));
                 }

@@ -101,7 +101,6 @@ impl std::fmt::Debug for ConfirmationRequest {
 
 /// deliver-sms → feedback: SNS rejected a message because the phone's owner opted out of SMS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SmsOptOut {
     /// The message version, [`VERSION`].
     pub v: u32,

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A tenant's settings for one category.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct CategorySettings {
     /// Whether alerts of the category are sent.
     pub enabled: bool,
@@ -33,7 +32,6 @@ pub enum ContentLevel {
 
 /// What the tenant's data-processing agreement allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DataProcessing {
     /// Allowed channels; `None` allows all.
     #[serde(default)]
@@ -45,7 +43,6 @@ pub struct DataProcessing {
 
 /// What the rules of the tenant's country require for SMS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SmsCompliance {
     /// ISO 3166 code of the country whose rules apply, such as `IN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,9 +2,17 @@
 
 use aws::AwsError;
 use aws::sqs::UnsentMessages;
+use contracts::queue::VERSION;
 use pipeline::{Fault, Verdict};
 use std::time::Duration;
 use store::StoreError;
+
+/// At which receive a message about an item that cannot be read is given up: twenty-one minutes after the first one, with the pauses after
+/// AWS faults. A deployment takes minutes; if the item is broken, the group's other messages wait for no longer.
+const ITEM_RECEIVES_MAX: u32 = 9;
+
+/// At which receive SQS gives a message up (`maxReceiveCount` in `template.yaml`): about three hours after the first one.
+const RECEIVES_MAX: u32 = 20;
 
 /// Why a record could not be handled, which decides what happens to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +28,14 @@ pub enum RecordError {
         pause: Duration,
         /// Code for the log.
         code: &'static str,
+    },
+    /// This version cannot read the message, or a stored item that it is about. A deployment may be under way: the record returns to its queue
+    /// like after an AWS fault, and is sent to the dead-letter queue when it was received too often.
+    Unreadable {
+        /// The reason, without anything of the body or the item.
+        reason: String,
+        /// At which receive it is sent to the dead-letter queue.
+        receives_max: u32,
     },
     /// The message can never be handled. It is sent to the dead-letter queue.
     Unprocessable {
@@ -41,6 +57,19 @@ impl RecordError {
         Self::RetryAfter { pause, code }
     }
 
+    /// Builds the error for an item that cannot be read.
+    #[must_use]
+    pub fn unreadable_item(reason: String) -> Self {
+        Self::Unreadable { reason, receives_max: ITEM_RECEIVES_MAX }
+    }
+
+    /// Builds the error for a message of a newer version.
+    #[must_use]
+    pub fn newer_message(version: u64) -> Self {
+        let reason = format!("the message has version {version}, and this function reads up to {VERSION}");
+        Self::Unreadable { reason, receives_max: RECEIVES_MAX }
+    }
+
     /// Builds a [`RecordError::Unprocessable`] with the reason for the dead letter.
     #[must_use]
     pub fn unprocessable(reason: &str) -> Self {
@@ -55,6 +84,7 @@ impl RecordError {
         match self {
             Self::Retry { code } => Fault::Unavailable { code },
             Self::RetryAfter { code, .. } => Fault::Unavailable { code: code.to_owned() },
+            Self::Unreadable { reason, .. } => Fault::Unreadable { reason },
             Self::Unprocessable { reason } => Fault::Unprocessable { reason },
         }
     }
@@ -69,16 +99,17 @@ pub fn verdict_result(verdict: Verdict) -> Result<(), RecordError> {
         Verdict::Delete => Ok(()),
         Verdict::Return { pause, code } => Err(RecordError::RetryAfter { pause, code }),
         Verdict::Fault { code } => Err(RecordError::Retry { code }),
+        Verdict::Unreadable { reason } => Err(RecordError::unreadable_item(reason)),
         Verdict::Park { reason } => Err(RecordError::Unprocessable { reason }),
     }
 }
 
-/// Maps a table error to a record's error. Only an invalid item or request makes the message unprocessable; a missing permission is
-/// fixed by a deployment, so it is retried.
+/// Maps a table error to a record's error. Only an invalid request makes the message unprocessable; an item that cannot be read and a missing
+/// permission may be mended by a deployment, so they are retried.
 #[must_use]
 pub fn store_error(error: StoreError) -> RecordError {
     match error {
-        StoreError::Corrupt { .. } => RecordError::Unprocessable { reason: error.to_string() },
+        StoreError::Corrupt { .. } => RecordError::unreadable_item(error.to_string()),
         StoreError::Refused { ref code, .. } if code == "ValidationException" => {
             RecordError::Unprocessable { reason: error.to_string() }
         }

@@ -33,9 +33,10 @@ impl QueueFunction for ScriptedFunction {
         QueueSetup { dead_letters: None, sources: Vec::new() }
     }
 
-    fn read(&self, body: &str, meta: &RecordMeta) -> Result<ScriptedMessage, String> {
+    fn read(&self, body: &str, meta: &RecordMeta) -> Result<ScriptedMessage, RecordError> {
         assert!(body != "unreadable", "secret");
-        serde_json::from_str(body).map_err(|error| format!("{} {}", meta.message_id, error.line()))
+        serde_json::from_str(body)
+            .map_err(|error| RecordError::unprocessable(&format!("{} {}", meta.message_id, error.line())))
     }
 
     async fn handle(&self, message: ScriptedMessage, _meta: &RecordMeta) -> Result<(), RecordError> {
@@ -43,6 +44,8 @@ impl QueueFunction for ScriptedFunction {
             "panic" => panic!("secret"),
             "retry" => return Err(RecordError::retry("x", "y")),
             "later" => return Err(RecordError::retry_after(Duration::from_secs(7), "leased")),
+            "unreadable item" => return Err(RecordError::unreadable_item("stored item is invalid".to_owned())),
+            "newer" => return Err(RecordError::newer_message(2)),
             "poison" => return Err(RecordError::unprocessable("unknown type")),
             "slow" => tokio::time::sleep(Duration::from_secs(3_600)).await,
             _ => {}
@@ -77,6 +80,16 @@ struct BatchResult {
 }
 
 async fn run_on(server: &MockServer, queue: &str, records: &[(&str, &str)], left: Duration) -> BatchResult {
+    run_received(server, queue, records, left, 2).await
+}
+
+async fn run_received(
+    server: &MockServer,
+    queue: &str,
+    records: &[(&str, &str)],
+    left: Duration,
+    receives: u32,
+) -> BatchResult {
     let config = aws_config::SdkConfig::builder()
         .behavior_version(aws_config::BehaviorVersion::latest())
         .region(aws_config::Region::new("eu-west-1"))
@@ -94,7 +107,7 @@ async fn run_on(server: &MockServer, queue: &str, records: &[(&str, &str)], left
         .enumerate()
         .map(|(index, (group, body))| {
             json!({"messageId": index.to_string(), "receiptHandle": format!("r{index}"), "body": body,
-                "attributes": {"MessageGroupId": group, "ApproximateReceiveCount": "2", "SentTimestamp": "1000"},
+                "attributes": {"MessageGroupId": group, "ApproximateReceiveCount": receives.to_string(), "SentTimestamp": "1000"},
                 "messageAttributes": {}, "eventSourceARN": format!("arn:aws:sqs:eu-west-1:1:{queue}"),
                 "eventSource": "aws:sqs"})
         })
@@ -299,4 +312,29 @@ fn the_batch_response_has_lambdas_format() {
 fn pauses_double_up_to_fifteen_minutes() {
     let seconds: Vec<u64> = [1, 2, 3, 8, 9, 20].map(|count| pause_after(count).as_secs()).into();
     assert_eq!(seconds, [5, 10, 20, 640, 900, 900]);
+}
+
+#[tokio::test]
+async fn what_this_version_cannot_read_is_tried_again_and_is_a_dead_letter_only_after_a_deployment() {
+    let action = |action: &str| json!({"correlation_id": "c-1", "action": action}).to_string();
+    for (action, last) in [(action("unreadable item"), 9), (action("newer"), 20)] {
+        for (receives, pause) in [(1, 5), (2, 10), (last - 1, (5 << (last - 2)).min(900))] {
+            let server = sqs(200).await;
+            let result = run_received(&server, "q.fifo", &[("g", &action)], Duration::from_secs(20), receives).await;
+            assert_eq!(result.back, [("r0".to_owned(), pause)], "{action} at receive {receives}");
+            assert!(result.dead_letters.is_empty() && result.failed == ["0"]);
+        }
+        let server = sqs(200).await;
+        let result = run_received(&server, "q.fifo", &[("g", &action)], Duration::from_secs(20), last).await;
+        assert_eq!((result.dead_letters.len(), result.failed.len()), (1, 0), "{action}");
+    }
+}
+
+#[test]
+fn a_newer_version_is_found_at_the_top_of_a_message_only() {
+    assert_eq!(newer_version(r#"{"v":1,"details":{"v":9}}"#), None);
+    assert_eq!(newer_version(r#"{"details":{"v":1},"v":2}"#), Some(2));
+    for without in ["", "null", "[]", r#"{"v":"2"}"#, r#"{"details":{"v":9}}"#] {
+        assert_eq!(newer_version(without), None, "{without}");
+    }
 }

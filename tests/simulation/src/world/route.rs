@@ -5,6 +5,7 @@ use crate::queue::Body;
 use contracts::queue::RoutingJob;
 use domain::ids::IncidentId;
 use domain::plan::StoredPlan;
+use pipeline::Fault;
 use pipeline::deliver::Message;
 use pipeline::route::{Route, RouteContext, TenantPage};
 
@@ -27,6 +28,7 @@ pub(super) fn incident(story: &Route) -> Option<IncidentId> {
 
 impl World {
     pub(super) fn perform_route(&mut self, story: Route, invocation: &mut Invocation, fate: Fate) -> Route {
+        let calm = self.calm();
         let turn = &mut invocation.turn;
         match story {
             Route::Context(step) => {
@@ -45,7 +47,12 @@ impl World {
                 let subscriber = self.table.tenant(step.tenant()).cloned();
                 let which = step.earlier_plans();
                 let plans = self.table.plan_history(&step.incident().id, step.tenant(), which);
-                step.answered(fate.answer((subscriber, plans)), &POLICY, turn)
+                // Half a deployment: what the next version wrote, this one cannot read yet.
+                let answer = match fate == Fate::Done && !calm && self.random.once_in(30) {
+                    false => fate.answer((subscriber, plans)),
+                    true => Err(Fault::Unreadable { reason: "stored item is invalid".to_owned() }),
+                };
+                step.answered(answer, &POLICY, turn)
             }
             Route::Page(step) => {
                 let (subscribers, next) = self.table.shard_page(step.shard(), step.after());
