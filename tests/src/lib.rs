@@ -178,6 +178,21 @@ impl Stack {
         answer.json()["event_id"].as_str().unwrap().to_owned()
     }
 
+    /// Posts an event as a source does: again with the same idempotency key, until it is accepted. Returns its id.
+    #[must_use]
+    pub fn post_until_accepted(&self, event: &Value) -> String {
+        let (url, body) = (format!("{}/v1/incidents", self.text("/api_url")), event.to_string());
+        let headers = [("authorization", format!("Bearer {}", self.monitor())), ("idempotency-key", unique())];
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        wait("the event to be accepted", Duration::from_secs(120), || {
+            let answer = http::send("POST", &url, &headers, Some(body.as_bytes())).ok()?;
+            // What a source tries again: rate limits, faults, and an authorizer that could not answer.
+            let is_final = !matches!(answer.status, 202 | 401 | 403 | 429 | 500..);
+            assert!(!is_final, "{}: {}", answer.status, answer.body);
+            (answer.status == 202).then(|| answer.json()["event_id"].as_str().unwrap().to_owned())
+        })
+    }
+
     /// Waits until an event is classified, and returns its record.
     #[must_use]
     pub fn event(&self, id: &str) -> Value {

@@ -32,9 +32,13 @@ use vault::Keyring;
 /// One tenant in so many has a webhook besides its recipient.
 const WEBHOOK_EVERY: usize = 4;
 
+/// The number in an environment variable, or `default`.
+fn given(name: &str, default: usize) -> usize {
+    std::env::var_os(name).and_then(|text| text.to_str().and_then(|text| text.parse().ok())).unwrap_or(default)
+}
+
 fn number_of_tenants() -> usize {
-    let given = std::env::var_os("TOCSIN_TENANTS").and_then(|text| text.to_str().and_then(|text| text.parse().ok()));
-    given.unwrap_or(2_000)
+    given("TOCSIN_TENANTS", 2_000)
 }
 
 fn config(stack: &Stack) -> SdkConfig {
@@ -392,4 +396,76 @@ fn a_flood_of_one_token_is_refused_for_a_while_and_nobody_elses_alert_is() {
     assert_eq!(later.status, 202, "{}", later.body);
     // What was let in is classified before the next test begins.
     drop(stack.event(&text(&later.json(), "/events/0/event_id")));
+}
+
+/// The webhooks of one tenant.
+const WEBHOOKS: usize = 180;
+
+/// How many large events they get at once: as many as there are routing jobs in a batch.
+fn number_of_large_events() -> usize {
+    given("TOCSIN_LARGE_EVENTS", 10)
+}
+
+/// Makes a tenant with so many webhooks, whose name is `mark`.
+async fn tenant_with_webhooks(stack: &Stack, mark: &str, webhooks: usize) -> TenantId {
+    let config = config(stack);
+    let table = Table::new(&config, &stack.text("/table"), 1);
+    let keys = aws::kms::KeyService::new(&config);
+    let keyring = vault::load(&table, &keys, &stack.text("/outputs/DataKeyId"), audit().at).await.unwrap();
+    let tenant = TenantId::parse(mark).unwrap();
+    let settings = Settings { plan: "enterprise".to_owned(), ..settings(&tenant) };
+    save(&table, &tenant, TenantChange::Settings(Box::new(settings))).await;
+    for place in 0..webhooks {
+        let url = format!("{}/webhook/{mark}/{place}", stack.text("/receivers_url"));
+        let hook = integration(&keyring, &tenant, &format!("{mark}{place}"), &url);
+        save(&table, &tenant, TenantChange::Destination(Destination::Integration(Box::new(hook)))).await;
+    }
+    tenant
+}
+
+/// The most memory that any process of a function has had, in MiB.
+fn high_water_mib(stack: &Stack, function: &str) -> u64 {
+    let of_process = |pid: u32| -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024)
+    };
+    let pids = stack.processes(function);
+    pids.into_iter().filter_map(of_process).max().unwrap_or_else(|| panic!("{function} has no process"))
+}
+
+#[test]
+fn large_updates_to_many_webhooks_take_little_of_each_functions_memory() {
+    let stack = stack!(alone);
+    let mark = unique();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let tenant = runtime.block_on(tenant_with_webhooks(&stack, &mark, WEBHOOKS));
+    let dump = "x".repeat(30_000);
+    let events = number_of_large_events();
+    for number in 0..events {
+        let event = json!({"source": "e2e", "type": "network.outage", "severity": "critical", "tenant_ids": [tenant],
+            "title": title(&mark), "dedup_key": format!("{mark}{number}"), "details": {"dump": dump}});
+        drop(stack.post_until_accepted(&event));
+    }
+    let begun = Instant::now();
+    let queues = ["SubscriptionLookupQueue", "DeliverWebhookQueue", "DeliverWebhookBulkQueue"];
+    let queues = queues.map(|queue| stack.text(&format!("/queues/{queue}")));
+    let depth: Vec<&str> = ["depth"].into_iter().chain(queues.iter().map(String::as_str)).collect();
+    let inbox = |place: usize| stack.inbox(&format!("/webhook/{mark}/{place}"));
+    // Each inbox is large, so that the queues are asked first.
+    let is_done = || stack.aws(&depth)["messages"] == 0 && (0..WEBHOOKS).all(|place| inbox(place).len() == events);
+    while !is_done() {
+        assert!(begun.elapsed() < Duration::from_secs(400), "{}", stack.aws(&depth));
+        tests::pause(4);
+    }
+    eprintln!("{} webhooks of 30 KB in {:.0} s", WEBHOOKS * events, begun.elapsed().as_secs_f64());
+    let full = |request: &serde_json::Value| text(request, "/body").contains(&dump);
+    assert!(inbox(0).iter().all(full), "webhooks get all of it");
+    // Half of `MemorySize`, and less for the one that builds all the messages.
+    for function in ["IntakeFunction", "ClassifyFunction", "SubscriptionLookupFunction", "DeliverWebhookFunction"] {
+        let mib = high_water_mib(&stack, function);
+        eprintln!("{function} had {mib} MiB");
+        let most = if function == "SubscriptionLookupFunction" { 64 } else { 128 };
+        assert!(mib <= most, "{function} had {mib} MiB, and may have {most}");
+    }
 }

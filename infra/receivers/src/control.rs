@@ -67,6 +67,13 @@ fn handle(inbox: &Inbox, proxy: &Proxy, method: &Method, path: &str, body: &[u8]
         }
         return Ok(Some(json!(proxy.calls())));
     }
+    if path == "/faults" {
+        if *method == Method::DELETE {
+            return Ok(Some(proxy.end_faults()));
+        }
+        proxy.begin_faults(serde_json::from_slice(body)?);
+        return Ok(Some(json!({})));
+    }
     if let Some(id) = path.strip_prefix("/hold/") {
         let id: u64 = id.parse()?;
         if *method == Method::GET {

@@ -19,12 +19,15 @@
 //! | `PUT /behave/<path>` | sets the behavior: `{status?, delay_ms?, reset?, redirect?, huge?, retry_after?, body?, times?}` |
 //! | `DELETE /behave/<path>` | resets the behavior to the default |
 //! | `GET /calls`, `DELETE /calls` | returns the counts of AWS calls by `service.Operation`; clears them |
+//! | `PUT /faults` | makes AWS calls go wrong, drawn from a seed: `{seed, one_in, kinds, operations}` |
+//! | `DELETE /faults` | ends that; returns how often each fault was drawn |
 //! | `POST /hold` | holds an AWS call, or its response, after `skip` such calls: `{operation, contains?, after?, skip?}`; returns `{id}` |
 //! | `GET /hold/<id>` | returns whether a call is held: `{held}` |
 //! | `POST /hold/<id>` | releases the held call, or breaks its connection: `{drop?}` |
 
 mod certificates;
 mod control;
+mod faults;
 mod inbox;
 mod proxy;
 

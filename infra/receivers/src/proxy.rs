@@ -1,6 +1,7 @@
-//! The proxy between the functions and the AWS emulator. It counts every AWS call and can hold one, so that a test can kill a function
-//! while its claim, its send or its mark is in flight.
+//! The proxy between the functions and the AWS emulator. It counts every AWS call, can hold one, so that a test can kill a function while its
+//! claim, its send or its mark is in flight, and can make calls go wrong.
 
+use crate::faults::{self, FaultKind, FaultPlan, Faults};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -12,10 +13,15 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+
+/// How late a late call is made: longer than the functions' clients wait for most services.
+const LATE: Duration = Duration::from_secs(3);
 
 /// Which AWS call to hold.
 #[derive(Clone, Debug, Deserialize)]
@@ -46,6 +52,7 @@ struct State {
     calls: BTreeMap<String, u64>,
     holds: BTreeMap<u64, ActiveHold>,
     next: u64,
+    faults: Option<Faults>,
 }
 
 /// Forwards AWS calls to the emulator.
@@ -72,6 +79,16 @@ impl Proxy {
 
     pub(crate) fn clear_calls(&self) {
         self.state().calls.clear();
+    }
+
+    /// Lets calls go wrong from now on.
+    pub(crate) fn begin_faults(&self, plan: FaultPlan) {
+        self.state().faults = Some(Faults::new(plan));
+    }
+
+    /// Ends that. Returns how often each fault was drawn.
+    pub(crate) fn end_faults(&self) -> Value {
+        self.state().faults.take().map_or(Value::Null, |faults| faults.counts())
     }
 
     /// Starts a hold. Returns its id.
@@ -165,12 +182,39 @@ async fn handle(proxy: Arc<Proxy>, request: Request<Incoming>) -> Result<Respons
     if let Some(receiver) = before {
         anyhow::ensure!(!receiver.await.unwrap_or(true), "a broken connection was requested");
     }
+    let fault = proxy.state().faults.as_mut().and_then(|faults| faults.draw(&call.operation));
+    match fault {
+        Some(FaultKind::Throttled | FaultKind::Unavailable) => {
+            call.answered = true;
+            return faults::rejection(&call.operation, fault);
+        }
+        Some(FaultKind::CutBefore) => anyhow::bail!("the connection breaks before the call"),
+        Some(FaultKind::Late) => tokio::time::sleep(LATE).await,
+        Some(FaultKind::Duplicated) => drop(proxy.forward(parts.clone(), body.clone()).await?),
+        _ => {}
+    }
     let answer = proxy.forward(parts, body).await?;
     if let Some(receiver) = after {
         anyhow::ensure!(!receiver.await.unwrap_or(true), "a broken connection was requested");
     }
-    call.answered = true;
-    Ok(answer)
+    anyhow::ensure!(fault != Some(FaultKind::CutAfter), "the connection breaks after the call");
+    let (answer, body) = answer.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let body = match fault {
+        Some(FaultKind::Truncated) => body.slice(..body.len() / 2),
+        Some(FaultKind::PartlyFailed) => faults::partly_failed(&body).unwrap_or(body),
+        _ => body,
+    };
+    call.answered = fault != Some(FaultKind::Truncated);
+    Ok(whole(answer, body))
+}
+
+/// A response with a body of another length.
+fn whole(mut answer: hyper::http::response::Parts, body: Bytes) -> Response<Full<Bytes>> {
+    answer.headers.remove("content-length");
+    // The SDK compares a checksum of the body if there is one.
+    answer.headers.remove("x-amz-crc32");
+    Response::from_parts(answer, Full::new(body))
 }
 
 /// Returns `service.Operation` of a call. JSON protocols name it in a header, query protocols in the form.

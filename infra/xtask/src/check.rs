@@ -18,11 +18,31 @@ const ALONE: &str = "test-alone";
 const NEEDS_A_STACK: &[(&str, &str, &[&str])] = &[
     (TESTS, "TOCSIN_OUTPUTS", &["e2e", "zz_logs"]),
     (CLOCK, "TOCSIN_OUTPUTS_CLOCK", &["days"]),
-    (ALONE, "TOCSIN_OUTPUTS_ALONE", &["demo", "kills", "scale"]),
+    (ALONE, "TOCSIN_OUTPUTS_ALONE", &["demo", "faults", "kills", "scale"]),
 ];
+
+/// Which bad hours `cargo xtask test --faults` runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FaultRounds {
+    /// Only that of this seed.
+    pub(crate) seed: Option<u64>,
+    /// As many as there is time for, from where the last run ended.
+    pub(crate) minutes: u64,
+}
+
+/// `cargo xtask test --faults`
+pub(crate) fn fault_rounds(rounds: FaultRounds) -> Result<(), CommandFault> {
+    let only =
+        ["--filterset", "package(tests) & binary(faults)", "--profile", "faults", "--success-output", "immediate"];
+    run_tests(&only.map(str::to_owned), Some(rounds))
+}
 
 /// `cargo xtask test`
 pub(crate) fn test(arguments: &[String]) -> Result<(), CommandFault> {
+    run_tests(arguments, None)
+}
+
+fn run_tests(arguments: &[String], faults: Option<FaultRounds>) -> Result<(), CommandFault> {
     let started = Instant::now();
     say(
         "Tocsin: all tests from nothing, on stacks of their own with IAM enforced (25 to 30 minutes the first time, on two cores).",
@@ -68,6 +88,11 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), CommandFault> {
     let mut command = in_workspace(Command::new(nextest));
     command.args(["nextest", "run", "--workspace"]).args(arguments);
     command.env("TOCSIN_XTASK", std::env::current_exe()?);
+    if let Some(seed) = faults.and_then(|faults| faults.seed) {
+        command.env("TOCSIN_FAULT_SEED", seed.to_string());
+    } else if let Some(faults) = faults {
+        command.env("TOCSIN_FAULT_MINUTES", faults.minutes.to_string());
+    }
     for (name, variable) in &needed {
         command.env(variable, stack::folder(name).join("outputs.json"));
     }

@@ -47,6 +47,17 @@ enum Command {
         /// Run only the tests that need no local stack: about a minute when they are built
         #[arg(long)]
         fast: bool,
+        /// Run bad hours drawn from seeds: AWS and receivers fail, functions are killed, and every alert arrives or has a reason
+        ///
+        /// Goes on with the seed after the last one.
+        #[arg(long, conflicts_with_all = ["fast", "arguments"])]
+        faults: bool,
+        /// With --faults: run only this seed
+        #[arg(long, value_name = "N", requires = "faults")]
+        seed: Option<u64>,
+        /// With --faults: for how many minutes
+        #[arg(long, value_name = "M", default_value_t = 10, requires = "faults")]
+        minutes: u64,
         /// Run only tests whose name contains this text; further arguments go to `cargo nextest run`
         #[arg(value_name = "FILTER", trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -94,8 +105,9 @@ fn main() -> ExitCode {
         Command::Down(stack) => stack::down_and_report(&stack.name),
         Command::Demo(stack) => demo::run(&stack.name),
         Command::Watch(stack) => demo::watch(&stack.name),
-        Command::Test { fast: true, arguments } => check::fast_tests(&arguments),
-        Command::Test { fast: false, arguments } => check::test(&arguments),
+        Command::Test { faults: true, seed, minutes, .. } => check::fault_rounds(check::FaultRounds { seed, minutes }),
+        Command::Test { fast: true, arguments, .. } => check::fast_tests(&arguments),
+        Command::Test { fast: false, arguments, .. } => check::test(&arguments),
         Command::Simulate { faults: Some(name), .. } => simulate::find_planted(&name),
         Command::Simulate { seeds, seed, .. } => simulate::run(seeds, seed),
         Command::Check => check::check(),
