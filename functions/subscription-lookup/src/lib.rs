@@ -1,5 +1,5 @@
 //! Trigger  `SubscriptionLookupQueue` (FIFO, one group per incident), and `SubscriptionLookupBulkQueue` for platform-wide incidents (FIFO, one
-//!          group per incident and group of shards)
+//!          group per incident and range of shards, or single tenant)
 //! Reads    the incident, its timeline, for scheduled maintenance the incidents that it suppresses, compiled subscriptions, earlier plans,
 //!          and the delivery rows that say what became of them
 //! Writes   plans; entries of the due index for held deliveries; the place of an interrupted platform-wide job
@@ -19,7 +19,7 @@ use config::Config;
 use contracts::queue::RoutingJob;
 use domain::ids::{IncidentId, TenantId};
 use domain::incident::Incident;
-use domain::plan::{PlanHistory, StoredPlan};
+use domain::plan::{Place, PlanHistory, PlannedShards, StoredPlan};
 use domain::policy::Policy;
 use domain::subscriber::Subscriber;
 use domain::vocabulary::ChannelClass;
@@ -28,7 +28,7 @@ use futures::stream::{self, StreamExt};
 use pipeline::route::enqueue::EnqueuePlanned;
 use pipeline::route::{
     CountOpening, EarlierPlans, HoldPlanned, ReadContext, ReadTenant, ReadTenants, Route, RouteContext, SavePlace,
-    StorePlans, TenantPage, begin,
+    SeparateTenants, StorePlans, TenantPage, begin,
 };
 use pipeline::{Answer, Counted, Fault, Turn};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, first_turn, next_turn, verdict_result};
@@ -134,6 +134,17 @@ impl SubscriptionLookup {
         }
     }
 
+    /// Reads a saved place. One that cannot be read costs only work that is done twice.
+    async fn saved_place(&self, incident: &IncidentId, job: PlannedShards) -> Answer<Option<Place>> {
+        match self.table.routing_place(incident, job).await.map_err(fault) {
+            Err(Fault::Unreadable { reason }) => {
+                tracing::error!(reason, "the place of an interrupted job cannot be read; it begins again");
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
     async fn save_place(&self, step: &SavePlace) -> Answer<()> {
         let saved =
             self.table.save_routing_place(step.incident(), step.job(), step.place(), runtime::clock::now()).await;
@@ -149,7 +160,7 @@ impl SubscriptionLookup {
             None => Vec::new(),
         };
         let place = match step.saved_place(turn) {
-            Some(job) => self.table.routing_place(id, job).await.map_err(fault)?,
+            Some(job) => self.saved_place(id, job).await?,
             None => None,
         };
         Ok(RouteContext { incident: Some(incident), updates, suppressed, place })
@@ -289,7 +300,7 @@ impl SubscriptionLookup {
         let messages = jobs.iter().map(|job| {
             let body = serde_json::to_string(job)
                 .map_err(|_| Fault::Unprocessable { reason: "cannot serialize the routing job".to_owned() })?;
-            let (group, dedup) = (Some(job.message_group_id()), Some(job.deduplication_id()));
+            let (group, dedup) = (Some(SeparateTenants::group(job)), Some(job.deduplication_id()));
             Ok(OutgoingMessage { body, group, dedup, ..OutgoingMessage::default() })
         });
         let messages = messages.collect::<Answer<Vec<_>>>()?;

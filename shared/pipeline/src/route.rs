@@ -3,8 +3,8 @@
 //! A plan is stored before anything of it is enqueued, and a stored plan takes precedence over a recomputed one. A repeated run enqueues
 //! again: a claim drops what was sent already, but nothing would bring back what was never enqueued.
 //!
-//! A platform-wide job keeps its place. What interrupts it costs no page that is done: the place is saved, and the message comes again, before
-//! the incident's next update. And one tenant's unreadable items hold up nobody else: that tenant gets a job of its own.
+//! A platform-wide job keeps its place. A fault or a lack of time costs no page that is done: the place is saved, and the message comes again,
+//! before the incident's next update. Only a crash repeats its pages. And one tenant's unreadable items hold up nobody else: that tenant gets a job of its own.
 //!
 //! | Module | Has |
 //! |---|---|
@@ -189,6 +189,7 @@ pub struct SavePlace {
 #[derive(Debug)]
 pub struct Continue {
     job: RoutingJob,
+    interrupted: Interrupted,
 }
 
 /// Begins the story of a job.
@@ -239,7 +240,9 @@ impl ReadContext {
         if updates.last().is_none_or(|last| last.number != job.update) {
             return park("the update of this job is not in the table");
         }
-        let redelivered = turn.receives > 1;
+        // The page of a tenant that got a job of its own may have come before.
+        let is_separated = matches!(job.route, RoutingTarget::Tenant(_)) && incident.scope == Scope::Platform;
+        let redelivered = turn.receives > 1 || is_separated;
         let route = job.route.clone();
         let earlier = RoutingRun::earlier_plans(&job, redelivered);
         let begin = match &route {
@@ -405,8 +408,9 @@ fn next_page(run: RoutingRun, turn: &Turn) -> Route {
     if !run.has_moved() {
         return Route::End(Verdict::Return { pause: Duration::ZERO, code: "no_time_for_a_page" });
     }
+    let interrupted = run.interrupted();
     let route = RoutingTarget::Shards { first, next: run.place.shard, end, after: run.place.after };
-    Route::Continue(Continue { job: RoutingJob { route, ..run.job } })
+    Route::Continue(Continue { job: RoutingJob { route, ..run.job }, interrupted })
 }
 
 impl ReadTenants {
@@ -546,6 +550,15 @@ impl SeparateTenants {
         &self.jobs
     }
 
+    /// Returns the message group of a job: the incident and the tenant, so that what is wrong with one tenant holds up none of the others.
+    #[must_use]
+    pub fn group(job: &RoutingJob) -> String {
+        match &job.route {
+            RoutingTarget::Tenant(tenant) => format!("{}-{tenant}", job.incident_id),
+            RoutingTarget::Shards { .. } => job.message_group_id(),
+        }
+    }
+
     /// Goes on with the others of the page.
     pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Route {
         match answer {
@@ -620,6 +633,9 @@ impl Continue {
 
     /// Ends the story. The rest is the new message's.
     pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Route {
-        Route::End(answer.map_or_else(Verdict::from, |()| Verdict::Delete))
+        match answer {
+            Err(fault) => self.interrupted.by(fault),
+            Ok(()) => Route::End(Verdict::Delete),
+        }
     }
 }

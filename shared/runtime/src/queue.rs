@@ -42,6 +42,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// Maximum pause after an AWS fault: 15 minutes.
 const PAUSE_MAX: Duration = Duration::from_secs(900);
 
+/// How long a record that cannot be read is tried at least: longer than a deployment takes.
+const DEPLOYMENT_MAX: jiff::SignedDuration = jiff::SignedDuration::from_mins(20);
+
 /// Metric of records that return to their queue because of AWS or ourselves. It has an alarm, because the age of a standard queue's
 /// oldest message ignores messages that were received three times.
 const FAULT_METRIC: &str = "AwsFault";
@@ -112,7 +115,7 @@ impl QueueSetup {
         Self { dead_letters: Some(dead_letters.to_owned()), sources }
     }
 
-    /// Builds the setup of a delivery function with the two lanes of its channel.
+    /// Builds the setup of a function with an urgent and a bulk queue.
     #[must_use]
     pub fn lanes(dead_letters: &str, urgent: &str, bulk: &str) -> Self {
         let sources = vec![(urgent.to_owned(), Lane::Urgent), (bulk.to_owned(), Lane::Bulk)];
@@ -180,6 +183,16 @@ pub struct RecordMeta {
     /// When Lambda ends the invocation.
     pub deadline: Deadline,
     receipt: String,
+}
+
+impl RecordMeta {
+    /// Whether a record that cannot be read is tried no more: it was received often enough, and for longer than a deployment takes. It may have
+    /// been received for other reasons before.
+    fn is_given_up(&self, receives_max: u32) -> bool {
+        let since = self.sent_at.unwrap_or(Timestamp::UNIX_EPOCH);
+        let is_old = clock::system_now().duration_since(since) >= DEPLOYMENT_MAX;
+        self.receive_count >= record_error::RECEIVES_MAX || (self.receive_count >= receives_max && is_old)
+    }
 }
 
 /// The result of handling a record.
@@ -275,7 +288,7 @@ impl<F: QueueFunction> QueueWorker<F> {
             Ok(Ok(Err(RecordError::Unprocessable { reason }))) => {
                 self.send_to_dead_letters(meta, body, &reason, correlation).await
             }
-            Ok(Ok(Err(RecordError::Unreadable { reason, receives_max }))) if meta.receive_count >= receives_max => {
+            Ok(Ok(Err(RecordError::Unreadable { reason, receives_max }))) if meta.is_given_up(receives_max) => {
                 self.send_to_dead_letters(meta, body, &reason, correlation).await
             }
             Ok(Ok(Err(RecordError::Unreadable { reason, .. }))) => {

@@ -3,8 +3,11 @@
 #[path = "status_page.rs"]
 mod status_page;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::AttributeValue::S;
 use domain::ids::TenantId;
-use serde_json::{Value, json};
+use serde_json::json;
+use std::collections::HashMap;
 use std::time::Duration;
 use tests::receive::text;
 use tests::tenant::Tenant;
@@ -76,16 +79,17 @@ fn one_tenants_unreadable_subscription_costs_nobody_an_alert() {
     let stack = stack!();
     let (broken, other) = neighbors(&stack);
     let pk = format!("SUBS#infrastructure#{:02}", TenantId::parse(&broken.id).unwrap().shard());
-    let key = json!({"pk": {"S": pk}, "sk": {"S": format!("{}#0000", broken.id)}});
+    let key = [("pk", pk), ("sk", format!("{}#0000", broken.id))].map(|(name, value)| (name.to_owned(), S(value)));
+    let key: HashMap<String, AttributeValue> = key.into();
+    let client = aws_sdk_dynamodb::Client::new(&crate::rows::config(&stack));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let table = stack.text("/table");
-    let call =
-        |operation: &str, parameters: Value| stack.aws(&["call", "dynamodb", operation, &parameters.to_string()]);
-    let item = call("GetItem", json!({"TableName": table, "Key": key}))["Item"].clone();
+    let item = runtime.block_on(client.get_item().table_name(&table).set_key(Some(key)).send()).unwrap().item.unwrap();
+    let put = |item: HashMap<String, AttributeValue>| {
+        runtime.block_on(client.put_item().table_name(&table).set_item(Some(item)).send()).unwrap();
+    };
     // As a later version may write it, while this one is not replaced yet.
-    let mut newer = item.clone();
-    newer["destinations"] = json!({"S": "in another form"});
-    let put = |item: &Value| drop(call("PutItem", json!({"TableName": table, "Item": item})));
-    put(&newer);
+    put(item.clone().into_iter().chain([("destinations".to_owned(), S("in another form".to_owned()))]).collect());
     let mark = unique();
     let event = stack.post(json!({"type": "carrier.outage", "severity": "critical", "platform": true,
         "title": format!("{mark} carrier"), "components": ["voice"]}));
@@ -93,7 +97,7 @@ fn one_tenants_unreadable_subscription_costs_nobody_an_alert() {
     drop(other.settled(&incident, 1));
     other.expect(&mark, &["org_admin email"], 0);
     broken.expect(&mark, &[], 0);
-    put(&item);
+    put(item);
     drop(broken.settled_within(&incident, 1, Duration::from_secs(90)));
     broken.expect(&mark, &["org_admin email"], 0);
 }

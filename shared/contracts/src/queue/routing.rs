@@ -49,7 +49,8 @@ impl RoutingJob {
         }
     }
 
-    /// Returns the lane of its queue: a job for a range of shards takes minutes, and no tenant's own alert waits for that.
+    /// Returns the lane of the queue that classify sends it on: a job for a range of shards takes minutes, and no tenant's own alert waits for
+    /// that.
     #[must_use]
     pub fn lane(&self) -> Lane {
         match &self.route {

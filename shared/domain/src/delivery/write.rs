@@ -168,7 +168,7 @@ impl DeliveryRow {
                     return Err(RowRefusal::Claim(refusal));
                 }
                 let before = row.cloned().unwrap_or_else(|| Self::unclaimed(channel));
-                let tried = if before.has_unsettled_claim() { before.latest } else { before.tried };
+                let tried = before.tried_by_now();
                 Ok(Some(Self {
                     latest: update,
                     tried,
@@ -254,15 +254,21 @@ impl DeliveryRow {
         self.state == DeliveryState::Sending && self.lease_until_ms != 0
     }
 
+    /// The newest update that may have arrived: one whose claimant died may have been sent.
+    fn tried_by_now(&self) -> u32 {
+        if self.has_unsettled_claim() { self.latest } else { self.tried }
+    }
+
     /// The row of an update that was not attempted yet: what an older update left on it goes, but for what its recipient got.
     fn about(row: Option<&Self>, update: u32, attempt: u32, channel: Channel) -> Self {
         let (attempts, token) = (attempt.saturating_sub(1), String::new());
+        let tried = row.map_or(0, Self::tried_by_now);
         match row {
-            Some(row) if row.latest == update => Self { attempts, token, lease_until_ms: 0, ..row.clone() },
+            Some(row) if row.latest == update => Self { attempts, token, tried, lease_until_ms: 0, ..row.clone() },
             _ => {
                 let before = row.cloned().unwrap_or_else(|| Self::unclaimed(channel));
                 let (reason, cause, next_at_ms) = (None, None, None);
-                Self { latest: update, attempts, token, lease_until_ms: 0, reason, cause, next_at_ms, ..before }
+                Self { latest: update, attempts, token, tried, lease_until_ms: 0, reason, cause, next_at_ms, ..before }
             }
         }
     }
@@ -400,8 +406,8 @@ mod tests {
         for write in [queue(NOW), reschedule] {
             assert_eq!(DeliveryRow::apply(row.as_ref(), &write), Err(RowRefusal::MaybeSending));
         }
-        let later = queue(11 + ABANDONED_AFTER_MS);
-        assert!(DeliveryRow::apply(row.as_ref(), &later).is_ok(), "nobody else settles it any more");
+        let later = DeliveryRow::apply(row.as_ref(), &queue(11 + ABANDONED_AFTER_MS)).unwrap();
+        assert_eq!(later.map(|row| row.tried), Some(1), "nobody else settles it any more, and it may have arrived");
         let released = DeliveryRow::apply(row.as_ref(), &RowWrite::Release { token: "a" }).unwrap();
         assert!(DeliveryRow::apply(released.as_ref(), &queue(NOW)).is_ok());
         let waiting = DeliveryRow::apply(None, &reschedule).unwrap();

@@ -7,6 +7,7 @@ use domain::ids::IncidentId;
 use domain::plan::DecisionOutcome;
 use domain::reason::Reason;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 const AT: &str = "2026-11-23T12:00:00Z";
 
@@ -288,7 +289,13 @@ fn a_fault_after_the_first_page_saves_the_place_whatever_it_interrupts() {
     let step = until_second_page(&mut turn);
     let answers = stored(&step);
     let Route::Enqueue(step) = step.answered(answers, &mut turn) else { panic!() };
+    let again = until_second_page(&mut turn);
+    let answers = stored(&again);
     assert_eq!(saved_place(step.answered(Err(fault()), &mut turn), &mut turn), place(4, Some("0")), "enqueueing");
+    let Route::Enqueue(step) = again.answered(answers, &mut turn) else { panic!() };
+    turn.left = PAGE_RESERVE - Duration::from_secs(1);
+    let Route::Continue(step) = step.answered(Ok(()), &mut turn) else { panic!("there is another shard") };
+    assert_eq!(saved_place(step.answered(Err(fault()), &mut turn), &mut turn), place(5, None), "continuing");
 }
 
 #[test]
@@ -344,6 +351,12 @@ fn a_tenant_that_cannot_be_read_gets_a_job_of_its_own_and_holds_up_nobody() {
     let Route::Separate(step) = step.answered(answers, &mut turn) else { panic!("they are forgotten") };
     let own_jobs = ["broken", "b"].map(|name| job(RoutingTarget::Tenant(tenant(name))));
     assert_eq!(step.jobs(), own_jobs);
+    let groups: BTreeSet<String> = step.jobs().iter().map(SeparateTenants::group).collect();
+    assert_eq!(
+        groups,
+        BTreeSet::from(["inc_a-b".to_owned(), "inc_a-broken".to_owned()]),
+        "neither waits for the other"
+    );
     assert!(turn.counted.contains(&Counted::TenantsSeparated { tenants: 2 }));
     let Route::Enqueue(step) = step.answered(Ok(()), &mut turn) else { panic!("the others wait for them") };
     let reached: Vec<&str> = step.deliveries().iter().map(|one| one.alert.tenant.as_str()).collect();
@@ -381,7 +394,7 @@ fn a_large_update_is_built_and_sent_a_few_messages_at_a_time() {
     };
     let plans: Vec<Answer<StoredPlan>> = step.plans().cloned().map(Ok).collect();
     let mut story = step.answered(plans, &mut turn);
-    let mut sent = std::collections::BTreeSet::new();
+    let mut sent = BTreeSet::new();
     let mut batches = 0;
     while let Route::Enqueue(step) = story {
         let bytes: usize = step.deliveries().iter().map(|one| serde_json::to_string(one).unwrap().len()).sum();

@@ -12,7 +12,7 @@ use store::StoreError;
 const ITEM_RECEIVES_MAX: u32 = 9;
 
 /// At which receive SQS gives a message up (`maxReceiveCount` in `template.yaml`): about three hours after the first one.
-const RECEIVES_MAX: u32 = 20;
+pub(super) const RECEIVES_MAX: u32 = 20;
 
 /// Why a record could not be handled, which decides what happens to it.
 #[derive(Clone, Debug, PartialEq, Eq)]

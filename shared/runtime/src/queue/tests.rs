@@ -80,7 +80,7 @@ struct BatchResult {
 }
 
 async fn run_on(server: &MockServer, queue: &str, records: &[(&str, &str)], left: Duration) -> BatchResult {
-    run_received(server, queue, records, left, 2).await
+    run_received(server, queue, records, left, 2, 1_000).await
 }
 
 async fn run_received(
@@ -89,6 +89,7 @@ async fn run_received(
     records: &[(&str, &str)],
     left: Duration,
     receives: u32,
+    sent_at_ms: i64,
 ) -> BatchResult {
     let config = aws_config::SdkConfig::builder()
         .behavior_version(aws_config::BehaviorVersion::latest())
@@ -107,7 +108,7 @@ async fn run_received(
         .enumerate()
         .map(|(index, (group, body))| {
             json!({"messageId": index.to_string(), "receiptHandle": format!("r{index}"), "body": body,
-                "attributes": {"MessageGroupId": group, "ApproximateReceiveCount": receives.to_string(), "SentTimestamp": "1000"},
+                "attributes": {"MessageGroupId": group, "ApproximateReceiveCount": receives.to_string(), "SentTimestamp": sent_at_ms.to_string()},
                 "messageAttributes": {}, "eventSourceARN": format!("arn:aws:sqs:eu-west-1:1:{queue}"),
                 "eventSource": "aws:sqs"})
         })
@@ -316,18 +317,26 @@ fn pauses_double_up_to_fifteen_minutes() {
 
 #[tokio::test]
 async fn what_this_version_cannot_read_is_tried_again_and_is_a_dead_letter_only_after_a_deployment() {
-    let action = |action: &str| json!({"correlation_id": "c-1", "action": action}).to_string();
-    for (action, last) in [(action("unreadable item"), 9), (action("newer"), 20)] {
-        for (receives, pause) in [(1, 5), (2, 10), (last - 1, (5 << (last - 2)).min(900))] {
-            let server = sqs(200).await;
-            let result = run_received(&server, "q.fifo", &[("g", &action)], Duration::from_secs(20), receives).await;
+    let handled = async |action: &str, receives: u32, sent_at_ms: i64| {
+        let body = json!({"correlation_id": "c-1", "action": action}).to_string();
+        let server = sqs(200).await;
+        run_received(&server, "q.fifo", &[("g", &body)], Duration::from_secs(20), receives, sent_at_ms).await
+    };
+    let just_now = clock::now().as_millisecond();
+    for (action, last) in [("unreadable item", 9), ("newer", 20)] {
+        let early = [1, 2, last - 1].map(|receives| (receives, 1_000));
+        // Received often for other reasons, such as a lease.
+        let young = (last, just_now);
+        for (receives, sent_at_ms) in early.into_iter().chain((last < 20).then_some(young)) {
+            let result = handled(action, receives, sent_at_ms).await;
+            let pause = (5_u64 << (receives - 1)).min(900);
             assert_eq!(result.back, [("r0".to_owned(), pause)], "{action} at receive {receives}");
             assert!(result.dead_letters.is_empty() && result.failed == ["0"]);
         }
-        let server = sqs(200).await;
-        let result = run_received(&server, "q.fifo", &[("g", &action)], Duration::from_secs(20), last).await;
+        let result = handled(action, last, 1_000).await;
         assert_eq!((result.dead_letters.len(), result.failed.len()), (1, 0), "{action}");
     }
+    assert_eq!(handled("newer", 20, just_now).await.dead_letters.len(), 1, "SQS would move it without a reason");
 }
 
 #[test]

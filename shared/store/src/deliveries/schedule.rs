@@ -1,7 +1,7 @@
 //! Scheduling: deliveries that are due at another time, or once more, with their entry in the due index.
 
 use super::CLAIMABLE;
-use crate::{Item, StoreError, Table, keys, number, read, store_error, text};
+use crate::{StoreError, Table, keys, number, read, store_error, text};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use domain::delivery::{ABANDONED_AFTER_MS, AttemptKey, ClaimRefusal, DeliveryRow, claim_refusal};
@@ -10,8 +10,7 @@ use domain::reason::Reason;
 use jiff::Timestamp;
 
 /// The condition that nobody is sending a delivery, or may have: the rule of [`domain::delivery::RowWrite::Reschedule`].
-const NOBODY_SENDS: &str = "attribute_not_exists(pk) OR #state <> :sending OR lease_until_ms = :zero \
-                            OR lease_until_ms < :abandoned";
+const NOBODY_SENDS: &str = "attribute_not_exists(pk) OR #state <> :sending OR lease_until_ms = :zero";
 
 /// What is set on the row of a delivery that nobody is sending.
 const UNSENT: &str = "SET latest = :n, #state = :state, lease_until_ms = :zero, #token = :none, channel = :channel, \
@@ -41,15 +40,23 @@ impl Table {
         row: RowOf,
         now: Timestamp,
     ) -> Result<Result<(), ClaimRefusal>, StoreError> {
-        let mut expression = format!("{UNSENT}, next_at_ms = :next, reason = :reason");
-        if row == RowOf::AnOlderUpdate {
-            expression.push_str(" REMOVE cause");
-        }
-        let values = vec![(":next", number(until.as_millisecond())), (":reason", text(reason.as_str()))];
-        let update = self.unsent_update(key, &expression, "retrying", values, now)?;
-        let entry = self.put_action(self.due_item(due)?, None, vec![])?;
-        let writes = vec![TransactWriteItem::builder().update(update).build(), entry];
-        self.write_unsent(writes, key, now).await
+        let write = async || {
+            let mut expression = format!("{UNSENT}, next_at_ms = :next, reason = :reason");
+            if row == RowOf::AnOlderUpdate {
+                expression.push_str(" REMOVE cause");
+            }
+            let values = vec![(":next", number(until.as_millisecond())), (":reason", text(reason.as_str()))];
+            let update = self.unsent_update(key, &expression, "retrying", values, now)?;
+            let entry = self.put_action(self.due_item(due)?, None, vec![])?;
+            let writes = vec![TransactWriteItem::builder().update(update).build(), entry];
+            let Some(refused) = self.transact(writes).await? else { return Ok(Ok(())) };
+            Ok(Err(read(refused.into_iter().map(|(_, row)| row).next().unwrap_or_default(), "a delivery")?))
+        };
+        let written = match write().await? {
+            Err(row) if self.end_abandoned_claim(key, &row, now).await? => write().await?,
+            other => other,
+        };
+        Ok(written.map_err(|row: DeliveryRow| refusal(&row, key, now)))
     }
 
     /// Records on its row that a held delivery goes onto its queue. The inner error says that nothing was written, because another claimant
@@ -67,16 +74,35 @@ impl Table {
             RowOf::ThisUpdate => UNSENT.to_owned(),
             RowOf::AnOlderUpdate => format!("{UNSENT} REMOVE cause, reason, next_at_ms"),
         };
-        let update = self.unsent_update(key, &expression, "queued", Vec::new(), now)?;
-        match self.update_alone(update).send().await {
-            Ok(_) => Ok(Ok(())),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(old)) => {
-                    Ok(Err(read_refusal(old.item().cloned().unwrap_or_default(), key, now.as_millisecond())?))
-                }
-                _ => Err(store_error("UpdateItem", &error)),
-            },
-        }
+        let write = async || {
+            let update = self.unsent_update(key, &expression, "queued", Vec::new(), now)?;
+            match self.update_alone(update).send().await {
+                Ok(_) => Ok(Ok(())),
+                Err(error) => match error.as_service_error() {
+                    Some(UpdateItemError::ConditionalCheckFailedException(old)) => {
+                        Ok(Err(read(old.item().cloned().unwrap_or_default(), "a delivery")?))
+                    }
+                    _ => Err(store_error("UpdateItem", &error)),
+                },
+            }
+        };
+        let written = match write().await? {
+            Err(row) if self.end_abandoned_claim(key, &row, now).await? => write().await?,
+            other => other,
+        };
+        Ok(written.map_err(|row: DeliveryRow| refusal(&row, key, now)))
+    }
+
+    /// Takes over a claim whose claimant will never come back, without a lease, which records that its update may have been sent. Returns
+    /// whether the row can be written now.
+    async fn end_abandoned_claim(
+        &self,
+        key: AttemptKey<'_>,
+        row: &DeliveryRow,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let abandoned = row.lease_until_ms < now.as_millisecond() - ABANDONED_AFTER_MS;
+        Ok(row.has_unsettled_claim() && abandoned && self.claim(key, "", now, 0).await?.is_ok())
     }
 
     /// Builds the update of a row that nobody is sending.
@@ -105,7 +131,6 @@ impl Table {
             .expression_attribute_values(":made", number(key.attempt.saturating_sub(1)))
             .expression_attribute_values(":expires", number(self.row_expiry(key.channel, now)))
             .expression_attribute_values(":sending", text("sending"))
-            .expression_attribute_values(":abandoned", number(now_ms - ABANDONED_AFTER_MS))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":n", number(key.update))
             .expression_attribute_values(":now", number(now_ms))
@@ -114,17 +139,6 @@ impl Table {
             update = update.expression_attribute_values(name, value);
         }
         update.build().map_err(|_| crate::build_error())
-    }
-
-    async fn write_unsent(
-        &self,
-        writes: Vec<TransactWriteItem>,
-        key: AttemptKey<'_>,
-        now: Timestamp,
-    ) -> Result<Result<(), ClaimRefusal>, StoreError> {
-        let Some(refused) = self.transact(writes).await? else { return Ok(Ok(())) };
-        let row = refused.into_iter().map(|(_, row)| row).next().unwrap_or_default();
-        Ok(Err(read_refusal(row, key, now.as_millisecond())?))
     }
 
     /// Reopens a delivery that failed permanently and schedules its next attempt, in one transaction. Returns `false` if it did not
@@ -160,8 +174,8 @@ impl Table {
 }
 
 /// Says why a delivery could not be scheduled, from the row as it is.
-fn read_refusal(row: Item, key: AttemptKey<'_>, now_ms: i64) -> Result<ClaimRefusal, StoreError> {
-    let row: DeliveryRow = read(row, "a delivery")?;
-    let refusal = claim_refusal(Some(&row), key.update, key.attempt, now_ms);
-    Ok(refusal.unwrap_or(ClaimRefusal::Leased { until_ms: now_ms + 1_000 }))
+fn refusal(row: &DeliveryRow, key: AttemptKey<'_>, now: Timestamp) -> ClaimRefusal {
+    let now_ms = now.as_millisecond();
+    claim_refusal(Some(row), key.update, key.attempt, now_ms)
+        .unwrap_or(ClaimRefusal::Leased { until_ms: now_ms + 1_000 })
 }
