@@ -142,13 +142,15 @@ fn settled(tenant: &Tenant, posted: &Posted, id: &str, channel: &str) -> Vec<Exp
 /// Compares what the ledger says of an incident with what arrived. Returns how many messages there were, and how many came twice.
 fn check(tenant: &Tenant, posted: &Posted) -> (usize, usize) {
     let (mut messages, mut doubled) = (0, 0);
-    let arrivals = tenant.arrivals(&posted.title);
     let people = tenant.people.iter().flat_map(|person| {
         [("email", &person.email), ("sms", &person.phone)].map(|(channel, to)| (&person.id, channel, to))
     });
     let endpoints = tenant.endpoints.iter().map(|endpoint| (&endpoint.id, endpoint.kind.as_str(), &endpoint.path));
-    for (id, channel, to) in people.chain(endpoints) {
-        let entries = settled(tenant, posted, id, channel);
+    let explained =
+        people.chain(endpoints).map(|(id, channel, to)| (settled(tenant, posted, id, channel), channel, to));
+    let explained: Vec<_> = explained.collect();
+    let arrivals = tenant.arrivals(&posted.title);
+    for (entries, channel, to) in explained {
         let sent = entries.iter().filter(|entry| was_sent(entry)).count();
         let arrived = arrivals.iter().filter(|arrival| arrival.to == *to).count();
         assert!(arrived >= sent, "{channel} of {}: {arrived} arrived of {entries:?}", posted.title);
