@@ -19,9 +19,6 @@ const STORIES: [(&str, &str, &str); 6] = [
     ("confirm", "Confirm", "A confirmation request"),
 ];
 
-/// How many calls are followed. The deepest chain of a story is shorter.
-const DEPTH: u8 = 12;
-
 /// A function or method, with what its body constructs and calls.
 #[derive(Default)]
 struct Function {
@@ -258,42 +255,54 @@ impl Story {
     }
 
     /// The variants that an expression in the body of `function` may lead to.
-    fn reach(&self, reached: &Reached, function: &Function, depth: u8) -> BTreeSet<String> {
-        let mut variants = reached.variants.clone();
-        if depth == 0 {
-            return variants;
+    fn reach(&self, reached: &Reached, function: &Function) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        self.collect(reached, function, &mut BTreeSet::new(), &mut found);
+        found
+    }
+
+    /// Adds what `reached` leads to, unless that was `seen` before.
+    fn collect(
+        &self,
+        reached: &Reached,
+        function: &Function,
+        seen: &mut BTreeSet<(usize, usize)>,
+        found: &mut BTreeSet<String>,
+    ) {
+        if !seen.insert((std::ptr::from_ref(reached).addr(), std::ptr::from_ref(function).addr())) {
+            return;
         }
+        found.extend(reached.variants.iter().cloned());
         for local in reached.names.iter().filter_map(|name| function.locals.get(name)) {
-            variants.extend(self.reach(local, function, depth - 1));
+            self.collect(local, function, seen, found);
         }
         for (name, arguments) in &reached.calls {
             let called = self.called(name, &function.all_structs());
             for callee in &called {
-                variants.extend(self.reach(&callee.body, callee, depth - 1));
+                self.collect(&callee.body, callee, seen, found);
             }
             for (place, argument) in arguments.iter().enumerate() {
                 let returned = |callee: &&Function| {
                     callee.parameters.get(place).is_some_and(|name| callee.body.names.contains(name))
                 };
                 if called.is_empty() || called.iter().any(returned) {
-                    variants.extend(self.reach(argument, function, depth - 1));
+                    self.collect(argument, function, seen, found);
                 }
             }
         }
-        variants
     }
 
     /// The variants that may follow a step.
     fn successors(&self, step: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for function in self.exactly(&format!("{step}::answered")) {
-            found.extend(self.reach(&function.body, function, DEPTH));
+            found.extend(self.reach(&function.body, function));
         }
         if self.keeps_next.contains(step) {
             for (name, function) in self.functions.iter().flat_map(|(name, all)| all.iter().map(move |one| (name, one)))
             {
                 for (_, kept) in function.then.iter().filter(|(of, _)| of == step) {
-                    found.extend(self.reach(kept, function, DEPTH));
+                    found.extend(self.reach(kept, function));
                     for parameter in kept.all_names() {
                         found.extend(self.given(name, function, &parameter));
                     }
@@ -311,7 +320,7 @@ impl Story {
         for caller in self.functions.values().flatten() {
             for (called, arguments) in caller.all_calls() {
                 if called == name || Some(&called) == method.as_ref() {
-                    let given = arguments.get(place).map(|given| self.reach(given, caller, DEPTH));
+                    let given = arguments.get(place).map(|given| self.reach(given, caller));
                     found.extend(given.unwrap_or_default());
                 }
             }
@@ -321,7 +330,7 @@ impl Story {
 
     /// The variants that a story may begin with.
     fn beginnings(&self) -> BTreeSet<String> {
-        self.exactly("begin").iter().flat_map(|function| self.reach(&function.body, function, DEPTH)).collect()
+        self.exactly("begin").iter().flat_map(|function| self.reach(&function.body, function)).collect()
     }
 
     fn draw(&self) -> String {

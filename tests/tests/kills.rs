@@ -332,7 +332,9 @@ fn chat_and_webhook_die(stack: &Stack) {
     let hit: Vec<(Tenant, String)> = (0..TOGETHER).map(|_| (tenant(stack), unique())).collect();
     for (tenant, _) in &hit {
         for endpoint in &tenant.endpoints {
-            stack.behave(&endpoint.path, json!({"delay_ms": 4_000, "times": 1}));
+            // As long as its sender waits: none may be done before all of them are being read from.
+            let delay_ms = if endpoint.kind == "webhook" { 8_000 } else { 4_000 };
+            stack.behave(&endpoint.path, json!({"delay_ms": delay_ms, "times": 1}));
         }
     }
     for (tenant, mark) in &hit {
