@@ -435,6 +435,7 @@ fn high_water_mib(stack: &Stack, function: &str) -> u64 {
 }
 
 #[test]
+#[ignore = "thousands of large webhooks take minutes: `cargo xtask test large_updates --run-ignored all`"]
 fn large_updates_to_many_webhooks_take_little_of_each_functions_memory() {
     let stack = stack!(alone);
     let mark = unique();
