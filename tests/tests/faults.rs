@@ -13,6 +13,7 @@
 )]
 
 use serde_json::{Value, json};
+use simulation::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -32,23 +33,6 @@ const FUNCTIONS: [&str; 7] = [
     "DeliverChatFunction",
     "DeliverWebhookFunction",
 ];
-
-/// Pseudo-random numbers (`splitmix64`), the same ones for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut number = self.0;
-        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        number ^ (number >> 31)
-    }
-
-    fn below(&mut self, many: usize) -> usize {
-        usize::try_from(self.next() % many as u64).unwrap()
-    }
-}
 
 /// The faults of the proxy, until this is dropped.
 struct Faults<'a>(&'a Stack);
@@ -80,7 +64,7 @@ impl Drop for Faults<'_> {
 /// Makes some receivers fail once.
 fn disturb_receivers(tenant: &Tenant, random: &mut Random) {
     for endpoint in &tenant.endpoints {
-        let behavior = match random.below(8) {
+        let behavior = match random.place(8) {
             0 => json!({"status": 500, "times": 1}),
             1 => json!({"status": 429, "retry_after": 2, "times": 1}),
             2 => json!({"reset": true, "times": 1}),
@@ -186,14 +170,14 @@ fn check(tenant: &Tenant, posted: &Posted) -> (usize, usize) {
 /// Runs the bad hour of a seed.
 fn round(stack: &Stack, seed: u64) {
     let begun = Instant::now();
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let tenants = [stack.full_tenant(), stack.full_tenant()];
     let letters_before = dead_letters(stack);
     let faults = Faults::begin(stack, seed);
     tenants.iter().for_each(|tenant| disturb_receivers(tenant, &mut random));
     let mut events = Vec::new();
     for number in 0..INCIDENTS {
-        let tenant = random.below(tenants.len());
+        let tenant = random.place(tenants.len());
         let title = format!("{} fault", unique());
         let event = |status: &str| {
             json!({"source": "e2e", "type": "api.outage", "severity": "error", "title": title, "status": status,
@@ -206,7 +190,7 @@ fn round(stack: &Stack, seed: u64) {
         }
         events.push((tenant, title, opened, updates));
         if number % 4 == 3 {
-            let function = FUNCTIONS[random.below(FUNCTIONS.len())];
+            let function = FUNCTIONS[random.place(FUNCTIONS.len())];
             eprintln!("seed {seed}: killed {} processes of {function}", stack.kill(function));
         }
     }

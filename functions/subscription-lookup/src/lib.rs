@@ -19,7 +19,7 @@ use config::Config;
 use contracts::queue::RoutingJob;
 use domain::ids::{IncidentId, TenantId};
 use domain::incident::Incident;
-use domain::plan::{Place, PlanHistory, PlannedShards, StoredPlan};
+use domain::plan::{PlanHistory, PlannedShards, RoutingPlace, StoredPlan};
 use domain::policy::Policy;
 use domain::subscriber::Subscriber;
 use domain::vocabulary::ChannelClass;
@@ -28,7 +28,7 @@ use futures::stream::{self, StreamExt};
 use pipeline::route::enqueue::EnqueuePlanned;
 use pipeline::route::{
     CountOpening, EarlierPlans, HoldPlanned, ReadContext, ReadTenant, ReadTenants, Route, RouteContext, SavePlace,
-    SeparateTenants, StorePlans, TenantPage, begin,
+    StorePlans, TenantPage, begin,
 };
 use pipeline::{Answer, Counted, Fault, Turn};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, first_turn, next_turn, verdict_result};
@@ -135,7 +135,7 @@ impl SubscriptionLookup {
     }
 
     /// Reads a saved place. One that cannot be read costs only work that is done twice.
-    async fn saved_place(&self, incident: &IncidentId, job: PlannedShards) -> Answer<Option<Place>> {
+    async fn saved_place(&self, incident: &IncidentId, job: PlannedShards) -> Answer<Option<RoutingPlace>> {
         match self.table.routing_place(incident, job).await.map_err(fault) {
             Err(Fault::Unreadable { reason }) => {
                 tracing::error!(reason, "the place of an interrupted job cannot be read; it begins again");
@@ -300,7 +300,7 @@ impl SubscriptionLookup {
         let messages = jobs.iter().map(|job| {
             let body = serde_json::to_string(job)
                 .map_err(|_| Fault::Unprocessable { reason: "cannot serialize the routing job".to_owned() })?;
-            let (group, dedup) = (Some(SeparateTenants::group(job)), Some(job.deduplication_id()));
+            let (group, dedup) = (Some(job.message_group_id()), Some(job.deduplication_id()));
             Ok(OutgoingMessage { body, group, dedup, ..OutgoingMessage::default() })
         });
         let messages = messages.collect::<Answer<Vec<_>>>()?;

@@ -20,6 +20,7 @@ const RECORD: &str = "shared/pipeline/src/deliver/record.rs";
 const STORY: &str = "shared/pipeline/src/deliver.rs";
 const CLASSIFY: &str = "shared/pipeline/src/classify.rs";
 const ROUTE: &str = "shared/pipeline/src/route.rs";
+const KEEP_PLACE: &str = "shared/pipeline/src/route/keep_place.rs";
 const PLANNED_DECISIONS: &str = "shared/pipeline/src/route/planned.rs";
 const TENANT: &str = "shared/pipeline/src/route/tenant.rs";
 const RELEASE: &str = "shared/pipeline/src/release.rs";
@@ -229,7 +230,7 @@ const PLANTED: &[Planted] = &[
     Planted {
         name: "a tenant that cannot be read and is forgotten",
         edits: &[(
-            ROUTE,
+            KEEP_PLACE,
             "    if jobs.is_empty() {\n        return then;",
             "    if jobs.len() < 1_000 {\n        return then;",
         )],
@@ -246,8 +247,8 @@ const PLANTED: &[Planted] = &[
         name: "an entry that is deleted although its attempt was made by nobody who goes on",
         edits: &[(
             PAGE,
-            "After::Attempted(next) => work.later.push(next.replace(later.item)),",
-            "After::Attempted(_) => done.push(later.item),",
+            "WriteAnswer::Attempted(next) => work.later.push(next.replace(later.item)),",
+            "WriteAnswer::Attempted(_) => done.push(later.item),",
         )],
     },
     Planted {

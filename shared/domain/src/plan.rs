@@ -9,7 +9,7 @@ mod timing;
 
 pub use eligibility::unreachable_reason;
 pub use history::{LastSent, NotificationHistory, PlannedHold, Thread};
-pub use stored::{CarriedThread, Place, PlanHistory, PlannedShards, StoredPlan};
+pub use stored::{CarriedThread, PlanHistory, PlannedShards, RoutingPlace, StoredPlan};
 pub use timing::{SendingHours, next_digest_at, quiet_hours_until};
 
 use crate::incident::{Change, Incident, Update};

@@ -9,10 +9,12 @@
 //! | Module | Has |
 //! |---|---|
 //! | [`enqueue`] | the messages of a page, built and sent a few at a time |
+//! | `keep_place` | where an interrupted job goes on, and jobs for tenants that cannot be read |
 //! | `planned` | which updates a tenant still needs planned, and which decisions are enqueued |
 //! | [`tenant`] | one tenant's plans and deliveries |
 
 pub mod enqueue;
+mod keep_place;
 mod planned;
 pub mod tenant;
 #[cfg(test)]
@@ -21,15 +23,17 @@ mod tests;
 use crate::turn::{Answer, Counted, Fault, Turn, Verdict};
 use contracts::queue::{RoutingJob, RoutingTarget};
 use domain::due::ScheduledDelivery;
-use domain::ids::{IncidentId, Scope, TenantId};
+use domain::ids::{Scope, TenantId};
 use domain::incident::{Incident, Update};
 use domain::maintenance::SuppressedIncident;
-use domain::plan::{Place, PlanHistory, PlannedShards, StoredPlan};
+use domain::plan::{PlanHistory, PlannedShards, RoutingPlace, StoredPlan};
 use domain::policy::Policy;
 use domain::subscriber::Subscriber;
 use domain::vocabulary::{Category, StormMode};
 use enqueue::{EnqueuePlanned, enqueue};
 use jiff::Timestamp;
+pub use keep_place::{Continue, SavePlace, SeparateTenants};
+use keep_place::{Interrupted, advance, after_page, next_page, separate};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tenant::TenantWork;
@@ -75,7 +79,7 @@ pub struct RouteContext {
     /// For scheduled maintenance, the incidents that it suppresses.
     pub suppressed: Vec<SuppressedIncident>,
     /// The place that an interrupted run of this job saved.
-    pub place: Option<Place>,
+    pub place: Option<RoutingPlace>,
 }
 
 /// A page of a shard's tenants, each with its plans for the incident.
@@ -110,7 +114,7 @@ pub(crate) struct RoutingRun {
     /// Which earlier plans are read next.
     earlier: EarlierPlans,
     /// Where the job goes on if it is interrupted. A job for one tenant has no other place than its beginning.
-    place: Place,
+    place: RoutingPlace,
 }
 
 /// Reads the incident and its updates.
@@ -147,7 +151,7 @@ pub struct StorePlans {
     run: RoutingRun,
     works: Vec<TenantWork>,
     unreadable: Vec<TenantId>,
-    next: Option<Place>,
+    next: Option<RoutingPlace>,
 }
 
 /// Puts held deliveries into the due index. Each has the same place whenever it is put.
@@ -158,52 +162,9 @@ pub struct HoldPlanned {
     interrupted: Interrupted,
 }
 
-/// Enqueues jobs for single tenants of a page.
-#[derive(Debug)]
-pub struct SeparateTenants {
-    jobs: Vec<RoutingJob>,
-    then: Box<Route>,
-    interrupted: Interrupted,
-}
-
-/// What an interrupted job saves; `None` if it has done nothing since its message's own beginning.
-#[derive(Clone, Debug)]
-struct Interrupted(Option<SavedPlace>);
-
-/// The place of an interrupted job.
-#[derive(Clone, Debug)]
-struct SavedPlace {
-    incident: IncidentId,
-    job: PlannedShards,
-    place: Place,
-}
-
-/// Saves the place of an interrupted job, whose message then comes again.
-#[derive(Debug)]
-pub struct SavePlace {
-    saved: SavedPlace,
-    then: Verdict,
-}
-
-/// Enqueues the job that continues with the next page.
-#[derive(Debug)]
-pub struct Continue {
-    job: RoutingJob,
-    interrupted: Interrupted,
-}
-
 /// Begins the story of a job.
 pub fn begin(job: RoutingJob) -> Route {
     Route::Context(ReadContext { job })
-}
-
-impl Interrupted {
-    fn by(self, cause: impl Into<Verdict>) -> Route {
-        match self.0 {
-            Some(saved) => Route::Save(SavePlace { saved, then: cause.into() }),
-            None => Route::End(cause.into()),
-        }
-    }
 }
 
 fn park(reason: &str) -> Route {
@@ -246,8 +207,8 @@ impl ReadContext {
         let route = job.route.clone();
         let earlier = RoutingRun::earlier_plans(&job, redelivered);
         let begin = match &route {
-            RoutingTarget::Tenant(tenant) => Place { shard: tenant.shard(), after: None },
-            RoutingTarget::Shards { next, after, .. } => Place { shard: *next, after: after.clone() },
+            RoutingTarget::Tenant(tenant) => RoutingPlace { shard: tenant.shard(), after: None },
+            RoutingTarget::Shards { next, after, .. } => RoutingPlace { shard: *next, after: after.clone() },
         };
         // A page further on may have saved its place, too, and this message is then an old one of the same job.
         let place = saved.filter(|saved| *saved > begin).unwrap_or(begin);
@@ -360,27 +321,6 @@ impl RoutingRun {
         self.earlier == EarlierPlans::Newest && works.iter().any(TenantWork::needs_all_plans)
     }
 
-    /// The same job for one tenant of a page.
-    fn job_of(&self, tenant: TenantId) -> RoutingJob {
-        RoutingJob { route: RoutingTarget::Tenant(tenant), ..self.job.clone() }
-    }
-
-    /// Whether the place is another than where the job's own message begins.
-    fn has_moved(&self) -> bool {
-        match &self.job.route {
-            RoutingTarget::Shards { next, after, .. } => (self.place.shard, &self.place.after) != (*next, after),
-            RoutingTarget::Tenant(_) => false,
-        }
-    }
-
-    /// What the job saves if it is interrupted now.
-    fn interrupted(&self) -> Interrupted {
-        let RoutingTarget::Shards { first, .. } = self.job.route else { return Interrupted(None) };
-        let job = PlannedShards { update: self.job.update, first };
-        let saved = SavedPlace { incident: self.incident.id.clone(), job, place: self.place.clone() };
-        Interrupted(self.has_moved().then_some(saved))
-    }
-
     /// Delivery rows say what became of earlier updates. The first one has none.
     fn reads_rows(&self) -> bool {
         self.job.update > 1
@@ -393,24 +333,6 @@ impl RoutingRun {
         let own = matches!(self.incident.scope, Scope::Tenant(_));
         bundles && own && work.is_opening() && self.incident.severity != domain::vocabulary::Severity::Critical
     }
-}
-
-/// Begins the page at the place, if there is time for it.
-fn next_page(run: RoutingRun, turn: &Turn) -> Route {
-    let RoutingTarget::Shards { first, end, .. } = run.job.route else { return Route::End(Verdict::Delete) };
-    if run.place.shard >= end {
-        return Route::End(Verdict::Delete);
-    }
-    if turn.left >= PAGE_RESERVE {
-        return Route::Page(ReadTenants { run });
-    }
-    // A next message with the same place would have this message's deduplication id, and the queue would drop it.
-    if !run.has_moved() {
-        return Route::End(Verdict::Return { pause: Duration::ZERO, code: "no_time_for_a_page" });
-    }
-    let interrupted = run.interrupted();
-    let route = RoutingTarget::Shards { first, next: run.place.shard, end, after: run.place.after };
-    Route::Continue(Continue { job: RoutingJob { route, ..run.job }, interrupted })
 }
 
 impl ReadTenants {
@@ -469,20 +391,12 @@ impl ReadTenants {
     }
 }
 
-/// Returns the place after a page: further on in the shard, or the beginning of the next one.
-fn advance(place: Place, next: Option<TenantId>) -> Place {
-    match next {
-        Some(after) => Place { after: Some(after), ..place },
-        None => Place { shard: place.shard + 1, after: None },
-    }
-}
-
 /// Plans for the tenants of a page.
 fn plan(
     run: RoutingRun,
     mut works: Vec<TenantWork>,
     unreadable: Vec<TenantId>,
-    next: Option<Place>,
+    next: Option<RoutingPlace>,
     policy: &Policy,
     turn: &mut Turn,
 ) -> Route {
@@ -534,40 +448,6 @@ impl StorePlans {
     }
 }
 
-/// Enqueues jobs for single tenants, if there are any, and goes on.
-fn separate(jobs: Vec<RoutingJob>, interrupted: Interrupted, then: Route, turn: &mut Turn) -> Route {
-    if jobs.is_empty() {
-        return then;
-    }
-    turn.count(Counted::TenantsSeparated { tenants: jobs.len() });
-    Route::Separate(SeparateTenants { jobs, then: Box::new(then), interrupted })
-}
-
-impl SeparateTenants {
-    /// The jobs.
-    #[must_use]
-    pub fn jobs(&self) -> &[RoutingJob] {
-        &self.jobs
-    }
-
-    /// Returns the message group of a job: the incident and the tenant, so that what is wrong with one tenant holds up none of the others.
-    #[must_use]
-    pub fn group(job: &RoutingJob) -> String {
-        match &job.route {
-            RoutingTarget::Tenant(tenant) => format!("{}-{tenant}", job.incident_id),
-            RoutingTarget::Shards { .. } => job.message_group_id(),
-        }
-    }
-
-    /// Goes on with the others of the page.
-    pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Route {
-        match answer {
-            Err(fault) => self.interrupted.by(fault),
-            Ok(()) => *self.then,
-        }
-    }
-}
-
 /// Puts due entries, if there are any, and goes on.
 fn hold(entries: Vec<ScheduledDelivery>, interrupted: Interrupted, then: Route) -> Route {
     if entries.is_empty() { then } else { Route::Hold(HoldPlanned { entries, then: Box::new(then), interrupted }) }
@@ -585,57 +465,6 @@ impl HoldPlanned {
         match answer {
             Err(fault) => self.interrupted.by(fault),
             Ok(()) => *self.then,
-        }
-    }
-}
-
-fn after_page(mut run: RoutingRun, next: Option<Place>, turn: &Turn) -> Route {
-    match next {
-        Some(place) => {
-            run.place = place;
-            next_page(run, turn)
-        }
-        None => Route::End(Verdict::Delete),
-    }
-}
-
-impl SavePlace {
-    /// The incident of the job.
-    #[must_use]
-    pub fn incident(&self) -> &IncidentId {
-        &self.saved.incident
-    }
-
-    /// The job whose place it is.
-    #[must_use]
-    pub fn job(&self) -> PlannedShards {
-        self.saved.job
-    }
-
-    /// The place.
-    #[must_use]
-    pub fn place(&self) -> &Place {
-        &self.saved.place
-    }
-
-    /// Ends the story. A place that could not be saved costs only work that is done twice.
-    pub fn answered(self, _: Answer<()>, _: &mut Turn) -> Route {
-        Route::End(self.then)
-    }
-}
-
-impl Continue {
-    /// The job that continues.
-    #[must_use]
-    pub fn job(&self) -> &RoutingJob {
-        &self.job
-    }
-
-    /// Ends the story. The rest is the new message's.
-    pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Route {
-        match answer {
-            Err(fault) => self.interrupted.by(fault),
-            Ok(()) => Route::End(Verdict::Delete),
         }
     }
 }

@@ -127,7 +127,7 @@ pub enum Counted {
     },
     /// Tenants of a page got jobs of their own, because this version cannot read their items.
     TenantsSeparated {
-        /// How many.
+        /// The number of these tenants.
         tenants: usize,
     },
     /// The provider throttled a message.

@@ -5,7 +5,7 @@ use crate::subscriptions::tenant_of;
 use crate::{StoreError, Table, item, keys, read, sort_key, store_error, text};
 use domain::delivery::thread_of_row;
 use domain::ids::{IncidentId, TenantId};
-use domain::plan::{Place, PlanHistory, PlannedShards, StoredPlan};
+use domain::plan::{PlanHistory, PlannedShards, RoutingPlace, StoredPlan};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -163,7 +163,11 @@ impl Table {
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn routing_place(&self, incident: &IncidentId, job: PlannedShards) -> Result<Option<Place>, StoreError> {
+    pub async fn routing_place(
+        &self,
+        incident: &IncidentId,
+        job: PlannedShards,
+    ) -> Result<Option<RoutingPlace>, StoreError> {
         let sk = keys::routing_place(job);
         let found = self.query(&keys::plan(incident, job.first), &sk, &sk, 1).await?;
         found.into_iter().next().map(|found| read(found, "a place")).transpose()
@@ -177,7 +181,7 @@ impl Table {
         &self,
         incident: &IncidentId,
         job: PlannedShards,
-        place: &Place,
+        place: &RoutingPlace,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let (pk, sk) = (keys::plan(incident, job.first), keys::routing_place(job));

@@ -13,7 +13,7 @@ use domain::event_record::EventRecord;
 use domain::ids::{EventId, IncidentId, Scope, TenantId};
 use domain::incident::{Incident, KeyState, Update};
 use domain::maintenance::SuppressedIncident;
-use domain::plan::{Place, PlannedShards, StoredPlan};
+use domain::plan::{PlannedShards, RoutingPlace, StoredPlan};
 use domain::rate_limit::RateLimitState;
 use domain::reason::Reason;
 use domain::subscriber::Subscriber;
@@ -111,7 +111,7 @@ pub struct IncidentRecord {
     /// For maintenance, the incidents that it suppresses.
     pub suppressed: Vec<SuppressedIncident>,
     /// The places of interrupted routing jobs.
-    pub places: BTreeMap<PlannedShards, Place>,
+    pub places: BTreeMap<PlannedShards, RoutingPlace>,
 }
 
 /// The table of a world.

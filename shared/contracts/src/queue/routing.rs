@@ -40,17 +40,17 @@ pub enum RoutingTarget {
 }
 
 impl RoutingJob {
-    /// Returns the FIFO message group id, which keeps the updates of one incident in order within a range of shards.
+    /// Returns the FIFO message group id, which keeps the updates of one incident in order within a range of shards, or for one tenant. What is
+    /// wrong with one tenant's items holds up none of the others.
     #[must_use]
     pub fn message_group_id(&self) -> String {
         match &self.route {
-            RoutingTarget::Tenant(_) => self.incident_id.as_str().to_owned(),
+            RoutingTarget::Tenant(tenant) => format!("{}-{tenant}", self.incident_id),
             RoutingTarget::Shards { first, .. } => format!("{}-{first}", self.incident_id),
         }
     }
 
-    /// Returns the lane of the queue that classify sends it on: a job for a range of shards takes minutes, and no tenant's own alert waits for
-    /// that.
+    /// Returns the lane on which classify sends the job: one for a range of shards takes minutes, and no tenant's own alert waits for it.
     #[must_use]
     pub fn lane(&self) -> Lane {
         match &self.route {

@@ -49,8 +49,8 @@ impl CarriedThread {
 
 /// A place in the compiled subscriptions: everything before it is done.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
-    /// The shard.
+pub struct RoutingPlace {
+    /// The shard in which the next page begins.
     pub shard: u16,
     /// The last tenant of the shard that is done; `None` at the shard's beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]

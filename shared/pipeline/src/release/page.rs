@@ -234,11 +234,11 @@ impl MarkQueued {
         let answers: BTreeMap<usize, Answer<Result<(), ClaimRefusal>>> = places.into_iter().zip(answers).collect();
         let mut over = Vec::new();
         for (place, decided) in std::mem::take(&mut work.decided).into_iter().enumerate() {
-            match answers.get(&place).map(After::of) {
-                None | Some(After::Written) => work.decided.push(decided),
-                Some(After::Over) => over.push(decided.item),
-                Some(After::Attempted(next)) => work.later.push(next.replace(decided.item)),
-                Some(After::Unknown) => work.run.counts.left += 1,
+            match answers.get(&place).map(WriteAnswer::of) {
+                None | Some(WriteAnswer::Written) => work.decided.push(decided),
+                Some(WriteAnswer::Over) => over.push(decided.item),
+                Some(WriteAnswer::Attempted(next)) => work.later.push(next.replace(decided.item)),
+                Some(WriteAnswer::Unknown) => work.run.counts.left += 1,
             }
         }
         delete(over, work.sort(turn))
@@ -298,9 +298,9 @@ impl Later {
     }
 }
 
-/// What a conditional write says about a due entry.
-enum After {
-    /// It was written.
+/// What the answer of a conditional write says about a due entry.
+enum WriteAnswer {
+    /// The write took place.
     Written,
     /// The delivery is over, or a newer update replaced it.
     Over,
@@ -317,7 +317,7 @@ struct NextAttempt {
     at: Timestamp,
 }
 
-impl After {
+impl WriteAnswer {
     fn of(answer: &Answer<Result<(), ClaimRefusal>>) -> Self {
         match answer {
             Ok(Ok(())) => Self::Written,
@@ -358,12 +358,12 @@ impl Reschedule {
         let mut work = self.work;
         let mut done = Vec::new();
         for (later, answer) in std::mem::take(&mut work.later).into_iter().zip(answers) {
-            match After::of(&answer) {
+            match WriteAnswer::of(&answer) {
                 // Within the same minute both have the same place: deleting the earlier one would lose the later one.
-                After::Written if later.item.has_place_of(&later.entry) => {}
-                After::Written | After::Over => done.push(later.item),
-                After::Attempted(next) => work.later.push(next.replace(later.item)),
-                After::Unknown => work.run.counts.left += 1,
+                WriteAnswer::Written if later.item.has_place_of(&later.entry) => {}
+                WriteAnswer::Written | WriteAnswer::Over => done.push(later.item),
+                WriteAnswer::Attempted(next) => work.later.push(next.replace(later.item)),
+                WriteAnswer::Unknown => work.run.counts.left += 1,
             }
         }
         delete(done, work.reschedule(turn))
@@ -416,8 +416,8 @@ impl EndRows {
         let mut work = self.work;
         let mut done = Vec::new();
         for (ended, answer) in std::mem::take(&mut work.ended).into_iter().zip(answers) {
-            let after = After::of(&answer);
-            if matches!(after, After::Written) {
+            let after = WriteAnswer::of(&answer);
+            if matches!(after, WriteAnswer::Written) {
                 turn.count(Counted::EndedUnsent {
                     incident: ended.item.due.incident_id.clone(),
                     channel: ended.item.due.channel,
@@ -426,12 +426,12 @@ impl EndRows {
                 });
             }
             match after {
-                After::Written | After::Over => {
+                WriteAnswer::Written | WriteAnswer::Over => {
                     work.run.counts.ended += 1;
                     done.push(ended.item);
                 }
-                After::Attempted(next) => work.later.push(next.replace(ended.item)),
-                After::Unknown => work.run.counts.left += 1,
+                WriteAnswer::Attempted(next) => work.later.push(next.replace(ended.item)),
+                WriteAnswer::Unknown => work.run.counts.left += 1,
             }
         }
         delete(done, work.reschedule(turn))

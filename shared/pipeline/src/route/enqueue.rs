@@ -1,7 +1,7 @@
 //! The messages of a page, built and sent a few at a time: each carries a copy of the update.
 
 use super::tenant::{Planned, SentNow};
-use super::{Place, Route, RoutingRun, after_page, hold};
+use super::{Route, RoutingPlace, RoutingRun, after_page, hold};
 use crate::turn::{Answer, Turn, Verdict};
 use contracts::queue::{Delivery, Lane};
 use domain::ids::{Scope, TenantId};
@@ -29,11 +29,16 @@ pub struct EnqueuePlanned {
     done: Option<TenantId>,
     /// What is still to be built and sent.
     tenants: VecDeque<SentNow>,
-    next: Option<Place>,
+    next: Option<RoutingPlace>,
 }
 
 /// Goes on with the next messages of a page: as many as fit into [`ENQUEUED_BYTES_MAX`], for every one carries a copy of the update.
-pub(super) fn enqueue(run: RoutingRun, mut tenants: VecDeque<SentNow>, next: Option<Place>, turn: &Turn) -> Route {
+pub(super) fn enqueue(
+    run: RoutingRun,
+    mut tenants: VecDeque<SentNow>,
+    next: Option<RoutingPlace>,
+    turn: &Turn,
+) -> Route {
     if turn.left < ENQUEUE_RESERVE && !tenants.is_empty() && run.has_moved() {
         return run.interrupted().by(Verdict::Return { pause: Duration::ZERO, code: "no_time_for_the_page" });
     }

@@ -46,7 +46,7 @@ impl SentNow {
         self.decisions.front().map(|decision| (decision.update, decision.channel))
     }
 
-    /// The tenant.
+    /// Returns the tenant of these deliveries.
     pub(super) fn into_tenant(self) -> TenantId {
         self.subscriber.settings.tenant
     }

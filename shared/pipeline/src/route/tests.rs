@@ -260,12 +260,12 @@ fn stored(step: &StorePlans) -> Vec<Answer<StoredPlan>> {
     step.plans().cloned().map(Ok).collect()
 }
 
-fn place(shard: u16, after: Option<&str>) -> Place {
-    Place { shard, after: after.map(tenant) }
+fn place(shard: u16, after: Option<&str>) -> RoutingPlace {
+    RoutingPlace { shard, after: after.map(tenant) }
 }
 
 /// The saved place of a story that comes again because of a fault.
-fn saved_place(story: Route, turn: &mut Turn) -> Place {
+fn saved_place(story: Route, turn: &mut Turn) -> RoutingPlace {
     let Route::Save(step) = story else { panic!("no place is saved: {story:?}") };
     assert_eq!((step.incident().as_str(), step.job()), ("inc_a", PlannedShards { update: 1, first: 4 }));
     let place = step.place().clone();
@@ -351,7 +351,7 @@ fn a_tenant_that_cannot_be_read_gets_a_job_of_its_own_and_holds_up_nobody() {
     let Route::Separate(step) = step.answered(answers, &mut turn) else { panic!("they are forgotten") };
     let own_jobs = ["broken", "b"].map(|name| job(RoutingTarget::Tenant(tenant(name))));
     assert_eq!(step.jobs(), own_jobs);
-    let groups: BTreeSet<String> = step.jobs().iter().map(SeparateTenants::group).collect();
+    let groups: BTreeSet<String> = step.jobs().iter().map(RoutingJob::message_group_id).collect();
     assert_eq!(
         groups,
         BTreeSet::from(["inc_a-b".to_owned(), "inc_a-broken".to_owned()]),
@@ -370,10 +370,10 @@ fn a_tenant_that_cannot_be_read_gets_a_job_of_its_own_and_holds_up_nobody() {
 #[test]
 fn the_place_advances_within_a_shard_and_then_to_the_next() {
     let acme = TenantId::parse("acme").ok();
-    let start = Place { shard: 4, after: None };
+    let start = RoutingPlace { shard: 4, after: None };
     let further = advance(start, acme.clone());
-    assert_eq!(further, Place { shard: 4, after: acme });
-    assert_eq!(advance(further, None), Place { shard: 5, after: None });
+    assert_eq!(further, RoutingPlace { shard: 4, after: acme });
+    assert_eq!(advance(further, None), RoutingPlace { shard: 5, after: None });
 }
 
 #[test]

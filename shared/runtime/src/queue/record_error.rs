@@ -105,7 +105,7 @@ pub fn verdict_result(verdict: Verdict) -> Result<(), RecordError> {
 }
 
 /// Maps a table error to a record's error. Only an invalid request makes the message unprocessable; an item that cannot be read and a missing
-/// permission may be mended by a deployment, so they are retried.
+/// permission may be repaired by a deployment, so they are retried.
 #[must_use]
 pub fn store_error(error: StoreError) -> RecordError {
     match error {

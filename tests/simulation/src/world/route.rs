@@ -7,7 +7,7 @@ use domain::ids::IncidentId;
 use domain::plan::StoredPlan;
 use pipeline::Fault;
 use pipeline::deliver::Message;
-use pipeline::route::{Route, RouteContext, SeparateTenants, TenantPage};
+use pipeline::route::{Route, RouteContext, TenantPage};
 
 /// The incident that a job is about.
 pub(super) fn incident(story: &Route) -> Option<IncidentId> {
@@ -135,7 +135,7 @@ impl World {
     }
 
     fn send_job(&mut self, job: RoutingJob) {
-        let (group, dedup) = (SeparateTenants::group(&job), job.deduplication_id());
+        let (group, dedup) = (job.message_group_id(), job.deduplication_id());
         self.send_in_order(Body::Routing(Box::new(job)), format!("route {group}"), format!("route {dedup}"));
     }
 
