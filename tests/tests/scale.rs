@@ -378,14 +378,21 @@ fn a_flood_of_one_token_is_refused_for_a_while_and_nobody_elses_alert_is() {
     };
     let (flooding, quiet) = (token(&flooder), token(&calm));
     let post = |token: &str, body: &serde_json::Value| stack.call("POST", "/v1/intake/alertmanager", token, Some(body));
-    // A full bucket holds 1,000 messages. The second request is let in whole, and leaves it in debt.
-    assert_eq!(post(&flooding, &notification(&unique(), 600)).status, 202);
-    let second = post(&flooding, &notification(&unique(), 600));
-    assert_eq!(second.status, 202, "{}", second.body);
-    let third = post(&flooding, &notification(&unique(), 1));
-    let wait: u64 = third.header("retry-after").and_then(|text| text.parse().ok()).unwrap_or_default();
-    assert_eq!(third.status, 503, "{}", third.body);
-    assert!((1..=20).contains(&wait), "Retry-After: {wait}");
+    // A full bucket holds 1,000 messages and refills with 10 a second. A request is let in whole if anything is left, and may leave it in
+    // debt: the second does, unless the machine is so slow that it refills meanwhile.
+    let mut let_in = 0;
+    let refused = loop {
+        let answer = post(&flooding, &notification(&unique(), 600));
+        if answer.status != 202 {
+            break answer;
+        }
+        let_in += 1;
+        assert!(let_in < 20, "{let_in} requests of 600 alerts were let in");
+    };
+    assert!(let_in >= 2, "the bucket is for 1,000 messages, and {let_in} requests were let in");
+    let wait: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).unwrap_or_default();
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert!((1..=60).contains(&wait), "Retry-After: {wait}");
     let event = json!({"routing_key": flooding, "event_action": "trigger",
         "payload": {"summary": "down", "source": "x", "severity": "critical"}});
     let refused = stack.call("POST", "/v2/enqueue", "", Some(&event));
@@ -435,7 +442,6 @@ fn high_water_mib(stack: &Stack, function: &str) -> u64 {
 }
 
 #[test]
-#[ignore = "thousands of large webhooks take minutes: `cargo xtask test large_updates --run-ignored all`"]
 fn large_updates_to_many_webhooks_take_little_of_each_functions_memory() {
     let stack = stack!(alone);
     let mark = unique();
@@ -460,7 +466,7 @@ fn large_updates_to_many_webhooks_take_little_of_each_functions_memory() {
         tests::pause(4);
     }
     eprintln!("{} webhooks of 30 KB in {:.0} s", WEBHOOKS * events, begun.elapsed().as_secs_f64());
-    let is_whole = |request: &serde_json::Value| text(request, "/body").len() > 30_000;
+    let is_whole = |request: &serde_json::Value| request["body"].to_string().len() > 30_000;
     assert!(inbox(0).iter().all(is_whole), "webhooks get all of it");
     // Half of `MemorySize`, and less for the one that builds all the messages.
     for function in ["IntakeFunction", "ClassifyFunction", "SubscriptionLookupFunction", "DeliverWebhookFunction"] {

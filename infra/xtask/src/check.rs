@@ -37,8 +37,6 @@ pub(crate) fn fault_rounds(rounds: FaultRounds) -> Result<(), CommandFault> {
         "package(tests) & binary(faults)",
         "--profile",
         "faults",
-        "--run-ignored",
-        "all",
         "--success-output",
         "immediate",
     ];

@@ -20,6 +20,15 @@ fn assert_notice(tenant: &Tenant, text: &str) {
     });
 }
 
+/// Waits until `hook` got so many requests about `incident`. The notice about the other endpoint is another incident, which comes first if
+/// that one is the first to fail for the fourth time.
+fn attempts_at(tenant: &Tenant, hook: &Endpoint, incident: &str, count: usize, at_most: Duration) {
+    wait(&format!("{count} attempts at {}", hook.id), at_most, || {
+        let inbox = tenant.stack.inbox(&hook.path);
+        (inbox.iter().filter(|got| got["body"].to_string().contains(incident)).count() >= count).then_some(())
+    });
+}
+
 /// A tenant whose two endpoints are dead, and an alert that both are to get.
 struct Dead {
     tenant: Tenant,
@@ -91,7 +100,7 @@ fn a_recovered_endpoint_gets_everything_sent_since() {
     let stack = &stack!(clock);
     let Dead { tenant, back, gone, first } = &Dead::found(stack);
     for hook in [back, gone] {
-        drop(tenant.requests(hook, 3, Duration::from_secs(480)));
+        attempts_at(tenant, hook, first, 3, Duration::from_secs(480));
     }
     let mut clock = Clock::at(stack, "2027-07-01T08:00:00Z");
     let mut attempts = 3;
@@ -99,11 +108,13 @@ fn a_recovered_endpoint_gets_everything_sent_since() {
         clock.pass(SignedDuration::from_hours(hours) + SignedDuration::from_mins(minutes));
         attempts += 1;
         for hook in [back, gone] {
-            drop(tenant.requests(hook, attempts, Duration::from_secs(90)));
+            attempts_at(tenant, hook, first, attempts, Duration::from_secs(90));
         }
         if attempts == 4 {
             assert_notice(tenant, "is not accepting alerts");
-            assert!(integration(tenant, &back.id)["failing_since"].is_string());
+            wait("it to be marked as failing", Duration::from_secs(30), || {
+                integration(tenant, &back.id)["failing_since"].as_str().map(str::to_owned)
+            });
         }
     }
     stack.heal(&back.path);
@@ -125,7 +136,7 @@ fn a_recovered_endpoint_gets_everything_sent_since() {
     };
     assert_eq!(entry(&gone.id)["attempts"].as_array().unwrap().len(), 8);
     assert_eq!(entry(&back.id)["attempts"].as_array().unwrap().len(), 7, "the eighth was taken");
-    // Without the notice about the other endpoint, which comes if that one is the first to fail for the fourth time.
+    // Without the notice about the other endpoint.
     let is_alert = |got: &&Value| [first, &second].iter().any(|incident| got["body"].to_string().contains(*incident));
     let inbox = tenant.stack.inbox(&back.path);
     let ids: BTreeSet<String> = inbox.iter().filter(is_alert).map(|got| text(got, "/headers/webhook-id")).collect();
