@@ -256,6 +256,9 @@ pub struct EarlierClaim {
     /// Until when the rate limit of the contact deferred the attempt. A queue may deliver a message twice; the second one must keep the
     /// slot of the first.
     pub deferred_until: Option<Timestamp>,
+    /// Why it waits in the due index, from which only `release` takes it; `None` if it waits on its queue or not at all. Whatever else brings
+    /// its message is a copy.
+    pub due_reason: Option<Reason>,
     /// The token of an earlier claimant who may have sent it before its lease expired. It can then no longer be reported as deferred or
     /// skipped.
     pub may_have_sent: Option<String>,
@@ -282,6 +285,7 @@ pub fn earlier_claim(row: Option<&DeliveryRow>, update: u32, attempt: u32) -> Ea
     let may_have_sent = row.has_unsettled_claim() || (attempt == 1 && row.tried >= update);
     EarlierClaim {
         deferred_until: row.next_at_ms.filter(|_| deferred).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        due_reason: row.reason.filter(|_| deferred && row.state == DeliveryState::Retrying),
         may_have_sent: may_have_sent.then(|| row.token.clone()),
     }
 }

@@ -203,8 +203,29 @@ fn a_throttled_alert_keeps_its_place_within_its_contacts_rate_limit() {
     });
     turn.now = until.unwrap();
     let Deliver::Claim(claim) = begin(single("email", 1), turn) else { panic!("not a claim") };
-    let story = claim.answered(vec![Ok(Ok(EarlierClaim { deferred_until: until, may_have_sent: None }))], turn);
+    let story = claim.answered(vec![Ok(Ok(EarlierClaim { deferred_until: until, ..EarlierClaim::default() }))], turn);
     assert!(matches!(story, Deliver::Send(_)), "it asks for no other: {story:?}");
+}
+
+/// World 23182 of the simulation: while an opening waited for its provider's quota, its category was muted and its incident resolved, which
+/// was not told. Then a routing job came again and put a second message for the opening on its queue.
+#[test]
+fn a_copy_of_what_waits_in_the_due_index_is_not_sent_but_planned_again() {
+    for minutes in [-1, 30] {
+        let turn = &mut turn();
+        let until = turn.now + SignedDuration::from_mins(minutes);
+        let Deliver::Claim(claim) = begin(single("email", 1), turn) else { panic!("not a claim") };
+        let before = EarlierClaim {
+            deferred_until: Some(until),
+            due_reason: Some(Reason::ProviderLimit),
+            ..EarlierClaim::default()
+        };
+        let Deliver::Write(write) = claim.answered(vec![Ok(Ok(before))], turn) else { panic!("not deferred") };
+        let (_, mark) = write.marks().next().unwrap();
+        let Mark::Defer { reason: Reason::ProviderLimit, due } = mark else { panic!("{mark:?}") };
+        assert!(due.at > turn.now && due.at >= until, "{}", due.at);
+        assert!(due.held.is_some(), "what is held is planned again before it is sent");
+    }
 }
 
 #[test]
@@ -303,7 +324,7 @@ fn a_chat_webhook_owns_its_row_before_it_takes_a_slot_and_takes_one_only() {
     // Its message comes again, or the queue delivers it twice: the row says which slot it has.
     let again = |turn: &mut Turn| {
         let Deliver::Claim(claim) = begin(plain_chat(), turn) else { panic!("not a claim") };
-        claim.answered(vec![Ok(Ok(EarlierClaim { deferred_until: Some(until), may_have_sent: None }))], turn)
+        claim.answered(vec![Ok(Ok(EarlierClaim { deferred_until: Some(until), ..EarlierClaim::default() }))], turn)
     };
     assert!(matches!(again(turn), Deliver::Write(_)), "too early: it waits on");
     turn.now = until;
@@ -328,7 +349,8 @@ fn a_flood_into_one_chat_webhook_becomes_bundles_and_what_is_critical_goes_at_on
 
     // A second copy of what is in a bundle keeps its place there.
     let Deliver::Claim(claim) = begin(plain_chat(), turn) else { panic!("not a claim") };
-    let bundled = EarlierClaim { deferred_until: Some(turn.now + SignedDuration::from_secs(90)), may_have_sent: None };
+    let until = Some(turn.now + SignedDuration::from_secs(90));
+    let bundled = EarlierClaim { deferred_until: until, due_reason: Some(Reason::Throttled), may_have_sent: None };
     let Deliver::Write(write) = claim.answered(vec![Ok(Ok(bundled))], turn) else { panic!("not deferred") };
     assert!(write.marks().all(|(_, mark)| matches!(mark, Mark::Defer { .. })));
 }

@@ -204,10 +204,10 @@ impl ReadFacts {
     pub fn answered(self, facts: &PageFacts, policy: &Policy, turn: &mut Turn) -> Release {
         let Self { mut work, items } = self;
         work.decided = items.into_iter().map(|item| facts.decide_item(item, policy, work.times)).collect();
-        // Webhooks get every update, so nobody reads from their rows who was notified.
+        // Webhooks get every update, so nobody reads from their rows who was notified. Of all others the row says that it is on its queue now:
+        // a message whose row waits in the due index is a copy.
         let is_marked = |decided: &DecidedItem| {
-            let DecidedItem { item: DueItem { due, .. }, decision, .. } = decided;
-            matches!(decision, Some(ReleaseDecision::Send(_))) && due.held.is_some() && due.channel != Channel::Webhook
+            matches!(decided.decision, Some(ReleaseDecision::Send(_))) && decided.item.due.channel != Channel::Webhook
         };
         let places: Vec<usize> =
             work.decided.iter().enumerate().filter(|(_, one)| is_marked(one)).map(|(place, _)| place).collect();
