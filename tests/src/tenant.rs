@@ -3,6 +3,7 @@
 use crate::http::Response;
 use crate::receive::{Arrival, text};
 use crate::{Stack, pause, random, unique, wait};
+use domain::tenant::Phone;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -149,10 +150,7 @@ impl Tenant {
     /// As [`Tenant::person`], with more fields.
     pub fn person_with(&mut self, role: &str, more: Value) -> Person {
         let email = format!("{}@{}.test", unique(), self.id);
-        // 555-0100 to 555-0199 are reserved for fiction in every area code.
-        let [a, b, c] = random::<3>();
-        let area = 201 + (u32::from(a) * 256 + u32::from(b)) % 700;
-        let phone = format!("+1{area}55501{:02}", c % 100);
+        let phone = fictional_phone();
         let mut body = json!({"name": format!("{} {role}", self.id), "email": email, "phone": phone, "roles": [role],
             "confirmed": true});
         for (name, value) in more.as_object().into_iter().flatten() {
@@ -318,6 +316,21 @@ impl Tenant {
             let inbox = self.stack.inbox(&endpoint.path);
             (inbox.len() >= count).then_some(inbox)
         })
+    }
+}
+
+/// Returns a random number of the US: 555-0100 to 555-0199 are reserved for fiction in every area code.
+#[must_use]
+pub fn fictional_phone() -> String {
+    loop {
+        let [a, b, c] = random::<3>();
+        let area = 201 + (u32::from(a) * 256 + u32::from(b)) % 700;
+        let phone = format!("+1{area}55501{:02}", c % 100);
+        // Many area codes are of other countries or are not given out.
+        let is_us = |phone: Phone| phone.country().as_deref() == Some("US");
+        if Phone::parse(&phone).is_ok_and(is_us) {
+            return phone;
+        }
     }
 }
 

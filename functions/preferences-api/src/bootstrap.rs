@@ -120,6 +120,7 @@ fn operator_recipient(email: Email) -> Recipient {
         // The deployer set the address as a stack parameter, which counts as confirmed.
         email_confirmed: true,
         phone: None,
+        phone_facts: None,
         phone_confirmed: false,
         roles: BTreeSet::from([Role::OrgAdmin]),
         filters: Filters::default(),

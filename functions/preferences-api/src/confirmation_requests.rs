@@ -8,23 +8,35 @@ use aws::sqs::OutgoingMessage;
 use contracts::http::ConfirmationView;
 use contracts::queue::{ConfirmationRequest, DeliveryTarget, VERSION};
 use domain::contact::{
-    CONFIRMATION_INTERVAL_MIN, CONFIRMATION_LIFETIME, PendingConfirmation, TENANT_CONFIRMATIONS_PER_DAY_MAX,
-    next_confirmation_at, record_confirmation, utc_day,
+    CONFIRMATION_INTERVAL_MIN, CONFIRMATION_LIFETIME, ConfirmationCounter, PendingConfirmation, next_confirmation_at,
+    record_confirmation, utc_day,
 };
 use domain::ids::TenantId;
+use domain::permission::{refused_for_contact, refused_for_tenant};
 use domain::reason::Reason;
-use domain::tenant::{Recipient, Sealed, Settings};
+use domain::tenant::{Email, Recipient, Sealed, Settings};
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
-use runtime::http::{CorrelationId, Problem};
+use runtime::http::Problem;
 use runtime::{clock, ids};
 use std::collections::BTreeMap;
 use store::contacts::{ConfirmationHistory, RecipientChannel};
 
 /// Purpose of the keyed hash of addresses and numbers.
 const CONTACT_PURPOSE: &str = "contact";
+/// Purpose of the keyed hash by which limits count a mailbox or number.
+const LIMITED_CONTACT_PURPOSE: &str = "limited-contact";
 /// Purpose of the keyed hash of confirmation codes.
 const CODE_PURPOSE: &str = "confirmation-code";
+
+/// Who asks for a confirmation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    /// The id of the caller's token.
+    pub(crate) token_id: &'a str,
+    /// The id of the caller's request.
+    pub(crate) correlation: &'a str,
+}
 
 /// Why no confirmation was requested.
 pub(crate) enum RequestFailure {
@@ -67,7 +79,7 @@ pub(crate) async fn request_after_save(
     settings: &Settings,
     before: Option<&Recipient>,
     recipient: &Recipient,
-    correlation: &CorrelationId,
+    asker: Asker<'_>,
 ) -> Option<BTreeMap<String, ConfirmationView>> {
     let mut states = BTreeMap::new();
     for channel in unconfirmed_channels(recipient) {
@@ -78,7 +90,7 @@ pub(crate) async fn request_after_save(
         let view = if same {
             confirmation_state(app, &settings.tenant, recipient, channel).await.ok()?
         } else {
-            match request_confirmation(app, settings, recipient, channel, &correlation.0, now).await {
+            match request_confirmation(app, settings, recipient, channel, asker, now).await {
                 Ok(()) => sent_view(now),
                 Err(failure) => failure_view(&failure),
             }
@@ -159,23 +171,22 @@ pub(crate) async fn request_confirmation(
     settings: &Settings,
     recipient: &Recipient,
     channel: Channel,
-    correlation: &str,
+    asker: Asker<'_>,
     now: Timestamp,
 ) -> Result<(), RequestFailure> {
-    if let Some(reason) = withhold_reason(settings, recipient, channel) {
+    let refused = refused_for_tenant(&app.policy, settings, channel.class())
+        .or_else(|| refused_for_contact(&app.policy, settings, recipient, channel));
+    if let Some(reason) = refused {
         return Err(RequestFailure::Withheld(reason));
     }
     let identity = contact_fingerprint(app, recipient, channel).ok_or(RequestFailure::Internal)?;
-    let history = app.table.confirmation_history(&identity).await.map_err(storage_failure)?;
+    let limited = limited_contact(app, recipient, channel).ok_or(RequestFailure::Internal)?;
+    let history = app.table.confirmation_history(&limited).await.map_err(storage_failure)?;
     let tenant = &settings.tenant;
-    if let Some(at) = next_confirmation_at(&history.sent, tenant, now) {
+    if let Some(at) = next_confirmation_at(&history.sent, tenant, &app.policy.limits.confirmations, now) {
         return Err(RequestFailure::RateLimited(at));
     }
-    let (day, tomorrow) = utc_day(now);
-    let counted = app.table.count_confirmation(tenant, day, TENANT_CONFIRMATIONS_PER_DAY_MAX, now);
-    if !counted.await.map_err(storage_failure)? {
-        return Err(RequestFailure::RateLimited(tomorrow));
-    }
+    count_for_limits(app, tenant, recipient, channel, asker, now).await?;
     let (target, queue_url) = delivery_target(app, settings, recipient, channel).ok_or(RequestFailure::Internal)?;
     let code = (channel == Channel::Sms).then(random_code);
     let hash = match &code {
@@ -187,16 +198,16 @@ pub(crate) async fn request_confirmation(
     // Recorded before it is sent: a request that is recorded but not sent costs a minute; one that is sent but not recorded would escape
     // the limit.
     let contact = RecipientChannel { tenant, recipient: &recipient.id, channel };
-    let recorded = app.table.record_confirmation(&identity, &next, contact, &pending, now);
+    let recorded = app.table.record_confirmation(&limited, &next, contact, &pending, now);
     if !recorded.await.map_err(storage_failure)? {
         return Err(RequestFailure::RateLimited(now.saturating_add(CONFIRMATION_INTERVAL_MIN).unwrap_or(now)));
     }
     let code = code.map(|code| seal_code(app, tenant, recipient, &code)).transpose()?;
     let confirmation = ConfirmationRequest {
         v: VERSION,
-        correlation_id: correlation.to_owned(),
+        correlation_id: asker.correlation.to_owned(),
         tenant: tenant.clone(),
-        tenant_name: settings.name.clone(),
+        tenant_name: settings.name_for_strangers().to_owned(),
         recipient: recipient.id.clone(),
         identity,
         until: now.saturating_add(CONFIRMATION_LIFETIME).unwrap_or(now),
@@ -223,7 +234,7 @@ fn delivery_target<'a>(
         Some((DeliveryTarget::Email { address, shared: recipient.shared }, &app.email_queue_url))
     } else {
         let phone = recipient.phone.clone()?;
-        Some((DeliveryTarget::Sms { phone, compliance: settings.compliance.clone() }, &app.sms_queue_url))
+        Some((DeliveryTarget::Sms { phone, compliance: settings.sms_compliance() }, &app.sms_queue_url))
     }
 }
 
@@ -234,17 +245,39 @@ fn seal_code(app: &App, tenant: &TenantId, recipient: &Recipient, code: &str) ->
     Ok(Sealed::new(sealed.into()))
 }
 
-/// Returns the reason why nothing may be sent to the address or number, even if its owner would confirm it.
-fn withhold_reason(settings: &Settings, recipient: &Recipient, channel: Channel) -> Option<Reason> {
-    match channel {
-        Channel::Email => {
-            let email = recipient.email.as_ref()?;
-            let allowed = &settings.allowed_email_domains;
-            let outside = !allowed.is_empty() && !allowed.iter().any(|known| email.is_in_domain(known));
-            outside.then_some(Reason::DomainNotAllowed)
+/// Returns the keyed hash by which limits count the recipient's mailbox or number, however it is spelled.
+fn limited_contact(app: &App, recipient: &Recipient, channel: Channel) -> Option<String> {
+    let contact = match channel {
+        Channel::Email => recipient.email.as_ref()?.limited_mailbox(),
+        _ => recipient.phone.as_ref()?.expose().to_owned(),
+    };
+    app.keyring.fingerprint(LIMITED_CONTACT_PURPOSE, &contact).ok()
+}
+
+/// Counts a request against every limit per day.
+async fn count_for_limits(
+    app: &App,
+    tenant: &TenantId,
+    recipient: &Recipient,
+    channel: Channel,
+    asker: Asker<'_>,
+    now: Timestamp,
+) -> Result<(), RequestFailure> {
+    let domain = recipient.email.as_ref().filter(|_| channel == Channel::Email).map(Email::wire_domain);
+    let domain = domain.as_deref().map(ConfirmationCounter::Domain);
+    let others = [
+        ConfirmationCounter::Recipient(&recipient.id),
+        ConfirmationCounter::Token(asker.token_id),
+        ConfirmationCounter::Tenant,
+    ];
+    for counter in domain.into_iter().chain(others) {
+        let limit = counter.limit(&app.policy.limits.confirmations);
+        if !app.table.count_confirmation(tenant, counter, limit, now).await.map_err(storage_failure)? {
+            let (_, tomorrow) = utc_day(now);
+            return Err(RequestFailure::RateLimited(tomorrow));
         }
-        _ => (recipient.dnd && !recipient.sms_consent).then_some(Reason::Dnd),
     }
+    Ok(())
 }
 
 /// Returns the keyed hash of a code, bound to the number that it was sent to.

@@ -123,6 +123,7 @@ mod tests {
             ..RecipientBody::default()
         };
         let recipient = crate::check::recipient::check_recipient(
+            &domain::policy::Policy::embedded().unwrap().limits.sms,
             None,
             &RecipientId::new("a"),
             &body,

@@ -32,14 +32,8 @@ pub(crate) struct FaultRounds {
 
 /// `cargo xtask test --faults`
 pub(crate) fn fault_rounds(rounds: FaultRounds) -> Result<(), CommandFault> {
-    let only = [
-        "--filterset",
-        "package(tests) & binary(faults)",
-        "--profile",
-        "faults",
-        "--success-output",
-        "immediate",
-    ];
+    let only =
+        ["--filterset", "package(tests) & binary(faults)", "--profile", "faults", "--success-output", "immediate"];
     run_tests(&only.map(str::to_owned), Some(rounds))
 }
 

@@ -31,8 +31,8 @@ pub use recipients::{
     ConfirmBody, ConfirmationView, DigestBody, RecipientBody, RecipientList, SendConfirmationBody, SuppressedBody,
 };
 pub use tenants::{
-    AuditEntry, AuditList, CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody, LintAnswer,
-    QuietHoursBody, SettingsBody, TenantBody,
+    ApprovedNamesBody, AuditEntry, AuditList, CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody,
+    LintAnswer, QuietHoursBody, SettingsBody, TenantBody,
 };
 pub use test_alert::{TestAlertAnswer, TestAlertBody, TestAlertRow};
 pub use tokens::{RotateTokenBody, TokenBody, TokenList, TokenView};

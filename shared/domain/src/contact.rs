@@ -3,8 +3,9 @@
 //! Confirmations are rate limited, so that a victim of subscribe bombing gets a few messages a day and no alert.
 
 use crate::event::{Event, Format, SYSTEM_SOURCE};
-use crate::ids::{IncidentId, TenantId, short_hash};
+use crate::ids::{IncidentId, RecipientId, TenantId, short_hash};
 use crate::incident::ADDRESS_SUPPRESSED_TYPE;
+use crate::policy::ConfirmationLimits;
 use crate::reason::Reason;
 use crate::tenant::{Email, Phone, Recipient};
 use crate::vocabulary::{Category, Severity};
@@ -13,12 +14,6 @@ use serde::{Deserialize, Serialize};
 
 /// Shortest time between two confirmation messages to one address or number, from all tenants together.
 pub const CONFIRMATION_INTERVAL_MIN: SignedDuration = SignedDuration::from_secs(60);
-/// Most confirmation messages to one address or number within 24 hours, from all tenants together.
-pub const CONFIRMATIONS_PER_DAY_MAX: usize = 6;
-/// Most confirmation messages to one address or number within 24 hours from one tenant, so that no tenant uses up the limit of all.
-pub const CONFIRMATIONS_PER_DAY_OF_ONE_TENANT_MAX: usize = 3;
-/// Most confirmation messages that one tenant can send per day (UTC). They carry the tenant's name and go to people who never asked for mail.
-pub const TENANT_CONFIRMATIONS_PER_DAY_MAX: u32 = 500;
 /// How long a confirmation link or code is valid.
 pub const CONFIRMATION_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 /// Most wrong codes before a new code is needed.
@@ -33,26 +28,69 @@ pub struct SentConfirmation {
     pub tenant: TenantId,
 }
 
-/// Returns when a tenant may send the next confirmation to a contact; `None` means now.
+/// Returns when a tenant may send the next confirmation to a contact; `None` means now. `sent` are those of all tenants.
 #[must_use]
-pub fn next_confirmation_at(sent: &[SentConfirmation], tenant: &TenantId, now: Timestamp) -> Option<Timestamp> {
+pub fn next_confirmation_at(
+    sent: &[SentConfirmation],
+    tenant: &TenantId,
+    limits: &ConfirmationLimits,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let recent = within_last_day(sent, now);
     let interval_over = recent.last().and_then(|last| last.at.checked_add(CONFIRMATION_INTERVAL_MIN).ok());
     let all: Vec<&SentConfirmation> = recent.iter().collect();
     let own: Vec<&SentConfirmation> = recent.iter().filter(|confirmation| confirmation.tenant == *tenant).collect();
     interval_over
         .filter(|at| *at > now)
-        .max(below_limit_at(&all, CONFIRMATIONS_PER_DAY_MAX))
-        .max(below_limit_at(&own, CONFIRMATIONS_PER_DAY_OF_ONE_TENANT_MAX))
+        .max(below_limit_at(&all, limits.contact))
+        .max(below_limit_at(&own, limits.contact_by_one_tenant))
 }
 
 /// Returns when fewer than `most` confirmations are within 24 hours; `None` if that is so now. `recent` is ascending.
-fn below_limit_at(recent: &[&SentConfirmation], most: usize) -> Option<Timestamp> {
+fn below_limit_at(recent: &[&SentConfirmation], most: u32) -> Option<Timestamp> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
     let oldest_counted = recent.get(recent.len().checked_sub(most)?)?;
     oldest_counted.at.checked_add(CONFIRMATION_LIFETIME).ok()
 }
 
-/// Returns the UTC day in which a tenant's confirmations are counted (days since 1970-01-01), and when the next day starts.
+/// What a day's confirmations are counted by, beside the contact itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfirmationCounter<'a> {
+    /// The mail domain, of one tenant's confirmations.
+    Domain(&'a str),
+    /// The recipient, whatever its address becomes.
+    Recipient(&'a RecipientId),
+    /// The token that asked.
+    Token(&'a str),
+    /// The tenant.
+    Tenant,
+}
+
+impl ConfirmationCounter<'_> {
+    /// Returns the most confirmations per day (UTC).
+    #[must_use]
+    pub fn limit(self, limits: &ConfirmationLimits) -> u32 {
+        match self {
+            Self::Domain(_) => limits.domain,
+            Self::Recipient(_) => limits.recipient,
+            Self::Token(_) => limits.token,
+            Self::Tenant => limits.tenant,
+        }
+    }
+
+    /// Returns the counter's key within the tenant: a hash that reveals no domain.
+    #[must_use]
+    pub fn key(self) -> String {
+        match self {
+            Self::Domain(domain) => short_hash(&["domain", domain]),
+            Self::Recipient(recipient) => short_hash(&["recipient", recipient.as_str()]),
+            Self::Token(token) => short_hash(&["token", token]),
+            Self::Tenant => short_hash(&["tenant"]),
+        }
+    }
+}
+
+/// Returns the UTC day in which confirmations are counted (days since 1970-01-01), and when the next day starts.
 #[must_use]
 pub fn utc_day(now: Timestamp) -> (i64, Timestamp) {
     let day = now.as_second().div_euclid(86_400);
@@ -210,8 +248,9 @@ mod tests {
 
     #[test]
     fn confirmations_are_a_minute_apart_and_limited_per_tenant_and_day() {
+        let limits = crate::policy::Policy::embedded().unwrap().limits.confirmations;
         let next = |earlier: &[(i64, &str)], tenant: &str, now: i64| {
-            next_confirmation_at(&sent(earlier), &TenantId::parse(tenant).unwrap(), at(now))
+            next_confirmation_at(&sent(earlier), &TenantId::parse(tenant).unwrap(), &limits, at(now))
         };
         assert_eq!(next(&[], "acme", 0), None);
         assert_eq!(next(&[(100, "acme")], "globex", 130), Some(at(160)));
@@ -225,6 +264,24 @@ mod tests {
         let acme = TenantId::parse("acme").unwrap();
         let left = [(100, "acme"), (200, "acme"), (86_450, "acme")];
         assert_eq!(record_confirmation(&sent(&three), &acme, at(86_450)), sent(&left));
+    }
+
+    #[test]
+    fn every_counter_has_a_key_and_a_limit_of_its_own() {
+        let limits =
+            ConfirmationLimits { contact: 1, contact_by_one_tenant: 2, domain: 3, recipient: 4, tenant: 5, token: 6 };
+        let recipient = RecipientId::new("a");
+        let counters = [
+            (ConfirmationCounter::Domain("example.com"), 3),
+            (ConfirmationCounter::Domain("example.org"), 3),
+            (ConfirmationCounter::Recipient(&recipient), 4),
+            (ConfirmationCounter::Tenant, 5),
+            (ConfirmationCounter::Token("example.com"), 6),
+        ];
+        let keys: std::collections::BTreeSet<String> = counters.iter().map(|(counter, _)| counter.key()).collect();
+        assert_eq!(keys.len(), counters.len());
+        assert!(counters.iter().all(|(counter, limit)| counter.limit(&limits) == *limit));
+        assert!(keys.iter().all(|key| !key.contains("example")));
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! | [`storm`] | storm protection: the limit of incidents at once, flapping |
 //! | [`status`] | the status of components and of the product, from the open incidents |
 //! | [`tenant`] | settings, recipients, integrations, and the subscriptions compiled from them |
+//! | [`permission`] | who may be written to on a channel, for every kind of message |
 //! | [`plan`] | which destinations are notified on which channel, and why others are not |
 //! | [`digest`] | when digests are sent |
 //! | [`quiet`] | quiet hours |
@@ -49,6 +50,7 @@ pub mod impact;
 pub mod incident;
 pub mod lint;
 pub mod maintenance;
+pub mod permission;
 pub mod plan;
 pub mod policy;
 pub mod quiet;

@@ -306,8 +306,7 @@ fn decide(input: &PlanInput<'_>, case: &Case<'_>) -> DecisionOutcome {
         Ok(role) => role,
         Err(reason) => return skip(reason),
     };
-    if let Some(reason) = unreachable_reason(input.incident, input.settings, case.destination, case.channel, input.now)
-    {
+    if let Some(reason) = unreachable(input, case) {
         return skip(reason);
     }
     if let Some(reason) = excluded_by_filters(input, case) {
@@ -322,14 +321,17 @@ fn decide(input: &PlanInput<'_>, case: &Case<'_>) -> DecisionOutcome {
     schedule(input, case, role)
 }
 
+fn unreachable(input: &PlanInput<'_>, case: &Case<'_>) -> Option<Reason> {
+    unreachable_reason(input.policy, input.incident, input.settings, case.destination, case.channel, input.now)
+}
+
 /// Decides on the resolve for a destination that the opening was planned for.
 ///
 /// Every destination that got the opening also gets the resolve, whatever categories, filters, roles and plan say by now. Only an
 /// unreachable destination or its owner's opt-out prevents it.
 fn decide_resolve(input: &PlanInput<'_>, case: &Case<'_>) -> DecisionOutcome {
     let skip = |reason| DecisionOutcome::Skip { reason, by: None };
-    if let Some(reason) = unreachable_reason(input.incident, input.settings, case.destination, case.channel, input.now)
-    {
+    if let Some(reason) = unreachable(input, case) {
         return skip(reason);
     }
     // While the opening waits, opening and resolve become one message. If it was switched off meanwhile, neither is sent.

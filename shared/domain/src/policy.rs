@@ -2,12 +2,14 @@
 
 mod catalogue;
 mod compliance;
+mod limits;
 mod matrix;
 mod plans;
 mod storms;
 
 pub use catalogue::{Catalogue, Component, Region};
 pub use compliance::{Compliance, CountryRules, SmsWindow};
+pub use limits::{BucketLimit, ConfirmationLimits, IntakeLimits, LimitsPolicy, SmsLimits, SmsPartsPerDay};
 pub use matrix::{Allowance, Matrix};
 pub use plans::{PricingPlan, PricingPlans};
 pub use storms::{FlappingLimit, IncidentCeiling, RateLimit, StormPolicy};
@@ -89,7 +91,7 @@ pub struct Policy {
     pub storms: StormPolicy,
     /// When maintenance reminders are sent, and how long maintenance may keep incidents silent.
     pub maintenance: MaintenancePolicy,
-    /// How many messages the API takes in.
+    /// How many messages the API takes in, where text messages go, and how often strangers are asked.
     pub limits: LimitsPolicy,
 }
 
@@ -201,58 +203,6 @@ impl MaintenancePolicy {
             return Err(PolicyError { file: "maintenance.yaml", problem });
         }
         Ok(maintenance)
-    }
-}
-
-/// How many messages the API takes in (`infra/policy/limits.yaml`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitsPolicy {
-    /// The buckets of intake.
-    pub intake: IntakeLimits,
-}
-
-/// The buckets of intake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IntakeLimits {
-    /// One token that is limited to some tenants.
-    pub token: BucketLimit,
-    /// All tokens about one tenant together.
-    pub tenant: BucketLimit,
-    /// One token for all tenants.
-    pub all_tenants_token: BucketLimit,
-}
-
-/// A token bucket, counted in messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BucketLimit {
-    /// How many messages refill it each second, 1 to 100,000.
-    pub per_second: u32,
-    /// How many messages a full one holds, 1 to 1,000,000.
-    pub burst: u32,
-}
-
-impl BucketLimit {
-    /// Returns how long it takes to refill so many messages, in milliseconds.
-    #[must_use]
-    pub fn milliseconds(&self, messages: u32) -> i64 {
-        i64::from(messages) * 1_000 / i64::from(self.per_second.max(1))
-    }
-}
-
-impl LimitsPolicy {
-    fn parse(text: &str) -> Result<Self, PolicyError> {
-        let limits: Self = parse_yaml("limits.yaml", text)?;
-        let IntakeLimits { token, tenant, all_tenants_token } = limits.intake;
-        for (name, bucket) in [("token", token), ("tenant", tenant), ("all_tenants_token", all_tenants_token)] {
-            if !(1..=100_000).contains(&bucket.per_second) || !(1..=1_000_000).contains(&bucket.burst) {
-                let problem = format!("intake.{name}: per_second must be from 1 to 100000, burst from 1 to 1000000");
-                return Err(PolicyError { file: "limits.yaml", problem });
-            }
-        }
-        Ok(limits)
     }
 }
 

@@ -110,6 +110,12 @@ reasons! {
     /// The number is in a do-not-disturb registry.
     Dnd = "dnd", "The number is in a do-not-disturb registry, and no consent is recorded.", "recipients.<id>.sms_consent",
         "Record the recipient's consent to SMS, or use another number or channel.";
+    /// Text messages do not go to the number's country, or to its type of number.
+    SmsCountryNotAllowed = "sms_country_not_allowed", "Text messages aren't sent to this country or to this type of number.", "infra/policy/limits.yaml",
+        "Use the number of a mobile phone in a country that we send to, or another channel. The operators can allow more countries.";
+    /// The daily limit of text messages is used up.
+    SmsLimitReached = "sms_limit_reached", "Today's limit of text messages is used up for this number, this tenant or the whole platform.", "infra/policy/limits.yaml",
+        "Use another channel until midnight UTC, or ask the operators for a higher limit.";
     /// The recipient unsubscribed from e-mail, or opted out of SMS.
     OptedOut = "opted_out", "The recipient unsubscribed from these alerts.", "only the recipient can resubscribe",
         "Ask the recipient to resubscribe: with the link in an earlier e-mail, or by texting START and confirming the number again.";
@@ -121,10 +127,13 @@ reasons! {
         "Add the domain to the list, or use an address with an allowed domain.";
     /// E-mail to the address bounced permanently.
     SuppressedBounce = "suppressed_bounce", "E-mail to this address bounced permanently.", "recipients.<id>.email",
-        "Correct the address, or have it confirmed again with the link we send.";
+        "Correct the address, or ask for a resubscription: we send its owner one e-mail with a link that allows e-mail again.";
     /// The recipient reported an e-mail as spam.
-    SuppressedComplaint = "suppressed_complaint", "The recipient reported an earlier e-mail as spam.", "only the recipient can change this",
-        "Have the address confirmed again. Only its owner can do that, with the link we send.";
+    SuppressedComplaint = "suppressed_complaint", "The owner of this address reported an e-mail of ours as spam.", "only the owner of the address can change this",
+        "Ask for a resubscription: we send the owner one e-mail with a link that allows e-mail again.";
+    /// The owner of the address asked never to get e-mail from us again.
+    SuppressedByOwner = "suppressed_by_owner", "The owner of this address asked us never to write to it again.", "only the owner of the address can change this",
+        "Ask for a resubscription: we send the owner one e-mail with a link that allows e-mail again.";
     /// Another destination has the same address, number or URL.
     SameDestinationAs = "same_destination_as", "Another destination of this tenant has the same address, number or URL and receives the alert.", "recipients or integrations: remove the duplicate",
         "No action needed: the other destination receives it. Remove the duplicate if you don't need it.";

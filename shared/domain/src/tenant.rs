@@ -4,10 +4,11 @@ mod address;
 mod destination;
 mod settings;
 
-pub use address::{Email, Phone, Sealed};
+pub use address::{Email, NumberFacts, NumberType, Phone, Sealed};
 pub use destination::{Destination, Disablement, Filters, Integration, OldSecret, OptIn, Recipient, Suppression};
 pub use settings::{
-    CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, Settings, SmsCompliance, compliance_wording,
+    ApprovedNames, CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, Settings, SmsCompliance,
+    compliance_wording,
 };
 
 use crate::ids::TenantId;

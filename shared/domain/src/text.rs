@@ -70,6 +70,22 @@ pub fn clean_line(text: &str) -> String {
     line.trim().to_owned()
 }
 
+/// Whether a reader, or a mail client, may take a part of `text` for a link: a scheme, or letters on both sides of a dot, as in a domain.
+/// Initials such as `J.P. Morgan` are no link.
+#[must_use]
+pub fn looks_like_a_link(text: &str) -> bool {
+    // IDNA takes these for dots as well (UTS 46).
+    let dotted: String =
+        text.chars().map(|c| if matches!(c, '\u{3002}' | '\u{ff0e}' | '\u{ff61}') { '.' } else { c }).collect();
+    let is_label = |label: &str| label.chars().next_back().is_some_and(char::is_alphanumeric);
+    let begins_domain = |rest: &str| rest.chars().take(2).filter(|c| c.is_alphabetic()).count() == 2;
+    dotted.contains("://")
+        || dotted.match_indices('.').any(|(at, _)| {
+            let (before, after) = dotted.split_at(at);
+            is_label(before) && begins_domain(after.get(1..).unwrap_or_default())
+        })
+}
+
 fn is_joiner(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200c}'..='\u{200f}')
 }
@@ -99,6 +115,26 @@ mod tests {
 
     fn assert_clean(text: &str, expected: &str) {
         assert_eq!(clean(text), expected, "{text:?}");
+    }
+
+    #[test]
+    fn what_a_mail_client_makes_a_link_of_looks_like_one() {
+        for link in [
+            "Invoice overdue - pay now at https://evil.example",
+            "evil.com",
+            "Acme (evil.co.uk)",
+            "b\u{fc}cher.example",
+            "evil\u{3002}com",
+            "evil\u{ff0e}com",
+            "x@evil.com",
+            "ftp://x",
+            "1.2.example",
+        ] {
+            assert!(looks_like_a_link(link), "{link}");
+        }
+        for name in ["Acme Inc.", "J.P. Morgan", "U.S. Robots", "Acme. Alerts", "Version 1.2", "A.B.C", "..."] {
+            assert!(!looks_like_a_link(name), "{name}");
+        }
     }
 
     #[test]

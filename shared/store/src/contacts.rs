@@ -3,7 +3,7 @@
 //! A contact is an e-mail address or phone number, identified here by its keyed hash (`identity`).
 
 use crate::{StoreError, Table, item, keys, number, read, store_error, text};
-use domain::contact::{PendingConfirmation, SentConfirmation};
+use domain::contact::{ConfirmationCounter, PendingConfirmation, SentConfirmation, utc_day};
 use domain::ids::{RecipientId, TenantId};
 use domain::vocabulary::Channel;
 use jiff::{SignedDuration, Timestamp};
@@ -75,21 +75,23 @@ impl Table {
         Ok(self.transact(vec![history_write, self.put_action(pending, None, vec![])?]).await?.is_none())
     }
 
-    /// Counts a tenant's confirmation request on a day (days since the Unix epoch). Returns `false` if the tenant has already sent
-    /// `limit` that day.
+    /// Counts a tenant's confirmation request on a day (days since the Unix epoch) by one of its counters. Returns `false` if `limit` were
+    /// counted already.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn count_confirmation(
         &self,
         tenant: &TenantId,
-        day: i64,
+        counter: ConfirmationCounter<'_>,
         limit: u32,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        let (day, _) = utc_day(now);
         let expires = now.saturating_add(RETENTION).unwrap_or(now).as_second();
         let request = self.client.update_item().table_name(&self.name);
-        let request = request.key("pk", text(&keys::confirmations_on_day(tenant, day))).key("sk", text("COUNT"));
+        let request =
+            request.key("pk", text(&keys::confirmations_on_day(tenant, &counter.key(), day))).key("sk", text("COUNT"));
         // A counter: with a list, two admins who add recipients at the same time would conflict.
         let request = request.update_expression("ADD sent :one SET expires_at = :expires");
         let request = request.condition_expression("attribute_not_exists(sent) OR sent < :limit");

@@ -36,9 +36,9 @@ pub(crate) fn confirmation_history(identity: &str) -> String {
     format!("CONFIRM#{identity}")
 }
 
-/// Key of the number of confirmation requests of a tenant on a day.
-pub(crate) fn confirmations_on_day(tenant: &TenantId, day: i64) -> String {
-    format!("CONFIRM#{tenant}#{day}")
+/// Key of the number of confirmation requests of a tenant on a day, by one of its counters.
+pub(crate) fn confirmations_on_day(tenant: &TenantId, counter: &str, day: i64) -> String {
+    format!("CONFIRM#{tenant}#{counter}#{day}")
 }
 
 /// Key of a recipient's pending confirmation on a channel.

@@ -5,6 +5,7 @@ use contracts::http::scopes::PLATFORM_ADMIN;
 use contracts::http::{Private, RecipientBody, SuppressedBody};
 use contracts::problem::FieldError;
 use domain::ids::RecipientId;
+use domain::policy::SmsLimits;
 use domain::quiet::QuietHoursOverride;
 use domain::tenant::{Email, OptIn, Phone, Recipient};
 use jiff::Timestamp;
@@ -35,8 +36,18 @@ impl From<&Caller> for ConfirmedFlag {
     }
 }
 
-/// Checks `body` and returns the recipient to save. `before` is the saved recipient; `None` for a new one.
+/// The remedy for a number that text messages do not go to.
+fn number_refused(sms: &SmsLimits) -> String {
+    let countries = sms.countries.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    format!(
+        "text messages don't go to this country or this type of number; write the number of a mobile phone in one of {countries}, or leave the phone out"
+    )
+}
+
+/// Checks `body` and returns the recipient to save. `before` is the saved recipient; `None` for a new one. A number that was saved before is
+/// accepted even if `sms` no longer allows it: its alerts are skipped with a reason.
 pub(crate) fn check_recipient(
+    sms: &SmsLimits,
     before: Option<&Recipient>,
     id: &RecipientId,
     body: &RecipientBody,
@@ -47,6 +58,11 @@ pub(crate) fn check_recipient(
     let name = errors.parse_display_name("/name", &body.name);
     let email = parse_contact(&mut errors, "/email", body.email.as_ref(), Email::parse);
     let phone = parse_contact(&mut errors, "/phone", body.phone.as_ref(), Phone::parse);
+    let same_phone = before.is_some_and(|before| before.phone == phone);
+    let phone_facts = phone.as_ref().map(Phone::facts);
+    if !same_phone && phone_facts.as_ref().is_some_and(|facts| !sms.allows(facts)) {
+        errors.add("/phone", number_refused(sms));
+    }
     if body.email.is_none() && body.phone.is_none() {
         errors.add("/email", "add an e-mail address, a phone number, or both");
     }
@@ -75,7 +91,6 @@ pub(crate) fn check_recipient(
     // A new address or number starts over: its owner has neither confirmed it nor unsubscribed from anything.
     let same_mailbox =
         before.is_some_and(|before| email_identity(before.email.as_ref()) == email_identity(email.as_ref()));
-    let same_phone = before.is_some_and(|before| before.phone == phone);
     let declared = if confirmed_flag == ConfirmedFlag::Trusted { body.confirmed } else { None };
     let still_confirmed = |same: bool, flag: fn(&Recipient) -> bool| same && before.is_some_and(flag);
     let email_still_confirmed = still_confirmed(same_mailbox, |before| before.email_confirmed);
@@ -88,6 +103,7 @@ pub(crate) fn check_recipient(
         email,
         phone_confirmed: phone.is_some() && declared.unwrap_or(phone_still_confirmed),
         phone,
+        phone_facts,
         roles,
         filters,
         opt_ins,
@@ -171,6 +187,10 @@ mod tests {
     use super::*;
     use domain::vocabulary::{Category, Role};
 
+    fn sms() -> SmsLimits {
+        domain::policy::Policy::embedded().unwrap().limits.sms
+    }
+
     fn id() -> RecipientId {
         RecipientId::new("a")
     }
@@ -189,13 +209,13 @@ mod tests {
     }
 
     fn saved(flag: ConfirmedFlag) -> Recipient {
-        check_recipient(None, &id(), &RecipientBody { confirmed: Some(true), ..body() }, flag).unwrap()
+        check_recipient(&sms(), None, &id(), &RecipientBody { confirmed: Some(true), ..body() }, flag).unwrap()
     }
 
     #[test]
     fn a_body_that_was_read_can_be_sent_back_and_changes_nothing() {
         let saved = saved(Trusted);
-        assert_eq!(check_recipient(Some(&saved), &id(), &recipient_body(&saved), Ignored).unwrap(), saved);
+        assert_eq!(check_recipient(&sms(), Some(&saved), &id(), &recipient_body(&saved), Ignored).unwrap(), saved);
         assert_eq!(saved.filters.regions, ["ap-south-1"]);
         assert_eq!(saved.roles, [Role::OrgAdmin, Role::TechDevops].into());
     }
@@ -205,11 +225,11 @@ mod tests {
         assert!(saved(Trusted).email_confirmed && saved(Trusted).phone_confirmed);
         assert!(!saved(Ignored).email_confirmed && !saved(Ignored).phone_confirmed);
         let without_phone = RecipientBody { phone: None, confirmed: Some(true), ..body() };
-        assert!(!check_recipient(None, &id(), &without_phone, Trusted).unwrap().phone_confirmed);
+        assert!(!check_recipient(&sms(), None, &id(), &without_phone, Trusted).unwrap().phone_confirmed);
         let before = saved(Trusted);
         let revoked = RecipientBody { confirmed: Some(false), ..body() };
-        assert!(check_recipient(Some(&before), &id(), &revoked, Ignored).unwrap().email_confirmed);
-        assert!(!check_recipient(Some(&before), &id(), &revoked, Trusted).unwrap().email_confirmed);
+        assert!(check_recipient(&sms(), Some(&before), &id(), &revoked, Ignored).unwrap().email_confirmed);
+        assert!(!check_recipient(&sms(), Some(&before), &id(), &revoked, Trusted).unwrap().email_confirmed);
     }
 
     #[test]
@@ -220,15 +240,29 @@ mod tests {
         // The merged document of a PATCH carries the old `email_confirmed: true`, even when the platform sends it.
         for flag in [Ignored, Trusted] {
             let other = RecipientBody { email: Some(Private::new("new@example.com")), ..recipient_body(&before) };
-            let after = check_recipient(Some(&before), &id(), &other, flag).unwrap();
+            let after = check_recipient(&sms(), Some(&before), &id(), &other, flag).unwrap();
             assert!(!after.email_confirmed && after.phone_confirmed);
             assert!(after.unsubscribed.is_empty() && !after.unsubscribed_warnings);
         }
         let spelled = RecipientBody { email: Some(Private::new("OPS@example.com")), ..recipient_body(&before) };
-        let after = check_recipient(Some(&before), &id(), &spelled, Ignored).unwrap();
+        let after = check_recipient(&sms(), Some(&before), &id(), &spelled, Ignored).unwrap();
         assert!(after.email_confirmed && after.unsubscribed_warnings, "another spelling is the same mailbox");
         let phone = RecipientBody { phone: Some(Private::new("+14155550101")), ..recipient_body(&before) };
-        assert!(!check_recipient(Some(&before), &id(), &phone, Ignored).unwrap().phone_confirmed);
+        assert!(!check_recipient(&sms(), Some(&before), &id(), &phone, Ignored).unwrap().phone_confirmed);
+    }
+
+    #[test]
+    fn a_number_where_no_text_message_goes_is_refused_and_a_saved_one_is_kept() {
+        for number in ["+19005550100", "+18765550100", "+881612345678", "+442071838750", "+5352345678"] {
+            let other = RecipientBody { phone: Some(Private::new(number)), ..body() };
+            let errors = check_recipient(&sms(), None, &id(), &other, Trusted).unwrap_err();
+            assert!(errors.len() == 1 && errors[0].pointer == "/phone", "{number}: {errors:?}");
+            assert!(!errors[0].detail.contains(number), "{errors:?}");
+        }
+        let nowhere = SmsLimits { countries: ["SG".to_owned()].into(), ..sms() };
+        let before = saved(Trusted);
+        let kept = check_recipient(&nowhere, Some(&before), &id(), &recipient_body(&before), Ignored).unwrap();
+        assert_eq!(kept, before, "a policy that is narrowed makes no recipient uneditable");
     }
 
     #[test]
@@ -236,7 +270,10 @@ mod tests {
         let mut before = saved(Trusted);
         before.unsubscribed = [Category::Infrastructure].into();
         let again = RecipientBody { unsubscribed: Vec::new(), ..recipient_body(&before) };
-        assert_eq!(check_recipient(Some(&before), &id(), &again, Trusted).unwrap().unsubscribed, before.unsubscribed);
+        assert_eq!(
+            check_recipient(&sms(), Some(&before), &id(), &again, Trusted).unwrap().unsubscribed,
+            before.unsubscribed
+        );
     }
 
     #[test]
@@ -252,7 +289,7 @@ mod tests {
             opt_ins: vec!["everything".into()],
             ..RecipientBody::default()
         };
-        let errors = check_recipient(None, &id(), &bad, Ignored).unwrap_err();
+        let errors = check_recipient(&sms(), None, &id(), &bad, Ignored).unwrap_err();
         let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(
             pointers,
@@ -260,7 +297,7 @@ mod tests {
         );
         assert!(errors.iter().all(|error| !error.detail.contains("not-an-address") && !error.detail.contains("555-")));
         let nothing = RecipientBody { email: None, phone: None, roles: Vec::new(), ..body() };
-        let pointers: Vec<String> = check_recipient(None, &id(), &nothing, Ignored)
+        let pointers: Vec<String> = check_recipient(&sms(), None, &id(), &nothing, Ignored)
             .unwrap_err()
             .into_iter()
             .map(|error| error.pointer)
@@ -273,7 +310,7 @@ mod tests {
         let with = |more: serde_json::Value| {
             let mut value = serde_json::to_value(body()).unwrap();
             value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            check_recipient(None, &id(), &serde_json::from_value(value).unwrap(), Ignored)
+            check_recipient(&sms(), None, &id(), &serde_json::from_value(value).unwrap(), Ignored)
         };
         let hours = serde_json::json!({"from": "22:00", "to": "07:00", "days": ["friday"], "critical_passes": false});
         let digest = serde_json::json!({"every": "daily", "at": "08:00", "below": "critical", "channels": ["email"]});

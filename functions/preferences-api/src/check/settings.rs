@@ -2,19 +2,24 @@
 
 use super::{FieldErrors, quiet_hours_body};
 use contracts::http::{
-    CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody, SettingsBody, TenantBody,
+    ApprovedNamesBody, CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody, SettingsBody,
+    TenantBody,
 };
 use contracts::problem::{FieldError, pointer_segment};
 use domain::ids::TenantId;
 use domain::policy::Policy;
 use domain::tenant::{
-    CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, Email, Settings, SmsCompliance,
+    ApprovedNames, CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, Email, Settings, SmsCompliance,
     compliance_wording,
 };
 use domain::vocabulary::{Category, ChannelClass, StormMode};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Most characters of a name that strangers read. It fits one text message with the code.
+const PUBLIC_NAME_MAX: usize = 60;
+/// The remedy for a field that only the platform changes.
+const PLATFORM_ONLY: &str = "can only be changed with the scope platform:admin; ask a platform admin";
 /// Most allowed e-mail domains of a tenant.
 const DOMAINS_MAX: usize = 50;
 
@@ -31,6 +36,8 @@ pub(crate) fn new_settings(tenant: &TenantId, body: &TenantBody, policy: &Policy
     errors.into_result(Settings {
         tenant: tenant.clone(),
         name,
+        public_name: None,
+        approved: ApprovedNames::default(),
         plan,
         zone,
         alert_window_seconds: 60,
@@ -76,8 +83,8 @@ fn check_plan(errors: &mut FieldErrors, plan: &str, policy: &Policy) {
 pub(crate) struct Editor<'a> {
     /// The id of the caller's token, for the record of compliance confirmations.
     pub(crate) token_id: &'a str,
-    /// Only the platform changes a plan: a tenant cannot upgrade itself.
-    pub(crate) may_change_plan: bool,
+    /// Only the platform changes a plan, an agreement and approved names: a tenant can give itself none of them.
+    pub(crate) is_platform_admin: bool,
     /// The time of the change.
     pub(crate) now: Timestamp,
 }
@@ -94,10 +101,10 @@ pub(crate) fn update_settings(
     let name = errors.parse_display_name("/name", &body.name);
     let plan = body.plan.clone().unwrap_or_else(|| before.plan.clone());
     if plan != before.plan {
-        if editor.may_change_plan {
+        if editor.is_platform_admin {
             check_plan(&mut errors, &plan, policy);
         } else {
-            errors.add("/plan", "can only be changed with the scope platform:admin; ask a platform admin");
+            errors.add("/plan", PLATFORM_ONLY);
         }
     }
     errors.check_zone(&body.zone);
@@ -109,7 +116,9 @@ pub(crate) fn update_settings(
     let compliance_confirmed =
         check_compliance_confirmed(&mut errors, before, body.compliance.confirmed.as_deref(), editor);
     let compliance = check_compliance(&mut errors, &body.compliance);
-    let data_processing = check_data_processing(&mut errors, &body.data_processing);
+    let data_processing = check_data_processing(&mut errors, before, body.data_processing.as_ref(), editor);
+    let public_name = body.public_name.as_deref().map(|name| check_public_name(&mut errors, "/public_name", name));
+    let approved = check_approved(&mut errors, before, body.approved.as_ref(), editor);
     let quiet_hours = errors.parse_quiet_hours(body.quiet_hours.as_ref());
     // Quiet hours that the plan does not include can be kept or removed, but not changed.
     if quiet_hours.is_some()
@@ -125,6 +134,8 @@ pub(crate) fn update_settings(
     errors.into_result(Settings {
         tenant: before.tenant.clone(),
         name,
+        public_name,
+        approved,
         plan,
         zone: body.zone.clone(),
         alert_window_seconds: u32::try_from(body.alert_window_seconds).unwrap_or(60),
@@ -240,15 +251,7 @@ fn check_compliance(errors: &mut FieldErrors, given: &ComplianceBody) -> SmsComp
     };
     let dlt_entity_id = registered("dlt_entity_id", &given.dlt_entity_id);
     let dlt_template_id = registered("dlt_template_id", &given.dlt_template_id);
-    let sender_id = given.sender_id.as_deref().map(|text| text.trim().to_owned());
-    let fits = |text: &String| {
-        (3..=11).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            && text.bytes().any(|byte| byte.is_ascii_alphabetic())
-    };
-    if sender_id.as_ref().is_some_and(|text| !fits(text)) {
-        errors.add("/compliance/sender_id", "must have 3 to 11 letters and digits, with at least one letter");
-    }
+    let sender_id = given.sender_id.as_deref().map(|id| check_sender_id(errors, "/compliance/sender_id", id));
     SmsCompliance { country, dlt_entity_id, dlt_template_id, sender_id }
 }
 
@@ -274,7 +277,56 @@ fn check_compliance_confirmed(
     confirmed
 }
 
-fn check_data_processing(errors: &mut FieldErrors, given: &DataProcessingBody) -> DataProcessing {
+/// Checks a sender id of text messages.
+fn check_sender_id(errors: &mut FieldErrors, pointer: &str, text: &str) -> String {
+    let id = text.trim();
+    let fits = (3..=11).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && id.bytes().any(|byte| byte.is_ascii_alphabetic());
+    if !fits {
+        errors.add(pointer, "must have 3 to 11 letters and digits, with at least one letter");
+    }
+    id.to_owned()
+}
+
+/// Checks a name that people read who have not agreed to anything.
+fn check_public_name(errors: &mut FieldErrors, pointer: &str, text: &str) -> String {
+    let name = errors.parse_display_name(pointer, text);
+    if name.chars().count() > PUBLIC_NAME_MAX {
+        errors.add(pointer, format_args!("must have at most {PUBLIC_NAME_MAX} characters"));
+    }
+    if domain::text::looks_like_a_link(&name) {
+        errors.add(pointer, "must be a name, without a URL or a domain such as example.com");
+    }
+    name
+}
+
+/// Returns the approved names: unchanged, unless a platform admin changes them.
+fn check_approved(
+    errors: &mut FieldErrors,
+    before: &Settings,
+    given: Option<&ApprovedNamesBody>,
+    editor: Editor<'_>,
+) -> ApprovedNames {
+    let Some(ApprovedNamesBody { public_name, sender_id }) = given else { return before.approved.clone() };
+    let approved = ApprovedNames {
+        public_name: public_name.as_deref().map(|name| check_public_name(errors, "/approved/public_name", name)),
+        sender_id: sender_id.as_deref().map(|id| check_sender_id(errors, "/approved/sender_id", id)),
+    };
+    if approved != before.approved && !editor.is_platform_admin {
+        errors.add("/approved", PLATFORM_ONLY);
+    }
+    approved
+}
+
+/// Returns what the agreement allows: unchanged, unless a platform admin changes it.
+fn check_data_processing(
+    errors: &mut FieldErrors,
+    before: &Settings,
+    given: Option<&DataProcessingBody>,
+    editor: Editor<'_>,
+) -> DataProcessing {
+    let Some(given) = given else { return before.data_processing.clone() };
     let channels =
         given.channels.as_ref().map(|given| errors.parse_channel_classes("/data_processing/channels", given));
     let content = match given.content.as_deref() {
@@ -285,7 +337,11 @@ fn check_data_processing(errors: &mut FieldErrors, given: &DataProcessingBody) -
             ContentLevel::Full
         }
     };
-    DataProcessing { channels, content }
+    let agreed = DataProcessing { channels, content };
+    if agreed != before.data_processing && !editor.is_platform_admin {
+        errors.add("/data_processing", PLATFORM_ONLY);
+    }
+    agreed
 }
 
 fn confirmation_view(channel: ChannelClass, confirmed: &ComplianceConfirmed) -> ComplianceConfirmation {
@@ -310,6 +366,11 @@ pub(crate) fn settings_body(settings: &Settings) -> SettingsBody {
     SettingsBody {
         tenant: Some(settings.tenant.to_string()),
         name: settings.name.clone(),
+        public_name: settings.public_name.clone(),
+        approved: Some(ApprovedNamesBody {
+            public_name: settings.approved.public_name.clone(),
+            sender_id: settings.approved.sender_id.clone(),
+        }),
         plan: Some(settings.plan.clone()),
         zone: settings.zone.clone(),
         alert_window_seconds: u64::from(settings.alert_window_seconds),
@@ -325,10 +386,10 @@ pub(crate) fn settings_body(settings: &Settings) -> SettingsBody {
                 settings.compliance_confirmed.iter().map(|(class, one)| confirmation_view(*class, one)).collect(),
             ),
         },
-        data_processing: DataProcessingBody {
+        data_processing: Some(DataProcessingBody {
             channels: settings.data_processing.channels.as_ref().map(words),
             content: Some(content.to_owned()),
-        },
+        }),
         quiet_hours: settings.quiet_hours.as_ref().map(quiet_hours_body),
         storms: settings.storms.as_str().to_owned(),
         version: Some(settings.version),

@@ -263,7 +263,14 @@ mod tests {
             roles: vec!["org_admin".into()],
             ..RecipientBody::default()
         };
-        check_recipient(None, &RecipientId::new("a"), &body, ConfirmedFlag::Ignored).unwrap()
+        check_recipient(
+            &domain::policy::Policy::embedded().unwrap().limits.sms,
+            None,
+            &RecipientId::new("a"),
+            &body,
+            ConfirmedFlag::Ignored,
+        )
+        .unwrap()
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::App;
 use crate::access::{self, LimitedBody, MANAGE_SCOPES, json_response, json_with_etag};
 use crate::check::recipient::recipient_body;
 use crate::confirmation_requests::{
-    RequestFailure, code_hash, contact_fingerprint, request_confirmation, sent_view, unconfirmed_channels,
+    Asker, RequestFailure, code_hash, contact_fingerprint, request_confirmation, sent_view, unconfirmed_channels,
 };
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -38,7 +38,8 @@ pub(crate) async fn resend(
         ));
     }
     let now = clock::now();
-    match request_confirmation(&app, &settings, &recipient, channel, &correlation.0, now).await {
+    let asker = Asker { token_id: &caller.token_id, correlation: &correlation.0 };
+    match request_confirmation(&app, &settings, &recipient, channel, asker, now).await {
         Ok(()) => Ok(json_response(StatusCode::ACCEPTED, &sent_view(now))),
         Err(RequestFailure::RateLimited(at)) => {
             let seconds = u32::try_from((at.as_second() - now.as_second()).max(1)).unwrap_or(u32::MAX);

@@ -14,6 +14,7 @@ use domain::delivery::{AttemptKey, DeliveryState, delivery_row_key};
 use domain::due::ScheduledDelivery;
 use domain::ids::{IntegrationId, RecipientId, TenantId};
 use domain::incident::Incident;
+use domain::permission::refused_for_tenant;
 use domain::plan::{DecisionOutcome, unreachable_reason};
 use domain::tenant::Destination;
 use domain::vocabulary::Channel;
@@ -165,7 +166,9 @@ pub(crate) async fn resend(
             "this incident has no failed delivery to this destination on this channel; see the incident's explanation for what happened",
         ));
     };
-    if let Some(reason) = unreachable_reason(&incident, &settings, &destination, channel, clock::now()) {
+    let refused = refused_for_tenant(&app.policy, &settings, channel.class())
+        .or_else(|| unreachable_reason(&app.policy, &incident, &settings, &destination, channel, clock::now()));
+    if let Some(reason) = refused {
         return Err(Problem::conflict(&format!("{}: {} {}", reason.as_str(), reason.sentence(), reason.remedy())));
     }
     let update = failed.delivery.latest;

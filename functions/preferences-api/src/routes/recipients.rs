@@ -7,7 +7,7 @@ use crate::access::{
     require_current_version,
 };
 use crate::check::recipient::{ConfirmedFlag, check_recipient, recipient_body};
-use crate::confirmation_requests;
+use crate::confirmation_requests::{self, Asker};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -46,13 +46,16 @@ pub(crate) async fn create(
     let settings = load_settings(&app, &tenant).await?;
     let body: RecipientBody = body.parse()?;
     let id = RecipientId::new(&ids::id_suffix());
-    let recipient = check_recipient(None, &id, &body, ConfirmedFlag::from(&caller)).map_err(Problem::invalid_fields)?;
+    let sms = &app.policy.limits.sms;
+    let recipient =
+        check_recipient(sms, None, &id, &body, ConfirmedFlag::from(&caller)).map_err(Problem::invalid_fields)?;
     let most = app.policy.plans.get(&settings.plan).map_or(0, |plan| plan.recipients);
     let known = app.table.recipients(&tenant).await.map_err(access::storage_problem)?.len();
     require_plan_capacity(known, most, &settings.plan, "recipients")?;
     let recipient = Recipient { version: 1, created_at: clock::now(), ..recipient };
     save_recipient(&app, &caller, &tenant, &recipient, "recipient.created").await?;
-    let confirmation = confirmation_requests::request_after_save(&app, &settings, None, &recipient, &correlation).await;
+    let asker = Asker { token_id: &caller.token_id, correlation: &correlation.0 };
+    let confirmation = confirmation_requests::request_after_save(&app, &settings, None, &recipient, asker).await;
     let lint = lint::findings_after_save(&app, &tenant).await;
     Ok(created_response(
         "recipients",
@@ -123,11 +126,12 @@ async fn update(
     let before = find_recipient(app, &tenant, &change.id).await?;
     require_current_version(&change.headers, before.version)?;
     let body = read_body(&before)?;
-    let next = check_recipient(Some(&before), &before.id, &body, ConfirmedFlag::from(caller));
+    let sms = &app.policy.limits.sms;
+    let next = check_recipient(sms, Some(&before), &before.id, &body, ConfirmedFlag::from(caller));
     let next = Recipient { version: before.version + 1, ..next.map_err(Problem::invalid_fields)? };
     save_recipient(app, caller, &tenant, &next, "recipient.updated").await?;
-    let confirmation =
-        confirmation_requests::request_after_save(app, &settings, Some(&before), &next, correlation).await;
+    let asker = Asker { token_id: &caller.token_id, correlation: &correlation.0 };
+    let confirmation = confirmation_requests::request_after_save(app, &settings, Some(&before), &next, asker).await;
     let lint = lint::findings_after_save(app, &tenant).await;
     Ok(json_with_etag(StatusCode::OK, next.version, &RecipientBody { confirmation, lint, ..recipient_body(&next) }))
 }

@@ -111,12 +111,20 @@ async fn update(
     let before = load_settings(app, &tenant).await?;
     require_current_version(headers, before.version)?;
     let body = read_body(&before)?;
-    let may_change_plan = caller.has_scope(PLATFORM_ADMIN);
-    let editor = Editor { token_id: &caller.token_id, may_change_plan, now: clock::now() };
+    let is_platform_admin = caller.has_scope(PLATFORM_ADMIN);
+    let editor = Editor { token_id: &caller.token_id, is_platform_admin, now: clock::now() };
     let next = update_settings(&before, &body, &app.policy, editor).map_err(Problem::invalid_fields)?;
-    // Confirming compliance for a channel has an audit action of its own, so that it can be found.
+    // What is confirmed, approved or agreed has an audit action of its own, so that it can be found.
     let confirms = next.compliance_confirmed.keys().any(|class| !before.compliance_confirmed.contains_key(class));
-    let what = if confirms { "settings.compliance_confirmed" } else { "settings.updated" };
+    let what = if confirms {
+        "settings.compliance_confirmed"
+    } else if next.approved != before.approved {
+        "settings.names_approved"
+    } else if next.data_processing != before.data_processing {
+        "settings.agreement_changed"
+    } else {
+        "settings.updated"
+    };
     let next = Settings { version: before.version + 1, ..next };
     let setting = TenantChange::Settings(Box::new(next.clone()));
     save_setting(app, caller, &tenant, setting, what, tenant.as_str()).await?;

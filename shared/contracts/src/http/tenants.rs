@@ -32,6 +32,14 @@ pub struct SettingsBody {
     /// The tenant's display name.
     #[schemars(length(min = 1, max = 100))]
     pub name: String,
+    /// The name that the tenant wants people to read who have not agreed to anything, as in a confirmation: without a URL or a domain.
+    /// Once the platform has approved it, it is `approved.public_name`; until then such messages name the tenant's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 60))]
+    pub public_name: Option<String>,
+    /// The names that the platform has approved. Omit it to leave them unchanged. Only the platform can change them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<ApprovedNamesBody>,
     /// The id of the tenant's plan. Omit it to leave it unchanged. Only the platform can change it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
@@ -51,9 +59,9 @@ pub struct SettingsBody {
     /// What SMS rules require.
     #[serde(default)]
     pub compliance: ComplianceBody,
-    /// What the data-processing agreement allows.
-    #[serde(default)]
-    pub data_processing: DataProcessingBody,
+    /// What the data-processing agreement allows. Omit it to leave it unchanged. Only the platform can change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_processing: Option<DataProcessingBody>,
     /// Hours in which recipients and chat channels are not disturbed. Omit it for no quiet hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<QuietHoursBody>,
@@ -160,7 +168,8 @@ pub struct ComplianceBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 50))]
     pub dlt_template_id: Option<String>,
-    /// Alphanumeric sender id of SMS: 3 to 11 characters.
+    /// The alphanumeric sender id that the tenant wants for its SMS: 3 to 11 characters. Once the platform has approved it, it is
+    /// `approved.sender_id`; until then SMS carry the platform's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 11))]
     pub sender_id: Option<String>,
@@ -188,6 +197,20 @@ pub struct ComplianceConfirmation {
     pub at: Timestamp,
     /// The text that was confirmed.
     pub wording: String,
+}
+
+/// The names that the platform lets a tenant use in messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovedNamesBody {
+    /// The tenant's name in messages to people who have not agreed to anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 60))]
+    pub public_name: Option<String>,
+    /// The sender id of the tenant's SMS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 11))]
+    pub sender_id: Option<String>,
 }
 
 /// What the data-processing agreement allows.

@@ -123,7 +123,7 @@ impl Delivery {
                 DeliveryTarget::Email { address: recipient.email.clone()?, shared: recipient.shared }
             }
             (Destination::Recipient(recipient), Channel::Sms) => {
-                DeliveryTarget::Sms { phone: recipient.phone.clone()?, compliance: settings.compliance.clone() }
+                DeliveryTarget::Sms { phone: recipient.phone.clone()?, compliance: settings.sms_compliance() }
             }
             (Destination::Integration(integration), Channel::Webhook) => DeliveryTarget::Webhook {
                 url: integration.url.clone(),

@@ -3,9 +3,10 @@
 use super::{Case, PlanInput};
 use crate::event::SYSTEM_TYPE_PREFIX;
 use crate::incident::{DELIVERY_FAILED_TYPE, Incident, ORG_ADMIN_NOTICE_TYPES, Update};
-use crate::policy::Allowance;
+use crate::permission::{refused_for_contact, refused_for_tenant};
+use crate::policy::{Allowance, Policy};
 use crate::reason::Reason;
-use crate::tenant::{Destination, OptIn, Recipient, Settings, compliance_wording};
+use crate::tenant::{Destination, OptIn, Recipient, Settings};
 use crate::vocabulary::{Channel, Role};
 use jiff::Timestamp;
 
@@ -18,11 +19,8 @@ pub(super) fn excluded_by_settings(input: &PlanInput<'_>, case: &Case<'_>) -> Op
     if input.incident.category.is_some() && !category.is_some_and(|category| category.enabled) {
         return Some(Reason::CategoryDisabled);
     }
-    if !input.policy.plans.get(&settings.plan).is_some_and(|plan| plan.channels.contains(&class)) {
-        return Some(Reason::PlanExcludesChannel);
-    }
-    if settings.data_processing.channels.as_ref().is_some_and(|channels| !channels.contains(&class)) {
-        return Some(Reason::AgreementExcludesChannel);
+    if let Some(reason) = refused_for_tenant(input.policy, settings, class) {
+        return Some(reason);
     }
     if let Some(category) = category {
         if !category.channels.contains(&class) {
@@ -31,9 +29,6 @@ pub(super) fn excluded_by_settings(input: &PlanInput<'_>, case: &Case<'_>) -> Op
         if category.muted_until.is_some_and(|until| input.now < until) {
             return Some(Reason::Muted);
         }
-    }
-    if compliance_wording(class).is_some() && !settings.compliance_confirmed.contains_key(&class) {
-        return Some(Reason::ComplianceUnconfirmed);
     }
     case.over_plan_limit.then_some(Reason::PlanLimit)
 }
@@ -88,6 +83,7 @@ pub(super) fn permitted_role(input: &PlanInput<'_>, case: &Case<'_>) -> Result<O
 /// A deferred delivery is checked again right before it is sent.
 #[must_use]
 pub fn unreachable_reason(
+    policy: &Policy,
     incident: &Incident,
     settings: &Settings,
     destination: &Destination,
@@ -106,15 +102,16 @@ pub fn unreachable_reason(
                 .is_some_and(|disabled| !disabled.is_half_open(now) || is_system_incident(incident));
             (disabled && !incident.test).then_some(Reason::EndpointDisabled)
         }
-        Destination::Recipient(recipient) => match channel {
-            Channel::Email => unreachable_by_email(incident, settings, recipient),
-            _ => unreachable_by_sms(recipient),
-        },
+        Destination::Recipient(recipient) => refused_for_contact(policy, settings, recipient, channel)
+            .or_else(|| has_not_agreed(incident, recipient, channel)),
     }
 }
 
-fn unreachable_by_email(incident: &Incident, settings: &Settings, recipient: &Recipient) -> Option<Reason> {
-    let Some(email) = &recipient.email else { return Some(Reason::NoDestination) };
+/// Returns why the owner of the address or number does not want the message: unsubscribed, or not confirmed.
+fn has_not_agreed(incident: &Incident, recipient: &Recipient, channel: Channel) -> Option<Reason> {
+    if channel == Channel::Sms {
+        return (!recipient.phone_confirmed).then_some(Reason::ContactUnconfirmed);
+    }
     let unsubscribed = match incident.category {
         Some(category) => recipient.unsubscribed.contains(&category),
         None => recipient.unsubscribed_warnings,
@@ -122,27 +119,7 @@ fn unreachable_by_email(incident: &Incident, settings: &Settings, recipient: &Re
     if unsubscribed {
         return Some(Reason::OptedOut);
     }
-    if let Some(suppressed) = recipient.suppressed {
-        return Some(suppressed.reason);
-    }
-    let allowed = &settings.allowed_email_domains;
-    if !allowed.is_empty() && !allowed.iter().any(|domain| email.is_in_domain(domain)) {
-        return Some(Reason::DomainNotAllowed);
-    }
     (!recipient.email_confirmed).then_some(Reason::ContactUnconfirmed)
-}
-
-fn unreachable_by_sms(recipient: &Recipient) -> Option<Reason> {
-    if recipient.phone.is_none() {
-        return Some(Reason::NoDestination);
-    }
-    if recipient.sms_opted_out.is_some() {
-        return Some(Reason::OptedOut);
-    }
-    if recipient.dnd && !recipient.sms_consent {
-        return Some(Reason::Dnd);
-    }
-    (!recipient.phone_confirmed).then_some(Reason::ContactUnconfirmed)
 }
 
 /// Returns which filter of the destination excludes the update.

@@ -81,11 +81,95 @@ impl Email {
         ascii.map_or_else(|_| self.0.clone(), |domain| format!("{local}@{domain}"))
     }
 
-    /// Returns the wire form in lower case, by which two spellings of one mailbox are compared.
+    /// Returns the wire form in lower case, by which two spellings of one mailbox are compared. Tags and dots stay: they may be another
+    /// person's mailbox.
     #[must_use]
     pub fn identity(&self) -> String {
         self.to_wire().to_lowercase()
     }
+
+    /// Returns the mailbox that limits count: the [`identity`](Self::identity) without a `+…` tag, and at Google without dots, so that no
+    /// spelling of one mailbox has a limit of its own.
+    #[must_use]
+    pub fn limited_mailbox(&self) -> String {
+        let identity = self.identity();
+        let (local, domain) = identity.rsplit_once('@').unwrap_or((&identity, ""));
+        // A tag is what follows the first plus sign (RFC 5233). A local part that is all tag keeps it.
+        let untagged = local.split('+').next().filter(|untagged| !untagged.is_empty()).unwrap_or(local);
+        if GOOGLE_DOMAINS.contains(&domain) {
+            return format!("{}@{}", untagged.replace('.', ""), GOOGLE_DOMAINS[0]);
+        }
+        format!("{untagged}@{domain}")
+    }
+
+    /// Returns the domain in lower case and in Punycode.
+    #[must_use]
+    pub fn wire_domain(&self) -> String {
+        self.identity().rsplit_once('@').map(|(_, domain)| domain.to_owned()).unwrap_or_default()
+    }
+}
+
+/// Names of one mail domain whose mailboxes ignore dots (Google: "Dots don't matter in Gmail addresses").
+const GOOGLE_DOMAINS: [&str; 2] = ["gmail.com", "googlemail.com"];
+
+/// The kind of a phone number by libphonenumber's patterns of its country.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NumberType {
+    /// A landline.
+    FixedLine,
+    /// A mobile phone.
+    Mobile,
+    /// A landline or a mobile phone: the country's plan does not distinguish them, as in the US.
+    FixedLineOrMobile,
+    /// Free for the caller.
+    TollFree,
+    /// A premium-rate number, whose owner is paid for what is sent there.
+    PremiumRate,
+    /// The cost is shared between caller and owner.
+    SharedCost,
+    /// A number of an internet telephone service.
+    Voip,
+    /// A personal number, which is forwarded to others.
+    PersonalNumber,
+    /// A pager.
+    Pager,
+    /// A company's universal access number.
+    Uan,
+    /// A voicemail service.
+    Voicemail,
+    /// Of no known pattern.
+    Unknown,
+}
+
+impl From<Type> for NumberType {
+    fn from(kind: Type) -> Self {
+        match kind {
+            Type::FixedLine => Self::FixedLine,
+            Type::Mobile => Self::Mobile,
+            Type::FixedLineOrMobile => Self::FixedLineOrMobile,
+            Type::TollFree => Self::TollFree,
+            Type::PremiumRate => Self::PremiumRate,
+            Type::SharedCost => Self::SharedCost,
+            Type::Voip => Self::Voip,
+            Type::PersonalNumber => Self::PersonalNumber,
+            Type::Pager => Self::Pager,
+            Type::Uan => Self::Uan,
+            Type::Voicemail => Self::Voicemail,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What libphonenumber knows of a number. It is stored with the number, so that planning needs no telephone data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberFacts {
+    /// ISO 3166 code of the number's country, such as `IN`; `None` for a global service (+881, +979) and for what no country has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// The kind of number.
+    #[serde(rename = "type")]
+    pub number_type: NumberType,
 }
 
 impl Phone {
@@ -127,11 +211,22 @@ impl Phone {
         Ok(Self(digits))
     }
 
-    /// Returns the ISO 3166 code of the number's country, such as `IN`; `None` if the calling code does not determine it.
+    /// Returns the ISO 3166 code of the number's country, such as `IN`; `None` if the number does not determine it.
     #[must_use]
     pub fn country(&self) -> Option<String> {
-        let number = phonenumber::parse(None, &self.0).ok()?;
-        number.country().id().map(|id| id.as_ref().to_owned())
+        self.facts().country
+    }
+
+    /// Returns what libphonenumber knows of the number. Several countries share one calling code, and the number's own digits decide.
+    #[must_use]
+    pub fn facts(&self) -> NumberFacts {
+        let Ok(number) = phonenumber::parse(None, &self.0) else {
+            return NumberFacts { country: None, number_type: NumberType::Unknown };
+        };
+        NumberFacts {
+            country: number.country().id().map(|id| id.as_ref().to_owned()),
+            number_type: number.number_type(&DATABASE).into(),
+        }
     }
 }
 
@@ -226,6 +321,56 @@ mod tests {
             ("+55 11 96123-4567", "+5511961234567"),
         ] {
             assert_eq!(Phone::parse(text).map(|phone| phone.0).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_count_mailboxes_however_they_are_spelled() {
+        let mailbox = |text: &str| Email::parse(text).unwrap().limited_mailbox();
+        for (text, expected) in [
+            ("Victim+1@Example.com", "victim@example.com"),
+            ("victim+a+b@example.com", "victim@example.com"),
+            ("vic.tim@example.com", "vic.tim@example.com"),
+            ("V.i.c.tim+9@gmail.com", "victim@gmail.com"),
+            ("vic.tim@GoogleMail.com", "victim@gmail.com"),
+            ("ops+1@b\u{fc}cher.example", "ops@xn--bcher-kva.example"),
+            ("+tag@example.com", "+tag@example.com"),
+        ] {
+            assert_eq!(mailbox(text), expected, "{text}");
+        }
+        assert_ne!(Email::parse("victim+1@example.com").unwrap().identity(), mailbox("victim@example.com"));
+        assert_eq!(Email::parse("a@B\u{fc}cher.example").unwrap().wire_domain(), "xn--bcher-kva.example");
+    }
+
+    #[test]
+    fn a_numbers_own_digits_tell_its_country_and_type() {
+        use NumberType::{FixedLine, FixedLineOrMobile, Mobile, PremiumRate, TollFree, Voip};
+        for (text, country, number_type) in [
+            ("+14155550100", Some("US"), FixedLineOrMobile),
+            ("+14165550100", Some("CA"), FixedLineOrMobile),
+            ("+18765550100", Some("JM"), Mobile),
+            ("+18095550100", Some("DO"), FixedLineOrMobile),
+            ("+12423591234", Some("BS"), Mobile),
+            ("+19005550100", Some("US"), PremiumRate),
+            ("+18005550100", Some("US"), TollFree),
+            ("+447400123456", Some("GB"), Mobile),
+            ("+447797712345", Some("JE"), Mobile),
+            ("+447624123456", Some("IM"), Mobile),
+            ("+442071838750", Some("GB"), FixedLine),
+            ("+445612345678", Some("GB"), Voip),
+            ("+4915123456789", Some("DE"), Mobile),
+            ("+919876543210", Some("IN"), Mobile),
+            ("+61412345678", Some("AU"), Mobile),
+            ("+6581234567", Some("SG"), Mobile),
+            ("+33612345678", Some("FR"), Mobile),
+        ] {
+            let facts = Phone::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).facts();
+            assert_eq!((facts.country.as_deref(), facts.number_type), (country, number_type), "{text}");
+        }
+        for global in ["+979123456789", "+881612345678", "+882161234567"] {
+            if let Ok(phone) = Phone::parse(global) {
+                assert_eq!(phone.facts().country, None, "{global}");
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Recipients and integrations: what may be notified.
 
-use super::{Email, Phone, Sealed};
+use super::{Email, NumberFacts, Phone, Sealed};
 use crate::digest::Digest;
 use crate::ids::{IntegrationId, RecipientId};
 use crate::quiet::QuietHoursOverride;
@@ -39,7 +39,7 @@ pub struct Filters {
 /// Why and since when nothing is sent to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suppression {
-    /// `suppressed_bounce` or `suppressed_complaint`; `opted_out` for a number.
+    /// `suppressed_bounce`, `suppressed_complaint` or `suppressed_by_owner`; `opted_out` for a number.
     pub reason: Reason,
     /// When it was suppressed.
     pub at: Timestamp,
@@ -61,6 +61,9 @@ pub struct Recipient {
     /// Phone number; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<Phone>,
+    /// What was known of the number when it was saved; `None` for an older record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone_facts: Option<NumberFacts>,
     /// Whether the owner confirmed the number.
     #[serde(default)]
     pub phone_confirmed: bool,
@@ -110,6 +113,13 @@ pub struct Recipient {
 }
 
 impl Recipient {
+    /// Returns what is known of the recipient's number; `None` without a number.
+    #[must_use]
+    pub fn number_facts(&self) -> Option<NumberFacts> {
+        let phone = self.phone.as_ref()?;
+        Some(self.phone_facts.clone().unwrap_or_else(|| phone.facts()))
+    }
+
     /// Suppresses the address, or the number if the reason is an SMS opt-out. Returns whether anything changed; `false` if it is suppressed
     /// already or missing.
     pub fn suppress(&mut self, suppressed: &Suppression) -> bool {

@@ -53,7 +53,7 @@ pub struct SmsCompliance {
     /// India: id of the registered template (DLT), 1–50 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dlt_template_id: Option<String>,
-    /// Alphanumeric sender id, 3–11 characters.
+    /// The alphanumeric sender id that the tenant wants, 3–11 characters. It is used once the platform has approved it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_id: Option<String>,
 }
@@ -82,6 +82,17 @@ pub fn compliance_wording(class: ChannelClass) -> Option<String> {
     }
 }
 
+/// What the platform lets a tenant call itself in messages. Until a name is approved, messages carry a neutral text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovedNames {
+    /// The tenant's name in messages to people who have not agreed to any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_name: Option<String>,
+    /// The sender id of the tenant's text messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_id: Option<String>,
+}
+
 /// A tenant's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -89,6 +100,12 @@ pub struct Settings {
     pub tenant: TenantId,
     /// Display name of the tenant.
     pub name: String,
+    /// The name that the tenant wants strangers to read; `None` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_name: Option<String>,
+    /// The names that the platform has approved.
+    #[serde(default, skip_serializing_if = "ApprovedNames::is_empty")]
+    pub approved: ApprovedNames,
     /// Id of the tenant's plan in `plans.yaml`.
     pub plan: String,
     /// IANA time zone for every local time of the tenant.
@@ -117,6 +134,29 @@ pub struct Settings {
     pub storms: StormMode,
     /// Increases by one with each write; used as the ETag.
     pub version: u64,
+}
+
+impl ApprovedNames {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Settings {
+    /// Returns the name by which people are asked who have not agreed to anything: the approved one, or the tenant's id, which the platform
+    /// has given it.
+    #[must_use]
+    pub fn name_for_strangers(&self) -> &str {
+        let approved = self.approved.public_name.as_deref().filter(|_| self.public_name.is_some());
+        approved.unwrap_or(self.tenant.as_str())
+    }
+
+    /// Returns what text messages of the tenant carry: its registrations, and its sender id only if that is approved.
+    #[must_use]
+    pub fn sms_compliance(&self) -> SmsCompliance {
+        let sender_id = self.approved.sender_id.clone().filter(|_| self.compliance.sender_id.is_some());
+        SmsCompliance { sender_id, ..self.compliance.clone() }
+    }
 }
 
 fn bundle_storms() -> StormMode {

@@ -99,7 +99,7 @@ pub(crate) fn decide_retry(
         let (until, reason) = hours.closed_until(now.max(due.at))?;
         (!incident.test).then_some((until, reason, update.accepted_at))
     };
-    match (closed_until(), build_delivery(due, facts, now)) {
+    match (closed_until(), build_delivery(policy, due, facts, now)) {
         (Some((at, reason, since)), ReleaseDecision::Send(_)) => {
             let held = Some(Hold { since, reason, always_listed: false });
             let entry = Box::new(ScheduledDelivery { at, held, ..due.clone() });
@@ -111,7 +111,12 @@ pub(crate) fn decide_retry(
 
 /// Builds the delivery of a due entry, unless its destination cannot be reached any more. Category settings, filters and pricing plan are
 /// not checked again: they were checked when the update was planned, and a retry is the same delivery.
-pub(crate) fn build_delivery(due: &ScheduledDelivery, facts: DeliveryFacts<'_>, now: Timestamp) -> ReleaseDecision {
+pub(crate) fn build_delivery(
+    policy: &Policy,
+    due: &ScheduledDelivery,
+    facts: DeliveryFacts<'_>,
+    now: Timestamp,
+) -> ReleaseDecision {
     let (Some(incident), Some(update)) = (facts.incident, facts.update) else {
         // Incident rows expire after the retention time. An entry that is older than that is of no use any more.
         return ReleaseDecision::End(Reason::Expired);
@@ -119,7 +124,7 @@ pub(crate) fn build_delivery(due: &ScheduledDelivery, facts: DeliveryFacts<'_>, 
     let (Some(settings), Some(destination)) = (facts.settings, facts.destination) else {
         return ReleaseDecision::End(Reason::NoDestination);
     };
-    if let Some(reason) = unreachable_reason(incident, settings, destination, due.channel, now) {
+    if let Some(reason) = unreachable_reason(policy, incident, settings, destination, due.channel, now) {
         return ReleaseDecision::End(reason);
     }
     match Delivery::build(settings, incident, update, destination, due.channel, due.role) {
@@ -194,7 +199,7 @@ pub(crate) fn decide_held(
         }
         Some(DecisionOutcome::Deliver { role }) => {
             let held = HoldPeriod { since: held_since(due, hold, input.plans), until: due.at, reason: hold.reason };
-            match build_delivery(&ScheduledDelivery { role, ..due.clone() }, facts, input.now) {
+            match build_delivery(input.policy, &ScheduledDelivery { role, ..due.clone() }, facts, input.now) {
                 ReleaseDecision::Send(delivery) => {
                     let why = NotificationReason { held: Some(held), ..delivery.why.clone() };
                     ReleaseDecision::Send(Box::new(Delivery { why, ..*delivery }))

@@ -1,8 +1,8 @@
 use super::*;
 use contracts::http::QuietHoursBody;
 
-const TENANT: Editor<'_> = Editor { token_id: "tok_a", may_change_plan: false, now: Timestamp::UNIX_EPOCH };
-const PLATFORM: Editor<'_> = Editor { may_change_plan: true, ..TENANT };
+const TENANT: Editor<'_> = Editor { token_id: "tok_a", is_platform_admin: false, now: Timestamp::UNIX_EPOCH };
+const PLATFORM: Editor<'_> = Editor { is_platform_admin: true, ..TENANT };
 
 #[test]
 fn a_compliance_confirmation_keeps_its_author_until_it_is_revoked() {
@@ -72,8 +72,10 @@ fn every_wrong_field_is_reported_at_once() {
     body.allowed_email_domains = vec!["example.com".into(), "@example.com".into(), "localhost".into()];
     body.compliance.country = Some("India".into());
     body.compliance.sender_id = Some("123".into());
-    body.data_processing.channels = Some(vec!["fax".into()]);
-    body.data_processing.content = Some("some".into());
+    body.data_processing =
+        Some(DataProcessingBody { channels: Some(vec!["fax".into()]), content: Some("some".into()) });
+    body.public_name = Some("Pay at evil.example".into());
+    body.approved = Some(ApprovedNamesBody { public_name: Some("x".repeat(61)), sender_id: Some("1".into()) });
     body.quiet_hours = Some(QuietHoursBody {
         from: "25:00".into(),
         to: "7".into(),
@@ -100,12 +102,53 @@ fn every_wrong_field_is_reported_at_once() {
             "/compliance/sender_id",
             "/data_processing/channels/0",
             "/data_processing/content",
+            "/data_processing",
+            "/public_name",
+            "/approved/public_name",
+            "/approved/sender_id",
+            "/approved",
             "/quiet_hours/from",
             "/quiet_hours/to",
             "/quiet_hours/days/0",
             "/quiet_hours/zone",
         ]
     );
+}
+
+#[test]
+fn a_tenant_gives_itself_neither_a_name_for_strangers_nor_another_agreement() {
+    let settings = tenant("enterprise");
+    let names = ApprovedNamesBody { public_name: Some("HSBC".into()), sender_id: Some("HSBC".into()) };
+    let agreement = DataProcessingBody { channels: Some(vec!["email".into()]), content: Some("minimal".into()) };
+    let wants = |change: fn(&mut SettingsBody, ApprovedNamesBody, DataProcessingBody), editor| {
+        let mut body = settings_body(&settings);
+        change(&mut body, names.clone(), agreement.clone());
+        update_settings(&settings, &body, &policy(), editor)
+    };
+    let approve = |body: &mut SettingsBody, names, _| body.approved = Some(names);
+    let agree = |body: &mut SettingsBody, _, agreement| body.data_processing = Some(agreement);
+    assert_eq!(pointers(wants(approve, TENANT).unwrap_err()), ["/approved"]);
+    assert_eq!(pointers(wants(agree, TENANT).unwrap_err()), ["/data_processing"]);
+    assert_eq!(wants(agree, PLATFORM).unwrap().data_processing.content, ContentLevel::Minimal);
+
+    // What the tenant asks for is saved, and used once it is approved.
+    let mut body = settings_body(&settings);
+    body.public_name = Some("Acme Alerts".into());
+    body.compliance.sender_id = Some("ACME".into());
+    let asked = update_settings(&settings, &body, &policy(), TENANT).unwrap();
+    assert_eq!((asked.name_for_strangers(), asked.sms_compliance().sender_id), ("acme", None));
+    let mut body = settings_body(&asked);
+    body.approved = Some(ApprovedNamesBody { public_name: body.public_name.clone(), sender_id: Some("ACME".into()) });
+    let approved = update_settings(&asked, &body, &policy(), PLATFORM).unwrap();
+    assert_eq!(approved.name_for_strangers(), "Acme Alerts");
+    assert_eq!(approved.sms_compliance().sender_id.as_deref(), Some("ACME"));
+    // Another wish changes nothing until it is approved as well; no wish at all is neutral again.
+    let mut body = settings_body(&approved);
+    body.public_name = Some("HSBC".into());
+    let changed = update_settings(&approved, &body, &policy(), TENANT).unwrap();
+    assert_eq!(changed.name_for_strangers(), "Acme Alerts");
+    body.public_name = None;
+    assert_eq!(update_settings(&approved, &body, &policy(), TENANT).unwrap().name_for_strangers(), "acme");
 }
 
 #[test]

@@ -128,7 +128,9 @@ fn a_retry_keeps_the_hold_of_its_first_attempt() {
     let (tenant, incident, update, to) = (settings(), incident(), update(), recipient(json!({})));
     let facts = facts(&tenant, &incident, &update, &to);
     let due = ScheduledDelivery { held_before: Some(held.clone()), ..due("email") };
-    let ReleaseDecision::Send(delivery) = build_delivery(&due, facts, QUIET_HOURS_END.parse().unwrap()) else {
+    let ReleaseDecision::Send(delivery) =
+        build_delivery(&Policy::embedded().unwrap(), &due, facts, QUIET_HOURS_END.parse().unwrap())
+    else {
         panic!("not sent")
     };
     assert_eq!(delivery.why.held, Some(held));
@@ -272,7 +274,7 @@ fn an_expired_incident_ends_the_delivery() {
         suppressed_incidents: &[],
     };
     assert!(matches!(
-        build_delivery(&due("webhook"), facts, AT.parse().unwrap()),
+        build_delivery(&Policy::embedded().unwrap(), &due("webhook"), facts, AT.parse().unwrap()),
         ReleaseDecision::End(Reason::Expired)
     ));
 }
