@@ -39,15 +39,19 @@ const WILDCARDS: [(&str, &str, &str); 5] = [
 ];
 
 /// Routes that ask no authorizer.
-const OPEN_ROUTES: [(&str, &str); 30] = [
+const OPEN_ROUTES: [(&str, &str); 36] = [
     ("GET", "/confirm"),
     ("HEAD", "/confirm"),
     ("GET", "/console"),
     ("HEAD", "/console"),
     ("GET", "/console/{proxy+}"),
     ("HEAD", "/console/{proxy+}"),
+    ("GET", "/never"),
+    ("HEAD", "/never"),
     ("GET", "/read"),
     ("HEAD", "/read"),
+    ("GET", "/resubscribe"),
+    ("HEAD", "/resubscribe"),
     ("GET", "/status"),
     ("HEAD", "/status"),
     ("GET", "/status/{proxy+}"),
@@ -63,6 +67,8 @@ const OPEN_ROUTES: [(&str, &str); 30] = [
     ("GET", "/v2/alerts/{proxy+}"),
     ("OPTIONS", "/v1/intake/{format}"),
     ("POST", "/confirm"),
+    ("POST", "/never"),
+    ("POST", "/resubscribe"),
     ("POST", "/stop"),
     ("POST", "/unsubscribe"),
     ("POST", "/v2/alerts"),
@@ -391,6 +397,7 @@ fn every_queue_and_function_has_an_alarm_and_every_alarm_a_runbook_entry() {
         "DeadLetterAlarm",
         "DueLeftAlarm",
         "LateDeliveriesAlarm",
+        "SmsLimitAlarm",
         "ProviderQuotaAlarm",
         "ReleaseSilentAlarm",
         "ApiServerErrorsAlarm",

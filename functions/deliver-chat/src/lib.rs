@@ -105,7 +105,7 @@ impl Chat {
         let keyring = delivery::load_keyring(&self.keyring).await?;
         let url = delivery::open_sealed(keyring, &aad, url)?;
         let Ok(url) = SecretUrl::parse(&url) else { return Err(SendFailure::permanent("url_not_usable")) };
-        let Ok(link) = self.links.incident(keyring, &delivery.alert) else {
+        let Ok(link) = self.links.incident(keyring, &delivery.alert, clock::now()) else {
             return Err(SendFailure::unavailable("link_key"));
         };
         let links = AlertLinks { incident_url: link, unsubscribe_url: None, stop_url: None };

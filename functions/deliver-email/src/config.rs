@@ -13,6 +13,8 @@ runtime::config! {
         pub dead_letter_queue_url: String = "DELIVER_EMAIL_DEAD_LETTER_QUEUE_URL",
         /// The queue of `classify`, for notices about undelivered critical alerts and failing endpoints.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
+        /// The queue of `feedback`, for recipients whose address is suppressed.
+        pub feedback_queue_url: String = "FEEDBACK_QUEUE_URL",
         /// The KMS key that wraps the data keys.
         pub kms_key_id: String = "KMS_KEY_ID",
         /// The verified sender address.

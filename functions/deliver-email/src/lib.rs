@@ -1,7 +1,7 @@
 //! Trigger  `DeliverEmailQueue`, `DeliverEmailBulkQueue`
-//! Reads    nothing else: the message carries everything
+//! Reads    whether the address is suppressed for the whole stack; everything else is in the message
 //! Writes   the delivery row (claim, mark), failed attempts, entries of the due index; what the address was sent lately
-//! Emits    one SES message; retries to its own bulk lane
+//! Emits    one SES message; retries to its own bulk lane; suppressed addresses to `feedback`
 //! Fails    address refused: recorded and retried. AWS fault: returned to the queue. Unprocessable message: dead-letter queue
 //! Config   [`config::Config`]
 
@@ -10,11 +10,14 @@ pub mod config;
 use aws::ses::{EmailSender, MailError};
 use aws::sqs::Queues;
 use config::Config;
-use contracts::queue::{BatchDelivery, ConfirmationRequest, Delivery, DeliveryTarget, OutboundMessage};
+use contracts::queue::{BatchDelivery, ConfirmationRequest, Delivery, DeliveryTarget, OutboundMessage, Question};
 use delivery::message_links::MessageLinks;
-use delivery::{ConfirmationSender, Deliverer, QueueUrls, Sender};
+use delivery::{ConfirmationSender, Deliverer, QueueUrls, Sender, report_refused_contact};
+use domain::ids::SuppressionId;
 use domain::policy::StormPolicy;
+use domain::reason::Reason;
 use domain::render;
+use domain::tenant::Email;
 use domain::vocabulary::Channel;
 use pipeline::deliver::Message;
 use pipeline::{Accepted, SendFailure};
@@ -40,6 +43,9 @@ struct Mail {
     pace: Pacer,
     from: String,
     links: MessageLinks,
+    table: Table,
+    queues: Queues,
+    feedback_queue_url: String,
 }
 
 impl QueueFunction for DeliverEmail {
@@ -56,6 +62,9 @@ impl QueueFunction for DeliverEmail {
             pace: Pacer::new(Duration::from_millis(config.send_interval_ms)),
             from: config.email_from.clone(),
             links: MessageLinks::new(&config.public_base_url),
+            table: table.clone(),
+            queues: Queues::new(aws.config()),
+            feedback_queue_url: config.feedback_queue_url.clone(),
         };
         let urls = QueueUrls {
             urgent: &config.urgent_queue_url,
@@ -90,22 +99,22 @@ impl Mail {
     /// Sends several deliveries to one recipient in one message.
     async fn send_list(&self, list: &BatchDelivery) -> Result<Accepted, SendFailure> {
         let BatchDelivery { members, omitted_count, storm, .. } = list;
-        let Some(Delivery { target: DeliveryTarget::Email { address, shared }, destination, alert: first, .. }) =
-            members.first()
+        let Some(Delivery { target: DeliveryTarget::Email { address, shared }, alert: first, .. }) = members.first()
         else {
             return Err(SendFailure::permanent("not_an_email_target"));
         };
         let keyring = delivery::load_keyring(&self.keyring).await?;
         let mut links = Vec::with_capacity(members.len());
         let mut unsubscribe_by_category: BTreeMap<&'static str, String> = BTreeMap::new();
+        let now = clock::now();
         for member in members {
             // A personal link lets its recipient stop one incident. Nobody may do that for a shared address.
             let incident = if *shared {
-                self.links.incident(keyring, &member.alert)
+                self.links.incident(keyring, &member.alert, now)
             } else {
-                self.links.incident_for_recipient(keyring, &member.alert, destination)
+                self.links.incident_for_recipient(keyring, member, now)
             };
-            let unsubscribe = self.links.unsubscribe(keyring, &member.alert, destination);
+            let unsubscribe = self.links.unsubscribe(keyring, member, now);
             let (Ok(incident), Ok(unsubscribe)) = (incident, unsubscribe) else {
                 return Err(SendFailure::unavailable("link_key"));
             };
@@ -159,14 +168,22 @@ impl Mail {
 }
 
 impl Mail {
+    /// Returns why nothing is sent to the address, whichever tenant asks; `None` if it is not suppressed.
+    async fn suppression(&self, address: &Email) -> Result<Option<Reason>, SendFailure> {
+        let found = self.table.address_suppression(&SuppressionId::of(address)).await;
+        let found = found.map_err(|_| SendFailure::unavailable("suppressions"))?;
+        Ok(found.map(|suppression| suppression.reason))
+    }
+
     async fn send_single(&self, delivery: &Delivery) -> Result<Accepted, SendFailure> {
         let DeliveryTarget::Email { address, shared } = &delivery.target else {
             return Err(SendFailure::permanent("not_an_email_target"));
         };
         let keyring = delivery::load_keyring(&self.keyring).await?;
-        let incident = self.links.incident(keyring, &delivery.alert);
-        let unsubscribe = self.links.unsubscribe(keyring, &delivery.alert, &delivery.destination);
-        let stop = self.links.stop_incident(keyring, &delivery.alert, &delivery.destination);
+        let now = clock::now();
+        let incident = self.links.incident(keyring, &delivery.alert, now);
+        let unsubscribe = self.links.unsubscribe(keyring, delivery, now);
+        let stop = self.links.stop_incident(keyring, delivery, now);
         let (Ok(incident), Ok(unsubscribe), Ok(stop)) = (incident, unsubscribe, stop) else {
             return Err(SendFailure::unavailable("link_key"));
         };
@@ -180,6 +197,13 @@ impl Mail {
 
 impl Sender for Mail {
     async fn send(&self, message: &Message, _time_limit: Duration) -> Result<Accepted, SendFailure> {
+        // All members of a list go to one address.
+        if let Some(delivery @ Delivery { target: DeliveryTarget::Email { address, .. }, .. }) =
+            message.members().first()
+            && let Some(reason) = self.suppression(address).await?
+        {
+            return Err(report_refused_contact(&self.queues, &self.feedback_queue_url, delivery, reason).await);
+        }
         match message {
             Message::Single(delivery) => self.send_single(delivery).await,
             Message::List(list) => self.send_list(list).await,
@@ -193,11 +217,22 @@ impl ConfirmationSender for Mail {
         let DeliveryTarget::Email { address, .. } = &request.target else {
             return Err(SendFailure::permanent("not_an_email_target"));
         };
+        // The one message that a suppressed address gets asks whether mail is welcome again.
+        if request.question != Question::AllowAgain
+            && let Some(reason) = self.suppression(address).await?
+        {
+            return Err(SendFailure::permanent(reason.as_str()));
+        }
         let keyring = delivery::load_keyring(&self.keyring).await?;
-        let Ok(link) = self.links.confirm_address(keyring, request) else {
-            return Err(SendFailure::unavailable("link_key"));
+        let (agree, never) = (self.links.agree(keyring, request), self.links.never(keyring, request, clock::now()));
+        let (Ok(agree), Ok(never)) = (agree, never) else { return Err(SendFailure::unavailable("link_key")) };
+        let links = render::QuestionLinks { agree: &agree, never: &never };
+        let (name, tenant) = (request.tenant_name.as_str(), request.tenant.as_str());
+        let email = match request.question {
+            Question::Confirm => render::confirmation_email(name, tenant, links),
+            Question::AllowAgain => render::allow_again_email(tenant, links),
+            Question::SubscribeAgain => render::subscribe_again_email(name, tenant, links),
         };
-        let email = render::confirmation_email(&request.tenant_name, request.tenant.as_str(), &link);
         self.send_email(&address.to_wire(), &email, None).await
     }
 }

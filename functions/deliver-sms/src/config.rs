@@ -19,6 +19,8 @@ runtime::config! {
         pub kms_key_id: String = "KMS_KEY_ID",
         /// The alphanumeric sender id for tenants that registered none.
         pub sender_id: Option<String> = "SMS_SENDER_ID",
+        /// The most message parts that the whole stack sends per day (UTC).
+        pub parts_per_day: u32 = "SMS_DAILY_PARTS",
         /// Minimum milliseconds between two sends of one execution environment: its share of the account's rate quota.
         pub send_interval_ms: u64 = "SMS_SEND_INTERVAL_MS",
         /// The base URL of links in messages, without a trailing slash.

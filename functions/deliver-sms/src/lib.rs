@@ -1,6 +1,7 @@
 //! Trigger  `DeliverSmsQueue`, `DeliverSmsBulkQueue`
 //! Reads    nothing else: the message carries everything
-//! Writes   the delivery row (claim, mark), failed attempts, entries of the due index; what the number was sent lately
+//! Writes   the delivery row (claim, mark), failed attempts, entries of the due index; what the number was sent lately,
+//!          and how many message parts number, tenant and stack were sent today
 //! Emits    one SMS through SNS; retries to its own bulk lane; opt-outs to `feedback`
 //! Fails    number refused: recorded and retried. AWS fault: returned to the queue. Unprocessable message: dead-letter queue
 //! Config   [`config::Config`]
@@ -10,23 +11,25 @@
 pub mod config;
 
 use aws::sns::{Sms, SmsError, SmsSender};
-use aws::sqs::{OutgoingMessage, Queues};
+use aws::sqs::Queues;
 use config::Config;
-use contracts::queue::{ConfirmationRequest, Delivery, DeliveryTarget, OutboundMessage, SmsOptOut, VERSION};
+use contracts::queue::{ConfirmationRequest, Delivery, DeliveryTarget, OutboundMessage};
 use delivery::message_links::MessageLinks;
-use delivery::{ConfirmationSender, Deliverer, QueueUrls, Sender};
+use delivery::{ConfirmationSender, Deliverer, QueueUrls, Sender, report_refused_contact};
 use domain::attempt::CAUSE_OPTED_OUT;
-use domain::ids::RecipientId;
-use domain::policy::{Policy, StormPolicy};
+use domain::ids::TenantId;
+use domain::policy::{Policy, SmsPartsPerDay, StormPolicy};
+use domain::reason::Reason;
 use domain::render;
 use domain::tenant::{Phone, SmsCompliance};
 use domain::vocabulary::Channel;
 use pipeline::deliver::Message;
 use pipeline::{Accepted, SendFailure};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
-use runtime::{Aws, Pacer, StartError, clock};
+use runtime::{Aws, Pacer, StartError, clock, metrics};
 use std::time::Duration;
 use store::Table;
+use store::sms_parts::SmsPartLimits;
 use vault::LazyKeyring;
 
 /// The function, with the clients and settings that one Lambda environment keeps.
@@ -47,6 +50,8 @@ struct Texts {
     links: MessageLinks,
     queues: Queues,
     feedback_queue_url: String,
+    table: Table,
+    parts_per_day: SmsPartLimits,
 }
 
 impl QueueFunction for DeliverSms {
@@ -57,9 +62,13 @@ impl QueueFunction for DeliverSms {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
         let keyring = LazyKeyring::new(aws.config(), &table, &config.kms_key_id, clock::now()).await;
+        let policy = Policy::embedded().map_err(StartError::new)?;
+        let SmsPartsPerDay { number, tenant } = policy.limits.sms.parts_per_day;
         let texts = Texts {
+            table: table.clone(),
+            parts_per_day: SmsPartLimits { number, tenant, stack: config.parts_per_day },
             texter: SmsSender::new(aws.config()),
-            policy: Policy::embedded().map_err(StartError::new)?,
+            policy,
             pace: Pacer::new(Duration::from_millis(config.send_interval_ms)),
             sender_id: config.sender_id.clone(),
             keyring,
@@ -97,39 +106,29 @@ impl QueueFunction for DeliverSms {
 }
 
 impl Texts {
-    /// Reports an opt-out to `feedback`, which then blocks the number. Returns the outcome of the send.
-    async fn report_opt_out(&self, delivery: &Delivery) -> Result<Accepted, SendFailure> {
-        let Some(recipient) = RecipientId::parse(&delivery.destination) else {
-            return Err(SendFailure::permanent(CAUSE_OPTED_OUT));
-        };
-        let opt_out = SmsOptOut {
-            v: VERSION,
-            tenant: delivery.alert.tenant.clone(),
-            recipient,
-            incident_id: delivery.alert.incident_id.clone(),
-            category: delivery.alert.category,
-            contact: delivery::contact_key(delivery).unwrap_or_default(),
-        };
-        let Ok(body) = serde_json::to_string(&opt_out) else { return Err(SendFailure::permanent(CAUSE_OPTED_OUT)) };
-        match self.queues.send(&self.feedback_queue_url, &OutgoingMessage { body, ..OutgoingMessage::default() }).await
-        {
-            Ok(()) => Err(SendFailure::permanent(CAUSE_OPTED_OUT)),
-            // The retry reports it again.
-            Err(_) => Err(SendFailure::unavailable("feedback_queue")),
-        }
-    }
-
     async fn send_text(
         &self,
+        tenant: &TenantId,
         phone: &Phone,
         compliance: &SmsCompliance,
         text: String,
     ) -> Result<Accepted, SendFailure> {
+        // Checked when the alert was planned, too. The policy may be narrower by now, and a confirmation code has no plan.
+        let facts = phone.facts();
+        if !self.policy.limits.sms.allows(&facts) {
+            return Err(SendFailure::permanent(Reason::SmsCountryNotAllowed.as_str()));
+        }
         // The number's country decides; if the number does not tell it, the tenant's country does.
-        let country = phone.country().or_else(|| compliance.country.clone());
+        let country = facts.country.or_else(|| compliance.country.clone());
         let dlt = country.and_then(|code| self.policy.compliance.country(&code)).is_some_and(|rule| rule.dlt_required);
         if dlt && (compliance.dlt_entity_id.is_none() || compliance.dlt_template_id.is_none()) {
             return Err(SendFailure::permanent("dlt_registration_missing"));
+        }
+        let parts = u32::try_from(render::gsm7::parts(&text)).unwrap_or(u32::MAX);
+        let counted = self.table.count_sms_parts(phone, tenant, parts, self.parts_per_day, clock::now()).await;
+        if let Some(scope) = counted.map_err(|_| SendFailure::unavailable("sms_limits"))? {
+            metrics::count_by("SmsLimitReached", "scope", scope, 1);
+            return Err(SendFailure::permanent(Reason::SmsLimitReached.as_str()));
         }
         let sms = Sms {
             phone: phone.expose().to_owned(),
@@ -159,13 +158,13 @@ impl Texts {
         };
         let alert = &delivery.alert;
         let keyring = delivery::load_keyring(&self.keyring).await?;
-        let Ok(link) = self.links.incident_for_recipient(keyring, alert, &delivery.destination) else {
+        let Ok(link) = self.links.incident_for_recipient(keyring, delivery, clock::now()) else {
             return Err(SendFailure::unavailable("link_key"));
         };
         let text = render::sms(alert, &delivery.why, &link);
-        match self.send_text(phone, compliance, text.text).await {
+        match self.send_text(&alert.tenant, phone, compliance, text.text).await {
             Err(SendFailure::Failed { failed, .. }) if failed.cause == CAUSE_OPTED_OUT => {
-                self.report_opt_out(delivery).await
+                Err(report_refused_contact(&self.queues, &self.feedback_queue_url, delivery, Reason::OptedOut).await)
             }
             outcome => outcome,
         }
@@ -194,6 +193,6 @@ impl ConfirmationSender for Texts {
         let aad = vault::owner_aad(request.tenant.as_str(), request.recipient.as_str());
         let code = delivery::open_sealed(keyring, &aad, code)?;
         let text = render::confirmation_sms(&request.tenant_name, request.tenant.as_str(), &code);
-        self.send_text(phone, compliance, text).await
+        self.send_text(&request.tenant, phone, compliance, text).await
     }
 }

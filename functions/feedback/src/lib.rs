@@ -1,6 +1,6 @@
 //! Trigger  `FeedbackQueue`: SES notifications about accepted e-mails, through a topic, and lines of SNS's SMS delivery log
-//! Reads    the deliveries of the message, the recipient
-//! Writes   the provider's report to those deliveries; the suppression of a recipient whose address bounced or complained, or whose number
+//! Reads    what was sent with the message, the recipient
+//! Writes   the provider's report to those deliveries; the suppression of the address for the whole stack, and of a recipient whose address bounced or complained, or whose number
 //!          opted out of SMS, with its compiled subscriptions
 //! Emits    a notice to the org admins about a suppressed contact; the lines of SNS's log to this function's own queue
 //! Fails    AWS fault: retried. An unknown message id is looked up again a few times, and then ignored as another application's
@@ -97,6 +97,10 @@ impl FeedbackFunction {
             Story::Record(step) => {
                 let recorded = self.table.record_feedback(step.message(), step.feedback()).await.map_err(fault);
                 step.answered(recorded, next_turn(turn, deadline))
+            }
+            Story::Address(step) => {
+                let written = self.table.suppress_address(step.id(), step.address()).await.map_err(fault);
+                step.answered(written, next_turn(turn, deadline))
             }
             Story::Recipient(step) => {
                 let recipient = self.table.recipient(step.tenant(), step.recipient()).await.map_err(fault);

@@ -6,14 +6,15 @@ use crate::App;
 use crate::access::storage_problem;
 use aws::sqs::OutgoingMessage;
 use contracts::http::ConfirmationView;
-use contracts::queue::{ConfirmationRequest, DeliveryTarget, VERSION};
+use contracts::queue::{ConfirmationRequest, DeliveryTarget, Question, VERSION};
 use domain::contact::{
     CONFIRMATION_INTERVAL_MIN, CONFIRMATION_LIFETIME, ConfirmationCounter, PendingConfirmation, next_confirmation_at,
     record_confirmation, utc_day,
 };
-use domain::ids::TenantId;
+use domain::ids::{SuppressionId, TenantId};
 use domain::permission::{refused_for_contact, refused_for_tenant};
 use domain::reason::Reason;
+use domain::suppression::Resubscription;
 use domain::tenant::{Email, Recipient, Sealed, Settings};
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
@@ -22,8 +23,6 @@ use runtime::{clock, ids};
 use std::collections::BTreeMap;
 use store::contacts::{ConfirmationHistory, RecipientChannel};
 
-/// Purpose of the keyed hash of addresses and numbers.
-const CONTACT_PURPOSE: &str = "contact";
 /// Purpose of the keyed hash by which limits count a mailbox or number.
 const LIMITED_CONTACT_PURPOSE: &str = "limited-contact";
 /// Purpose of the keyed hash of confirmation codes.
@@ -38,8 +37,22 @@ pub(crate) struct Asker<'a> {
     pub(crate) correlation: &'a str,
 }
 
+/// On what occasion a confirmation is requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// A recipient was saved with a new address or number. Nobody is asked again about a suppressed one.
+    AfterSave,
+    /// An admin asked for it.
+    Asked,
+}
+
+/// What to do about an address whose owner was asked often enough.
+const ASKED_ENOUGH: &str = "Its owner was asked three times and did not allow it; use another address.";
+
 /// Why no confirmation was requested.
 pub(crate) enum RequestFailure {
+    /// The owner of a suppressed address was asked as often as ever possible.
+    AskedEnough(Reason),
     /// The contact or the tenant has had too many requests; the next one is allowed at this time.
     RateLimited(Timestamp),
     /// A setting forbids sending to this address or number.
@@ -51,7 +64,8 @@ pub(crate) enum RequestFailure {
 /// Returns the channels on which the recipient's address or number needs a confirmation.
 pub(crate) fn unconfirmed_channels(recipient: &Recipient) -> Vec<Channel> {
     // An address that bounced or complained must be confirmed again, and so must a number whose owner opted out of text messages.
-    let email_needs_it = !recipient.email_confirmed || recipient.suppressed.is_some();
+    let unsubscribed = !recipient.unsubscribed.is_empty() || recipient.unsubscribed_warnings;
+    let email_needs_it = !recipient.email_confirmed || recipient.suppressed.is_some() || unsubscribed;
     let phone_needs_it = !recipient.phone_confirmed || recipient.sms_opted_out.is_some();
     let mut channels = Vec::new();
     if recipient.email.is_some() && email_needs_it {
@@ -69,7 +83,7 @@ pub(crate) fn contact_fingerprint(app: &App, recipient: &Recipient, channel: Cha
         Channel::Email => recipient.email.as_ref()?.identity(),
         _ => recipient.phone.as_ref()?.expose().to_owned(),
     };
-    app.keyring.fingerprint(CONTACT_PURPOSE, &contact).ok()
+    app.keyring.contact_fingerprint(&contact).ok()
 }
 
 /// Requests a confirmation of each new address or number of a recipient that was just saved, and returns the state of each unconfirmed one.
@@ -90,7 +104,7 @@ pub(crate) async fn request_after_save(
         let view = if same {
             confirmation_state(app, &settings.tenant, recipient, channel).await.ok()?
         } else {
-            match request_confirmation(app, settings, recipient, channel, asker, now).await {
+            match request_confirmation(app, settings, recipient, channel, asker, Occasion::AfterSave, now).await {
                 Ok(()) => sent_view(now),
                 Err(failure) => failure_view(&failure),
             }
@@ -132,7 +146,12 @@ async fn confirmation_state(
             next_at: None,
         },
         Some(pending) => sent_view(pending.sent_at),
-        None => failure_view(&RequestFailure::Internal),
+        None => failure_view(
+            &recipient
+                .suppressed
+                .filter(|_| channel == Channel::Email)
+                .map_or(RequestFailure::Internal, |suppressed| RequestFailure::Withheld(suppressed.reason)),
+        ),
     })
 }
 
@@ -157,6 +176,7 @@ fn failure_view(failure: &RequestFailure) -> ConfirmationView {
             Some(*at),
         ),
         RequestFailure::Withheld(reason) => ("withheld", format!("{} {}", reason.sentence(), reason.remedy()), None),
+        RequestFailure::AskedEnough(reason) => ("withheld", format!("{} {ASKED_ENOUGH}", reason.sentence()), None),
         RequestFailure::Internal => ("not_sent", "Request it again with POST …/confirmation.".to_owned(), None),
     };
     ConfirmationView { state: state.to_owned(), remedy, sent_at: None, next_at }
@@ -172,12 +192,27 @@ pub(crate) async fn request_confirmation(
     recipient: &Recipient,
     channel: Channel,
     asker: Asker<'_>,
+    occasion: Occasion,
     now: Timestamp,
 ) -> Result<(), RequestFailure> {
+    let suppressed = match recipient.email.as_ref().filter(|_| channel == Channel::Email).map(SuppressionId::of) {
+        Some(id) => app.table.address_suppression(&id).await.map_err(storage_failure)?.map(|found| (id, found)),
+        None => None,
+    };
+    // Of a suppressed address only its owner can be asked, and only rarely; it is suppressed at the recipient as well.
+    let asked = Recipient { suppressed: None, sms_opted_out: None, ..recipient.clone() };
     let refused = refused_for_tenant(&app.policy, settings, channel.class())
-        .or_else(|| refused_for_contact(&app.policy, settings, recipient, channel));
+        .or_else(|| refused_for_contact(&app.policy, settings, &asked, channel));
     if let Some(reason) = refused {
         return Err(RequestFailure::Withheld(reason));
+    }
+    if let Some((_, suppression)) = &suppressed {
+        match (occasion, suppression.may_ask(now)) {
+            (Occasion::AfterSave, _) => return Err(RequestFailure::Withheld(suppression.reason)),
+            (_, Resubscription::Later(at)) => return Err(RequestFailure::RateLimited(at)),
+            (_, Resubscription::Never) => return Err(RequestFailure::AskedEnough(suppression.reason)),
+            (_, Resubscription::Now) => {}
+        }
     }
     let identity = contact_fingerprint(app, recipient, channel).ok_or(RequestFailure::Internal)?;
     let limited = limited_contact(app, recipient, channel).ok_or(RequestFailure::Internal)?;
@@ -202,6 +237,19 @@ pub(crate) async fn request_confirmation(
     if !recorded.await.map_err(storage_failure)? {
         return Err(RequestFailure::RateLimited(now.saturating_add(CONFIRMATION_INTERVAL_MIN).unwrap_or(now)));
     }
+    if let Some((id, suppression)) = &suppressed {
+        let after = suppression.asked_at(now);
+        if !app.table.record_resubscription_request(id, &after).await.map_err(storage_failure)? {
+            return Err(RequestFailure::RateLimited(now.saturating_add(CONFIRMATION_INTERVAL_MIN).unwrap_or(now)));
+        }
+    }
+    let question = if suppressed.is_some() {
+        Question::AllowAgain
+    } else if channel == Channel::Email && recipient.email_confirmed && recipient.suppressed.is_none() {
+        Question::SubscribeAgain
+    } else {
+        Question::Confirm
+    };
     let code = code.map(|code| seal_code(app, tenant, recipient, &code)).transpose()?;
     let confirmation = ConfirmationRequest {
         v: VERSION,
@@ -213,6 +261,7 @@ pub(crate) async fn request_confirmation(
         until: now.saturating_add(CONFIRMATION_LIFETIME).unwrap_or(now),
         code,
         target,
+        question,
     };
     let body = serde_json::to_string(&confirmation).map_err(|_| RequestFailure::Internal)?;
     let outgoing = OutgoingMessage { body, group: Some(tenant.to_string()), ..OutgoingMessage::default() };

@@ -1,4 +1,5 @@
-//! Trigger     `/v1/tenants/…`, `/v1/tokens…` (behind the authorizer); `/unsubscribe`, `/stop`, `/confirm`, `/read` (no authorizer:
+//! Trigger     `/v1/tenants/…`, `/v1/tokens…` (behind the authorizer); `/unsubscribe`, `/stop`, `/confirm`, `/resubscribe`,
+//!             `/never`, `/read` (no authorizer:
 //!             the link is signed);
 //!             a direct invocation by an operator: `{"bootstrap": "platform_admin"}`, `{"recompile": "<tenant>"}`
 //! Reads       tenants, recipients, integrations, tokens; incidents with their plans and deliveries
@@ -31,7 +32,7 @@ use domain::policy::Policy;
 use outbound::Exceptions;
 use routes::{
     audit, catalogue, confirmation, deliveries, explain, impact, incidents, integrations, lint, recipients, settings,
-    status, support, tokens,
+    status, support, suppressions, tokens,
 };
 use runtime::http::HttpFunction;
 use runtime::{Aws, DirectError, StartError, clock};
@@ -119,12 +120,15 @@ impl HttpFunction for PreferencesApi {
             .route("/v1/tenants/{tenant}/status", get(status::read))
             .route("/v1/tenants/{tenant}/impact", get(impact::read))
             .route("/v1/tenants/{tenant}/audit", get(audit::list))
+            .route("/v1/suppressions/{id}", get(suppressions::read).delete(suppressions::lift))
             .route("/v1/tokens", get(tokens::list).post(tokens::issue))
             .route("/v1/tokens/{id}", delete(tokens::revoke))
             .route("/v1/tokens/{id}/rotate", post(tokens::rotate))
             .route("/unsubscribe", get(pages::unsubscribe::show).post(pages::unsubscribe::submit))
             .route("/confirm", get(pages::confirm::show).post(pages::confirm::submit))
             .route("/stop", get(pages::stop::show).post(pages::stop::submit))
+            .route("/resubscribe", get(pages::resubscribe::show).post(pages::resubscribe::submit))
+            .route("/never", get(pages::never::show).post(pages::never::submit))
             .route("/read", get(pages::read::show))
             .with_state(self)
     }

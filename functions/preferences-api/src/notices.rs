@@ -4,10 +4,12 @@
 use crate::PreferencesApi;
 use aws::sqs::OutgoingMessage;
 use contracts::queue::IncidentReceived;
+use domain::contact::suppression_event;
 use domain::event::{Event, Format, SYSTEM_SOURCE};
 use domain::health;
 use domain::ids::{EventId, TenantId};
 use domain::incident::UNSUBSCRIBED_TYPE;
+use domain::reason::Reason;
 use domain::tenant::{Integration, Recipient};
 use domain::vocabulary::{Category, Severity, Status};
 use jiff::Timestamp;
@@ -34,6 +36,21 @@ pub(crate) async fn notify_admins(
 ) {
     if let Err(error) = send_event(app, &build_notice(tenant, recipient, topic, change, clock::now())).await {
         tracing::error!(%error, %tenant, recipient = %recipient.id, "cannot notify the org admins that a recipient changed a subscription");
+    }
+}
+
+/// Notifies the org admins that the owner of an address wants no e-mail any more. A failed send is only logged, as in [`notify_admins`].
+pub(crate) async fn notify_of_suppression(
+    app: &PreferencesApi,
+    tenant: &TenantId,
+    recipient: &Recipient,
+    reason: Reason,
+) {
+    let event = suppression_event(tenant, recipient, reason, None, "question");
+    let event_id = EventId::new(&ids::id_suffix());
+    let received = IncidentReceived::system_event(tenant, event, event_id, &ids::id_suffix(), clock::now());
+    if let Err(error) = send_event(app, &received).await {
+        tracing::error!(%error, %tenant, recipient = %recipient.id, "cannot notify the org admins that an address is suppressed");
     }
 }
 

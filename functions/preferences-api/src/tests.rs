@@ -174,17 +174,24 @@ async fn a_large_body_is_refused() {
 async fn only_a_validly_signed_link_opens_a_page() {
     let nobody = Caller::anonymous();
     let keyring = &app().keyring;
-    let good = keyring.sign_link("unsubscribe", &["acme", "rcp_a", "billing"]).unwrap();
-    let for_reading = keyring.sign_link("read", &["acme", "inc_a"]).unwrap();
+    // Each ends with the last day on which it works.
+    let good = keyring.sign_link("unsubscribe", &["acme", "rcp_a", "billing", "0a1b2c3d", "99999"]).unwrap();
+    let for_reading = keyring.sign_link("read", &["acme", "inc_a", "99999"]).unwrap();
+    let never = keyring.sign_link("never", &["acme", "rcp_a", "sup_a", "99999"]).unwrap();
     for (method, path) in [
         ("GET", "/unsubscribe".to_owned()),
         ("GET", "/unsubscribe?t=x".to_owned()),
         ("POST", format!("/unsubscribe?t={good}x")),
         ("GET", format!("/unsubscribe?t={for_reading}")),
         ("GET", format!("/read?t={good}")),
+        ("POST", format!("/never?t={good}")),
+        ("POST", format!("/resubscribe?t={never}")),
         (
             "POST",
-            format!("/unsubscribe?t={}", keyring.sign_link("unsubscribe", &["acme", "rcp_a", "everything"]).unwrap()),
+            format!(
+                "/unsubscribe?t={}",
+                keyring.sign_link("unsubscribe", &["acme", "rcp_a", "everything", "0a1b2c3d", "99999"]).unwrap()
+            ),
         ),
     ] {
         let answer = send(&nobody, method, &path, "").await;
@@ -192,10 +199,24 @@ async fn only_a_validly_signed_link_opens_a_page() {
         assert_eq!(answer.headers()[header::REFERRER_POLICY], "no-referrer");
         assert!(text(answer).await.contains("<h1>"));
     }
+    for (purpose, path, parts) in [
+        ("unsubscribe", "/unsubscribe", vec!["acme", "rcp_a", "billing", "0a1b2c3d", "20000"]),
+        ("stop", "/stop", vec!["acme", "rcp_a", "inc_a", "0a1b2c3d", "20000"]),
+        ("read", "/read", vec!["acme", "inc_a", "20000"]),
+        ("read", "/read", vec!["acme", "inc_a", "abcde", "0a1b2c3d", "20000"]),
+        ("never", "/never", vec!["acme", "rcp_a", "sup_a", "20000"]),
+    ] {
+        let link = keyring.sign_link(purpose, &parts).unwrap();
+        let answer = send(&nobody, "GET", &format!("{path}?t={link}"), "").await;
+        assert_eq!(answer.status(), StatusCode::GONE, "{purpose}");
+        assert!(text(answer).await.contains("This link has expired"), "{purpose}");
+    }
+    assert_eq!(send(&nobody, "GET", &format!("/never?t={never}"), "").await.status(), StatusCode::OK);
     for (method, path) in [
         ("GET", format!("/unsubscribe?t={good}")),
         ("POST", format!("/unsubscribe?t={good}")),
         ("GET", format!("/read?t={for_reading}")),
+        ("POST", format!("/never?t={never}")),
     ] {
         let answer = send(&nobody, method, &path, "List-Unsubscribe=One-Click").await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{method} {path}");

@@ -29,6 +29,7 @@ pub use integrations::{DisabledBody, IntegrationBody, IntegrationList, RotateSec
 pub use operator::{BootstrapTarget, OperatorCommand};
 pub use recipients::{
     ConfirmBody, ConfirmationView, DigestBody, RecipientBody, RecipientList, SendConfirmationBody, SuppressedBody,
+    SuppressionView,
 };
 pub use tenants::{
     ApprovedNamesBody, AuditEntry, AuditList, CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody,

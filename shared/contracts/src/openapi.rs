@@ -41,6 +41,7 @@ pub fn document() -> Value {
         routes::incidents(&mut generator),
         routes::tenant_settings(&mut generator),
         routes::tenant_activity(&mut generator),
+        routes::suppressions(&mut generator),
         routes::tokens(&mut generator),
         routes::status_page(&mut generator),
         routes::drop_in(),

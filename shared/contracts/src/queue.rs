@@ -6,7 +6,7 @@ mod received;
 mod routing;
 
 pub use delivery::{Delivery, DeliveryTarget};
-pub use outbound::{BatchDelivery, ConfirmationRequest, OutboundMessage, SmsOptOut};
+pub use outbound::{BatchDelivery, ConfirmationRequest, ContactRefused, OutboundMessage, Question};
 pub use received::{FollowUpJob, IncidentReceived, MessageBody, Note};
 pub use routing::{RoutingJob, RoutingTarget};
 

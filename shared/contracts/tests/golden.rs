@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by a panic")]
 
-use contracts::queue::{IncidentReceived, OutboundMessage, RoutingJob, SmsOptOut};
+use contracts::queue::{ContactRefused, IncidentReceived, OutboundMessage, RoutingJob};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ fn messages_of_released_versions_are_read_and_written_the_same() {
                 "received" => check::<IncidentReceived>(kind, messages),
                 "routing" => check::<RoutingJob>(kind, messages),
                 "outbound" => check::<OutboundMessage>(kind, messages),
-                "sms_opt_out" => check::<SmsOptOut>(kind, messages),
+                "sms_opt_out" => check::<ContactRefused>(kind, messages),
                 other => panic!("no type for {other}"),
             }
         }

@@ -15,6 +15,7 @@
 mod counted;
 mod endpoint_health;
 pub mod message_links;
+mod refused_contact;
 mod run;
 mod sending;
 
@@ -29,6 +30,7 @@ use std::time::Duration;
 use store::Table;
 
 pub use pipeline::deliver::contact_key;
+pub use refused_contact::report_refused_contact;
 pub use sending::{failed_request, failed_response, load_keyring, open_sealed};
 
 /// Sends messages on one channel.

@@ -1,8 +1,14 @@
-//! Builds the links in messages: to the incident, to stop an incident, to unsubscribe, and to confirm an address.
+//! Builds the links in messages: to the incident, to stop an incident, to unsubscribe, to confirm an address, to allow e-mail again, and never to
+//! be asked again.
+//!
+//! A link that is bound to a recipient also holds the fingerprint of the address or number that it was sent to, so that an old owner's link
+//! does nothing to the next one. Every link ends on a day of its own.
 
-use contracts::queue::ConfirmationRequest;
+use contracts::queue::{ConfirmationRequest, Delivery, DeliveryTarget};
 use domain::alert::Alert;
-use domain::ids::short_recipient_id;
+use domain::ids::{SuppressionId, short_recipient_id};
+use domain::link::{LinkPurpose, expiry_day};
+use jiff::Timestamp;
 use vault::{Keyring, VaultError};
 
 /// Builds signed links of messages, all below one base URL. No link needs a session.
@@ -18,17 +24,29 @@ impl MessageLinks {
         Self { base: base.trim_end_matches('/').to_owned() }
     }
 
-    /// Returns the link to an alert's incident: its public status page, or, for an incident that is not public, a
-    /// page signed for tenant and incident.
+    fn link(
+        &self,
+        keyring: &Keyring,
+        purpose: LinkPurpose,
+        parts: &[&str],
+        now: Timestamp,
+    ) -> Result<String, VaultError> {
+        let until = expiry_day(purpose, now).to_string();
+        let parts: Vec<&str> = parts.iter().copied().chain([until.as_str()]).collect();
+        let token = keyring.sign_link(purpose.as_str(), &parts)?;
+        Ok(format!("{}{}?t={token}", self.base, purpose.path()))
+    }
+
+    /// Returns the link to an alert's incident: its public status page, or, for an incident that is not public, a page signed for tenant and
+    /// incident.
     ///
     /// # Errors
     /// [`VaultError`] where there is no key to sign with.
-    pub fn incident(&self, keyring: &Keyring, alert: &Alert) -> Result<String, VaultError> {
+    pub fn incident(&self, keyring: &Keyring, alert: &Alert, now: Timestamp) -> Result<String, VaultError> {
         if alert.public {
             return Ok(format!("{}/status/incidents/{}", self.base, alert.incident_id));
         }
-        let token = keyring.sign_link("read", &[alert.tenant.as_str(), alert.incident_id.as_str()])?;
-        Ok(format!("{}/read?t={token}", self.base))
+        self.link(keyring, LinkPurpose::Read, &[alert.tenant.as_str(), alert.incident_id.as_str()], now)
     }
 
     /// Returns the link to an incident for one recipient, whose page offers to stop notifications about that incident. For text messages,
@@ -39,41 +57,75 @@ impl MessageLinks {
     pub fn incident_for_recipient(
         &self,
         keyring: &Keyring,
-        alert: &Alert,
-        recipient: &str,
+        delivery: &Delivery,
+        now: Timestamp,
     ) -> Result<String, VaultError> {
-        let short = short_recipient_id(recipient);
-        let token = keyring.sign_link("read", &[alert.tenant.as_str(), alert.incident_id.as_str(), short])?;
-        Ok(format!("{}/read?t={token}", self.base))
+        let alert = &delivery.alert;
+        let (reader, contact) = (short_recipient_id(&delivery.destination), contact_of(keyring, &delivery.target)?);
+        let parts = [alert.tenant.as_str(), alert.incident_id.as_str(), reader, &contact];
+        self.link(keyring, LinkPurpose::Read, &parts, now)
     }
 
     /// Returns the link by which a recipient stops notifications about one incident.
     ///
     /// # Errors
     /// [`VaultError`] where there is no key to sign with.
-    pub fn stop_incident(&self, keyring: &Keyring, alert: &Alert, recipient: &str) -> Result<String, VaultError> {
-        let token = keyring.sign_link("stop", &[alert.tenant.as_str(), recipient, alert.incident_id.as_str()])?;
-        Ok(format!("{}/stop?t={token}", self.base))
+    pub fn stop_incident(&self, keyring: &Keyring, delivery: &Delivery, now: Timestamp) -> Result<String, VaultError> {
+        let alert = &delivery.alert;
+        let contact = contact_of(keyring, &delivery.target)?;
+        let parts = [alert.tenant.as_str(), &delivery.destination, alert.incident_id.as_str(), &contact];
+        self.link(keyring, LinkPurpose::Stop, &parts, now)
     }
 
-    /// Returns the link that confirms an address, once, until `confirmation.until`.
+    /// Returns the link by which a recipient unsubscribes from the alert's category, or from warnings if it has none.
     ///
     /// # Errors
     /// [`VaultError`] where there is no key to sign with.
-    pub fn confirm_address(&self, keyring: &Keyring, confirmation: &ConfirmationRequest) -> Result<String, VaultError> {
-        let until = confirmation.until.as_second().to_string();
-        let (tenant, recipient) = (confirmation.tenant.as_str(), confirmation.recipient.as_str());
-        let token = keyring.sign_link("confirm", &[tenant, recipient, &confirmation.identity, &until])?;
-        Ok(format!("{}/confirm?t={token}", self.base))
-    }
-
-    /// Returns the link by which a recipient unsubscribes from the alert's category, or from warnings if it has none. It never expires.
-    ///
-    /// # Errors
-    /// [`VaultError`] where there is no key to sign with.
-    pub fn unsubscribe(&self, keyring: &Keyring, alert: &Alert, recipient: &str) -> Result<String, VaultError> {
+    pub fn unsubscribe(&self, keyring: &Keyring, delivery: &Delivery, now: Timestamp) -> Result<String, VaultError> {
+        let alert = &delivery.alert;
         let topic = alert.category.map_or("warnings", domain::vocabulary::Category::as_str);
-        let token = keyring.sign_link("unsubscribe", &[alert.tenant.as_str(), recipient, topic])?;
-        Ok(format!("{}/unsubscribe?t={token}", self.base))
+        let contact = contact_of(keyring, &delivery.target)?;
+        let parts = [alert.tenant.as_str(), &delivery.destination, topic, &contact];
+        self.link(keyring, LinkPurpose::Unsubscribe, &parts, now)
     }
+
+    /// Returns the link of a question to the owner of an address: to confirm it, or to allow e-mail again. It works until `request.until`.
+    ///
+    /// # Errors
+    /// [`VaultError`] where there is no key to sign with.
+    pub fn agree(&self, keyring: &Keyring, request: &ConfirmationRequest) -> Result<String, VaultError> {
+        let purpose =
+            if request.question.is_resubscription() { LinkPurpose::Resubscribe } else { LinkPurpose::Confirm };
+        let (tenant, recipient) = (request.tenant.as_str(), request.recipient.as_str());
+        let until = request.until.as_second().to_string();
+        let token = keyring.sign_link(purpose.as_str(), &[tenant, recipient, &request.identity, &until])?;
+        Ok(format!("{}{}?t={token}", self.base, purpose.path()))
+    }
+
+    /// Returns the link by which the owner of an address is never asked again, by any tenant.
+    ///
+    /// # Errors
+    /// [`VaultError`] where there is no key to sign with.
+    pub fn never(
+        &self,
+        keyring: &Keyring,
+        request: &ConfirmationRequest,
+        now: Timestamp,
+    ) -> Result<String, VaultError> {
+        let DeliveryTarget::Email { address, .. } = &request.target else { return Err(VaultError::Malformed) };
+        let suppression = SuppressionId::of(address);
+        let parts = [request.tenant.as_str(), request.recipient.as_str(), suppression.as_str()];
+        self.link(keyring, LinkPurpose::Never, &parts, now)
+    }
+}
+
+/// Returns the short fingerprint of the address or number that a message goes to.
+fn contact_of(keyring: &Keyring, target: &DeliveryTarget) -> Result<String, VaultError> {
+    let contact = match target {
+        DeliveryTarget::Email { address, .. } => address.identity(),
+        DeliveryTarget::Sms { phone, .. } => phone.expose().to_owned(),
+        DeliveryTarget::Chat { fingerprint, .. } => fingerprint.clone(),
+        DeliveryTarget::Webhook { .. } => String::new(),
+    };
+    keyring.short_contact_fingerprint(&contact)
 }

@@ -2,13 +2,17 @@
 
 use crate::{ConfirmationSender, Deliverer, Sender, counted};
 use aws::sqs::OutgoingMessage;
-use contracts::queue::{ConfirmationRequest, Delivery, IncidentReceived, Lane};
-use domain::delivery::{AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, EarlierClaim, ProviderMessage};
+use contracts::queue::{ConfirmationRequest, Delivery, DeliveryTarget, IncidentReceived, Lane};
+use domain::contact::email_contact_key;
+use domain::delivery::{
+    AttemptKey, ClaimRefusal, ConfirmationMessage, DeliveryResult, DeliveryRow, EarlierClaim, ProviderMessage,
+};
+use domain::ids::SuppressionId;
 use domain::rate_limit::{CallSlot, RateLimitDecision};
 use domain::vocabulary::Channel;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
-use pipeline::confirm::{self, Confirm, Refuse};
+use pipeline::confirm::{self, Confirm, NameMessage, Refuse};
 use pipeline::deliver::claim::{Claim, Limit, Predecessor, Slot};
 use pipeline::deliver::outcome::{Disable, RecordFailure};
 use pipeline::deliver::record::{EnqueueDelivery, Mark, ReleaseClaims, Settle, Write};
@@ -19,6 +23,7 @@ use runtime::queue::{RecordError, RecordMeta, first_turn, next_turn, verdict_res
 use serde::Serialize;
 use store::StoreError;
 use store::contacts::RecipientChannel;
+use store::deliveries::WaitsIn;
 
 /// Table calls in flight at once. One after the other, the hundred rows of a list would take the whole invocation.
 const IN_FLIGHT: usize = 16;
@@ -132,6 +137,10 @@ impl Deliverer {
                     let answer = self.record_refusal(&step).await;
                     step.answered(answer, next_turn(&mut turn, meta.deadline))
                 }
+                Confirm::Name(step) => {
+                    self.name_confirmation(&step, turn.now).await;
+                    step.answered((), next_turn(&mut turn, meta.deadline))
+                }
                 Confirm::End(verdict) => return verdict_result(verdict),
             };
         }
@@ -214,8 +223,15 @@ impl Deliverer {
             Mark::Fail { reason, attempt } => {
                 self.table.mark_ended(key, token, at, &DeliveryResult::Failed { reason: *reason }, Some(attempt)).await
             }
-            Mark::Wait { reason, until } => self.table.mark_deferred(key, token, at, *until, *reason, None).await,
-            Mark::Defer { reason, due } => self.table.mark_deferred(key, token, at, due.at, *reason, Some(due)).await,
+            Mark::Wait { reason, until } => {
+                self.table.mark_deferred(key, token, at, *until, *reason, WaitsIn::Queue).await
+            }
+            Mark::Defer { reason, due } => {
+                self.table.mark_deferred(key, token, at, due.at, *reason, WaitsIn::NewEntry(due)).await
+            }
+            Mark::Leave { reason, until } => {
+                self.table.mark_deferred(key, token, at, *until, *reason, WaitsIn::ItsEntry).await
+            }
         }
     }
 
@@ -258,10 +274,32 @@ impl Deliverer {
             update: delivery.alert.update,
             category: delivery.alert.category,
             contact: Some(contact.to_owned()),
+            suppression: match &delivery.target {
+                DeliveryTarget::Email { address, .. } => Some(SuppressionId::of(address)),
+                _ => None,
+            },
         };
         if let Err(error) = self.table.record_provider_message(delivery.channel, id, &message, now).await {
             metrics::count("FeedbackUnnamed", 1);
             tracing::warn!(%error, "cannot store the provider's message id: its later feedback will match no delivery");
+        }
+    }
+
+    /// Stores that a provider's message id is a confirmation's, so that a bounce or a complaint finds its address. A failure is only logged, as
+    /// in [`Self::name_message`].
+    async fn name_confirmation(&self, step: &NameMessage, now: Timestamp) {
+        let ConfirmationRequest { tenant, recipient, target, .. } = step.request();
+        let DeliveryTarget::Email { address, .. } = target else { return };
+        let message = ConfirmationMessage {
+            tenant: tenant.clone(),
+            recipient: recipient.clone(),
+            contact: email_contact_key(tenant, address),
+            suppression: SuppressionId::of(address),
+        };
+        let stored = self.table.record_confirmation_message(Channel::Email, step.provider_id(), &message, now).await;
+        if let Err(error) = stored {
+            metrics::count("FeedbackUnnamed", 1);
+            tracing::warn!(%error, "cannot store the provider's message id: its later feedback will match no confirmation");
         }
     }
 

@@ -116,9 +116,17 @@ pub fn decide_next_step(
     NextStep::Retry { at: now.saturating_add(SignedDuration::from_secs_f64(seconds)).unwrap_or(now) }
 }
 
-/// Returns the reason for a permanent refusal.
+/// Returns the reason for a permanent refusal. Where our own rules refuse, the cause is the code of their reason.
 fn refusal_reason(failed: &AttemptFailure) -> Reason {
-    if failed.cause == CAUSE_OPTED_OUT { Reason::OptedOut } else { Reason::RefusedByProvider }
+    const OWN: [Reason; 6] = [
+        Reason::OptedOut,
+        Reason::SuppressedBounce,
+        Reason::SuppressedComplaint,
+        Reason::SuppressedByOwner,
+        Reason::SmsCountryNotAllowed,
+        Reason::SmsLimitReached,
+    ];
+    OWN.into_iter().find(|reason| reason.as_str() == failed.cause).unwrap_or(Reason::RefusedByProvider)
 }
 
 /// Decides what follows a failed attempt of a test alert: it always gives up. The result of a test must be known at once, and a test
@@ -136,6 +144,14 @@ pub fn decide_after_test_alert(failed: &AttemptFailure) -> NextStep {
 #[must_use]
 pub fn explain_cause(cause: &str) -> (&'static str, &'static str) {
     match cause {
+        "suppressed_bounce"
+        | "suppressed_complaint"
+        | "suppressed_by_owner"
+        | "sms_country_not_allowed"
+        | "sms_limit_reached" => {
+            let reason = Reason::parse(cause).unwrap_or(Reason::RefusedByProvider);
+            (reason.sentence(), reason.remedy())
+        }
         "dns" => ("The host name doesn't resolve.", "Correct the host in the URL, or fix its DNS record."),
         "connect" => (
             "Nothing is listening at the endpoint's address.",
@@ -190,7 +206,7 @@ pub fn explain_cause(cause: &str) -> (&'static str, &'static str) {
         ),
         "bounced" => (
             "The recipient's mail server rejected it permanently.",
-            "Correct the address, or ask the recipient's mail admin to allow-list our sender. Then have the address confirmed again.",
+            "Correct the address, or ask the recipient's mail admin to allow-list our sender, and ask for a resubscription.",
         ),
         "deferred" => (
             "The recipient's mail server hasn't accepted it yet. Retries continue for hours.",
@@ -199,7 +215,7 @@ pub fn explain_cause(cause: &str) -> (&'static str, &'static str) {
         "rejected" => ("The mail service didn't send it.", "Contact support; this is a problem on our side."),
         "complained" => (
             "The recipient reported it as spam.",
-            "Have the address confirmed again. Only its owner can do that, with the link we send.",
+            "Ask for a resubscription: only the owner of the address can allow e-mail again.",
         ),
         "opted_out" => ("The number has opted out of SMS.", "Ask its owner to text START, or use another number."),
         "dlt_registration_missing" => (

@@ -3,12 +3,12 @@
 //! Confirmations are rate limited, so that a victim of subscribe bombing gets a few messages a day and no alert.
 
 use crate::event::{Event, Format, SYSTEM_SOURCE};
-use crate::ids::{IncidentId, RecipientId, TenantId, short_hash};
-use crate::incident::ADDRESS_SUPPRESSED_TYPE;
+use crate::ids::{EventId, RecipientId, TenantId, short_hash};
+use crate::incident::{ADDRESS_SUPPRESSED_TYPE, SMS_LIMIT_TYPE};
 use crate::policy::ConfirmationLimits;
 use crate::reason::Reason;
 use crate::tenant::{Email, Phone, Recipient};
-use crate::vocabulary::{Category, Severity};
+use crate::vocabulary::{Category, Channel, Severity};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -186,22 +186,56 @@ pub fn applies_to_current_contact(
     contact.is_none_or(|contact| now.as_deref() == Some(contact))
 }
 
+/// Builds the system event that notifies org admins that a text message was not sent because a day's limit is used up: one incident a day and
+/// tenant, whatever was held back.
+#[must_use]
+pub fn sms_limit_event(tenant: &TenantId, category: Option<Category>, now: Timestamp) -> (EventId, Event) {
+    let (day, _) = utc_day(now);
+    let category = category.unwrap_or(Category::Configurable);
+    let event = Event {
+        event_type: SMS_LIMIT_TYPE.to_owned(),
+        dedup_key: format!("sms-limit:{day}"),
+        severity: Severity::Warning,
+        title: "Text messages are held back by today's limit".to_owned(),
+        message: "At least one alert wasn't sent by SMS, because today's limit of text messages is used up for a number, for your \
+                  organization or for the whole platform. It begins anew at midnight UTC. Alerts on other channels are sent as always; \
+                  the explanation of each incident names what wasn't sent."
+            .to_owned(),
+        tenant_ids: vec![tenant.clone()],
+        labels: [
+            ("category".to_owned(), category.as_str().to_owned()),
+            ("channel".to_owned(), Channel::Sms.as_str().to_owned()),
+        ]
+        .into(),
+        public: Some(false),
+        ..Event::blank(Format::Native, SYSTEM_SOURCE)
+    };
+    (EventId::derived(&[SMS_LIMIT_TYPE, tenant.as_str(), &day.to_string()]), event)
+}
+
 /// Builds the system event that notifies org admins when a contact is suppressed: its address bounced, its owner reported spam, or the owner
-/// of the phone opted out of SMS. It contains no address and no number.
+/// of the phone opted out of SMS, or of the address out of everything. `cause` is the incident, or what else the message was about. It contains
+/// no address and no number.
 #[must_use]
 pub fn suppression_event(
     tenant: &TenantId,
     recipient: &Recipient,
     reason: Reason,
     category: Option<Category>,
-    incident: &IncidentId,
+    cause: &str,
 ) -> Event {
     let category = category.unwrap_or(Category::Configurable);
     let name = &recipient.name;
     let (title, what) = match reason {
         Reason::SuppressedComplaint => (
             format!("{name} reported an alert as spam"),
-            "reported one of our e-mails as spam, so we no longer send e-mail there. If that was a mistake, have the address confirmed again.",
+            "reported one of our e-mails as spam, so we no longer send e-mail there. If that was a mistake, ask for a resubscription: \
+             only the owner of the address can allow e-mail again.",
+        ),
+        Reason::SuppressedByOwner => (
+            format!("{name} asked us never to write again"),
+            "asked us never to write to that address again, so we no longer send e-mail there. If that was a mistake, ask for a \
+             resubscription: only the owner of the address can allow e-mail again.",
         ),
         Reason::OptedOut => (
             format!("{name} opted out of SMS"),
@@ -210,13 +244,13 @@ pub fn suppression_event(
         ),
         _ => (
             format!("E-mail to {name} bounced"),
-            "has an address that the mail server rejected permanently, so we no longer send e-mail there. Correct the address, or have it \
-             confirmed again.",
+            "has an address that a mail server rejected permanently, so we no longer send e-mail there. Correct the address, or ask for \
+             a resubscription.",
         ),
     };
     Event {
         event_type: ADDRESS_SUPPRESSED_TYPE.to_owned(),
-        dedup_key: format!("{}:{reason}:{incident}", recipient.id),
+        dedup_key: format!("{}:{reason}:{cause}", recipient.id),
         severity: Severity::Warning,
         title,
         message: format!("{name} ({}) {what}", recipient.id),
@@ -318,14 +352,30 @@ mod tests {
         .unwrap();
         let tenant = TenantId::parse("acme").unwrap();
         for category in [None, Some(Category::Billing)] {
-            for reason in [Reason::SuppressedBounce, Reason::SuppressedComplaint, Reason::OptedOut] {
-                let event = suppression_event(&tenant, &recipient, reason, category, &IncidentId::new("a"));
+            for reason in
+                [Reason::SuppressedBounce, Reason::SuppressedComplaint, Reason::SuppressedByOwner, Reason::OptedOut]
+            {
+                let event = suppression_event(&tenant, &recipient, reason, category, "inc_a");
                 let verdict = Policy::embedded().unwrap().classify(&event);
                 let expected = Some(category.unwrap_or(Category::Configurable));
                 assert!(matches!(verdict, Classification::Included(included) if included.category == expected));
                 let text = serde_json::to_string(&event).unwrap();
                 assert!(!text.contains("ops@example.com") && !text.contains("4155550100"), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn one_notice_a_day_says_that_text_messages_are_held_back() {
+        use crate::classification::Classification;
+        let tenant = TenantId::parse("acme").unwrap();
+        let (id, event) = sms_limit_event(&tenant, Some(Category::Billing), at(86_399));
+        let (same_day, _) = sms_limit_event(&tenant, None, at(0));
+        let (next_day, next) = sms_limit_event(&tenant, None, at(86_400));
+        assert!(id == same_day && id != next_day && event.dedup_key != next.dedup_key);
+        for event in [event, next] {
+            let verdict = crate::policy::Policy::embedded().unwrap().classify(&event);
+            assert!(matches!(verdict, Classification::Included(_)), "{verdict:?}");
         }
     }
 

@@ -6,7 +6,9 @@
 mod records;
 mod write;
 
-pub use records::{AttemptKey, DeliveryResult, FailedAttempt, HistoryEntry, ProviderMessage};
+pub use records::{
+    AttemptKey, ConfirmationMessage, DeliveryResult, FailedAttempt, HistoryEntry, ProviderMessage, SentMessage,
+};
 pub use write::{ABANDONED_AFTER_MS, RowRefusal, RowWrite};
 
 use crate::plan::Thread;

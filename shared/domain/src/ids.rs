@@ -159,6 +159,10 @@ id!(
     IntegrationId, "int_"
 );
 id!(
+    /// The id of a suppression: derived from an address, which it does not reveal.
+    SuppressionId, "sup_"
+);
+id!(
     /// The public id of an API token; never the token itself.
     TokenId, "tok_"
 );

@@ -27,5 +27,8 @@ pub const DELIVERY_FAILED_TYPE: &str = "tocsin.delivery_failed";
 pub const UNSUBSCRIBED_TYPE: &str = "tocsin.unsubscribed";
 /// The event type of the notice that an address bounced permanently or complained, and gets no more e-mails.
 pub const ADDRESS_SUPPRESSED_TYPE: &str = "tocsin.suppressed";
+/// The event type of the notice that a day's limit of text messages is used up.
+pub const SMS_LIMIT_TYPE: &str = "tocsin.sms_limit_reached";
 /// The event types of which only org admins are notified.
-pub const ORG_ADMIN_NOTICE_TYPES: [&str; 3] = [DELIVERY_FAILED_TYPE, UNSUBSCRIBED_TYPE, ADDRESS_SUPPRESSED_TYPE];
+pub const ORG_ADMIN_NOTICE_TYPES: [&str; 4] =
+    [DELIVERY_FAILED_TYPE, UNSUBSCRIBED_TYPE, ADDRESS_SUPPRESSED_TYPE, SMS_LIMIT_TYPE];

@@ -18,10 +18,12 @@
 //! | [`status`] | the status of components and of the product, from the open incidents |
 //! | [`tenant`] | settings, recipients, integrations, and the subscriptions compiled from them |
 //! | [`permission`] | who may be written to on a channel, for every kind of message |
+//! | [`suppression`] | addresses that nobody may write to, whichever tenant asks |
 //! | [`plan`] | which destinations are notified on which channel, and why others are not |
 //! | [`digest`] | when digests are sent |
 //! | [`quiet`] | quiet hours |
 //! | [`reason`] | the closed list of reasons, each with its sentence and its setting |
+//! | [`link`] | what the links in messages are for, and how long each works |
 //! | [`lint`] | warnings about settings that have no effect |
 //! | [`contact`] | how addresses and numbers are confirmed, and how often they are asked |
 //! | [`alert`] | the content of an alert, before it is rendered for a channel |
@@ -48,6 +50,7 @@ pub mod health;
 pub mod ids;
 pub mod impact;
 pub mod incident;
+pub mod link;
 pub mod lint;
 pub mod maintenance;
 pub mod permission;
@@ -61,6 +64,7 @@ pub mod schema;
 pub mod status;
 pub mod storm;
 pub mod subscriber;
+pub mod suppression;
 pub mod tenant;
 pub mod text;
 pub mod vocabulary;

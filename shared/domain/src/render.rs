@@ -11,7 +11,7 @@ mod sms;
 mod why;
 
 pub use bundle::bundle;
-pub use confirmation::{confirmation_email, confirmation_sms};
+pub use confirmation::{QuestionLinks, allow_again_email, confirmation_email, confirmation_sms, subscribe_again_email};
 pub use digest::{BatchKind, DigestContent, DigestEntry, UnsubscribeLink, digest_email};
 pub use email::{RenderedEmail, build_mime, email};
 pub use sms::{Encoding, RenderedSms, sms};

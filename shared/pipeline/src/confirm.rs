@@ -1,4 +1,4 @@
-//! The story of one confirmation request: send → record a refusal. It has no delivery row and no retries: the admin sees the outcome, and
+//! The story of one confirmation request: send → name its message, or record a refusal. It has no delivery row and no retries: the admin sees the outcome, and
 //! can request it again.
 
 use crate::deliver::throttle_pause;
@@ -17,6 +17,8 @@ const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(600);
 pub enum Confirm {
     /// Send the request, once per receive of its message.
     Send(SendRequest),
+    /// Store whose message the provider's id is, for later bounces and complaints.
+    Name(NameMessage),
     /// Record that the provider refused it.
     Refuse(Refuse),
     /// Nothing: the story is over.
@@ -28,6 +30,13 @@ pub enum Confirm {
 pub struct SendRequest {
     request: Box<ConfirmationRequest>,
     channel: Channel,
+}
+
+/// Stores whose message the provider's id is. Nothing else depends on it.
+#[derive(Clone, Debug)]
+pub struct NameMessage {
+    request: Box<ConfirmationRequest>,
+    provider_id: String,
 }
 
 /// Records the refusal, for the admin who asked.
@@ -57,9 +66,13 @@ impl SendRequest {
     pub fn answered(self, answer: Result<Accepted, SendFailure>, turn: &mut Turn) -> Confirm {
         let Self { request, channel } = self;
         match answer {
-            Ok(_) => {
+            Ok(Accepted { provider_id }) => {
                 turn.count(Counted::ConfirmationSent { channel });
-                Confirm::End(Verdict::Delete)
+                // A number's opt-out is SNS's to remember: it refuses the next message.
+                match provider_id.filter(|_| channel == Channel::Email) {
+                    Some(provider_id) => Confirm::Name(NameMessage { request, provider_id }),
+                    None => Confirm::End(Verdict::Delete),
+                }
             }
             Err(SendFailure::Failed { failed, .. }) => {
                 Confirm::Refuse(Refuse { request, channel, cause: failed.cause })
@@ -75,6 +88,25 @@ impl SendRequest {
                 Confirm::End(Verdict::Fault { code: format!("provider_unavailable: {code}") })
             }
         }
+    }
+}
+
+impl NameMessage {
+    /// The request that was sent.
+    #[must_use]
+    pub fn request(&self) -> &ConfirmationRequest {
+        &self.request
+    }
+
+    /// The provider's id of the message.
+    #[must_use]
+    pub fn provider_id(&self) -> &str {
+        &self.provider_id
+    }
+
+    /// Ends the story.
+    pub fn answered(self, (): (), _: &mut Turn) -> Confirm {
+        Confirm::End(Verdict::Delete)
     }
 }
 

@@ -1,15 +1,17 @@
-//! The story of a provider's report: find the deliveries of its message → record it on their rows → suppress the contact.
+//! The story of a provider's report: find what was sent with its message → record it on the rows of deliveries → suppress the address for
+//! the whole stack → suppress the recipient's contact.
 //!
 //! The notice to the org admins goes out before the suppression is written: a suppressed contact ends the story at once, so a crash in
 //! between would otherwise leave them without notice. A repeated notice has the same event id, and changes nothing.
 
 use crate::turn::{Answer, Counted, Turn, Verdict};
-use contracts::queue::{IncidentReceived, SmsOptOut};
+use contracts::queue::{ContactRefused, IncidentReceived};
 use contracts::{ses, sns};
 use domain::contact::{applies_to_current_contact, suppression_event};
-use domain::delivery::{FeedbackKind, ProviderFeedback, ProviderMessage};
-use domain::ids::{EventId, IncidentId, RecipientId, TenantId};
+use domain::delivery::{ConfirmationMessage, FeedbackKind, ProviderFeedback, ProviderMessage, SentMessage};
+use domain::ids::{EventId, RecipientId, SuppressionId, TenantId};
 use domain::reason::Reason;
+use domain::suppression::{AddressSuppression, suppresses_addresses};
 use domain::tenant::{Recipient, Suppression};
 use domain::vocabulary::{Category, Channel};
 use std::time::Duration;
@@ -23,10 +25,12 @@ const LOOKUP_PAUSE: Duration = Duration::from_secs(20);
 #[must_use]
 #[derive(Clone, Debug)]
 pub enum Feedback {
-    /// Read which deliveries were sent with the message.
+    /// Read what was sent with the message.
     Messages(ReadMessages),
     /// Record the report on the row of a delivery.
     Record(RecordReport),
+    /// Suppress the address for the whole stack.
+    Address(SuppressAddress),
     /// Read the recipient whose contact is to be suppressed.
     Recipient(ReadRecipient),
     /// Notify the org admins of a suppressed contact.
@@ -48,7 +52,7 @@ struct ProviderReport {
     quota_exhausted: bool,
 }
 
-/// Reads which deliveries were sent with the message.
+/// Reads what was sent with the message.
 #[derive(Clone, Debug)]
 pub struct ReadMessages {
     report: ProviderReport,
@@ -68,11 +72,20 @@ pub struct RecordReport {
 struct Suppressing {
     tenant: TenantId,
     recipient: RecipientId,
-    incident: IncidentId,
+    /// What the message was about: an incident, or a confirmation.
+    about: String,
     category: Option<Category>,
     /// Hash of the reported address or number; `None` on a message stored without one.
     contact: Option<String>,
     suppression: Suppression,
+}
+
+/// Suppresses the address for the whole stack. Before the recipient is read: whoever has the address by now, its owner is protected.
+#[derive(Clone, Debug)]
+pub struct SuppressAddress {
+    id: SuppressionId,
+    address: AddressSuppression,
+    suppressing: Suppressing,
 }
 
 /// Reads the recipient whose contact is to be suppressed.
@@ -94,14 +107,19 @@ pub struct SuppressContact {
     suppressing: Suppressing,
 }
 
-/// Begins the story of a queue message: an SMS opt-out that a delivery met, a line of SNS's log, or an SES notification.
+/// The `about` of a confirmation.
+const CONFIRMATION: &str = "confirmation";
+
+/// Begins the story of a queue message: a contact that a delivery met and that refuses messages, a line of SNS's log, or an SES notification.
 pub fn begin(body: &str, turn: &mut Turn) -> Feedback {
-    if let Ok(opt_out) = serde_json::from_str::<SmsOptOut>(body) {
-        turn.count(Counted::FeedbackReceived { kind: FeedbackKind::OptedOut });
-        let SmsOptOut { tenant, recipient, incident_id: incident, category, contact, .. } = opt_out;
-        let suppression = Suppression { reason: Reason::OptedOut, at: turn.now };
-        let contact = Some(contact);
-        return suppress(Suppressing { tenant, recipient, incident, category, contact, suppression });
+    if let Ok(refused) = serde_json::from_str::<ContactRefused>(body) {
+        if refused.reason == Reason::OptedOut {
+            turn.count(Counted::FeedbackReceived { kind: FeedbackKind::OptedOut });
+        }
+        let ContactRefused { tenant, recipient, incident_id, category, contact, reason, .. } = refused;
+        let suppression = Suppression { reason, at: turn.now };
+        let (about, contact) = (incident_id.to_string(), Some(contact));
+        return suppress(None, Suppressing { tenant, recipient, about, category, contact, suppression });
     }
     match parse_report(body) {
         Err(reason) => Feedback::End(Verdict::Park { reason }),
@@ -129,8 +147,15 @@ fn parse_report(body: &str) -> Result<Option<ProviderReport>, String> {
     Ok(Some(ProviderReport { channel: Channel::Email, message_id, kind, text, quota_exhausted: false }))
 }
 
-fn suppress(suppressing: Suppressing) -> Feedback {
-    Feedback::Recipient(ReadRecipient { suppressing })
+/// Suppresses the address for the whole stack, if it is known and not suppressed already, and then the recipient's contact.
+fn suppress(address: Option<SuppressionId>, suppressing: Suppressing) -> Feedback {
+    let Suppression { reason, at } = suppressing.suppression;
+    match address.filter(|_| suppresses_addresses(reason)) {
+        Some(id) => {
+            Feedback::Address(SuppressAddress { id, address: AddressSuppression::new(reason, at), suppressing })
+        }
+        None => Feedback::Recipient(ReadRecipient { suppressing }),
+    }
 }
 
 impl ReadMessages {
@@ -146,8 +171,8 @@ impl ReadMessages {
         &self.report.message_id
     }
 
-    /// Goes on with the deliveries of the message; none if its id is unknown, or not stored yet.
-    pub fn answered(self, answer: Answer<Vec<ProviderMessage>>, turn: &mut Turn) -> Feedback {
+    /// Goes on with what was sent with the message; nothing if its id is unknown, or not stored yet.
+    pub fn answered(self, answer: Answer<Vec<SentMessage>>, turn: &mut Turn) -> Feedback {
         let ProviderReport { channel, kind, text, quota_exhausted, .. } = self.report;
         let mut messages = match answer {
             Ok(messages) => messages.into_iter(),
@@ -160,14 +185,31 @@ impl ReadMessages {
             if turn.receives < LOOKUPS_MAX {
                 return Feedback::End(Verdict::Return { pause: LOOKUP_PAUSE, code: "message_not_known_yet" });
             }
-            // Confirmations are no deliveries, and another stack may send from the same address or account.
+            // Another stack may send from the same address or account.
             turn.count(Counted::FeedbackUnknown);
             return Feedback::End(Verdict::Delete);
         };
         turn.count(Counted::FeedbackReceived { kind });
+        let message = match message {
+            SentMessage::Delivery(message) => message,
+            SentMessage::Confirmation(message) => return after_confirmation(message, kind, turn),
+        };
+        let rest = messages.filter_map(|sent| match sent {
+            SentMessage::Delivery(message) => Some(message),
+            SentMessage::Confirmation(_) => None,
+        });
         let feedback = ProviderFeedback { update: message.update, kind, at: turn.now, text };
-        Feedback::Record(RecordReport { feedback, message, rest: messages.collect() })
+        Feedback::Record(RecordReport { feedback, message, rest: rest.collect() })
     }
+}
+
+/// A report about a confirmation request has no row. A bounce or a complaint suppresses its address like any other.
+fn after_confirmation(message: ConfirmationMessage, kind: FeedbackKind, turn: &Turn) -> Feedback {
+    let ConfirmationMessage { tenant, recipient, contact, suppression: address } = message;
+    let Some(reason) = kind.suppression_reason() else { return Feedback::End(Verdict::Delete) };
+    let suppression = Suppression { reason, at: turn.now };
+    let (about, contact) = (CONFIRMATION.to_owned(), Some(contact));
+    suppress(Some(address), Suppressing { tenant, recipient, about, category: None, contact, suppression })
 }
 
 impl RecordReport {
@@ -198,9 +240,32 @@ impl RecordReport {
         let Some((reason, recipient)) = feedback.kind.suppression_reason().zip(recipient) else {
             return Feedback::End(Verdict::Delete);
         };
-        let ProviderMessage { tenant, incident_id: incident, category, contact, .. } = message;
+        let ProviderMessage { tenant, incident_id, category, contact, suppression: address, .. } = message;
         let suppression = Suppression { reason, at: feedback.at };
-        suppress(Suppressing { tenant, recipient, incident, category, contact, suppression })
+        let about = incident_id.to_string();
+        suppress(address, Suppressing { tenant, recipient, about, category, contact, suppression })
+    }
+}
+
+impl SuppressAddress {
+    /// The id of the suppression.
+    #[must_use]
+    pub fn id(&self) -> &SuppressionId {
+        &self.id
+    }
+
+    /// What is written, unless the address is suppressed already.
+    #[must_use]
+    pub fn address(&self) -> &AddressSuppression {
+        &self.address
+    }
+
+    /// Goes on with the recipient.
+    pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Feedback {
+        match answer {
+            Ok(()) => Feedback::Recipient(ReadRecipient { suppressing: self.suppressing }),
+            Err(fault) => Feedback::End(fault.into()),
+        }
     }
 }
 
@@ -220,7 +285,7 @@ impl ReadRecipient {
     /// Goes on with the recipient. One who is gone, who has another contact by now, or whose contact is suppressed already, is left alone.
     pub fn answered(self, answer: Answer<Option<Recipient>>, turn: &mut Turn) -> Feedback {
         let suppressing = self.suppressing;
-        let Suppressing { tenant, recipient: id, incident, category, contact, suppression } = &suppressing;
+        let Suppressing { tenant, recipient: id, about, category, contact, suppression } = &suppressing;
         let recipient = match answer {
             Ok(Some(recipient)) => recipient,
             Ok(None) => return Feedback::End(Verdict::Delete),
@@ -231,8 +296,8 @@ impl ReadRecipient {
         if !silenced_now || !applies_to_current_contact(tenant, &recipient, reason, contact.as_deref()) {
             return Feedback::End(Verdict::Delete);
         }
-        let event = suppression_event(tenant, &recipient, reason, *category, incident);
-        let event_id = EventId::derived(&[id.as_str(), incident.as_str(), reason.as_str()]);
+        let event = suppression_event(tenant, &recipient, reason, *category, about);
+        let event_id = EventId::derived(&[id.as_str(), about, reason.as_str()]);
         let correlation_id = event_id.to_string();
         let notice = Box::new(IncidentReceived::system_event(tenant, event, event_id, &correlation_id, turn.now));
         Feedback::Notice(SendNotice { suppressing, notice })

@@ -6,6 +6,7 @@ mod claim;
 mod mark;
 mod schedule;
 
+pub use mark::WaitsIn;
 pub use schedule::RowOf;
 
 use crate::{StoreError, Table, keys, read, sort_key};

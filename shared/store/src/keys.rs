@@ -1,6 +1,6 @@
 //! Partition and sort keys of all items. No other module builds a key.
 
-use domain::ids::{EventId, IncidentId, Scope, TenantId};
+use domain::ids::{EventId, IncidentId, Scope, SuppressionId, TenantId};
 use domain::plan::PlannedShards;
 use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
@@ -213,6 +213,14 @@ pub(crate) fn due_minute(at: Timestamp) -> String {
 pub(crate) fn message(channel: Channel, id: &str) -> String {
     format!("MSG#{}#{id}", if channel == Channel::Sms { "sns" } else { "ses" })
 }
+
+/// Partition of the suppression of an address.
+pub(crate) fn suppression(id: &SuppressionId) -> String {
+    format!("SUPPRESSED#{id}")
+}
+
+/// Sort key of the suppression of an address.
+pub(crate) const SUPPRESSED_ADDRESS: &str = "ADDRESS";
 
 /// Partition of a rate limit's state.
 pub(crate) fn rate_limit(hash: &str) -> String {

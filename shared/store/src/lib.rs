@@ -21,7 +21,9 @@ pub mod messages;
 pub mod plans;
 pub mod public;
 pub mod rate_limits;
+pub mod sms_parts;
 pub mod subscriptions;
+mod suppressions;
 pub mod tenants;
 
 use aws_sdk_dynamodb::Client;

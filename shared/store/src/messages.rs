@@ -2,7 +2,7 @@
 
 use crate::{StoreError, Table, item, keys, read, text};
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::delivery::{ProviderFeedback, ProviderMessage};
+use domain::delivery::{ConfirmationMessage, ProviderFeedback, ProviderMessage, SentMessage};
 use domain::vocabulary::Channel;
 use jiff::Timestamp;
 
@@ -22,11 +22,25 @@ impl Table {
         self.put(item(&keys::message(channel, id), &sk, message, Some(self.expiry(now)))?).await
     }
 
-    /// Returns the deliveries sent with a message of SES or SNS; empty if the message is unknown or not recorded yet.
+    /// Records that a confirmation request was sent with a provider's message.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn provider_messages(&self, channel: Channel, id: &str) -> Result<Vec<ProviderMessage>, StoreError> {
+    pub async fn record_confirmation_message(
+        &self,
+        channel: Channel,
+        id: &str,
+        message: &ConfirmationMessage,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.put(item(&keys::message(channel, id), "CONFIRMATION", message, Some(self.expiry(now)))?).await
+    }
+
+    /// Returns what was sent with a message of SES or SNS; empty if the message is unknown or not recorded yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn provider_messages(&self, channel: Channel, id: &str) -> Result<Vec<SentMessage>, StoreError> {
         let found = self.query_prefix(&keys::message(channel, id), "").await?;
         found.into_iter().map(|found| read(found, "a message")).collect()
     }

@@ -87,6 +87,31 @@ impl Keyring {
     }
 }
 
+/// Purpose of the keyed hash of addresses and numbers.
+const CONTACT_PURPOSE: &str = "contact";
+/// Hexadecimal digits of a contact's fingerprint in a link. It tells an old address from the new one, and protects nothing.
+const SHORT_FINGERPRINT_DIGITS: usize = 8;
+
+impl Keyring {
+    /// Returns the keyed hash of a normalized address or number.
+    ///
+    /// # Errors
+    /// As [`Keyring::fingerprint`].
+    pub fn contact_fingerprint(&self, contact: &str) -> Result<String, VaultError> {
+        self.fingerprint(CONTACT_PURPOSE, contact)
+    }
+
+    /// Returns the beginning of [`Keyring::contact_fingerprint`], for links.
+    ///
+    /// # Errors
+    /// As [`Keyring::fingerprint`].
+    pub fn short_contact_fingerprint(&self, contact: &str) -> Result<String, VaultError> {
+        let mut fingerprint = self.contact_fingerprint(contact)?;
+        fingerprint.truncate(SHORT_FINGERPRINT_DIGITS);
+        Ok(fingerprint)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -14,6 +14,7 @@ use crate::table::{DeliveryKey, End};
 use crate::world::{SentRecord, World};
 use domain::plan::{Decision, DecisionOutcome, StoredPlan};
 use domain::reason::Reason;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// What a check says.
@@ -71,6 +72,11 @@ impl<'a> Seen<'a> {
     /// Whether a bundle counted a delivery without naming it.
     fn is_counted(&self, key: &DeliveryKey) -> bool {
         self.reason(key) == Some(Reason::StormCollapsed)
+    }
+
+    /// Whether a bundle had counted a delivery without naming it at this time.
+    fn was_counted_by(&self, key: &DeliveryKey, at: Timestamp) -> bool {
+        self.is_counted(key) && self.ends.get(key).is_some_and(|end| end.at <= at.as_millisecond())
     }
 
     /// Whether a delivery was given up after attempts.

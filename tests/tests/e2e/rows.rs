@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use store::Table;
-use store::deliveries::RowOf;
+use store::deliveries::{RowOf, WaitsIn};
 use tests::{Stack, stack, unique};
 
 /// Sequences of writes, each on a row of its own.
@@ -229,11 +229,18 @@ impl Rows<'_> {
             }
             Step::Defer { update, attempt, token } => {
                 let (key, due) = (self.key(row, update, attempt), self.due(now, update, attempt));
-                marked(self.table.mark_deferred(key, token, now, due.at, Reason::Throttled, Some(&due)).await.unwrap())
+                marked(
+                    self.table
+                        .mark_deferred(key, token, now, due.at, Reason::Throttled, WaitsIn::NewEntry(&due))
+                        .await
+                        .unwrap(),
+                )
             }
             Step::Wait { update, attempt, token } => {
                 let (key, until) = (self.key(row, update, attempt), self.due(now, update, attempt).at);
-                marked(self.table.mark_deferred(key, token, now, until, Reason::Throttled, None).await.unwrap())
+                marked(
+                    self.table.mark_deferred(key, token, now, until, Reason::Throttled, WaitsIn::Queue).await.unwrap(),
+                )
             }
             Step::Reschedule { update, attempt } => {
                 let (key, due) = (self.key(row, update, attempt), self.due(now, update, attempt));

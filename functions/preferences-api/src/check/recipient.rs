@@ -171,9 +171,11 @@ pub(crate) fn recipient_body(recipient: &Recipient) -> RecipientBody {
         digest: recipient.digest.as_ref().map(digest_body),
         no_quiet_hours: recipient.quiet_hours == Some(QuietHoursOverride::Off),
         shared: recipient.shared,
-        suppressed: recipient
-            .suppressed
-            .map(|suppressed| SuppressedBody { reason: suppressed.reason.to_string(), at: suppressed.at }),
+        suppressed: recipient.suppressed.map(|suppressed| SuppressedBody {
+            reason: suppressed.reason.to_string(),
+            at: suppressed.at,
+            id: None,
+        }),
         sms_opted_out_at: recipient.sms_opted_out,
         confirmation: None,
         version: Some(recipient.version),

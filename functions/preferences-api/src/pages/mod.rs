@@ -3,7 +3,9 @@
 //! GET shows a page and changes nothing, because mail scanners open links; only POST acts.
 
 pub(crate) mod confirm;
+pub(crate) mod never;
 pub(crate) mod read;
+pub(crate) mod resubscribe;
 pub(crate) mod stop;
 pub(crate) mod unsubscribe;
 
@@ -11,6 +13,9 @@ use crate::App;
 use askama::Template;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::link::{LinkPurpose, is_alive};
+use domain::tenant::{Email, Recipient};
+use runtime::clock;
 use serde::Deserialize;
 
 /// Attempts to save a recipient while others change it at the same time.
@@ -24,9 +29,82 @@ pub(crate) struct LinkQuery {
 
 impl LinkQuery {
     /// Verifies the signature for `purpose` and returns the signed parts; `None` if the link is not valid.
-    fn verify<const N: usize>(&self, app: &App, purpose: &str) -> Option<[String; N]> {
-        app.keyring.verify_link(purpose, self.t.as_deref()?).ok()?.try_into().ok()
+    fn verify<const N: usize>(&self, app: &App, purpose: LinkPurpose) -> Option<[String; N]> {
+        app.keyring.verify_link(purpose.as_str(), self.t.as_deref()?).ok()?.try_into().ok()
     }
+
+    /// As [`Self::verify`], without the last part, which is the last day on which the link works.
+    fn verify_alive<const N: usize>(&self, app: &App, purpose: LinkPurpose) -> Result<[String; N], LinkFault> {
+        let parts = self.t.as_deref().and_then(|token| app.keyring.verify_link(purpose.as_str(), token).ok());
+        let mut parts = parts.filter(|parts| parts.len() == N + 1).ok_or(LinkFault::Invalid)?;
+        let last_day = parts.pop().unwrap_or_default();
+        if !is_alive(&last_day, clock::now()) {
+            return Err(LinkFault::Expired);
+        }
+        parts.try_into().map_err(|_| LinkFault::Invalid)
+    }
+}
+
+/// Why a link does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LinkFault {
+    /// It is incomplete, or not ours.
+    Invalid,
+    /// Its last day is over.
+    Expired,
+    /// It was sent to an address or number that the recipient no longer has, or the recipient was deleted.
+    OldContact,
+    /// The table failed.
+    Unavailable,
+}
+
+impl LinkFault {
+    /// Logs that the table failed.
+    fn of_table(error: &store::StoreError) -> Self {
+        tracing::error!(%error, "a table operation failed");
+        Self::Unavailable
+    }
+}
+
+impl IntoResponse for LinkFault {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Invalid => invalid_link(),
+            Self::Expired => link_expired(),
+            Self::OldContact => old_contact(),
+            Self::Unavailable => try_again_later(),
+        }
+    }
+}
+
+/// Whether a link with the fingerprint `contact` was sent to the address or number that the recipient still has.
+fn is_current_contact(app: &App, recipient: &Recipient, contact: &str) -> bool {
+    let email = recipient.email.as_ref().map(Email::identity);
+    let phone = recipient.phone.as_ref().map(|phone| phone.expose().to_owned());
+    let fingerprint = |contact: String| app.keyring.short_contact_fingerprint(&contact).ok();
+    email.into_iter().chain(phone).filter_map(fingerprint).any(|current| current == contact)
+}
+
+/// A page with one button that posts.
+#[derive(Template)]
+#[template(
+    ext = "html",
+    source = r#"<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{ heading }}</title>
+<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
+button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}</style></head>
+<body><main><h1>{{ heading }}</h1><p>{{ text }}</p>
+<form method="post"><button type="submit">{{ button }}</button></form>
+<p>{{ after }}</p></main></body>
+</html>
+"#
+)]
+struct QuestionForm<'a> {
+    heading: &'a str,
+    text: &'a str,
+    button: &'a str,
+    after: &'a str,
 }
 
 /// A page with a heading and a paragraph.
@@ -54,6 +132,17 @@ fn message_page(status: StatusCode, heading: &str, text: &str) -> Response {
 fn invalid_link() -> Response {
     let text = "The link may be incomplete. Go back to the message and open the whole link.";
     message_page(StatusCode::NOT_FOUND, "This link doesn't work", text)
+}
+
+fn link_expired() -> Response {
+    let text = "Links in messages work for a limited time. Open the one in a newer message. Nothing was changed.";
+    message_page(StatusCode::GONE, "This link has expired", text)
+}
+
+fn old_contact() -> Response {
+    let text = "It was sent to an address or number that was removed or replaced since. Nothing was changed, and whoever gets alerts now isn't \
+                affected.";
+    message_page(StatusCode::GONE, "This link is for an earlier address", text)
 }
 
 fn try_again_later() -> Response {

@@ -2,22 +2,27 @@
 //! shows everybody who opens it what that tenant's messages say. The link in a text message also names its recipient, who can stop
 //! messages about the incident here.
 
-use super::{LinkQuery, html_response, invalid_link, message_page, storage_failed, try_again_later};
+use super::{
+    LinkFault, LinkQuery, html_response, invalid_link, is_current_contact, message_page, storage_failed,
+    try_again_later,
+};
 use crate::App;
 use crate::routes::incidents::{find_incident, suppressed_incidents};
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use domain::alert::Alert;
 use domain::event::KeyDetail;
 use domain::ids::{TenantId, short_recipient_id};
 use domain::incident::{Incident, Update};
+use domain::link::{LinkPurpose, expiry_day};
 use domain::maintenance::SuppressedIncidents;
 use domain::render::{
     DETAILS_HEADING, SUPPRESSED_HEADING, format_time, incident_status_label, suppressed_incident_lines,
 };
 use domain::tenant::Settings;
+use runtime::clock;
 
 /// One update on the page.
 struct UpdateRow {
@@ -130,10 +135,14 @@ impl IncidentPage {
 
 /// `GET /read?t=`
 pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
-    let (tenant, incident, reader) = match (query.verify(&app, "read"), query.verify(&app, "read")) {
-        (Some([tenant, incident]), _) => (tenant, incident, None),
-        (_, Some([tenant, incident, reader])) => (tenant, incident, Some(reader)),
-        _ => return invalid_link(),
+    // The link in a text message names its reader, with the fingerprint of the number.
+    let for_reader: Result<[String; 4], LinkFault> = query.verify_alive(&app, LinkPurpose::Read);
+    let (tenant, incident, reader) = match (for_reader, query.verify_alive(&app, LinkPurpose::Read)) {
+        (Ok([tenant, incident, reader, contact]), _) => (tenant, incident, Some(Reader { short_id: reader, contact })),
+        (_, Ok([tenant, incident])) => (tenant, incident, None),
+        // It has one of the two forms, and the other one only says that it does not fit.
+        (Err(LinkFault::Expired), _) => return LinkFault::Expired.into_response(),
+        (_, Err(fault)) => return fault.into_response(),
     };
     let Ok(tenant) = TenantId::parse(&tenant) else { return invalid_link() };
     let incident = match find_incident(&app, &tenant, &incident).await {
@@ -162,16 +171,29 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
     }
 }
 
-/// Signs the token with which `/stop` stops messages to the reader. `None` if the recipients cannot be read, or if the short id in the link
-/// fits more than one recipient.
-async fn stop_token(app: &App, tenant: &TenantId, incident: &Incident, reader: &str) -> Option<String> {
+/// Who a link was sent to.
+struct Reader {
+    /// The beginning of the recipient's id.
+    short_id: String,
+    /// The fingerprint of the address or number.
+    contact: String,
+}
+
+/// Signs the token with which `/stop` stops messages to the reader. `None` if the recipients cannot be read, if the reader has another address
+/// or number by now, or if the short id in the link fits more than one recipient.
+async fn stop_token(app: &App, tenant: &TenantId, incident: &Incident, reader: &Reader) -> Option<String> {
     let recipients = app.table.recipients(tenant).await.inspect_err(|error| {
         tracing::warn!(%error, "cannot read the recipients; the page is shown without the button that stops messages");
     });
     let recipients = recipients.ok()?;
-    let mut candidates = recipients.iter().filter(|recipient| short_recipient_id(recipient.id.as_str()) == reader);
+    let mut candidates = recipients.iter().filter(|recipient| {
+        short_recipient_id(recipient.id.as_str()) == reader.short_id
+            && is_current_contact(app, recipient, &reader.contact)
+    });
     let only = candidates.next().filter(|_| candidates.next().is_none())?;
-    app.keyring.sign_link("stop", &[tenant.as_str(), only.id.as_str(), incident.id.as_str()]).ok()
+    let until = expiry_day(LinkPurpose::Stop, clock::now()).to_string();
+    let parts = [tenant.as_str(), only.id.as_str(), incident.id.as_str(), &reader.contact, &until];
+    app.keyring.sign_link(LinkPurpose::Stop.as_str(), &parts).ok()
 }
 
 fn incident_gone() -> Response {

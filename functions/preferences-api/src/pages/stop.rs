@@ -1,13 +1,14 @@
 //! `/stop`: stops messages about one incident to one recipient. The link comes with a message about that incident.
 
-use super::{LinkQuery, html_response, invalid_link, message_page, storage_failed, try_again_later};
+use super::{LinkFault, LinkQuery, html_response, is_current_contact, message_page, storage_failed, try_again_later};
 use crate::App;
 use crate::routes::incidents::find_incident;
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use domain::ids::{IncidentId, RecipientId, TenantId};
+use domain::link::LinkPurpose;
 use runtime::{clock, ids};
 use store::tenants::AuditRecord;
 
@@ -18,13 +19,23 @@ struct StopLink {
     incident: IncidentId,
 }
 
-fn parse_link(app: &App, query: &LinkQuery) -> Option<StopLink> {
-    let [tenant, recipient, incident] = query.verify(app, "stop")?;
-    Some(StopLink {
-        tenant: TenantId::parse(&tenant).ok()?,
-        recipient: RecipientId::parse(&recipient)?,
-        incident: IncidentId::parse(&incident)?,
-    })
+/// Reads a link. It works for the recipient only who still has the address or number that it was sent to.
+async fn parse_link(app: &App, query: &LinkQuery) -> Result<StopLink, LinkFault> {
+    let [tenant, recipient, incident, contact] = query.verify_alive(app, LinkPurpose::Stop)?;
+    let link = || {
+        Some(StopLink {
+            tenant: TenantId::parse(&tenant).ok()?,
+            recipient: RecipientId::parse(&recipient)?,
+            incident: IncidentId::parse(&incident)?,
+        })
+    };
+    let link = link().ok_or(LinkFault::Invalid)?;
+    let recipient =
+        app.table.recipient(&link.tenant, &link.recipient).await.map_err(|error| LinkFault::of_table(&error))?;
+    match recipient.filter(|recipient| is_current_contact(app, recipient, &contact)) {
+        Some(_) => Ok(link),
+        None => Err(LinkFault::OldContact),
+    }
 }
 
 /// The page with the confirmation button.
@@ -49,7 +60,10 @@ struct Form<'a> {
 
 /// `GET /stop?t=`
 pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
-    let Some(link) = parse_link(&app, &query) else { return invalid_link() };
+    let link = match parse_link(&app, &query).await {
+        Ok(link) => link,
+        Err(fault) => return fault.into_response(),
+    };
     match find_incident(&app, &link.tenant, link.incident.as_str()).await {
         Ok(incident) => html_response(StatusCode::OK, &Form { title: &incident.title }),
         Err(problem) if problem.status == StatusCode::NOT_FOUND => incident_gone(),
@@ -59,7 +73,10 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
 
 /// `POST /stop?t=`
 pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
-    let Some(link) = parse_link(&app, &query) else { return invalid_link() };
+    let link = match parse_link(&app, &query).await {
+        Ok(link) => link,
+        Err(fault) => return fault.into_response(),
+    };
     match find_incident(&app, &link.tenant, link.incident.as_str()).await {
         Ok(_) => {}
         Err(problem) if problem.status == StatusCode::NOT_FOUND => return incident_gone(),

@@ -1,15 +1,19 @@
 //! `/unsubscribe`: unsubscribes an e-mail address from a category or from warnings, or subscribes it again. POST also serves the one-click
 //! button of mail clients (RFC 8058).
 
-use super::{LinkQuery, SAVE_ATTEMPTS_MAX, html_response, invalid_link, message_page, storage_failed, try_again_later};
+use super::{
+    LinkFault, LinkQuery, SAVE_ATTEMPTS_MAX, html_response, is_current_contact, message_page, old_contact,
+    storage_failed, try_again_later,
+};
 use crate::App;
 use crate::access::LimitedBody;
 use crate::notices::{self, SubscriptionChange};
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use domain::ids::{RecipientId, TenantId};
+use domain::link::LinkPurpose;
 use domain::tenant::{Destination, Recipient};
 use domain::vocabulary::Category;
 use runtime::{clock, ids};
@@ -95,15 +99,21 @@ struct UnsubscribeLink {
     tenant: TenantId,
     recipient: RecipientId,
     topic: Topic,
+    /// The fingerprint of the address that it was sent to.
+    contact: String,
 }
 
-fn parse_link(app: &App, query: &LinkQuery) -> Option<UnsubscribeLink> {
-    let [tenant, recipient, topic] = query.verify(app, "unsubscribe")?;
-    Some(UnsubscribeLink {
-        tenant: TenantId::parse(&tenant).ok()?,
-        recipient: RecipientId::parse(&recipient)?,
-        topic: Topic::parse(&topic)?,
-    })
+fn parse_link(app: &App, query: &LinkQuery) -> Result<UnsubscribeLink, LinkFault> {
+    let [tenant, recipient, topic, contact] = query.verify_alive(app, LinkPurpose::Unsubscribe)?;
+    let link = || {
+        Some(UnsubscribeLink {
+            tenant: TenantId::parse(&tenant).ok()?,
+            recipient: RecipientId::parse(&recipient)?,
+            topic: Topic::parse(&topic)?,
+            contact,
+        })
+    };
+    link().ok_or(LinkFault::Invalid)
 }
 
 /// A page with one button.
@@ -138,7 +148,10 @@ fn form_page(action: Action, heading: &str, text: String) -> Response {
 
 /// `GET /unsubscribe?t=`
 pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
-    let Some(link) = parse_link(&app, &query) else { return invalid_link() };
+    let link = match parse_link(&app, &query) {
+        Ok(link) => link,
+        Err(fault) => return fault.into_response(),
+    };
     let (name, recipient) = match load_recipient(&app, &link).await {
         Ok(Some(found)) => found,
         Ok(None) => return recipient_gone(),
@@ -165,7 +178,10 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
 
 /// `POST /unsubscribe?t=`: the page's button, or a mail client's one click (`List-Unsubscribe=One-Click`).
 pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery>, body: LimitedBody) -> Response {
-    let Some(link) = parse_link(&app, &query) else { return invalid_link() };
+    let link = match parse_link(&app, &query) {
+        Ok(link) => link,
+        Err(fault) => return fault.into_response(),
+    };
     let action = Action::of_body(&body.0);
     for _ in 0..SAVE_ATTEMPTS_MAX {
         let (name, mut recipient) = match load_recipient(&app, &link).await {
@@ -247,7 +263,11 @@ async fn load_recipient(app: &App, link: &UnsubscribeLink) -> Result<Option<(Str
     let settings = app.table.settings(&link.tenant);
     let recipient = app.table.recipient(&link.tenant, &link.recipient);
     let (settings, recipient) = futures::try_join!(settings, recipient).map_err(|error| storage_failed(&error))?;
-    Ok(settings.map(|settings| settings.name).zip(recipient))
+    let Some((settings, recipient)) = settings.zip(recipient) else { return Ok(None) };
+    if !is_current_contact(app, &recipient, &link.contact) {
+        return Err(old_contact());
+    }
+    Ok(Some((settings.name, recipient)))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub(crate) mod recipients;
 pub(crate) mod settings;
 pub(crate) mod status;
 pub(crate) mod support;
+pub(crate) mod suppressions;
 pub(crate) mod tokens;
 
 use crate::App;

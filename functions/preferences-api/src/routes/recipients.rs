@@ -11,9 +11,10 @@ use crate::confirmation_requests::{self, Asker};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use contracts::http::scopes::PLATFORM_ADMIN;
 use contracts::http::{RecipientBody, RecipientList};
-use domain::ids::{RecipientId, TenantId};
-use domain::tenant::{Destination, Recipient};
+use domain::ids::{RecipientId, SuppressionId, TenantId};
+use domain::tenant::{Destination, Recipient, Suppression};
 use runtime::http::{Caller, CorrelationId, Problem};
 use runtime::{clock, ids};
 use store::tenants::TenantChange;
@@ -53,6 +54,7 @@ pub(crate) async fn create(
     let known = app.table.recipients(&tenant).await.map_err(access::storage_problem)?.len();
     require_plan_capacity(known, most, &settings.plan, "recipients")?;
     let recipient = Recipient { version: 1, created_at: clock::now(), ..recipient };
+    let recipient = with_suppression(&app, recipient).await?;
     save_recipient(&app, &caller, &tenant, &recipient, "recipient.created").await?;
     let asker = Asker { token_id: &caller.token_id, correlation: &correlation.0 };
     let confirmation = confirmation_requests::request_after_save(&app, &settings, None, &recipient, asker).await;
@@ -61,7 +63,7 @@ pub(crate) async fn create(
         "recipients",
         id.as_str(),
         1,
-        &RecipientBody { confirmation, lint, ..recipient_body(&recipient) },
+        &RecipientBody { confirmation, lint, ..body_for(&caller, &recipient) },
     ))
 }
 
@@ -74,7 +76,11 @@ pub(crate) async fn read(
     let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
     let recipient = find_recipient(&app, &tenant, &id).await?;
     let confirmation = confirmation_requests::confirmation_states(&app, &tenant, &recipient).await?;
-    Ok(json_with_etag(StatusCode::OK, recipient.version, &RecipientBody { confirmation, ..recipient_body(&recipient) }))
+    Ok(json_with_etag(
+        StatusCode::OK,
+        recipient.version,
+        &RecipientBody { confirmation, ..body_for(&caller, &recipient) },
+    ))
 }
 
 /// `PUT /v1/tenants/{tenant}/recipients/{id}`
@@ -129,11 +135,12 @@ async fn update(
     let sms = &app.policy.limits.sms;
     let next = check_recipient(sms, Some(&before), &before.id, &body, ConfirmedFlag::from(caller));
     let next = Recipient { version: before.version + 1, ..next.map_err(Problem::invalid_fields)? };
+    let next = with_suppression(app, next).await?;
     save_recipient(app, caller, &tenant, &next, "recipient.updated").await?;
     let asker = Asker { token_id: &caller.token_id, correlation: &correlation.0 };
     let confirmation = confirmation_requests::request_after_save(app, &settings, Some(&before), &next, asker).await;
     let lint = lint::findings_after_save(app, &tenant).await;
-    Ok(json_with_etag(StatusCode::OK, next.version, &RecipientBody { confirmation, lint, ..recipient_body(&next) }))
+    Ok(json_with_etag(StatusCode::OK, next.version, &RecipientBody { confirmation, lint, ..body_for(caller, &next) }))
 }
 
 /// `DELETE /v1/tenants/{tenant}/recipients/{id}`
@@ -149,6 +156,26 @@ pub(crate) async fn remove(
     let setting = TenantChange::Removed(Destination::Recipient(Box::new(recipient)));
     save_setting(&app, &caller, &tenant, setting, "recipient.deleted", &id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Marks a recipient whose address is suppressed for the whole stack, so that its admins see why it gets nothing. A platform's word that an
+/// address is confirmed lifts nothing.
+async fn with_suppression(app: &App, recipient: Recipient) -> Result<Recipient, Problem> {
+    let Some(email) = recipient.email.as_ref().filter(|_| recipient.suppressed.is_none()) else { return Ok(recipient) };
+    let found = app.table.address_suppression(&SuppressionId::of(email)).await.map_err(access::storage_problem)?;
+    let suppressed = found.map(|found| Suppression { reason: found.reason, at: found.at });
+    Ok(Recipient { suppressed, ..recipient })
+}
+
+/// Returns a recipient as the API shows it to this caller: only the platform sees under which id an address is suppressed.
+fn body_for(caller: &Caller, recipient: &Recipient) -> RecipientBody {
+    let mut body = recipient_body(recipient);
+    if let (Some(suppressed), Some(email), true) =
+        (&mut body.suppressed, &recipient.email, caller.has_scope(PLATFORM_ADMIN))
+    {
+        suppressed.id = Some(SuppressionId::of(email).to_string());
+    }
+    body
 }
 
 /// Reads a recipient by the id in a path; 404 without it.

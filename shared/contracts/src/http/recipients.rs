@@ -129,7 +129,7 @@ pub struct RecipientBody {
     /// Whether several people read this address. Links in its e-mails then ask an admin to unsubscribe it, and no single reader can.
     #[serde(default)]
     pub shared: bool,
-    /// Why no more e-mail is sent to the address. A new confirmation by its owner lifts it. Read-only.
+    /// Why no more e-mail is sent to the address. Only its owner lifts it, with the link of a resubscription. Read-only.
     #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suppressed: Option<SuppressedBody>,
@@ -165,11 +165,29 @@ pub struct RecipientList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuppressedBody {
-    /// The reason: `suppressed_bounce` or `suppressed_complaint`.
+    /// The reason: `suppressed_bounce`, `suppressed_complaint` or `suppressed_by_owner`.
     pub reason: String,
     /// Time since which the address is suppressed.
     #[schemars(with = "Instant")]
     pub at: Timestamp,
+    /// The id under which the address is suppressed, for `/v1/suppressions/{id}`. Shown to the platform only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// Answer of `GET /v1/suppressions/{id}`: an address that nobody may write to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SuppressionView {
+    /// The id of the suppression. It does not reveal the address.
+    pub id: String,
+    /// The reason: `suppressed_bounce`, `suppressed_complaint` or `suppressed_by_owner`.
+    pub reason: String,
+    /// Time since which the address is suppressed.
+    #[schemars(with = "Instant")]
+    pub at: Timestamp,
+    /// Times at which its owner was asked whether mail is welcome again: three at most.
+    #[schemars(with = "Vec<Instant>")]
+    pub asked: Vec<Timestamp>,
 }
 
 /// The state of a confirmation request.

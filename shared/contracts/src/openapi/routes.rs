@@ -6,7 +6,7 @@ use crate::http::{
     AuditList, CatalogueView, ConfirmBody, ConfirmationView, DeliveryLog, ExplainAnswer, ImpactAnswer,
     IncidentDetailAnswer, IncidentList, IntegrationBody, IntegrationList, LintAnswer, RecipientBody, RecipientList,
     ResendAnswer, ResendBody, RotateSecretBody, RotateTokenBody, SendConfirmationBody, SettingsBody, SupportBundle,
-    TenantBody, TestAlertAnswer, TestAlertBody, TokenBody, TokenList, TokenView,
+    SuppressionView, TenantBody, TestAlertAnswer, TestAlertBody, TokenBody, TokenList, TokenView,
 };
 use crate::native;
 use crate::statuspage::{
@@ -332,6 +332,23 @@ pub(super) fn tenant_activity(g: &mut SchemaGenerator) -> Vec<Operation> {
         route("get", "/v1/tenants/{tenant}/test-alert/{id}", "getTestAlert", "Get the result of a test alert")
             .scopes(TEST)
             .answers::<TestAlertAnswer>(g, 200),
+    ]
+}
+
+/// Returns the operations on suppressed addresses.
+pub(super) fn suppressions(g: &mut SchemaGenerator) -> Vec<Operation> {
+    vec![
+        route("get", "/v1/suppressions/{id}", "getSuppression", "Get why nobody may write to an address")
+            .scopes(&[PLATFORM_ADMIN])
+            .answers::<SuppressionView>(g, 200),
+        route(
+            "delete",
+            "/v1/suppressions/{id}",
+            "liftSuppression",
+            "Lift the suppression of an address; its owner still confirms each recipient",
+        )
+        .scopes(&[PLATFORM_ADMIN])
+        .answers_empty(204),
     ]
 }
 

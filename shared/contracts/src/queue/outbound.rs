@@ -2,6 +2,7 @@
 
 use super::{Correlated, Delivery, DeliveryTarget, VERSION};
 use domain::ids::{IncidentId, RecipientId, TenantId};
+use domain::reason::Reason;
 use domain::tenant::Sealed;
 use domain::vocabulary::Category;
 use jiff::Timestamp;
@@ -91,6 +92,34 @@ pub struct ConfirmationRequest {
     pub code: Option<Sealed>,
     /// The address or number to send to.
     pub target: DeliveryTarget,
+    /// What its owner is asked.
+    #[serde(default, skip_serializing_if = "Question::is_confirmation")]
+    pub question: Question,
+}
+
+/// What the owner of an address or number is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// Whether a tenant may send alerts there.
+    #[default]
+    Confirm,
+    /// Whether mail is welcome again at an address that is suppressed. Nothing else is sent there.
+    AllowAgain,
+    /// Whether somebody who unsubscribed wants alerts again.
+    SubscribeAgain,
+}
+
+impl Question {
+    fn is_confirmation(&self) -> bool {
+        *self == Self::Confirm
+    }
+
+    /// Whether it asks about an earlier refusal.
+    #[must_use]
+    pub fn is_resubscription(self) -> bool {
+        self != Self::Confirm
+    }
 }
 
 impl std::fmt::Debug for ConfirmationRequest {
@@ -99,9 +128,10 @@ impl std::fmt::Debug for ConfirmationRequest {
     }
 }
 
-/// deliver-sms → feedback: SNS rejected a message because the phone's owner opted out of SMS.
+/// deliver-sms, deliver-email → feedback: the phone's owner has opted out of SMS, or the address is suppressed for the whole stack, so that
+/// the recipient is marked as well, and the tenant's org admins are notified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SmsOptOut {
+pub struct ContactRefused {
     /// The message version, [`VERSION`].
     pub v: u32,
     /// The tenant of the recipient.
@@ -112,6 +142,17 @@ pub struct SmsOptOut {
     pub incident_id: IncidentId,
     /// The incident's category.
     pub category: Option<Category>,
-    /// The phone number, hashed as in `domain::contact`.
+    /// The phone number or address, hashed as in `domain::contact`.
     pub contact: String,
+    /// Why nothing is sent there. Default: the owner opted out of SMS.
+    #[serde(default = "opted_out", skip_serializing_if = "is_opt_out")]
+    pub reason: Reason,
+}
+
+fn is_opt_out(reason: &Reason) -> bool {
+    *reason == Reason::OptedOut
+}
+
+fn opted_out() -> Reason {
+    Reason::OptedOut
 }

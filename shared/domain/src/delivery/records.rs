@@ -1,6 +1,6 @@
 //! What is recorded of a delivery beside its row: which attempt it is, how it ended, and its failed attempts.
 
-use crate::ids::{IncidentId, TenantId};
+use crate::ids::{IncidentId, RecipientId, SuppressionId, TenantId};
 use crate::reason::Reason;
 use crate::vocabulary::{Category, Channel};
 use jiff::Timestamp;
@@ -95,4 +95,30 @@ pub struct ProviderMessage {
     /// Hash of the address or number, as made by [`crate::contact`]. Feedback applies only while the recipient still has this contact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<String>,
+    /// The suppression that a bounce or a complaint makes for the whole stack; `None` for numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppression: Option<SuppressionId>,
+}
+
+/// A confirmation request that was sent with a provider's message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmationMessage {
+    /// Tenant that asked.
+    pub tenant: TenantId,
+    /// Recipient that was asked.
+    pub recipient: RecipientId,
+    /// Hash of the address, as in [`ProviderMessage`].
+    pub contact: String,
+    /// As in [`ProviderMessage`].
+    pub suppression: SuppressionId,
+}
+
+/// What was sent with a provider's message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SentMessage {
+    /// A delivery. A digest has many.
+    Delivery(ProviderMessage),
+    /// A confirmation request.
+    Confirmation(ConfirmationMessage),
 }

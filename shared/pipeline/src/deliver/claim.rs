@@ -205,13 +205,13 @@ fn after_refusal(delivery: &Delivery, refusal: ClaimRefusal, turn: &Turn) -> Del
 /// Goes on with a claimed message: applies the contact's rate limit to the first attempt of a single alert. A delivery that it deferred is
 /// delivered at the start of a later minute, in one bundle with everything else that was deferred until then.
 fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {
-    if let (Some(delivery), Some(reason), Some(until), None) =
+    if let (Some(_), Some(reason), Some(until), None) =
         (job.single(), before.due_reason, before.deferred_until, &before.may_have_sent)
     {
-        // A copy, as of a routing job that came again. It waits with the entry, which is planned again: since the wait began, the incident
-        // may have been resolved, or its category muted.
-        let exempt = delivery.alert.rate_limit_exemption();
-        return defer(job, until.max(next_minute(turn.now)), (reason, exempt), turn);
+        // A copy, as of a routing job that came again. The entry of the due index sends it, after one more look: since the wait began, the
+        // incident may have been resolved, or its category muted.
+        turn.count(Counted::DuplicateSuppressed);
+        return Deliver::Write(Write::new(job, turn.now, vec![Mark::Leave { reason, until }]));
     }
     if let Some(DeliveryTarget::Chat { fingerprint, .. }) = job.single().map(|delivery| &delivery.target) {
         let fingerprint = fingerprint.clone();
@@ -230,7 +230,7 @@ fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {
         // Its provider throttled it, and its pause is over: it has its place already.
         (Some(_), Some(until)) if until <= turn.now => Deliver::Send(Send::new(job, turn)),
         // A queue may deliver a message twice; the second one keeps the place of the first.
-        (Some((_, _, exempt)), Some(until)) => defer(job, until, (Reason::Throttled, exempt), turn),
+        (Some((_, _, exempt)), Some(until)) => defer(job, until, exempt, turn),
         (Some((contact, class, exempt)), None) => Deliver::Limit(Limit { job, contact, class, exempt }),
     }
 }
@@ -251,13 +251,8 @@ fn chat_slot(mut job: Job, fingerprint: String, before: &EarlierClaim, turn: &mu
                 job.waited = true;
                 return Deliver::Send(Send::new(job, turn));
             }
-            // A queue may deliver a message twice; the second one keeps the slot or the bundle of the first.
-            let in_bundle = bundles && ahead_ms > SLOT_WAIT_MAX_MS;
-            if in_bundle {
-                defer(job, until, (Reason::Throttled, exempt), turn)
-            } else {
-                wait_for_slot(job, until, turn)
-            }
+            // A queue may deliver a message twice; the second one keeps the slot of the first.
+            wait_for_slot(job, until, turn)
         }
     }
 }
@@ -294,7 +289,8 @@ impl Slot {
                 wait_for_slot(job, Timestamp::from_millisecond(slot_ms).unwrap_or(turn.now), turn)
             }
             Ok(CallSlot::Full) if exempt.is_none() => {
-                defer(job, next_minute(turn.now), (Reason::Throttled, None), turn)
+                let minute = (turn.now.as_second().div_euclid(60) + 1) * 60;
+                defer(job, Timestamp::from_second(minute).unwrap_or(turn.now), None, turn)
             }
             Ok(_) => Deliver::Send(Send::new(job, turn)),
         }
@@ -325,24 +321,17 @@ impl Limit {
         match answer {
             Err(fault) => ReleaseClaims::then(self.job, Deliver::End(fault.into())),
             Ok(RateLimitDecision::SendNow) => Deliver::Send(Send::new(self.job, turn)),
-            Ok(RateLimitDecision::Defer { until }) => defer(self.job, until, (Reason::Throttled, self.exempt), turn),
+            Ok(RateLimitDecision::Defer { until }) => defer(self.job, until, self.exempt, turn),
         }
     }
 }
 
-/// Returns the beginning of the next minute, in which its bundle is assembled.
-fn next_minute(now: Timestamp) -> Timestamp {
-    Timestamp::from_second((now.as_second().div_euclid(60) + 1) * 60).unwrap_or(now)
-}
-
-/// Defers a delivery into a bundle. `why` is what the row says of it, and what exempts it from being only counted.
-fn defer(job: Job, until: Timestamp, why: (Reason, Option<Exemption>), turn: &mut Turn) -> Deliver {
-    let (reason, exempt) = why;
+fn defer(job: Job, until: Timestamp, exempt: Option<Exemption>, turn: &mut Turn) -> Deliver {
     let Some(delivery) = job.single() else { return Deliver::Send(Send::new(job, turn)) };
     let since = delivery.why.held.as_ref().map_or(delivery.alert.at, |held| held.since);
     let hold = Hold { since, reason: Reason::Throttled, always_listed: exempt.is_some() };
     let due = ScheduledDelivery { held: Some(hold), ..due_entry(delivery, until) };
     turn.count(Counted::Deferred { channel: delivery.channel });
-    let mark = Mark::Defer { reason, due: Box::new(due) };
+    let mark = Mark::Defer { reason: Reason::Throttled, due: Box::new(due) };
     Deliver::Write(Write::new(job, turn.now, vec![mark]))
 }

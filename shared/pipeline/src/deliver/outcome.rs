@@ -1,7 +1,7 @@
 //! The send, and what follows it.
 
 use super::record::{Mark, ReleaseClaims, Write};
-use super::undelivered::undelivered_notice;
+use super::undelivered::{sms_limit_notice, undelivered_notice};
 use super::{Deliver, Job, Message, QUOTA_PAUSE, monitored_integration, seconds_until, throttle_pause};
 use crate::send::{Accepted, SendFailure};
 use crate::turn::{Answer, Counted, Turn, Verdict};
@@ -286,6 +286,9 @@ impl Failure {
                 }
                 NextStep::GiveUp { reason, .. } => {
                     notices.extend(undelivered_notice(member, &self.failed.cause, self.at));
+                    if reason == Reason::SmsLimitReached {
+                        notices.push(sms_limit_notice(member, self.at));
+                    }
                     Mark::Fail { reason, attempt }
                 }
             });

@@ -57,6 +57,13 @@ pub enum Mark {
         /// When it is due.
         due: Box<ScheduledDelivery>,
     },
+    /// It was not made, and its message is a copy: the due index has its entry already.
+    Leave {
+        /// Why it waits.
+        reason: Reason,
+        /// When it is due.
+        until: Timestamp,
+    },
 }
 
 impl Mark {
@@ -85,6 +92,9 @@ impl Mark {
             }
             Self::Defer { reason, due } => {
                 RowWrite::Defer { attempt, token, at, next_at_ms: due.at.as_millisecond(), reason: *reason }
+            }
+            Self::Leave { reason, until } => {
+                RowWrite::Defer { attempt, token, at, next_at_ms: until.as_millisecond(), reason: *reason }
             }
         }
     }
@@ -227,7 +237,11 @@ impl Write {
                     reason: *reason,
                     test: member.alert.test,
                 }),
-                Mark::Accept { .. } | Mark::Retry { .. } | Mark::Wait { .. } | Mark::Defer { .. } => {}
+                Mark::Accept { .. }
+                | Mark::Retry { .. }
+                | Mark::Wait { .. }
+                | Mark::Defer { .. }
+                | Mark::Leave { .. } => {}
             }
         }
     }

@@ -1,13 +1,21 @@
-//! The notice about a critical alert that was given up.
+//! The notices about what is not delivered: a critical alert that was given up, text messages that a limit holds back.
 
 use contracts::queue::{Delivery, IncidentReceived};
 use domain::attempt::explain_cause;
+use domain::contact::sms_limit_event;
 use domain::event::{Event, Format, SYSTEM_SOURCE, SYSTEM_TYPE_PREFIX};
 use domain::ids::EventId;
 use domain::incident::DELIVERY_FAILED_TYPE;
 use domain::vocabulary::Severity;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+
+/// Builds the notice that a day's limit of text messages is used up. A repeated one has the same event id.
+pub(super) fn sms_limit_notice(delivery: &Delivery, now: Timestamp) -> IncidentReceived {
+    let alert = &delivery.alert;
+    let (event_id, event) = sms_limit_event(&alert.tenant, alert.category, now);
+    IncidentReceived::system_event(&alert.tenant, event, event_id, &delivery.correlation_id, now)
+}
 
 /// Builds the notice, by which the tenant's org admins learn on another channel that a critical alert was given up: one incident for each
 /// incident, update, destination and channel. `None` for other severities, for test alerts, and for Tocsin's own system events, so that an

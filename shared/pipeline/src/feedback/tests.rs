@@ -4,6 +4,8 @@ use super::*;
 use crate::turn::Fault;
 use contracts::queue::{Lane, VERSION};
 use domain::contact::email_contact_key;
+use domain::ids::IncidentId;
+use domain::tenant::Email;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -39,7 +41,8 @@ fn message(row: &str, address: &str) -> ProviderMessage {
         destination: recipient.id.to_string(),
         update: 3,
         category: None,
-        contact: Some(email_contact_key(&acme(), &domain::tenant::Email::parse(address).unwrap())),
+        contact: Some(email_contact_key(&acme(), &Email::parse(address).unwrap())),
+        suppression: Some(SuppressionId::of(&Email::parse(address).unwrap())),
     }
 }
 
@@ -53,7 +56,7 @@ fn bounce() -> String {
 fn reported(messages: Vec<ProviderMessage>, turn: &mut Turn) -> Feedback {
     let Feedback::Messages(step) = begin(&bounce(), turn) else { panic!("the deliveries are not read") };
     assert_eq!((step.channel(), step.message_id()), (Channel::Email, "0107018c-2a3b"));
-    step.answered(Ok(messages), turn)
+    step.answered(Ok(messages.into_iter().map(SentMessage::Delivery).collect()), turn)
 }
 
 /// Tells the story on until the recipient is read. Returns the rows on which the report was recorded.
@@ -64,6 +67,10 @@ fn until_recipient(mut story: Feedback, turn: &mut Turn) -> (Vec<String>, ReadRe
             Feedback::Record(step) => {
                 assert_eq!((step.feedback().kind, step.feedback().update), (FeedbackKind::Bounced, 3));
                 rows.push(step.message().row.clone());
+                step.answered(Ok(()), turn)
+            }
+            Feedback::Address(step) => {
+                assert_eq!(step.address().reason, Reason::SuppressedBounce);
                 step.answered(Ok(()), turn)
             }
             Feedback::Recipient(step) => return (rows, step),
@@ -92,6 +99,35 @@ fn a_bounce_is_recorded_on_every_row_and_then_suppresses_the_contact_behind_its_
     assert_eq!(again.notice().event_id, notice.event_id);
     let fault = Fault::Unavailable { code: "down".to_owned() };
     assert!(matches!(again.answered(Err(fault), turn), Feedback::End(Verdict::Fault { .. })), "nothing is suppressed");
+}
+
+/// Whoever has the address by now, and whether or not anybody does: its owner is protected from every tenant.
+#[test]
+fn a_bounce_suppresses_the_address_for_the_whole_stack_before_anything_is_asked_about_the_recipient() {
+    let turn = &mut turn(1);
+    let Feedback::Record(step) = reported(vec![message("a", "old@example.com")], turn) else { panic!("no record") };
+    let Feedback::Address(step) = step.answered(Ok(()), turn) else { panic!("the address is not suppressed") };
+    assert_eq!(step.id(), &SuppressionId::of(&Email::parse("OLD@example.com").unwrap()));
+    let fault = Fault::Unavailable { code: "down".to_owned() };
+    assert!(matches!(step.clone().answered(Err(fault), turn), Feedback::End(Verdict::Fault { .. })));
+    assert!(matches!(step.answered(Ok(()), turn), Feedback::Recipient(_)));
+}
+
+#[test]
+fn a_bounced_confirmation_suppresses_its_address_and_its_recipient() {
+    let turn = &mut turn(1);
+    let Feedback::Messages(step) = begin(&bounce(), turn) else { panic!("what was sent is not read") };
+    let address = Email::parse("ops@example.com").unwrap();
+    let sent = ConfirmationMessage {
+        tenant: acme(),
+        recipient: recipient().id,
+        contact: email_contact_key(&acme(), &address),
+        suppression: SuppressionId::of(&address),
+    };
+    let Feedback::Address(step) = step.answered(Ok(vec![SentMessage::Confirmation(sent)]), turn) else { panic!() };
+    let Feedback::Recipient(step) = step.answered(Ok(()), turn) else { panic!("the recipient is not read") };
+    let Feedback::Notice(step) = step.answered(Ok(Some(recipient())), turn) else { panic!("no notice") };
+    assert!(matches!(step.answered(Ok(()), turn), Feedback::Suppress(_)));
 }
 
 #[test]
@@ -141,7 +177,8 @@ fn a_delivered_message_suppresses_nobody_and_nothing_else_is_parked() {
     let line = r#"{"notification":{"messageId":"m"},"delivery":{"providerResponse":"ok"},"status":"SUCCESS"}"#;
     let Feedback::Messages(step) = begin(line, turn) else { panic!("the deliveries are not read") };
     assert_eq!((step.channel(), step.message_id()), (Channel::Sms, "m"));
-    let Feedback::Record(step) = step.answered(Ok(vec![message("a", "ops@example.com")]), turn) else { panic!() };
+    let sent = vec![SentMessage::Delivery(message("a", "ops@example.com"))];
+    let Feedback::Record(step) = step.answered(Ok(sent), turn) else { panic!() };
     assert_eq!(step.feedback().kind, FeedbackKind::Delivered);
     assert!(matches!(step.answered(Ok(()), turn), Feedback::End(Verdict::Delete)));
     assert!(matches!(begin("{}", turn), Feedback::End(Verdict::Park { .. })));

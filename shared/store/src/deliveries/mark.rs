@@ -7,6 +7,17 @@ use domain::due::ScheduledDelivery;
 use domain::reason::Reason;
 use jiff::Timestamp;
 
+/// Where a deferred delivery waits.
+#[derive(Clone, Copy, Debug)]
+pub enum WaitsIn<'a> {
+    /// Its message waits on its queue.
+    Queue,
+    /// In the due index, whose entry is written with the mark.
+    NewEntry(&'a ScheduledDelivery),
+    /// In the due index, which has its entry already.
+    ItsEntry,
+}
+
 impl Table {
     /// Marks a delivery as ended and stores its last failed attempt, if there is one. Returns `false` if the claim was lost.
     ///
@@ -111,8 +122,7 @@ impl Table {
         self.write_mark(writes).await
     }
 
-    /// Marks a claimed delivery as waiting until `until` without an attempt, and schedules it in the due index, unless its message waits on its
-    /// queue. Returns `false` if the claim was lost.
+    /// Marks a claimed delivery as waiting until `until` without an attempt. Returns `false` if the claim was lost.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -123,12 +133,12 @@ impl Table {
         now: Timestamp,
         until: Timestamp,
         reason: Reason,
-        due: Option<&ScheduledDelivery>,
+        waits_in: WaitsIn<'_>,
     ) -> Result<bool, StoreError> {
         let expression = "SET #state = :state, attempts = :attempts, lease_until_ms = :zero, next_at_ms = :next, \
                           reason = :reason, #at = :at";
         let values = vec![
-            (":state", text(if due.is_some() { "retrying" } else { "queued" })),
+            (":state", text(if matches!(waits_in, WaitsIn::Queue) { "queued" } else { "retrying" })),
             (":attempts", number(key.attempt.saturating_sub(1))),
             (":zero", number(0)),
             (":next", number(until.as_millisecond())),
@@ -138,7 +148,7 @@ impl Table {
         ];
         let update = self.row_update(key, expression, "#token = :token", values)?;
         let mut writes = vec![TransactWriteItem::builder().update(update).build()];
-        if let Some(due) = due {
+        if let WaitsIn::NewEntry(due) = waits_in {
             writes.push(self.put_action(self.due_item(due)?, None, vec![])?);
         }
         self.write_mark(writes).await

@@ -78,7 +78,8 @@ fn held_updates_are_superseded_by_newer_ones(world: &World, seen: &Seen<'_>) -> 
 }
 
 /// Every destination that received an update of a resolved incident receives the resolve, unless it is unreachable; any other destination
-/// receives the resolve only in place of an opening that was held, or planned with it. An alert that a bundle only counted counts as received.
+/// receives the resolve only in place of an opening that was held, or planned with it. An alert that a bundle only counted counts as received
+/// from then on: nobody looks again at each of thousands when the bundle that counts them is sent.
 fn openings_and_resolves_reach_the_same_destinations(world: &World, seen: &Seen<'_>) -> Checked {
     for (key, (plan, decision)) in &seen.decisions {
         let Some(record) = world.table.incidents.get(&key.thread.incident) else { continue };
@@ -86,7 +87,7 @@ fn openings_and_resolves_reach_the_same_destinations(world: &World, seen: &Seen<
         if !resolves {
             continue;
         }
-        let notified = key.earlier().any(|key| seen.sent.contains_key(&key) || seen.is_counted(&key));
+        let notified = key.earlier().any(|key| seen.sent.contains_key(&key) || seen.was_counted_by(&key, plan.at));
         let reason = match &decision.outcome {
             DecisionOutcome::Skip { reason, .. } => Some(*reason),
             _ => seen.reason(key),

@@ -59,7 +59,11 @@ impl SimulatedTable {
         }
         match mark {
             Mark::Defer { due, .. } | Mark::Retry { due: Some(due), .. } => self.schedule(due, false),
-            Mark::Accept { .. } | Mark::Retry { due: None, .. } | Mark::Wait { .. } | Mark::Fail { .. } => {}
+            Mark::Accept { .. }
+            | Mark::Retry { due: None, .. }
+            | Mark::Wait { .. }
+            | Mark::Leave { .. }
+            | Mark::Fail { .. } => {}
         }
         true
     }

@@ -1,0 +1,84 @@
+//! `/never`: suppresses an address for the whole stack, because its owner does not want to be asked again. The link comes with every question.
+
+use super::{LinkFault, LinkQuery, QuestionForm, html_response, message_page, storage_failed};
+use crate::App;
+use crate::notices;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use domain::ids::{RecipientId, SuppressionId, TenantId};
+use domain::link::LinkPurpose;
+use domain::reason::Reason;
+use domain::suppression::AddressSuppression;
+use domain::tenant::Suppression;
+use runtime::{clock, ids};
+
+/// The content of a link.
+struct NeverLink {
+    tenant: TenantId,
+    recipient: RecipientId,
+    suppression: SuppressionId,
+}
+
+fn parse_link(app: &App, query: &LinkQuery) -> Result<NeverLink, LinkFault> {
+    let [tenant, recipient, suppression] = query.verify_alive(app, LinkPurpose::Never)?;
+    let link = || {
+        Some(NeverLink {
+            tenant: TenantId::parse(&tenant).ok()?,
+            recipient: RecipientId::parse(&recipient)?,
+            suppression: SuppressionId::parse(&suppression)?,
+        })
+    };
+    link().ok_or(LinkFault::Invalid)
+}
+
+/// `GET /never?t=`
+pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
+    if let Err(fault) = parse_link(&app, &query) {
+        return fault.into_response();
+    }
+    html_response(
+        StatusCode::OK,
+        &QuestionForm {
+            heading: "Never write to this address again?",
+            text: "Nobody who uses this service will be able to send e-mail to this address: no alerts, and no questions like this one.",
+            button: "Never write to this address again",
+            after: "If you get alerts that you want at this address, they stop as well.",
+        },
+    )
+}
+
+/// `POST /never?t=`
+pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
+    let link = match parse_link(&app, &query) {
+        Ok(link) => link,
+        Err(fault) => return fault.into_response(),
+    };
+    let now = clock::now();
+    let address = AddressSuppression::new(Reason::SuppressedByOwner, now);
+    // The address first: it is what was asked for, whatever has become of the recipient.
+    if let Err(error) = app.table.suppress_address(&link.suppression, &address).await {
+        return storage_failed(&error);
+    }
+    if let Err(error) =
+        suppress_recipient(&app, &link, Suppression { reason: Reason::SuppressedByOwner, at: now }).await
+    {
+        return storage_failed(&error);
+    }
+    tracing::info!(tenant = %link.tenant, recipient = %link.recipient, "the owner of an address wants no e-mail any more");
+    let text = "No more e-mail is sent to this address.";
+    message_page(StatusCode::OK, "Done", text)
+}
+
+/// Marks the recipient that the question was about, if it still has the address, and notifies its org admins.
+async fn suppress_recipient(app: &App, link: &NeverLink, why: Suppression) -> Result<(), store::StoreError> {
+    let Some(recipient) = app.table.recipient(&link.tenant, &link.recipient).await? else { return Ok(()) };
+    if recipient.email.as_ref().map(SuppressionId::of).as_ref() != Some(&link.suppression) {
+        return Ok(());
+    }
+    let saved = app.table.suppress_contact(&link.tenant, &link.recipient, &why, "recipient", &ids::id_suffix()).await?;
+    if let Some(recipient) = saved {
+        notices::notify_of_suppression(app, &link.tenant, &recipient, why.reason).await;
+    }
+    Ok(())
+}
