@@ -3,7 +3,7 @@
 use crate::http::Response;
 use crate::receive::{Arrival, text};
 use crate::{Stack, pause, random, unique, wait};
-use domain::tenant::Phone;
+use domain::tenant::{NumberType, Phone};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -326,9 +326,12 @@ pub fn fictional_phone() -> String {
         let [a, b, c] = random::<3>();
         let area = 201 + (u32::from(a) * 256 + u32::from(b)) % 700;
         let phone = format!("+1{area}55501{:02}", c % 100);
-        // Many area codes are of other countries or are not given out.
-        let is_us = |phone: Phone| phone.country().as_deref() == Some("US");
-        if Phone::parse(&phone).is_ok_and(is_us) {
+        // Many area codes are of other countries, are for toll-free numbers, or are not given out.
+        let fits = |phone: Phone| {
+            let facts = phone.facts();
+            facts.country.as_deref() == Some("US") && facts.number_type == NumberType::FixedLineOrMobile
+        };
+        if Phone::parse(&phone).is_ok_and(fits) {
             return phone;
         }
     }

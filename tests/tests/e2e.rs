@@ -70,6 +70,8 @@ mod security;
 mod serial;
 #[path = "e2e/storms.rs"]
 mod storms;
+#[path = "e2e/strangers.rs"]
+mod strangers;
 #[path = "e2e/test_alert.rs"]
 mod test_alert;
 #[path = "e2e/troubleshooting.rs"]

@@ -89,7 +89,7 @@ fn listed(opened: &(Incident, Update)) -> Vec<IncidentTimeline> {
         covered_by: None,
     };
     let message = update.public_message.clone();
-    let timeline = vec![PublishedUpdate { number: 1, at: now(), status: update.status, message }];
+    let timeline = vec![PublishedUpdate { opened_at: None, number: 1, at: now(), status: update.status, message }];
     vec![IncidentTimeline { incident: published, timeline, truncated: false }]
 }
 

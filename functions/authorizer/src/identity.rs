@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 
 /// Tolerated difference between the provider's clock and ours, in seconds (RFC 7519, section 4.1.4: "usually no more than a few minutes").
 const CLOCK_SKEW_SECONDS: f64 = 60.0;
+/// The longest time that a JWT may still be valid, in seconds: a day, as Cognito's longest access token.
+const JWT_LIFETIME_MAX_SECONDS: f64 = 86_400.0;
 /// Largest JWT that is read, in bytes. API Gateway accepts 10,240 bytes for all headers together.
 const JWT_BYTES_MAX: usize = 8 * 1024;
 /// Longest subject that appears unhashed in the audit trail, in characters.
@@ -53,6 +55,7 @@ pub(crate) enum JwtRefusal {
     Audience,
     Expired,
     NotYet,
+    TooLong,
     TokenUse,
     NoSubject,
     NoTenants,
@@ -72,6 +75,7 @@ impl JwtRefusal {
             Self::Audience => "jwt_audience",
             Self::Expired => "jwt_expired",
             Self::NotYet => "jwt_not_yet",
+            Self::TooLong => "jwt_lifetime_too_long",
             Self::TokenUse => "jwt_token_use",
             Self::NoSubject => "jwt_no_subject",
             Self::NoTenants => "jwt_no_tenants",
@@ -186,6 +190,9 @@ fn check_claims(claims: &Map<String, Value>, issuer: &TrustedIssuer, now: Timest
     // A time that is not a number is NaN, and every comparison with NaN is false. So the conditions below state what must hold.
     if !time("exp").is_some_and(|end| now < end + CLOCK_SKEW_SECONDS) {
         return Err(JwtRefusal::Expired);
+    }
+    if !time("exp").is_some_and(|end| end <= now + JWT_LIFETIME_MAX_SECONDS + CLOCK_SKEW_SECONDS) {
+        return Err(JwtRefusal::TooLong);
     }
     if !["nbf", "iat"].into_iter().filter_map(time).all(|begin| begin - CLOCK_SKEW_SECONDS <= now) {
         return Err(JwtRefusal::NotYet);

@@ -267,6 +267,7 @@ mod tests {
             expires_at_time: None,
             revoked_at: None,
             owner: TenantId::operators(),
+            issued_by: None,
             hash: "h".into(),
         }
     }

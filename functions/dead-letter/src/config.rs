@@ -7,8 +7,6 @@ runtime::config! {
     pub struct Config {
         /// Name of the DynamoDB table.
         pub table_name: String = "TABLE_NAME",
-        /// Id of the KMS key that wraps the data keys.
-        pub kms_key_id: String = "KMS_KEY_ID",
         /// URL of intake's queue.
         pub intake_queue_url: String = "INTAKE_QUEUE_URL",
         /// URL of classify's queue.

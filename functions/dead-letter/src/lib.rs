@@ -71,7 +71,7 @@ impl QueueFunction for DeadLetters {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        let keyring = LazyKeyring::new(aws.config(), &table, &config.kms_key_id, clock::now()).await;
+        let keyring = LazyKeyring::new(aws.config(), &table).await;
         Ok(Self { sources: config.sources(), table, queues: Queues::new(aws.config()), keyring })
     }
 
@@ -95,7 +95,7 @@ impl QueueFunction for DeadLetters {
             meta.moved_from.as_deref(),
             &meta.attributes,
         );
-        let keyring = self.keyring.get(clock::now()).await;
+        let keyring = self.keyring.get().await;
         let sealed = keyring
             .map_err(|error| RecordError::retry("vault", &error.to_string()))?
             .seal(&vault::owner_aad("dead-letter", &origin.id), letter.body.as_bytes())
@@ -254,7 +254,7 @@ impl DeadLetters {
         let url = origin::return_queue_url(&self.sources, &letter.function, &letter.source_queue);
         let url = url.ok_or("its source queue is not known")?;
         let sealed = Sealed::from(letter.body.clone());
-        let keyring = self.keyring.get(clock::now()).await.map_err(|error| error.to_string())?;
+        let keyring = self.keyring.get().await.map_err(|error| error.to_string())?;
         let body =
             keyring.open(&vault::owner_aad("dead-letter", &letter.id), &sealed).map_err(|error| error.to_string())?;
         let body = String::from_utf8(body).map_err(|_| "its body is not text")?;

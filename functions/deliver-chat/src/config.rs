@@ -13,8 +13,6 @@ runtime::config! {
         pub dead_letter_queue_url: String = "DELIVER_CHAT_DEAD_LETTER_QUEUE_URL",
         /// The queue of `classify`, for notices about undelivered critical alerts and failing endpoints.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
-        /// The KMS key that wraps the data keys.
-        pub kms_key_id: String = "KMS_KEY_ID",
         /// An exact `host:port` that the SSRF guard allows; only the local stage may set it.
         pub outbound_exceptions: Option<String> = "OUTBOUND_EXCEPTIONS",
         /// An additional trusted root certificate; only the local stage may set it.

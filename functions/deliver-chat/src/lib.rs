@@ -50,7 +50,7 @@ impl QueueFunction for DeliverChat {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        let keyring = LazyKeyring::new(aws.config(), &table, &config.kms_key_id, clock::now()).await;
+        let keyring = LazyKeyring::new(aws.config(), &table).await;
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
         let root = config.outbound_extra_root.as_deref().unwrap_or_default();
         let options = outbound::ClientOptions::parse(exceptions, root).map_err(StartError::new)?;

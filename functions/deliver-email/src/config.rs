@@ -15,8 +15,6 @@ runtime::config! {
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
         /// The queue of `feedback`, for recipients whose address is suppressed.
         pub feedback_queue_url: String = "FEEDBACK_QUEUE_URL",
-        /// The KMS key that wraps the data keys.
-        pub kms_key_id: String = "KMS_KEY_ID",
         /// The verified sender address.
         pub email_from: String = "EMAIL_FROM",
         /// Minimum milliseconds between two sends of one execution environment: its share of the account's rate quota.

@@ -55,7 +55,7 @@ impl QueueFunction for DeliverEmail {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        let keyring = LazyKeyring::new(aws.config(), &table, &config.kms_key_id, clock::now()).await;
+        let keyring = LazyKeyring::new(aws.config(), &table).await;
         let mail = Mail {
             mailer: EmailSender::new(aws.config()),
             keyring,

@@ -15,8 +15,6 @@ runtime::config! {
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
         /// The queue of `feedback`, for opt-outs.
         pub feedback_queue_url: String = "FEEDBACK_QUEUE_URL",
-        /// The KMS key that wraps the data keys.
-        pub kms_key_id: String = "KMS_KEY_ID",
         /// The alphanumeric sender id for tenants that registered none.
         pub sender_id: Option<String> = "SMS_SENDER_ID",
         /// The most message parts that the whole stack sends per day (UTC).

@@ -61,7 +61,7 @@ impl QueueFunction for DeliverSms {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        let keyring = LazyKeyring::new(aws.config(), &table, &config.kms_key_id, clock::now()).await;
+        let keyring = LazyKeyring::new(aws.config(), &table).await;
         let policy = Policy::embedded().map_err(StartError::new)?;
         let SmsPartsPerDay { number, tenant } = policy.limits.sms.parts_per_day;
         let texts = Texts {

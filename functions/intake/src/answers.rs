@@ -1,7 +1,7 @@
 //! Reads: the result of an event, and an incident with its timeline.
 
 use crate::App;
-use crate::permissions::{incident_not_found, may_post_to, table_unavailable};
+use crate::permissions::{incident_not_found, may_access_incident, may_post_to, table_unavailable};
 use axum::Json;
 use axum::extract::{Path, State};
 use contracts::native::{EventAnswer, EventIncident, NotNotified, SourceIncidentAnswer};
@@ -61,7 +61,7 @@ pub(crate) async fn get_incident(
     caller.require_any_scope(&["incidents:write", "alerts:read"])?;
     let Some(id) = IncidentId::parse(&id) else { return Err(incident_not_found()) };
     let incident = app.table.incident(&id).await.map_err(table_unavailable)?;
-    let incident = incident.filter(|incident| may_post_to(&caller, &incident.scope)).ok_or_else(incident_not_found)?;
+    let incident = incident.filter(|incident| may_access_incident(&caller, incident)).ok_or_else(incident_not_found)?;
     let timeline = app.table.updates(&id, 1).await.map_err(table_unavailable)?;
     Ok(Json(SourceIncidentAnswer { incident, timeline }))
 }

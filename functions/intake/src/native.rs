@@ -3,7 +3,7 @@
 use crate::App;
 use crate::enqueue::{EventStamp, enqueue};
 use crate::permissions::{
-    PLATFORM_SCOPE, WRITE_SCOPE, event_defaults, incident_not_found, may_post_platform_wide, may_post_to,
+    PLATFORM_SCOPE, WRITE_SCOPE, event_defaults, incident_not_found, may_access_incident, may_post_platform_wide,
     table_unavailable,
 };
 use axum::Json;
@@ -90,7 +90,7 @@ pub(crate) async fn post_update(
         None => None,
     };
     // Incidents of other tenants and test alerts answer 404, as if they did not exist.
-    let incident = incident.filter(|incident| may_post_to(&caller, &incident.scope) && !incident.test);
+    let incident = incident.filter(|incident| may_access_incident(&caller, incident) && !incident.test);
     let incident = incident.ok_or_else(incident_not_found)?;
     if incident.resolved_at.is_some() {
         return Err(Problem::conflict(

@@ -2,6 +2,7 @@
 
 use contracts::intake::TokenDefaults;
 use domain::ids::{IntegrationId, Scope};
+use domain::incident::Incident;
 use runtime::http::{Caller, Problem};
 use serde_json::Value;
 
@@ -32,6 +33,15 @@ pub(crate) fn may_post_to(caller: &Caller, scope: &Scope) -> bool {
         Scope::Platform => may_post_platform_wide(caller),
         Scope::Tenant(tenant) => caller.can_access_tenant(tenant),
     }
+}
+
+/// Scopes with which a token reads and updates what other sources opened.
+const BEYOND_OWN_SOURCE: [&str; 4] = ["alerts:read", "alerts:manage", PLATFORM_SCOPE, "platform:admin"];
+
+/// Whether the caller may read and update an incident: a token that can post and nothing else sees what its own source opened.
+pub(crate) fn may_access_incident(caller: &Caller, incident: &Incident) -> bool {
+    let own = incident.integration_id == integration_id(caller);
+    may_post_to(caller, &incident.scope) && (own || BEYOND_OWN_SOURCE.iter().any(|scope| caller.has_scope(scope)))
 }
 
 /// 404. An incident that the caller may not see gets the same answer as one that does not exist.

@@ -65,6 +65,7 @@ pub(crate) async fn issue_admin_token(app: &PreferencesApi) -> Result<Value, Dir
         expires_at_time: None,
         revoked_at: None,
         owner: tenant.clone(),
+        issued_by: None,
         hash: token_hash(&token),
     };
     let issued = operator_audit("token.issued", record.token_id.as_str());

@@ -69,7 +69,8 @@ impl HttpFunction for PreferencesApi {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
         let kms = aws::kms::KeyService::new(aws.config());
-        let keyring = vault::load(&table, &kms, &config.kms_key_id, clock::now()).await.map_err(StartError::new)?;
+        let keyring =
+            vault::load_or_create(&table, &kms, &config.kms_key_id, clock::now()).await.map_err(StartError::new)?;
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
         Ok(Self {
             policy: Policy::embedded().map_err(StartError::new)?,

@@ -194,6 +194,7 @@ mod tests {
             covered_by: None,
         };
         let update = PublishedUpdate {
+            opened_at: None,
             number: 1,
             at: incident.updated_at,
             status: incident.status,

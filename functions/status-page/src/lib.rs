@@ -10,6 +10,7 @@
 
 pub mod config;
 pub mod feed;
+mod kept;
 pub mod page;
 
 use axum::Router;
@@ -27,12 +28,15 @@ use domain::status::{PublishedIncident, StatusOverview, summarize_status};
 use domain::vocabulary::{Kind, Phase};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use kept::Kept;
 use page::{ENTRIES_SHOWN, IncidentTimeline};
 use runtime::http::{ApiId, HttpFunction, Problem};
 use runtime::{Aws, StartError, clock, metrics};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::time::Instant;
+use store::public::PublicIncidents;
 use store::{StoreError, Table};
 
 /// Number of past incidents that are read for any page, besides all open ones. Days that older incidents may have affected are drawn as
@@ -56,6 +60,7 @@ const CACHE_CONTROL: &str = "public, max-age=15, stale-if-error=300";
 #[derive(Debug)]
 pub struct StatusPage {
     table: Table,
+    kept: Kept,
     catalogue: Catalogue,
     base: String,
     policy: HeaderValue,
@@ -70,6 +75,7 @@ impl HttpFunction for StatusPage {
         let table = Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS);
         Ok(Self {
             table,
+            kept: Kept::default(),
             catalogue: Catalogue::embedded().map_err(StartError::new)?,
             base: config.public_base_url,
             policy: HeaderValue::try_from(security_policy()).map_err(StartError::new)?,
@@ -113,7 +119,7 @@ async fn incident(State(this): App, Path(id): Path<String>, uri: Uri, headers: H
     let Some(id) = IncidentId::parse(&id) else { return this.missing(&home) };
     match this.read_incident(&id).await {
         Ok(Some((listed, all))) => {
-            let page = page::render_incident(&home, &listed, &all, &this.catalogue, clock::now());
+            let page = page::render_incident(&home, &listed, &all.incidents, &this.catalogue, clock::now());
             this.page(StatusCode::OK, page, &headers)
         }
         Ok(None) => this.missing(&home),
@@ -138,7 +144,7 @@ async fn calendar(State(this): App, api: ApiId, headers: HeaderMap) -> Response 
 }
 
 async fn badge(State(this): App, headers: HeaderMap) -> Response {
-    let all = this.table.public_incidents(PAST_INCIDENTS_READ).await;
+    let all = this.incidents().await;
     allow_any_origin(all.map(|all| {
         let indicator = summarize_status(&this.catalogue, &all.incidents, clock::now()).indicator;
         match feed::badge(indicator) {
@@ -206,7 +212,7 @@ fn in_phase(shown: &PublishedIncident, phases: &[Phase]) -> bool {
 
 impl StatusPage {
     async fn read_overview(&self, now: Timestamp) -> Result<page::Overview<'_>, StoreError> {
-        let all = self.table.public_incidents(PAST_INCIDENTS_READ).await?;
+        let all = self.incidents().await?;
         let sorted = page::sort_for_overview(&all.incidents, now);
         let (with_timeline, without) = sorted.current.split_at(sorted.current.len().min(TIMELINES_SHOWN));
         let mut listed = self.read_timelines(with_timeline, ENTRIES_SHOWN).await?;
@@ -218,17 +224,24 @@ impl StatusPage {
         Ok(page::Overview::of(&self.catalogue, &all, listed, sorted, now))
     }
 
-    /// Reads an incident with its timeline, and all public incidents. `None` if the incident is unknown or not public.
+    /// Returns all open incidents and the last of the others, as they were at most some seconds ago.
+    async fn incidents(&self) -> Result<Arc<PublicIncidents>, StoreError> {
+        let now = Instant::now();
+        if let Some(kept) = self.kept.incidents(now) {
+            return Ok(kept);
+        }
+        Ok(self.kept.keep_incidents(self.table.public_incidents(PAST_INCIDENTS_READ).await?, now))
+    }
+
+    /// Reads an incident with its timeline, and the incidents that its page names. `None` if the incident is unknown or not public: that costs
+    /// one read, whoever asks for what.
     async fn read_incident(
         &self,
         id: &IncidentId,
-    ) -> Result<Option<(IncidentTimeline, Vec<PublishedIncident>)>, StoreError> {
-        // The index cannot be queried by an incident's id alone.
-        let all = self.table.public_incidents(usize::MAX).await?.incidents;
-        match all.iter().find(|incident| incident.id == *id) {
-            Some(incident) => Ok(Some((self.read_timeline(incident.clone(), INCIDENT_PAGE_ENTRIES).await?, all))),
-            None => Ok(None),
-        }
+    ) -> Result<Option<(IncidentTimeline, Arc<PublicIncidents>)>, StoreError> {
+        let Some(incident) = self.table.public_incident(id).await? else { return Ok(None) };
+        let all = self.incidents().await?;
+        Ok(Some((self.read_timeline(incident, INCIDENT_PAGE_ENTRIES).await?, all)))
     }
 
     /// Reads the newest incidents that `wanted` selects, at most `most`, with their timelines, truncated to fit in a response.
@@ -237,7 +250,7 @@ impl StatusPage {
         wanted: impl Fn(&PublishedIncident) -> bool,
         most: usize,
     ) -> Result<Vec<IncidentTimeline>, StoreError> {
-        let all = self.table.public_incidents(PAST_INCIDENTS_READ).await?;
+        let all = self.incidents().await?;
         self.read_selected(&all.incidents, wanted, most).await
     }
 
@@ -263,7 +276,15 @@ impl StatusPage {
     }
 
     async fn read_timeline(&self, incident: PublishedIncident, limit: usize) -> Result<IncidentTimeline, StoreError> {
-        let mut timeline = self.table.public_timeline(&incident.id, limit + 1).await?;
+        let now = Instant::now();
+        let kept = match self.kept.timeline(&incident.id, limit, now) {
+            Some(kept) => kept,
+            None => {
+                let read = self.table.public_timeline(&incident.id, limit + 1).await?;
+                self.kept.keep_timeline(&incident.id, limit, read, now)
+            }
+        };
+        let mut timeline = kept.to_vec();
         let more = timeline.len() > limit;
         timeline.truncate(limit);
         Ok(IncidentTimeline { incident, timeline, truncated: more })
@@ -297,8 +318,9 @@ impl StatusPage {
         most: usize,
         write: impl FnOnce(&StatusPageView<'_>, &StatusOverview, &[IncidentWithTimeline<'_>]) -> Option<String>,
     ) -> Result<Response, StoreError> {
-        let all = self.table.public_incidents(PAST_INCIDENTS_READ).await?.incidents;
-        let listed = self.read_selected(&all, wanted, most).await?;
+        let all = self.incidents().await?;
+        let all = &all.incidents;
+        let listed = self.read_selected(all, wanted, most).await?;
         let listed: Vec<IncidentWithTimeline<'_>> =
             listed.iter().map(|one| IncidentWithTimeline { incident: &one.incident, updates: &one.timeline }).collect();
         let base = api.address(&self.base);
@@ -311,7 +333,7 @@ impl StatusPage {
             incident_url_prefix: format!("{base}/status/incidents/"),
             updated_at,
         };
-        let board = summarize_status(&self.catalogue, &all, clock::now());
+        let board = summarize_status(&self.catalogue, all, clock::now());
         Ok(match write(&page, &board, &listed) {
             Some(body) => cacheable_response("application/json; charset=utf-8", body, headers),
             None => Problem::internal().into_response(),
@@ -393,7 +415,6 @@ fn respond_with_etag(kind: &'static str, body: String, tag: &str, request_header
         (header::CACHE_CONTROL, CACHE_CONTROL),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
         (HeaderName::from_static("permissions-policy"), "interest-cohort=()"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));

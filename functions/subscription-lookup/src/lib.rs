@@ -22,7 +22,6 @@ use domain::incident::Incident;
 use domain::plan::{PlanHistory, PlannedShards, RoutingPlace, StoredPlan};
 use domain::policy::Policy;
 use domain::subscriber::Subscriber;
-use domain::vocabulary::ChannelClass;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use pipeline::route::enqueue::EnqueuePlanned;
@@ -281,15 +280,16 @@ impl SubscriptionLookup {
     }
 
     async fn enqueue(&self, step: &EnqueuePlanned) -> Answer<()> {
-        let mut queues: BTreeMap<ChannelClass, Vec<OutgoingMessage>> = BTreeMap::new();
+        let mut queues: BTreeMap<&str, Vec<OutgoingMessage>> = BTreeMap::new();
         for delivery in step.deliveries() {
             let body = serde_json::to_string(delivery)
                 .map_err(|_| Fault::Unprocessable { reason: "cannot serialize the delivery".to_owned() })?;
             let outgoing = OutgoingMessage { body, group: Some(step.group(delivery)), ..OutgoingMessage::default() };
-            queues.entry(delivery.channel.class()).or_default().push(outgoing);
+            let queue = self.config.queue(delivery.channel.class(), step.lane(delivery));
+            queues.entry(queue).or_default().push(outgoing);
         }
-        for (class, messages) in queues {
-            let sent = self.queues.send_all(self.config.queue(class, step.lane()), messages).await;
+        for (queue, messages) in queues {
+            let sent = self.queues.send_all(queue, messages).await;
             sent.map_err(|unsent| runtime::queue::unsent_error(unsent).into_fault())?;
         }
         Ok(())

@@ -36,7 +36,7 @@ pub use tenants::{
     LintAnswer, QuietHoursBody, SettingsBody, TenantBody,
 };
 pub use test_alert::{TestAlertAnswer, TestAlertBody, TestAlertRow};
-pub use tokens::{RotateTokenBody, TokenBody, TokenList, TokenView};
+pub use tokens::{RevokedTokens, RotateTokenBody, TokenBody, TokenList, TokenView};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

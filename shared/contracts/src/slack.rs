@@ -36,7 +36,7 @@ pub fn build_message(alert: &Alert, why: &NotificationReason, links: &AlertLinks
     let fields: Vec<Value> = facts(alert)
         .iter()
         .take(10)
-        .map(|(name, value)| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escape_truncated(value, FIELD_MAX))}))
+        .map(|(name, value)| mrkdwn(&format!("*{name}*\n{}", escape_truncated(value, FIELD_MAX))))
         .collect();
     blocks.push(json!({"type": "section", "fields": fields}));
     if !alert.key_details.is_empty() {
@@ -51,10 +51,8 @@ pub fn build_message(alert: &Alert, why: &NotificationReason, links: &AlertLinks
     }
     let mut shown_links = vec![format!("<{}|View incident>", escape_url(&links.incident_url))];
     let given = alert.links.iter().filter(|link| link.href.starts_with("https://")).take(LINKS_MAX);
-    shown_links.extend(given.map(|link| {
-        let text = if link.text.is_empty() { &link.href } else { &link.text };
-        format!("<{}|{}>", escape_url(&link.href), escape_truncated(text, 100))
-    }));
+    shown_links
+        .extend(given.map(|link| format!("<{}|{}>", escape_url(&link.href), escape_truncated(&link.label(), 160))));
     blocks.push(section(&join_within(&shown_links, "  ·  ", SECTION_MAX)));
     let reason = subscription_sentence(alert, why, Channel::Slack.title());
     let footer = format!(
@@ -64,7 +62,7 @@ pub fn build_message(alert: &Alert, why: &NotificationReason, links: &AlertLinks
         alert.incident_id,
         alert.update
     );
-    blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": footer}]}));
+    blocks.push(json!({"type": "context", "elements": [mrkdwn(&footer)]}));
     json!({"text": fallback(alert), "blocks": blocks})
 }
 
@@ -183,8 +181,13 @@ fn join_within(texts: &[String], separator: &str, max: usize) -> String {
     out
 }
 
+/// A text in which only what is marked up here is markup: Slack makes no links of names and addresses in it.
+fn mrkdwn(text: &str) -> Value {
+    json!({"type": "mrkdwn", "text": text, "verbatim": true})
+}
+
 fn section(text: &str) -> Value {
-    json!({"type": "section", "text": {"type": "mrkdwn", "text": text}})
+    json!({"type": "section", "text": mrkdwn(text)})
 }
 
 fn one_line(text: &str) -> String {

@@ -261,12 +261,14 @@ mod tests {
     fn summary(incidents: &[PublishedIncident]) -> Value {
         let updates = [
             PublishedUpdate {
+                opened_at: None,
                 number: 2,
                 at: at("2026-11-24T10:20:00Z"),
                 status: Status::Monitoring,
                 message: "Recovering.".into(),
             },
             PublishedUpdate {
+                opened_at: None,
                 number: 1,
                 at: at("2026-11-24T10:01:00Z"),
                 status: Status::Investigating,

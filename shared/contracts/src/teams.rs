@@ -81,8 +81,9 @@ fn build_card(alert: &Alert, why: &NotificationReason, links: &AlertLinks, text_
     let mut actions = vec![json!({"type": "Action.OpenUrl", "title": "View incident", "url": links.incident_url})];
     let given = alert.links.iter().filter(|link| link.href.starts_with("https://") && link.href.len() < 1_000).take(3);
     actions.extend(given.map(|link| {
-        let mut title = if link.text.is_empty() { "Link".to_owned() } else { link.text.clone() };
-        truncate_chars(&mut title, 40);
+        let mut short = link.clone();
+        truncate_chars(&mut short.text, 40);
+        let title = short.label();
         json!({"type": "Action.OpenUrl", "title": title, "url": link.href})
     }));
     json!({

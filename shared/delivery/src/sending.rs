@@ -3,7 +3,6 @@
 use domain::attempt::{AttemptFailure, RetryVerdict};
 use outbound::SendError;
 use pipeline::SendFailure;
-use runtime::clock;
 use vault::{Keyring, LazyKeyring, VaultError};
 
 /// A failed attempt that the receiver answered. Takes the pause of a Retry-After header from `answer`.
@@ -34,7 +33,7 @@ pub fn failed_request(error: &SendError) -> SendFailure {
 /// # Errors
 /// [`SendFailure::Unavailable`] while KMS or the table is unavailable; the cause is in the log.
 pub async fn load_keyring(keyring: &LazyKeyring) -> Result<&Keyring, SendFailure> {
-    keyring.get(clock::now()).await.map_err(|error| {
+    keyring.get().await.map_err(|error| {
         tracing::error!(%error, "cannot load the data keys");
         SendFailure::unavailable("keyring")
     })

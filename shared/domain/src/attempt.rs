@@ -148,7 +148,8 @@ pub fn explain_cause(cause: &str) -> (&'static str, &'static str) {
         | "suppressed_complaint"
         | "suppressed_by_owner"
         | "sms_country_not_allowed"
-        | "sms_limit_reached" => {
+        | "sms_limit_reached"
+        | "contact_limit" => {
             let reason = Reason::parse(cause).unwrap_or(Reason::RefusedByProvider);
             (reason.sentence(), reason.remedy())
         }

@@ -83,6 +83,20 @@ pub struct Link {
 }
 
 impl Link {
+    /// Returns what a reader sees of the link: its text with the host that it leads to, or its address if it has no text. A text that names
+    /// another host must not hide where the link leads.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let rest = self.href.split_once("://").map_or(self.href.as_str(), |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        match self.text.trim() {
+            "" => self.href.clone(),
+            text if text == self.href => self.href.clone(),
+            text => format!("{text} ({host})"),
+        }
+    }
+
     /// Returns an address with the characters escaped that no URL holds and that would end a link in some channel.
     #[must_use]
     pub fn escape_href(href: &str) -> String {
@@ -483,6 +497,16 @@ pub fn shrink_details(details: &mut Map<String, Value>, max: usize) {
 mod tests {
     use super::*;
     use crate::ids::TenantId;
+
+    #[test]
+    fn a_link_shows_where_it_leads() {
+        let label = |href: &str, text: &str| Link { href: href.to_owned(), text: text.to_owned() }.label();
+        assert_eq!(label("https://evil.example/a", "https://bank.example"), "https://bank.example (evil.example)");
+        assert_eq!(label("https://bank.example@evil.example/?x", "bank.example"), "bank.example (evil.example)");
+        assert_eq!(label("https://evil.example:8443#bank.example", "Runbook"), "Runbook (evil.example:8443)");
+        assert_eq!(label("https://a.example/b", " "), "https://a.example/b");
+        assert_eq!(label("https://a.example/b", "https://a.example/b"), "https://a.example/b");
+    }
 
     #[test]
     fn senders_without_the_platform_scope_publish_nothing() {

@@ -167,6 +167,9 @@ reasons! {
     /// Deferred by a rate limit or by storm protection.
     Throttled = "throttled", "Held because there were too many alerts at once; they are sent in one combined message.", "settings.storms",
         "Wait for the combined message. Critical alerts are sent without waiting.";
+    /// A test alert over the rate limit of its contact.
+    ContactLimit = "contact_limit", "This address or number got as many messages as it may get for now, so the test wasn't sent there.", "infra/policy/storms.yaml",
+        "Wait a few minutes, then send the test again. A real alert would be sent in one combined message.";
     /// Deferred because its provider throttles us or has no quota left.
     ProviderLimit = "provider_limit", "Waiting because the provider accepts no more messages from us for now.", "none: the provider limits Tocsin, not this tenant",
         "No action needed: it is sent when the provider accepts messages again.";

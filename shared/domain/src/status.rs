@@ -63,6 +63,9 @@ pub struct PublishedUpdate {
     pub status: Status,
     /// The text of the update.
     pub message: String,
+    /// When its incident was opened: its place in the list of public incidents. `None` in a view that is older than this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Timestamp>,
 }
 
 impl PublishedIncident {

@@ -324,11 +324,20 @@ pub(crate) async fn serve(router: Router, event: Value, deadline: Deadline) -> R
         }
         Err(problem) => problem.into_response(),
     };
-    let response = problem_for_plain_error(response, &path);
+    let response = with_transport_headers(problem_for_plain_error(response, &path));
     let status = response.status();
     let answer = encode_response(response, &correlation).await;
     span.in_scope(|| tracing::info!(status = status.as_u16(), "request handled"));
     answer
+}
+
+/// Adds what every response has: browsers use HTTPS only, and nobody keeps a response that does not say for how long.
+fn with_transport_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// Replaces axum's plain-text errors (unknown route, wrong method, invalid query) by problem+json.

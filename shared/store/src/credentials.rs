@@ -63,6 +63,10 @@ pub struct TokenRecord {
     pub revoked_at: Option<Timestamp>,
     /// The tenant that lists the token; `platform` for tokens of several tenants.
     pub owner: TenantId,
+    /// The integration of the token that this one was made with; `None` if an operator, a person with a JWT or the bootstrap command made it.
+    /// An integration outlives the rotations of its token, so a child keeps its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_by: Option<IntegrationId>,
     /// SHA-256 hash of the token, hexadecimal.
     pub hash: String,
 }
@@ -102,7 +106,7 @@ impl Table {
         }
     }
 
-    /// Stores a new token, its entry in the owner's list and the audit entry.
+    /// Stores a new token, its entry in the owner's list, its entry among its parent's children, and the audit entry.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -142,7 +146,56 @@ impl Table {
     fn new_token_writes(&self, record: &TokenRecord) -> Result<Vec<TransactWriteItem>, StoreError> {
         let (by_hash, listed) = token_items(record)?;
         let fresh = Some("attribute_not_exists(pk)");
-        Ok(vec![self.put_action(by_hash, fresh, vec![])?, self.put_action(listed, fresh, vec![])?])
+        let mut writes = vec![self.put_action(by_hash, fresh, vec![])?, self.put_action(listed, fresh, vec![])?];
+        if let Some(parent) = &record.issued_by {
+            writes.push(self.child_write(parent, record)?);
+        }
+        Ok(writes)
+    }
+
+    /// The write that lists a token among the children of its parent's integration. A rotated child is listed once for each of its tokens.
+    fn child_write(&self, parent: &IntegrationId, child: &TokenRecord) -> Result<TransactWriteItem, StoreError> {
+        let entry = ChildToken { owner: child.owner.clone(), token_id: child.token_id.clone() };
+        let key = keys::child_token(&child.owner, child.token_id.as_str());
+        self.put_action(item(&keys::tokens_issued_by(parent), &key, &entry, None)?, None, vec![])
+    }
+
+    /// Returns the valid tokens that were made with a token of this integration, at `now`.
+    ///
+    /// # Errors
+    /// [`StoreError`] of a call.
+    pub async fn child_tokens(&self, parent: &IntegrationId, now: Timestamp) -> Result<Vec<TokenRecord>, StoreError> {
+        let mut children = Vec::new();
+        for found in self.query_prefix(&keys::tokens_issued_by(parent), "").await? {
+            let ChildToken { owner, token_id } = read(found, "a child token")?;
+            let record = self.tenant_token(&owner, &token_id).await?;
+            // A child that was given to another parent is that one's.
+            let own = |record: &TokenRecord| {
+                record.issued_by.as_ref() == Some(parent) && record.invalid_reason(now).is_none()
+            };
+            children.extend(record.filter(own));
+        }
+        Ok(children)
+    }
+
+    /// Gives a token to another parent. Returns `false` if it was revoked meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn give_token_to(
+        &self,
+        child: &TokenRecord,
+        parent: Option<&IntegrationId>,
+        audit: &AuditRecord,
+        nonce: &str,
+    ) -> Result<bool, StoreError> {
+        let given = TokenRecord { issued_by: parent.cloned(), ..child.clone() };
+        let mut writes = self.token_update_writes(&given)?;
+        if let Some(parent) = parent {
+            writes.push(self.child_write(parent, &given)?);
+        }
+        writes.push(self.audit_write(&given.owner, audit, nonce)?);
+        Ok(self.transact(writes).await?.is_none())
     }
 
     /// The writes that update a token's two items, on condition that it is not revoked.
@@ -159,6 +212,22 @@ impl Table {
     pub async fn tenant_tokens(&self, owner: &TenantId) -> Result<Vec<TokenRecord>, StoreError> {
         let items = self.query_prefix(&keys::tenant(owner), "TOKEN#").await?;
         items.into_iter().map(|found| read(found, "a token")).collect()
+    }
+
+    /// Returns a page of the tokens in a tenant's list in the order of their ids, and whether more follow. `after` is the last id of the page
+    /// before.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn tenant_tokens_page(
+        &self,
+        owner: &TenantId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<TokenRecord>, bool), StoreError> {
+        let (items, more) = self.page_of_ids(owner, keys::tenant_token, after, limit).await?;
+        let records = items.into_iter().map(|found| read(found, "a token")).collect::<Result<_, StoreError>>()?;
+        Ok((records, more))
     }
 
     /// Returns one token of a tenant's list.
@@ -222,6 +291,13 @@ impl Table {
         entry.insert("created_ms".to_owned(), number(now.as_millisecond()));
         Ok(self.put_new(entry).await?.is_none())
     }
+}
+
+/// Names a token among its parent's children.
+#[derive(Serialize, Deserialize)]
+struct ChildToken {
+    owner: TenantId,
+    token_id: TokenId,
 }
 
 /// Builds a token's two items: under its hash, and in its owner's list.

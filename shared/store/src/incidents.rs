@@ -243,8 +243,7 @@ fn head_item(incident: &Incident, expiry: Option<i64>) -> Result<Item, StoreErro
         let open = incident.resolved_at.is_none() && incident.kind != Kind::Advisory;
         let pk = if open { keys::PUBLIC_OPEN } else { keys::PUBLIC_INCIDENTS };
         head.insert("public_pk".to_owned(), text(pk));
-        // Incidents stored before `opened_at` existed: no later than `last_seen`, which no sender can choose.
-        let opened = incident.opened_at.unwrap_or(incident.started_at.min(incident.last_seen));
+        let opened = crate::public::opening_of(incident);
         head.insert("public_sk".to_owned(), text(&keys::public_incident(opened, &incident.id)));
         head.insert("public_view".to_owned(), crate::public::incident_view(incident)?);
     }
@@ -290,7 +289,7 @@ fn update_item(incident: &Incident, update: &Update, expiry: i64) -> Result<Item
     if incident.public {
         entry.insert("public_pk".to_owned(), text(&keys::public_timeline(&incident.id)));
         entry.insert("public_sk".to_owned(), text(&sk));
-        entry.insert("public_view".to_owned(), crate::public::update_view(&update)?);
+        entry.insert("public_view".to_owned(), crate::public::update_view(incident, &update)?);
     }
     Ok(entry)
 }

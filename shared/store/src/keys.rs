@@ -1,6 +1,6 @@
 //! Partition and sort keys of all items. No other module builds a key.
 
-use domain::ids::{EventId, IncidentId, Scope, SuppressionId, TenantId};
+use domain::ids::{EventId, IncidentId, IntegrationId, Scope, SuppressionId, TenantId};
 use domain::plan::PlannedShards;
 use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
@@ -236,6 +236,16 @@ pub(crate) fn token(hash: &str) -> String {
 
 pub(crate) fn tenant_token(id: &str) -> String {
     format!("TOKEN#{id}")
+}
+
+/// Partition of the tokens that were made with a token of this integration.
+pub(crate) fn tokens_issued_by(parent: &IntegrationId) -> String {
+    format!("TOKEN#BY#{parent}")
+}
+
+/// Sort key of a token among its parent's children.
+pub(crate) fn child_token(owner: &TenantId, id: &str) -> String {
+    format!("{owner}#{id}")
 }
 
 pub(crate) fn data_key(generation: u32) -> String {

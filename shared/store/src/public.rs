@@ -31,8 +31,9 @@ pub(crate) fn incident_view(incident: &Incident) -> Result<AttributeValue, Store
     })
 }
 
-pub(crate) fn update_view(update: &Update) -> Result<AttributeValue, StoreError> {
+pub(crate) fn update_view(incident: &Incident, update: &Update) -> Result<AttributeValue, StoreError> {
     to_attribute(&PublishedUpdate {
+        opened_at: Some(opening_of(incident)),
         number: update.number,
         at: update.accepted_at,
         status: update.status,
@@ -40,9 +41,20 @@ pub(crate) fn update_view(update: &Update) -> Result<AttributeValue, StoreError>
     })
 }
 
+/// Returns the opening by which a public incident is listed. For incidents stored before `opened_at` existed it is no later than `last_seen`,
+/// which no sender can choose.
+pub(crate) fn opening_of(incident: &Incident) -> Timestamp {
+    incident.opened_at.unwrap_or(incident.started_at.min(incident.last_seen))
+}
+
 fn to_attribute(value: &impl Serialize) -> Result<AttributeValue, StoreError> {
     serde_dynamo::to_attribute_value(value)
         .map_err(|_| StoreError::Corrupt { kind: "a public view", detail: "cannot be written".to_owned() })
+}
+
+fn read_view<T: serde::de::DeserializeOwned>(view: AttributeValue) -> Result<T, StoreError> {
+    serde_dynamo::from_attribute_value(view)
+        .map_err(|_| StoreError::Corrupt { kind: "a public view", detail: "cannot be read".to_owned() })
 }
 
 /// Public incidents, and how far back the list is complete.
@@ -69,6 +81,23 @@ impl Table {
         Ok(PublicIncidents { incidents: all.into_values().rev().collect(), complete_since })
     }
 
+    /// Returns a public incident by its id; `None` if there is none. Three small queries at most, however many incidents there are: its timeline
+    /// says when it was opened, which is its place in the list.
+    ///
+    /// # Errors
+    /// [`StoreError`] of a call.
+    pub async fn public_incident(&self, id: &IncidentId) -> Result<Option<PublishedIncident>, StoreError> {
+        let Some(opened) = self.public_opening(id).await? else { return Ok(None) };
+        let sort_key = keys::public_incident(opened, id);
+        // An incident that is resolved between the two reads is in the second list.
+        for list in [keys::PUBLIC_OPEN, keys::PUBLIC_INCIDENTS] {
+            if let Some(found) = self.public_view(list, &sort_key).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// Returns an incident's public timeline, newest first, at most `limit` updates; empty if the incident is not public.
     ///
     /// # Errors
@@ -76,6 +105,22 @@ impl Table {
     pub async fn public_timeline(&self, id: &IncidentId, limit: usize) -> Result<Vec<PublishedUpdate>, StoreError> {
         let entries = self.query_public_index(&keys::public_timeline(id), limit).await?;
         Ok(entries.into_iter().map(|(_, update)| update).collect())
+    }
+
+    /// Returns when a public incident was opened; `None` if there is none.
+    async fn public_opening(&self, id: &IncidentId) -> Result<Option<Timestamp>, StoreError> {
+        let newest: Vec<(String, PublishedUpdate)> = self.query_public_index(&keys::public_timeline(id), 1).await?;
+        Ok(newest.into_iter().next().and_then(|(_, update)| update.opened_at))
+    }
+
+    /// Returns one incident of a list by its sort key.
+    async fn public_view(&self, list: &str, sort_key: &str) -> Result<Option<PublishedIncident>, StoreError> {
+        let request = self.client.query().table_name(&self.name).index_name(INDEX).limit(1);
+        let request = request.key_condition_expression("public_pk = :pk AND public_sk = :sk");
+        let request = request.expression_attribute_values(":pk", text(list));
+        let answer = request.expression_attribute_values(":sk", text(sort_key)).send().await;
+        let found = answer.map_err(|error| store_error("Query", &error))?.items.unwrap_or_default().into_iter().next();
+        found.and_then(|mut found| found.remove("public_view")).map(read_view).transpose()
     }
 
     /// Returns up to `limit` views of `pk` with their sort keys, newest first.
@@ -95,9 +140,7 @@ impl Table {
             for mut found in answer.items.unwrap_or_default() {
                 let sort_key = found.remove("public_sk").and_then(|sort_key| sort_key.as_s().cloned().ok());
                 let Some((sort_key, view)) = sort_key.zip(found.remove("public_view")) else { continue };
-                let view = serde_dynamo::from_attribute_value(view)
-                    .map_err(|_| StoreError::Corrupt { kind: "a public view", detail: "cannot be read".to_owned() })?;
-                views.push((sort_key, view));
+                views.push((sort_key, read_view(view)?));
             }
             start = answer.last_evaluated_key;
             if start.is_none() || views.len() >= limit {

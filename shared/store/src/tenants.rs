@@ -13,6 +13,7 @@ use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// An entry of the audit trail: who changed what, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +99,9 @@ struct StoredDestination<T> {
     value: T,
 }
 
+/// The pauses between the tries of a save, in milliseconds: about two seconds in all.
+const SAVE_PAUSES_MS: [u64; 9] = [20, 40, 60, 100, 150, 250, 350, 450, 600];
+
 impl Table {
     /// Returns a tenant's settings.
     ///
@@ -129,7 +133,7 @@ impl Table {
         after: Option<&str>,
         limit: usize,
     ) -> Result<(Vec<Recipient>, bool), StoreError> {
-        let (items, more) = self.destination_page(tenant, keys::recipient, after, limit).await?;
+        let (items, more) = self.page_of_ids(tenant, keys::recipient, after, limit).await?;
         let read = |found| Ok(read::<StoredDestination<Recipient>>(found, "a recipient")?.value);
         Ok((items.into_iter().map(read).collect::<Result<_, StoreError>>()?, more))
     }
@@ -144,12 +148,13 @@ impl Table {
         after: Option<&str>,
         limit: usize,
     ) -> Result<(Vec<Integration>, bool), StoreError> {
-        let (items, more) = self.destination_page(tenant, keys::integration, after, limit).await?;
+        let (items, more) = self.page_of_ids(tenant, keys::integration, after, limit).await?;
         let read = |found| Ok(read::<StoredDestination<Integration>>(found, "an integration")?.value);
         Ok((items.into_iter().map(read).collect::<Result<_, StoreError>>()?, more))
     }
 
-    async fn destination_page(
+    /// Returns the items of a tenant whose sort keys `key` makes of ids, after the id `after`, and whether there are more.
+    pub(crate) async fn page_of_ids(
         &self,
         tenant: &TenantId,
         key: fn(&str) -> String,
@@ -211,12 +216,15 @@ impl Table {
         audit: &AuditRecord,
         nonce: &str,
     ) -> Result<SaveOutcome, StoreError> {
-        for _ in 0..6 {
+        for pause in SAVE_PAUSES_MS {
             match self.try_save(tenant, setting, audit, nonce).await {
                 Ok(Some(saved)) => return Ok(saved),
                 Ok(None) | Err(StoreError::Conflict { .. } | StoreError::Contended { .. }) => {}
                 Err(error) => return Err(error),
             }
+            // Everybody who adds a recipient at the same time wants the same chunk. The nonce is random, and spreads them.
+            let spread = nonce.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+            tokio::time::sleep(Duration::from_millis(pause / 2 + spread % pause)).await;
         }
         Err(StoreError::Conflict { operation: "save" })
     }

@@ -13,5 +13,5 @@ mod load;
 mod sealed;
 
 pub use crate::keyring::{KEY_CONTEXT, Keyring, NewGeneration, VaultError, new_generation, unwrap_all};
-pub use crate::load::{LazyKeyring, LoadError, load};
+pub use crate::load::{LazyKeyring, LoadError, load, load_or_create};
 pub use crate::sealed::{Sealed, owner_aad};

@@ -19,12 +19,24 @@ pub enum LoadError {
     Vault(#[from] VaultError),
 }
 
-/// Reads and unwraps all data keys. The first process of a new deployment generates generation 1. If two processes try at the same
-/// time, both use the key that was stored first.
+/// Reads and unwraps all data keys. Only `preferences-api` may write one.
+///
+/// # Errors
+/// If the table or KMS fails, or if there is no key yet: the bootstrap command of a new stack makes the first one.
+pub async fn load(table: &Table, kms: &KeyService) -> Result<Keyring, LoadError> {
+    Ok(unwrap_all(kms, table.data_keys().await?).await?)
+}
+
+/// As [`load`], and generates generation 1 on a new stack. If two processes try at the same time, both use the key that was stored first.
 ///
 /// # Errors
 /// If the table or KMS fails.
-pub async fn load(table: &Table, kms: &KeyService, key_id: &str, now: Timestamp) -> Result<Keyring, LoadError> {
+pub async fn load_or_create(
+    table: &Table,
+    kms: &KeyService,
+    key_id: &str,
+    now: Timestamp,
+) -> Result<Keyring, LoadError> {
     let mut wrapped = table.data_keys().await?;
     if wrapped.is_empty() {
         let first = new_generation(kms, key_id, 1).await?;
@@ -44,17 +56,16 @@ pub async fn load(table: &Table, kms: &KeyService, key_id: &str, now: Timestamp)
 pub struct LazyKeyring {
     table: Table,
     kms: KeyService,
-    key_id: String,
     loaded: OnceCell<Keyring>,
 }
 
 impl LazyKeyring {
     /// Creates the keyring and tries to load it. A failure is ignored here, because [`LazyKeyring::get`] tries again.
-    pub async fn new(config: &SdkConfig, table: &Table, key_id: &str, now: Timestamp) -> Self {
+    pub async fn new(config: &SdkConfig, table: &Table) -> Self {
         let kms = KeyService::new(config);
-        let lazy = Self { table: table.clone(), kms, key_id: key_id.to_owned(), loaded: OnceCell::new() };
+        let lazy = Self { table: table.clone(), kms, loaded: OnceCell::new() };
         // Loading takes the same time now as later, and no event waits for it yet.
-        let _ignored = lazy.get(now).await;
+        let _ignored = lazy.get().await;
         lazy
     }
 
@@ -62,7 +73,7 @@ impl LazyKeyring {
     ///
     /// # Errors
     /// Like [`load`].
-    pub async fn get(&self, now: Timestamp) -> Result<&Keyring, LoadError> {
-        self.loaded.get_or_try_init(|| load(&self.table, &self.kms, &self.key_id, now)).await
+    pub async fn get(&self) -> Result<&Keyring, LoadError> {
+        self.loaded.get_or_try_init(|| load(&self.table, &self.kms)).await
     }
 }

@@ -22,7 +22,8 @@ fn of(tenant: &Tenant, recipient: &Value) -> Value {
 /// The link of the newest mail to an address.
 fn link(tenant: &Tenant, email: &str, nth: usize) -> String {
     wait("the mail with the link", Duration::from_secs(60), || {
-        let mails: Vec<_> = tenant.stack.mails("Confirm alerts").into_iter().filter(|mail| mail.to == email).collect();
+        let mails: Vec<_> =
+            tenant.stack.mails("Confirm incident alerts").into_iter().filter(|mail| mail.to == email).collect();
         let text = mails.get(nth)?.text.clone();
         let from = text.find("http")?;
         Some(text[from..].split(['\n', '\r', ' ', '"']).next()?.to_owned())
@@ -157,7 +158,7 @@ fn confirmation_requests_are_limited_across_tenants() {
     let sms = json!({"channel": "sms"});
     let path = first.path(&format!("/recipients/{}/confirmation", id(&made)));
     assert_eq!(stack.call("POST", &path, &first.token, Some(&sms)).status, 409, "there is no number");
-    assert_eq!(stack.mails("Confirm alerts").iter().filter(|mail| mail.to == email).count(), 1);
+    assert_eq!(stack.mails("Confirm incident alerts").iter().filter(|mail| mail.to == email).count(), 1);
 
     // What may not be mailed is not asked either.
     second.set(json!({"allowed_email_domains": ["example.com"]}));

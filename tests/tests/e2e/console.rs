@@ -95,7 +95,7 @@ fn an_admin_enables_alerts_tests_them_sees_a_failure_and_fixes_it() {
         assert_eq!((&people["recipients"][0]["digest"], &people["recipients"][0]["no_quiet_hours"]), (&digest, &json!(true)));
         browser.look("console-recipients").await;
         let link = wait("the link", Duration::from_secs(60), || {
-            let mail = stack.mails("Confirm alerts").into_iter().find(|mail| mail.to == email)?;
+            let mail = stack.mails("Confirm incident alerts").into_iter().find(|mail| mail.to == email)?;
             let from = mail.text.find("http")?;
             Some(mail.text[from..].split(['\n', '\r', ' ', '"']).next()?.to_owned())
         });

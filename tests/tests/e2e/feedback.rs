@@ -68,12 +68,12 @@ fn a_bounce_fails_the_delivery_suppresses_the_address_and_notifies_the_admins() 
     });
     assert!(!notice.text.contains(&address), "{}", notice.text);
 
-    // The owner can confirm the address again.
+    // Its owner can allow mail again.
     let body = json!({"channel": "email"});
     let path = tenant.path(&format!("/recipients/{}/confirmation", gone.id));
     assert_eq!(stack.call("POST", &path, &tenant.token, Some(&body)).status, 202);
     let link = wait("the link", Duration::from_secs(60), || {
-        let mail = stack.mails("Confirm alerts").into_iter().find(|mail| mail.to == address)?;
+        let mail = stack.mails("Allow incident alerts by e-mail again?").into_iter().find(|mail| mail.to == address)?;
         let from = mail.text.find("http")?;
         Some(mail.text[from..].split(['\n', '\r', ' ', '"']).next()?.to_owned())
     });

@@ -8,7 +8,7 @@ use contracts::problem::FieldError;
 use domain::event::TENANTS_MAX;
 use domain::ids::TenantId;
 use domain::policy::Policy;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use runtime::http::Caller;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -27,6 +27,33 @@ pub(crate) struct TokenDraft {
     pub(crate) owner: TenantId,
     pub(crate) defaults: TokenDefaults,
     pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// The longest life of a token that a person with a JWT makes. A JWT ends within hours and is nobody's parent, so nothing else ends them.
+pub(crate) const JWT_TOKEN_LIFETIME: SignedDuration = SignedDuration::from_hours(400 * 24);
+/// The most valid tokens of a tenant. Each reads a list of them now and then; a source needs one.
+pub(crate) const TOKENS_MAX: usize = 100;
+
+/// What a new token depends on: nothing lives longer than what it was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Issuer {
+    /// A token, which ends then, if it ends.
+    Token {
+        /// When it expires.
+        expires_at: Option<Timestamp>,
+    },
+    /// A person with a JWT of the identity provider.
+    Person,
+}
+
+impl Issuer {
+    /// Returns the last time at which a token made now may expire; `None` for any.
+    fn last_expiry(self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Token { expires_at } => expires_at,
+            Self::Person => now.saturating_add(JWT_TOKEN_LIFETIME).ok(),
+        }
+    }
 }
 
 /// Checks `body`. A platform admin for all tenants may issue any token. Other callers may issue tokens for tenants of their own (a tenant's
@@ -77,6 +104,23 @@ pub(crate) fn check_token(
     errors.into_result(TokenDraft { name, scopes, tenants, owner, defaults, expires_at: body.expires_at })
 }
 
+impl TokenDraft {
+    /// Returns the token as it may be issued: it ends when what it is made with ends, if it names no earlier time.
+    ///
+    /// # Errors
+    /// The field, if it names a later time.
+    pub(crate) fn within_life_of(self, issuer: Issuer, now: Timestamp) -> Result<Self, Vec<FieldError>> {
+        let last = issuer.last_expiry(now);
+        match (self.expires_at, last) {
+            (Some(end), Some(last)) if end > last => {
+                let detail = format!("must be at most {last}, because nothing lives longer than what it was made with");
+                Err(vec![FieldError::new("/expires_at", detail)])
+            }
+            (end, _) => Ok(Self { expires_at: end.or(last), ..self }),
+        }
+    }
+}
+
 fn check_tenants(errors: &mut FieldErrors, caller: &Caller, given: &Value) -> TenantScope {
     let platform = caller.has_scope(PLATFORM_ADMIN);
     let nobody = TenantScope::Listed(BTreeSet::new());
@@ -114,8 +158,9 @@ fn grantable_scopes(caller: &Caller) -> &'static [&'static str] {
     if caller.has_scope(PLATFORM_ADMIN) && caller.can_access_all_tenants() { ALL_SCOPES } else { TENANT_SCOPES }
 }
 
-/// Whether the caller may rotate this token. Rotating shows the caller the new token, so the caller must be allowed to issue it.
-pub(crate) fn may_rotate(caller: &Caller, record: &TokenRecord) -> bool {
+/// Whether the caller could have issued this token. The one rule for every act on a token: listing, rotating and revoking it, and giving it to
+/// another parent.
+pub(crate) fn could_issue(caller: &Caller, record: &TokenRecord) -> bool {
     if caller.has_scope(PLATFORM_ADMIN) && caller.can_access_all_tenants() {
         return true;
     }
@@ -210,6 +255,30 @@ mod tests {
     }
 
     #[test]
+    fn nothing_lives_longer_than_what_it_was_made_with() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let check = |issuer, expires_at: Option<i64>| {
+            let body: TokenBody =
+                serde_json::from_value(json!({"name": "a", "scopes": ["alerts:read"], "tenants": ["acme"],
+                "expires_at": expires_at.map(at)}))
+                .unwrap();
+            let draft = check_token(&manager(), &body, &Policy::embedded().unwrap(), at(1_000)).unwrap();
+            draft
+                .within_life_of(issuer, at(1_000))
+                .map(|draft| draft.expires_at)
+                .map_err(|errors| errors[0].pointer.clone())
+        };
+        let parent = Issuer::Token { expires_at: Some(at(5_000)) };
+        assert_eq!(check(parent, None), Ok(Some(at(5_000))), "without a word, as long as its parent");
+        assert_eq!(check(parent, Some(4_000)), Ok(Some(at(4_000))));
+        assert_eq!(check(parent, Some(5_001)), Err("/expires_at".to_owned()));
+        assert_eq!(check(Issuer::Token { expires_at: None }, None), Ok(None));
+        let days = 400 * 86_400;
+        assert_eq!(check(Issuer::Person, None), Ok(Some(at(1_000 + days))));
+        assert_eq!(check(Issuer::Person, Some(1_001 + days)), Err("/expires_at".to_owned()));
+    }
+
+    #[test]
     fn every_wrong_field_is_reported_at_once() {
         let kept = json!({"name": "bootstrap", "scopes": ["alerts:read"], "tenants": "*"});
         assert_eq!(check(&admin(), kept).unwrap_err(), ["/name"]);
@@ -222,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_rotates_only_tokens_that_it_could_issue() {
+    fn a_caller_acts_only_on_tokens_that_it_could_issue() {
         let record = |scopes: &[&str], tenants: TenantScope| TokenRecord {
             token_id: TokenId::new("a"),
             integration_id: IntegrationId::new("b"),
@@ -234,16 +303,17 @@ mod tests {
             expires_at_time: None,
             revoked_at: None,
             owner: TenantId::parse("acme").unwrap(),
+            issued_by: None,
             hash: "h".into(),
         };
         let acme = || TenantScope::Listed([TenantId::parse("acme").unwrap()].into());
         let wide = || TenantScope::Listed(["acme", "initech"].map(|id| TenantId::parse(id).unwrap()).into());
-        assert!(may_rotate(&manager(), &record(&["alerts:read"], acme())));
-        assert!(!may_rotate(&manager(), &record(&["alerts:read", "incidents:platform"], acme())));
-        assert!(!may_rotate(&manager(), &record(&["alerts:read"], wide())));
-        assert!(!may_rotate(&manager(), &record(&["alerts:read"], TenantScope::All(Wildcard::Asterisk))));
-        assert!(may_rotate(&limited(), &record(&["alerts:read"], acme())));
-        assert!(!may_rotate(&limited(), &record(&["platform:admin"], acme())));
-        assert!(may_rotate(&admin(), &record(&["platform:admin"], TenantScope::All(Wildcard::Asterisk))));
+        assert!(could_issue(&manager(), &record(&["alerts:read"], acme())));
+        assert!(!could_issue(&manager(), &record(&["alerts:read", "incidents:platform"], acme())));
+        assert!(!could_issue(&manager(), &record(&["alerts:read"], wide())));
+        assert!(!could_issue(&manager(), &record(&["alerts:read"], TenantScope::All(Wildcard::Asterisk))));
+        assert!(could_issue(&limited(), &record(&["alerts:read"], acme())));
+        assert!(!could_issue(&limited(), &record(&["platform:admin"], acme())));
+        assert!(could_issue(&admin(), &record(&["platform:admin"], TenantScope::All(Wildcard::Asterisk))));
     }
 }

@@ -101,7 +101,13 @@ async fn load_timeline(
     let updates = app.table.updates(&incident.id, 1).await?;
     let published = updates.iter().rev().map(|update| {
         let entry = incidents::timeline_entry(settings, incident, update);
-        PublishedUpdate { number: entry.update, at: entry.at, status: entry.status, message: entry.message }
+        PublishedUpdate {
+            opened_at: None,
+            number: entry.update,
+            at: entry.at,
+            status: entry.status,
+            message: entry.message,
+        }
     });
     Ok(published.collect())
 }
@@ -147,6 +153,7 @@ mod tests {
     #[test]
     fn timelines_that_are_too_long_are_cut_and_reported_as_incomplete() {
         let update = |number| PublishedUpdate {
+            opened_at: None,
             number,
             at: Timestamp::UNIX_EPOCH,
             status: Status::Investigating,

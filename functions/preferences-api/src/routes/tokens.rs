@@ -2,16 +2,16 @@
 
 use super::{audit_entry, load_settings};
 use crate::App;
-use crate::access::{self, LimitedBody, MANAGE_SCOPES, created_response, json_response};
-use crate::check::token::{check_token, may_rotate};
+use crate::access::{self, LimitedBody, MANAGE_SCOPES, PageQuery, created_response, json_response};
+use crate::check::token::{Issuer, TOKENS_MAX, check_token, could_issue};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use contracts::http::scopes::PLATFORM_ADMIN;
-use contracts::http::{Private, RotateTokenBody, TokenBody, TokenList, TokenView};
+use contracts::http::{Private, RevokedTokens, RotateTokenBody, TokenBody, TokenList, TokenView};
 use contracts::problem::FieldError;
 use domain::ids::{IntegrationId, TenantId, TokenId};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
 use serde::Deserialize;
@@ -25,6 +25,8 @@ const OLD_VALID_SECONDS_MAX: u32 = 86_400;
 #[derive(Debug, Deserialize)]
 pub(crate) struct TokenParams {
     tenant: Option<String>,
+    /// What becomes of the tokens that were made with a revoked one: `keep` gives them to the caller.
+    children: Option<String>,
 }
 
 impl TokenParams {
@@ -47,11 +49,16 @@ pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
     Query(params): Query<TokenParams>,
+    Query(page): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     let owner = params.owner(&caller)?;
-    let records = app.table.tenant_tokens(&owner).await.map_err(access::storage_problem)?;
-    let tokens = records.iter().map(|record| token_view(record, None)).collect();
-    Ok(json_response(StatusCode::OK, &TokenList { tokens }))
+    let (limit, after) = page.parse(|text| TokenId::parse(text).is_some())?;
+    let (records, more) = app.table.tenant_tokens_page(&owner, after, limit).await.map_err(access::storage_problem)?;
+    let next = records.last().filter(|_| more).map(|last| last.token_id.to_string());
+    // A tenant's admin sees no token that reaches beyond the tenant.
+    let tokens = records.iter().filter(|record| could_issue(&caller, record));
+    let tokens = tokens.map(|record| token_view(record, None)).collect();
+    Ok(json_response(StatusCode::OK, &TokenList { tokens, next }))
 }
 
 /// `POST /v1/tokens`
@@ -60,7 +67,11 @@ pub(crate) async fn issue(State(app): State<App>, caller: Caller, body: LimitedB
     let body: TokenBody = body.parse()?;
     let now = clock::now();
     let draft = check_token(&caller, &body, &app.policy, now).map_err(Problem::invalid_fields)?;
+    let parent = caller_token(&app, &caller).await?;
+    let issuer = parent.as_ref().map_or(Issuer::Person, |parent| Issuer::Token { expires_at: parent.expires_at_time });
+    let draft = draft.within_life_of(issuer, now).map_err(Problem::invalid_fields)?;
     require_tenants_exist(&app, &draft.tenants).await?;
+    require_room(&app, &draft.owner, now).await?;
     let token = ids::api_token();
     let record = TokenRecord {
         token_id: TokenId::new(&ids::id_suffix()),
@@ -73,11 +84,36 @@ pub(crate) async fn issue(State(app): State<App>, caller: Caller, body: LimitedB
         expires_at_time: draft.expires_at,
         revoked_at: None,
         owner: draft.owner,
+        issued_by: parent.map(|parent| parent.integration_id),
         hash: token_hash(&token),
     };
     let audit = audit_entry(&caller, "token.issued", record.token_id.as_str());
     app.table.issue_token(&record, &audit, &ids::id_suffix()).await.map_err(access::storage_problem)?;
     Ok(created_response("tokens", record.token_id.as_str(), 1, &token_view(&record, Some(token))))
+}
+
+/// Returns the record of the caller's token; `None` for a person with a JWT.
+async fn caller_token(app: &App, caller: &Caller) -> Result<Option<TokenRecord>, Problem> {
+    let Some(id) = TokenId::parse(&caller.token_id) else { return Ok(None) };
+    let owner = match &caller.tenants {
+        Some(tenants) if tenants.len() == 1 => tenants.first().cloned().unwrap_or_else(TenantId::operators),
+        _ => TenantId::operators(),
+    };
+    app.table.tenant_token(&owner, &id).await.map_err(access::storage_problem)
+}
+
+/// Requires that a tenant has room for one more valid token. The platform's own list has no limit.
+async fn require_room(app: &App, owner: &TenantId, now: Timestamp) -> Result<(), Problem> {
+    if *owner == TenantId::operators() {
+        return Ok(());
+    }
+    let records = app.table.tenant_tokens(owner).await.map_err(access::storage_problem)?;
+    if records.iter().filter(|record| record.invalid_reason(now).is_none()).count() < TOKENS_MAX {
+        return Ok(());
+    }
+    let detail =
+        format!("this tenant has {TOKENS_MAX} valid tokens, the most that it can have; revoke those that nobody uses");
+    Err(Problem::invalid_fields(vec![FieldError::new("", detail)]))
 }
 
 /// Requires that every tenant of a new token exists; a mistyped tenant would otherwise go unnoticed.
@@ -97,7 +133,8 @@ async fn require_tenants_exist(app: &App, tenants: &TenantScope) -> Result<(), P
     if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_fields(errors)) }
 }
 
-/// `DELETE /v1/tokens/{id}?tenant=`
+/// `DELETE /v1/tokens/{id}?tenant=&children=`: revokes a token and every token that was made with it, children first. After a crash in between
+/// the same request does the rest. `children=keep` gives them to the caller instead.
 pub(crate) async fn revoke(
     State(app): State<App>,
     caller: Caller,
@@ -105,13 +142,99 @@ pub(crate) async fn revoke(
     Query(params): Query<TokenParams>,
 ) -> Result<Response, Problem> {
     let owner = params.owner(&caller)?;
+    let keeps_children = match params.children.as_deref() {
+        None => false,
+        Some("keep") => true,
+        Some(_) => {
+            let detail = "must be keep, or be left out to revoke the tokens that were made with this one as well";
+            return Err(Problem::invalid_fields(vec![FieldError::new("query:children", detail)]));
+        }
+    };
     let id = TokenId::parse(&id).ok_or_else(token_not_found)?;
-    let audit = audit_entry(&caller, "token.revoked", id.as_str());
-    if app.table.revoke_token(&owner, &id, &audit, &ids::id_suffix()).await.map_err(access::storage_problem)? {
-        Ok(StatusCode::NO_CONTENT.into_response())
-    } else {
-        Err(token_not_found())
+    let record = app.table.tenant_token(&owner, &id).await.map_err(access::storage_problem)?;
+    let record = record.ok_or_else(token_not_found)?;
+    if !could_issue(&caller, &record) {
+        return Err(Problem::forbidden(
+            "this token has scopes or tenants that yours cannot grant; ask a platform admin to revoke it",
+        ));
     }
+    let now = clock::now();
+    let mut revoked = Vec::new();
+    // A rotated token's children are its successor's.
+    if !has_successor(&app, &record, now).await? {
+        if keeps_children {
+            keep_children(&app, &caller, &record, now).await?;
+        } else {
+            revoke_descendants(&app, &caller, &record, now, &mut revoked).await?;
+        }
+    }
+    revoke_one(&app, &caller, &record, &mut revoked).await?;
+    Ok(json_response(StatusCode::OK, &RevokedTokens { revoked }))
+}
+
+/// Whether another valid token has the same integration: this one was rotated, and is still valid for a while.
+async fn has_successor(app: &App, record: &TokenRecord, now: Timestamp) -> Result<bool, Problem> {
+    let siblings = app.table.tenant_tokens(&record.owner).await.map_err(access::storage_problem)?;
+    Ok(siblings.iter().any(|other| {
+        other.token_id != record.token_id
+            && other.integration_id == record.integration_id
+            && other.invalid_reason(now).is_none()
+    }))
+}
+
+/// Revokes every token below `record`, the lowest first, so that what is above still names what is left after a crash.
+async fn revoke_descendants(
+    app: &App,
+    caller: &Caller,
+    record: &TokenRecord,
+    now: Timestamp,
+    revoked: &mut Vec<String>,
+) -> Result<(), Problem> {
+    for child in app.table.child_tokens(&record.integration_id, now).await.map_err(access::storage_problem)? {
+        Box::pin(revoke_descendants(app, caller, &child, now, revoked)).await?;
+        revoke_one(app, caller, &child, revoked).await?;
+    }
+    Ok(())
+}
+
+async fn revoke_one(
+    app: &App,
+    caller: &Caller,
+    record: &TokenRecord,
+    revoked: &mut Vec<String>,
+) -> Result<(), Problem> {
+    let audit = audit_entry(caller, "token.revoked", record.token_id.as_str());
+    let done = app.table.revoke_token(&record.owner, &record.token_id, &audit, &ids::id_suffix()).await;
+    if done.map_err(access::storage_problem)? {
+        revoked.push(record.token_id.to_string());
+    }
+    Ok(())
+}
+
+/// Gives the children of a token to the caller, who must have been able to issue each of them, and whose own token ends no sooner.
+async fn keep_children(app: &App, caller: &Caller, record: &TokenRecord, now: Timestamp) -> Result<(), Problem> {
+    let parent = caller_token(app, caller).await?;
+    if parent.as_ref().is_some_and(|parent| parent.integration_id == record.integration_id) {
+        return Err(Problem::conflict("a token cannot keep its own children when it is revoked; use another token"));
+    }
+    let children = app.table.child_tokens(&record.integration_id, now).await.map_err(access::storage_problem)?;
+    let ends = parent.as_ref().and_then(|parent| parent.expires_at_time);
+    for child in &children {
+        let lives_longer = ends.is_some_and(|ends| child.expires_at_time.is_none_or(|child| child > ends));
+        if !could_issue(caller, child) || lives_longer {
+            return Err(Problem::conflict(&format!(
+                "{} was made with this token, and yours could not have made it: its scopes, its tenants or its expiry reach further; \
+                 revoke it first, or use another token",
+                child.token_id
+            )));
+        }
+    }
+    for child in &children {
+        let audit = audit_entry(caller, "token.kept", child.token_id.as_str());
+        let parent = parent.as_ref().map(|parent| &parent.integration_id);
+        app.table.give_token_to(child, parent, &audit, &ids::id_suffix()).await.map_err(access::storage_problem)?;
+    }
+    Ok(())
 }
 
 /// `POST /v1/tokens/{id}/rotate?tenant=`: replaces a token by a new one with the same rights and the same identity, so that open incidents
@@ -132,7 +255,7 @@ pub(crate) async fn rotate(
     let id = TokenId::parse(&id).ok_or_else(token_not_found)?;
     let old =
         app.table.tenant_token(&owner, &id).await.map_err(access::storage_problem)?.ok_or_else(token_not_found)?;
-    if !may_rotate(&caller, &old) {
+    if !could_issue(&caller, &old) {
         return Err(Problem::forbidden(
             "this token has scopes or tenants that yours cannot grant; ask a platform admin to rotate it",
         ));
@@ -172,6 +295,7 @@ fn token_view(record: &TokenRecord, token: Option<String>) -> TokenView {
         tenants: json!(record.tenants),
         defaults: record.defaults.clone(),
         owner: record.owner.to_string(),
+        issued_by: record.issued_by.as_ref().map(ToString::to_string),
         created_at: record.created_at,
         expires_at: record.expires_at_time,
         revoked_at: record.revoked_at,
@@ -197,6 +321,7 @@ mod tests {
             expires_at_time: None,
             revoked_at: None,
             owner: TenantId::parse("acme").unwrap(),
+            issued_by: None,
             hash: "HASH".into(),
         };
         let listed = serde_json::to_value(token_view(&record, None)).unwrap();

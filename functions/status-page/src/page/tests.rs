@@ -29,6 +29,7 @@ fn public(id: &str, status: Status, severity: Severity, began: &str, resolved: O
 
 fn listed(incident: PublishedIncident, messages: &[&str]) -> IncidentTimeline {
     let timeline = messages.iter().zip((1..=9).rev()).map(|(message, number)| PublishedUpdate {
+        opened_at: None,
         number,
         at: incident.updated_at,
         status: incident.status,

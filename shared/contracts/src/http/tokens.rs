@@ -31,7 +31,8 @@ pub struct TokenBody {
     /// Values for events that do not set these fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<TokenDefaults>,
-    /// Time at which the token expires. Omit it for a token that does not expire.
+    /// Time at which the token expires: at most when the token expires that makes it, or 400 days from now if a person makes it. Omit it for
+    /// the longest life.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Instant>")]
     pub expires_at: Option<Timestamp>,
@@ -67,6 +68,9 @@ pub struct TokenView {
     pub defaults: Value,
     /// The tenant in whose list of tokens it appears.
     pub owner: String,
+    /// The source (`integration_id`) of the token that it was made with. Revoking that one revokes this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_by: Option<String>,
     /// Time at which the token was issued.
     #[schemars(with = "Instant")]
     pub created_at: Timestamp,
@@ -86,6 +90,15 @@ pub struct TokenView {
 /// Answer of `GET /v1/tokens`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenList {
-    /// Tokens, without their secret values.
+    /// Tokens, without their secret values: those that the caller could have issued.
     pub tokens: Vec<TokenView>,
+    /// Cursor of the next page; `null` on the last page. Pass it as `cursor`.
+    pub next: Option<String>,
+}
+
+/// Answer of `DELETE /v1/tokens/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RevokedTokens {
+    /// Ids of the revoked tokens: those that were made with the token, and the token itself last.
+    pub revoked: Vec<String>,
 }

@@ -5,8 +5,8 @@ use crate::http::scopes::{ALERTS_MANAGE, ALERTS_READ, ALERTS_TEST, INCIDENTS_WRI
 use crate::http::{
     AuditList, CatalogueView, ConfirmBody, ConfirmationView, DeliveryLog, ExplainAnswer, ImpactAnswer,
     IncidentDetailAnswer, IncidentList, IntegrationBody, IntegrationList, LintAnswer, RecipientBody, RecipientList,
-    ResendAnswer, ResendBody, RotateSecretBody, RotateTokenBody, SendConfirmationBody, SettingsBody, SupportBundle,
-    SuppressionView, TenantBody, TestAlertAnswer, TestAlertBody, TokenBody, TokenList, TokenView,
+    ResendAnswer, ResendBody, RevokedTokens, RotateSecretBody, RotateTokenBody, SendConfirmationBody, SettingsBody,
+    SupportBundle, SuppressionView, TenantBody, TestAlertAnswer, TestAlertBody, TokenBody, TokenList, TokenView,
 };
 use crate::native;
 use crate::statuspage::{
@@ -356,20 +356,29 @@ pub(super) fn suppressions(g: &mut SchemaGenerator) -> Vec<Operation> {
 pub(super) fn tokens(g: &mut SchemaGenerator) -> Vec<Operation> {
     let tenant = json!({"type": "string", "pattern": "^[a-z0-9-]{1,63}$"});
     let tenant_text = "The tenant's id; required unless the caller is the platform";
+    let keep = json!({"type": "string", "enum": ["keep"]});
     vec![
         route("get", "/v1/tokens", "listTokens", "List tokens, without their secret values")
             .scopes(MANAGE)
             .query("tenant", &tenant, tenant_text)
+            .paged(100, 500)
             .answers::<TokenList>(g, 200)
             .fails_with(&[404]),
         route("post", "/v1/tokens", "issueToken", "Issue a token; its secret value is returned only here")
             .scopes(MANAGE)
             .with_body::<TokenBody>(g)
             .answers_with_etag::<TokenView>(g, 201),
-        route("delete", "/v1/tokens/{id}", "revokeToken", "Revoke a token immediately")
-            .scopes(MANAGE)
-            .query("tenant", &tenant, tenant_text)
-            .answers_empty(204),
+        route(
+            "delete",
+            "/v1/tokens/{id}",
+            "revokeToken",
+            "Revoke a token immediately, and every token that was made with it",
+        )
+        .scopes(MANAGE)
+        .query("tenant", &tenant, tenant_text)
+        .query("children", &keep, "`keep` gives the tokens that were made with it to the caller's token")
+        .answers::<RevokedTokens>(g, 200)
+        .fails_with(&[409]),
         route(
             "post",
             "/v1/tokens/{id}/rotate",

@@ -19,7 +19,9 @@ pub(super) fn excluded_by_settings(input: &PlanInput<'_>, case: &Case<'_>) -> Op
     if input.incident.category.is_some() && !category.is_some_and(|category| category.enabled) {
         return Some(Reason::CategoryDisabled);
     }
-    if let Some(reason) = refused_for_tenant(input.policy, settings, class) {
+    // A channel that the tenant did not choose needs no word about its lawfulness.
+    let refused = refused_for_tenant(input.policy, settings, class);
+    if let Some(reason) = refused.filter(|reason| *reason != Reason::ComplianceUnconfirmed) {
         return Some(reason);
     }
     if let Some(category) = category {
@@ -30,7 +32,7 @@ pub(super) fn excluded_by_settings(input: &PlanInput<'_>, case: &Case<'_>) -> Op
             return Some(Reason::Muted);
         }
     }
-    case.over_plan_limit.then_some(Reason::PlanLimit)
+    refused.or_else(|| case.over_plan_limit.then_some(Reason::PlanLimit))
 }
 
 /// Returns the role that permits the update by the role matrix; `None` where an opt-in counts instead.

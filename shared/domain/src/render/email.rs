@@ -88,7 +88,7 @@ struct EmailPage<'a> {
     suppressed_heading: &'static str,
     suppressed: Vec<String>,
     links: &'a AlertLinks,
-    source_links: Vec<(&'a str, &'a str)>,
+    source_links: Vec<(&'a str, String)>,
     because: String,
     reason: String,
     incident_id: &'a str,
@@ -125,7 +125,7 @@ impl EmailPage<'_> {
         }
         out.push_str(&format!("\nView incident: {}\n", self.links.incident_url));
         for (href, text) in &self.source_links {
-            let name = if text == href { "Link" } else { text };
+            let name = if text == href { "Link" } else { text.as_str() };
             out.push_str(&format!("{name}: {href}\n"));
         }
         out.push_str(&format!("\nSent now because {}.\n{}\n", self.because, self.reason));
@@ -153,12 +153,10 @@ fn steps(alert: &Alert) -> Vec<ProgressStep> {
     Status::ALL.iter().map(step).collect()
 }
 
-/// Lists the source's https links as address and text; the text is the address where the source gave none.
-fn source_links(alert: &Alert) -> Vec<(&str, &str)> {
+/// Lists the source's https links as address and label.
+fn source_links(alert: &Alert) -> Vec<(&str, String)> {
     let https = alert.links.iter().filter(|link| link.href.starts_with("https://"));
-    https
-        .map(|link| (link.href.as_str(), if link.text.is_empty() { link.href.as_str() } else { link.text.as_str() }))
-        .collect()
+    https.map(|link| (link.href.as_str(), link.label())).collect()
 }
 
 /// Returns the accent color of an alert. White text on it has a contrast ratio of at least 4.5.

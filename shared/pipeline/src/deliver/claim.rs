@@ -6,7 +6,9 @@ use super::{Deliver, Job, LEASE_MARGIN, Message, Send, contact_key, due_entry, s
 use crate::turn::{Answer, Counted, Turn, Verdict};
 use contracts::queue::{Delivery, DeliveryTarget};
 use domain::attempt::queue_delay_max;
-use domain::delivery::{ClaimRefusal, DeliveryRow, EarlierClaim, delivery_row_key, is_first_attempt_over};
+use domain::delivery::{
+    ClaimRefusal, DeliveryRow, EarlierClaim, FailedAttempt, delivery_row_key, is_first_attempt_over,
+};
 use domain::due::{Hold, ScheduledDelivery};
 use domain::rate_limit::{CallSlot, Exemption, RateLimitDecision};
 use domain::reason::Reason;
@@ -220,7 +222,9 @@ fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {
     let limited = job.single().filter(|delivery| {
         // A deferred delivery has its place in the bundle already.
         let reserved = delivery.why.held.as_ref().is_some_and(|held| held.reason == Reason::Throttled);
-        delivery.bundle && delivery.attempt <= 1 && !delivery.alert.test && !reserved && before.may_have_sent.is_none()
+        // A test keeps the limits whatever the tenant's settings say: it reaches people who did not ask for it.
+        let asks = (delivery.bundle && !reserved) || delivery.alert.test;
+        asks && delivery.attempt <= 1 && before.may_have_sent.is_none()
     });
     let asked = limited.and_then(|delivery| {
         Some((contact_key(delivery)?, delivery.channel.class(), delivery.alert.rate_limit_exemption()))
@@ -321,9 +325,26 @@ impl Limit {
         match answer {
             Err(fault) => ReleaseClaims::then(self.job, Deliver::End(fault.into())),
             Ok(RateLimitDecision::SendNow) => Deliver::Send(Send::new(self.job, turn)),
-            Ok(RateLimitDecision::Defer { until }) => defer(self.job, until, self.exempt, turn),
+            Ok(RateLimitDecision::Defer { until }) => match self.job.single() {
+                Some(test) if test.alert.test => refuse_test(test.clone(), self.job, turn),
+                _ => defer(self.job, until, self.exempt, turn),
+            },
         }
     }
+}
+
+/// Ends a test alert that its contact's rate limit does not allow. A test is never deferred: somebody waits for its result.
+fn refuse_test(test: Delivery, job: Job, turn: &Turn) -> Deliver {
+    let attempt = FailedAttempt {
+        update: test.alert.update,
+        attempt: test.attempt,
+        at: turn.now,
+        cause: Reason::ContactLimit.as_str().to_owned(),
+        status: None,
+        response: String::new(),
+        took_ms: 0,
+    };
+    Deliver::Write(Write::new(job, turn.now, vec![Mark::Fail { reason: Reason::ContactLimit, attempt }]))
 }
 
 fn defer(job: Job, until: Timestamp, exempt: Option<Exemption>, turn: &mut Turn) -> Deliver {

@@ -8,7 +8,7 @@ use contracts::queue::Lane;
 use domain::attempt::{AttemptFailure, RetryVerdict};
 use domain::delivery::{ClaimRefusal, EarlierClaim};
 use domain::due::ScheduledDelivery;
-use domain::rate_limit::CallSlot;
+use domain::rate_limit::{CallSlot, RateLimitDecision};
 use serde_json::json;
 
 fn delivery(channel: &str, incident: &str, update: u32, attempt: u32) -> Delivery {
@@ -224,6 +224,22 @@ fn a_copy_of_what_waits_in_the_due_index_is_left_to_its_entry() {
         let (_, mark) = write.marks().next().unwrap();
         assert_eq!(*mark, Mark::Leave { reason: Reason::ProviderLimit, until });
         assert!(matches!(write.answered(vec![Ok(true)], turn), Deliver::End(Verdict::Delete)));
+    }
+}
+
+#[test]
+fn a_test_alert_keeps_its_contacts_limits() {
+    for storms_bundle in [true, false] {
+        let turn = &mut turn();
+        let mut test = delivery("email", "inc_1", 1, 1);
+        (test.alert.test, test.bundle) = (true, storms_bundle);
+        let Deliver::Limit(limit) = claimed(Message::Single(Box::new(test)), turn) else { panic!("no limit") };
+        let until = turn.now + SignedDuration::from_secs(30);
+        let story = limit.clone().answered(Ok(RateLimitDecision::Defer { until }), turn);
+        let Deliver::Write(write) = story else { panic!("not ended") };
+        let (_, mark) = write.marks().next().unwrap();
+        assert!(matches!(mark, Mark::Fail { reason: Reason::ContactLimit, .. }), "{mark:?}");
+        assert!(matches!(limit.answered(Ok(RateLimitDecision::SendNow), turn), Deliver::Send(_)));
     }
 }
 

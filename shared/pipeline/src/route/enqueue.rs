@@ -99,17 +99,19 @@ impl EnqueuePlanned {
         &self.deliveries
     }
 
-    /// The lane that they go on.
+    /// The lane that a delivery goes on. What goes to a failing endpoint takes the bulk lane, so that its timeouts stand before nobody's urgent
+    /// alert; a test of it does not, because somebody waits for the result.
     #[must_use]
-    pub fn lane(&self) -> Lane {
-        if self.run.incident.scope == Scope::Platform { Lane::Bulk } else { Lane::Urgent }
+    pub fn lane(&self, delivery: &Delivery) -> Lane {
+        let fails = !delivery.endpoint.is_healthy() && !delivery.alert.test;
+        if self.run.incident.scope == Scope::Platform || fails { Lane::Bulk } else { Lane::Urgent }
     }
 
     /// Returns the message group of a delivery. Queues are fair: SQS serves a noisy message group after the others, and on the bulk lane the
     /// incident is the noisy group.
     #[must_use]
     pub fn group(&self, delivery: &Delivery) -> String {
-        match self.lane() {
+        match self.lane(delivery) {
             Lane::Bulk => self.run.incident.id.to_string(),
             Lane::Urgent => delivery.alert.tenant.to_string(),
         }

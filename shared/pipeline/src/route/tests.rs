@@ -95,7 +95,14 @@ fn a_plan_is_stored_before_anything_of_it_is_enqueued() {
     let plans: Vec<StoredPlan> = step.plans().cloned().collect();
     assert_eq!((plans.len(), plans[0].update), (1, 1));
     let Route::Enqueue(step) = step.answered(plans.into_iter().map(Ok).collect(), &mut turn) else { panic!() };
-    assert_eq!((step.deliveries().len(), step.lane()), (1, Lane::Urgent));
+    let [delivery] = step.deliveries() else { panic!("{} deliveries", step.deliveries().len()) };
+    assert_eq!(step.lane(delivery), Lane::Urgent);
+    // What goes to a failing endpoint takes the bulk lane, but for a test.
+    let mut failing = delivery.clone();
+    failing.endpoint = domain::health::EndpointHealth::Failing { since: failing.alert.at };
+    assert_eq!(step.lane(&failing), Lane::Bulk);
+    failing.alert.test = true;
+    assert_eq!(step.lane(&failing), Lane::Urgent);
     assert_eq!(step.group(&step.deliveries()[0]), "acme");
     assert!(matches!(step.answered(Ok(()), &mut turn), Route::End(Verdict::Delete)));
     let planned = |outcome| Counted::Planned { outcome };

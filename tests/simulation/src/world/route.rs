@@ -104,9 +104,9 @@ impl World {
                     if self.is_left_out(fate) {
                         continue;
                     }
-                    let version = self.version(&delivery.alert.tenant);
+                    let (version, lane) = (self.version(&delivery.alert.tenant), step.lane(&delivery));
                     let message = Message::Single(Box::new(delivery));
-                    self.send(Body::Delivery { message, version }, step.lane(), 0);
+                    self.send(Body::Delivery { message, version }, lane, 0);
                 }
                 step.answered(fate.answer(()), &mut invocation.turn)
             }
