@@ -160,15 +160,17 @@ fn sources(folder: &str) -> String {
 #[test]
 fn every_test_that_architecture_names_exists() {
     let all: String = ["functions", "shared", "tests"].map(sources).concat();
-    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     // Names of tests are sentences: at least five words in snake case.
     let is_sentence = |name: &&str| {
         name.matches('_').count() >= 4 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
-    let named: BTreeSet<&str> = text.split('`').skip(1).step_by(2).filter(is_sentence).collect();
-    assert!(named.len() > 20, "{named:?}");
-    let missing: Vec<&&str> = named.iter().filter(|name| !all.contains(&format!("fn {name}("))).collect();
-    assert!(missing.is_empty(), "ARCHITECTURE.md names tests that do not exist: {missing:?}");
+    for page in ["ARCHITECTURE.md", "docs/threat-model.md"] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let named: BTreeSet<&str> = text.split('`').skip(1).step_by(2).filter(is_sentence).collect();
+        assert!(named.len() > 20, "{page}: {named:?}");
+        let missing: Vec<&&str> = named.iter().filter(|name| !all.contains(&format!("fn {name}("))).collect();
+        assert!(missing.is_empty(), "{page} names tests that do not exist: {missing:?}");
+    }
 }
 
 #[test]

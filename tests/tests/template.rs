@@ -539,8 +539,10 @@ fn a_role_without_keys_in_its_request_gets_nothing() {
     for (holder, statement) in template.statements() {
         let condition = statement["Condition"].to_string();
         if condition.contains("ForAllValues") {
+            // The emulator knows no leading keys, so that there the key is always missing.
+            let present = json!({"Fn::If": ["OnEmulator", "true", "false"]});
             assert_eq!(
-                statement["Condition"]["Null"]["dynamodb:LeadingKeys"], "false",
+                statement["Condition"]["Null"]["dynamodb:LeadingKeys"], present,
                 "{holder} {}",
                 statement["Sid"]
             );

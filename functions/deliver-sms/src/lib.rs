@@ -29,7 +29,7 @@ use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
 use runtime::{Aws, Pacer, StartError, clock, metrics};
 use std::time::Duration;
 use store::Table;
-use store::sms_parts::SmsPartLimits;
+use store::sms_parts::{SmsPartCount, SmsPartLimits};
 use vault::LazyKeyring;
 
 /// The function, with the clients and settings that one Lambda environment keeps.
@@ -63,10 +63,10 @@ impl QueueFunction for DeliverSms {
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
         let keyring = LazyKeyring::new(aws.config(), &table).await;
         let policy = Policy::embedded().map_err(StartError::new)?;
-        let SmsPartsPerDay { number, tenant } = policy.limits.sms.parts_per_day;
+        let SmsPartsPerDay { number, number_by_one_tenant, tenant } = policy.limits.sms.parts_per_day;
         let texts = Texts {
             table: table.clone(),
-            parts_per_day: SmsPartLimits { number, tenant, stack: config.parts_per_day },
+            parts_per_day: SmsPartLimits { number, number_by_one_tenant, tenant, stack: config.parts_per_day },
             texter: SmsSender::new(aws.config()),
             policy,
             pace: Pacer::new(Duration::from_millis(config.send_interval_ms)),
@@ -126,10 +126,13 @@ impl Texts {
         }
         let parts = u32::try_from(render::gsm7::parts(&text)).unwrap_or(u32::MAX);
         let counted = self.table.count_sms_parts(phone, tenant, parts, self.parts_per_day, clock::now()).await;
-        if let Some(scope) = counted.map_err(|_| SendFailure::unavailable("sms_limits"))? {
-            metrics::count_by("SmsLimitReached", "scope", scope, 1);
-            return Err(SendFailure::permanent(Reason::SmsLimitReached.as_str()));
-        }
+        let counted = match counted.map_err(|_| SendFailure::unavailable("sms_limits"))? {
+            SmsPartCount::Counted(counted) => counted,
+            SmsPartCount::UsedUp(scope) => {
+                metrics::count_by("SmsLimitReached", "scope", scope, 1);
+                return Err(SendFailure::permanent(Reason::SmsLimitReached.as_str()));
+            }
+        };
         let sms = Sms {
             phone: phone.expose().to_owned(),
             text,
@@ -139,7 +142,14 @@ impl Texts {
             ..Sms::default()
         };
         self.pace.wait().await;
-        match self.texter.send(&sms).await {
+        let sent = self.texter.send(&sms).await;
+        // What the provider did not accept costs nobody a part: through an outage of hours each attempt would.
+        if sent.is_err()
+            && let Err(error) = self.table.return_sms_parts(&counted).await
+        {
+            tracing::warn!(%error, "the parts of a text message that was not sent stay counted");
+        }
+        match sent {
             Ok(id) => Ok(Accepted { provider_id: Some(id) }),
             Err(SmsError::Throttled) => Err(SendFailure::Throttled),
             Err(SmsError::QuotaExhausted) => Err(SendFailure::QuotaExhausted),

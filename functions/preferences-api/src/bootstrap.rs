@@ -69,7 +69,7 @@ pub(crate) async fn issue_admin_token(app: &PreferencesApi) -> Result<Value, Dir
         hash: token_hash(&token),
     };
     let issued = operator_audit("token.issued", record.token_id.as_str());
-    app.table.issue_token(&record, &issued, &ids::id_suffix()).await.map_err(storage_error)?;
+    app.table.issue_token(&record, None, &issued, &ids::id_suffix()).await.map_err(storage_error)?;
     // Revoked only after the new token is stored: a failure in between leaves one token too many, never none.
     for old in earlier.iter().filter(|token| token.revoked_at.is_none()) {
         let revoked = operator_audit("token.revoked", old.token_id.as_str());

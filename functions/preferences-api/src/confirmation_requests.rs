@@ -31,8 +31,8 @@ const CODE_PURPOSE: &str = "confirmation-code";
 /// Who asks for a confirmation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker<'a> {
-    /// The id of the caller's token.
-    pub(crate) token_id: &'a str,
+    /// The id of the integration of the caller's token, which a rotation keeps.
+    pub(crate) integration_id: &'a str,
     /// The id of the caller's request.
     pub(crate) correlation: &'a str,
 }
@@ -47,7 +47,7 @@ pub(crate) enum Occasion {
 }
 
 /// What to do about an address whose owner was asked often enough.
-const ASKED_ENOUGH: &str = "Its owner was asked three times and did not allow it; use another address.";
+pub(crate) const ASKED_ENOUGH: &str = "Its owner was asked three times and did not allow it; use another address.";
 
 /// Why no confirmation was requested.
 pub(crate) enum RequestFailure {
@@ -141,7 +141,7 @@ async fn confirmation_state(
     Ok(match current {
         Some(PendingConfirmation { refused: Some(cause), sent_at, .. }) => ConfirmationView {
             state: "refused".to_owned(),
-            remedy: format!("The provider rejected the address or number ({cause}). Correct it."),
+            remedy: refusal_remedy(&cause),
             sent_at: Some(sent_at),
             next_at: None,
         },
@@ -153,6 +153,14 @@ async fn confirmation_state(
                 .map_or(RequestFailure::Internal, |suppressed| RequestFailure::Withheld(suppressed.reason)),
         ),
     })
+}
+
+/// Returns what to do about a confirmation that was not accepted: by a rule of Tocsin, or by the provider.
+fn refusal_remedy(cause: &str) -> String {
+    match Reason::parse(cause) {
+        Some(reason) => format!("{} {}", reason.sentence(), reason.remedy()),
+        None => format!("The provider rejected the address or number ({cause}). Correct it."),
+    }
 }
 
 /// Returns the state of a confirmation that was requested at `at`.
@@ -316,7 +324,7 @@ async fn count_for_limits(
     let domain = domain.as_deref().map(ConfirmationCounter::Domain);
     let others = [
         ConfirmationCounter::Recipient(&recipient.id),
-        ConfirmationCounter::Token(asker.token_id),
+        ConfirmationCounter::Token(asker.integration_id),
         ConfirmationCounter::Tenant,
     ];
     for counter in domain.into_iter().chain(others) {

@@ -41,7 +41,7 @@ pub(crate) fn build_dev(targets: Targets) -> Result<PathBuf, CommandFault> {
     let started = Instant::now();
     say(&format!("  building ({total} crates) in one cargo call"));
     let mut command = cargo();
-    command.args(["build", "--quiet", "--message-format=json-render-diagnostics"]).args(&chosen);
+    command.args(["build", "--locked", "--quiet", "--message-format=json-render-diagnostics"]).args(&chosen);
     command.arg(if targets == Targets::Stack { "--bins" } else { "--all-targets" });
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn()?;

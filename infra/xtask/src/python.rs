@@ -41,8 +41,8 @@ fn interpreter() -> Result<&'static str, CommandFault> {
         })
 }
 
-/// Returns the `bin` folder of the environment for `infra/local/requirements-<name>.txt`. Creates the environment if it is missing or its
-/// list has changed.
+/// Returns the `bin` folder of the environment for `infra/local/requirements-<name>.txt`, which names every package by its hash. Creates the
+/// environment if it is missing or its list has changed.
 pub(crate) fn environment(name: &str) -> Result<PathBuf, CommandFault> {
     let list = root().join(format!("infra/local/requirements-{name}.txt"));
     let folder = root().join(format!("target/venv/{name}"));
@@ -62,7 +62,8 @@ pub(crate) fn environment(name: &str) -> Result<PathBuf, CommandFault> {
         again,
     )?;
     let mut pip = Command::new(bin.join("python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&list);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "-r"])
+        .arg(&list);
     run(&mut pip, &format!("installing the Python packages of `{name}`"), &log, again)?;
     std::fs::write(&stamp, wanted)?;
     Ok(bin)

@@ -204,14 +204,6 @@ const PLANTED: &[Planted] = &[
         )],
     },
     Planted {
-        name: "a channel that comes back and is forgotten",
-        edits: &[(
-            TENANT,
-            "carried: carried_of_chunk.get(&chunk).cloned().unwrap_or_default(),",
-            "carried: Vec::new(),",
-        )],
-    },
-    Planted {
         name: "a resolve that quiet hours hold",
         edits: &[(
             "shared/pipeline/src/release/decide.rs",

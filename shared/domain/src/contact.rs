@@ -60,7 +60,7 @@ pub enum ConfirmationCounter<'a> {
     Domain(&'a str),
     /// The recipient, whatever its address becomes.
     Recipient(&'a RecipientId),
-    /// The token that asked.
+    /// The integration of the token that asked, which a rotation keeps.
     Token(&'a str),
     /// The tenant.
     Tenant,

@@ -283,11 +283,16 @@ pub fn earlier_claim(row: Option<&DeliveryRow>, update: u32, attempt: u32) -> Ea
     };
     let waited = matches!(row.state, DeliveryState::Retrying | DeliveryState::Queued);
     let deferred = waited && matches!(row.reason, Some(Reason::Throttled | Reason::ProviderLimit));
+    // Whatever it waits for: a retry has no reason. What release puts on a queue is queued.
+    let due_reason = row.reason.filter(|_| row.state == DeliveryState::Retrying);
     // A failed attempt is over, so that only a claimant who died can have tried the first one.
     let may_have_sent = row.has_unsettled_claim() || (attempt == 1 && row.tried >= update);
     EarlierClaim {
-        deferred_until: row.next_at_ms.filter(|_| deferred).and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-        due_reason: row.reason.filter(|_| deferred && row.state == DeliveryState::Retrying),
+        deferred_until: row
+            .next_at_ms
+            .filter(|_| deferred || due_reason.is_some())
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        due_reason,
         may_have_sent: may_have_sent.then(|| row.token.clone()),
     }
 }
@@ -387,6 +392,10 @@ mod tests {
         let until = |row: &DeliveryRow, update, attempt| earlier_claim(Some(row), update, attempt).deferred_until;
         assert_eq!(until(&deferred, 1, 1), at);
         assert_eq!(until(&deferred_for(Reason::ProviderLimit), 1, 1), at);
+        assert_eq!(until(&deferred_for(Reason::QuietHours), 1, 1), at);
+        let due = |row: &DeliveryRow| earlier_claim(Some(row), 1, 1).due_reason;
+        assert_eq!(due(&deferred_for(Reason::QuietHours)), Some(Reason::QuietHours));
+        assert_eq!(due(&DeliveryRow { state: DeliveryState::Queued, ..deferred.clone() }), None, "release queued it");
         assert_eq!(until(&deferred, 2, 1), None, "a newer update reserves its own slot");
         assert_eq!(until(&DeliveryRow { attempts: 1, ..deferred.clone() }, 1, 2), at);
         assert_eq!(until(&DeliveryRow { attempts: 1, reason: None, ..deferred.clone() }, 1, 2), None, "a retry");

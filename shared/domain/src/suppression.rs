@@ -17,7 +17,7 @@ pub const RESUBSCRIPTIONS_MAX: usize = 3;
 /// Why nothing is sent to an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressSuppression {
-    /// `suppressed_bounce`, `suppressed_complaint` or `suppressed_by_owner`. The first one stays.
+    /// `suppressed_bounce`, `suppressed_complaint` or `suppressed_by_owner`. The first one stays, unless the owner's own word comes later.
     pub reason: Reason,
     /// Since when.
     pub at: Timestamp,
@@ -44,6 +44,18 @@ impl AddressSuppression {
     #[must_use]
     pub fn new(reason: Reason, at: Timestamp) -> Self {
         Self { reason, at, asked: Vec::new(), version: 1 }
+    }
+
+    /// Returns the suppression after the owner said so, if it had another reason. What was asked before still counts.
+    #[must_use]
+    pub fn replaced_by(&self, later: &Self) -> Option<Self> {
+        let is_owners_word = later.reason == Reason::SuppressedByOwner && self.reason != later.reason;
+        is_owners_word.then(|| Self {
+            reason: later.reason,
+            at: later.at,
+            asked: self.asked.clone(),
+            version: self.version + 1,
+        })
     }
 
     /// Returns whether the owner may be asked at `now`.
@@ -99,6 +111,16 @@ mod tests {
         suppression = suppression.asked_at(at(25)).asked_at(at(50));
         assert_eq!(suppression.may_ask(at(90_000)), Resubscription::Never);
         assert_eq!(suppression.version, 4);
+    }
+
+    #[test]
+    fn only_the_owners_word_replaces_a_reason_and_what_was_asked_still_counts() {
+        let bounced = AddressSuppression::new(Reason::SuppressedBounce, at(0)).asked_at(at(1));
+        assert_eq!(bounced.replaced_by(&AddressSuppression::new(Reason::SuppressedComplaint, at(2))), None);
+        let never = bounced.replaced_by(&AddressSuppression::new(Reason::SuppressedByOwner, at(2))).unwrap();
+        assert_eq!((never.reason, never.at, never.version), (Reason::SuppressedByOwner, at(2), 3));
+        assert_eq!(never.asked, [at(1)]);
+        assert_eq!(never.replaced_by(&never), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! API tokens (stored as hashes) and wrapped data keys.
 
 use crate::tenants::AuditRecord;
-use crate::{Item, StoreError, Table, item, keys, number, read, text};
-use aws_sdk_dynamodb::types::TransactWriteItem;
+use crate::{Item, StoreError, Table, build_error, item, keys, number, read, text};
+use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
 use domain::ids::{IntegrationId, TenantId, TokenId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,9 @@ pub fn has_token_format(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
+/// The condition that a token's item exists and is not revoked.
+const UNREVOKED: &str = "attribute_exists(pk) AND attribute_not_exists(revoked_at)";
+
 /// Returns the hash under which a token is stored.
 #[must_use]
 pub fn token_hash(token: &str) -> String {
@@ -106,17 +109,31 @@ impl Table {
         }
     }
 
-    /// Stores a new token, its entry in the owner's list, its entry among its parent's children, and the audit entry.
+    /// Stores a new token, its entry in the owner's list, its entry among its parent's children, and the audit entry. `parent` is the token
+    /// that it is made with. Returns `false` if that token was revoked meanwhile: whoever revokes it has seen all of its children.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
-    pub async fn issue_token(&self, record: &TokenRecord, audit: &AuditRecord, nonce: &str) -> Result<(), StoreError> {
+    pub async fn issue_token(
+        &self,
+        record: &TokenRecord,
+        parent: Option<&TokenRecord>,
+        audit: &AuditRecord,
+        nonce: &str,
+    ) -> Result<bool, StoreError> {
         let mut writes = self.new_token_writes(record)?;
         writes.push(self.audit_write(&record.owner, audit, nonce)?);
-        match self.transact(writes).await? {
-            None => Ok(()),
-            Some(_) => Err(StoreError::Conflict { operation: "issue_token" }),
+        if let Some(parent) = parent {
+            writes.push(self.unrevoked_check(parent)?);
         }
+        Ok(self.transact(writes).await?.is_none())
+    }
+
+    /// The check of a transaction that a token is not revoked.
+    fn unrevoked_check(&self, record: &TokenRecord) -> Result<TransactWriteItem, StoreError> {
+        let check = ConditionCheck::builder().table_name(&self.name).key("pk", text(&keys::token(&record.hash)));
+        let check = check.key("sk", text("TOKEN")).condition_expression(UNREVOKED).build();
+        Ok(TransactWriteItem::builder().condition_check(check.map_err(|_| build_error())?).build())
     }
 
     /// Replaces a token by a new one in one transaction. The old token expires at `old_ends`, or is revoked now if that is `None`.
@@ -139,6 +156,10 @@ impl Table {
         }
         let mut writes = self.new_token_writes(new)?;
         writes.extend(self.token_update_writes(&ended)?);
+        if let (None, Some(parent)) = (old_ends, &old.issued_by) {
+            let key = keys::child_token(&old.owner, old.token_id.as_str());
+            writes.push(self.delete_action(&keys::tokens_issued_by(parent), &key)?);
+        }
         writes.push(self.audit_write(&new.owner, audit, nonce)?);
         Ok(self.transact(writes).await?.is_none())
     }
@@ -153,11 +174,13 @@ impl Table {
         Ok(writes)
     }
 
-    /// The write that lists a token among the children of its parent's integration. A rotated child is listed once for each of its tokens.
+    /// The write that lists a token among the children of its parent's integration until the token ends or is revoked. A rotated child is
+    /// listed once for each of its tokens.
     fn child_write(&self, parent: &IntegrationId, child: &TokenRecord) -> Result<TransactWriteItem, StoreError> {
         let entry = ChildToken { owner: child.owner.clone(), token_id: child.token_id.clone() };
         let key = keys::child_token(&child.owner, child.token_id.as_str());
-        self.put_action(item(&keys::tokens_issued_by(parent), &key, &entry, None)?, None, vec![])
+        let ends = child.expires_at_time.map(Timestamp::as_second);
+        self.put_action(item(&keys::tokens_issued_by(parent), &key, &entry, ends)?, None, vec![])
     }
 
     /// Returns the valid tokens that were made with a token of this integration, at `now`.
@@ -201,7 +224,7 @@ impl Table {
     /// The writes that update a token's two items, on condition that it is not revoked.
     fn token_update_writes(&self, record: &TokenRecord) -> Result<Vec<TransactWriteItem>, StoreError> {
         let (by_hash, listed) = token_items(record)?;
-        let valid = Some("attribute_exists(pk) AND attribute_not_exists(revoked_at)");
+        let valid = Some(UNREVOKED);
         Ok(vec![self.put_action(by_hash, valid, vec![])?, self.put_action(listed, valid, vec![])?])
     }
 
@@ -257,6 +280,10 @@ impl Table {
             record.revoked_at = Some(audit.at);
             let mut writes = self.token_update_writes(&record)?;
             writes.push(self.audit_write(owner, audit, nonce)?);
+            if let Some(parent) = &record.issued_by {
+                let key = keys::child_token(owner, id.as_str());
+                writes.push(self.delete_action(&keys::tokens_issued_by(parent), &key)?);
+            }
             // A failed condition means that another request revoked the token just now, which has the same result.
             self.transact(writes).await?;
         }

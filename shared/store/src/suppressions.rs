@@ -17,7 +17,7 @@ impl Table {
         }
     }
 
-    /// Suppresses an address. One that is suppressed already keeps its reason.
+    /// Suppresses an address. One that is suppressed already keeps its reason, unless [its owner says so](AddressSuppression::replaced_by).
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -27,7 +27,11 @@ impl Table {
         suppression: &AddressSuppression,
     ) -> Result<(), StoreError> {
         let entry = item(&keys::suppression(id), keys::SUPPRESSED_ADDRESS, suppression, None)?;
-        self.put_new(entry).await.map(drop)
+        let Some(found) = self.put_new(entry).await? else { return Ok(()) };
+        let before: AddressSuppression = read(found, "a suppression")?;
+        let Some(after) = before.replaced_by(suppression) else { return Ok(()) };
+        // If its owner is asked at the same time, the reason stays; the address is suppressed in any case.
+        self.put_next_version(id, &after).await.map(drop)
     }
 
     /// Records that the owner of a suppressed address is asked again; `after` is [`AddressSuppression::asked_at`]. Returns `false` if the
@@ -40,6 +44,11 @@ impl Table {
         id: &SuppressionId,
         after: &AddressSuppression,
     ) -> Result<bool, StoreError> {
+        self.put_next_version(id, after).await
+    }
+
+    /// Stores a suppression over the version before it. Returns `false` if that is no longer there.
+    async fn put_next_version(&self, id: &SuppressionId, after: &AddressSuppression) -> Result<bool, StoreError> {
         let entry = item(&keys::suppression(id), keys::SUPPRESSED_ADDRESS, after, None)?;
         let before = vec![(":before", number(after.version.saturating_sub(1)))];
         Ok(self.put_if(entry, "version = :before", before).await?.is_none())

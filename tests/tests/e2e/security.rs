@@ -278,13 +278,50 @@ fn revoking_a_token_revokes_what_was_made_with_it_and_a_rotation_does_not() {
     let second = made_with(&stack, &text(&rotated, "/token"), &body("second", &["alerts:read"]));
     let ended = stack.call("DELETE", &path(&rotated, ""), &tenant.token, None);
     let revoked = ended.json()["revoked"].clone();
-    assert_eq!(revoked, json!([second["token_id"], rotated["token_id"]]), "{}", ended.body);
+    assert_eq!(revoked, json!([rotated["token_id"], second["token_id"]]), "{}", ended.body);
     wait("the authorizer to hear of it", Duration::from_secs(30), || (works(&second) == 401).then_some(()));
     assert_eq!(works(&grandchild), 200);
     assert_eq!(
         stack.call("DELETE", &format!("{}&children=drop", path(&grandchild, "")), &tenant.token, None).status,
         422
     );
+}
+
+#[test]
+fn a_leaked_token_leaves_nothing_behind_by_rotating() {
+    let stack = stack!();
+    let tenant = stack.tenant("business");
+    let body = |name: &str| json!({"name": name, "scopes": ["alerts:manage"], "tenants": [tenant.id]});
+    let works = |token: &Value| stack.call("GET", &tenant.path("/settings"), &text(token, "/token"), None).status;
+    let path =
+        |token: &Value, rest: &str| format!("/v1/tokens/{}{rest}?tenant={}", text(token, "/token_id"), tenant.id);
+    let rotate = |token: &Value, with: &Value, body: Option<&Value>| {
+        let answer = stack.call("POST", &path(token, "/rotate"), &text(with, "/token"), body);
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        let rotated = answer.json();
+        stack.secret(&text(&rotated, "/token"));
+        rotated
+    };
+    let leaked = made_with(&stack, &tenant.token, &body("leaked"));
+    let child = made_with(&stack, &text(&leaked, "/token"), &body("child"));
+    // A child that rotates its parent makes a circle of the two, and one that keeps itself would, too.
+    let other = made_with(&stack, &tenant.token, &body("other"));
+    let taken = rotate(&other, &leaked, None);
+    let kept = stack.call("DELETE", &format!("{}&children=keep", path(&leaked, "")), &text(&child, "/token"), None);
+    assert_eq!(kept.status, 409, "{}", kept.body);
+    let successor = rotate(&leaked, &child, Some(&json!({"old_valid_seconds": 3_600})));
+
+    let first = stack.call("DELETE", &path(&leaked, ""), &tenant.token, None);
+    assert_eq!(first.json()["still_valid"], json!([successor["token_id"]]), "{}", first.body);
+    let second = stack.call("DELETE", &path(&successor, ""), &tenant.token, None);
+    let mut revoked: Vec<String> = serde_json::from_value(second.json()["revoked"].clone()).unwrap();
+    let mut expected = [&successor, &child, &taken].map(|token| text(token, "/token_id"));
+    revoked.sort();
+    expected.sort();
+    assert_eq!(revoked, expected, "{}", second.body);
+    wait("the authorizer to hear of it", Duration::from_secs(30), || {
+        [&leaked, &child, &taken, &successor].iter().all(|token| works(token) == 401).then_some(())
+    });
 }
 
 #[test]

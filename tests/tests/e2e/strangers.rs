@@ -369,3 +369,40 @@ fn an_admin_sees_who_unsubscribed_and_can_ask() {
     assert_eq!(stack.raw("POST", &url, "", &[], Some(b"")).status, 200);
     assert_eq!(tenant.get(&path)["unsubscribed"], json!([]));
 }
+
+#[test]
+fn a_days_text_messages_end_at_their_limit() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person_with("org_admin", json!({"email": null}));
+    let admin = tenant.person_with("org_admin", json!({"phone": null}));
+    // Two parts each: twenty of them are the forty parts per day that one tenant has for one number.
+    let mark = unique();
+    let incidents: Vec<String> = (0..32)
+        .map(|number| {
+            let title = format!("{mark}{number} {}", "the lines of the eastern carrier are down ".repeat(4));
+            stack.post(json!({"type": "api.outage", "severity": "critical", "title": title, "tenant_ids": [tenant.id]}))
+        })
+        .collect();
+    let incidents: Vec<String> = incidents.iter().map(|event| stack.incident_of(event)).collect();
+    let reasons = || -> Vec<String> {
+        let of = |incident: &String| {
+            let known = tenant.get(&format!("/incidents/{incident}/explain"));
+            let mine = |entry: &&Value| entry["recipient_id"] == person.id.as_str() && entry["channel"] == "sms";
+            let entry = known["decisions"].as_array().unwrap().iter().find(mine).cloned().unwrap_or_default();
+            text(&entry, "/reason")
+        };
+        incidents.iter().map(of).collect()
+    };
+    wait("the limit", Duration::from_secs(120), || {
+        let held = reasons().iter().filter(|reason| *reason == "sms_limit_reached").count();
+        (held >= 1).then_some(())
+    });
+    assert!(stack.texts(&person.phone).len() <= 20, "{}", stack.texts(&person.phone).len());
+    wait("the notice", Duration::from_secs(90), || {
+        stack.mails("held back by today's limit").into_iter().find(|mail| mail.to == admin.email)
+    });
+    tests::pause(5);
+    let notices = stack.mails("held back by today's limit").into_iter().filter(|mail| mail.to == admin.email).count();
+    assert_eq!(notices, 1, "one a day, however many are held back");
+}

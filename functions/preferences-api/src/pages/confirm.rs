@@ -109,8 +109,8 @@ pub(super) fn confirmed_page(name: &str) -> Response {
 }
 
 fn still_blocked() -> Response {
-    let text = "E-mail to this address was stopped since this link was sent, because a message bounced or its owner asked for it. Ask the person \
-                who added you to send a new question, which allows e-mail again.";
+    let text = "E-mail to this address was stopped since this link was sent, because a message bounced, it was marked as spam, or somebody who \
+                reads this mailbox asked for it. Ask the person who added you what is possible.";
     message_page(StatusCode::CONFLICT, "E-mail to this address is stopped", text)
 }
 

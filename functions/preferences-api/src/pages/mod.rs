@@ -92,7 +92,7 @@ fn is_current_contact(app: &App, recipient: &Recipient, contact: &str) -> bool {
     source = r#"<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{ heading }}</title>
-<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
+<style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
 button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}</style></head>
 <body><main><h1>{{ heading }}</h1><p>{{ text }}</p>
 <form method="post"><button type="submit">{{ button }}</button></form>
@@ -114,7 +114,7 @@ struct QuestionForm<'a> {
     source = r#"<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{ heading }}</title>
-<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}</style></head>
+<style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}</style></head>
 <body><main><h1>{{ heading }}</h1><p>{{ text }}</p></main></body>
 </html>
 "#
@@ -130,7 +130,8 @@ fn message_page(status: StatusCode, heading: &str, text: &str) -> Response {
 }
 
 fn invalid_link() -> Response {
-    let text = "The link may be incomplete. Go back to the message and open the whole link.";
+    let text =
+        "The link may be incomplete, or too old. Open the whole link from the message, or the one in a newer message.";
     message_page(StatusCode::NOT_FOUND, "This link doesn't work", text)
 }
 

@@ -41,7 +41,8 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
         StatusCode::OK,
         &QuestionForm {
             heading: "Never write to this address again?",
-            text: "Nobody who uses this service will be able to send e-mail to this address: no alerts, and no questions like this one.",
+            text: "Nobody who uses this service will be able to send alerts to this address. If somebody wants to reach you here after all, you \
+                   may be asked whether you changed your mind: three times at most, ever.",
             button: "Never write to this address again",
             after: "If you get alerts that you want at this address, they stop as well.",
         },
@@ -60,10 +61,11 @@ pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery
     if let Err(error) = app.table.suppress_address(&link.suppression, &address).await {
         return storage_failed(&error);
     }
+    // Nothing is sent to the address from here on. The mark on the recipient only shows it to its tenant.
     if let Err(error) =
         suppress_recipient(&app, &link, Suppression { reason: Reason::SuppressedByOwner, at: now }).await
     {
-        return storage_failed(&error);
+        tracing::error!(%error, tenant = %link.tenant, recipient = %link.recipient, "an address is suppressed, its recipient is not marked");
     }
     tracing::info!(tenant = %link.tenant, recipient = %link.recipient, "the owner of an address wants no e-mail any more");
     let text = "No more e-mail is sent to this address.";

@@ -20,8 +20,8 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
         Ok((name, recipient)) if is_subscribed(&recipient) => confirmed_page(&name),
         Ok((name, _)) => {
             let text = format!(
-                "E-mail to this address is stopped. If you allow it again, {name} can send incident alerts here. You can unsubscribe at \
-                 any time."
+                "E-mail to this address is stopped. If you allow it again, {name} can send incident alerts here, and so can every other \
+                 organization whose alerts you confirmed. You can unsubscribe at any time."
             );
             html_response(
                 StatusCode::OK,

@@ -6,7 +6,7 @@ use crate::App;
 use crate::access::{self, LimitedBody, MANAGE_SCOPES, json_response, json_with_etag};
 use crate::check::recipient::recipient_body;
 use crate::confirmation_requests::{
-    Asker, Occasion, RequestFailure, code_hash, contact_fingerprint, request_confirmation, sent_view,
+    ASKED_ENOUGH, Asker, Occasion, RequestFailure, code_hash, contact_fingerprint, request_confirmation, sent_view,
     unconfirmed_channels,
 };
 use axum::extract::{Path, State};
@@ -39,7 +39,7 @@ pub(crate) async fn resend(
         ));
     }
     let now = clock::now();
-    let asker = Asker { token_id: &caller.token_id, correlation: &correlation.0 };
+    let asker = Asker { integration_id: &caller.integration_id, correlation: &correlation.0 };
     match request_confirmation(&app, &settings, &recipient, channel, asker, Occasion::Asked, now).await {
         Ok(()) => Ok(json_response(StatusCode::ACCEPTED, &sent_view(now))),
         Err(RequestFailure::RateLimited(at)) => {
@@ -51,11 +51,9 @@ pub(crate) async fn resend(
         Err(RequestFailure::Withheld(reason)) => {
             Err(Problem::conflict(&format!("{}: {} {}", reason.as_str(), reason.sentence(), reason.remedy())))
         }
-        Err(RequestFailure::AskedEnough(reason)) => Err(Problem::conflict(&format!(
-            "{}: {} Its owner was asked three times and did not allow it; use another address.",
-            reason.as_str(),
-            reason.sentence()
-        ))),
+        Err(RequestFailure::AskedEnough(reason)) => {
+            Err(Problem::conflict(&format!("{}: {} {ASKED_ENOUGH}", reason.as_str(), reason.sentence())))
+        }
         Err(RequestFailure::Internal) => Err(Problem::unavailable()),
     }
 }

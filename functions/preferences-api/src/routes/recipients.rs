@@ -56,7 +56,7 @@ pub(crate) async fn create(
     let recipient = Recipient { version: 1, created_at: clock::now(), ..recipient };
     let recipient = with_suppression(&app, recipient).await?;
     save_recipient(&app, &caller, &tenant, &recipient, "recipient.created").await?;
-    let asker = Asker { token_id: &caller.token_id, correlation: &correlation.0 };
+    let asker = Asker { integration_id: &caller.integration_id, correlation: &correlation.0 };
     let confirmation = confirmation_requests::request_after_save(&app, &settings, None, &recipient, asker).await;
     let lint = lint::findings_after_save(&app, &tenant).await;
     Ok(created_response(
@@ -137,7 +137,7 @@ async fn update(
     let next = Recipient { version: before.version + 1, ..next.map_err(Problem::invalid_fields)? };
     let next = with_suppression(app, next).await?;
     save_recipient(app, caller, &tenant, &next, "recipient.updated").await?;
-    let asker = Asker { token_id: &caller.token_id, correlation: &correlation.0 };
+    let asker = Asker { integration_id: &caller.integration_id, correlation: &correlation.0 };
     let confirmation = confirmation_requests::request_after_save(app, &settings, Some(&before), &next, asker).await;
     let lint = lint::findings_after_save(app, &tenant).await;
     Ok(json_with_etag(StatusCode::OK, next.version, &RecipientBody { confirmation, lint, ..body_for(caller, &next) }))

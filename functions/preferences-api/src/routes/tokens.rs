@@ -16,6 +16,7 @@ use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
 use serde::Deserialize;
 use serde_json::json;
+use std::collections::BTreeSet;
 use store::credentials::{TenantScope, TokenRecord, token_hash};
 
 /// Longest time that an old token may stay valid after its rotation, in seconds: one day.
@@ -68,6 +69,9 @@ pub(crate) async fn issue(State(app): State<App>, caller: Caller, body: LimitedB
     let now = clock::now();
     let draft = check_token(&caller, &body, &app.policy, now).map_err(Problem::invalid_fields)?;
     let parent = caller_token(&app, &caller).await?;
+    if parent.as_ref().is_some_and(|parent| parent.invalid_reason(now).is_some()) {
+        return Err(revoked_meanwhile());
+    }
     let issuer = parent.as_ref().map_or(Issuer::Person, |parent| Issuer::Token { expires_at: parent.expires_at_time });
     let draft = draft.within_life_of(issuer, now).map_err(Problem::invalid_fields)?;
     require_tenants_exist(&app, &draft.tenants).await?;
@@ -84,11 +88,14 @@ pub(crate) async fn issue(State(app): State<App>, caller: Caller, body: LimitedB
         expires_at_time: draft.expires_at,
         revoked_at: None,
         owner: draft.owner,
-        issued_by: parent.map(|parent| parent.integration_id),
+        issued_by: parent.as_ref().map(|parent| parent.integration_id.clone()),
         hash: token_hash(&token),
     };
     let audit = audit_entry(&caller, "token.issued", record.token_id.as_str());
-    app.table.issue_token(&record, &audit, &ids::id_suffix()).await.map_err(access::storage_problem)?;
+    let issued = app.table.issue_token(&record, parent.as_ref(), &audit, &ids::id_suffix()).await;
+    if !issued.map_err(access::storage_problem)? {
+        return Err(revoked_meanwhile());
+    }
     Ok(created_response("tokens", record.token_id.as_str(), 1, &token_view(&record, Some(token))))
 }
 
@@ -133,8 +140,9 @@ async fn require_tenants_exist(app: &App, tenants: &TenantScope) -> Result<(), P
     if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_fields(errors)) }
 }
 
-/// `DELETE /v1/tokens/{id}?tenant=&children=`: revokes a token and every token that was made with it, children first. After a crash in between
-/// the same request does the rest. `children=keep` gives them to the caller instead.
+/// `DELETE /v1/tokens/{id}?tenant=&children=`: revokes a token and every token that was made with it. The token itself is the first, so that it
+/// makes no more of them; the caller's own is the last. After a crash in between the same request does the rest. `children=keep` gives the
+/// children to the caller instead.
 pub(crate) async fn revoke(
     State(app): State<App>,
     caller: Caller,
@@ -159,42 +167,57 @@ pub(crate) async fn revoke(
         ));
     }
     let now = clock::now();
-    let mut revoked = Vec::new();
     // A rotated token's children are its successor's.
-    if !has_successor(&app, &record, now).await? {
+    let successors = successors(&app, &record, now).await?;
+    let mut all = Vec::new();
+    if successors.is_empty() {
+        let below = descendants(&app, &record, now).await?;
         if keeps_children {
-            keep_children(&app, &caller, &record, now).await?;
+            keep_children(&app, &caller, &record, &below, now).await?;
         } else {
-            revoke_descendants(&app, &caller, &record, now, &mut revoked).await?;
+            all = below;
         }
     }
-    revoke_one(&app, &caller, &record, &mut revoked).await?;
-    Ok(json_response(StatusCode::OK, &RevokedTokens { revoked }))
+    // The lowest first, so that what is above still names what is left after a crash.
+    all.reverse();
+    all.insert(0, record);
+    all.sort_by_key(|token| token.token_id.as_str() == caller.token_id);
+    let mut revoked = Vec::new();
+    for token in &all {
+        revoke_one(&app, &caller, token, &mut revoked).await?;
+    }
+    let still_valid = successors.iter().map(|token| token.token_id.to_string()).collect();
+    Ok(json_response(StatusCode::OK, &RevokedTokens { revoked, still_valid }))
 }
 
-/// Whether another valid token has the same integration: this one was rotated, and is still valid for a while.
-async fn has_successor(app: &App, record: &TokenRecord, now: Timestamp) -> Result<bool, Problem> {
-    let siblings = app.table.tenant_tokens(&record.owner).await.map_err(access::storage_problem)?;
-    Ok(siblings.iter().any(|other| {
+/// Returns the other valid tokens of the same integration: this one was rotated, and is still valid for a while.
+async fn successors(app: &App, record: &TokenRecord, now: Timestamp) -> Result<Vec<TokenRecord>, Problem> {
+    let mut siblings = app.table.tenant_tokens(&record.owner).await.map_err(access::storage_problem)?;
+    siblings.retain(|other| {
         other.token_id != record.token_id
             && other.integration_id == record.integration_id
             && other.invalid_reason(now).is_none()
-    }))
+    });
+    Ok(siblings)
 }
 
-/// Revokes every token below `record`, the lowest first, so that what is above still names what is left after a crash.
-async fn revoke_descendants(
-    app: &App,
-    caller: &Caller,
-    record: &TokenRecord,
-    now: Timestamp,
-    revoked: &mut Vec<String>,
-) -> Result<(), Problem> {
-    for child in app.table.child_tokens(&record.integration_id, now).await.map_err(access::storage_problem)? {
-        Box::pin(revoke_descendants(app, caller, &child, now, revoked)).await?;
-        revoke_one(app, caller, &child, revoked).await?;
+/// Returns every valid token below `record`, what is above before what is below it. Each once: whoever rotates the token that made theirs makes
+/// a circle.
+async fn descendants(app: &App, record: &TokenRecord, now: Timestamp) -> Result<Vec<TokenRecord>, Problem> {
+    let mut seen = BTreeSet::from([record.integration_id.clone()]);
+    let mut found: Vec<TokenRecord> = Vec::new();
+    let mut waiting = vec![record.integration_id.clone()];
+    while let Some(parent) = waiting.pop() {
+        for child in app.table.child_tokens(&parent, now).await.map_err(access::storage_problem)? {
+            if seen.insert(child.integration_id.clone()) {
+                waiting.push(child.integration_id.clone());
+            }
+            if child.token_id != record.token_id && !found.iter().any(|known| known.token_id == child.token_id) {
+                found.push(child);
+            }
+        }
     }
-    Ok(())
+    Ok(found)
 }
 
 async fn revoke_one(
@@ -212,10 +235,22 @@ async fn revoke_one(
 }
 
 /// Gives the children of a token to the caller, who must have been able to issue each of them, and whose own token ends no sooner.
-async fn keep_children(app: &App, caller: &Caller, record: &TokenRecord, now: Timestamp) -> Result<(), Problem> {
+async fn keep_children(
+    app: &App,
+    caller: &Caller,
+    record: &TokenRecord,
+    below: &[TokenRecord],
+    now: Timestamp,
+) -> Result<(), Problem> {
     let parent = caller_token(app, caller).await?;
-    if parent.as_ref().is_some_and(|parent| parent.integration_id == record.integration_id) {
-        return Err(Problem::conflict("a token cannot keep its own children when it is revoked; use another token"));
+    let comes_from_it = |token: &TokenRecord| {
+        let mut all = std::iter::once(record).chain(below);
+        all.any(|revoked| revoked.integration_id == token.integration_id)
+    };
+    if parent.as_ref().is_some_and(comes_from_it) {
+        return Err(Problem::conflict(
+            "your token is this one or was made with it, so it cannot keep the children; use another token",
+        ));
     }
     let children = app.table.child_tokens(&record.integration_id, now).await.map_err(access::storage_problem)?;
     let ends = parent.as_ref().and_then(|parent| parent.expires_at_time);
@@ -265,8 +300,20 @@ pub(crate) async fn rotate(
     if old.revoked_at.is_some() || old.expires_at_time.is_some_and(|end| end <= now) {
         return Err(inactive());
     }
+    if body.old_valid_seconds > 0 {
+        require_room(&app, &old.owner, now).await?;
+    }
+    // Whoever rotates a token knows the new one. So it goes with the token that it was made with, as any other; a token that rotates itself
+    // stays where it was.
+    let rotator = caller_token(&app, &caller).await?;
+    let issued_by = match &rotator {
+        Some(rotator) if rotator.integration_id == old.integration_id => old.issued_by.clone(),
+        Some(rotator) => Some(rotator.integration_id.clone()),
+        None => None,
+    };
     let token = ids::api_token();
     let new = TokenRecord {
+        issued_by,
         token_id: TokenId::new(&ids::id_suffix()),
         created_at: now,
         hash: token_hash(&token),
@@ -280,6 +327,10 @@ pub(crate) async fn rotate(
     } else {
         Err(inactive())
     }
+}
+
+fn revoked_meanwhile() -> Problem {
+    Problem::forbidden("your token is revoked or has expired; use another one")
 }
 
 fn token_not_found() -> Problem {

@@ -99,6 +99,9 @@ pub struct TokenList {
 /// Answer of `DELETE /v1/tokens/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevokedTokens {
-    /// Ids of the revoked tokens: those that were made with the token, and the token itself last.
+    /// Ids of the revoked tokens: the token itself, and those that were made with it.
     pub revoked: Vec<String>,
+    /// Ids of the tokens that replaced this one by a rotation and are still valid. If the token leaked, revoke them as well: whoever had it
+    /// may have rotated it.
+    pub still_valid: Vec<String>,
 }

@@ -65,6 +65,8 @@ pub struct SmsLimits {
 pub struct SmsPartsPerDay {
     /// To one number, from all tenants together; at least 1.
     pub number: u32,
+    /// To one number, of one tenant; at least 1. Less than `number`, so that a person on call for two tenants is still reached by the other.
+    pub number_by_one_tenant: u32,
     /// Of one tenant; at least 1.
     pub tenant: u32,
 }
@@ -124,6 +126,7 @@ impl LimitsPolicy {
             self.confirmations;
         let counts = [
             ("sms.parts_per_day.number", parts_per_day.number),
+            ("sms.parts_per_day.number_by_one_tenant", parts_per_day.number_by_one_tenant),
             ("sms.parts_per_day.tenant", parts_per_day.tenant),
             ("confirmations.contact", contact),
             ("confirmations.contact_by_one_tenant", contact_by_one_tenant),

@@ -99,7 +99,7 @@ fn openings_and_resolves_reach_the_same_destinations(world: &World, seen: &Seen<
             if !(sent || unreachable || waits || seen.is_counted(key) || seen.is_given_up(key)) {
                 return Err(format!("{key}: the opening was received, but not the resolve: {decision:?} {reason:?}"));
             }
-        } else if sent {
+        } else if sent && !key.earlier().any(|key| seen.is_counted(&key)) {
             // It was held, or planned together with the resolve, which took its place.
             let waited = |key: &DeliveryKey| match seen.decisions.get(key).map(|(_, decision)| &decision.outcome) {
                 Some(DecisionOutcome::Skip { reason, .. }) => *reason == Reason::SupersededBy,
