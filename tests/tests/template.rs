@@ -519,6 +519,83 @@ fn on_aws(condition: &Value) -> &Value {
     if condition["Fn::If"][0] == "OnEmulator" { &condition["Fn::If"][2] } else { condition }
 }
 
+/// Who builds transactions, the prefixes of the items that one of them writes together, and the roles that write it.
+const TRANSACTIONS: &[(&str, &[&str], &[&str])] = &[
+    (
+        "shared/store/src/deliveries",
+        &["INC#*", "DUE#*"],
+        &[
+            "DeliverEmailRole",
+            "DeliverSmsRole",
+            "DeliverChatRole",
+            "DeliverWebhookRole",
+            "ReleaseRole",
+            "PreferencesApiRole",
+        ],
+    ),
+    (
+        "shared/store/src/tenants",
+        &["T#*", "SUBS#*"],
+        &["PreferencesApiRole", "FeedbackRole", "DeliverChatRole", "DeliverWebhookRole"],
+    ),
+    ("shared/store/src/credentials.rs", &["T#*", "TOKEN#*"], &["PreferencesApiRole"]),
+    (
+        "shared/store/src/incidents.rs",
+        &["EVENT#*", "KEY#*", "ALIAS#*", "INC#*", "T#*", "P#*", "MAINT#*", "REMIND#*"],
+        &["ClassifyRole"],
+    ),
+];
+
+/// AWS documents no rule for the leading keys of a transaction. If a condition is shown all of them, a statement must allow all of them.
+#[test]
+fn what_a_transaction_writes_together_one_statement_allows_together() {
+    let template = Template::read();
+    for (builder, together, roles) in TRANSACTIONS {
+        for role in *roles {
+            let allows = |(holder, statement): &(&str, &Value)| {
+                let keys = texts(&statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]);
+                holder == role
+                    && texts(&statement["Action"]).contains(&"dynamodb:PutItem")
+                    && together.iter().all(|key| keys.contains(key))
+            };
+            assert!(
+                template.statements().iter().any(allows),
+                "{role} writes {together:?} of {builder} by several statements"
+            );
+        }
+    }
+}
+
+/// Whoever builds a transaction is in the list.
+#[test]
+fn every_builder_of_transactions_is_known() {
+    let alone = [
+        "shared/store/src/lib.rs",
+        "shared/store/src/plans.rs",
+        "shared/store/src/dead_letters.rs",
+        "shared/store/src/contacts.rs",
+    ];
+    let mut folders = vec![root().join("shared/store/src")];
+    let mut builders = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            let source = file(&name);
+            let known =
+                TRANSACTIONS.iter().any(|(builder, ..)| name.starts_with(builder)) || alone.contains(&name.as_str());
+            let builds = source.contains("self.transact(") || source.contains("self.write_mark(");
+            assert!(!builds || known, "{name} builds transactions: say with which prefixes, or that they have one");
+            builders += usize::from(builds);
+        }
+    }
+    assert!(builders >= 8, "{builders}");
+}
+
 #[test]
 fn only_one_role_writes_data_keys() {
     let template = Template::read();

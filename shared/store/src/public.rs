@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 /// Name of the index that the status page reads.
 pub const INDEX: &str = "public";
 
+/// Among how many incidents that are over one is searched for whose place is unknown.
+const INCIDENTS_SEARCHED: usize = 1_000;
+
 /// Builds an incident's public view as one attribute. The index projects this attribute and nothing else of the item.
 pub(crate) fn incident_view(incident: &Incident) -> Result<AttributeValue, StoreError> {
     let PublicScope { components, regions } = incident.public_scope();
@@ -82,12 +85,17 @@ impl Table {
     }
 
     /// Returns a public incident by its id; `None` if there is none. Three small queries at most, however many incidents there are: its timeline
-    /// says when it was opened, which is its place in the list.
+    /// says when it was opened, which is its place in the list. One whose newest update 0.1.0 wrote is searched for among all of them.
     ///
     /// # Errors
     /// [`StoreError`] of a call.
     pub async fn public_incident(&self, id: &IncidentId) -> Result<Option<PublishedIncident>, StoreError> {
-        let Some(opened) = self.public_opening(id).await? else { return Ok(None) };
+        let newest = self.public_timeline(id, 1).await?.into_iter().next();
+        let Some(newest) = newest else { return Ok(None) };
+        let Some(opened) = newest.opened_at else {
+            let all = self.public_incidents(INCIDENTS_SEARCHED).await?;
+            return Ok(all.incidents.into_iter().find(|incident| incident.id == *id));
+        };
         let sort_key = keys::public_incident(opened, id);
         // An incident that is resolved between the two reads is in the second list.
         for list in [keys::PUBLIC_OPEN, keys::PUBLIC_INCIDENTS] {
@@ -105,12 +113,6 @@ impl Table {
     pub async fn public_timeline(&self, id: &IncidentId, limit: usize) -> Result<Vec<PublishedUpdate>, StoreError> {
         let entries = self.query_public_index(&keys::public_timeline(id), limit).await?;
         Ok(entries.into_iter().map(|(_, update)| update).collect())
-    }
-
-    /// Returns when a public incident was opened; `None` if there is none.
-    async fn public_opening(&self, id: &IncidentId) -> Result<Option<Timestamp>, StoreError> {
-        let newest: Vec<(String, PublishedUpdate)> = self.query_public_index(&keys::public_timeline(id), 1).await?;
-        Ok(newest.into_iter().next().and_then(|(_, update)| update.opened_at))
     }
 
     /// Returns one incident of a list by its sort key.

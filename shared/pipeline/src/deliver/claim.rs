@@ -213,7 +213,12 @@ fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {
         // A copy, as of a routing job that came again. The entry of the due index sends it, after one more look: since the wait began, the
         // incident may have been resolved, or its category muted.
         turn.count(Counted::DuplicateSuppressed);
-        return Deliver::Write(Write::new(job, turn.now, vec![Mark::Leave { reason, until }]));
+        // Once the entry is due, `release` may be gone with it: one of an earlier version did not say on the row that it had sent the message.
+        // The entry is written over itself, or anew.
+        let again = job.single().filter(|_| reason == Reason::ProviderLimit && until <= turn.now);
+        let due = again.map(|delivery| Box::new(due_entry(delivery, until)));
+        let mark = due.map_or(Mark::Leave { reason, until }, |due| Mark::Defer { reason, due });
+        return Deliver::Write(Write::new(job, turn.now, vec![mark]));
     }
     if let Some(DeliveryTarget::Chat { fingerprint, .. }) = job.single().map(|delivery| &delivery.target) {
         let fingerprint = fingerprint.clone();
