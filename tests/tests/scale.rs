@@ -268,7 +268,9 @@ fn every_subscribed_destination_of_two_thousand_tenants_is_notified_exactly_once
     let updates = count("dynamodb.UpdateItem") - again;
     assert!(updates < 2.5, "claims and marks: {updates:.2} a delivery, without {again:.2} of returned messages");
     assert!(count("dynamodb.Query") < 0.3, "reads: {:.2} a delivery", count("dynamodb.Query"));
-    assert!(count("dynamodb.GetItem") < 0.3, "reads: {:.2} a delivery", count("dynamodb.GetItem"));
+    // Of an e-mail it is read whether its address is suppressed: other tenants and its owner change that until it is sent.
+    let reads = count("dynamodb.GetItem") - count("ses.SendRawEmail");
+    assert!(reads < 0.3, "reads: {reads:.2} a delivery, without one for each e-mail");
     assert!(count("sqs.SendMessageBatch") < 0.3, "sends: {:.2} a delivery", count("sqs.SendMessageBatch"));
 }
 
@@ -471,9 +473,12 @@ fn large_updates_to_many_webhooks_take_little_of_each_functions_memory() {
         assert!(begun.elapsed() < Duration::from_secs(400), "{}", stack.aws(&depth));
         tests::pause(4);
     }
-    eprintln!("{} webhooks of 30 KB in {:.0} s", WEBHOOKS * events, begun.elapsed().as_secs_f64());
-    let is_whole = |request: &serde_json::Value| request["body"].to_string().len() > 30_000;
-    assert!(inbox(0).iter().all(is_whole), "webhooks get all of it");
+    eprintln!("{} messages of 30 KB in {:.0} s", WEBHOOKS * events, begun.elapsed().as_secs_f64());
+    // The messages on the queue have all of it. A webhook is smaller, and says what it leaves out.
+    for request in inbox(0) {
+        let body = text(&request, "/body");
+        assert!(body.contains(r#""cut":["details"]"#), "{body}");
+    }
     // Half of `MemorySize`, and less for the one that builds all the messages.
     for function in ["IntakeFunction", "ClassifyFunction", "SubscriptionLookupFunction", "DeliverWebhookFunction"] {
         let mib = high_water_mib(&stack, function);

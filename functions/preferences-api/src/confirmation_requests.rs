@@ -43,7 +43,7 @@ pub(crate) enum Occasion {
     /// A recipient was saved with a new address or number. Nobody is asked again about a suppressed one.
     AfterSave,
     /// An admin asked for it.
-    Asked,
+    Requested,
 }
 
 /// What to do about an address whose owner was asked often enough.

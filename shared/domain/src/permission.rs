@@ -1,7 +1,7 @@
 //! Who may be written to: one rule per channel, shared by alerts, tests, confirmations, notices, retries and resends.
 //!
 //! What belongs to the tenant (plan, agreement, compliance) and what belongs to the contact (opt-outs, suppression, country and type of a
-//! number) are told apart, because a resolve goes to whoever got the opening, whatever the tenant's plan says by now.
+//! number) are kept apart, because a resolve goes to whoever got the opening, whatever the tenant's plan says by now.
 
 use crate::policy::Policy;
 use crate::reason::Reason;

@@ -279,7 +279,7 @@ fn revoking_a_token_revokes_what_was_made_with_it_and_a_rotation_does_not() {
     let ended = stack.call("DELETE", &path(&rotated, ""), &tenant.token, None);
     let revoked = ended.json()["revoked"].clone();
     assert_eq!(revoked, json!([rotated["token_id"], second["token_id"]]), "{}", ended.body);
-    wait("the authorizer to hear of it", Duration::from_secs(30), || (works(&second) == 401).then_some(()));
+    wait("the authorizer to refuse it", Duration::from_secs(30), || (works(&second) == 401).then_some(()));
     assert_eq!(works(&grandchild), 200);
     assert_eq!(
         stack.call("DELETE", &format!("{}&children=drop", path(&grandchild, "")), &tenant.token, None).status,
@@ -319,7 +319,7 @@ fn a_leaked_token_leaves_nothing_behind_by_rotating() {
     revoked.sort();
     expected.sort();
     assert_eq!(revoked, expected, "{}", second.body);
-    wait("the authorizer to hear of it", Duration::from_secs(30), || {
+    wait("the authorizer to refuse it", Duration::from_secs(30), || {
         [&leaked, &child, &taken, &successor].iter().all(|token| works(token) == 401).then_some(())
     });
 }

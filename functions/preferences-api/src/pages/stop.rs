@@ -45,7 +45,7 @@ async fn parse_link(app: &App, query: &LinkQuery) -> Result<StopLink, LinkFault>
     source = r#"<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Stop notifications about this incident</title>
-<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
+<style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
 button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}</style></head>
 <body><main><h1>Stop notifications about this incident?</h1>
 <p>You will get no more e-mails or text messages about “{{ title }}”, not even when it is resolved. You still get alerts about other

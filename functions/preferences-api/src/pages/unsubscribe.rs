@@ -123,7 +123,7 @@ fn parse_link(app: &App, query: &LinkQuery) -> Result<UnsubscribeLink, LinkFault
     source = r#"<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{ heading }}</title>
-<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
+<style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
 button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}</style></head>
 <body><main><h1>{{ heading }}</h1><p>{{ text }}</p>
 <form method="post"><button type="submit" name="action" value="{{ action }}">{{ button }}</button></form></main></body>

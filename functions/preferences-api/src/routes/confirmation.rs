@@ -40,7 +40,7 @@ pub(crate) async fn resend(
     }
     let now = clock::now();
     let asker = Asker { integration_id: &caller.integration_id, correlation: &correlation.0 };
-    match request_confirmation(&app, &settings, &recipient, channel, asker, Occasion::Asked, now).await {
+    match request_confirmation(&app, &settings, &recipient, channel, asker, Occasion::Requested, now).await {
         Ok(()) => Ok(json_response(StatusCode::ACCEPTED, &sent_view(now))),
         Err(RequestFailure::RateLimited(at)) => {
             let seconds = u32::try_from((at.as_second() - now.as_second()).max(1)).unwrap_or(u32::MAX);

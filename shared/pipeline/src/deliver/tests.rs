@@ -208,7 +208,7 @@ fn a_throttled_alert_keeps_its_place_within_its_contacts_rate_limit() {
 }
 
 /// World 23182 of the simulation: while an opening waited for its provider's quota, its category was muted and its incident resolved, which
-/// was not told. Then a routing job came again and put a second message for the opening on its queue.
+/// was not sent. Then a routing job came again and put a second message for the opening on its queue.
 #[test]
 fn a_copy_of_what_waits_in_the_due_index_is_left_to_its_entry() {
     for minutes in [-1, 30] {
