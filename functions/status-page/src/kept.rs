@@ -2,7 +2,8 @@
 //! that often.
 
 use domain::ids::IncidentId;
-use domain::status::PublishedUpdate;
+use domain::status::{PublishedIncident, PublishedUpdate};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,8 +14,16 @@ const KEPT_FOR: Duration = Duration::from_secs(5);
 /// The most timelines kept. Beyond that all are forgotten, so that no number of incidents fills the memory.
 const TIMELINES_MAX: usize = 500;
 
-/// A timeline, with how many entries were asked for.
-type KeptTimeline = (Instant, usize, Arc<Vec<PublishedUpdate>>);
+/// A timeline that was read lately.
+#[derive(Debug)]
+struct KeptTimeline {
+    read_at: Instant,
+    /// How many entries were asked for.
+    entries: usize,
+    /// The incident's last change that was known then.
+    updated_at: Timestamp,
+    timeline: Arc<Vec<PublishedUpdate>>,
+}
 
 /// The list of incidents and their timelines, as read lately.
 #[derive(Debug, Default)]
@@ -37,17 +46,24 @@ impl Kept {
         all
     }
 
-    /// Returns an incident's timeline, if it was read lately with at least `entries` entries.
-    pub(crate) fn timeline(&self, id: &IncidentId, entries: usize, now: Instant) -> Option<Arc<Vec<PublishedUpdate>>> {
+    /// Returns an incident's timeline, if it was read lately with at least `entries` entries, and not before the incident's last change: a page
+    /// that says "Resolved" has the update that says so.
+    pub(crate) fn timeline(
+        &self,
+        incident: &PublishedIncident,
+        entries: usize,
+        now: Instant,
+    ) -> Option<Arc<Vec<PublishedUpdate>>> {
         let kept = self.timelines.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, asked, timeline) = kept.get(id)?;
-        (now.duration_since(*at) < KEPT_FOR && *asked >= entries).then(|| timeline.clone())
+        let kept = kept.get(&incident.id)?;
+        let is_fresh = now.duration_since(kept.read_at) < KEPT_FOR && kept.updated_at >= incident.updated_at;
+        (is_fresh && kept.entries >= entries).then(|| kept.timeline.clone())
     }
 
     /// Keeps a timeline that was read at `now` with `entries` entries.
     pub(crate) fn keep_timeline(
         &self,
-        id: &IncidentId,
+        incident: &PublishedIncident,
         entries: usize,
         timeline: Vec<PublishedUpdate>,
         now: Instant,
@@ -57,7 +73,11 @@ impl Kept {
         if kept.len() >= TIMELINES_MAX {
             kept.clear();
         }
-        kept.insert(id.clone(), (now, entries, timeline.clone()));
+        let updated_at = incident.updated_at;
+        kept.insert(
+            incident.id.clone(),
+            KeptTimeline { read_at: now, entries, updated_at, timeline: timeline.clone() },
+        );
         timeline
     }
 }
@@ -74,11 +94,20 @@ mod tests {
         assert!(kept.incidents(now + Duration::from_millis(4_999)).is_some());
         assert!(kept.incidents(now + KEPT_FOR).is_none());
 
-        let id = IncidentId::new("a");
-        kept.keep_timeline(&id, 10, Vec::new(), now);
-        assert!(kept.timeline(&id, 10, now).is_some() && kept.timeline(&id, 11, now).is_none());
+        let incident = |id: &str, second: i64| -> PublishedIncident {
+            serde_json::from_value(
+                serde_json::json!({"id": format!("inc_{id}"), "title": "t", "status": "investigating",
+                "severity": "error", "components": [], "regions": [], "started_at": "2026-11-23T00:00:00Z",
+                "updated_at": Timestamp::from_second(second).unwrap(), "resolved_at": null}),
+            )
+            .unwrap()
+        };
+        let one = incident("a", 1);
+        kept.keep_timeline(&one, 10, Vec::new(), now);
+        assert!(kept.timeline(&one, 10, now).is_some() && kept.timeline(&one, 11, now).is_none());
+        assert!(kept.timeline(&incident("a", 2), 10, now).is_none(), "it has changed since");
         for number in 0..=TIMELINES_MAX {
-            kept.keep_timeline(&IncidentId::new(&format!("n{number}")), 1, Vec::new(), now);
+            kept.keep_timeline(&incident(&format!("n{number}"), 1), 1, Vec::new(), now);
         }
         assert!(kept.timelines.lock().unwrap().len() <= TIMELINES_MAX);
     }

@@ -277,11 +277,11 @@ impl StatusPage {
 
     async fn read_timeline(&self, incident: PublishedIncident, limit: usize) -> Result<IncidentTimeline, StoreError> {
         let now = Instant::now();
-        let kept = match self.kept.timeline(&incident.id, limit, now) {
+        let kept = match self.kept.timeline(&incident, limit, now) {
             Some(kept) => kept,
             None => {
                 let read = self.table.public_timeline(&incident.id, limit + 1).await?;
-                self.kept.keep_timeline(&incident.id, limit, read, now)
+                self.kept.keep_timeline(&incident, limit, read, now)
             }
         };
         let mut timeline = kept.to_vec();
