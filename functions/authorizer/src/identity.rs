@@ -55,7 +55,7 @@ pub(crate) enum JwtRefusal {
     Audience,
     Expired,
     NotYet,
-    TooLong,
+    LifetimeTooLong,
     TokenUse,
     NoSubject,
     NoTenants,
@@ -75,7 +75,7 @@ impl JwtRefusal {
             Self::Audience => "jwt_audience",
             Self::Expired => "jwt_expired",
             Self::NotYet => "jwt_not_yet",
-            Self::TooLong => "jwt_lifetime_too_long",
+            Self::LifetimeTooLong => "jwt_lifetime_too_long",
             Self::TokenUse => "jwt_token_use",
             Self::NoSubject => "jwt_no_subject",
             Self::NoTenants => "jwt_no_tenants",
@@ -192,7 +192,7 @@ fn check_claims(claims: &Map<String, Value>, issuer: &TrustedIssuer, now: Timest
         return Err(JwtRefusal::Expired);
     }
     if !time("exp").is_some_and(|end| end <= now + JWT_LIFETIME_MAX_SECONDS + CLOCK_SKEW_SECONDS) {
-        return Err(JwtRefusal::TooLong);
+        return Err(JwtRefusal::LifetimeTooLong);
     }
     if !["nbf", "iat"].into_iter().filter_map(time).all(|begin| begin - CLOCK_SKEW_SECONDS <= now) {
         return Err(JwtRefusal::NotYet);

@@ -1,7 +1,7 @@
 //! Trigger  `FeedbackQueue`: SES notifications about accepted e-mails, through a topic, and lines of SNS's SMS delivery log
 //! Reads    what was sent with the message, the recipient
-//! Writes   the provider's report to those deliveries; the suppression of the address for the whole stack, and of a recipient whose address bounced or complained, or whose number
-//!          opted out of SMS, with its compiled subscriptions
+//! Writes   the provider's report to those deliveries; the suppression of the address for the whole stack, and of a recipient whose address
+//!          bounced or complained, or whose number opted out of SMS, with its compiled subscriptions
 //! Emits    a notice to the org admins about a suppressed contact; the lines of SNS's log to this function's own queue
 //! Fails    AWS fault: retried. An unknown message id is looked up again a few times, and then ignored as another application's
 //! Config   [`config::Config`]

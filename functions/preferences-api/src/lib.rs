@@ -1,6 +1,5 @@
 //! Trigger     `/v1/tenants/…`, `/v1/tokens…` (behind the authorizer); `/unsubscribe`, `/stop`, `/confirm`, `/resubscribe`,
-//!             `/never`, `/read` (no authorizer:
-//!             the link is signed);
+//!             `/never`, `/read` (no authorizer: the link is signed);
 //!             a direct invocation by an operator: `{"bootstrap": "platform_admin"}`, `{"recompile": "<tenant>"}`
 //! Reads       tenants, recipients, integrations, tokens; incidents with their plans and deliveries
 //! Writes      tenants, recipients, integrations (each with the compiled subscriptions and an audit entry), tokens; a failed delivery

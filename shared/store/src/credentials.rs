@@ -137,7 +137,7 @@ impl Table {
     }
 
     /// Replaces a token by a new one in one transaction. The old token expires at `old_ends`, or is revoked now if that is `None`.
-    /// Returns `false` if the old token was revoked or replaced in the meantime.
+    /// `rotator` is the token that rotates it. Returns `false` if one of the two was revoked in the meantime.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -146,6 +146,7 @@ impl Table {
         old: &TokenRecord,
         new: &TokenRecord,
         old_ends: Option<Timestamp>,
+        rotator: Option<&TokenRecord>,
         audit: &AuditRecord,
         nonce: &str,
     ) -> Result<bool, StoreError> {
@@ -161,6 +162,10 @@ impl Table {
             writes.push(self.delete_action(&keys::tokens_issued_by(parent), &key)?);
         }
         writes.push(self.audit_write(&new.owner, audit, nonce)?);
+        // A transaction names an item once, and the old token's own write has the same condition.
+        if let Some(rotator) = rotator.filter(|rotator| rotator.token_id != old.token_id) {
+            writes.push(self.unrevoked_check(rotator)?);
+        }
         Ok(self.transact(writes).await?.is_none())
     }
 

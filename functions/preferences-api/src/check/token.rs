@@ -79,10 +79,10 @@ pub(crate) fn check_token(
         errors.add("/scopes", format_args!("must list at least one of {}", grantable.join(", ")));
     }
     let tenants = check_tenants(&mut errors, caller, &body.tenants);
-    let owner = match &tenants {
-        TenantScope::Listed(tenants) if tenants.len() == 1 => tenants.first().cloned(),
-        _ => None,
-    };
+    let owner = owner_of(match &tenants {
+        TenantScope::Listed(tenants) => Some(tenants),
+        TenantScope::All(_) => None,
+    });
     let defaults = body.defaults.clone().unwrap_or_default();
     for (index, tenant) in defaults.tenant_ids.iter().enumerate().filter(|(_, tenant)| !tenants.includes(tenant)) {
         let pointer = format!("/defaults/tenant_ids/{index}");
@@ -100,7 +100,6 @@ pub(crate) fn check_token(
     if body.expires_at.is_some_and(|end| end <= now) {
         errors.add("/expires_at", "must be in the future");
     }
-    let owner = owner.unwrap_or_else(TenantId::operators);
     errors.into_result(TokenDraft { name, scopes, tenants, owner, defaults, expires_at: body.expires_at })
 }
 
@@ -118,6 +117,14 @@ impl TokenDraft {
             }
             (end, _) => Ok(Self { expires_at: end.or(last), ..self }),
         }
+    }
+}
+
+/// Returns the tenant in whose list a token for these tenants is (`None`: all): the tenant itself if it is one, otherwise the operators'.
+pub(crate) fn owner_of(tenants: Option<&BTreeSet<TenantId>>) -> TenantId {
+    match tenants {
+        Some(tenants) if tenants.len() == 1 => tenants.first().cloned().unwrap_or_else(TenantId::operators),
+        _ => TenantId::operators(),
     }
 }
 

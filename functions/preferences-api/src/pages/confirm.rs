@@ -51,7 +51,10 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
                     heading: "Get incident alerts by e-mail?",
                     text: &text,
                     button: "Confirm this address",
-                    after: "If you didn't expect this, close this page. No alerts are sent to an address that isn't confirmed.",
+                    action: "confirm",
+                    after: Some(
+                        "If you didn't expect this, close this page. No alerts are sent to an address that isn't confirmed.",
+                    ),
                 },
             )
         }

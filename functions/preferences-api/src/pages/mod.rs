@@ -95,8 +95,8 @@ fn is_current_contact(app: &App, recipient: &Recipient, contact: &str) -> bool {
 <style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
 button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}</style></head>
 <body><main><h1>{{ heading }}</h1><p>{{ text }}</p>
-<form method="post"><button type="submit">{{ button }}</button></form>
-<p>{{ after }}</p></main></body>
+<form method="post"><button type="submit" name="action" value="{{ action }}">{{ button }}</button></form>
+{% if let Some(after) = after %}<p>{{ after }}</p>{% endif %}</main></body>
 </html>
 "#
 )]
@@ -104,7 +104,10 @@ struct QuestionForm<'a> {
     heading: &'a str,
     text: &'a str,
     button: &'a str,
-    after: &'a str,
+    /// What the button posts as `action`.
+    action: &'a str,
+    /// What happens to whoever does not want that.
+    after: Option<&'a str>,
 }
 
 /// A page with a heading and a paragraph.

@@ -44,7 +44,8 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
             text: "Nobody who uses this service will be able to send alerts to this address. If somebody wants to reach you here after all, you \
                    may be asked whether you changed your mind: three times at most, ever.",
             button: "Never write to this address again",
-            after: "If you get alerts that you want at this address, they stop as well.",
+            action: "never",
+            after: Some("If you get alerts that you want at this address, they stop as well."),
         },
     )
 }

@@ -20,7 +20,7 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
         Ok((name, recipient)) if is_subscribed(&recipient) => confirmed_page(&name),
         Ok((name, _)) => {
             let text = format!(
-                "E-mail to this address is stopped. If you allow it again, {name} can send incident alerts here, and so can every other \
+                "Some or all incident alerts to this address are stopped. If you allow them again, {name} can send them, and so can every other \
                  organization whose alerts you confirmed. You can unsubscribe at any time."
             );
             html_response(
@@ -29,7 +29,8 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
                     heading: "Allow e-mail again?",
                     text: &text,
                     button: "Allow e-mail again",
-                    after: "If you don't want that, close this page. Nothing is sent to this address.",
+                    action: "resubscribe",
+                    after: Some("If you don't want that, close this page. Nothing is sent to this address."),
                 },
             )
         }

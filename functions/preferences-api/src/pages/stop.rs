@@ -1,9 +1,11 @@
 //! `/stop`: stops messages about one incident to one recipient. The link comes with a message about that incident.
 
-use super::{LinkFault, LinkQuery, html_response, is_current_contact, message_page, storage_failed, try_again_later};
+use super::{
+    LinkFault, LinkQuery, QuestionForm, html_response, is_current_contact, message_page, storage_failed,
+    try_again_later,
+};
 use crate::App;
 use crate::routes::incidents::find_incident;
-use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -38,26 +40,6 @@ async fn parse_link(app: &App, query: &LinkQuery) -> Result<StopLink, LinkFault>
     }
 }
 
-/// The page with the confirmation button.
-#[derive(Template)]
-#[template(
-    ext = "html",
-    source = r#"<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Stop notifications about this incident</title>
-<style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
-button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}</style></head>
-<body><main><h1>Stop notifications about this incident?</h1>
-<p>You will get no more e-mails or text messages about “{{ title }}”, not even when it is resolved. You still get alerts about other
-incidents, and other people still get alerts about this one.</p>
-<form method="post"><button type="submit">Stop notifications</button></form></main></body>
-</html>
-"#
-)]
-struct Form<'a> {
-    title: &'a str,
-}
-
 /// `GET /stop?t=`
 pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
     let link = match parse_link(&app, &query).await {
@@ -65,7 +47,16 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
         Err(fault) => return fault.into_response(),
     };
     match find_incident(&app, &link.tenant, link.incident.as_str()).await {
-        Ok(incident) => html_response(StatusCode::OK, &Form { title: &incident.title }),
+        Ok(incident) => {
+            let text = format!(
+                "You will get no more e-mails or text messages about “{}”, not even when it is resolved. You still get alerts about other \
+                 incidents, and other people still get alerts about this one.",
+                incident.title
+            );
+            let heading = "Stop notifications about this incident?";
+            let button = "Stop notifications";
+            html_response(StatusCode::OK, &QuestionForm { heading, text: &text, button, action: "stop", after: None })
+        }
         Err(problem) if problem.status == StatusCode::NOT_FOUND => incident_gone(),
         Err(_) => try_again_later(),
     }

@@ -2,13 +2,12 @@
 //! button of mail clients (RFC 8058).
 
 use super::{
-    LinkFault, LinkQuery, SAVE_ATTEMPTS_MAX, html_response, is_current_contact, message_page, old_contact,
-    storage_failed, try_again_later,
+    LinkFault, LinkQuery, QuestionForm, SAVE_ATTEMPTS_MAX, html_response, is_current_contact, message_page,
+    old_contact, storage_failed, try_again_later,
 };
 use crate::App;
 use crate::access::LimitedBody;
 use crate::notices::{self, SubscriptionChange};
-use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -116,34 +115,13 @@ fn parse_link(app: &App, query: &LinkQuery) -> Result<UnsubscribeLink, LinkFault
     link().ok_or(LinkFault::Invalid)
 }
 
-/// A page with one button.
-#[derive(Template)]
-#[template(
-    ext = "html",
-    source = r#"<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{ heading }}</title>
-<style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
-button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}</style></head>
-<body><main><h1>{{ heading }}</h1><p>{{ text }}</p>
-<form method="post"><button type="submit" name="action" value="{{ action }}">{{ button }}</button></form></main></body>
-</html>
-"#
-)]
-struct Form<'a> {
-    heading: &'a str,
-    text: String,
-    action: &'a str,
-    button: &'a str,
-}
-
 /// Responds with a page whose button does `action`.
-fn form_page(action: Action, heading: &str, text: String) -> Response {
+fn form_page(action: Action, heading: &str, text: &str) -> Response {
     let (action, button) = match action {
         Action::Unsubscribe => ("unsubscribe", "Unsubscribe"),
         Action::Resubscribe => ("resubscribe", "Subscribe again"),
     };
-    html_response(StatusCode::OK, &Form { heading, text, action, button })
+    html_response(StatusCode::OK, &QuestionForm { heading, text, button, action, after: None })
 }
 
 /// `GET /unsubscribe?t=`
@@ -163,16 +141,17 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
             "Several people share this address, so one of them can't unsubscribe it from {what} alerts from {name}. You can ask \
              the admins of {name} to do it."
         );
-        let form = Form { heading: "Ask to unsubscribe?", text, action: "ask", button: "Ask the admins" };
+        let heading = "Ask to unsubscribe?";
+        let form = QuestionForm { heading, text: &text, button: "Ask the admins", action: "ask", after: None };
         return html_response(StatusCode::OK, &form);
     }
     if link.topic.is_unsubscribed(&recipient) {
         let text = format!("You don't get {what} alerts from {name} by e-mail. You can subscribe again.");
-        form_page(Action::Resubscribe, "You are unsubscribed", text)
+        form_page(Action::Resubscribe, "You are unsubscribed", &text)
     } else {
         let text =
             format!("You will stop getting {what} alerts from {name} by e-mail. Other alerts and channels stay on.");
-        form_page(Action::Unsubscribe, "Unsubscribe?", text)
+        form_page(Action::Unsubscribe, "Unsubscribe?", &text)
     }
 }
 
@@ -250,7 +229,7 @@ fn result_page(action: Action, topic: Topic, name: &str) -> Response {
             ("You are subscribed again", format!("You get {what} alerts from {name} by e-mail again."))
         }
     };
-    form_page(action.opposite(), heading, text)
+    form_page(action.opposite(), heading, &text)
 }
 
 fn recipient_gone() -> Response {
@@ -274,6 +253,7 @@ async fn load_recipient(app: &App, link: &UnsubscribeLink) -> Result<Option<(Str
 mod tests {
     use super::*;
     use crate::check::recipient::{ConfirmedFlag, check_recipient};
+    use askama::Template;
     use contracts::http::{Private, RecipientBody};
 
     fn recipient() -> Recipient {
@@ -320,7 +300,8 @@ mod tests {
 
     #[test]
     fn a_tenants_name_is_escaped_on_the_page() {
-        let form = Form { heading: "h", text: "of <script>alert(1)</script>".into(), action: "a", button: "b" };
+        let text = "of <script>alert(1)</script>";
+        let form = QuestionForm { heading: "h", text, button: "b", action: "a", after: None };
         let html = form.render().unwrap();
         assert!(!html.contains("<script>") && html.contains("method=\"post\""), "{html}");
     }

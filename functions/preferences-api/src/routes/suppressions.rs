@@ -22,7 +22,8 @@ pub(crate) async fn read(State(app): State<App>, caller: Caller, Path(id): Path<
     Ok(json_response(StatusCode::OK, &view))
 }
 
-/// `DELETE /v1/suppressions/{id}`: the address may be written to again. Each recipient with it still has to be confirmed by its owner.
+/// `DELETE /v1/suppressions/{id}`: the address may be written to again. A recipient that shows the suppression still has to be
+/// confirmed by its owner.
 pub(crate) async fn lift(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Response, Problem> {
     caller.require_scope(PLATFORM_ADMIN)?;
     let id = SuppressionId::parse(&id).ok_or_else(not_found)?;

@@ -3,7 +3,7 @@
 use super::{audit_entry, load_settings};
 use crate::App;
 use crate::access::{self, LimitedBody, MANAGE_SCOPES, PageQuery, created_response, json_response};
-use crate::check::token::{Issuer, TOKENS_MAX, check_token, could_issue};
+use crate::check::token::{Issuer, TOKENS_MAX, check_token, could_issue, owner_of};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -68,10 +68,7 @@ pub(crate) async fn issue(State(app): State<App>, caller: Caller, body: LimitedB
     let body: TokenBody = body.parse()?;
     let now = clock::now();
     let draft = check_token(&caller, &body, &app.policy, now).map_err(Problem::invalid_fields)?;
-    let parent = caller_token(&app, &caller).await?;
-    if parent.as_ref().is_some_and(|parent| parent.invalid_reason(now).is_some()) {
-        return Err(revoked_meanwhile());
-    }
+    let parent = caller_token(&app, &caller, now).await?;
     let issuer = parent.as_ref().map_or(Issuer::Person, |parent| Issuer::Token { expires_at: parent.expires_at_time });
     let draft = draft.within_life_of(issuer, now).map_err(Problem::invalid_fields)?;
     require_tenants_exist(&app, &draft.tenants).await?;
@@ -99,14 +96,13 @@ pub(crate) async fn issue(State(app): State<App>, caller: Caller, body: LimitedB
     Ok(created_response("tokens", record.token_id.as_str(), 1, &token_view(&record, Some(token))))
 }
 
-/// Returns the record of the caller's token; `None` for a person with a JWT.
-async fn caller_token(app: &App, caller: &Caller) -> Result<Option<TokenRecord>, Problem> {
+/// Returns the record of the caller's token; `None` for a person with a JWT. The authorizer may have read the token before it was revoked.
+async fn caller_token(app: &App, caller: &Caller, now: Timestamp) -> Result<Option<TokenRecord>, Problem> {
     let Some(id) = TokenId::parse(&caller.token_id) else { return Ok(None) };
-    let owner = match &caller.tenants {
-        Some(tenants) if tenants.len() == 1 => tenants.first().cloned().unwrap_or_else(TenantId::operators),
-        _ => TenantId::operators(),
-    };
-    app.table.tenant_token(&owner, &id).await.map_err(access::storage_problem)
+    let owner = owner_of(caller.tenants.as_ref());
+    let record = app.table.tenant_token(&owner, &id).await.map_err(access::storage_problem)?;
+    // Without its record a token would pass for a person, whose tokens have no parent.
+    record.filter(|record| record.invalid_reason(now).is_none()).map(Some).ok_or_else(revoked_meanwhile)
 }
 
 /// Requires that a tenant has room for one more valid token. The platform's own list has no limit.
@@ -242,7 +238,7 @@ async fn keep_children(
     below: &[TokenRecord],
     now: Timestamp,
 ) -> Result<(), Problem> {
-    let parent = caller_token(app, caller).await?;
+    let parent = caller_token(app, caller, now).await?;
     let comes_from_it = |token: &TokenRecord| {
         let mut all = std::iter::once(record).chain(below);
         all.any(|revoked| revoked.integration_id == token.integration_id)
@@ -296,7 +292,7 @@ pub(crate) async fn rotate(
         ));
     }
     let now = clock::now();
-    let inactive = || Problem::conflict("this token is revoked or expired; issue a new one instead");
+    let inactive = || Problem::conflict("this token, or yours, is revoked or expired; issue a new one instead");
     if old.revoked_at.is_some() || old.expires_at_time.is_some_and(|end| end <= now) {
         return Err(inactive());
     }
@@ -305,7 +301,7 @@ pub(crate) async fn rotate(
     }
     // Whoever rotates a token knows the new one. So it goes with the token that it was made with, as any other; a token that rotates itself
     // stays where it was.
-    let rotator = caller_token(&app, &caller).await?;
+    let rotator = caller_token(&app, &caller, now).await?;
     let issued_by = match &rotator {
         Some(rotator) if rotator.integration_id == old.integration_id => old.issued_by.clone(),
         Some(rotator) => Some(rotator.integration_id.clone()),
@@ -322,7 +318,8 @@ pub(crate) async fn rotate(
     let overlap = SignedDuration::from_secs(i64::from(body.old_valid_seconds));
     let old_ends = (body.old_valid_seconds > 0).then(|| now.saturating_add(overlap).unwrap_or(now));
     let audit = audit_entry(&caller, "token.rotated", &format!("{} to {}", old.token_id, new.token_id));
-    if app.table.rotate_token(&old, &new, old_ends, &audit, &ids::id_suffix()).await.map_err(access::storage_problem)? {
+    let rotated = app.table.rotate_token(&old, &new, old_ends, rotator.as_ref(), &audit, &ids::id_suffix()).await;
+    if rotated.map_err(access::storage_problem)? {
         Ok(created_response("tokens", new.token_id.as_str(), 1, &token_view(&new, Some(token))))
     } else {
         Err(inactive())

@@ -345,7 +345,7 @@ pub(super) fn suppressions(g: &mut SchemaGenerator) -> Vec<Operation> {
             "delete",
             "/v1/suppressions/{id}",
             "liftSuppression",
-            "Lift the suppression of an address; its owner still confirms each recipient",
+            "Lift the suppression of an address; its owner still confirms each recipient that shows it",
         )
         .scopes(&[PLATFORM_ADMIN])
         .answers_empty(204),
