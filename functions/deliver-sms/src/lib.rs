@@ -1,5 +1,5 @@
 //! Trigger  `DeliverSmsQueue`, `DeliverSmsBulkQueue`
-//! Reads    nothing else: the message carries everything
+//! Reads    nothing: the message carries everything
 //! Writes   the delivery row (claim, mark), failed attempts, entries of the due index; what the number was sent lately,
 //!          and how many message parts number, tenant and stack were sent today
 //! Emits    one SMS through SNS; retries to its own bulk lane; opt-outs to `feedback`

@@ -1,5 +1,5 @@
-//! The story of one confirmation request: send → name its message, or record a refusal. It has no delivery row and no retries: the admin sees the outcome, and
-//! can request it again.
+//! The story of one confirmation request: send → name its message, or record a refusal. It has no delivery row and no retries: the admin
+//! sees the outcome, and can request it again.
 
 use crate::deliver::throttle_pause;
 use crate::send::{Accepted, SendFailure};
