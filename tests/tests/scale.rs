@@ -78,6 +78,7 @@ fn settings(tenant: &TenantId) -> Settings {
         quiet_hours: None,
         storms: domain::vocabulary::StormMode::Bundle,
         compliance_confirmed: confirmed(),
+        footprint: domain::tenant::Footprint::default(),
         version: 1,
     }
 }

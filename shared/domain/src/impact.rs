@@ -2,8 +2,11 @@
 //! an incident's texts, severity or source.
 
 use crate::event::SYSTEM_TYPE_PREFIX;
+use crate::ids::Scope;
 use crate::incident::{Incident, Update};
+use crate::policy::Catalogue;
 use crate::schema::Instant;
+use crate::tenant::Footprint;
 use crate::vocabulary::{Category, Kind, Phase, Severity};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -36,6 +39,29 @@ pub struct ImpactQuery<'a> {
     pub component: Option<&'a str>,
     /// Only this region. Incidents that name no region match too.
     pub region: Option<&'a str>,
+    /// What the tenant uses: of platform-wide incidents, only what touches it counts.
+    pub footprint: &'a Footprint,
+    /// The catalogue of the footprint's names.
+    pub catalogue: &'a Catalogue,
+}
+
+impl ImpactQuery<'_> {
+    /// Whether the tenant is affected by what an incident names.
+    fn affects(&self, incident: &Incident, components: &[String], regions: &[String]) -> bool {
+        incident.scope != Scope::Platform || self.footprint.is_touched_by(self.catalogue, components, regions)
+    }
+
+    /// Whether a component counts that an incident names.
+    fn counts_component(&self, incident: &Incident, name: &str) -> bool {
+        self.component.is_none_or(|only| only == name)
+            && (incident.scope != Scope::Platform || self.footprint.uses_component(self.catalogue, name))
+    }
+
+    /// Whether a region counts that an incident names.
+    fn counts_region(&self, incident: &Incident, name: &str) -> bool {
+        self.region.is_none_or(|only| only == name)
+            && (incident.scope != Scope::Platform || self.footprint.uses_region(self.catalogue, name))
+    }
 }
 
 /// Start and end of a period; no end while the incident is open.
@@ -63,8 +89,11 @@ pub fn list_impact_periods(incidents: &[(Incident, Vec<Update>)], query: &Impact
     let mut places: BTreeMap<Place<'_>, Vec<Span>> = BTreeMap::new();
     for (incident, timeline) in incidents {
         for (span, components, regions) in impact_segments(incident, timeline) {
-            for component in matching_names(components, query.component) {
-                for region in matching_names(regions, query.region) {
+            if !query.affects(incident, components, regions) {
+                continue;
+            }
+            for component in matching_names(components, |name| query.counts_component(incident, name)) {
+                for region in matching_names(regions, |name| query.counts_region(incident, name)) {
                     places.entry((component, region)).or_default().push(span);
                 }
             }
@@ -133,19 +162,21 @@ fn impact_segments<'a>(incident: &'a Incident, timeline: &'a [Update]) -> Vec<(S
     spans.collect()
 }
 
-/// Returns the names of an incident that match a filter, or a single `None` if it names none.
-fn matching_names<'a>(names: &'a [String], only: Option<&str>) -> Vec<Option<&'a str>> {
+/// Returns the names of an incident that count, or a single `None` if it names none.
+fn matching_names(names: &[String], counts: impl Fn(&str) -> bool) -> Vec<Option<&str>> {
     if names.is_empty() {
         return vec![None];
     }
-    names.iter().map(String::as_str).filter(|name| only.is_none_or(|only| only == *name)).map(Some).collect()
+    names.iter().map(String::as_str).filter(|name| counts(name)).map(Some).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::TenantId;
     use crate::maintenance::MaintenanceSchedule;
     use serde_json::json;
+    use std::sync::LazyLock;
 
     /// An incident with its timeline.
     type Recorded = (Incident, Vec<Update>);
@@ -176,8 +207,11 @@ mod tests {
         (incident(from, until, components, regions), vec![update(from, "error", components, regions)])
     }
 
+    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::embedded().unwrap());
+    static EVERYTHING: LazyLock<Footprint> = LazyLock::new(Footprint::default);
+
     fn query<'a>(component: Option<&'a str>, region: Option<&'a str>) -> ImpactQuery<'a> {
-        ImpactQuery { from: at(0), to: at(100), component, region }
+        ImpactQuery { from: at(0), to: at(100), component, region, footprint: &EVERYTHING, catalogue: &CATALOGUE }
     }
 
     fn periods(incidents: &[Recorded], query: &ImpactQuery<'_>) -> Vec<(String, i64, Option<i64>)> {
@@ -248,6 +282,33 @@ mod tests {
         assert_eq!(periods(std::slice::from_ref(&narrowed), &late), [one("voice@eu", 10, Some(40))]);
         let forgotten = (narrowed.0, Vec::new());
         assert_eq!(periods(&[forgotten], &query(None, None)), [one("voice@eu", 10, Some(50))]);
+    }
+
+    #[test]
+    fn a_platform_wide_incident_counts_only_inside_the_footprint() {
+        let virginia = Footprint { regions: vec!["us-east-1".to_owned()], ..Footprint::default() };
+        let of_virginia = ImpactQuery { footprint: &virginia, ..query(None, None) };
+        let mumbai = recorded(10, Some(20), &["voice"], &["ap-south-1"]);
+        let both = recorded(30, Some(40), &["voice"], &["ap-south-1", "us-east-1"]);
+        let everywhere = recorded(50, Some(60), &["voice"], &[]);
+        let scope = Scope::Tenant(TenantId::parse("acme").unwrap());
+        let own = (Incident { scope, ..mumbai.0.clone() }, mumbai.1.clone());
+        assert_eq!(periods(std::slice::from_ref(&mumbai), &of_virginia), []);
+        assert_eq!(periods(&[own], &of_virginia), [one("voice@ap-south-1", 10, Some(20))]);
+        assert_eq!(
+            periods(&[mumbai, both, everywhere], &of_virginia),
+            [one("voice@?", 50, Some(60)), one("voice@us-east-1", 30, Some(40))]
+        );
+    }
+
+    #[test]
+    fn an_incident_counts_from_when_it_reaches_the_footprint() {
+        let virginia = Footprint { regions: vec!["us-east-1".to_owned()], ..Footprint::default() };
+        let both = ["ap-south-1", "us-east-1"];
+        let spread = incident(10, Some(40), &["voice"], &both);
+        let timeline = vec![update(10, "error", &["voice"], &both[..1]), update(25, "error", &["voice"], &both)];
+        let of_virginia = ImpactQuery { footprint: &virginia, ..query(None, None) };
+        assert_eq!(periods(&[(spread, timeline)], &of_virginia), [one("voice@us-east-1", 25, Some(40))]);
     }
 
     #[test]

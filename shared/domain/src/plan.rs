@@ -17,7 +17,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::tenant::{Destination, Settings};
 use crate::vocabulary::{Channel, Role};
-use eligibility::{excluded_by_filters, excluded_by_settings, permitted_role};
+use eligibility::{enters_footprint, excluded_by_filters, excluded_by_settings, is_in_footprint, permitted_role};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -72,7 +72,7 @@ pub enum DecisionOutcome {
     Skip {
         /// Why it is skipped.
         reason: Reason,
-        /// The other destination, update or incident that the reason refers to.
+        /// The other destination, update or incident that the reason refers to; for `not_in_footprint` what the tenant uses.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
     },
@@ -85,6 +85,8 @@ pub struct PlanInput<'a> {
     pub incident: &'a Incident,
     /// Every update that this tenant has no plan for yet, ascending.
     pub updates: &'a [Update],
+    /// The updates that it has plans for, ascending, as far as they are kept.
+    pub earlier: &'a [Update],
     /// The tenant's settings.
     pub settings: &'a Settings,
     /// All destinations of the tenant, in the order of their chunks.
@@ -114,6 +116,7 @@ pub fn plan_without_history(
     plan_deliveries(&PlanInput {
         incident,
         updates: std::slice::from_ref(update),
+        earlier: &[],
         settings,
         destinations,
         history: &NotificationHistory::default(),
@@ -299,6 +302,11 @@ fn decide(input: &PlanInput<'_>, case: &Case<'_>) -> DecisionOutcome {
     if resolves && case.planned_before {
         return decide_resolve(input, case);
     }
+    // Whoever was notified stays notified, also once the incident has left the footprint.
+    if !case.planned_before && !is_in_footprint(input, case.update) {
+        let used = input.settings.footprint.describe(&input.policy.catalogue, &case.update.regions);
+        return DecisionOutcome::Skip { reason: Reason::NotInFootprint, by: Some(used) };
+    }
     if let Some(reason) = excluded_by_settings(input, case) {
         return skip(reason);
     }
@@ -315,7 +323,10 @@ fn decide(input: &PlanInput<'_>, case: &Case<'_>) -> DecisionOutcome {
     if resolves {
         return skip(Reason::OpenNotTold);
     }
-    if case.channel == Channel::Sms && !matches!(case.update.change, Change::Opened | Change::SeverityRaised) {
+    let is_news =
+        matches!(case.update.change, Change::Opened | Change::SeverityRaised) || enters_footprint(input, case.update);
+    // What was held was news when it was planned, and the updates before it are not read again.
+    if case.channel == Channel::Sms && !is_news && input.released_from.is_none() {
         return skip(Reason::SmsNotForThisChange);
     }
     schedule(input, case, role)

@@ -11,7 +11,7 @@ pub use catalogue::{Catalogue, Component, Region};
 pub use compliance::{Compliance, CountryRules, SmsWindow};
 pub use limits::{BucketLimit, ConfirmationLimits, IntakeLimits, LimitsPolicy, SmsLimits, SmsPartsPerDay};
 pub use matrix::{Allowance, Matrix};
-pub use plans::{PricingPlan, PricingPlans};
+pub use plans::{FootprintEditor, PricingPlan, PricingPlans};
 pub use storms::{FlappingLimit, IncidentCeiling, RateLimit, StormPolicy};
 
 use crate::classification::{Classification, Rule, RuleMatch, Rules};

@@ -59,6 +59,9 @@ reasons! {
     /// The role matrix grants none of the destination's roles this category on this channel.
     RoleNotInMatrix = "role_not_in_matrix", "None of this destination's roles receives this category on this channel.", "recipients.<id>.roles or integrations.<id>.audiences",
         "Add a role that receives this category on this channel; see the role matrix.";
+    /// A platform-wide incident affects only components or regions that the tenant does not use.
+    NotInFootprint = "not_in_footprint", "The incident doesn't affect any component or region that you use.", "settings.footprint",
+        "No action needed. If you use what is affected, have it added to the footprint.";
     /// The alert needs an opt-in that the recipient did not give.
     OptInMissing = "opt_in_missing", "This alert requires an opt-in, and this recipient hasn't opted in.", "recipients.<id>.opt_ins",
         "Ask the recipient to opt in.";
@@ -226,6 +229,15 @@ impl Reason {
             setting = setting.replace(other, "").replace("<id>", destination);
         }
         setting
+    }
+
+    /// Returns [`Reason::sentence`] with what the reason refers to, where that says more: for [`Reason::NotInFootprint`] what the tenant uses.
+    #[must_use]
+    pub fn sentence_about(self, by: Option<&str>) -> String {
+        match (self, by) {
+            (Self::NotInFootprint, Some(used)) => format!("The incident doesn't affect you: you use {used}."),
+            _ => self.sentence().to_owned(),
+        }
     }
 
     /// Parses the code of a reason.

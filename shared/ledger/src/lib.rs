@@ -142,6 +142,17 @@ pub fn reason_view(reason: Reason, category: Option<Category>, destination: &str
     }
 }
 
+/// Returns a reason like [`reason_view`], with what it refers to in its sentence.
+#[must_use]
+pub fn reason_view_about(
+    reason: Reason,
+    by: Option<&str>,
+    category: Option<Category>,
+    destination: &str,
+) -> ReasonView {
+    ReasonView { sentence: reason.sentence_about(by), ..reason_view(reason, category, destination) }
+}
+
 /// Returns the entries of a dry run's decisions.
 #[must_use]
 pub fn hypothetical_entries(
@@ -248,7 +259,9 @@ impl EntryBuilder<'_> {
         ExplainEntry {
             outcome: status.outcome.to_owned(),
             role,
-            reason: status.reason.map(|reason| reason_view(reason, self.category, &decision.destination)),
+            reason: status
+                .reason
+                .map(|reason| reason_view_about(reason, status.by.as_deref(), self.category, &decision.destination)),
             by: status.by,
             until: status.until,
             at: status.at,

@@ -158,3 +158,56 @@ fn the_status_page_shows_public_incidents_and_nothing_of_a_tenant() {
     let one = stack.call("GET", &format!("/status/incidents/{incident}"), "", None);
     assert!(one.body.contains("Resolved") && !one.body.contains(&secret), "{}", one.body);
 }
+
+#[test]
+fn a_platform_wide_incident_notifies_whom_it_affects_and_says_so_to_the_others() {
+    let stack = stack!();
+    let tenant_in = |region: &str| {
+        let mut tenant = stack.tenant("enterprise");
+        drop(tenant.person("org_admin", &[]));
+        let answer = stack.call("GET", &tenant.path("/settings"), &tenant.token, None);
+        let tag = answer.header("etag").expect("settings have an ETag").to_owned();
+        // Its plan lets the tenant itself say what it uses.
+        let body = json!({"footprint": {"components": ["voice", "api"], "regions": [region]}});
+        let path = tenant.path("/settings");
+        let answer = stack.call_with("PATCH", &path, &tenant.token, &[("if-match", &tag)], Some(&body));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        tenant
+    };
+    let (mumbai, virginia) = (tenant_in("ap-south-1"), tenant_in("us-east-1"));
+    let mark = unique();
+    let say = |regions: &[&str], status: &str| {
+        let event = stack.post(json!({"type": "carrier.outage", "severity": "critical", "platform": true,
+            "title": format!("{mark} carrier"), "components": ["voice"], "regions": regions, "status": status,
+            "dedup_key": mark}));
+        stack.incident_of(&event)
+    };
+    let both = ["org_admin email", "org_admin sms"];
+    let incident = say(&["ap-south-1"], "investigating");
+    drop(mumbai.settled(&incident, 1));
+    let seen = virginia.settled(&incident, 1);
+    mumbai.expect(&mark, &both, 3);
+    virginia.expect(&mark, &[], 0);
+    let decisions = virginia.decisions(&seen, 1);
+    assert!(decisions.values().all(|what| what == "not_in_footprint"), "{decisions:?}");
+    let why = virginia.get(&format!("/incidents/{incident}/explain"));
+    assert_eq!(why["decisions"][0]["sentence"], "The incident doesn't affect you: you use Virginia.", "{why}");
+    assert_eq!(why["decisions"][0]["setting"], "settings.footprint");
+    let affected = |tenant: &Tenant| tenant.get("/impact?component=voice&region=us-east-1")["affected"].clone();
+    let in_mumbai = |tenant: &Tenant| tenant.get("/impact?component=voice&region=ap-south-1")["affected"].clone();
+    assert_eq!(in_mumbai(&virginia), json!([]));
+    let shows = |tenant: &Tenant| tenant.get("/status")["incidents"].to_string().contains(&incident);
+    assert_eq!((shows(&mumbai), shows(&virginia)), (true, false));
+    assert_eq!(in_mumbai(&mumbai).as_array().map(Vec::len), Some(1));
+
+    // It spreads: there it opens, and is followed to the end.
+    assert_eq!(say(&["ap-south-1", "us-east-1"], "identified"), incident);
+    drop(mumbai.settled(&incident, 2));
+    drop(virginia.settled(&incident, 2));
+    virginia.expect(&mark, &both, 0);
+    assert_eq!((affected(&virginia).as_array().map(Vec::len), affected(&mumbai)), (Some(1), json!([])));
+    assert_eq!(say(&[], "resolved"), incident);
+    drop(virginia.settled(&incident, 3));
+    let twice = both.iter().map(|line| ((*line).to_owned(), 2)).collect();
+    virginia.expect_counts(&mark, &twice, 0);
+}

@@ -212,6 +212,21 @@ impl FieldErrors {
         names
     }
 
+    /// Parses a list of names out of `known`. A name that was saved before is accepted even if it is no longer known.
+    fn parse_known_names(&mut self, pointer: &str, given: &[String], known: &[&str], saved: &[String]) -> Vec<String> {
+        let names = self.parse_names(pointer, given);
+        for (index, text) in given.iter().enumerate() {
+            let name = text.trim();
+            if names.iter().any(|one| one == name) && !known.contains(&name) && !saved.iter().any(|one| one == name) {
+                self.add(
+                    format!("{pointer}/{index}"),
+                    format_args!("is not in the catalogue; use one of {}", known.join(", ")),
+                );
+            }
+        }
+        names
+    }
+
     /// Accepts a read-only id in a body if it is the id of the path.
     fn check_read_only_id(&mut self, pointer: &str, given: Option<&str>, known: &str) {
         if given.is_some_and(|given| given != known) {

@@ -2,15 +2,15 @@
 
 use super::{FieldErrors, quiet_hours_body};
 use contracts::http::{
-    ApprovedNamesBody, CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody, SettingsBody,
-    TenantBody,
+    ApprovedNamesBody, CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody, FootprintBody,
+    SettingsBody, TenantBody,
 };
 use contracts::problem::{FieldError, pointer_segment};
 use domain::ids::TenantId;
-use domain::policy::Policy;
+use domain::policy::{FootprintEditor, Policy};
 use domain::tenant::{
-    ApprovedNames, CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, Email, Settings, SmsCompliance,
-    compliance_wording,
+    ApprovedNames, CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, Email, Footprint, Settings,
+    SmsCompliance, compliance_wording,
 };
 use domain::vocabulary::{Category, ChannelClass, StormMode};
 use jiff::Timestamp;
@@ -48,6 +48,7 @@ pub(crate) fn new_settings(tenant: &TenantId, body: &TenantBody, policy: &Policy
         data_processing: DataProcessing::default(),
         quiet_hours: None,
         storms: StormMode::Bundle,
+        footprint: Footprint::default(),
         version: 1,
     })
 }
@@ -127,6 +128,7 @@ pub(crate) fn update_settings(
     {
         errors.add("/quiet_hours", format_args!("are not included in the plan {plan}; ask for a larger plan"));
     }
+    let footprint = check_footprint(&mut errors, before, body.footprint.as_ref(), &plan, policy, editor);
     let storms = StormMode::parse(&body.storms);
     if storms.is_none() {
         errors.add("/storms", "must be bundle or each");
@@ -146,6 +148,7 @@ pub(crate) fn update_settings(
         data_processing,
         quiet_hours,
         storms: storms.unwrap_or(before.storms),
+        footprint,
         version: before.version,
     })
 }
@@ -344,6 +347,38 @@ fn check_data_processing(
     agreed
 }
 
+/// Returns what the tenant uses: unchanged, unless the platform changes it, or the tenant where its plan says so. A name that the catalogue no
+/// longer has can be kept.
+fn check_footprint(
+    errors: &mut FieldErrors,
+    before: &Settings,
+    given: Option<&FootprintBody>,
+    plan: &str,
+    policy: &Policy,
+    editor: Editor<'_>,
+) -> Footprint {
+    let Some(given) = given else { return before.footprint.clone() };
+    let catalogue = &policy.catalogue;
+    let components: Vec<&str> = catalogue.components.iter().map(|known| known.id.as_str()).collect();
+    let regions: Vec<&str> = catalogue.regions.iter().map(|known| known.id.as_str()).collect();
+    let saved = &before.footprint;
+    let footprint = Footprint {
+        components: errors.parse_known_names(
+            "/footprint/components",
+            &given.components,
+            &components,
+            &saved.components,
+        ),
+        regions: errors.parse_known_names("/footprint/regions", &given.regions, &regions, &saved.regions),
+    };
+    let may_change = editor.is_platform_admin
+        || policy.plans.get(plan).is_some_and(|plan| plan.footprint == FootprintEditor::Tenant);
+    if footprint != before.footprint && !may_change {
+        errors.add("/footprint", PLATFORM_ONLY);
+    }
+    footprint
+}
+
 fn confirmation_view(channel: ChannelClass, confirmed: &ComplianceConfirmed) -> ComplianceConfirmation {
     ComplianceConfirmation { channel, by: confirmed.by.clone(), at: confirmed.at, wording: confirmed.wording.clone() }
 }
@@ -392,6 +427,10 @@ pub(crate) fn settings_body(settings: &Settings) -> SettingsBody {
         }),
         quiet_hours: settings.quiet_hours.as_ref().map(quiet_hours_body),
         storms: settings.storms.as_str().to_owned(),
+        footprint: Some(FootprintBody {
+            components: settings.footprint.components.clone(),
+            regions: settings.footprint.regions.clone(),
+        }),
         version: Some(settings.version),
         lint: None,
     }

@@ -28,6 +28,7 @@ pub(crate) async fn read(
         integrations: plan.integrations,
         digest: plan.digest,
         quiet_hours: plan.quiet_hours,
+        footprint: plan.footprint,
     });
     let email_from = app.email_from.clone();
     let address = email_from.rsplit_once('<').map_or(email_from.as_str(), |(_, address)| address.trim_end_matches('>'));

@@ -42,7 +42,7 @@ pub(crate) async fn read(
     if !errors.is_empty() {
         return Err(Problem::invalid_fields(errors));
     }
-    load_settings(&app, &tenant).await?;
+    let settings = load_settings(&app, &tenant).await?;
     // An incident that began long before the period may have lasted into it, so all that are kept are read.
     let kept = SignedDuration::from_hours(24 * i64::from(app.retention_days));
     let since = from.saturating_sub(kept).unwrap_or(from);
@@ -53,7 +53,14 @@ pub(crate) async fn read(
     found.extend(later);
     let only = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
     let (component, region) = (only(&params.component), only(&params.region));
-    let query = domain::impact::ImpactQuery { from, to, component: component.as_deref(), region: region.as_deref() };
+    let query = domain::impact::ImpactQuery {
+        from,
+        to,
+        component: component.as_deref(),
+        region: region.as_deref(),
+        footprint: &settings.footprint,
+        catalogue: &app.policy.catalogue,
+    };
     let known = found.into_iter().filter(|incident| has_impact(incident, &query)).map(|incident| async {
         let timeline = app.table.updates(&incident.id, 1).await?;
         Ok((incident, timeline))

@@ -25,7 +25,7 @@ use domain::tenant::{ContentLevel, Settings};
 use domain::vocabulary::Category;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
-use ledger::{DestinationNames, Destinations, Ledger, attempt_view, reason_view};
+use ledger::{DestinationNames, Destinations, Ledger, attempt_view, reason_view, reason_view_about};
 use runtime::clock;
 use runtime::http::{Caller, Problem};
 use serde::Deserialize;
@@ -350,7 +350,7 @@ fn decision_view(decision: &Decision, category: Option<Category>, names: &Destin
         outcome: outcome.to_owned(),
         role,
         until,
-        reason: reason.map(|reason| reason_view(reason, category, &decision.destination)),
+        reason: reason.map(|reason| reason_view_about(reason, by.as_deref(), category, &decision.destination)),
         by,
     }
 }

@@ -122,6 +122,8 @@ async fn update(
         "settings.names_approved"
     } else if next.data_processing != before.data_processing {
         "settings.agreement_changed"
+    } else if next.footprint != before.footprint {
+        "settings.footprint_changed"
     } else {
         "settings.updated"
     };

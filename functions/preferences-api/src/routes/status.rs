@@ -38,6 +38,7 @@ pub(crate) async fn read(
         incidents::incidents_between(&app, &tenant, now.saturating_sub(days).unwrap_or(now), now).await?;
     let open: Vec<(PublishedIncident, &Incident)> = found
         .iter()
+        .filter(|incident| settings.footprint.is_concerned_by(&app.policy.catalogue, incident))
         .map(|incident| (incidents::published_incident(incident), incident))
         .filter(|(shown, _)| !shown.is_over(now))
         .collect();

@@ -1,6 +1,6 @@
 //! Bodies of the catalogue: what a tenant can choose from.
 
-use domain::policy::{Component, Region};
+use domain::policy::{Component, FootprintEditor, Region};
 use domain::vocabulary::{Category, ChannelClass, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,8 @@ pub struct PlanView {
     pub digest: bool,
     /// Whether the plan includes quiet hours.
     pub quiet_hours: bool,
+    /// Who says which components and regions the tenant uses: only the `platform`, or the `tenant` as well.
+    pub footprint: FootprintEditor,
 }
 
 /// The addresses that alerts are sent from, for a mail admin's or a phone's allow list.

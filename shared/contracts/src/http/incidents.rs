@@ -206,7 +206,7 @@ pub struct DecisionView {
     /// Why the delivery is held or skipped.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<ReasonView>,
-    /// The other destination or update that the reason refers to.
+    /// The other destination or update that the reason refers to; for `not_in_footprint` what the tenant uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }

@@ -70,6 +70,10 @@ pub struct SettingsBody {
     #[serde(default = "default_storm_mode")]
     #[schemars(with = "StormMode")]
     pub storms: String,
+    /// The components and regions that the tenant uses. Platform-wide incidents elsewhere do not notify it. Omit it to leave it unchanged.
+    /// Only the platform can change it, and the tenant where its plan says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footprint: Option<FootprintBody>,
     /// The version of the settings, as in the ETag. Read-only.
     #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -225,6 +229,20 @@ pub struct DataProcessingBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["full", "minimal", null]))]
     pub content: Option<String>,
+}
+
+/// The components and regions that a tenant uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FootprintBody {
+    /// Ids of components of the catalogue. Empty means all.
+    #[serde(default)]
+    #[schemars(length(max = 50))]
+    pub components: Vec<String>,
+    /// Ids of regions of the catalogue. Empty means all.
+    #[serde(default)]
+    #[schemars(length(max = 50))]
+    pub regions: Vec<String>,
 }
 
 /// Answer of `GET /v1/tenants/{t}/lint`.

@@ -2,6 +2,7 @@
 
 use super::{Case, PlanInput};
 use crate::event::SYSTEM_TYPE_PREFIX;
+use crate::ids::Scope;
 use crate::incident::{DELIVERY_FAILED_TYPE, Incident, ORG_ADMIN_NOTICE_TYPES, SMS_LIMIT_TYPE, Update};
 use crate::permission::{refused_for_contact, refused_for_tenant};
 use crate::policy::{Allowance, Policy};
@@ -33,6 +34,22 @@ pub(super) fn excluded_by_settings(input: &PlanInput<'_>, case: &Case<'_>) -> Op
         }
     }
     refused.or_else(|| case.over_plan_limit.then_some(Reason::PlanLimit))
+}
+
+/// Returns whether an update concerns what the tenant uses. Only platform-wide incidents can be outside: a tenant's own incident and a test
+/// are always its own.
+pub(super) fn is_in_footprint(input: &PlanInput<'_>, update: &Update) -> bool {
+    let footprint = &input.settings.footprint;
+    input.incident.scope != Scope::Platform
+        || input.incident.test
+        || footprint.is_touched_by(&input.policy.catalogue, &update.components, &update.regions)
+}
+
+/// Returns whether an update is the first of its incident that concerns what the tenant uses, which for the tenant is its opening.
+pub(super) fn enters_footprint(input: &PlanInput<'_>, update: &Update) -> bool {
+    let is_before = |one: &&Update| one.number < update.number;
+    let mut before = input.earlier.iter().chain(input.updates).filter(is_before).peekable();
+    before.peek().is_some() && is_in_footprint(input, update) && before.all(|one| !is_in_footprint(input, one))
 }
 
 /// Returns the role that permits the update by the role matrix; `None` where an opt-in counts instead.

@@ -2,7 +2,8 @@
 
 use super::{PolicyError, parse_yaml};
 use crate::vocabulary::ChannelClass;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// A pricing plan, with its channels and limits.
@@ -23,6 +24,20 @@ pub struct PricingPlan {
     pub digest: bool,
     /// Whether the plan includes quiet hours.
     pub quiet_hours: bool,
+    /// Who says what a tenant uses.
+    #[serde(default)]
+    pub footprint: FootprintEditor,
+}
+
+/// Who says which components and regions a tenant uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FootprintEditor {
+    /// The platform, which knows.
+    #[default]
+    Platform,
+    /// The tenant's admins as well.
+    Tenant,
 }
 
 /// The pricing plans, from the smallest to the largest.

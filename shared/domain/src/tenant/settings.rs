@@ -1,5 +1,6 @@
 //! A tenant's settings.
 
+use super::Footprint;
 use crate::ids::TenantId;
 use crate::quiet::QuietHours;
 use crate::vocabulary::{Category, ChannelClass, StormMode};
@@ -132,6 +133,9 @@ pub struct Settings {
     /// Storm protection: whether too many alerts are bundled or sent one by one.
     #[serde(default = "bundle_storms")]
     pub storms: StormMode,
+    /// The components and regions that the tenant uses. Platform-wide incidents elsewhere are not its own.
+    #[serde(default, skip_serializing_if = "Footprint::is_everything")]
+    pub footprint: Footprint,
     /// Increases by one with each write; used as the ETag.
     pub version: u64,
 }

@@ -2,6 +2,88 @@
 
 use super::*;
 
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// A platform-wide incident, and settings of a tenant that uses Virginia.
+fn far_away() -> (Incident, Settings) {
+    let platform_wide = Incident { scope: Scope::Platform, ..incident(Infrastructure) };
+    let footprint = Footprint { regions: names(&["us-east-1"]), ..Footprint::default() };
+    (platform_wide, Settings { footprint, ..settings() })
+}
+
+fn in_regions(number: u32, change: Change, regions: &[&str]) -> Update {
+    Update { regions: names(regions), ..update(number, change, Severity::Error) }
+}
+
+#[test]
+fn a_platform_wide_incident_outside_the_footprint_is_skipped_and_says_what_the_tenant_uses() {
+    let (platform_wide, uses_virginia) = far_away();
+    let to = [to(recipient("p", OrgAdmin)), to_endpoint(endpoint("hook", Channel::Webhook, OrgAdmin))];
+    let plan = |incident: &Incident, update: Update| {
+        plan_updates(incident, &[update], &uses_virginia, &to, &NotificationHistory::default())
+    };
+    let skipped = DecisionOutcome::Skip { reason: Reason::NotInFootprint, by: Some("Virginia".into()) };
+    let mumbai = || in_regions(1, Change::Opened, &["ap-south-1"]);
+    for decision in plan(&platform_wide, mumbai()) {
+        assert_eq!(decision.outcome, skipped, "{:?}", decision.channel);
+    }
+    assert_eq!(
+        Reason::NotInFootprint.sentence_about(Some("Virginia")),
+        "The incident doesn't affect you: you use Virginia."
+    );
+    let is_sent = |decision: &Decision| matches!(decision.outcome, DecisionOutcome::Deliver { .. });
+    for everybodys in [in_regions(1, Change::Opened, &[]), in_regions(1, Change::Opened, &["ap-south-1", "us-east-1"])]
+    {
+        assert!(plan(&platform_wide, everybodys).iter().all(is_sent));
+    }
+    assert!(plan(&incident(Infrastructure), mumbai()).iter().all(is_sent), "the tenant's own incident");
+    let test = Incident { test: true, ..platform_wide };
+    assert!(plan(&test, mumbai()).iter().all(is_sent), "a test");
+}
+
+#[test]
+fn an_incident_that_reaches_the_footprint_opens_there_and_is_followed_to_its_end() {
+    let (platform_wide, uses_virginia) = far_away();
+    let to = [to(recipient("p", OrgAdmin))];
+    let opened = in_regions(1, Change::Opened, &["ap-south-1"]);
+    let spread = in_regions(2, Change::ScopeChanged, &["ap-south-1", "us-east-1"]);
+    let narrowed = in_regions(3, Change::ScopeChanged, &["ap-south-1"]);
+    let resolved = in_regions(4, Change::Resolved, &["ap-south-1"]);
+    let plan = |earlier: &[Update], update: &Update, history: &NotificationHistory| {
+        plan_deliveries(&PlanInput {
+            incident: &platform_wide,
+            updates: std::slice::from_ref(update),
+            earlier,
+            settings: &uses_virginia,
+            destinations: &to,
+            history,
+            policy: &POLICY,
+            now: now(),
+            released_from: None,
+            storm_until: None,
+        })
+    };
+    let mut all = plan(&[], &opened, &NotificationHistory::default());
+    assert!(all.iter().all(|one| matches!(one.outcome, DecisionOutcome::Skip { reason: Reason::NotInFootprint, .. })));
+    let reached = plan(std::slice::from_ref(&opened), &spread, &history_of(&all));
+    assert!(
+        reached.iter().all(|one| matches!(one.outcome, DecisionOutcome::Deliver { .. })),
+        "SMS as well: {reached:?}"
+    );
+    all.extend(reached);
+    let earlier = [opened, spread];
+    let after = plan(&earlier, &narrowed, &history_of(&all));
+    let by_email = |decisions: &[Decision]| {
+        decisions.iter().find(|one| one.channel == Channel::Email).map(|one| one.outcome.clone()).unwrap()
+    };
+    assert!(matches!(by_email(&after), DecisionOutcome::Deliver { .. }), "whoever was notified stays notified");
+    all.extend(after);
+    let end = plan(&earlier, &resolved, &history_of(&all));
+    assert!(end.iter().all(|one| matches!(one.outcome, DecisionOutcome::Deliver { .. })), "{end:?}");
+}
+
 #[test]
 fn the_role_matrix_matches_the_product_document() {
     let yes = |role| Ok(Some(role));

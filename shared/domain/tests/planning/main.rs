@@ -22,8 +22,8 @@ use domain::policy::Policy;
 use domain::quiet::{QuietHours, QuietHoursOverride};
 use domain::reason::Reason;
 use domain::tenant::{
-    CategorySettings, ComplianceConfirmed, DataProcessing, Destination, Disablement, Email, Filters, Integration,
-    OptIn, Phone, Recipient, Sealed, Settings, Suppression, compliance_wording,
+    CategorySettings, ComplianceConfirmed, DataProcessing, Destination, Disablement, Email, Filters, Footprint,
+    Integration, OptIn, Phone, Recipient, Sealed, Settings, Suppression, compliance_wording,
 };
 use domain::vocabulary::{Category, Channel, ChannelClass, Kind, Role, Severity, Status};
 use jiff::Timestamp;
@@ -62,6 +62,7 @@ fn settings() -> Settings {
         quiet_hours: None,
         storms: domain::vocabulary::StormMode::Bundle,
         compliance_confirmed: confirmed_compliance(),
+        footprint: Footprint::default(),
         version: 1,
     }
 }
@@ -221,6 +222,7 @@ fn plan_updates(
     plan_deliveries(&PlanInput {
         incident,
         updates,
+        earlier: &[],
         settings,
         destinations: to,
         history,

@@ -108,6 +108,7 @@ fn an_incident_inside_a_maintenance_window_is_held_until_it_ends_unless_it_is_wo
         let decisions = plan_deliveries(&PlanInput {
             incident,
             updates: &updates,
+            earlier: &[],
             settings: &settings,
             destinations: &all,
             history,
@@ -163,6 +164,7 @@ fn the_regulatory_sms_window_holds_everything_but_alerts_at_any_severity() {
         let decisions = plan_deliveries(&PlanInput {
             incident: &incident,
             updates: &[update(1, change, Severity::Critical)],
+            earlier: &[],
             settings: &settings(),
             destinations: &[to(recipient)],
             history: &NotificationHistory::default(),
@@ -212,6 +214,7 @@ fn a_hold_ends_when_all_sending_hours_are_open() {
         plan_deliveries(&PlanInput {
             incident,
             updates,
+            earlier: &[],
             settings,
             destinations,
             history: &history,
@@ -264,6 +267,7 @@ fn a_released_bundle_is_not_put_into_a_digest() {
         plan_deliveries(&PlanInput {
             incident,
             updates,
+            earlier: &[],
             settings,
             destinations,
             history,

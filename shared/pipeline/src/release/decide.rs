@@ -170,6 +170,7 @@ pub(crate) fn decide_held(
     let decisions = plan_deliveries(&PlanInput {
         incident,
         updates: std::slice::from_ref(update),
+        earlier: &[],
         settings: &subscriber.settings,
         destinations: &destinations,
         history: &history,

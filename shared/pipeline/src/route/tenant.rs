@@ -144,12 +144,13 @@ impl TenantWork {
         }
         let destinations: Vec<Destination> =
             self.subscriber.destinations.iter().map(|(_, destination)| destination.clone()).collect();
-        let updates: Vec<Update> =
-            run.updates.iter().filter(|update| update.number > self.last_planned).cloned().collect();
+        let (earlier, updates) =
+            run.updates.split_at(run.updates.partition_point(|update| update.number <= self.last_planned));
         let history = NotificationHistory::before(self.last_planned.saturating_add(1), &self.earlier);
         let decisions = plan_deliveries(&PlanInput {
             incident: &run.incident,
-            updates: &updates,
+            updates,
+            earlier,
             settings: &self.subscriber.settings,
             destinations: &destinations,
             history: &history,

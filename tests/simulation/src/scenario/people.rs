@@ -7,8 +7,8 @@ use domain::ids::{IntegrationId, RecipientId, TenantId};
 use domain::quiet::{QuietHours, QuietHoursOverride};
 use domain::subscriber::Subscriber;
 use domain::tenant::{
-    CategorySettings, ComplianceConfirmed, DataProcessing, Destination, Email, Filters, Integration, OptIn, Phone,
-    Recipient, Sealed, Settings, SmsCompliance, compliance_wording,
+    CategorySettings, ComplianceConfirmed, DataProcessing, Destination, Email, Filters, Footprint, Integration, OptIn,
+    Phone, Recipient, Sealed, Settings, SmsCompliance, compliance_wording,
 };
 use domain::vocabulary::{Category, Channel, ChannelClass, Day, Role, Severity, StormMode};
 use jiff::Timestamp;
@@ -177,6 +177,11 @@ pub(super) fn tenant(number: usize, random: &mut Random) -> Subscriber {
         data_processing: DataProcessing::default(),
         quiet_hours: random.percent(60).then(|| quiet_hours(random)),
         storms: if random.percent(80) { StormMode::Bundle } else { StormMode::Each },
+        // Some tenants do not use what most platform-wide incidents affect.
+        footprint: Footprint {
+            components: if number % 3 == 2 { vec!["api".to_owned()] } else { Vec::new() },
+            ..Footprint::default()
+        },
         version: 1,
     };
     Subscriber { settings, destinations }

@@ -39,6 +39,9 @@ function settingsView() {
       quietLocked ? h("p", { class: "locked" }, notInPlan(plan)) : quiet.fields, findingsAbout("setting", "settings.quiet_hours")),
     h("div", { class: "card" }, h("h2", {}, "Storm protection"),
       field(SETTINGS.storms, storms, "Critical alerts are sent right away, and webhooks receive every alert.")),
+    h("div", { class: "card" }, h("h2", {}, "Footprint"),
+      h("p", { class: "hint" }, "Incidents of the whole platform notify you only if they affect a component and a region that you use. Select none to be notified of all."),
+      plan?.footprint === "tenant" ? footprintFields(catalogue, edited) : h("p", { class: "locked" }, describeFootprint(settings.footprint), " Only the platform can change this.")),
     conflict, h("button", { type: "submit", class: "primary" }, "Save"));
   return [form, sendersCard(catalogue.senders)];
 }
@@ -123,6 +126,21 @@ function generalFields(edited) {
     field(SETTINGS.allowed_email_domains, domains, "Comma-separated. Leave empty to allow every domain."));
 }
 
+/** What the tenant uses of the platform. */
+function footprintFields(catalogue, edited) {
+  const list = (key, legend) => h("fieldset", { "data-pointer": `/footprint/${key}` }, h("legend", {}, legend), h("div", { class: "row" },
+    catalogue[key].map(({ id, name }) => checkbox(name, edited.footprint[key].includes(id), { onchange: (event) => {
+      const others = edited.footprint[key].filter((one) => one !== id);
+      edited.footprint[key] = event.target.checked ? [...others, id] : others;
+    } })[1])));
+  return h("div", { "data-pointer": "/footprint" }, list("components", "Components that you use"), list("regions", "Regions that you use"));
+}
+
+function describeFootprint(footprint) {
+  const names = (key) => footprint[key].map((id) => loaded.catalogue[key].find((one) => one.id === id)?.name ?? id).join(", ");
+  return `Components: ${names("components") || "all"}. Regions: ${names("regions") || "all"}.`;
+}
+
 function sendersCard(senders) {
   return h("div", { class: "card" }, h("h2", {}, "Allow-list our senders"),
     h("p", { class: "hint" }, "If alerts are accepted but don't arrive, ask your mail admin and your carrier to allow-list these senders."),
@@ -150,6 +168,10 @@ function settingsPatch(before, after) {
   }
   const [was, is] = [before, after].map((one) => [...one.compliance.confirmed].sort());
   if (was.join() !== is.join()) patch.compliance = { confirmed: is };
+  for (const key of ["components", "regions"]) {
+    const [used, uses] = [before, after].map((one) => [...one.footprint[key]].sort());
+    if (used.join() !== uses.join()) (patch.footprint ??= {})[key] = uses;
+  }
   // A merge patch keeps what it does not name, so an absent time zone is sent as null.
   const hours = (one) => (one.quiet_hours ? { zone: null, ...one.quiet_hours } : null);
   const text = (one) => JSON.stringify(Object.entries(one ?? {}).sort());
@@ -172,6 +194,7 @@ function describePatch(patch) {
     if ("muted_until" in change) changes.push([`${title}: muted until`, formatTime(change.muted_until) || "Not muted"]);
   }
   if (patch.compliance) changes.push(["Compliance confirmed for", names(CHANNELS, patch.compliance.confirmed)]);
+  if (patch.footprint) changes.push(["Footprint", describeFootprint({ components: [], regions: [], ...loaded.settings.footprint, ...patch.footprint })]);
   if ("quiet_hours" in patch) changes.push(["Quiet hours", describeQuietHours(patch.quiet_hours)]);
   return changes;
 }

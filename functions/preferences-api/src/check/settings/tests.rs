@@ -240,3 +240,26 @@ fn domains_and_country_codes_are_normalized() {
     assert_eq!(updated.allowed_email_domains, ["example.com"]);
     assert_eq!(updated.compliance.country.as_deref(), Some("IN"));
 }
+
+#[test]
+fn a_footprint_names_the_catalogue_and_is_the_tenants_only_where_its_plan_says_so() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let write = |before: &Settings, components: &[&str], regions: &[&str], editor| {
+        let footprint = Some(FootprintBody { components: names(components), regions: names(regions) });
+        update_settings(before, &SettingsBody { footprint, ..settings_body(before) }, &policy(), editor)
+    };
+    let (small, large) = (tenant("starter"), tenant("enterprise"));
+    let saved = write(&large, &["voice", "voice"], &["us-east-1"], TENANT).unwrap();
+    assert_eq!(saved.footprint, Footprint { components: names(&["voice"]), regions: names(&["us-east-1"]) });
+    let unchanged = SettingsBody { footprint: None, ..settings_body(&saved) };
+    assert_eq!(update_settings(&saved, &unchanged, &policy(), TENANT).unwrap(), saved);
+    let wrong = write(&large, &["voice", "vioce"], &["mars"], TENANT).unwrap_err();
+    assert!(wrong[1].detail.contains("us-east-1"), "{}", wrong[1].detail);
+    assert_eq!(pointers(wrong), ["/footprint/components/1", "/footprint/regions/0"]);
+    assert_eq!(pointers(write(&small, &[], &["us-east-1"], TENANT).unwrap_err()), ["/footprint"]);
+    assert!(write(&small, &[], &["us-east-1"], PLATFORM).is_ok());
+    // A region that the catalogue no longer has can be kept, and does not keep other settings from being saved.
+    let footprint = Footprint { regions: names(&["us-west-9"]), ..Footprint::default() };
+    let outdated = Settings { footprint, ..large };
+    assert!(update_settings(&outdated, &settings_body(&outdated), &policy(), TENANT).is_ok());
+}
