@@ -56,6 +56,7 @@ fn settings(tenant: &TenantId) -> Settings {
         enabled,
         channels: BTreeSet::from([ChannelClass::Email, ChannelClass::Webhook]),
         muted_until: None,
+        min_severity: None,
     };
     // Billing has no webhooks in the matrix, so the incident is an infrastructure one.
     let categories = BTreeMap::from([
@@ -76,6 +77,8 @@ fn settings(tenant: &TenantId) -> Settings {
         approved: domain::tenant::ApprovedNames::default(),
         data_processing: domain::tenant::DataProcessing::default(),
         quiet_hours: None,
+        min_severity: None,
+        digest: None,
         storms: domain::vocabulary::StormMode::Bundle,
         compliance_confirmed: confirmed(),
         footprint: domain::tenant::Footprint::default(),
@@ -103,6 +106,7 @@ fn recipient(id: &str, address: &str) -> Recipient {
         suppressed: None,
         sms_opted_out: None,
         digest: None,
+        no_digest: false,
         quiet_hours: None,
         shared: false,
         created_at: Timestamp::UNIX_EPOCH,

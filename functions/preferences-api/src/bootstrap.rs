@@ -100,9 +100,10 @@ fn operators_settings(app: &PreferencesApi) -> Result<Settings, DirectError> {
     let mut settings = settings::new_settings(&TenantId::operators(), &body, &app.policy)
         .map_err(|_| DirectError::new("Internal", "the settings of the operators' tenant are not valid"))?;
     let channels = BTreeSet::from([ChannelClass::Email]);
-    settings
-        .categories
-        .insert(Category::Infrastructure, CategorySettings { enabled: true, channels, muted_until: None });
+    settings.categories.insert(
+        Category::Infrastructure,
+        CategorySettings { enabled: true, channels, muted_until: None, min_severity: None },
+    );
     // The deployer chose this address for alarms, so it counts as confirmed.
     let confirmed = compliance_wording(ChannelClass::Email).map(|wording| ComplianceConfirmed {
         by: "operator".to_owned(),
@@ -134,6 +135,7 @@ fn operator_recipient(email: Email) -> Recipient {
         suppressed: None,
         sms_opted_out: None,
         digest: None,
+        no_digest: false,
         quiet_hours: None,
         shared: false,
         created_at: clock::now(),

@@ -36,7 +36,9 @@ pub(crate) fn hold_notes(
         for &channel in destination.channels() {
             if let Some(at) = next_digest_at(settings, &destination, channel, Severity::Info, policy, now) {
                 let below = match &destination {
-                    Destination::Recipient(recipient) => recipient.digest.as_ref().map(|digest| digest.below),
+                    Destination::Recipient(recipient) => {
+                        recipient.digest_or(settings.digest.as_ref()).map(|digest| digest.below)
+                    }
                     Destination::Integration(_) => None,
                 };
                 let sentence = format!(

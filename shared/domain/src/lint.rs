@@ -108,17 +108,18 @@ fn lint_digests(settings: &Settings, destinations: &[Destination], policy: &Poli
     let with_digest = destinations
         .iter()
         .filter(|destination| matches!(destination, Destination::Recipient(recipient) if recipient.digest.is_some()));
-    with_digest
-        .map(|destination| Finding {
-            code: "digest_not_in_plan",
-            sentence: "The plan doesn't include digests, so every alert is sent by itself.".to_owned(),
-            remedy: "Upgrade the plan, or remove the digest.".to_owned(),
-            setting: format!("recipients.{}.digest", destination.id()),
-            category: None,
-            channel: None,
-            destination: Some(destination.id().to_owned()),
-        })
-        .collect()
+    let finding = |setting: String, destination: Option<&str>| Finding {
+        code: "digest_not_in_plan",
+        sentence: "The plan doesn't include digests, so every alert is sent by itself.".to_owned(),
+        remedy: "Upgrade the plan, or remove the digest.".to_owned(),
+        setting,
+        category: None,
+        channel: None,
+        destination: destination.map(str::to_owned),
+    };
+    let of_tenant = settings.digest.iter().map(|_| finding("settings.digest".to_owned(), None));
+    let of_recipients = with_digest.map(|one| finding(format!("recipients.{}.digest", one.id()), Some(one.id())));
+    of_tenant.chain(of_recipients).collect()
 }
 
 /// Finds quiet hours that the plan does not include, that last nearly all day, or that hold critical alerts.

@@ -78,8 +78,8 @@ reasons! {
     AgreementExcludesChannel = "agreement_excludes_channel", "The data-processing agreement doesn't allow this channel.", "settings.data_processing.channels",
         "Use another channel, or have the agreement changed.";
     /// The severity is below the destination's minimum.
-    SeverityBelowFilter = "severity_below_filter", "The severity is below this destination's minimum.", "min_severity of the destination",
-        "Lower the destination's minimum severity to receive alerts like this.";
+    SeverityBelowFilter = "severity_below_filter", "The severity is below the minimum of this destination, this category or the tenant.", "min_severity of the destination, settings.categories.<category>.min_severity or settings.min_severity",
+        "Lower the minimum severity to receive alerts like this; the destination's own takes precedence.";
     /// The destination filters for other regions.
     RegionMismatch = "region_mismatch", "None of the affected regions is in this destination's region filter.", "regions of the destination",
         "Add the region to the destination's filter, or clear the filter to receive all regions.";
@@ -162,7 +162,7 @@ reasons! {
     QuietHours = "quiet_hours", "Held until quiet hours end.", "quiet hours of the recipient or the tenant",
         "Wait, or change the quiet hours.";
     /// Held for the next digest.
-    Digest = "digest", "Held for the next digest.", "digest of the recipient",
+    Digest = "digest", "Held for the next digest.", "digest of the recipient or the tenant",
         "Wait for the digest, or change it.";
     /// Held until the regulatory SMS window of the number's country opens.
     RegulatoryWindow = "regulatory_window", "Held until the hours in which SMS is allowed in this country.", "compliance.yaml",

@@ -1,6 +1,6 @@
 //! Checks of an integration: a Slack, Teams or webhook destination.
 
-use super::FieldErrors;
+use super::{FieldErrors, FilterFields, min_severities_body};
 use contracts::http::{DisabledBody, IntegrationBody};
 use contracts::problem::FieldError;
 use domain::ids::IntegrationId;
@@ -74,7 +74,12 @@ pub(crate) fn check_integration(
     }
     let categories = errors.parse_categories("/categories", &body.categories);
     let audiences = errors.parse_roles("/audiences", &body.audiences);
-    let filters = errors.parse_filters(&body.regions, &body.components, body.min_severity.as_deref());
+    let filters = errors.parse_filters(FilterFields {
+        regions: &body.regions,
+        components: &body.components,
+        min_severity: body.min_severity.as_deref(),
+        min_severities: &body.min_severities,
+    });
     let is_disabled = before.is_some_and(|before| before.disabled.is_some());
     if body.enabled == Some(false) && !is_disabled {
         errors.add("/enabled", "cannot be set to false; to stop alerts to this integration, set `paused` to true");
@@ -141,6 +146,7 @@ pub(crate) fn integration_body(integration: &Integration, now: Timestamp) -> Int
         regions: integration.filters.regions.clone(),
         components: integration.filters.components.clone(),
         min_severity: integration.filters.min_severity.map(|severity| severity.as_str().to_owned()),
+        min_severities: min_severities_body(&integration.filters),
         paused: integration.paused,
         enabled: Some(integration.disabled.is_none()),
         disabled: integration.disabled.as_ref().map(|why| DisabledBody {

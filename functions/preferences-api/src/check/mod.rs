@@ -6,14 +6,14 @@ pub(crate) mod settings;
 pub(crate) mod token;
 
 use contracts::http::{DigestBody, QuietHoursBody};
-use contracts::problem::FieldError;
+use contracts::problem::{FieldError, pointer_segment};
 use domain::digest::{Digest, DigestSchedule};
 use domain::event::{LIST_MAX, NAME_MAX};
 use domain::quiet::QuietHours;
 use domain::tenant::Filters;
 use domain::vocabulary::{Category, ChannelClass, Day, Role, Severity};
 use jiff::civil::Time;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 /// Longest display name, in characters.
@@ -41,6 +41,21 @@ fn digest_body(digest: &Digest) -> DigestBody {
     };
     let channels = digest.channels.iter().map(|class| class.as_str().to_owned()).collect();
     DigestBody { every: every.to_owned(), at, below: digest.below.as_str().to_owned(), channels }
+}
+
+/// Returns minimum severities of categories as the API shows them.
+fn min_severities_body(filters: &Filters) -> BTreeMap<String, String> {
+    let body = |(category, severity): (&Category, &Severity)| (category.to_string(), severity.as_str().to_owned());
+    filters.min_severities.iter().map(body).collect()
+}
+
+/// The filters of a recipient's or an integration's body.
+#[derive(Clone, Copy, Debug)]
+struct FilterFields<'a> {
+    regions: &'a [String],
+    components: &'a [String],
+    min_severity: Option<&'a str>,
+    min_severities: &'a BTreeMap<String, String>,
 }
 
 /// Collects the wrong fields of one body.
@@ -178,18 +193,31 @@ impl FieldErrors {
         self.parse_set(pointer, given, ChannelClass::parse, &all)
     }
 
-    fn parse_filters(&mut self, regions: &[String], components: &[String], min_severity: Option<&str>) -> Filters {
-        let regions = self.parse_names("/regions", regions);
-        let components = self.parse_names("/components", components);
-        let min_severity = min_severity.and_then(|text| {
-            let severity = Severity::parse(text);
-            if severity.is_none() {
-                let all = Severity::ALL.iter().map(|severity| severity.as_str()).collect::<Vec<_>>();
-                self.add("/min_severity", format_args!("must be one of {}", all.join(", ")));
-            }
-            severity
-        });
-        Filters { regions, components, min_severity }
+    fn parse_filters(&mut self, given: FilterFields<'_>) -> Filters {
+        let regions = self.parse_names("/regions", given.regions);
+        let components = self.parse_names("/components", given.components);
+        let min_severity = self.parse_severity("/min_severity", given.min_severity);
+        let mut min_severities = BTreeMap::new();
+        for (name, text) in given.min_severities {
+            let pointer = format!("/min_severities/{}", pointer_segment(name));
+            let Some(category) = Category::parse(name) else {
+                let all = Category::ALL.iter().map(|category| category.as_str()).collect::<Vec<_>>().join(", ");
+                self.add(pointer, format_args!("is not a category; use one of {all}"));
+                continue;
+            };
+            min_severities.extend(self.parse_severity(&pointer, Some(text)).map(|severity| (category, severity)));
+        }
+        Filters { regions, components, min_severity, min_severities }
+    }
+
+    /// Parses a minimum severity; `None` without one, or if it is not valid.
+    fn parse_severity(&mut self, pointer: &str, given: Option<&str>) -> Option<Severity> {
+        let severity = Severity::parse(given?);
+        if severity.is_none() {
+            let all = Severity::ALL.iter().map(|severity| severity.as_str()).collect::<Vec<_>>();
+            self.add(pointer, format_args!("must be one of {}", all.join(", ")));
+        }
+        severity
     }
 
     fn parse_names(&mut self, pointer: &str, given: &[String]) -> Vec<String> {

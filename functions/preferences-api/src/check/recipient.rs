@@ -1,6 +1,6 @@
 //! Checks of a recipient: a person who can receive alerts.
 
-use super::{FieldErrors, digest_body, quiet_hours_body};
+use super::{FieldErrors, FilterFields, digest_body, min_severities_body, quiet_hours_body};
 use contracts::http::scopes::PLATFORM_ADMIN;
 use contracts::http::{Private, RecipientBody, SuppressedBody};
 use contracts::problem::FieldError;
@@ -67,7 +67,12 @@ pub(crate) fn check_recipient(
         errors.add("/email", "add an e-mail address, a phone number, or both");
     }
     let roles = errors.parse_roles("/roles", &body.roles);
-    let filters = errors.parse_filters(&body.regions, &body.components, body.min_severity.as_deref());
+    let filters = errors.parse_filters(FilterFields {
+        regions: &body.regions,
+        components: &body.components,
+        min_severity: body.min_severity.as_deref(),
+        min_severities: &body.min_severities,
+    });
     let names: Vec<&str> = OPT_INS.iter().map(|(name, _)| *name).collect();
     let parse = |text: &str| OPT_INS.iter().find(|(name, _)| *name == text).map(|(_, opt_in)| *opt_in);
     let opt_ins = errors.parse_set("/opt_ins", &body.opt_ins, parse, &names);
@@ -81,6 +86,9 @@ pub(crate) fn check_recipient(
         errors.add("/language", "messages are only available in English; send en, or leave this field out");
     }
     let digest = errors.parse_digest(body.digest.as_ref());
+    if body.no_digest && body.digest.is_some() {
+        errors.add("/no_digest", "contradicts digest; send only one of the two");
+    }
     let hours = errors.parse_quiet_hours(body.quiet_hours.as_ref());
     if body.no_quiet_hours && body.quiet_hours.is_some() {
         errors.add("/no_quiet_hours", "contradicts quiet_hours; send only one of the two");
@@ -115,6 +123,7 @@ pub(crate) fn check_recipient(
         suppressed: before.filter(|_| same_mailbox).and_then(|before| before.suppressed),
         sms_opted_out: before.filter(|_| same_phone).and_then(|before| before.sms_opted_out),
         digest,
+        no_digest: body.no_digest,
         quiet_hours,
         shared: body.shared,
         created_at: before.map_or(Timestamp::UNIX_EPOCH, |before| before.created_at),
@@ -157,6 +166,7 @@ pub(crate) fn recipient_body(recipient: &Recipient) -> RecipientBody {
         regions: recipient.filters.regions.clone(),
         components: recipient.filters.components.clone(),
         min_severity: recipient.filters.min_severity.map(|severity| severity.as_str().to_owned()),
+        min_severities: min_severities_body(&recipient.filters),
         opt_ins: recipient.opt_ins.iter().filter_map(opt_in).collect(),
         unsubscribed: recipient.unsubscribed.iter().map(|category| category.as_str().to_owned()).collect(),
         unsubscribed_warnings: recipient.unsubscribed_warnings,
@@ -169,6 +179,7 @@ pub(crate) fn recipient_body(recipient: &Recipient) -> RecipientBody {
         },
         language: Some(LANGUAGE.to_owned()),
         digest: recipient.digest.as_ref().map(digest_body),
+        no_digest: recipient.no_digest,
         no_quiet_hours: recipient.quiet_hours == Some(QuietHoursOverride::Off),
         shared: recipient.shared,
         suppressed: recipient.suppressed.map(|suppressed| SuppressedBody {

@@ -1,6 +1,6 @@
 //! Checks of a tenant's settings.
 
-use super::{FieldErrors, quiet_hours_body};
+use super::{FieldErrors, digest_body, quiet_hours_body};
 use contracts::http::{
     ApprovedNamesBody, CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody, FootprintBody,
     SettingsBody, TenantBody,
@@ -31,7 +31,7 @@ pub(crate) fn new_settings(tenant: &TenantId, body: &TenantBody, policy: &Policy
     let of_plan = policy.plans.get(&plan).map(|plan| plan.channels.clone()).unwrap_or_default();
     let preset = |category: Category| {
         let channels = policy.matrix.channels_for(category).intersection(&of_plan).copied().collect();
-        (category, CategorySettings { enabled: false, channels, muted_until: None })
+        (category, CategorySettings { enabled: false, channels, muted_until: None, min_severity: None })
     };
     errors.into_result(Settings {
         tenant: tenant.clone(),
@@ -47,6 +47,8 @@ pub(crate) fn new_settings(tenant: &TenantId, body: &TenantBody, policy: &Policy
         compliance_confirmed: BTreeMap::new(),
         data_processing: DataProcessing::default(),
         quiet_hours: None,
+        min_severity: None,
+        digest: None,
         storms: StormMode::Bundle,
         footprint: Footprint::default(),
         version: 1,
@@ -128,6 +130,11 @@ pub(crate) fn update_settings(
     {
         errors.add("/quiet_hours", format_args!("are not included in the plan {plan}; ask for a larger plan"));
     }
+    let min_severity = errors.parse_severity("/min_severity", body.min_severity.as_deref());
+    let digest = errors.parse_digest(body.digest.as_ref());
+    if digest.is_some() && digest != before.digest && !policy.plans.get(&plan).is_some_and(|plan| plan.digest) {
+        errors.add("/digest", format_args!("is not included in the plan {plan}; ask for a larger plan"));
+    }
     let footprint = check_footprint(&mut errors, before, body.footprint.as_ref(), &plan, policy, editor);
     let storms = StormMode::parse(&body.storms);
     if storms.is_none() {
@@ -147,6 +154,8 @@ pub(crate) fn update_settings(
         compliance_confirmed,
         data_processing,
         quiet_hours,
+        min_severity,
+        digest,
         storms: storms.unwrap_or(before.storms),
         footprint,
         version: before.version,
@@ -182,7 +191,8 @@ fn check_categories(
             }
             until
         });
-        categories.insert(category, CategorySettings { enabled: body.enabled, channels, muted_until });
+        let min_severity = errors.parse_severity(&format!("{pointer}/min_severity"), body.min_severity.as_deref());
+        categories.insert(category, CategorySettings { enabled: body.enabled, channels, muted_until, min_severity });
     }
     categories
 }
@@ -391,6 +401,7 @@ pub(crate) fn settings_body(settings: &Settings) -> SettingsBody {
             enabled: chosen.enabled,
             channels: words(&chosen.channels),
             muted_until: chosen.muted_until.map(|until| until.to_string()),
+            min_severity: chosen.min_severity.map(|severity| severity.as_str().to_owned()),
         };
         (category.to_string(), body)
     };
@@ -426,6 +437,8 @@ pub(crate) fn settings_body(settings: &Settings) -> SettingsBody {
             content: Some(content.to_owned()),
         }),
         quiet_hours: settings.quiet_hours.as_ref().map(quiet_hours_body),
+        min_severity: settings.min_severity.map(|severity| severity.as_str().to_owned()),
+        digest: settings.digest.as_ref().map(digest_body),
         storms: settings.storms.as_str().to_owned(),
         footprint: Some(FootprintBody {
             components: settings.footprint.components.clone(),

@@ -7,6 +7,7 @@ use domain::vocabulary::{Category, Role, Severity};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Body of `/v1/tenants/{t}/integrations`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -53,10 +54,14 @@ pub struct IntegrationBody {
     #[serde(default)]
     #[schemars(length(max = 50))]
     pub components: Vec<String>,
-    /// The lowest severity that the integration is notified about. Omit it for all.
+    /// The lowest severity that the integration is notified about. Omit it for the category's or the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Severity>")]
     pub min_severity: Option<String>,
+    /// The lowest severity of single categories, in place of `min_severity`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<Category, Severity>")]
+    pub min_severities: BTreeMap<String, String>,
     /// Whether the tenant paused the integration.
     #[serde(default)]
     pub paused: bool,

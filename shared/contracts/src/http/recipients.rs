@@ -87,10 +87,14 @@ pub struct RecipientBody {
     #[serde(default)]
     #[schemars(length(max = 50))]
     pub components: Vec<String>,
-    /// The lowest severity that the recipient is notified about. Omit it for all.
+    /// The lowest severity that the recipient is notified about. Omit it for the category's or the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Severity>")]
     pub min_severity: Option<String>,
+    /// The lowest severity of single categories, in place of `min_severity`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<Category, Severity>")]
+    pub min_severities: BTreeMap<String, String>,
     /// Alerts that the recipient opted in to: `configurable_email`, `warnings_email`, `warnings_sms`.
     #[serde(default)]
     #[schemars(with = "Vec<OptInName>")]
@@ -117,9 +121,12 @@ pub struct RecipientBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["en", null]))]
     pub language: Option<String>,
-    /// The recipient's digest. Omit it to send every alert at once.
+    /// The recipient's digest, in place of the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<DigestBody>,
+    /// Whether the tenant's digest does not apply to this recipient.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_digest: bool,
     /// The recipient's own quiet hours, in place of the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<QuietHoursBody>,

@@ -1,8 +1,9 @@
 //! Bodies of the tenant and its settings.
 
+use super::DigestBody;
 use domain::lint::Finding;
 use domain::schema::Instant;
-use domain::vocabulary::{Category, ChannelClass, Day, StormMode};
+use domain::vocabulary::{Category, ChannelClass, Day, Severity, StormMode};
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,14 @@ pub struct SettingsBody {
     /// Hours in which recipients and chat channels are not disturbed. Omit it for no quiet hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<QuietHoursBody>,
+    /// The lowest severity that destinations are notified about whose category has no `min_severity`, and who have none themselves. Omit it for
+    /// all. Notices about Tocsin itself and tests are always sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Severity>")]
+    pub min_severity: Option<String>,
+    /// The digest of recipients who chose none. Omit it to send every alert at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<DigestBody>,
     /// Storm protection: `bundle` combines alerts into one message that counts them when there are too many, `each` sends every alert by
     /// itself.
     #[serde(default = "default_storm_mode")]
@@ -154,6 +163,10 @@ pub struct CategoryBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Instant>")]
     pub muted_until: Option<String>,
+    /// The lowest severity of this category that destinations are notified about that have none of their own. Omit it for the tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Severity>")]
+    pub min_severity: Option<String>,
 }
 
 /// What SMS rules require.

@@ -8,7 +8,7 @@ use crate::permission::{refused_for_contact, refused_for_tenant};
 use crate::policy::{Allowance, Policy};
 use crate::reason::Reason;
 use crate::tenant::{Destination, OptIn, Recipient, Settings};
-use crate::vocabulary::{Channel, Role};
+use crate::vocabulary::{Channel, Role, Severity};
 use jiff::Timestamp;
 
 /// Returns why the tenant's settings, plan or agreement exclude the update. User-level warnings belong to no category, so no category
@@ -164,13 +164,27 @@ pub(super) fn excluded_by_filters(input: &PlanInput<'_>, case: &Case<'_>) -> Opt
         return Some(Reason::EndpointFailing);
     }
     // A lowered severity does not exclude a destination that was notified of the higher one.
-    if !case.planned_before && filters.min_severity.is_some_and(|least| update.severity < least) {
+    if !case.planned_before && min_severity(input, case).is_some_and(|least| update.severity < least) {
         return Some(Reason::SeverityBelowFilter);
     }
     if is_filtered_out(&filters.regions, &update.regions) {
         return Some(Reason::RegionMismatch);
     }
     is_filtered_out(&filters.components, &update.components).then_some(Reason::ComponentMismatch)
+}
+
+/// Returns the minimum severity that counts: the destination's for this category, the destination's, the category's or the tenant's.
+///
+/// Notices about Tocsin itself, such as failed deliveries, and tests are not what a tenant filters by category or for everybody.
+fn min_severity(input: &PlanInput<'_>, case: &Case<'_>) -> Option<Severity> {
+    let filters = case.destination.filters();
+    let category = input.incident.category;
+    let own = category.and_then(|category| filters.min_severities.get(&category).copied()).or(filters.min_severity);
+    let of_tenant = || {
+        let chosen = category.and_then(|category| input.settings.categories.get(&category));
+        chosen.and_then(|chosen| chosen.min_severity).or(input.settings.min_severity)
+    };
+    own.or_else(|| of_tenant().filter(|_| !is_system_incident(input.incident) && !input.incident.test))
 }
 
 /// Returns whether the incident was opened by a system event (`tocsin.…`), not by a tenant's source.

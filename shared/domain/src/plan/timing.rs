@@ -171,7 +171,8 @@ pub fn next_digest_at(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let Destination::Recipient(recipient) = destination else { return None };
-    let digest = recipient.digest.as_ref().filter(|digest| digest.channels.contains(&channel.class()))?;
+    let digest = recipient.digest_or(settings.digest.as_ref());
+    let digest = digest.filter(|digest| digest.channels.contains(&channel.class()))?;
     if severity >= digest.below || !policy.plans.get(&settings.plan)?.digest {
         return None;
     }

@@ -8,7 +8,7 @@ use crate::reason::Reason;
 use crate::vocabulary::{Category, Channel, Role, Severity};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An alert that a recipient opted in to, beyond the role matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,9 +31,12 @@ pub struct Filters {
     /// Names of components to be notified of.
     #[serde(default)]
     pub components: Vec<String>,
-    /// Minimum severity; `None` accepts every severity.
+    /// Minimum severity; `None` leaves it to the category and the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_severity: Option<Severity>,
+    /// Minimum severity of single categories, in place of `min_severity`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub min_severities: BTreeMap<Category, Severity>,
 }
 
 /// Why and since when nothing is sent to an address.
@@ -96,9 +99,12 @@ pub struct Recipient {
     /// When the owner of the phone opted out of SMS; `None` once the number is confirmed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sms_opted_out: Option<Timestamp>,
-    /// Which alerts are put into a digest; `None` for none.
+    /// Which alerts are put into a digest; `None` leaves it to the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// Whether the recipient wants no digest, not even the tenant's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_digest: bool,
     /// Quiet hours that replace the tenant's; `None` keeps the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<QuietHoursOverride>,
@@ -113,6 +119,12 @@ pub struct Recipient {
 }
 
 impl Recipient {
+    /// Returns the recipient's digest: its own, or the tenant's; `None` if it wants none, or there is none.
+    #[must_use]
+    pub fn digest_or<'a>(&'a self, of_tenant: Option<&'a Digest>) -> Option<&'a Digest> {
+        self.digest.as_ref().or(of_tenant.filter(|_| !self.no_digest))
+    }
+
     /// Returns what is known of the recipient's number; `None` without a number.
     #[must_use]
     pub fn number_facts(&self) -> Option<NumberFacts> {

@@ -1,9 +1,10 @@
 //! A tenant's settings.
 
 use super::Footprint;
+use crate::digest::Digest;
 use crate::ids::TenantId;
 use crate::quiet::QuietHours;
-use crate::vocabulary::{Category, ChannelClass, StormMode};
+use crate::vocabulary::{Category, ChannelClass, Severity, StormMode};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,9 @@ pub struct CategorySettings {
     /// Until when the category is muted; `None` if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub muted_until: Option<Timestamp>,
+    /// Minimum severity of destinations that have none of their own; `None` leaves it to [`Settings::min_severity`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_severity: Option<Severity>,
 }
 
 /// How much of an alert may leave the platform.
@@ -130,6 +134,12 @@ pub struct Settings {
     /// Hours in which people and chat channels are not notified; `None` for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<QuietHours>,
+    /// Minimum severity where neither the destination nor the category has one; `None` accepts every severity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_severity: Option<Severity>,
+    /// The digest of recipients who chose none of their own; `None` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// Storm protection: whether too many alerts are bundled or sent one by one.
     #[serde(default = "bundle_storms")]
     pub storms: StormMode,

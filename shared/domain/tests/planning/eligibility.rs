@@ -414,3 +414,39 @@ fn a_disabled_endpoint_is_probed_when_due_and_gets_no_system_alerts() {
     let failing = to_endpoint(Integration { failing: Some(now()), ..endpoint("f", Channel::Webhook, TechDevops) });
     assert_eq!(outcome(failing), Ok(Some(TechDevops)), "the tenant's own alerts are still sent");
 }
+
+#[test]
+fn the_most_particular_minimum_severity_counts() {
+    let mut strict = settings();
+    strict.min_severity = Some(Severity::Critical);
+    let outcome = |settings: &Settings, filters: &Filters, category: Category| {
+        let person = Recipient { filters: filters.clone(), ..recipient("p", OrgAdmin) };
+        opening_outcome(category, settings, to(person), Channel::Email)
+    };
+    let none = Filters::default();
+    let below = Err(Reason::SeverityBelowFilter);
+    assert_eq!(outcome(&strict, &none, Infrastructure), below, "the tenant's");
+    let mut of_category = strict.clone();
+    of_category.categories.get_mut(&Infrastructure).unwrap().min_severity = Some(Severity::Warning);
+    assert_eq!(outcome(&of_category, &none, Infrastructure), Ok(Some(OrgAdmin)), "the category's");
+    assert_eq!(outcome(&of_category, &none, Billing), below);
+    let own = Filters { min_severity: Some(Severity::Info), ..Filters::default() };
+    assert_eq!(outcome(&strict, &own, Billing), Ok(Some(OrgAdmin)), "the destination's");
+    let by_category = Filters { min_severities: [(Billing, Severity::Critical)].into(), ..own };
+    assert_eq!(outcome(&strict, &by_category, Billing), below, "the destination's for the category");
+    assert_eq!(outcome(&strict, &by_category, Infrastructure), Ok(Some(OrgAdmin)));
+}
+
+#[test]
+fn a_tenants_minimum_severity_silences_neither_notices_about_tocsin_nor_tests() {
+    let strict = Settings { min_severity: Some(Severity::Critical), ..settings() };
+    let opened = [update(1, Change::Opened, Severity::Warning)];
+    let sent = |incident: Incident| {
+        let person = [to(recipient("p", OrgAdmin))];
+        let decisions = plan_updates(&incident, &opened, &strict, &person, &NotificationHistory::default());
+        decisions.iter().any(|one| matches!(one.outcome, DecisionOutcome::Deliver { .. }))
+    };
+    assert!(!sent(incident(Infrastructure)));
+    assert!(sent(Incident { event_type: "tocsin.unclassified".into(), ..incident(Infrastructure) }));
+    assert!(sent(Incident { test: true, ..incident(Infrastructure) }));
+}

@@ -45,8 +45,12 @@ fn acme() -> TenantId {
 }
 
 fn settings() -> Settings {
-    let all =
-        CategorySettings { enabled: true, channels: ChannelClass::ALL.iter().copied().collect(), muted_until: None };
+    let all = CategorySettings {
+        enabled: true,
+        channels: ChannelClass::ALL.iter().copied().collect(),
+        muted_until: None,
+        min_severity: None,
+    };
     Settings {
         tenant: acme(),
         name: "Acme".into(),
@@ -60,6 +64,8 @@ fn settings() -> Settings {
         approved: domain::tenant::ApprovedNames::default(),
         data_processing: DataProcessing::default(),
         quiet_hours: None,
+        min_severity: None,
+        digest: None,
         storms: domain::vocabulary::StormMode::Bundle,
         compliance_confirmed: confirmed_compliance(),
         footprint: Footprint::default(),
@@ -153,6 +159,7 @@ fn recipient(name: &str, role: Role) -> Recipient {
         suppressed: None,
         sms_opted_out: None,
         digest: None,
+        no_digest: false,
         quiet_hours: None,
         shared: false,
         created_at: Timestamp::UNIX_EPOCH,

@@ -13,7 +13,7 @@ prop_compose! {
         let mut recipient = recipient(&name, OrgAdmin);
         recipient.roles = roles;
         recipient.email_confirmed = confirmed;
-        recipient.filters = Filters { min_severity: least, regions, components: vec![] };
+        recipient.filters = Filters { min_severity: least, regions, ..Filters::default() };
         if !email { recipient.email = None; }
         recipient
     }

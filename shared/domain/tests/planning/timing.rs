@@ -283,3 +283,23 @@ fn a_released_bundle_is_not_put_into_a_digest() {
     assert!(matches!(outcome(Some(Reason::Digest)), DecisionOutcome::Deliver { .. }));
     assert!(matches!(outcome(Some(Reason::Throttled)), DecisionOutcome::Deliver { .. }));
 }
+
+#[test]
+fn the_tenants_digest_is_for_those_who_chose_none() {
+    let of_tenant = Settings { digest: with_digest(Severity::Error).digest, ..settings() };
+    let held = |person: Recipient| {
+        let opened = [update(1, Change::Opened, Severity::Warning)];
+        let people = [to(person)];
+        let decisions =
+            plan_updates(&incident(Infrastructure), &opened, &of_tenant, &people, &NotificationHistory::default());
+        match decisions[0].outcome {
+            DecisionOutcome::Hold { until, reason: Reason::Digest, .. } => Some(until.to_string()),
+            _ => None,
+        }
+    };
+    let person = || recipient("p", SupportManager);
+    assert_eq!(held(person()).as_deref(), Some("2026-11-23T12:30:00Z"), "18:00 in India");
+    assert_eq!(held(Recipient { no_digest: true, ..person() }), None);
+    let own = Digest { schedule: DigestSchedule::Hourly, ..of_tenant.digest.clone().unwrap() };
+    assert_eq!(held(Recipient { digest: Some(own), ..person() }).as_deref(), Some("2026-11-23T10:30:00Z"));
+}

@@ -62,7 +62,8 @@ fn filters(random: &mut Random) -> Filters {
         if random.percent(60) { Vec::new() } else { vec![(*random.pick(SCOPE_NAMES)).to_owned()] }
     };
     let (regions, components) = (names(), names());
-    Filters { regions, components, min_severity: random.percent(30).then(|| *random.pick(Severity::ALL)) }
+    let min_severity = random.percent(30).then(|| *random.pick(Severity::ALL));
+    Filters { regions, components, min_severity, ..Filters::default() }
 }
 
 fn recipient(tenant: usize, place: usize, random: &mut Random) -> Destination {
@@ -100,6 +101,7 @@ fn recipient(tenant: usize, place: usize, random: &mut Random) -> Destination {
         suppressed: None,
         sms_opted_out: None,
         digest: random.percent(35).then(|| digest(random)),
+        no_digest: false,
         quiet_hours,
         shared: false,
         created_at: Timestamp::UNIX_EPOCH,
@@ -151,6 +153,7 @@ pub(super) fn tenant(number: usize, random: &mut Random) -> Subscriber {
         enabled: off != Some(*category) || *category == Category::Infrastructure,
         channels: ChannelClass::ALL.iter().copied().collect(),
         muted_until: None,
+        min_severity: None,
     };
     let lawful = |class: &ChannelClass| {
         let wording = compliance_wording(*class)?;
@@ -176,6 +179,8 @@ pub(super) fn tenant(number: usize, random: &mut Random) -> Subscriber {
         approved: domain::tenant::ApprovedNames::default(),
         data_processing: DataProcessing::default(),
         quiet_hours: random.percent(60).then(|| quiet_hours(random)),
+        min_severity: None,
+        digest: None,
         storms: if random.percent(80) { StormMode::Bundle } else { StormMode::Each },
         // Some tenants do not use what most platform-wide incidents affect.
         footprint: Footprint {

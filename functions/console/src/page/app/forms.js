@@ -67,9 +67,24 @@ function quietHoursFields(hours, modes, mode, onchange = () => {}) {
   };
 }
 
-/** Fields for a digest. `value` returns what the API accepts. */
-function digestFields(digest) {
-  const every = select({ "": "Off: send each alert on its own", hourly: "Hourly", daily: "Daily" }, digest?.every ?? "");
+/** A minimum severity for each category. `value` returns a merge patch: the API forgets what is null. */
+function severityFields(chosen = {}) {
+  const controls = Object.entries(CATEGORIES).map(([category, [title]]) => {
+    const control = select(minimumSeverities("As above"), chosen[category] ?? "");
+    control.dataset.pointer = `/min_severities/${category}`;
+    return [category, title, control];
+  });
+  return {
+    value: () => Object.fromEntries(controls.filter(([category, , control]) => control.value || chosen[category])
+      .map(([category, , control]) => [category, control.value || null])),
+    fields: controls.map(([, title, control]) => field(`Severity: ${title}`, control)),
+  };
+}
+
+/** Fields for a digest. `modes` labels the choices that are no digest. `value` returns what the API accepts. */
+function digestFields(digest, modes = { "": "Off: send each alert on its own" }, mode = "") {
+  const every = select({ ...modes, hourly: "Hourly", daily: "Daily" }, digest?.every ?? mode);
+  const isOn = () => ["hourly", "daily"].includes(every.value);
   const at = h("input", { type: "time", value: digest?.at ?? "08:00", "data-pointer": "/digest/at" });
   const { info: _, ...limits } = SEVERITIES;
   const below = select(Object.fromEntries(Object.entries(limits).map(([key, label]) => [key, `Less severe than ${label}`])), digest?.below ?? "error");
@@ -80,12 +95,13 @@ function digestFields(digest) {
   const [atField, belowField, channelsField] = [field("Send at (local time)", at), field("Alerts in the digest", below), field("Digest channels", channels)];
   const draw = () => {
     atField.hidden = every.value !== "daily";
-    belowField.hidden = channelsField.hidden = !every.value;
+    belowField.hidden = channelsField.hidden = !isOn();
   };
   every.addEventListener("change", draw);
   draw();
   return {
-    value: () => (every.value
+    mode: () => every.value,
+    value: () => (isOn()
       ? { every: every.value, at: every.value === "daily" ? at.value : null, below: below.value, channels: channels.value.split(",") }
       : null),
     fields: h("div", { class: "grid" }, field("Digest", every), atField, belowField, channelsField),

@@ -91,7 +91,8 @@ async function editIntegration(id) {
   const secret = secretField();
   const regions = h("input", { value: one.regions.join(", "), "data-pointer": "/regions" });
   const components = h("input", { value: one.components.join(", "), "data-pointer": "/components" });
-  const severity = select(MINIMUM_SEVERITIES, one.min_severity ?? "");
+  const severity = select(minimumSeverities("Use the category's"), one.min_severity ?? "");
+  const severities = severityFields(one.min_severities);
   const roles = new Set(one.audiences);
   const categories = new Set(one.categories);
   const categoryTitles = Object.fromEntries(Object.entries(CATEGORIES).map(([key, [title]]) => [key, title]));
@@ -105,14 +106,14 @@ async function editIntegration(id) {
     rolesField("Receives alerts for these roles", "/audiences", roles),
     h("details", {}, h("summary", {}, "Filters"),
       h("div", { class: "grid" },
-        field("Severity", severity),
+        field("Severity", severity), severities.fields,
         field("Regions", regions, "Comma-separated. Leave empty for all."),
         field("Components", components, "Comma-separated. Leave empty for all.")),
       h("fieldset", {}, h("legend", {}, "Only these categories (none selected means all)"), checkboxes(categoryTitles, categories))),
   ], async () => {
     const body = {
       name: name.value, audiences: [...roles], categories: [...categories],
-      regions: parseList(regions.value), components: parseList(components.value), min_severity: severity.value || null,
+      regions: parseList(regions.value), components: parseList(components.value), min_severity: severity.value || null, min_severities: severities.value(),
     };
     if (url.value.trim()) body.url = url.value.trim();
     const own = !secretRow.hidden && secret.value.trim();

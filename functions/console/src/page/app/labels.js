@@ -28,6 +28,9 @@ const SEVERITIES = { info: "Info", warning: "Warning", error: "Error", critical:
 /** Choices of a minimum severity. */
 const MINIMUM_SEVERITIES = { "": "Any", info: "Info or higher", warning: "Warning or higher", error: "Error or higher", critical: "Critical only" };
 
+/** Choices of a minimum severity that may be left to a more general one. */
+const minimumSeverities = (general) => ({ ...MINIMUM_SEVERITIES, "": general });
+
 const INCIDENT_STATUSES = { investigating: "Investigating", identified: "Identified", monitoring: "Monitoring", resolved: "Resolved" };
 
 /** Status of scheduled maintenance, in Statuspage's terms. */
@@ -87,6 +90,7 @@ const SETTINGS = {
   zone: "Time zone",
   alert_window_seconds: "Alert window (seconds)",
   allowed_email_domains: "Allowed email domains",
+  min_severity: "Minimum severity",
   storms: "When there are too many alerts",
 };
 

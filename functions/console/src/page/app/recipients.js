@@ -61,13 +61,14 @@ async function editRecipient(id) {
     regions: input("regions", one.regions.join(", ")),
     components: input("components", one.components.join(", ")),
     zone: input("zone", one.zone),
-    minSeverity: select(MINIMUM_SEVERITIES, one.min_severity ?? ""),
+    minSeverity: select(minimumSeverities("Use the category's"), one.min_severity ?? ""),
   };
   const roles = new Set(one.roles);
   const optIns = new Set(one.opt_ins);
   const quiet = quietHoursFields(one.quiet_hours, { "": "Use the tenant's", none: "None for this person", own: "Set quiet hours" },
     one.no_quiet_hours ? "none" : one.quiet_hours ? "own" : "");
-  const digest = digestFields(one.digest);
+  const digest = digestFields(one.digest, { "": "Use the tenant's", none: "Off: send each alert on its own" }, one.no_digest ? "none" : "");
+  const severities = severityFields(one.min_severities);
   const flagLabels = {
     dnd: "The number is in a do-not-disturb registry",
     sms_consent: "The recipient's consent to SMS is on record",
@@ -80,13 +81,13 @@ async function editRecipient(id) {
     rolesField("Roles", "/roles", roles),
     h("details", {}, h("summary", {}, "Filters and more"),
       h("div", { class: "grid" },
-        field("Severity", controls.minSeverity),
+        field("Severity", controls.minSeverity), severities.fields,
         field("Regions", controls.regions, "Comma-separated. Leave empty for all."),
         field("Components", controls.components, "Comma-separated. Leave empty for all."),
         field("Time zone", controls.zone, "Leave empty to use the tenant's.")),
       h("fieldset", {}, h("legend", {}, "Opt-ins"), checkboxes(OPT_INS, optIns)),
       flags.map(([, , row]) => row)),
-    h("details", { open: Boolean(one.quiet_hours || one.no_quiet_hours || one.digest) }, h("summary", {}, "Quiet hours and digest"), quiet.fields, digest.fields),
+    h("details", { open: Boolean(one.quiet_hours || one.no_quiet_hours || one.digest || one.no_digest) }, h("summary", {}, "Quiet hours and digest"), quiet.fields, digest.fields),
     h("p", { class: "hint" }, "We ask the owner of a new address or number to confirm it. No alerts are sent to it before that."),
   ], async () => {
     const body = {
@@ -95,6 +96,7 @@ async function editRecipient(id) {
       email: controls.email.value.trim() || null, phone: controls.phone.value.trim() || null, zone: controls.zone.value.trim() || null,
       regions: parseList(controls.regions.value), components: parseList(controls.components.value), min_severity: controls.minSeverity.value || null,
       quiet_hours: quiet.hours(), no_quiet_hours: quiet.mode() === "none", digest: digest.value(),
+      no_digest: digest.mode() === "none", min_severities: severities.value(),
     };
     const answer = id ? await api("PATCH", `/recipients/${id}`, { body, etag: stored.etag }) : await api("POST", "/recipients", { body });
     updateFindings(answer);

@@ -16,7 +16,10 @@ function settingsView() {
     () => { edited.quiet_hours = quiet.hours() ?? undefined; });
   const quietLocked = plan && !plan.quiet_hours && !settings.quiet_hours;
 
+  const digest = digestFields(settings.digest);
+
   form.addEventListener("submit", action(async () => {
+    edited.digest = digest.value() ?? undefined;
     const patch = settingsPatch(settings, edited);
     if (!Object.keys(patch).length) return showStatus("There is nothing to save: no setting was changed.");
     try {
@@ -37,6 +40,9 @@ function settingsView() {
     h("div", { class: "card" }, h("h2", {}, "Quiet hours"),
       h("p", { class: "hint" }, "Alerts to people and chat channels are held until quiet hours end, and then arrive as one message. Webhooks are never held. Recipients can have their own quiet hours, or none."),
       quietLocked ? h("p", { class: "locked" }, notInPlan(plan)) : quiet.fields, findingsAbout("setting", "settings.quiet_hours")),
+    h("div", { class: "card" }, h("h2", {}, "Digest"),
+      h("p", { class: "hint" }, "Less severe alerts are collected into one message for everybody who has no digest of their own. Recipients can turn it off for themselves."),
+      plan && !plan.digest && !settings.digest ? h("p", { class: "locked" }, notInPlan(plan)) : digest.fields),
     h("div", { class: "card" }, h("h2", {}, "Storm protection"),
       field(SETTINGS.storms, storms, "Critical alerts are sent right away, and webhooks receive every alert.")),
     h("div", { class: "card" }, h("h2", {}, "Footprint"),
@@ -63,9 +69,13 @@ function categoryCard(category, edited) {
     { onchange: (event) => { chosen.enabled = event.target.checked; }, "data-pointer": `/categories/${category}/enabled` });
   const mutedUntil = h("input", { type: "datetime-local", value: localInputValue(chosen.muted_until), "data-pointer": `/categories/${category}/muted_until`,
     onchange: (event) => { chosen.muted_until = event.target.value ? new Date(event.target.value).toISOString() : null; } });
+  const minSeverity = select(minimumSeverities("Use the tenant's"), chosen.min_severity ?? "");
+  minSeverity.dataset.pointer = `/categories/${category}/min_severity`;
+  minSeverity.addEventListener("change", () => { chosen.min_severity = minSeverity.value || undefined; });
   return h("div", { class: "card" }, h("div", { class: "row" }, enabledRow), h("p", { class: "hint" }, description),
     h("details", {}, h("summary", {}, "Mute temporarily"),
       field(`Mute ${title} until`, mutedUntil, "No alerts of this category are sent before then. Leave empty to unmute.")),
+    field(`Minimum severity of ${title}`, minSeverity),
     findingsAbout("category", category));
 }
 
@@ -119,10 +129,14 @@ function generalFields(edited) {
     h("input", { value: String(edited[name]), "data-pointer": `/${name}`, onchange: (event) => { edited[name] = event.target.value; } }), hint);
   const alertWindow = h("input", { type: "number", min: "10", max: "86400", value: String(edited.alert_window_seconds), "data-pointer": "/alert_window_seconds",
     onchange: (event) => { edited.alert_window_seconds = Number(event.target.value); } });
+  const minSeverity = select(MINIMUM_SEVERITIES, edited.min_severity ?? "");
+  minSeverity.dataset.pointer = "/min_severity";
+  minSeverity.addEventListener("change", () => { edited.min_severity = minSeverity.value || null; });
   const domains = h("input", { value: edited.allowed_email_domains.join(", "), "data-pointer": "/allowed_email_domains",
     onchange: (event) => { edited.allowed_email_domains = parseList(event.target.value); } });
   return h("div", { class: "grid" }, text("name"), text("zone", "For example Asia/Kolkata"),
     field(SETTINGS.alert_window_seconds, alertWindow, "How long an alert may take to reach the provider before it counts as late."),
+    field(SETTINGS.min_severity, minSeverity, "For categories and destinations that have none of their own."),
     field(SETTINGS.allowed_email_domains, domains, "Comma-separated. Leave empty to allow every domain."));
 }
 
@@ -157,10 +171,10 @@ function sendersCard(senders) {
 function settingsPatch(before, after) {
   const patch = {};
   for (const key of Object.keys(SETTINGS)) {
-    if (JSON.stringify(before[key]) !== JSON.stringify(after[key])) patch[key] = after[key];
+    if (JSON.stringify(before[key] ?? null) !== JSON.stringify(after[key] ?? null)) patch[key] = after[key] ?? null;
   }
   for (const category of Object.keys(CATEGORIES)) {
-    for (const key of ["enabled", "channels", "muted_until"]) {
+    for (const key of ["enabled", "channels", "muted_until", "min_severity"]) {
       const [was, is] = [before, after].map((one) => one.categories[category][key] ?? null);
       const same = Array.isArray(was) ? [...was].sort().join() === [...is].sort().join() : was === is;
       if (!same) ((patch.categories ??= {})[category] ??= {})[key] = is;
@@ -176,6 +190,8 @@ function settingsPatch(before, after) {
   const hours = (one) => (one.quiet_hours ? { zone: null, ...one.quiet_hours } : null);
   const text = (one) => JSON.stringify(Object.entries(one ?? {}).sort());
   if (text(hours(before)) !== text(hours(after))) patch.quiet_hours = hours(after);
+  const collected = (one) => (one.digest ? { at: null, ...one.digest } : null);
+  if (text(collected(before)) !== text(collected(after))) patch.digest = collected(after);
   return patch;
 }
 
@@ -184,16 +200,19 @@ function describePatch(patch) {
   const names = (labels, codes) => codes.map((code) => labelOf(labels, code)).join(", ") || "None";
   const changes = [];
   for (const [key, label] of Object.entries(SETTINGS).filter(([key]) => key in patch)) {
-    const value = key === "storms" ? labelOf(STORM_MODES, patch.storms) : [patch[key]].flat().join(", ");
+    const labels = { storms: STORM_MODES, min_severity: MINIMUM_SEVERITIES }[key];
+    const value = labels ? labelOf(labels, patch[key] ?? "") : [patch[key]].flat().join(", ");
     changes.push([label, value || "None"]);
   }
   for (const [category, change] of Object.entries(patch.categories ?? {})) {
     const [title] = CATEGORIES[category];
     if ("enabled" in change) changes.push([title, change.enabled ? "On" : "Off"]);
     if ("channels" in change) changes.push([`${title}: channels`, names(CHANNELS, change.channels)]);
+    if ("min_severity" in change) changes.push([`${title}: minimum severity`, labelOf(minimumSeverities("The tenant's"), change.min_severity ?? "")]);
     if ("muted_until" in change) changes.push([`${title}: muted until`, formatTime(change.muted_until) || "Not muted"]);
   }
   if (patch.compliance) changes.push(["Compliance confirmed for", names(CHANNELS, patch.compliance.confirmed)]);
+  if ("digest" in patch) changes.push(["Digest", patch.digest ? `${patch.digest.every}, less severe than ${labelOf(SEVERITIES, patch.digest.below)}` : "Off"]);
   if (patch.footprint) changes.push(["Footprint", describeFootprint({ components: [], regions: [], ...loaded.settings.footprint, ...patch.footprint })]);
   if ("quiet_hours" in patch) changes.push(["Quiet hours", describeQuietHours(patch.quiet_hours)]);
   return changes;

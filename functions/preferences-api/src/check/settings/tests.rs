@@ -1,5 +1,6 @@
 use super::*;
-use contracts::http::QuietHoursBody;
+use contracts::http::{DigestBody, QuietHoursBody};
+use domain::vocabulary::Severity;
 
 const TENANT: Editor<'_> = Editor { token_id: "tok_a", is_platform_admin: false, now: Timestamp::UNIX_EPOCH };
 const PLATFORM: Editor<'_> = Editor { is_platform_admin: true, ..TENANT };
@@ -262,4 +263,29 @@ fn a_footprint_names_the_catalogue_and_is_the_tenants_only_where_its_plan_says_s
     let footprint = Footprint { regions: names(&["us-west-9"]), ..Footprint::default() };
     let outdated = Settings { footprint, ..large };
     assert!(update_settings(&outdated, &settings_body(&outdated), &policy(), TENANT).is_ok());
+}
+
+#[test]
+fn minimum_severities_and_a_digest_are_checked_and_the_digest_needs_the_plan() {
+    let digest = DigestBody { every: "hourly".into(), at: None, below: "error".into(), channels: vec!["email".into()] };
+    let body = |before: &Settings| {
+        let mut body = settings_body(before);
+        body.min_severity = Some("warning".into());
+        body.categories.get_mut("billing").unwrap().min_severity = Some("critical".into());
+        body.digest = Some(digest.clone());
+        body
+    };
+    let (small, large) = (tenant("starter"), tenant("enterprise"));
+    let saved = update_settings(&large, &body(&large), &policy(), TENANT).unwrap();
+    assert_eq!(saved.min_severity, Some(Severity::Warning));
+    assert_eq!(saved.categories[&Category::Billing].min_severity, Some(Severity::Critical));
+    assert_eq!(settings_body(&saved).digest, Some(digest.clone()));
+    assert_eq!(update_settings(&saved, &settings_body(&saved), &policy(), TENANT).unwrap(), saved);
+    assert_eq!(pointers(update_settings(&small, &body(&small), &policy(), TENANT).unwrap_err()), ["/digest"]);
+    let mut wrong = body(&large);
+    wrong.min_severity = Some("dire".into());
+    wrong.categories.get_mut("billing").unwrap().min_severity = Some("dire".into());
+    wrong.digest = Some(DigestBody { every: "yearly".into(), ..digest.clone() });
+    let errors = update_settings(&large, &wrong, &policy(), TENANT).unwrap_err();
+    assert_eq!(pointers(errors), ["/categories/billing/min_severity", "/min_severity", "/digest/every"]);
 }
