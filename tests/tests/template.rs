@@ -397,6 +397,7 @@ fn every_queue_and_function_has_an_alarm_and_every_alarm_a_runbook_entry() {
         "DeadLetterAlarm",
         "DueLeftAlarm",
         "LateDeliveriesAlarm",
+        "WindowMissedAlarm",
         "SmsLimitAlarm",
         "ProviderQuotaAlarm",
         "ReleaseSilentAlarm",

@@ -91,8 +91,8 @@ const PLANTED: &[Planted] = &[
         name: "a critical alert that is given up in silence",
         edits: &[(
             OUTCOME,
-            "if notices.is_empty() { write } else { Deliver::Notify(Notify { notices, then: Box::new(write) }) }",
-            "{ notices.truncate(0); write }",
+            "if notices.is_empty() { then } else { Deliver::Notify(Notify { notices, then: Box::new(then) }) }",
+            "{ drop(notices); then }",
         )],
     },
     Planted {
@@ -156,6 +156,14 @@ const PLANTED: &[Planted] = &[
             OUTCOME,
             "let long = seconds_until(at, self.at) > i64::from(queue_delay_max(member.channel));",
             "let long = seconds_until(at, self.at) > i64::from(queue_delay_max(member.channel)).max(900);",
+        )],
+    },
+    Planted {
+        name: "a missed window that nobody is notified of",
+        edits: &[(
+            OUTCOME,
+            "let late = window_missed_notice(member, &self.failed.cause, at, self.at);",
+            "let late = window_missed_notice(member, &self.failed.cause, at, self.at).filter(|_| false);",
         )],
     },
     Planted {

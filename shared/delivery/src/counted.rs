@@ -12,6 +12,7 @@ pub(crate) fn record(counted: &Counted) {
             metrics::count("ClaimLost", 1);
             tracing::warn!(row, "the claim was lost before the delivery was marked");
         }
+        Counted::WindowMissed => metrics::count("WindowMissed", 1),
         Counted::Deferred { channel } => metrics::count_by("DeliveryThrottled", "channel", channel.as_str(), 1),
         Counted::ProviderThrottled { channel } => {
             metrics::count_by("ProviderThrottled", "channel", channel.as_str(), 1);

@@ -23,6 +23,9 @@ pub use transitions::{
 
 /// The event type of the notice that a critical alert could not be delivered. Only org admins are notified, on another channel.
 pub const DELIVERY_FAILED_TYPE: &str = "tocsin.delivery_failed";
+/// The event type of the notice that the opening of a critical incident misses the tenant's alert window. Only org admins are notified, on
+/// another channel.
+pub const WINDOW_MISSED_TYPE: &str = "tocsin.window_missed";
 /// The event type of the notice that a recipient unsubscribed, or that a reader of a shared address asked to.
 pub const UNSUBSCRIBED_TYPE: &str = "tocsin.unsubscribed";
 /// The event type of the notice that an address bounced permanently or complained, and gets no more e-mails.
@@ -30,5 +33,5 @@ pub const ADDRESS_SUPPRESSED_TYPE: &str = "tocsin.suppressed";
 /// The event type of the notice that a day's limit of text messages is used up.
 pub const SMS_LIMIT_TYPE: &str = "tocsin.sms_limit_reached";
 /// The event types of which only org admins are notified.
-pub const ORG_ADMIN_NOTICE_TYPES: [&str; 4] =
-    [DELIVERY_FAILED_TYPE, UNSUBSCRIBED_TYPE, ADDRESS_SUPPRESSED_TYPE, SMS_LIMIT_TYPE];
+pub const ORG_ADMIN_NOTICE_TYPES: [&str; 5] =
+    [DELIVERY_FAILED_TYPE, WINDOW_MISSED_TYPE, UNSUBSCRIBED_TYPE, ADDRESS_SUPPRESSED_TYPE, SMS_LIMIT_TYPE];

@@ -12,7 +12,7 @@
 //! | [`claim`] | before the send: chat slots, the order of a webhook's updates, the claim, the contact's rate limit |
 //! | [`outcome`] | the send, and what follows it |
 //! | [`record`] | what is written, scheduled and enqueued |
-//! | `undelivered` | the notice about a critical alert that was given up |
+//! | `undelivered` | the notices about critical alerts that were given up or are late |
 
 pub mod claim;
 pub mod outcome;
@@ -61,7 +61,7 @@ pub enum Deliver {
     Endpoint(RecordFailure),
     /// Disable the endpoint, which said that it is gone.
     Disable(Disable),
-    /// Notify the org admins of critical alerts that are given up.
+    /// Notify the org admins of critical alerts that are given up, or miss the tenant's window.
     Notify(Notify),
     /// Mark the rows with what came of the attempt.
     Write(Write),

@@ -120,6 +120,8 @@ pub enum Counted {
         /// Name of the delivery row.
         row: String,
     },
+    /// The opening of a critical incident misses its tenant's alert window.
+    WindowMissed,
     /// The contact's rate limit deferred a delivery.
     Deferred {
         /// Channel of the delivery.

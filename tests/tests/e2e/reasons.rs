@@ -106,3 +106,26 @@ fn a_failed_delivery_is_not_reported_on_the_channel_that_failed() {
     let notified = stack.mails("could not be delivered").into_iter().any(|mail| mail.to == person.email);
     assert!(notified, "the admin is notified by e-mail");
 }
+
+#[test]
+fn a_critical_opening_that_is_late_at_an_endpoint_reaches_the_org_admins_by_email_within_the_window() {
+    let stack = stack!();
+    let mut tenant = stack.tenant("enterprise");
+    let person = tenant.person("org_admin", &[]);
+    let hook = tenant.endpoint("webhook", "org_admin");
+    stack.behave(&hook.path, json!({"status": 503}));
+    let begun = std::time::Instant::now();
+    let incident = stack.incident_of(&post(&tenant, &unique(), &json!({"severity": "critical"})));
+    // The second attempt fails after five seconds, and the third comes five minutes later.
+    let notice = wait("the notice", Duration::from_secs(60), || {
+        tenant.own_incidents().into_iter().find(|incident| incident["type"] == "tocsin.window_missed")
+    });
+    let id = notice["incident_id"].as_str().unwrap().to_owned();
+    drop(tenant.settled(&id, 1));
+    let mails = || stack.mails(&incident).into_iter().filter(|mail| mail.to == person.email);
+    assert!(mails().any(|mail| mail.text.contains("has not reached")), "the admin learns it by e-mail");
+    assert!(begun.elapsed() < Duration::from_secs(60), "within the window: {:?}", begun.elapsed());
+    assert_eq!(reason(&tenant, &id, &hook.id, "webhook"), "endpoint_is_subject");
+    let all = tenant.own_incidents();
+    assert_eq!(all.iter().filter(|one| one["type"] == "tocsin.window_missed").count(), 1, "one for each incident");
+}

@@ -3,7 +3,9 @@
 use super::{Case, PlanInput};
 use crate::event::SYSTEM_TYPE_PREFIX;
 use crate::ids::Scope;
-use crate::incident::{DELIVERY_FAILED_TYPE, Incident, ORG_ADMIN_NOTICE_TYPES, SMS_LIMIT_TYPE, Update};
+use crate::incident::{
+    DELIVERY_FAILED_TYPE, Incident, ORG_ADMIN_NOTICE_TYPES, SMS_LIMIT_TYPE, Update, WINDOW_MISSED_TYPE,
+};
 use crate::permission::{refused_for_contact, refused_for_tenant};
 use crate::policy::{Allowance, Policy};
 use crate::reason::Reason;
@@ -194,7 +196,7 @@ pub(super) fn is_system_incident(incident: &Incident) -> bool {
 
 /// Returns whether the incident reports a problem of the very channel or endpoint that it would be sent to.
 fn is_about_this_channel(incident: &Incident, update: &Update, case: &Case<'_>) -> bool {
-    if [DELIVERY_FAILED_TYPE, SMS_LIMIT_TYPE].contains(&incident.event_type.as_str()) {
+    if [DELIVERY_FAILED_TYPE, WINDOW_MISSED_TYPE, SMS_LIMIT_TYPE].contains(&incident.event_type.as_str()) {
         return update.labels.get("channel").is_some_and(|failed| failed == case.channel.as_str());
     }
     is_system_incident(incident) && incident.dedup_key == case.destination.id()

@@ -1,6 +1,6 @@
 //! The steps before the send.
 
-use super::outcome::accepted_before;
+use super::outcome::{accepted_before, late_notices, notify};
 use super::record::{EnqueueDelivery, Mark, ReleaseClaims, ScheduleRetry, Write};
 use super::{Deliver, Job, LEASE_MARGIN, Message, Send, contact_key, due_entry, seconds_until};
 use crate::turn::{Answer, Counted, Turn, Verdict};
@@ -267,12 +267,13 @@ fn chat_slot(mut job: Job, fingerprint: String, before: &EarlierClaim, turn: &mu
 }
 
 /// Notes on the row for which slot a delivery waits, and returns its message to the queue until then.
-fn wait_for_slot(job: Job, until: Timestamp, turn: &Turn) -> Deliver {
+fn wait_for_slot(job: Job, until: Timestamp, turn: &mut Turn) -> Deliver {
     let left = until.as_millisecond() - turn.now.as_millisecond();
     let pause = Duration::from_millis(u64::try_from(left).unwrap_or(0));
     let mark = Mark::Wait { reason: Reason::Throttled, until };
+    let notices = late_notices(&job, Reason::Throttled.as_str(), until, turn);
     let write = Write::new(job, turn.now, vec![mark]);
-    Deliver::Write(write.and_then(Deliver::End(Verdict::Return { pause, code: "slot" })))
+    notify(notices, Deliver::Write(write.and_then(Deliver::End(Verdict::Return { pause, code: "slot" }))))
 }
 
 impl Slot {
@@ -359,5 +360,6 @@ fn defer(job: Job, until: Timestamp, exempt: Option<Exemption>, turn: &mut Turn)
     let due = ScheduledDelivery { held: Some(hold), ..due_entry(delivery, until) };
     turn.count(Counted::Deferred { channel: delivery.channel });
     let mark = Mark::Defer { reason: Reason::Throttled, due: Box::new(due) };
-    Deliver::Write(Write::new(job, turn.now, vec![mark]))
+    let notices = late_notices(&job, Reason::Throttled.as_str(), until, turn);
+    notify(notices, Deliver::Write(Write::new(job, turn.now, vec![mark])))
 }

@@ -1,7 +1,7 @@
 //! The send, and what follows it.
 
 use super::record::{Mark, ReleaseClaims, Write};
-use super::undelivered::{sms_limit_notice, undelivered_notice};
+use super::undelivered::{sms_limit_notice, undelivered_notice, window_missed_notice};
 use super::{Deliver, Job, Message, QUOTA_PAUSE, monitored_integration, seconds_until, throttle_pause};
 use crate::send::{Accepted, SendFailure};
 use crate::turn::{Answer, Counted, Turn, Verdict};
@@ -37,8 +37,8 @@ pub struct Disable {
     ended: Option<Reason>,
 }
 
-/// Sends notices to `classify` about critical alerts that are given up. Before the mark: after a crash in between, a notice is sent again
-/// and deduplicated.
+/// Sends notices to `classify` about critical alerts that are given up, or miss their window. Before the mark: after a crash in between, a
+/// notice is sent again and deduplicated.
 #[derive(Clone, Debug)]
 pub struct Notify {
     notices: Vec<IncidentReceived>,
@@ -141,7 +141,8 @@ fn throttled(job: Job, turn: &mut Turn) -> Deliver {
         // Noted on the row, so that it keeps its place within its contact's rate limit.
         let until = turn.now.saturating_add(SignedDuration::try_from(pause).unwrap_or_default()).unwrap_or(turn.now);
         let mark = Mark::Wait { reason: Reason::ProviderLimit, until };
-        return Deliver::Write(Write::new(job, turn.now, vec![mark]).and_then(end));
+        let notices = late_notices(&job, "throttled", until, turn);
+        return notify(notices, Deliver::Write(Write::new(job, turn.now, vec![mark]).and_then(end)));
     }
     let oldest = job.members().iter().map(|member| member.alert.at).min().unwrap_or(turn.now);
     schedule_anew(job, turn.now.saturating_add(long_throttle_pause(turn.now.duration_since(oldest))), turn)
@@ -160,14 +161,28 @@ fn quota_exhausted(job: Job, turn: &mut Turn) -> Deliver {
 }
 
 /// Defers every member. The rows say that they wait, so that nobody counts as notified, and the wait is explained.
-fn schedule_anew(job: Job, at: Result<Timestamp, jiff::Error>, turn: &Turn) -> Deliver {
+fn schedule_anew(job: Job, at: Result<Timestamp, jiff::Error>, turn: &mut Turn) -> Deliver {
     let at = at.unwrap_or(turn.now);
     let defer = |member: &Delivery| Mark::Defer {
         reason: Reason::ProviderLimit,
         due: Box::new(job.due_entry(member, at, member.attempt)),
     };
     let marks = job.members().iter().map(defer).collect();
-    Deliver::Write(Write::new(job, turn.now, marks))
+    let notices = late_notices(&job, Reason::ProviderLimit.as_str(), at, turn);
+    notify(notices, Deliver::Write(Write::new(job, turn.now, marks)))
+}
+
+/// Returns the notices that critical openings miss their alert window, since they are not sent before `next_at`.
+pub(super) fn late_notices(job: &Job, cause: &str, next_at: Timestamp, turn: &mut Turn) -> Vec<IncidentReceived> {
+    let notices: Vec<_> =
+        job.members().iter().filter_map(|member| window_missed_notice(member, cause, next_at, turn.now)).collect();
+    turn.counted.extend(notices.first().map(|_| Counted::WindowMissed));
+    notices
+}
+
+/// Sends the notices, if there are any, and goes on with `then`.
+pub(super) fn notify(notices: Vec<IncidentReceived>, then: Deliver) -> Deliver {
+    if notices.is_empty() { then } else { Deliver::Notify(Notify { notices, then: Box::new(then) }) }
 }
 
 /// Counts a failed attempt, and records it for the endpoint's owner: once, however many members the message has.
@@ -182,7 +197,7 @@ fn failed_attempt(failure: Failure, turn: &mut Turn) -> Deliver {
         });
     }
     let monitored = failure.job.members().first().and_then(monitored_integration).is_some();
-    if monitored { Deliver::Endpoint(RecordFailure { failure }) } else { after_endpoint(failure, None) }
+    if monitored { Deliver::Endpoint(RecordFailure { failure }) } else { after_endpoint(failure, None, turn) }
 }
 
 impl RecordFailure {
@@ -205,20 +220,20 @@ impl RecordFailure {
     }
 
     /// Goes on with the reason to give up, if the endpoint failed for too long.
-    pub fn answered(self, answer: Answer<Option<Reason>>, _: &mut Turn) -> Deliver {
+    pub fn answered(self, answer: Answer<Option<Reason>>, turn: &mut Turn) -> Deliver {
         match answer {
             Err(fault) => Deliver::End(fault.into()),
-            Ok(ended) => after_endpoint(self.failure, ended),
+            Ok(ended) => after_endpoint(self.failure, ended, turn),
         }
     }
 }
 
-fn after_endpoint(failure: Failure, ended: Option<Reason>) -> Deliver {
+fn after_endpoint(failure: Failure, ended: Option<Reason>, turn: &mut Turn) -> Deliver {
     let disables = |member: &Delivery| matches!(failure.next(member, ended), NextStep::GiveUp { disable: true, .. });
     if failure.job.members().iter().any(disables) {
         return Deliver::Disable(Disable { failure, ended });
     }
-    failure.record(ended)
+    failure.record(ended, turn)
 }
 
 impl Disable {
@@ -241,10 +256,10 @@ impl Disable {
     }
 
     /// Goes on after the endpoint was disabled.
-    pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Deliver {
+    pub fn answered(self, answer: Answer<()>, turn: &mut Turn) -> Deliver {
         match answer {
             Err(fault) => Deliver::End(fault.into()),
-            Ok(()) => self.failure.record(self.ended),
+            Ok(()) => self.failure.record(self.ended, turn),
         }
     }
 }
@@ -264,7 +279,7 @@ impl Failure {
     }
 
     /// Records the attempt on every row: the retry or the end.
-    fn record(self, ended: Option<Reason>) -> Deliver {
+    fn record(self, ended: Option<Reason>, turn: &mut Turn) -> Deliver {
         let mut notices = Vec::new();
         let mut marks = Vec::with_capacity(self.job.members().len());
         for member in self.job.members() {
@@ -279,6 +294,9 @@ impl Failure {
             };
             marks.push(match self.next(member, ended) {
                 NextStep::Retry { at } => {
+                    let late = window_missed_notice(member, &self.failed.cause, at, self.at);
+                    turn.counted.extend(late.as_ref().map(|_| Counted::WindowMissed));
+                    notices.extend(late);
                     let long = seconds_until(at, self.at) > i64::from(queue_delay_max(member.channel));
                     let listed = matches!(self.job.message, Message::List(_));
                     let due = || Box::new(self.job.due_entry(member, at, member.attempt + 1));
@@ -293,8 +311,7 @@ impl Failure {
                 }
             });
         }
-        let write = Deliver::Write(Write::new(self.job, self.at, marks));
-        if notices.is_empty() { write } else { Deliver::Notify(Notify { notices, then: Box::new(write) }) }
+        notify(notices, Deliver::Write(Write::new(self.job, self.at, marks)))
     }
 }
 

@@ -4,10 +4,11 @@ use super::record::Mark;
 use super::*;
 use crate::send::{Accepted, SendFailure};
 use crate::turn::Fault;
-use contracts::queue::Lane;
+use contracts::queue::{IncidentReceived, Lane, MessageBody};
 use domain::attempt::{AttemptFailure, RetryVerdict};
 use domain::delivery::{ClaimRefusal, EarlierClaim};
 use domain::due::ScheduledDelivery;
+use domain::ids::EventId;
 use domain::rate_limit::{CallSlot, RateLimitDecision};
 use serde_json::json;
 
@@ -71,6 +72,24 @@ fn sent(message: Message, outcome: Result<Accepted, SendFailure>, turn: &mut Tur
 fn failed(verdict: RetryVerdict) -> SendFailure {
     let failed = AttemptFailure { cause: "http_503".to_owned(), retry_after: None, slow_down: false, verdict };
     SendFailure::Failed { failed, status: Some(503), response: String::new(), plain: false }
+}
+
+/// Goes on after the notices of a story, if it has any.
+fn without_notice(story: Deliver, turn: &mut Turn) -> Deliver {
+    match story {
+        Deliver::Notify(notify) => notify.answered(Ok(()), turn),
+        other => other,
+    }
+}
+
+/// The types of the notices that a story sends.
+fn notices(story: &Deliver) -> Vec<(String, EventId)> {
+    let Deliver::Notify(notify) = story else { return Vec::new() };
+    let notice = |one: &IncidentReceived| match &one.body {
+        MessageBody::Event(event) => (event.event_type.clone(), one.event_id.clone()),
+        other => panic!("{other:?}"),
+    };
+    notify.notices().iter().map(notice).collect()
 }
 
 fn unavailable() -> Fault {
@@ -169,7 +188,7 @@ fn a_throttled_message_is_no_attempt_and_no_dead_letter_however_long_it_lasts() 
         let mut pauses = Vec::new();
         for receives in 1..=5 {
             turn.receives = receives;
-            let story = match sent(message.clone(), Err(SendFailure::Throttled), turn) {
+            let story = match without_notice(sent(message.clone(), Err(SendFailure::Throttled), turn), turn) {
                 // A single alert keeps its place within its contact's rate limit.
                 Deliver::Write(write) => write.answered(vec![Ok(true)], turn),
                 Deliver::Release(release) => release.answered(Ok(()), turn),
@@ -181,12 +200,12 @@ fn a_throttled_message_is_no_attempt_and_no_dead_letter_however_long_it_lasts() 
         assert_eq!(pauses, [5, 10, 20, 40, 60]);
         // It is a dead letter at the twentieth receive, so the rest of the wait is spent in the due index, which begins anew.
         turn.receives = 6;
-        let story = sent(message, Err(SendFailure::Throttled), turn);
+        let story = without_notice(sent(message, Err(SendFailure::Throttled), turn), turn);
         let entries = deferred(&story);
         assert!(entries.iter().all(|due| due.at == turn.now + SignedDuration::from_mins(1)));
         assert_eq!(entries[0].attempt, 1, "no attempt was made");
         turn.now += SignedDuration::from_mins(20);
-        let entries = deferred(&sent(list(members()), Err(SendFailure::Throttled), turn));
+        let entries = deferred(&without_notice(sent(list(members()), Err(SendFailure::Throttled), turn), turn));
         assert_eq!(entries[0].at.duration_since(turn.now).as_secs() / 60, 5, "and longer the longer it lasts");
     }
 }
@@ -253,7 +272,7 @@ fn a_test_alert_keeps_its_contacts_limits() {
 fn a_used_up_quota_defers_every_member_and_its_row_says_so() {
     let turn = &mut turn();
     let members = vec![delivery("email", "inc_1", 1, 2), delivery("email", "inc_2", 1, 1)];
-    let story = sent(list(members), Err(SendFailure::QuotaExhausted), turn);
+    let story = without_notice(sent(list(members), Err(SendFailure::QuotaExhausted), turn), turn);
     let entries: Vec<_> = deferred(&story).iter().map(|due| (due.attempt, due.omitted_count, due.held)).collect();
     assert!(entries.iter().all(|(_, omitted, held)| *omitted == 3 && held.is_some()), "they come in a list again");
     assert_eq!(entries.iter().map(|(attempt, ..)| *attempt).collect::<Vec<_>>(), [2, 1], "no attempt was made");
@@ -284,9 +303,8 @@ fn the_mark_of_an_accepted_message_is_tried_until_the_invocation_ends() {
 fn a_short_pause_is_spent_on_the_bulk_lane_and_a_long_one_in_the_due_index() {
     for (attempt, on_a_queue) in [(1, true), (3, false)] {
         let turn = &mut turn();
-        let Deliver::Write(write) = sent(single("email", attempt), Err(failed(RetryVerdict::Retry)), turn) else {
-            panic!("not a mark")
-        };
+        let story = sent(single("email", attempt), Err(failed(RetryVerdict::Retry)), turn);
+        let Deliver::Write(write) = without_notice(story, turn) else { panic!("not a mark") };
         let due = write.marks().map(|(_, mark)| match mark {
             Mark::Retry { due, .. } => due.is_some(),
             other => panic!("{other:?}"),
@@ -374,4 +392,43 @@ fn a_flood_into_one_chat_webhook_becomes_bundles_and_what_is_critical_goes_at_on
     let bundled = EarlierClaim { deferred_until: until, due_reason: Some(Reason::Throttled), may_have_sent: None };
     let Deliver::Write(write) = claim.answered(vec![Ok(Ok(bundled))], turn) else { panic!("not deferred") };
     assert!(write.marks().all(|(_, mark)| matches!(mark, Mark::Leave { .. })));
+}
+
+#[test]
+fn a_critical_opening_that_misses_its_window_notifies_the_org_admins_and_is_tried_on() {
+    // Accepted at 08:00:00, with a window of 60 seconds.
+    let turn = &mut turn();
+    assert!(notices(&sent(single("email", 1), Err(SendFailure::Throttled), turn)).is_empty(), "again in 5 seconds");
+    (turn.now, turn.receives) = ("2027-01-15T08:00:35Z".parse().unwrap(), 4);
+    let throttled = sent(single("email", 1), Err(SendFailure::Throttled), turn);
+    let sent_notices = notices(&throttled);
+    assert_eq!(sent_notices.len(), 1, "again in 40 seconds: {throttled:?}");
+    assert_eq!(sent_notices[0].0, "tocsin.window_missed");
+    assert!(turn.counted.contains(&Counted::WindowMissed));
+    let Deliver::Write(write) = without_notice(throttled, turn) else { panic!("not noted") };
+    assert!(write.marks().all(|(_, mark)| matches!(mark, Mark::Wait { .. })), "it is tried on");
+
+    // Another channel of the same incident within the hour has the same event, which classify knows already.
+    assert_eq!(notices(&sent(single("email", 1), Err(SendFailure::QuotaExhausted), turn)), sent_notices);
+    let story = sent(single("webhook", 2), Err(failed(RetryVerdict::Retry)), turn);
+    let Deliver::Endpoint(endpoint) = story else { panic!("not an endpoint: {story:?}") };
+    assert_eq!(notices(&endpoint.answered(Ok(None), turn)), sent_notices, "the next attempt is in five minutes");
+}
+
+#[test]
+fn only_a_late_critical_opening_notifies_them_and_never_one_of_our_own() {
+    let turn = &mut turn();
+    let quiet = |change: fn(&mut Delivery), turn: &mut Turn| {
+        let mut one = delivery("email", "inc_1", 1, 1);
+        change(&mut one);
+        let story = sent(Message::Single(Box::new(one)), Err(SendFailure::QuotaExhausted), turn);
+        assert!(notices(&story).is_empty(), "{story:?}");
+    };
+    quiet(|one| one.alert.severity = domain::vocabulary::Severity::Error, turn);
+    quiet(|one| one.alert.change = domain::incident::Change::ScopeChanged, turn);
+    quiet(|one| one.alert.event_type = "tocsin.endpoint_failing".to_owned(), turn);
+    quiet(|one| one.window_seconds = 86_400, turn);
+    quiet(|one| one.resend_requested = true, turn);
+    let in_time = sent(single("email", 1), Err(failed(RetryVerdict::Retry)), turn);
+    assert!(notices(&in_time).is_empty(), "the next attempt is in five seconds: {in_time:?}");
 }

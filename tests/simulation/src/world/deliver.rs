@@ -9,6 +9,7 @@ use crate::table::DeliveryKey;
 use contracts::queue::{Delivery, MessageBody};
 use domain::delivery::{DeliveryRow, DeliveryState, EarlierClaim};
 use domain::health::{EndpointHealth, PROBE_AFTER};
+use domain::incident::Change;
 use domain::rate_limit::{CallSlot, Exemption, RateLimitDecision};
 use domain::reason::Reason;
 use domain::tenant::{Destination, Disablement};
@@ -246,6 +247,26 @@ impl World {
         }
     }
 
+    /// Where a critical opening waits beyond its tenant's alert window, the org admins were notified before that was written.
+    fn check_window(&mut self, member: &Delivery, mark: &Mark) {
+        let next_at = match mark {
+            Mark::Retry { at, .. } => *at,
+            Mark::Wait { until, .. } => *until,
+            Mark::Defer { due, .. } => due.at,
+            Mark::Accept { .. } | Mark::Fail { .. } | Mark::Leave { .. } => return,
+        };
+        let alert = &member.alert;
+        let opens = matches!(alert.change, Change::Opened | Change::SeverityRaised);
+        let critical = alert.severity == Severity::Critical && alert.category.is_some() && opens && !alert.test;
+        let on_purpose = member.why.held.is_some() || member.resend_requested;
+        let late = next_at > seconds_after(alert.at, i64::from(member.window_seconds));
+        if critical && late && !on_purpose && !self.log.notices.contains(&format!("{}:window", alert.incident_id)) {
+            let finding =
+                format!("{} misses its window until {next_at}, and nobody is notified", DeliveryKey::of(member));
+            self.log.findings.push(finding);
+        }
+    }
+
     fn write_marks(&mut self, step: &Write, invocation: &mut Invocation, fate: Fate) -> Vec<Answer<bool>> {
         let marks: Vec<(Delivery, Mark)> = step.marks().map(|(member, mark)| (member.clone(), mark.clone())).collect();
         let mut answers = Vec::with_capacity(marks.len());
@@ -259,6 +280,7 @@ impl World {
             let key = DeliveryKey::of(member);
             let marked = self.table.mark(member, mark, step.token(), step.at());
             if marked {
+                self.check_window(member, mark);
                 invocation.sender.unmarked.retain(|one| *one != key);
             }
             self.check_same_time(&key, mark, marked);
