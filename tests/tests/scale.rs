@@ -97,6 +97,7 @@ fn recipient(id: &str, address: &str) -> Recipient {
         phone_confirmed: false,
         roles: BTreeSet::from([Role::TechDevops]),
         filters: Filters::default(),
+        user_id: None,
         opt_ins: BTreeSet::new(),
         unsubscribed: BTreeSet::new(),
         unsubscribed_warnings: false,

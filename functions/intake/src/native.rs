@@ -17,7 +17,8 @@ use contracts::queue::MessageBody;
 use domain::classification::Classification;
 use domain::event::{Event, PUBLIC_DENIED, is_reserved_type};
 use domain::ids::{EventId, IncidentId, Scope};
-use domain::policy::MaintenancePolicy;
+use domain::policy::{MaintenancePolicy, Policy};
+use domain::vocabulary::{Kind, Status};
 use jiff::Timestamp;
 use runtime::http::{Caller, CorrelationId, Problem};
 use runtime::{clock, ids, metrics};
@@ -53,6 +54,7 @@ pub(crate) async fn post_event(
     }
     let now = clock::now();
     check_window(&app.policy.maintenance, &event, now)?;
+    check_user(&app.policy, &event)?;
     let scopes = resolve_scopes(&app, &caller, &event).await?;
     if query.dry_run {
         return crate::dry_run::respond(&app, &event, &scopes).await;
@@ -134,6 +136,19 @@ fn check_window(maintenance: &MaintenancePolicy, event: &Event, now: Timestamp) 
     let days = maintenance.window_days_max;
     let detail = format!("must be at most {days} days after the start; announce longer work in several windows");
     Err(Problem::invalid_fields(vec![FieldError::new("/ends_at", detail)]))
+}
+
+/// Checks that a user-level warning names its user. Without one it reaches nobody, and its caller can correct it.
+///
+/// # Errors
+/// 422 if it opens a warning and names no user.
+fn check_user(policy: &Policy, event: &Event) -> Result<(), Problem> {
+    let is_warning = matches!(policy.classify(event), Classification::Included(rule) if rule.kind == Kind::OptIn);
+    if !is_warning || event.user().is_some() || event.status == Some(Status::Resolved) {
+        return Ok(());
+    }
+    let detail = "is required for a user-level warning: set the platform's id of the user whom it is about";
+    Err(Problem::invalid_fields(vec![FieldError::new("/user_id", detail)]))
 }
 
 /// The scopes that a native event is for. An event that cannot be attributed is rejected, because its caller can correct it.

@@ -126,6 +126,7 @@ fn operator_recipient(email: Email) -> Recipient {
         phone_confirmed: false,
         roles: BTreeSet::from([Role::OrgAdmin]),
         filters: Filters::default(),
+        user_id: None,
         opt_ins: BTreeSet::new(),
         unsubscribed: BTreeSet::new(),
         unsubscribed_warnings: false,

@@ -53,6 +53,10 @@ pub struct NativeEventBody {
     #[serde(default)]
     #[schemars(with = "Vec<TenantId>", length(max = 100))]
     tenant_ids: Vec<String>,
+    /// The platform's id of the user whom a user-level warning (`user.warning`) is about. Required for one. It reaches the recipient with this
+    /// `user_id`.
+    #[schemars(length(min = 1, max = 255))]
+    user_id: Option<String>,
     /// Whether the event is about every tenant. Requires the scope `incidents:platform`.
     #[serde(default)]
     platform: bool,
@@ -119,6 +123,7 @@ pub fn parse_event(body: &[u8], defaults: &TokenDefaults, new_key: &str) -> Resu
         public_message: body.public_message,
         status: body.status,
         tenant_ids,
+        user_id: body.user_id,
         platform: body.platform,
         components: or_token_default(body.components, &defaults.components),
         regions: or_token_default(body.regions, &defaults.regions),
@@ -181,6 +186,7 @@ fn check_texts(body: &NativeEventBody, errors: &mut Vec<FieldError>) {
         ("/source", Some(body.source.as_str()), NAME_MAX),
         ("/title", Some(body.title.as_str()), usize::MAX),
         ("/dedup_key", body.dedup_key.as_deref(), DEDUP_KEY_MAX),
+        ("/user_id", body.user_id.as_deref(), NAME_MAX),
     ] {
         if text.is_some_and(|text| text.trim().is_empty()) {
             errors.push(FieldError::new(pointer, "must not be empty"));

@@ -28,6 +28,8 @@ pub const LIST_MAX: usize = 50;
 /// The field or label that names the tenants of an alert. It is parsed and then removed, so that no tenant sees which others are
 /// affected.
 pub const TENANT_FIELD: &str = "tenant";
+/// The label that names the user of a user-level warning, in formats without a field for it.
+pub const USER_FIELD: &str = "user_id";
 /// Maximum length of the address of a link, in bytes.
 pub const LINK_MAX: usize = 2_048;
 /// Maximum number of key details.
@@ -213,6 +215,9 @@ pub struct Event {
     /// The tenants that the event is for, at most [`TENANTS_MAX`].
     #[serde(default)]
     pub tenant_ids: Vec<TenantId>,
+    /// The platform's id of the user whom a user-level warning is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
     /// Whether the event is for all tenants. Sources must say so; it is never inferred.
     #[serde(default)]
     pub platform: bool,
@@ -282,6 +287,7 @@ impl Event {
             public_message: None,
             status: None,
             tenant_ids: Vec::new(),
+            user_id: None,
             platform: false,
             components: Vec::new(),
             regions: Vec::new(),
@@ -311,6 +317,13 @@ impl Event {
         self
     }
 
+    /// Returns the user whom a user-level warning is about: its field, or the label [`USER_FIELD`].
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        let named = self.user_id.as_ref().or_else(|| self.labels.get(USER_FIELD));
+        named.map(|user| user.trim()).filter(|user| !user.is_empty())
+    }
+
     /// Returns the event as it can be stored and shown everywhere. Every event passes here before it is queued.
     ///
     /// Its texts are [cleaned](crate::text::clean), and what is one line becomes one. A time at or before 1970 is none: Go's zero time is in
@@ -328,7 +341,7 @@ impl Event {
         if self.title.is_empty() {
             self.title = if self.event_type.is_empty() { "Alert".to_owned() } else { self.event_type.clone() };
         }
-        self.public_title.iter_mut().for_each(line);
+        self.public_title.iter_mut().chain(&mut self.user_id).for_each(line);
         for text in std::iter::once(&mut self.message).chain(&mut self.public_message).chain(&mut self.severity_given) {
             *text = clean(text).into_owned();
         }
@@ -376,6 +389,9 @@ impl Event {
         text(&mut self.message, MESSAGE_MAX, "message");
         text(&mut self.source, NAME_MAX, "source");
         text(&mut self.event_type, NAME_MAX, "type");
+        if let Some(user) = &mut self.user_id {
+            text(user, NAME_MAX, "user_id");
+        }
         if let Some(title) = &mut self.public_title {
             text(title, TITLE_MAX, "public_title");
         }

@@ -65,6 +65,9 @@ reasons! {
     /// The alert needs an opt-in that the recipient did not give.
     OptInMissing = "opt_in_missing", "This alert requires an opt-in, and this recipient hasn't opted in.", "recipients.<id>.opt_ins",
         "Ask the recipient to opt in.";
+    /// The warning is about another user.
+    OtherUser = "other_user", "This warning is about another user.", "recipients.<id>.user_id",
+        "No action needed. If this recipient is that user, enter the user's ID at the recipient.";
     /// The role matrix grants this role SMS about low balances only.
     LowBalanceOnly = "low_balance_only", "By SMS, this role receives only alerts about low or exhausted balances.", "fixed by the role matrix",
         "No action needed. Use another role or channel for other alerts.";
@@ -194,6 +197,9 @@ reasons! {
     /// The event names no tenant.
     TenantMissing = "tenant_missing", "The event doesn't name a tenant; the operators were notified.", "label `tenant` of the event, or the token's defaults",
         "Add the `tenant` label in the source, or set a default tenant for its token.";
+    /// The user-level warning names no user.
+    UserMissing = "user_missing", "The warning doesn't name its user, so nobody is notified.", "`user_id` of the event, or its label `user_id`",
+        "Add the label `user_id` in the source.";
     /// The event names a tenant that does not exist.
     TenantUnknown = "tenant_unknown", "The event names a tenant that doesn't exist; the operators were notified.", "label `tenant` of the event",
         "Correct the tenant's name in the source.";

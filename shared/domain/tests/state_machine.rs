@@ -31,6 +31,7 @@ fn event() -> Event {
         public_message: None,
         status: None,
         tenant_ids: vec![],
+        user_id: None,
         platform: true,
         components: vec!["voice".into()],
         regions: vec!["ap-south-1".into()],

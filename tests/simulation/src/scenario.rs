@@ -22,6 +22,8 @@ const START_TIMES: &[&str] = &[
     "2026-12-31T08:00:00Z",
     "2027-06-16T12:00:00Z",
 ];
+/// The user whom user-level warnings are about: every other recipient of a tenant.
+pub const USER: &str = "u-1";
 /// Names of components and regions; few, so that filters often match.
 pub const SCOPE_NAMES: &[&str] = &["voice", "sms"];
 /// The category and kind of the generated events.

@@ -249,8 +249,9 @@ fn the_regulatory_sms_window_of_a_numbers_country_holds_announcements() {
     );
     let [a, b] = tests::random::<2>();
     let phone = format!("+9198{:03}{:05}", a, u32::from(b) * 257 % 100_000);
-    let person = tenant.person_with("org_admin", json!({"phone": phone, "opt_ins": ["warnings_sms"]}));
-    let warning = post(&tenant, "careful", json!({"type": "user.warning", "severity": "warning"}));
+    let person =
+        tenant.person_with("org_admin", json!({"phone": phone, "opt_ins": ["warnings_sms"], "user_id": "u-1"}));
+    let warning = post(&tenant, "careful", json!({"type": "user.warning", "severity": "warning", "user_id": "u-1"}));
     stands(&tenant, &warning, (&person.id, "sms"), &outcome(1, "held", "regulatory_window"));
     assert_eq!(until(&tenant, &warning, &person.id, "sms"), "2027-06-02T04:30:00Z", "ten in the morning in India");
     let known = tenant.get(&format!("/incidents/{warning}/explain"));

@@ -134,19 +134,31 @@ fn an_unclassified_event_is_reported_to_the_operators_only() {
 fn user_level_warnings_reach_only_those_who_opted_in_and_only_where() {
     let stack = stack!();
     let mut tenant = stack.tenant("enterprise");
-    drop(tenant.person("org_admin", &["warnings_sms"]));
-    drop(tenant.person("support_manager", &["warnings_email"]));
-    drop(tenant.person("tech_devops", &[]));
+    let user = unique();
+    let of_user = |opt_in: &str, user: &str| json!({"opt_ins": [opt_in], "user_id": user});
+    drop(tenant.person_with("org_admin", of_user("warnings_sms", &user)));
+    drop(tenant.person_with("support_manager", of_user("warnings_email", &user)));
+    drop(tenant.person_with("billing_admin", of_user("warnings_email", "somebody-else")));
+    drop(tenant.person_with("tech_devops", json!({"user_id": user})));
     drop(tenant.endpoint("webhook", "org_admin"));
     drop(tenant.endpoint("slack", "org_admin"));
     let mark = unique();
-    let id = stack.post(event("user.warning", &tenant.id, &format!("{mark} careful"), "{}"));
+    let warning = |more: &str| event("user.warning", &tenant.id, &format!("{mark} careful"), more);
+    let body = {
+        let mut body = warning("{}");
+        body["source"] = json!("e2e");
+        body
+    };
+    let refused = stack.call("POST", "/v1/incidents", &stack.monitor(), Some(&body));
+    assert_eq!((refused.status, &refused.json()["errors"][0]["pointer"]), (422, &json!("/user_id")));
+    let id = stack.post(warning(&json!({"user_id": user}).to_string()));
     let incident = tenant.settled(&stack.incident_of(&id), 1);
     tenant.expect(&mark, &["org_admin sms", "support_manager email"], 4);
     let mut decisions = tenant.decisions(&incident, 1);
     decisions.retain(|_, what| what != "deliver");
+    assert_eq!(decisions.remove("billing_admin email").as_deref(), Some("other_user"), "{decisions:?}");
     assert!(decisions.values().all(|what| what == "opt_in_missing"), "{decisions:?}");
-    assert_eq!(decisions.len(), 6, "{decisions:?}");
+    assert_eq!(decisions.len(), 7, "{decisions:?}");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn any_tenant(stack: &Stack) -> Tenant {
     for _ in 0..3 {
         let more = json!({"roles": some(ROLES, 1), "min_severity": one(SEVERITIES), "regions": some(REGIONS, 0),
             "components": some(COMPONENTS, 0), "opt_ins": some(&["configurable_email", "warnings_email", "warnings_sms"], 0),
-            "dnd": one(&["y", "n"]) == "y", "no_quiet_hours": one(&["y", "n", "n"]) == "y",
+            "user_id": one(&["u-1", "u-2"]), "dnd": one(&["y", "n"]) == "y", "no_quiet_hours": one(&["y", "n", "n"]) == "y",
             "digest": if one(&["y", "n"]) == "y" { json!({"every": "daily", "at": digest, "below": one(SEVERITIES), "channels": [one(&["email", "sms"])]}) } else { json!(null) }});
         drop(tenant.person_with("org_admin", more));
     }
@@ -102,7 +102,7 @@ fn any_tenant(stack: &Stack) -> Tenant {
 
 fn any_event(tenant: &Tenant) -> Value {
     json!({"source": "e2e", "type": one(TYPES), "severity": one(SEVERITIES), "title": unique(), "tenant_ids": [tenant.id],
-        "regions": some(REGIONS, 0), "components": some(COMPONENTS, 0), "dedup_key": unique(),
+        "regions": some(REGIONS, 0), "components": some(COMPONENTS, 0), "dedup_key": unique(), "user_id": "u-1",
         "measurements": {"balance": 1, "threshold": 5, "delay_minutes": one(&["1", "60"]).parse::<u32>().unwrap(), "threshold_minutes": 30}})
 }
 

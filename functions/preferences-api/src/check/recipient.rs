@@ -4,6 +4,7 @@ use super::{FieldErrors, FilterFields, digest_body, min_severities_body, quiet_h
 use contracts::http::scopes::PLATFORM_ADMIN;
 use contracts::http::{Private, RecipientBody, SuppressedBody};
 use contracts::problem::FieldError;
+use domain::event::NAME_MAX;
 use domain::ids::RecipientId;
 use domain::policy::SmsLimits;
 use domain::quiet::QuietHoursOverride;
@@ -77,6 +78,11 @@ pub(crate) fn check_recipient(
     let parse = |text: &str| OPT_INS.iter().find(|(name, _)| *name == text).map(|(_, opt_in)| *opt_in);
     let opt_ins = errors.parse_set("/opt_ins", &body.opt_ins, parse, &names);
 
+    let user_id = body.user_id.as_deref().map(str::trim).filter(|user| !user.is_empty()).map(str::to_owned);
+    if user_id.as_ref().is_some_and(|user| user.chars().count() > NAME_MAX || user.chars().any(char::is_control)) {
+        errors.add("/user_id", format_args!("must have 1 to {NAME_MAX} characters on one line"));
+    }
+
     let zone = body.zone.clone().filter(|zone| !zone.is_empty());
     if let Some(zone) = &zone {
         errors.check_zone(zone);
@@ -114,6 +120,7 @@ pub(crate) fn check_recipient(
         phone_facts,
         roles,
         filters,
+        user_id,
         opt_ins,
         unsubscribed,
         unsubscribed_warnings: same_mailbox && before.is_some_and(|before| before.unsubscribed_warnings),
@@ -167,6 +174,7 @@ pub(crate) fn recipient_body(recipient: &Recipient) -> RecipientBody {
         components: recipient.filters.components.clone(),
         min_severity: recipient.filters.min_severity.map(|severity| severity.as_str().to_owned()),
         min_severities: min_severities_body(&recipient.filters),
+        user_id: recipient.user_id.clone(),
         opt_ins: recipient.opt_ins.iter().filter_map(opt_in).collect(),
         unsubscribed: recipient.unsubscribed.iter().map(|category| category.as_str().to_owned()).collect(),
         unsubscribed_warnings: recipient.unsubscribed_warnings,

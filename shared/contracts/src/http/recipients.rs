@@ -95,6 +95,10 @@ pub struct RecipientBody {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "BTreeMap<Category, Severity>")]
     pub min_severities: BTreeMap<String, String>,
+    /// The platform's id of the user who the recipient is. User-level warnings about that user reach this recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub user_id: Option<String>,
     /// Alerts that the recipient opted in to: `configurable_email`, `warnings_email`, `warnings_sms`.
     #[serde(default)]
     #[schemars(with = "Vec<OptInName>")]

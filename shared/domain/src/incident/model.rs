@@ -42,6 +42,9 @@ pub struct Incident {
     /// Whether the matrix condition `low_balance_only` includes it.
     #[serde(default)]
     pub low_balance: bool,
+    /// The user whom a user-level warning is about; `None` for everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
     /// The current severity of the incident.
     pub severity: Severity,
     /// The current status of the incident.

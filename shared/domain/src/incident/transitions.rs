@@ -353,6 +353,7 @@ fn open_incident(
         kind: rule.kind,
         rule: rule.rule.clone(),
         low_balance: rule.low_balance,
+        user_id: event.user().filter(|_| rule.kind == Kind::OptIn).map(str::to_owned),
         severity: event.severity,
         status,
         title: event.title.clone(),

@@ -70,7 +70,13 @@ pub(super) fn permitted_role(input: &PlanInput<'_>, case: &Case<'_>) -> Result<O
             Channel::Sms => has_opted_in(OptIn::WarningsSms),
             Channel::Slack | Channel::Teams | Channel::Webhook => false,
         };
-        return if opted_in { Ok(None) } else { Err(Reason::OptInMissing) };
+        let is_theirs =
+            input.incident.user_id.is_some() && recipient.is_some_and(|one| one.user_id == input.incident.user_id);
+        return match (opted_in, is_theirs) {
+            (false, _) => Err(Reason::OptInMissing),
+            (true, false) => Err(Reason::OtherUser),
+            (true, true) => Ok(None),
+        };
     };
     if ORG_ADMIN_NOTICE_TYPES.contains(&input.incident.event_type.as_str()) {
         // Only org admins can fix a failed delivery. They are notified on every channel they have, since one of those may be what fails.

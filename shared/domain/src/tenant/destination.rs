@@ -75,6 +75,9 @@ pub struct Recipient {
     /// Filters on regions, components and severity.
     #[serde(flatten)]
     pub filters: Filters,
+    /// The platform's id of the user who the recipient is. User-level warnings about that user are the recipient's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
     /// Alerts that the recipient opted in to.
     #[serde(default)]
     pub opt_ins: BTreeSet<OptIn>,

@@ -217,9 +217,11 @@ fn low_balance_reaches_billing_admins_by_sms() {
 
 #[test]
 fn user_warnings_are_sent_only_on_channels_with_an_opt_in() {
-    let warning = Incident { category: None, kind: Kind::OptIn, ..incident(Configurable) };
+    let user = || Some("u-17".to_owned());
+    let warning = Incident { category: None, kind: Kind::OptIn, user_id: user(), ..incident(Configurable) };
     let opened = [update(1, Change::Opened, Severity::Warning)];
-    let opted_in = Recipient { opt_ins: BTreeSet::from([OptIn::WarningsSms]), ..recipient("p", SupportManager) };
+    let opted_in =
+        Recipient { opt_ins: BTreeSet::from([OptIn::WarningsSms]), user_id: user(), ..recipient("p", SupportManager) };
     let hook = to_endpoint(endpoint("w", Channel::Webhook, OrgAdmin));
     let mut off = settings();
     off.categories.values_mut().for_each(|category| category.enabled = false);
@@ -449,4 +451,23 @@ fn a_tenants_minimum_severity_silences_neither_notices_about_tocsin_nor_tests() 
     assert!(!sent(incident(Infrastructure)));
     assert!(sent(Incident { event_type: "tocsin.unclassified".into(), ..incident(Infrastructure) }));
     assert!(sent(Incident { test: true, ..incident(Infrastructure) }));
+}
+
+#[test]
+fn a_user_warning_reaches_only_the_recipient_who_is_its_user() {
+    let warning =
+        Incident { category: None, kind: Kind::OptIn, user_id: Some("u-17".into()), ..incident(Configurable) };
+    let opened = [update(1, Change::Opened, Severity::Warning)];
+    let outcome = |incident: &Incident, user_id: Option<&str>| {
+        let opt_ins = BTreeSet::from([OptIn::WarningsEmail]);
+        let person = Recipient { opt_ins, user_id: user_id.map(str::to_owned), ..recipient("p", SupportManager) };
+        let history = NotificationHistory::default();
+        plan_updates(incident, &opened, &settings(), &[to(person)], &history)[0].outcome.clone()
+    };
+    let others = DecisionOutcome::Skip { reason: Reason::OtherUser, by: None };
+    assert_eq!(outcome(&warning, Some("u-17")), DecisionOutcome::Deliver { role: None });
+    assert_eq!(outcome(&warning, Some("u-18")), others);
+    assert_eq!(outcome(&warning, None), others);
+    let nobodys = Incident { user_id: None, ..warning };
+    assert_eq!(outcome(&nobodys, None), others, "a warning without a user is not that of everybody without one");
 }

@@ -16,7 +16,7 @@ use domain::incident::{
 use domain::maintenance::{MaintenanceWindow, REMINDER_TYPE, Reminder, SuppressedIncident};
 use domain::policy::Policy;
 use domain::reason::Reason;
-use domain::vocabulary::Status;
+use domain::vocabulary::{Kind, Status};
 use jiff::{SignedDuration, Timestamp};
 use jobs::{operators_warning, routing_jobs};
 use records::{event_record, incident_record};
@@ -118,6 +118,13 @@ pub(crate) fn decide_event(
     if *arrival.scope == Scope::Platform && !policy.allows_platform_wide(&included) {
         // Events about one tenant's configuration must not reach other tenants.
         return decide_unroutable(message, Reason::TenantMissing);
+    }
+    let opens = open.is_none() && event.status != Some(Status::Resolved);
+    if included.kind == Kind::OptIn && opens && event.user().is_none() {
+        let mut record = event_record(message, Some(arrival.scope), "included", event);
+        record.rule = Some(included.rule);
+        record.reason = Some(Reason::UserMissing);
+        return list_without_incident(record);
     }
     let mut record = event_record(message, Some(arrival.scope), "included", event);
     record.category = included.category;

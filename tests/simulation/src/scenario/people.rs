@@ -1,6 +1,6 @@
 //! Generates tenants, recipients and integrations.
 
-use super::SCOPE_NAMES;
+use super::{SCOPE_NAMES, USER};
 use crate::random::Random;
 use domain::digest::{Digest, DigestSchedule};
 use domain::ids::{IntegrationId, RecipientId, TenantId};
@@ -92,6 +92,7 @@ fn recipient(tenant: usize, place: usize, random: &mut Random) -> Destination {
         name,
         roles,
         filters: filters(random),
+        user_id: (place % 2 == 0).then(|| USER.to_owned()),
         opt_ins: opt_ins.into_iter().filter(|_| opts).collect(),
         unsubscribed: BTreeSet::new(),
         unsubscribed_warnings: false,

@@ -2,7 +2,7 @@
 
 use super::{Fate, Invocation, POLICY, World, event_type};
 use crate::queue::Body;
-use crate::scenario::{EVENT_KINDS, EventSpec, seconds_after};
+use crate::scenario::{EVENT_KINDS, EventSpec, USER, seconds_after};
 use contracts::queue::{FollowUpJob, IncidentReceived, MessageBody};
 use domain::event::{Event, Format};
 use domain::ids::{EventId, IntegrationId, SHARDS, Scope};
@@ -37,6 +37,7 @@ impl World {
             dedup_key: format!("k{}", spec.key),
             severity: spec.severity,
             title: "t".to_owned(),
+            user_id: Some(USER.to_owned()),
             status: spec.status,
             components: spec.components.clone(),
             regions: spec.regions.clone(),

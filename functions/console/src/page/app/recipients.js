@@ -61,6 +61,7 @@ async function editRecipient(id) {
     regions: input("regions", one.regions.join(", ")),
     components: input("components", one.components.join(", ")),
     zone: input("zone", one.zone),
+    userId: input("user_id", one.user_id, { autocomplete: "off" }),
     minSeverity: select(minimumSeverities("Use the category's"), one.min_severity ?? ""),
   };
   const roles = new Set(one.roles);
@@ -86,6 +87,7 @@ async function editRecipient(id) {
         field("Components", controls.components, "Comma-separated. Leave empty for all."),
         field("Time zone", controls.zone, "Leave empty to use the tenant's.")),
       h("fieldset", {}, h("legend", {}, "Opt-ins"), checkboxes(OPT_INS, optIns)),
+      field("User ID", controls.userId, "The user's ID in the platform. User-level warnings reach only the recipient who is their user."),
       flags.map(([, , row]) => row)),
     h("details", { open: Boolean(one.quiet_hours || one.no_quiet_hours || one.digest || one.no_digest) }, h("summary", {}, "Quiet hours and digest"), quiet.fields, digest.fields),
     h("p", { class: "hint" }, "We ask the owner of a new address or number to confirm it. No alerts are sent to it before that."),
@@ -94,6 +96,7 @@ async function editRecipient(id) {
       ...Object.fromEntries(flags.map(([name, box]) => [name, box.checked])),
       name: controls.name.value, roles: [...roles], opt_ins: [...optIns],
       email: controls.email.value.trim() || null, phone: controls.phone.value.trim() || null, zone: controls.zone.value.trim() || null,
+      user_id: controls.userId.value.trim() || null,
       regions: parseList(controls.regions.value), components: parseList(controls.components.value), min_severity: controls.minSeverity.value || null,
       quiet_hours: quiet.hours(), no_quiet_hours: quiet.mode() === "none", digest: digest.value(),
       no_digest: digest.mode() === "none", min_severities: severities.value(),

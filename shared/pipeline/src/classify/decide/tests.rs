@@ -142,3 +142,20 @@ fn a_token_causes_one_warning_an_hour_whatever_it_sends() {
     assert_eq!(warning_about("no.other", "a").0, key);
     assert_ne!(warning_about("no.such", "b").0, key);
 }
+
+#[test]
+fn a_user_warning_without_its_user_notifies_nobody_and_says_so() {
+    let with_labels = |labels: &[(&str, &str)]| {
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let event = Event { labels, ..event_of_type("user.warning", Format::Alertmanager) };
+        decide(&IncidentReceived { body: MessageBody::Event(Box::new(event)), ..source_event("user.warning", "a") })
+    };
+    let missing = with_labels(&[]);
+    assert!(
+        missing.head.is_none() && missing.list_entry.is_some(),
+        "it is listed among the events without an incident"
+    );
+    assert_eq!(missing.record.reason, Some(Reason::UserMissing));
+    let named = with_labels(&[("user_id", " u-17 ")]);
+    assert_eq!(named.head.unwrap().0.user_id.as_deref(), Some("u-17"));
+}
