@@ -103,6 +103,7 @@ fn recipient(id: &str, address: &str) -> Recipient {
         unsubscribed_warnings: false,
         dnd: false,
         sms_consent: false,
+        sms_consent_record: None,
         zone: None,
         suppressed: None,
         sms_opted_out: None,

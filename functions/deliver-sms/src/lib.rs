@@ -18,6 +18,7 @@ use delivery::message_links::MessageLinks;
 use delivery::{ConfirmationSender, Deliverer, QueueUrls, Sender, report_refused_contact};
 use domain::attempt::CAUSE_OPTED_OUT;
 use domain::ids::TenantId;
+use domain::permission::{lacks_registration, requires_registration};
 use domain::policy::{Policy, SmsPartsPerDay, StormPolicy};
 use domain::reason::Reason;
 use domain::render;
@@ -118,11 +119,10 @@ impl Texts {
         if !self.policy.limits.sms.allows(&facts) {
             return Err(SendFailure::permanent(Reason::SmsCountryNotAllowed.as_str()));
         }
-        // The number's country decides; if the number does not tell it, the tenant's country does.
-        let country = facts.country.or_else(|| compliance.country.clone());
-        let dlt = country.and_then(|code| self.policy.compliance.country(&code)).is_some_and(|rule| rule.dlt_required);
-        if dlt && (compliance.dlt_entity_id.is_none() || compliance.dlt_template_id.is_none()) {
-            return Err(SendFailure::permanent("dlt_registration_missing"));
+        let country = facts.country.as_deref();
+        let dlt = requires_registration(&self.policy, compliance, country);
+        if lacks_registration(&self.policy, compliance, country) {
+            return Err(SendFailure::permanent(Reason::DltRegistrationMissing.as_str()));
         }
         let parts = u32::try_from(render::gsm7::parts(&text)).unwrap_or(u32::MAX);
         let counted = self.table.count_sms_parts(phone, tenant, parts, self.parts_per_day, clock::now()).await;

@@ -132,6 +132,7 @@ fn operator_recipient(email: Email) -> Recipient {
         unsubscribed_warnings: false,
         dnd: false,
         sms_consent: false,
+        sms_consent_record: None,
         zone: None,
         suppressed: None,
         sms_opted_out: None,

@@ -28,8 +28,8 @@ pub use incidents::{
 pub use integrations::{DisabledBody, IntegrationBody, IntegrationList, RotateSecretBody};
 pub use operator::{BootstrapTarget, OperatorCommand};
 pub use recipients::{
-    ConfirmBody, ConfirmationView, DigestBody, RecipientBody, RecipientList, SendConfirmationBody, SuppressedBody,
-    SuppressionView,
+    ConfirmBody, ConfirmationView, ConsentRecordBody, DigestBody, RecipientBody, RecipientList, SendConfirmationBody,
+    SuppressedBody, SuppressionView,
 };
 pub use tenants::{
     ApprovedNamesBody, AuditEntry, AuditList, CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody,

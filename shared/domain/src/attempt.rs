@@ -118,12 +118,13 @@ pub fn decide_next_step(
 
 /// Returns the reason for a permanent refusal. Where our own rules refuse, the cause is the code of their reason.
 fn refusal_reason(failed: &AttemptFailure) -> Reason {
-    const OWN: [Reason; 6] = [
+    const OWN: [Reason; 7] = [
         Reason::OptedOut,
         Reason::SuppressedBounce,
         Reason::SuppressedComplaint,
         Reason::SuppressedByOwner,
         Reason::SmsCountryNotAllowed,
+        Reason::DltRegistrationMissing,
         Reason::SmsLimitReached,
     ];
     OWN.into_iter().find(|reason| reason.as_str() == failed.cause).unwrap_or(Reason::RefusedByProvider)
@@ -148,6 +149,7 @@ pub fn explain_cause(cause: &str) -> (&'static str, &'static str) {
         | "suppressed_complaint"
         | "suppressed_by_owner"
         | "sms_country_not_allowed"
+        | "dlt_registration_missing"
         | "sms_limit_reached"
         | "contact_limit" => {
             let reason = Reason::parse(cause).unwrap_or(Reason::RefusedByProvider);
@@ -219,10 +221,6 @@ pub fn explain_cause(cause: &str) -> (&'static str, &'static str) {
             "Ask for a resubscription: only the owner of the address can allow e-mail again.",
         ),
         "opted_out" => ("The number has opted out of SMS.", "Ask its owner to text START, or use another number."),
-        "dlt_registration_missing" => (
-            "SMS to this country requires a registered entity and template.",
-            "Enter both under SMS compliance in the settings.",
-        ),
         "url_not_usable" | "url_cannot_be_opened" | "secret_not_usable" => {
             ("The saved URL or secret can't be used.", "Save the integration's URL and secret again.")
         }

@@ -283,10 +283,11 @@ fn setting_path(reason: Reason, category: Category) -> String {
 /// Finds destinations that are blocked on one channel whatever the category, and destinations that no enabled category reaches.
 fn lint_destinations(destinations: &[Destination], decisions: &[Decision]) -> Vec<Finding> {
     /// Reasons that block a destination by itself, whatever the category.
-    const BLOCKING: [Reason; 8] = [
+    const BLOCKING: [Reason; 9] = [
         Reason::ContactUnconfirmed,
         Reason::DomainNotAllowed,
         Reason::Dnd,
+        Reason::DltRegistrationMissing,
         Reason::OptedOut,
         Reason::EndpointDisabled,
         Reason::PlanLimit,

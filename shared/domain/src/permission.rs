@@ -5,7 +5,7 @@
 
 use crate::policy::Policy;
 use crate::reason::Reason;
-use crate::tenant::{Recipient, Settings, compliance_wording};
+use crate::tenant::{Recipient, Settings, SmsCompliance, compliance_wording};
 use crate::vocabulary::{Channel, ChannelClass};
 
 /// Returns why the tenant may not write to anybody on these channels: its plan, its agreement, or nobody who confirmed that it is lawful.
@@ -32,7 +32,7 @@ pub fn refused_for_contact(
 ) -> Option<Reason> {
     match channel {
         Channel::Email => refused_for_address(settings, recipient),
-        Channel::Sms => refused_for_number(policy, recipient),
+        Channel::Sms => refused_for_number(policy, settings, recipient),
         Channel::Slack | Channel::Teams | Channel::Webhook => Some(Reason::NoDestination),
     }
 }
@@ -47,7 +47,7 @@ fn refused_for_address(settings: &Settings, recipient: &Recipient) -> Option<Rea
     outside.then_some(Reason::DomainNotAllowed)
 }
 
-fn refused_for_number(policy: &Policy, recipient: &Recipient) -> Option<Reason> {
+fn refused_for_number(policy: &Policy, settings: &Settings, recipient: &Recipient) -> Option<Reason> {
     let Some(facts) = recipient.number_facts() else { return Some(Reason::NoDestination) };
     if recipient.sms_opted_out.is_some() {
         return Some(Reason::OptedOut);
@@ -55,5 +55,23 @@ fn refused_for_number(policy: &Policy, recipient: &Recipient) -> Option<Reason> 
     if !policy.limits.sms.allows(&facts) {
         return Some(Reason::SmsCountryNotAllowed);
     }
+    if lacks_registration(policy, &settings.compliance, facts.country.as_deref()) {
+        return Some(Reason::DltRegistrationMissing);
+    }
     (recipient.dnd && !recipient.sms_consent).then_some(Reason::Dnd)
+}
+
+/// Whether a number's country requires a registered entity and template for text messages (DLT) that the tenant does not have. A number that
+/// does not reveal its country has the tenant's.
+#[must_use]
+pub fn lacks_registration(policy: &Policy, compliance: &SmsCompliance, country: Option<&str>) -> bool {
+    requires_registration(policy, compliance, country)
+        && (compliance.dlt_entity_id.is_none() || compliance.dlt_template_id.is_none())
+}
+
+/// Whether text messages to a number of this country must name the tenant's registered entity and template (DLT).
+#[must_use]
+pub fn requires_registration(policy: &Policy, compliance: &SmsCompliance, country: Option<&str>) -> bool {
+    let country = country.or(compliance.country.as_deref());
+    country.and_then(|code| policy.compliance.country(code)).is_some_and(|rules| rules.dlt_required)
 }

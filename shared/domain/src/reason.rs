@@ -119,6 +119,9 @@ reasons! {
     /// Text messages do not go to the number's country, or to its type of number.
     SmsCountryNotAllowed = "sms_country_not_allowed", "Text messages aren't sent to this country or to this type of number.", "infra/policy/limits.yaml",
         "Use the number of a mobile phone in a country that we send to, or another channel. The operators can allow more countries.";
+    /// The number's country requires a registered entity and template (DLT), and the tenant has none.
+    DltRegistrationMissing = "dlt_registration_missing", "SMS to this country requires a registered entity and template (DLT), and the settings have none.", "settings.compliance.dlt_entity_id and .dlt_template_id",
+        "Enter the IDs of the registered entity and template under SMS registration in the settings, or use another channel.";
     /// The daily limit of text messages is used up.
     SmsLimitReached = "sms_limit_reached", "Today's limit of text messages is used up for this number, this tenant or the whole platform.", "infra/policy/limits.yaml",
         "Use another channel until midnight UTC, or ask the operators for a higher limit.";

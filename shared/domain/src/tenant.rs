@@ -6,7 +6,9 @@ mod footprint;
 mod settings;
 
 pub use address::{Email, NumberFacts, NumberType, Phone, Sealed};
-pub use destination::{Destination, Disablement, Filters, Integration, OldSecret, OptIn, Recipient, Suppression};
+pub use destination::{
+    ConsentRecord, Destination, Disablement, Filters, Integration, OldSecret, OptIn, Recipient, Suppression,
+};
 pub use footprint::Footprint;
 pub use settings::{
     ApprovedNames, CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, Settings, SmsCompliance,

@@ -75,6 +75,8 @@ fn no_one_received_alerts() {
     assert_eq!(tenant.patch(&path, &json!({"dnd": true})).status, 200);
     stopped(&tenant, &person.id, "sms", "dnd");
     assert_eq!(tenant.patch(&path, &json!({"sms_consent": true})).status, 200);
+    let record = &tenant.get(&path)["sms_consent_record"];
+    assert!(record["by"].is_string() && record["at"].is_string(), "who recorded it, and when: {record}");
     let rows = test_and_real(&tenant, &person.id, "sms");
     assert_eq!((&rows.test["outcome"], &rows.real["outcome"]), (&json!("accepted"), &json!("accepted")));
     let mail = test_and_real(&tenant, &person.id, "email");

@@ -2,7 +2,7 @@
 
 use super::{FieldErrors, FilterFields, digest_body, min_severities_body, quiet_hours_body};
 use contracts::http::scopes::PLATFORM_ADMIN;
-use contracts::http::{Private, RecipientBody, SuppressedBody};
+use contracts::http::{ConsentRecordBody, Private, RecipientBody, SuppressedBody};
 use contracts::problem::FieldError;
 use domain::event::NAME_MAX;
 use domain::ids::RecipientId;
@@ -126,6 +126,7 @@ pub(crate) fn check_recipient(
         unsubscribed_warnings: same_mailbox && before.is_some_and(|before| before.unsubscribed_warnings),
         dnd: body.dnd,
         sms_consent: body.sms_consent,
+        sms_consent_record: before.and_then(|before| before.sms_consent_record.clone()),
         zone,
         suppressed: before.filter(|_| same_mailbox).and_then(|before| before.suppressed),
         sms_opted_out: before.filter(|_| same_phone).and_then(|before| before.sms_opted_out),
@@ -180,6 +181,10 @@ pub(crate) fn recipient_body(recipient: &Recipient) -> RecipientBody {
         unsubscribed_warnings: recipient.unsubscribed_warnings,
         dnd: recipient.dnd,
         sms_consent: recipient.sms_consent,
+        sms_consent_record: recipient
+            .sms_consent_record
+            .as_ref()
+            .map(|record| ConsentRecordBody { by: record.by.clone(), at: record.at }),
         zone: recipient.zone.clone(),
         quiet_hours: match &recipient.quiet_hours {
             Some(QuietHoursOverride::Hours(hours)) => Some(quiet_hours_body(hours)),

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use contracts::http::scopes::PLATFORM_ADMIN;
 use contracts::http::{RecipientBody, RecipientList};
 use domain::ids::{RecipientId, SuppressionId, TenantId};
-use domain::tenant::{Destination, Recipient, Suppression};
+use domain::tenant::{ConsentRecord, Destination, Recipient, Suppression};
 use runtime::http::{Caller, CorrelationId, Problem};
 use runtime::{clock, ids};
 use store::tenants::TenantChange;
@@ -54,6 +54,7 @@ pub(crate) async fn create(
     let known = app.table.recipients(&tenant).await.map_err(access::storage_problem)?.len();
     require_plan_capacity(known, most, &settings.plan, "recipients")?;
     let recipient = Recipient { version: 1, created_at: clock::now(), ..recipient };
+    let recipient = recipient.with_consent_record(None, consent_of(&caller));
     let recipient = with_suppression(&app, recipient).await?;
     save_recipient(&app, &caller, &tenant, &recipient, "recipient.created").await?;
     let asker = Asker { integration_id: &caller.integration_id, correlation: &correlation.0 };
@@ -135,6 +136,7 @@ async fn update(
     let sms = &app.policy.limits.sms;
     let next = check_recipient(sms, Some(&before), &before.id, &body, ConfirmedFlag::from(caller));
     let next = Recipient { version: before.version + 1, ..next.map_err(Problem::invalid_fields)? };
+    let next = next.with_consent_record(Some(&before), consent_of(caller));
     let next = with_suppression(app, next).await?;
     save_recipient(app, caller, &tenant, &next, "recipient.updated").await?;
     let asker = Asker { integration_id: &caller.integration_id, correlation: &correlation.0 };
@@ -165,6 +167,11 @@ async fn with_suppression(app: &App, recipient: Recipient) -> Result<Recipient, 
     let found = app.table.address_suppression(&SuppressionId::of(email)).await.map_err(access::storage_problem)?;
     let suppressed = found.map(|found| Suppression { reason: found.reason, at: found.at });
     Ok(Recipient { suppressed, ..recipient })
+}
+
+/// The record of a consent that the caller saves now.
+fn consent_of(caller: &Caller) -> ConsentRecord {
+    ConsentRecord { by: caller.token_id.clone(), at: clock::now() }
 }
 
 /// Returns a recipient as the API shows it to this caller: only the platform sees under which id an address is suppressed.

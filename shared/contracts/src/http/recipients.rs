@@ -118,6 +118,10 @@ pub struct RecipientBody {
     /// Whether consent to SMS is on record.
     #[serde(default)]
     pub sms_consent: bool,
+    /// Who recorded the consent, and when. Read-only.
+    #[schemars(extend("readOnly" = true))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sms_consent_record: Option<ConsentRecordBody>,
     /// IANA time zone of times in messages to this recipient. Defaults to the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
@@ -170,6 +174,17 @@ pub struct RecipientList {
     pub recipients: Vec<RecipientBody>,
     /// Cursor of the next page; `null` on the last page. Pass it as `cursor`.
     pub next: Option<String>,
+}
+
+/// Who recorded a recipient's consent to SMS, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsentRecordBody {
+    /// The id of the token that recorded it, or another name of who did.
+    pub by: String,
+    /// Time at which it was recorded.
+    #[schemars(with = "Instant")]
+    pub at: Timestamp,
 }
 
 /// Why no more e-mail is sent to an address.

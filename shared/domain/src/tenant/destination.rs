@@ -48,6 +48,15 @@ pub struct Suppression {
     pub at: Timestamp,
 }
 
+/// Who recorded a recipient's consent, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsentRecord {
+    /// Id of the token, or who else recorded it.
+    pub by: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
 /// A person, or a shared mailbox, that may be notified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
@@ -93,6 +102,9 @@ pub struct Recipient {
     /// Whether consent to SMS is recorded, which overrides `dnd`.
     #[serde(default)]
     pub sms_consent: bool,
+    /// Who recorded the consent, and when; `None` without consent, and for an older record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sms_consent_record: Option<ConsentRecord>,
     /// IANA time zone of the recipient; `None` means the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
@@ -122,6 +134,18 @@ pub struct Recipient {
 }
 
 impl Recipient {
+    /// Returns the recipient with the record of its consent to SMS, if there is any: the saved one as long as the number is the same, otherwise
+    /// that of whoever saves it now.
+    #[must_use]
+    pub fn with_consent_record(self, before: Option<&Self>, now: ConsentRecord) -> Self {
+        let kept = before.filter(|before| before.sms_consent && before.phone == self.phone);
+        let record = match kept {
+            Some(before) => before.sms_consent_record.clone(),
+            None => Some(now),
+        };
+        Self { sms_consent_record: record.filter(|_| self.sms_consent), ..self }
+    }
+
     /// Returns the recipient's digest: its own, or the tenant's; `None` if it wants none, or there is none.
     #[must_use]
     pub fn digest_or<'a>(&'a self, of_tenant: Option<&'a Digest>) -> Option<&'a Digest> {

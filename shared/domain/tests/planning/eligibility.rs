@@ -471,3 +471,35 @@ fn a_user_warning_reaches_only_the_recipient_who_is_its_user() {
     let nobodys = Incident { user_id: None, ..warning };
     assert_eq!(outcome(&nobodys, None), others, "a warning without a user is not that of everybody without one");
 }
+
+#[test]
+fn a_number_whose_country_requires_a_registration_gets_no_sms_without_one() {
+    let none = Settings { compliance: SmsCompliance::default(), ..settings() };
+    let with = |phone: &str| Recipient { phone: Some(Phone::parse(phone).unwrap()), ..recipient("p", OrgAdmin) };
+    let outcome = |settings: &Settings, phone| opening_outcome(Infrastructure, settings, to(with(phone)), Channel::Sms);
+    assert_eq!(outcome(&none, "+919876543210"), Err(Reason::DltRegistrationMissing));
+    assert_eq!(outcome(&settings(), "+919876543210"), Ok(Some(OrgAdmin)));
+    assert_eq!(outcome(&none, "+14155550100"), Ok(Some(OrgAdmin)), "no registration in this country");
+    let mut half = settings();
+    half.compliance.dlt_template_id = None;
+    assert_eq!(outcome(&half, "+919876543210"), Err(Reason::DltRegistrationMissing));
+    let findings = domain::lint::lint(&none, &[to(with("+919876543210"))], &POLICY, now());
+    assert!(findings.iter().any(|finding| finding.code == "dlt_registration_missing"), "{findings:?}");
+}
+
+#[test]
+fn a_consent_keeps_who_recorded_it_until_it_is_withdrawn_or_the_number_changes() {
+    let by = |who: &str| ConsentRecord { by: who.into(), at: now() };
+    let consenting = || Recipient { sms_consent: true, ..recipient("p", OrgAdmin) };
+    let who = |one: &Recipient| one.sms_consent_record.as_ref().map(|record| record.by.clone());
+    let first = consenting().with_consent_record(None, by("tok_a"));
+    assert_eq!(who(&first).as_deref(), Some("tok_a"));
+    let again = first.clone().with_consent_record(Some(&first), by("tok_b"));
+    assert_eq!(who(&again).as_deref(), Some("tok_a"));
+    let other = Recipient { phone: Some(Phone::parse("+14155550199").unwrap()), ..first.clone() };
+    assert_eq!(who(&other.with_consent_record(Some(&first), by("tok_b"))).as_deref(), Some("tok_b"));
+    let withdrawn = Recipient { sms_consent: false, ..first.clone() };
+    assert_eq!(who(&withdrawn.with_consent_record(Some(&first), by("tok_b"))), None);
+    let older = Recipient { sms_consent_record: None, ..first };
+    assert_eq!(who(&older.clone().with_consent_record(Some(&older), by("tok_b"))), None, "nobody knows who did");
+}

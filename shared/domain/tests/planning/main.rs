@@ -22,8 +22,8 @@ use domain::policy::Policy;
 use domain::quiet::{QuietHours, QuietHoursOverride};
 use domain::reason::Reason;
 use domain::tenant::{
-    CategorySettings, ComplianceConfirmed, DataProcessing, Destination, Disablement, Email, Filters, Footprint,
-    Integration, OptIn, Phone, Recipient, Sealed, Settings, Suppression, compliance_wording,
+    CategorySettings, ComplianceConfirmed, ConsentRecord, DataProcessing, Destination, Disablement, Email, Filters,
+    Footprint, Integration, OptIn, Phone, Recipient, Sealed, Settings, SmsCompliance, Suppression, compliance_wording,
 };
 use domain::vocabulary::{Category, Channel, ChannelClass, Kind, Role, Severity, Status};
 use jiff::Timestamp;
@@ -59,7 +59,11 @@ fn settings() -> Settings {
         alert_window_seconds: 60,
         categories: Category::ALL.iter().map(|category| (*category, all.clone())).collect(),
         allowed_email_domains: vec![],
-        compliance: Default::default(),
+        compliance: SmsCompliance {
+            dlt_entity_id: Some("1101".into()),
+            dlt_template_id: Some("2202".into()),
+            ..SmsCompliance::default()
+        },
         public_name: None,
         approved: domain::tenant::ApprovedNames::default(),
         data_processing: DataProcessing::default(),
@@ -157,6 +161,7 @@ fn recipient(name: &str, role: Role) -> Recipient {
         unsubscribed_warnings: false,
         dnd: false,
         sms_consent: false,
+        sms_consent_record: None,
         zone: None,
         suppressed: None,
         sms_opted_out: None,

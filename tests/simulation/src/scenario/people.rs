@@ -98,6 +98,7 @@ fn recipient(tenant: usize, place: usize, random: &mut Random) -> Destination {
         unsubscribed_warnings: false,
         dnd: false,
         sms_consent: false,
+        sms_consent_record: None,
         zone: random.percent(30).then(|| zone(random).to_owned()),
         suppressed: None,
         sms_opted_out: None,
@@ -174,7 +175,12 @@ pub(super) fn tenant(number: usize, random: &mut Random) -> Subscriber {
         alert_window_seconds: 60,
         categories: Category::ALL.iter().map(|category| (*category, chosen(category))).collect(),
         allowed_email_domains: vec![],
-        compliance: SmsCompliance { country: random.once_in(2).then(|| "IN".to_owned()), ..SmsCompliance::default() },
+        compliance: SmsCompliance {
+            country: random.once_in(2).then(|| "IN".to_owned()),
+            dlt_entity_id: Some("1101".to_owned()),
+            dlt_template_id: Some("2202".to_owned()),
+            ..SmsCompliance::default()
+        },
         compliance_confirmed: ChannelClass::ALL.iter().filter_map(lawful).collect(),
         public_name: None,
         approved: domain::tenant::ApprovedNames::default(),

@@ -49,7 +49,7 @@ const OUTCOMES = {
 
 /** Reasons for a skip that somebody has to fix; every other reason is a choice that the tenant or the recipient made. */
 const BLOCKING_REASONS = [
-  "contact_unconfirmed", "compliance_unconfirmed", "plan_excludes_channel", "plan_limit", "agreement_excludes_channel", "dnd",
+  "contact_unconfirmed", "compliance_unconfirmed", "plan_excludes_channel", "plan_limit", "agreement_excludes_channel", "dnd", "dlt_registration_missing",
   "domain_not_allowed", "suppressed_bounce", "suppressed_complaint", "endpoint_disabled", "endpoint_failing",
 ];
 
@@ -83,6 +83,14 @@ const DISABLED_CAUSES = {
 
 /** What happens when there are too many alerts. */
 const STORM_MODES = { bundle: "Combine them into one message", each: "Send each one" };
+
+/** What SMS needs in some countries: label and hint. */
+const SMS_REGISTRATION = {
+  country: ["Country whose SMS rules apply", "Two letters, for example IN. For numbers that do not reveal their country."],
+  dlt_entity_id: ["DLT entity ID", "India: the ID of your registered entity."],
+  dlt_template_id: ["DLT template ID", "India: the ID of your registered message template."],
+  sender_id: ["SMS sender", "3 to 11 letters and digits. Used once the platform has approved it."],
+};
 
 /** Settings that are one field of the form. */
 const SETTINGS = {

@@ -37,6 +37,9 @@ function settingsView() {
     h("h2", {}, "Incident Categories"), ...Object.keys(CATEGORIES).map((category) => categoryCard(category, edited)),
     h("div", { class: "card" }, h("h2", {}, "Channels"), channelTable(catalogue, edited, compliance.draw), compliance.fields),
     h("div", { class: "card" }, h("h2", {}, "General"), generalFields(edited)),
+    h("div", { class: "card" }, h("h2", {}, "SMS registration"),
+      h("p", { class: "hint" }, "Text messages to India must name a registered entity and template (DLT). Without them, nothing is sent to Indian numbers."),
+      registrationFields(edited), findingsAbout("setting", "settings.compliance.dlt_entity_id and .dlt_template_id")),
     h("div", { class: "card" }, h("h2", {}, "Quiet hours"),
       h("p", { class: "hint" }, "Alerts to people and chat channels are held until quiet hours end, and then arrive as one message. Webhooks are never held. Recipients can have their own quiet hours, or none."),
       quietLocked ? h("p", { class: "locked" }, notInPlan(plan)) : quiet.fields, findingsAbout("setting", "settings.quiet_hours")),
@@ -124,6 +127,12 @@ function complianceFields(settings, edited) {
   return { fields, draw };
 }
 
+function registrationFields(edited) {
+  return h("div", { class: "grid" }, Object.entries(SMS_REGISTRATION).map(([key, [label, hint]]) => field(label,
+    h("input", { value: edited.compliance[key] ?? "", "data-pointer": `/compliance/${key}`, autocomplete: "off",
+      onchange: (event) => { edited.compliance[key] = event.target.value.trim() || undefined; } }), hint)));
+}
+
 function generalFields(edited) {
   const text = (name, hint) => field(SETTINGS[name],
     h("input", { value: String(edited[name]), "data-pointer": `/${name}`, onchange: (event) => { edited[name] = event.target.value; } }), hint);
@@ -182,6 +191,10 @@ function settingsPatch(before, after) {
   }
   const [was, is] = [before, after].map((one) => [...one.compliance.confirmed].sort());
   if (was.join() !== is.join()) patch.compliance = { confirmed: is };
+  for (const key of Object.keys(SMS_REGISTRATION)) {
+    const [given, gives] = [before, after].map((one) => one.compliance[key] ?? null);
+    if (given !== gives) (patch.compliance ??= {})[key] = gives;
+  }
   for (const key of ["components", "regions"]) {
     const [used, uses] = [before, after].map((one) => [...one.footprint[key]].sort());
     if (used.join() !== uses.join()) (patch.footprint ??= {})[key] = uses;
@@ -211,7 +224,10 @@ function describePatch(patch) {
     if ("min_severity" in change) changes.push([`${title}: minimum severity`, labelOf(minimumSeverities("The tenant's"), change.min_severity ?? "")]);
     if ("muted_until" in change) changes.push([`${title}: muted until`, formatTime(change.muted_until) || "Not muted"]);
   }
-  if (patch.compliance) changes.push(["Compliance confirmed for", names(CHANNELS, patch.compliance.confirmed)]);
+  if (patch.compliance?.confirmed) changes.push(["Compliance confirmed for", names(CHANNELS, patch.compliance.confirmed)]);
+  for (const [key, [label]] of Object.entries(SMS_REGISTRATION)) {
+    if (key in (patch.compliance ?? {})) changes.push([label, patch.compliance[key] || "None"]);
+  }
   if ("digest" in patch) changes.push(["Digest", patch.digest ? `${patch.digest.every}, less severe than ${labelOf(SEVERITIES, patch.digest.below)}` : "Off"]);
   if (patch.footprint) changes.push(["Footprint", describeFootprint({ components: [], regions: [], ...loaded.settings.footprint, ...patch.footprint })]);
   if ("quiet_hours" in patch) changes.push(["Quiet hours", describeQuietHours(patch.quiet_hours)]);

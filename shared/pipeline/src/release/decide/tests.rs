@@ -12,7 +12,8 @@ const AT: &str = "2026-11-23T12:00:00Z";
 
 fn settings() -> Settings {
     serde_json::from_value(json!({"tenant": "acme", "name": "Acme", "plan": "top", "zone": "Asia/Kolkata",
-        "alert_window_seconds": 60, "categories": {}, "version": 1}))
+        "alert_window_seconds": 60, "categories": {}, "version": 1,
+        "compliance": {"dlt_entity_id": "1101", "dlt_template_id": "2202"}}))
     .unwrap()
 }
 
