@@ -15,6 +15,8 @@ runtime::config! {
         pub email_from: String = "EMAIL_FROM",
         /// Alphanumeric SMS sender id for tenants that have not registered their own.
         pub sms_sender_id: Option<String> = "SMS_SENDER_ID",
+        /// The page on which tenants contact Support.
+        pub support_url: Option<String> = "SUPPORT_URL",
         /// Queue for system events, which notify org admins.
         pub classify_queue_url: String = "CLASSIFY_QUEUE_URL",
         /// Queue for e-mails that ask a recipient to confirm an address.

@@ -51,6 +51,8 @@ pub struct PreferencesApi {
     operator_email: String,
     email_from: String,
     sms_sender: Option<String>,
+    /// The page on which tenants contact Support.
+    support_url: Option<String>,
     queues: Queues,
     classify_queue_url: String,
     email_queue_url: String,
@@ -80,6 +82,7 @@ impl HttpFunction for PreferencesApi {
             operator_email: config.operator_email,
             email_from: config.email_from,
             sms_sender: config.sms_sender_id,
+            support_url: config.support_url,
             queues: Queues::new(aws.config()),
             classify_queue_url: config.classify_queue_url,
             email_queue_url: config.deliver_email_queue_url,

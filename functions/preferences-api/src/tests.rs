@@ -29,6 +29,7 @@ fn app() -> App {
         operator_email: "ops@example.com".into(),
         email_from: "alerts@example.com".into(),
         sms_sender: None,
+        support_url: None,
         queues: Queues::new(&config),
         classify_queue_url: "http://127.0.0.1:9/classify".into(),
         email_queue_url: "http://127.0.0.1:9/email".into(),

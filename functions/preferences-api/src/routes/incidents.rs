@@ -1,6 +1,6 @@
 //! A tenant's incidents with their timelines, decisions and deliveries.
 
-use super::load_settings;
+use super::{load_settings, support};
 use crate::App;
 use crate::access::{self, READ_SCOPES, json_response};
 use axum::extract::{Path, Query, State};
@@ -219,7 +219,9 @@ pub(crate) async fn read(
     let entries = ledger.planned_entries(&destinations);
     let mut decisions: Vec<&Decision> = ledger.plans.iter().flat_map(|plan| &plan.decisions).collect();
     decisions.sort_by_key(|decision| decision.update);
+    let channels = decisions.iter().map(|decision| decision.channel);
     let body = IncidentDetailAnswer {
+        support_url: support::contact_url(app.support_url.as_deref(), &tenant, &incident, channels),
         timeline: timeline.iter().map(|update| timeline_entry(&settings, &incident, update)).collect(),
         decisions: decisions.into_iter().map(|decision| decision_view(decision, incident.category, &names)).collect(),
         deliveries: ledger

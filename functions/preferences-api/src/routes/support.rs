@@ -11,11 +11,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use contracts::http::{AttemptView, SupportBundle};
 use contracts::problem::FieldError;
+use domain::ids::TenantId;
+use domain::incident::Incident;
 use domain::render::format_time;
+use domain::vocabulary::Channel;
 use ledger::{Destinations, Ledger};
 use runtime::clock;
 use runtime::http::{Caller, Problem};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// Query parameters of the request.
 #[derive(Debug, Deserialize)]
@@ -46,9 +50,8 @@ pub(crate) async fn read(
     for attempt in decisions.iter_mut().flat_map(|decision| &mut decision.attempts) {
         attempt.response = redact(&attempt.response);
     }
-    let mut channels: Vec<_> = decisions.iter().map(|decision| decision.channel).collect();
-    channels.sort_unstable();
-    channels.dedup();
+    let channels: BTreeSet<Channel> = decisions.iter().map(|decision| decision.channel).collect();
+    let support_url = contact_url(app.support_url.as_deref(), &tenant, &incident, channels.iter().copied());
     let bundle = SupportBundle {
         generated_at: clock::now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -61,13 +64,31 @@ pub(crate) async fn read(
         correlation_ids: timeline.iter().map(|update| update.correlation_id.clone()).collect(),
         timeline: timeline.iter().map(|update| timeline_entry(&settings, &incident, update)).collect(),
         incident: incident_view(&incident),
-        channels,
+        channels: channels.into_iter().collect(),
+        support_url,
         decisions,
     };
     if html {
         return Ok(pages::html_response(StatusCode::OK, &SupportPage { bundle: &bundle, zone: &settings.zone }));
     }
     Ok(json_response(StatusCode::OK, &bundle))
+}
+
+/// Returns the address of Support's page with what Support asks for first: tenant, incident, channels, and from when to when. `None` if the
+/// deployment has no such page. Ids, channels and times need no escaping.
+pub(super) fn contact_url(
+    page: Option<&str>,
+    tenant: &TenantId,
+    incident: &Incident,
+    channels: impl Iterator<Item = Channel>,
+) -> Option<String> {
+    let page = page?;
+    let separator = if page.contains('?') { '&' } else { '?' };
+    let channels: BTreeSet<&str> = channels.map(Channel::as_str).collect();
+    let channels = channels.into_iter().collect::<Vec<_>>().join(",");
+    let (id, from) = (&incident.id, incident.started_at);
+    let until = incident.resolved_at.unwrap_or(incident.last_seen);
+    Some(format!("{page}{separator}tenant={tenant}&incident={id}&channels={channels}&from={from:.0}&until={until:.0}"))
 }
 
 /// Redacts everything in a receiver's response that could be an address, a number, a URL or a secret: the response may repeat what it
@@ -111,6 +132,7 @@ table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{border:1px solid
 caption{text-align:left;font-weight:600;padding:.5rem 0}.message,.response{white-space:pre-wrap;overflow-wrap:anywhere}
 @media print{body{margin:0;max-width:none}tr{break-inside:avoid}}</style></head>
 <body><main><h1>Support bundle</h1>
+{% if let Some(url) = bundle.support_url %}<p><a href="{{ url }}">Contact Support</a> and attach this page.</p>{% endif %}
 <dl>
 <dt>Tenant</dt><dd>{{ bundle.tenant_name }} (<code>{{ bundle.tenant_id }}</code>), plan {{ bundle.plan }}</dd>
 <dt>Incident</dt><dd><code>{{ bundle.incident.incident_id }}</code>: {{ bundle.incident.title }}</dd>
@@ -156,6 +178,24 @@ impl SupportPage<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_link_to_support_names_tenant_incident_channels_and_times() {
+        let json = serde_json::json!({"id": "inc_a", "scope": "platform", "key": "k", "integration_id": "int_s", "source": "s",
+            "event_type": "t", "dedup_key": "d", "category": "infrastructure", "kind": "incident", "rule": "r",
+            "severity": "error", "status": "identified", "title": "t", "components": [], "regions": [], "public": false,
+            "started_at": "2026-11-23T10:00:00.5Z", "last_seen": "2026-11-23T11:00:00Z", "updates": 1, "version": 1});
+        let incident: Incident = serde_json::from_value(json).unwrap();
+        let url = |page| {
+            let channels = [Channel::Sms, Channel::Email, Channel::Sms].into_iter();
+            contact_url(page, &TenantId::parse("acme").unwrap(), &incident, channels)
+        };
+        let query =
+            "tenant=acme&incident=inc_a&channels=email,sms&from=2026-11-23T10:00:00Z&until=2026-11-23T11:00:00Z";
+        assert_eq!(url(Some("https://help.example/new")), Some(format!("https://help.example/new?{query}")));
+        assert_eq!(url(Some("https://help.example/?form=7")), Some(format!("https://help.example/?form=7&{query}")));
+        assert_eq!(url(None), None);
+    }
 
     #[test]
     fn addresses_numbers_urls_and_secrets_are_redacted() {

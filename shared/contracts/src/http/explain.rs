@@ -127,6 +127,9 @@ pub struct SupportBundle {
     pub timeline: Vec<TimelineEntry>,
     /// Channels on which the incident has entries.
     pub channels: Vec<Channel>,
+    /// Where to contact Support, with tenant, incident, channels and times filled in. Absent if the deployment has no such page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support_url: Option<String>,
     /// What happened for each recipient or integration, and channel. Receivers' answers are redacted.
     pub decisions: Vec<ExplainEntry>,
 }

@@ -120,6 +120,9 @@ pub struct ExcludedEventView {
 pub struct IncidentDetailAnswer {
     /// The incident as it is now.
     pub incident: IncidentView,
+    /// Where to contact Support, with tenant, incident, channels and times filled in. Absent if the deployment has no such page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support_url: Option<String>,
     /// Every update, oldest first.
     pub timeline: Vec<TimelineEntry>,
     /// Which destinations were to be notified, and why others were not.

@@ -58,7 +58,10 @@ async function incidentsView() {
       button("Who was notified", () => showIncident(one.incident_id)),
     ];
   });
-  return h("div", { class: "card" }, h("h2", {}, "Incidents of the last seven days"),
+  const id = h("input", { autocomplete: "off", placeholder: "inc_…" });
+  const find = h("form", {}, field("Find an incident by its ID", id), h("button", { type: "submit" }, "Find"));
+  find.addEventListener("submit", action(async () => { if (id.value.trim()) await showIncident(encodeURIComponent(id.value.trim())); }));
+  return h("div", { class: "card" }, find, h("h2", {}, "Incidents of the last seven days"),
     rows.length ? table("Newest first", ["Started", "Incident", "Category", "Severity", "Status", "Notifications"], rows)
       : h("p", {}, "No incidents in the last seven days."));
 }
@@ -68,13 +71,15 @@ async function showIncident(id) {
   showStatus("");
   current = "incident";
   try {
-    const [{ content }, { content: { incident } }] = await Promise.all([api("GET", `/incidents/${id}/explain`), api("GET", `/incidents/${id}`)]);
+    const [{ content }, { content: detail }] = await Promise.all([api("GET", `/incidents/${id}/explain`), api("GET", `/incidents/${id}`)]);
+    const { incident } = detail;
     const rows = content.decisions.map((entry) => [
       String(entry.update), destinationName(entry), labelOf(DELIVERY_CHANNELS, entry.channel), outcomeBadge(entry), detailsCell(entry), formatTime(entry.at),
     ]);
     const title = h("h2", { tabindex: "-1" }, incident.title);
     $("view").replaceChildren(h("div", { class: "card" },
       h("div", { class: "row" }, button("Back to incidents", () => showSection("incidents")),
+        detail.support_url && h("a", { href: detail.support_url, target: "_blank", rel: "noopener noreferrer" }, "Contact Support"),
         button("Download support bundle (JSON)", action(() => downloadSupportBundle(id, "json"))),
         button("Download support bundle (HTML)", action(() => downloadSupportBundle(id, "html")))),
       title, h("p", { class: "quiet" }, `Incident ID: ${id} · Classification rule: ${content.classification.rule ?? "none"}`),
