@@ -17,8 +17,10 @@ pub mod documents;
 pub mod foreign;
 pub mod http;
 pub mod npm;
+pub mod permissions;
 pub mod receive;
 pub mod stories;
+pub mod template;
 pub mod tenant;
 pub mod wire;
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use tests::template::{Template, arn_of, file, kebab, many, on_aws, root, texts, yaml};
 
 /// Functions in the order in which an incident runs through them, which is the order of the template.
 const PIPELINE: [&str; 15] = [
@@ -92,120 +92,6 @@ const NAMES: [&str; 10] = [
     "TableName",
     "TopicName",
 ];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-fn file(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// CloudFormation's short forms as their long ones: `!Ref X` as `{"Ref": "X"}`, `!Sub X` as `{"Fn::Sub": "X"}`.
-fn plain(value: serde_norway::Value) -> Value {
-    use serde_norway::Value as Yaml;
-    match value {
-        Yaml::Tagged(tagged) => {
-            let name = tagged.tag.to_string();
-            let name = name.trim_start_matches('!');
-            let name = if matches!(name, "Ref" | "Condition") { name.to_owned() } else { format!("Fn::{name}") };
-            json!({ name: plain(tagged.value) })
-        }
-        Yaml::Mapping(entries) => {
-            let text = |key: Yaml| key.as_str().unwrap_or_else(|| panic!("{key:?} is no text")).to_owned();
-            Value::Object(entries.into_iter().map(|(key, value)| (text(key), plain(value))).collect())
-        }
-        Yaml::Sequence(values) => Value::Array(values.into_iter().map(plain).collect()),
-        other => serde_json::to_value(other).unwrap(),
-    }
-}
-
-struct Template(Value);
-
-impl Template {
-    fn read() -> Self {
-        Self(plain(serde_norway::from_str(&file("template.yaml")).unwrap()))
-    }
-
-    fn section(&self, name: &str) -> &Map<String, Value> {
-        self.0[name].as_object().unwrap()
-    }
-
-    /// Resources of a type, by logical id.
-    fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
-        let resources = self.section("Resources").iter();
-        resources.filter(move |(_, resource)| resource["Type"] == kind).map(|(id, resource)| (id.as_str(), resource))
-    }
-
-    fn resource(&self, id: &str) -> &Value {
-        self.section("Resources").get(id).unwrap_or_else(|| panic!("there is no resource {id}"))
-    }
-
-    /// Functions: folder, logical id without `Function`, properties.
-    fn functions(&self) -> impl Iterator<Item = (String, String, &Value)> {
-        self.of("AWS::Serverless::Function").map(|(id, resource)| {
-            let base = id.strip_suffix("Function").unwrap_or_else(|| panic!("{id} does not end in Function"));
-            (kebab(base), base.to_owned(), &resource["Properties"])
-        })
-    }
-
-    fn events<'a>(&self, properties: &'a Value, kind: &'static str) -> Vec<&'a Value> {
-        let events = properties["Events"].as_object().into_iter().flat_map(Map::values);
-        events.filter(|event| event["Type"] == kind).map(|event| &event["Properties"]).collect()
-    }
-
-    fn dead_letter_queues(&self) -> BTreeSet<&str> {
-        self.of("AWS::SQS::Queue").map(|(id, _)| id).filter(|id| id.ends_with("DeadLetterQueue")).collect()
-    }
-
-    fn work_queues(&self) -> BTreeSet<&str> {
-        self.of("AWS::SQS::Queue").map(|(id, _)| id).filter(|id| !id.ends_with("DeadLetterQueue")).collect()
-    }
-
-    /// Every statement of every policy, with the resource that holds it.
-    fn statements(&self) -> Vec<(&str, &Value)> {
-        let mut found = Vec::new();
-        for (id, resource) in self.section("Resources") {
-            let properties = &resource["Properties"];
-            let inline =
-                properties["Policies"].as_array().into_iter().flatten().map(|policy| &policy["PolicyDocument"]);
-            for document in inline.chain([&properties["PolicyDocument"], &properties["KeyPolicy"]]) {
-                let statements = document["Statement"].as_array().into_iter().flatten();
-                found.extend(statements.map(|statement| (id.as_str(), statement)));
-            }
-        }
-        assert!(found.len() > 50, "only {} statements were found", found.len());
-        found
-    }
-}
-
-fn kebab(pascal: &str) -> String {
-    let mut text = String::new();
-    for letter in pascal.chars() {
-        if letter.is_uppercase() && !text.is_empty() {
-            text.push('-');
-        }
-        text.extend(letter.to_lowercase());
-    }
-    text
-}
-
-/// One value or a list of them.
-fn many(value: &Value) -> Vec<&Value> {
-    match value {
-        Value::Null => Vec::new(),
-        Value::Array(values) => values.iter().collect(),
-        one => vec![one],
-    }
-}
-
-fn texts(value: &Value) -> Vec<&str> {
-    many(value).into_iter().map(|entry| entry.as_str().unwrap_or_else(|| panic!("{entry} is no text"))).collect()
-}
-
-fn arn_of(value: &Value) -> Option<&str> {
-    value["Fn::GetAtt"].as_str()?.strip_suffix(".Arn")
-}
 
 fn number(value: &Value) -> u64 {
     value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or_else(|| panic!("{value} is no number"))
@@ -430,7 +316,7 @@ fn every_function_has_its_own_log_group_with_a_retention() {
         assert_eq!(group["Properties"]["RetentionInDays"], json!({"Ref": "LogRetentionDays"}), "{id}");
     }
     for (folder, base, properties) in template.functions() {
-        template.resource(&format!("{base}LogGroup"));
+        assert!(template.resource(&format!("{base}LogGroup")).is_object(), "{folder}");
         assert_eq!(properties["LoggingConfig"]["LogGroup"], json!({"Ref": format!("{base}LogGroup")}), "{folder}");
     }
 }
@@ -513,11 +399,6 @@ fn every_table_permission_names_its_key_prefixes() {
         );
         assert!(!public || actions == ["dynamodb:Query"], "{place}");
     }
-}
-
-/// A condition as AWS gets it: where the emulator needs another one, that is the first branch.
-fn on_aws(condition: &Value) -> &Value {
-    if condition["Fn::If"][0] == "OnEmulator" { &condition["Fn::If"][2] } else { condition }
 }
 
 /// Who builds transactions, the prefixes of the items that one of them writes together, and the roles that write it.
@@ -941,7 +822,7 @@ fn every_skipped_checkov_rule_has_a_reason() {
     let reasons = template.0["Metadata"]["CheckovSkips"].as_object().unwrap();
     assert!(reasons.len() <= 10, "{} skips", reasons.len());
     assert!(reasons.values().all(|reason| reason.as_str().is_some_and(|text| text.len() > 40)));
-    let config = plain(serde_norway::from_str(&file("infra/local/checkov.yaml")).unwrap());
+    let config = yaml("infra/local/checkov.yaml");
     let skipped: BTreeSet<&str> = texts(&config["skip-check"]).into_iter().collect();
     assert_eq!(skipped, reasons.keys().map(String::as_str).collect());
 }

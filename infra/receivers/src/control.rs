@@ -67,6 +67,12 @@ fn handle(inbox: &Inbox, proxy: &Proxy, method: &Method, path: &str, body: &[u8]
         }
         return Ok(Some(json!(proxy.calls())));
     }
+    if path == "/permissions" {
+        if *method == Method::PUT {
+            proxy.remove_permissions(serde_json::from_slice(body)?);
+        }
+        return Ok(Some(proxy.permissions()));
+    }
     if path == "/faults" {
         if *method == Method::DELETE {
             return Ok(Some(proxy.end_faults()));

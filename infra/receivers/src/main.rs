@@ -19,6 +19,8 @@
 //! | `PUT /behave/<path>` | sets the behavior: `{status?, delay_ms?, reset?, redirect?, huge?, retry_after?, body?, times?}` |
 //! | `DELETE /behave/<path>` | resets the behavior to the default |
 //! | `GET /calls`, `DELETE /calls` | returns the counts of AWS calls by `service.Operation`; clears them |
+//! | `GET /permissions` | returns which IAM permissions the functions needed so far, and which were denied: `{needed, denied}` |
+//! | `PUT /permissions` | removes permissions, by the template's names: `[{function, action, resource, keys}]`; forgets what was denied |
 //! | `PUT /faults` | makes AWS calls go wrong, drawn from a seed: `{seed, one_in, kinds, operations}` |
 //! | `DELETE /faults` | ends that; returns how often each fault was drawn |
 //! | `POST /hold` | holds an AWS call, or its response, after `skip` such calls: `{operation, contains?, after?, skip?}`; returns `{id}` |
@@ -29,6 +31,7 @@ mod certificates;
 mod control;
 mod faults;
 mod inbox;
+mod permissions;
 mod proxy;
 
 use anyhow::{Context, Result, bail};

@@ -1,7 +1,8 @@
 //! The proxy between the functions and the AWS emulator. It counts every AWS call, can hold one, so that a test can kill a function while its
-//! claim, its send or its mark is in flight, and can make calls go wrong.
+//! claim, its send or its mark is in flight, and can make calls go wrong. It notes which permissions each function needs.
 
 use crate::faults::{self, FaultKind, FaultPlan, Faults};
+use crate::permissions::{self, Permission};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -13,8 +14,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::Deserialize;
-use serde_json::Value;
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -53,6 +54,13 @@ struct State {
     holds: BTreeMap<u64, ActiveHold>,
     next: u64,
     faults: Option<Faults>,
+    /// The functions by the access keys of their processes.
+    functions: BTreeMap<String, String>,
+    needed: BTreeSet<Permission>,
+    /// What was denied of that.
+    denied: BTreeSet<Permission>,
+    /// What the functions may no longer do, by the template's names.
+    removed: Vec<Permission>,
 }
 
 /// Forwards AWS calls to the emulator.
@@ -89,6 +97,41 @@ impl Proxy {
     /// Ends that. Returns how often each fault was drawn.
     pub(crate) fn end_faults(&self) -> Value {
         self.state().faults.take().map_or(Value::Null, |faults| faults.counts())
+    }
+
+    /// Returns which permissions were needed so far, and which of them were denied.
+    pub(crate) fn permissions(&self) -> Value {
+        let state = self.state();
+        json!({"needed": state.needed, "denied": state.denied})
+    }
+
+    /// Denies these from now on, as if no statement allowed them, and forgets what was denied before.
+    pub(crate) fn remove_permissions(&self, removed: Vec<Permission>) {
+        let mut state = self.state();
+        state.removed = removed;
+        state.denied.clear();
+    }
+
+    /// Whether a call needs a permission that was removed.
+    fn is_removed(&self, needed: &[Permission]) -> bool {
+        let state = self.state();
+        needed.iter().any(|one| state.removed.iter().any(|removed| one.is(removed)))
+    }
+
+    /// Notes the permissions that a call needs. Returns them.
+    fn note_permissions(&self, operation: &str, parts: &Parts, body: &[u8]) -> Vec<Permission> {
+        let mut needed = permissions::needed(operation, parts.uri.path(), body);
+        let Some(access_key) = permissions::access_key(parts) else { return needed };
+        let known = self.state().functions.get(access_key).cloned();
+        // Looked up without the lock: it reads the environment of every process, once for each access key.
+        let function = known.or_else(|| permissions::function_with(access_key)).unwrap_or_default();
+        let mut state = self.state();
+        state.functions.insert(access_key.to_owned(), function.clone());
+        for permission in &mut needed {
+            permission.function.clone_from(&function);
+        }
+        state.needed.extend(needed.iter().cloned());
+        needed
     }
 
     /// Starts a hold. Returns its id.
@@ -172,6 +215,7 @@ async fn handle(proxy: Arc<Proxy>, request: Request<Incoming>) -> Result<Respons
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let operation = operation_name(&parts, &body);
+    let permissions = proxy.note_permissions(&operation, &parts, &body);
     let held = proxy.count_and_hold(&operation, &body);
     let mut call = CallInFlight { proxy: Arc::clone(&proxy), operation, answered: false };
     let (before, after) = match held {
@@ -181,6 +225,11 @@ async fn handle(proxy: Arc<Proxy>, request: Request<Incoming>) -> Result<Respons
     };
     if let Some(receiver) = before {
         anyhow::ensure!(!receiver.await.unwrap_or(true), "a broken connection was requested");
+    }
+    if proxy.is_removed(&permissions) {
+        call.answered = true;
+        proxy.state().denied.extend(permissions);
+        return permissions::denial(&call.operation);
     }
     let fault = proxy.state().faults.as_mut().and_then(|faults| faults.draw(&call.operation));
     match fault {
@@ -200,6 +249,9 @@ async fn handle(proxy: Arc<Proxy>, request: Request<Incoming>) -> Result<Respons
     anyhow::ensure!(fault != Some(FaultKind::CutAfter), "the connection breaks after the call");
     let (answer, body) = answer.into_parts();
     let body = body.collect().await?.to_bytes();
+    if answer.status.is_client_error() && String::from_utf8_lossy(&body).contains("AccessDenied") {
+        proxy.state().denied.extend(permissions);
+    }
     let body = match fault {
         Some(FaultKind::Truncated) => body.slice(..body.len() / 2),
         Some(FaultKind::PartlyFailed) => faults::partly_failed(&body).unwrap_or(body),

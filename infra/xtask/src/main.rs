@@ -6,6 +6,7 @@ mod demo;
 mod http;
 mod process;
 mod python;
+mod removals;
 mod seed;
 mod simulate;
 mod stack;
@@ -50,11 +51,19 @@ enum Command {
         /// Run bad hours drawn from seeds: AWS and receivers fail, functions are killed, and every alert arrives or has a reason
         ///
         /// Goes on with the seed after the last one.
-        #[arg(long, conflicts_with_all = ["fast", "arguments"])]
+        #[arg(long, group = "drawn", conflicts_with_all = ["fast", "arguments"])]
         faults: bool,
-        /// With --faults: run only this seed
-        #[arg(long, value_name = "N", requires = "faults")]
+        /// Take permissions from the functions, one at a time, and see whether the tests notice each
+        ///
+        /// Draws twenty from what the last run of all tests needed.
+        #[arg(long, group = "drawn", conflicts_with_all = ["fast", "arguments"])]
+        removals: bool,
+        /// With --faults: run only this seed. With --removals: draw by this seed
+        #[arg(long, value_name = "N", requires = "drawn")]
         seed: Option<u64>,
+        /// With --removals: how many permissions
+        #[arg(long, value_name = "COUNT", default_value_t = 20, requires = "removals")]
+        count: usize,
         /// With --faults: for how many minutes
         #[arg(long, value_name = "M", default_value_t = 10, requires = "faults")]
         minutes: u64,
@@ -106,6 +115,9 @@ fn main() -> ExitCode {
         Command::Demo(stack) => demo::run(&stack.name),
         Command::Watch(stack) => demo::watch(&stack.name),
         Command::Test { faults: true, seed, minutes, .. } => check::fault_rounds(check::FaultRounds { seed, minutes }),
+        Command::Test { removals: true, seed, count, .. } => {
+            removals::run(removals::Removals { seed: seed.unwrap_or(1), count })
+        }
         Command::Test { fast: true, arguments, .. } => check::fast_tests(&arguments),
         Command::Test { fast: false, arguments, .. } => check::test(&arguments),
         Command::Simulate { faults: Some(name), .. } => simulate::find_planted(&name),
