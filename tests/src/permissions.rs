@@ -11,7 +11,7 @@ use std::fmt;
 
 /// What a call needed, as the proxy between the functions and the emulator noted it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Permission {
+pub struct CallPermission {
     /// The function that called, such as `DeliverEmail`.
     pub function: String,
     /// The IAM action, such as `dynamodb:PutItem`.
@@ -42,13 +42,13 @@ pub enum GrantPart {
     Prefix(String),
 }
 
-impl Permission {
+impl CallPermission {
     fn json(&self) -> Value {
         json!({"function": self.function, "action": self.action, "resource": self.resource, "keys": self.keys})
     }
 }
 
-impl fmt::Display for Permission {
+impl fmt::Display for CallPermission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
         write!(f, "{} {} {} {}", self.function, self.action, self.resource, keys.join(" "))
@@ -65,31 +65,31 @@ impl fmt::Display for Grant {
     }
 }
 
-/// What a stack's functions asked for.
+/// The calls of a stack's functions, as the permissions that they need.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct RecordedCalls {
     /// What they needed.
-    pub needed: BTreeSet<Permission>,
+    pub needed: BTreeSet<CallPermission>,
     /// What the emulator denied of that.
-    pub denied: BTreeSet<Permission>,
+    pub denied: BTreeSet<CallPermission>,
 }
 
 impl Stack {
-    /// Returns what this stack's functions asked AWS for so far.
+    /// Returns what the calls of this stack's functions so far.
     #[must_use]
-    pub fn asked(&self, template: &Template) -> Asked {
+    pub fn recorded(&self, template: &Template) -> RecordedCalls {
         let answer =
             http::send("GET", &format!("{}/permissions", self.text("/control_url")), &[], None).unwrap().json();
         let of = |list: &str| {
             let permissions = answer[list].as_array().into_iter().flatten();
             permissions.filter_map(|one| permission(template, one)).collect()
         };
-        Asked { needed: of("needed"), denied: of("denied") }
+        RecordedCalls { needed: of("needed"), denied: of("denied") }
     }
 }
 
 /// A permission with logical ids for names. `None` for a call that no function made.
-fn permission(template: &Template, noted: &Value) -> Option<Permission> {
+fn permission(template: &Template, noted: &Value) -> Option<CallPermission> {
     let text = |field: &str| noted[field].as_str().unwrap_or_default();
     let logical = |name: &str| {
         let found = template.section("Resources").keys().find(|id| name.contains(&format!("-{id}-")));
@@ -102,7 +102,7 @@ fn permission(template: &Template, noted: &Value) -> Option<Permission> {
         None => logical(text("resource")),
     };
     let keys = noted["keys"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-    Some(Permission { function, action: text("action").to_owned(), resource, keys })
+    Some(CallPermission { function, action: text("action").to_owned(), resource, keys })
 }
 
 /// A statement of a function's role.
@@ -119,7 +119,7 @@ struct Statement<'a> {
 }
 
 impl Statement<'_> {
-    fn allows(&self, needed: &Permission) -> bool {
+    fn allows(&self, needed: &CallPermission) -> bool {
         self.role.strip_suffix("Role") == Some(&needed.function)
             && self.actions.iter().any(|action| covers(action, &needed.action))
             && self.resources.iter().any(|resource| is_about(resource, needed))
@@ -158,11 +158,11 @@ fn covers(pattern: &str, text: &str) -> bool {
 }
 
 /// What has no name in a call (a phone number, a key, a sender) is not compared.
-fn is_about(resource: &str, needed: &Permission) -> bool {
+fn is_about(resource: &str, needed: &CallPermission) -> bool {
     resource == "*" || needed.resource.is_empty() || resource == needed.resource
 }
 
-/// The logical id of a statement's resource, or the text that stands there. The table's index is `Table/public`.
+/// The logical id of a statement's resource, or its text. The table's index is `Table/public`.
 fn resource_name(value: &Value) -> String {
     let index = json!({"Fn::Sub": "${Table.Arn}/index/public"});
     let named = arn_of(value).or_else(|| value["Ref"].as_str()).or_else(|| value.as_str());
@@ -212,45 +212,46 @@ pub fn grants(template: &Template) -> BTreeSet<Grant> {
 
 /// Returns the calls that are allowed, and would be denied without a grant.
 #[must_use]
-pub fn denied_without<'a>(template: &Template, grant: &Grant, asked: &'a Asked) -> Vec<&'a Permission> {
+pub fn denied_without<'a>(template: &Template, grant: &Grant, recorded: &'a RecordedCalls) -> Vec<&'a CallPermission> {
     let of_role = statements(template).into_iter().filter(|statement| statement.role == grant.role);
     let (changed, others): (Vec<_>, Vec<_>) = of_role.partition(|statement| statement.sid == grant.statement);
     let left: Vec<Statement<'_>> = changed.iter().flat_map(|statement| statement.without(&grant.part)).collect();
-    let allowed_by = |statements: &[Statement<'_>], call: &Permission| statements.iter().any(|one| one.allows(call));
-    let calls = asked.needed.iter();
+    let allowed_by =
+        |statements: &[Statement<'_>], call: &CallPermission| statements.iter().any(|one| one.allows(call));
+    let calls = recorded.needed.iter();
     calls.filter(|call| allowed_by(&changed, call) && !allowed_by(&left, call) && !allowed_by(&others, call)).collect()
 }
 
 /// A grant and the calls that would be denied without it, for `cargo xtask test --removals`.
 #[must_use]
-pub fn removal(grant: &Grant, calls: &[&Permission]) -> Value {
+pub fn removal(grant: &Grant, calls: &[&CallPermission]) -> Value {
     json!({"grant": grant.to_string(), "calls": calls.iter().map(|call| call.json()).collect::<Vec<_>>()})
 }
 
 /// Returns the calls that no statement of their function's role allows.
 #[must_use]
-pub fn not_allowed<'a>(template: &Template, asked: &'a Asked) -> Vec<&'a Permission> {
+pub fn not_allowed<'a>(template: &Template, recorded: &'a RecordedCalls) -> Vec<&'a CallPermission> {
     let statements = statements(template);
-    asked.needed.iter().filter(|needed| !statements.iter().any(|statement| statement.allows(needed))).collect()
+    recorded.needed.iter().filter(|needed| !statements.iter().any(|statement| statement.allows(needed))).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, Permission, denied_without, grants, not_allowed};
+    use super::{CallPermission, RecordedCalls, denied_without, grants, not_allowed};
     use crate::template::Template;
     use std::collections::BTreeSet;
 
-    fn needed(function: &str, action: &str, resource: &str, keys: &[&str]) -> Asked {
+    fn needed(function: &str, action: &str, resource: &str, keys: &[&str]) -> RecordedCalls {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
         let (function, action, resource) = (function.to_owned(), action.to_owned(), resource.to_owned());
-        let needed = BTreeSet::from([Permission { function, action, resource, keys }]);
-        Asked { needed, denied: BTreeSet::new() }
+        let needed = BTreeSet::from([CallPermission { function, action, resource, keys }]);
+        RecordedCalls { needed, denied: BTreeSet::new() }
     }
 
     #[test]
     fn a_call_is_allowed_by_one_statement_that_covers_all_of_it() {
         let template = Template::read();
-        let denied = |asked: &Asked| !not_allowed(&template, asked).is_empty();
+        let denied = |recorded: &RecordedCalls| !not_allowed(&template, recorded).is_empty();
         assert!(!denied(&needed("Release", "dynamodb:PutItem", "Table", &["INC#", "DUE#"])));
         assert!(denied(&needed("Release", "dynamodb:PutItem", "Table", &["INC#", "TOKEN#"])));
         assert!(denied(&needed("Release", "dynamodb:PutItem", "Table", &[])));
@@ -261,10 +262,10 @@ mod tests {
     #[test]
     fn a_call_is_denied_without_its_action_resource_or_prefix_and_without_nothing_else() {
         let template = Template::read();
-        let needs = |asked: &Asked| -> Vec<String> {
+        let needs = |recorded: &RecordedCalls| -> Vec<String> {
             let grants = grants(&template).into_iter();
             grants
-                .filter(|grant| !denied_without(&template, grant, asked).is_empty())
+                .filter(|grant| !denied_without(&template, grant, recorded).is_empty())
                 .map(|one| one.to_string())
                 .collect()
         };

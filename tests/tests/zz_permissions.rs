@@ -5,7 +5,7 @@
 use serde_json::json;
 use std::fmt::Write;
 use tests::Stack;
-use tests::permissions::{Asked, Grant, GrantPart, denied_without, grants, not_allowed, removal};
+use tests::permissions::{Grant, GrantPart, RecordedCalls, denied_without, grants, not_allowed, removal};
 use tests::template::{Template, root};
 
 /// What AWS calls with a function's role, each with who does.
@@ -17,14 +17,14 @@ const CALLED_BY_AWS: [(&str, &str); 5] = [
     ("sqs:GetQueueAttributes", "the mapping scales with the queue"),
 ];
 
-/// What the functions of all running stacks asked for.
-fn asked(template: &Template) -> Asked {
+/// The calls of the functions of all running stacks.
+fn recorded(template: &Template) -> RecordedCalls {
     let variables = ["TOCSIN_OUTPUTS", "TOCSIN_OUTPUTS_CLOCK", "TOCSIN_OUTPUTS_ALONE"];
     let stacks = variables.into_iter().filter(|name| std::env::var_os(name).is_some()).map(Stack::of);
-    let mut all = Asked::default();
-    for asked in stacks.map(|stack| stack.asked(template)) {
-        all.needed.extend(asked.needed);
-        all.denied.extend(asked.denied);
+    let mut all = RecordedCalls::default();
+    for recorded in stacks.map(|stack| stack.recorded(template)) {
+        all.needed.extend(recorded.needed);
+        all.denied.extend(recorded.denied);
     }
     assert!(all.needed.len() > 50, "the demo alone needs more than {} permissions", all.needed.len());
     all
@@ -33,21 +33,26 @@ fn asked(template: &Template) -> Asked {
 #[test]
 fn every_call_is_allowed_by_a_statement_as_aws_evaluates_it() {
     let template = Template::read();
-    let asked = asked(&template);
-    let denied = not_allowed(&template, &asked);
+    let recorded = recorded(&template);
+    let denied = not_allowed(&template, &recorded);
     assert!(denied.is_empty(), "AWS would deny {} kinds of calls:\n{denied:#?}", denied.len());
-    assert!(asked.denied.is_empty(), "{} kinds of calls were denied:\n{:#?}", asked.denied.len(), asked.denied);
+    assert!(
+        recorded.denied.is_empty(),
+        "{} kinds of calls were denied:\n{:#?}",
+        recorded.denied.len(),
+        recorded.denied
+    );
 }
 
 /// Writes the list to `target/permissions.txt`. Under a filter there are calls of the chosen tests only, so nothing is compared then.
 #[test]
 fn every_permission_is_needed_by_a_call_of_the_suite() {
     let template = Template::read();
-    let asked = asked(&template);
+    let recorded = recorded(&template);
     let (mut list, mut removals, mut unneeded) = (String::new(), Vec::new(), Vec::new());
     for grant in grants(&template) {
         let by_aws = called_by_aws(&grant);
-        let calls = denied_without(&template, &grant, &asked);
+        let calls = denied_without(&template, &grant, &recorded);
         match (calls.first(), by_aws) {
             (Some(call), _) => {
                 writeln!(list, "{grant}\n    {call}").unwrap();

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A permission that a call needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Permission {
+pub(crate) struct CallPermission {
     /// The function that called, by its name on AWS. Empty if it was none or was gone already.
     pub(crate) function: String,
     /// The IAM action, such as `dynamodb:PutItem`.
@@ -25,7 +25,7 @@ pub(crate) struct Permission {
     pub(crate) keys: BTreeSet<String>,
 }
 
-impl Permission {
+impl CallPermission {
     /// Whether this is `removed`, which has logical ids of the template for names: the stack's are `STACK-ID-HASH`.
     pub(crate) fn is(&self, removed: &Self) -> bool {
         let named = |name: &str, id: &str| match id.split_once('/') {
@@ -80,9 +80,9 @@ pub(crate) fn function_with(access_key: &str) -> Option<String> {
 
 /// Returns the permissions that a call takes, without its caller: several for a transaction, which needs one for each kind of write
 /// ([IAM and transactions](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html)).
-pub(crate) fn needed(operation: &str, path: &str, body: &[u8]) -> Vec<Permission> {
+pub(crate) fn needed(operation: &str, path: &str, body: &[u8]) -> Vec<CallPermission> {
     let one = |action: String, resource: &str| {
-        vec![Permission { function: String::new(), action, resource: resource.to_owned(), keys: BTreeSet::new() }]
+        vec![CallPermission { function: String::new(), action, resource: resource.to_owned(), keys: BTreeSet::new() }]
     };
     let Some((service, name)) = operation.split_once('.') else { return Vec::new() };
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -102,7 +102,7 @@ pub(crate) fn needed(operation: &str, path: &str, body: &[u8]) -> Vec<Permission
     }
 }
 
-fn table_permissions(operation: &str, body: &Value) -> Vec<Permission> {
+fn table_permissions(operation: &str, body: &Value) -> Vec<CallPermission> {
     let mut found: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     let mut note = |action: &str, request: &Value, key: Option<&str>| {
         let table = request["TableName"].as_str().unwrap_or_default();
@@ -134,7 +134,7 @@ fn table_permissions(operation: &str, body: &Value) -> Vec<Permission> {
     }
     found
         .into_iter()
-        .map(|((action, resource), keys)| Permission { function: String::new(), action, resource, keys })
+        .map(|((action, resource), keys)| CallPermission { function: String::new(), action, resource, keys })
         .collect()
 }
 
@@ -164,16 +164,16 @@ fn kind_of_key(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Permission, needed};
+    use super::{CallPermission, needed};
     use serde_json::{Value, json};
     use std::collections::BTreeSet;
 
-    fn permission(action: &str, resource: &str, keys: &[&str]) -> Permission {
+    fn permission(action: &str, resource: &str, keys: &[&str]) -> CallPermission {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect::<BTreeSet<_>>();
-        Permission { function: String::new(), action: action.to_owned(), resource: resource.to_owned(), keys }
+        CallPermission { function: String::new(), action: action.to_owned(), resource: resource.to_owned(), keys }
     }
 
-    fn of(operation: &str, body: &Value) -> Vec<Permission> {
+    fn of(operation: &str, body: &Value) -> Vec<CallPermission> {
         needed(operation, "/", body.to_string().as_bytes())
     }
 
@@ -208,9 +208,9 @@ mod tests {
         "Classify".clone_into(&mut removed.function);
         assert!(call.is(&removed));
         for other in [
-            Permission { function: "Intake".to_owned(), ..removed.clone() },
-            Permission { resource: "Table/public".to_owned(), ..removed.clone() },
-            Permission { keys: BTreeSet::new(), ..removed.clone() },
+            CallPermission { function: "Intake".to_owned(), ..removed.clone() },
+            CallPermission { resource: "Table/public".to_owned(), ..removed.clone() },
+            CallPermission { keys: BTreeSet::new(), ..removed.clone() },
         ] {
             assert!(!call.is(&other), "{other:?}");
         }

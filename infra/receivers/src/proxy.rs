@@ -2,7 +2,7 @@
 //! claim, its send or its mark is in flight, and can make calls go wrong. It notes which permissions each function needs.
 
 use crate::faults::{self, FaultKind, FaultPlan, Faults};
-use crate::permissions::{self, Permission};
+use crate::permissions::{self, CallPermission};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -56,11 +56,11 @@ struct State {
     faults: Option<Faults>,
     /// The functions by the access keys of their processes.
     functions: BTreeMap<String, String>,
-    needed: BTreeSet<Permission>,
+    needed: BTreeSet<CallPermission>,
     /// What was denied of that.
-    denied: BTreeSet<Permission>,
+    denied: BTreeSet<CallPermission>,
     /// What the functions may no longer do, by the template's names.
-    removed: Vec<Permission>,
+    removed: Vec<CallPermission>,
 }
 
 /// Forwards AWS calls to the emulator.
@@ -106,20 +106,20 @@ impl Proxy {
     }
 
     /// Denies these from now on, as if no statement allowed them, and forgets what was denied before.
-    pub(crate) fn remove_permissions(&self, removed: Vec<Permission>) {
+    pub(crate) fn remove_permissions(&self, removed: Vec<CallPermission>) {
         let mut state = self.state();
         state.removed = removed;
         state.denied.clear();
     }
 
     /// Whether a call needs a permission that was removed.
-    fn is_removed(&self, needed: &[Permission]) -> bool {
+    fn is_removed(&self, needed: &[CallPermission]) -> bool {
         let state = self.state();
         needed.iter().any(|one| state.removed.iter().any(|removed| one.is(removed)))
     }
 
     /// Notes the permissions that a call needs. Returns them.
-    fn note_permissions(&self, operation: &str, parts: &Parts, body: &[u8]) -> Vec<Permission> {
+    fn note_permissions(&self, operation: &str, parts: &Parts, body: &[u8]) -> Vec<CallPermission> {
         let mut needed = permissions::needed(operation, parts.uri.path(), body);
         let Some(access_key) = permissions::access_key(parts) else { return needed };
         let known = self.state().functions.get(access_key).cloned();
