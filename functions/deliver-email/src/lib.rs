@@ -12,7 +12,7 @@ use aws::sqs::Queues;
 use config::Config;
 use contracts::queue::{BatchDelivery, ConfirmationRequest, Delivery, DeliveryTarget, OutboundMessage, Question};
 use delivery::message_links::MessageLinks;
-use delivery::{ConfirmationSender, Deliverer, QueueUrls, Sender, report_refused_contact};
+use delivery::{ConfirmationSender, Deliverer, QueueUrls, Sender};
 use domain::ids::SuppressionId;
 use domain::policy::StormPolicy;
 use domain::reason::Reason;
@@ -44,8 +44,6 @@ struct Mail {
     from: String,
     links: MessageLinks,
     table: Table,
-    queues: Queues,
-    feedback_queue_url: String,
 }
 
 impl QueueFunction for DeliverEmail {
@@ -63,8 +61,6 @@ impl QueueFunction for DeliverEmail {
             from: config.email_from.clone(),
             links: MessageLinks::new(&config.public_base_url),
             table: table.clone(),
-            queues: Queues::new(aws.config()),
-            feedback_queue_url: config.feedback_queue_url.clone(),
         };
         let urls = QueueUrls {
             urgent: &config.urgent_queue_url,
@@ -73,7 +69,8 @@ impl QueueFunction for DeliverEmail {
         };
         let queues = Queues::new(aws.config());
         let deliverer = Deliverer::new(Self::NAME, queues, table, urls)
-            .with_rate_limits(StormPolicy::embedded().map_err(StartError::new)?);
+            .with_rate_limits(StormPolicy::embedded().map_err(StartError::new)?)
+            .with_feedback(&config.feedback_queue_url);
         Ok(Self { config, deliverer, mail })
     }
 
@@ -198,11 +195,10 @@ impl Mail {
 impl Sender for Mail {
     async fn send(&self, message: &Message, _time_limit: Duration) -> Result<Accepted, SendFailure> {
         // All members of a list go to one address.
-        if let Some(delivery @ Delivery { target: DeliveryTarget::Email { address, .. }, .. }) =
-            message.members().first()
+        if let Some(Delivery { target: DeliveryTarget::Email { address, .. }, .. }) = message.members().first()
             && let Some(reason) = self.suppression(address).await?
         {
-            return Err(report_refused_contact(&self.queues, &self.feedback_queue_url, delivery, reason).await);
+            return Err(SendFailure::permanent(reason.as_str()));
         }
         match message {
             Message::Single(delivery) => self.send_single(delivery).await,

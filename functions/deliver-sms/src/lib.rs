@@ -15,8 +15,7 @@ use aws::sqs::Queues;
 use config::Config;
 use contracts::queue::{ConfirmationRequest, Delivery, DeliveryTarget, OutboundMessage};
 use delivery::message_links::MessageLinks;
-use delivery::{ConfirmationSender, Deliverer, QueueUrls, Sender, report_refused_contact};
-use domain::attempt::CAUSE_OPTED_OUT;
+use delivery::{ConfirmationSender, Deliverer, QueueUrls, Sender};
 use domain::ids::TenantId;
 use domain::permission::{lacks_registration, requires_registration};
 use domain::policy::{Policy, SmsPartsPerDay, StormPolicy};
@@ -49,8 +48,6 @@ struct Texts {
     sender_id: Option<String>,
     keyring: LazyKeyring,
     links: MessageLinks,
-    queues: Queues,
-    feedback_queue_url: String,
     table: Table,
     parts_per_day: SmsPartLimits,
 }
@@ -74,8 +71,6 @@ impl QueueFunction for DeliverSms {
             sender_id: config.sender_id.clone(),
             keyring,
             links: MessageLinks::new(&config.public_base_url),
-            queues: Queues::new(aws.config()),
-            feedback_queue_url: config.feedback_queue_url.clone(),
         };
         let urls = QueueUrls {
             urgent: &config.urgent_queue_url,
@@ -84,7 +79,8 @@ impl QueueFunction for DeliverSms {
         };
         let queues = Queues::new(aws.config());
         let deliverer = Deliverer::new(Self::NAME, queues, table, urls)
-            .with_rate_limits(StormPolicy::embedded().map_err(StartError::new)?);
+            .with_rate_limits(StormPolicy::embedded().map_err(StartError::new)?)
+            .with_feedback(&config.feedback_queue_url);
         Ok(Self { config, deliverer, texts })
     }
 
@@ -153,7 +149,7 @@ impl Texts {
             Ok(id) => Ok(Accepted { provider_id: Some(id) }),
             Err(SmsError::Throttled) => Err(SendFailure::Throttled),
             Err(SmsError::QuotaExhausted) => Err(SendFailure::QuotaExhausted),
-            Err(SmsError::OptedOut) => Err(SendFailure::permanent(CAUSE_OPTED_OUT)),
+            Err(SmsError::OptedOut) => Err(SendFailure::permanent(Reason::OptedOut.as_str())),
             Err(SmsError::Refused { code }) => Err(SendFailure::permanent(&code)),
             Err(SmsError::Denied { code }) => Err(SendFailure::Unavailable { code }),
             Err(SmsError::Unavailable) => Err(SendFailure::unavailable("sns")),
@@ -172,12 +168,7 @@ impl Texts {
             return Err(SendFailure::unavailable("link_key"));
         };
         let text = render::sms(alert, &delivery.why, &link);
-        match self.send_text(&alert.tenant, phone, compliance, text.text).await {
-            Err(SendFailure::Failed { failed, .. }) if failed.cause == CAUSE_OPTED_OUT => {
-                Err(report_refused_contact(&self.queues, &self.feedback_queue_url, delivery, Reason::OptedOut).await)
-            }
-            outcome => outcome,
-        }
+        self.send_text(&alert.tenant, phone, compliance, text.text).await
     }
 }
 

@@ -11,7 +11,8 @@ pub mod config;
 use aws::sqs::{OutgoingMessage, Queues, UnsentMessages};
 use config::Config;
 use contracts::queue::Correlated;
-use pipeline::feedback::{Feedback as Story, SendNotice, SuppressContact, begin};
+use futures::stream::{self, StreamExt};
+use pipeline::feedback::{Feedback as Story, RecordReport, SendNotice, SuppressContact, begin};
 use pipeline::{Answer, Counted, Fault, Turn};
 use runtime::queue::{
     Deadline, QueueFunction, QueueSetup, RecordError, RecordMeta, first_turn, next_turn, verdict_result,
@@ -20,6 +21,9 @@ use runtime::{Aws, DirectError, DirectFunction, StartError, ids, logs, metrics};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{StoreError, Table};
+
+/// Rows of a digest that are written at once.
+const IN_FLIGHT: usize = 16;
 
 /// The Lambda function and its clients.
 #[derive(Debug)]
@@ -95,7 +99,7 @@ impl FeedbackFunction {
                 step.answered(messages, next_turn(turn, deadline))
             }
             Story::Record(step) => {
-                let recorded = self.table.record_feedback(step.message(), step.feedback()).await.map_err(fault);
+                let recorded = self.record(&step).await;
                 step.answered(recorded, next_turn(turn, deadline))
             }
             Story::Address(step) => {
@@ -118,6 +122,14 @@ impl FeedbackFunction {
         }
     }
 
+    async fn record(&self, step: &RecordReport) -> Vec<Answer<()>> {
+        let writes = step.reports().map(|(message, feedback)| async move {
+            // One that does not count changes nothing.
+            self.table.record_feedback(message, &feedback).await.map(drop).map_err(fault)
+        });
+        stream::iter(writes.collect::<Vec<_>>()).buffered(IN_FLIGHT).collect().await
+    }
+
     async fn send_notice(&self, step: &SendNotice) -> Answer<()> {
         let notice = step.notice();
         let body = serde_json::to_string(notice)
@@ -130,7 +142,7 @@ impl FeedbackFunction {
 
     async fn suppress_contact(&self, step: &SuppressContact) -> Answer<()> {
         let (tenant, recipient, change_id) = (step.tenant(), step.recipient(), ids::id_suffix());
-        let written = self.table.suppress_contact(tenant, recipient, step.suppression(), Self::NAME, &change_id).await;
+        let written = self.table.suppress_contact(tenant, recipient, step.silenced(), Self::NAME, &change_id).await;
         written.map(drop).map_err(fault)
     }
 

@@ -19,6 +19,9 @@ const OUTCOME: &str = "shared/pipeline/src/deliver/outcome.rs";
 const RECORD: &str = "shared/pipeline/src/deliver/record.rs";
 const STORY: &str = "shared/pipeline/src/deliver.rs";
 const CLASSIFY: &str = "shared/pipeline/src/classify.rs";
+const FEEDBACK: &str = "shared/pipeline/src/feedback.rs";
+const CONFIRM: &str = "shared/pipeline/src/confirm.rs";
+const CONTACT: &str = "shared/domain/src/contact.rs";
 const ROUTE: &str = "shared/pipeline/src/route.rs";
 const KEEP_PLACE: &str = "shared/pipeline/src/route/keep_place.rs";
 const PLANNED_DECISIONS: &str = "shared/pipeline/src/route/planned.rs";
@@ -220,7 +223,124 @@ const PLANTED: &[Planted] = &[
         )],
     },
     Planted {
-        name: "a panic in the story",
+        name: "a suppression that is written before its notice",
+        edits: &[
+            (
+                FEEDBACK,
+                "Feedback::Notice(SendNotice { suppressing, notice })",
+                "Feedback::Suppress(SuppressContact { suppressing, notice: Some(notice) })",
+            ),
+            (
+                FEEDBACK,
+                "Ok(()) => Feedback::Suppress(SuppressContact { suppressing: self.suppressing }),",
+                "Ok(()) => Feedback::End(Verdict::Delete),",
+            ),
+            (
+                FEEDBACK,
+                "pub struct SuppressContact {\n    suppressing: Suppressing,",
+                "pub struct SuppressContact {\n    suppressing: Suppressing,\n    notice: Option<Box<IncidentReceived>>,",
+            ),
+            (
+                FEEDBACK,
+                "    pub fn answered(self, answer: Answer<()>, turn: &mut Turn) -> Feedback {\n        if let Err(fault) = answer {\n            return Feedback::End(fault.into());\n        }\n",
+                "    pub fn answered(self, answer: Answer<()>, turn: &mut Turn) -> Feedback {\n        if let Err(fault) = answer {\n            return Feedback::End(fault.into());\n        }\n        if let Some(notice) = self.notice {\n            return Feedback::Notice(SendNotice { suppressing: self.suppressing, notice });\n        }\n",
+            ),
+        ],
+    },
+    Planted {
+        name: "a second bounce whose notice counts as the first one's",
+        edits: &[(FEEDBACK, "reason.as_str(), &recipient.version.to_string()]", "reason.as_str()]")],
+    },
+    Planted {
+        name: "a suppression of an address that was never reported",
+        edits: &[(
+            CONTACT,
+            "applies_to_current_contact(tenant, recipient, self.suppression.reason, self.contact.as_deref())\n            && recipient",
+            "applies_to_current_contact(tenant, recipient, self.suppression.reason, None)\n            && recipient",
+        )],
+    },
+    Planted {
+        name: "a bounce that silences one tenant only",
+        edits: &[(
+            FEEDBACK,
+            "address.filter(|_| suppresses_addresses(reason))",
+            "address.filter(|_| !suppresses_addresses(reason))",
+        )],
+    },
+    Planted {
+        name: "a report that is recorded on one row of its digest",
+        edits: &[(FEEDBACK, "rest: rest.collect() })", "rest: rest.take(0).collect() })")],
+    },
+    Planted {
+        name: "a report before its message is known, that is ignored",
+        edits: &[(FEEDBACK, "if turn.receives < LOOKUPS_MAX {", "if turn.receives < 1 {")],
+    },
+    Planted {
+        name: "a refusing contact that is forgotten when a queue is unavailable",
+        edits: &[(
+            OUTCOME,
+            "Err(fault) => ReleaseClaims::then(self.failure.job, Deliver::End(fault.into())),",
+            "Err(_) => failed_attempt(self.failure, turn),",
+        )],
+    },
+    Planted {
+        name: "a throttled question that counts as sent",
+        edits: &[(
+            CONFIRM,
+            "Confirm::End(Verdict::Return { pause, code: \"throttled\" })",
+            "{\n                    let _ = pause;\n                    Confirm::End(Verdict::Delete)\n                }",
+        )],
+    },
+    Planted {
+        name: "a question that is sent again after it was accepted",
+        edits: &[(
+            CONFIRM,
+            "Confirm::End(Verdict::Delete)\n    }\n}\n\nimpl Refuse",
+            "Confirm::End(Verdict::Return { pause: Duration::from_secs(5), code: \"again\" })\n    }\n}\n\nimpl Refuse",
+        )],
+    },
+    Planted {
+        name: "a panic in the story of a report",
+        edits: &[(
+            FEEDBACK,
+            "    let Suppression { reason, at } = suppressing.silenced.suppression;\n",
+            "    let Suppression { reason, at } = suppressing.silenced.suppression;\n    assert!(reason != Reason::SuppressedComplaint);\n",
+        )],
+    },
+    Planted {
+        name: "a panic in the story of a question",
+        edits: &[(
+            CONFIRM,
+            "Err(SendFailure::Throttled) => {\n",
+            "Err(SendFailure::Throttled) => {\n                assert!(turn.receives < 2);\n",
+        )],
+    },
+    Planted {
+        name: "a panic in the story of an event",
+        edits: &[(
+            CLASSIFY,
+            "job.lost_races += 1;",
+            "job.lost_races += 1;\n                assert!(job.lost_races < 2);",
+        )],
+    },
+    Planted {
+        name: "a panic in the story of a routing job",
+        edits: &[(
+            KEEP_PLACE,
+            "    if jobs.is_empty() {\n        return then;",
+            "    assert!(jobs.is_empty());\n    if jobs.is_empty() {\n        return then;",
+        )],
+    },
+    Planted {
+        name: "a panic in the story of a release",
+        edits: &[(
+            RELEASE,
+            "run.sends_batches = Some(answer.unwrap_or(false));",
+            "assert!(answer != Ok(false));\n        run.sends_batches = Some(answer.unwrap_or(false));",
+        )],
+    },
+    Planted {
+        name: "a panic in the story of a delivery",
         edits: &[(
             CLAIM,
             "fn limit(job: Job, before: EarlierClaim, turn: &mut Turn) -> Deliver {",

@@ -15,7 +15,6 @@
 mod counted;
 mod endpoint_health;
 pub mod message_links;
-mod refused_contact;
 mod run;
 mod sending;
 
@@ -30,7 +29,6 @@ use std::time::Duration;
 use store::Table;
 
 pub use pipeline::deliver::contact_key;
-pub use refused_contact::report_refused_contact;
 pub use sending::{failed_request, failed_response, load_keyring, open_sealed};
 
 /// Sends messages on one channel.
@@ -71,6 +69,7 @@ pub struct Deliverer {
     urgent_url: String,
     bulk_url: String,
     classify_url: String,
+    feedback_url: Option<String>,
     function: &'static str,
     storms: Option<StormPolicy>,
 }
@@ -80,13 +79,19 @@ impl Deliverer {
     #[must_use]
     pub fn new(function: &'static str, queues: Queues, table: Table, urls: QueueUrls<'_>) -> Self {
         let [urgent_url, bulk_url, classify_url] = [urls.urgent, urls.bulk, urls.classify].map(str::to_owned);
-        Self { table, queues, urgent_url, bulk_url, classify_url, function, storms: None }
+        Self { table, queues, urgent_url, bulk_url, classify_url, feedback_url: None, function, storms: None }
     }
 
     /// Applies the rate limits per contact of `storms` to first attempts.
     #[must_use]
     pub fn with_rate_limits(self, storms: StormPolicy) -> Self {
         Self { storms: Some(storms), ..self }
+    }
+
+    /// Reports contacts that refuse messages to `feedback`, whose queue is `url`.
+    #[must_use]
+    pub fn with_feedback(self, url: &str) -> Self {
+        Self { feedback_url: Some(url.to_owned()), ..self }
     }
 }
 

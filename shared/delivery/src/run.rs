@@ -14,7 +14,7 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use pipeline::confirm::{self, Confirm, NameMessage, Refuse};
 use pipeline::deliver::claim::{Claim, Limit, Predecessor, Slot};
-use pipeline::deliver::outcome::{Disable, RecordFailure};
+use pipeline::deliver::outcome::{Disable, RecordFailure, ReportRefusal};
 use pipeline::deliver::record::{EnqueueDelivery, Mark, ReleaseClaims, Settle, Write};
 use pipeline::deliver::{Deliver, Message, begin};
 use pipeline::{Answer, Fault, Turn};
@@ -76,6 +76,10 @@ impl Deliverer {
             Deliver::Send(step) => {
                 let outcome = sender.send(step.message(), turn.left).await;
                 step.answered(outcome, next_turn(turn, meta.deadline))
+            }
+            Deliver::Refusal(step) => {
+                let answer = self.report_refusal(&step).await;
+                step.answered(answer, next_turn(turn, meta.deadline))
             }
             Deliver::Endpoint(step) => {
                 let answer = self.record_failure(&step).await;
@@ -171,6 +175,13 @@ impl Deliverer {
         let Some(limits) = storms.contacts.get(&step.class()) else { return Ok(RateLimitDecision::SendNow) };
         let exempt = step.exempt().map(|kind| (kind, storms.exempt_per_minute));
         self.table.reserve_contact_slot(step.contact(), limits, now, exempt).await.map_err(table_fault)
+    }
+
+    async fn report_refusal(&self, step: &ReportRefusal) -> Answer<()> {
+        // Endpoints are no contacts, and the story reports none of them.
+        let Some(url) = &self.feedback_url else { return Ok(()) };
+        let outgoing = OutgoingMessage { body: json(step.refused())?, ..OutgoingMessage::default() };
+        self.queues.send(url, &outgoing).await.map_err(queue_fault)
     }
 
     async fn record_failure(&self, step: &RecordFailure) -> Answer<Option<domain::reason::Reason>> {

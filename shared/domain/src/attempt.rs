@@ -31,9 +31,6 @@ pub const fn queue_delay_max(channel: Channel) -> u32 {
 /// The shortest retry delay after a timeout or a 429, in seconds, before it is varied by ±20 % (Svix has the same minute).
 pub const SLOW_DOWN_DELAY_MIN: u32 = 60;
 
-/// The cause recorded for a number whose owner opted out of SMS.
-pub const CAUSE_OPTED_OUT: &str = "opted_out";
-
 /// The cause recorded when an endpoint is disabled because every delivery failed for too long ([`crate::health::DISABLE_AFTER`]).
 pub const FAILING_TOO_LONG: &str = "failing_too_long";
 
@@ -116,18 +113,25 @@ pub fn decide_next_step(
     NextStep::Retry { at: now.saturating_add(SignedDuration::from_secs_f64(seconds)).unwrap_or(now) }
 }
 
+/// Reasons for which a contact refuses every further message, as a cause names them.
+const CONTACT_REFUSALS: [Reason; 4] =
+    [Reason::OptedOut, Reason::SuppressedBounce, Reason::SuppressedComplaint, Reason::SuppressedByOwner];
+
+impl AttemptFailure {
+    /// Returns why the contact gets nothing more; `None` if another message may be accepted.
+    #[must_use]
+    pub fn contact_refusal(&self) -> Option<Reason> {
+        let refused = self.verdict == RetryVerdict::Refused;
+        CONTACT_REFUSALS.into_iter().find(|reason| refused && reason.as_str() == self.cause)
+    }
+}
+
 /// Returns the reason for a permanent refusal. Where our own rules refuse, the cause is the code of their reason.
 fn refusal_reason(failed: &AttemptFailure) -> Reason {
-    const OWN: [Reason; 7] = [
-        Reason::OptedOut,
-        Reason::SuppressedBounce,
-        Reason::SuppressedComplaint,
-        Reason::SuppressedByOwner,
-        Reason::SmsCountryNotAllowed,
-        Reason::DltRegistrationMissing,
-        Reason::SmsLimitReached,
-    ];
-    OWN.into_iter().find(|reason| reason.as_str() == failed.cause).unwrap_or(Reason::RefusedByProvider)
+    const OURS: [Reason; 3] =
+        [Reason::SmsCountryNotAllowed, Reason::DltRegistrationMissing, Reason::SmsLimitReached];
+    let ours = || OURS.into_iter().find(|reason| reason.as_str() == failed.cause);
+    failed.contact_refusal().or_else(ours).unwrap_or(Reason::RefusedByProvider)
 }
 
 /// Decides what follows a failed attempt of a test alert: it always gives up. The result of a test must be known at once, and a test

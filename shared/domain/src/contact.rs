@@ -7,7 +7,7 @@ use crate::ids::{EventId, RecipientId, TenantId, short_hash};
 use crate::incident::{ADDRESS_SUPPRESSED_TYPE, SMS_LIMIT_TYPE};
 use crate::policy::ConfirmationLimits;
 use crate::reason::Reason;
-use crate::tenant::{Email, Phone, Recipient};
+use crate::tenant::{Email, Phone, Recipient, Suppression};
 use crate::vocabulary::{Category, Channel, Severity};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -172,18 +172,29 @@ pub fn phone_contact_key(tenant: &TenantId, phone: &Phone) -> String {
 }
 
 /// Returns whether a report about `contact` still applies to the recipient's current address or number. `None` (an old record) applies.
-#[must_use]
-pub fn applies_to_current_contact(
-    tenant: &TenantId,
-    recipient: &Recipient,
-    reason: Reason,
-    contact: Option<&str>,
-) -> bool {
+fn applies_to_current_contact(tenant: &TenantId, recipient: &Recipient, reason: Reason, contact: Option<&str>) -> bool {
     let now = match reason {
         Reason::OptedOut => recipient.phone.as_ref().map(|phone| phone_contact_key(tenant, phone)),
         _ => recipient.email.as_ref().map(|email| email_contact_key(tenant, email)),
     };
     contact.is_none_or(|contact| now.as_deref() == Some(contact))
+}
+
+/// A contact of a recipient to which nothing more is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SilencedContact {
+    /// Why nothing more is sent, and since when.
+    pub suppression: Suppression,
+    /// Hash of the address or number; `None` on a record stored without one.
+    pub contact: Option<String>,
+}
+
+impl SilencedContact {
+    /// Suppresses the recipient's contact, if it is still this one. Returns whether that changed anything.
+    pub fn suppress(&self, tenant: &TenantId, recipient: &mut Recipient) -> bool {
+        applies_to_current_contact(tenant, recipient, self.suppression.reason, self.contact.as_deref())
+            && recipient.suppress(&self.suppression)
+    }
 }
 
 /// Builds the system event that notifies org admins that a text message was not sent because a day's limit is used up: one incident a day and
@@ -215,7 +226,7 @@ pub fn sms_limit_event(tenant: &TenantId, category: Option<Category>, now: Times
 
 /// Builds the system event that notifies org admins when a contact is suppressed: its address bounced, its owner reported spam, or the owner
 /// of the phone opted out of SMS, or of the address out of everything. `cause` is the incident, or what else the message was about. It contains
-/// no address and no number.
+/// no address and no number. The recipient's version tells it from the suppression before, after which the owner allowed messages again.
 #[must_use]
 pub fn suppression_event(
     tenant: &TenantId,
@@ -250,7 +261,7 @@ pub fn suppression_event(
     };
     Event {
         event_type: ADDRESS_SUPPRESSED_TYPE.to_owned(),
-        dedup_key: format!("{}:{reason}:{cause}", recipient.id),
+        dedup_key: format!("{}:{reason}:{cause}:{}", recipient.id, recipient.version),
         severity: Severity::Warning,
         title,
         message: format!("{name} ({}) {what}", recipient.id),
@@ -387,10 +398,16 @@ mod tests {
         .unwrap();
         let [old, new] =
             ["old@example.com", "NEW@example.com"].map(|text| email_contact_key(&tenant, &Email::parse(text).unwrap()));
-        let bounced = |contact| applies_to_current_contact(&tenant, &recipient, Reason::SuppressedBounce, contact);
+        let marked = |reason, contact: Option<&String>| {
+            let (mut after, suppression) = (recipient.clone(), Suppression { reason, at: at(0) });
+            let changed = SilencedContact { suppression, contact: contact.cloned() }.suppress(&tenant, &mut after);
+            assert_eq!(changed, after != recipient);
+            changed
+        };
+        let bounced = |contact| marked(Reason::SuppressedBounce, contact);
         assert!(!bounced(Some(&old)) && bounced(Some(&new)) && bounced(None));
         let phone = phone_contact_key(&tenant, &Phone::parse("+14155550100").unwrap());
-        assert!(applies_to_current_contact(&tenant, &recipient, Reason::OptedOut, Some(&phone)));
-        assert!(!applies_to_current_contact(&tenant, &recipient, Reason::OptedOut, Some(&new)));
+        assert!(marked(Reason::OptedOut, Some(&phone)));
+        assert!(!marked(Reason::OptedOut, Some(&new)));
     }
 }

@@ -122,3 +122,84 @@ impl Refuse {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turn::Fault;
+    use contracts::queue::Lane;
+    use domain::attempt::{AttemptFailure, RetryVerdict};
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    fn turn(receives: u32) -> Turn {
+        Turn {
+            now: Timestamp::UNIX_EPOCH,
+            left: Duration::from_secs(7),
+            receives,
+            lane: Lane::Urgent,
+            jitter: 0.5,
+            token: "token".to_owned(),
+            counted: Vec::new(),
+        }
+    }
+
+    /// Returns what follows the send of a request on `channel`.
+    fn sent(channel: Channel, answer: Result<Accepted, SendFailure>, turn: &mut Turn) -> Confirm {
+        let target = match channel {
+            Channel::Email => json!({"to": "email", "address": "a@example.com"}),
+            _ => json!({"to": "sms", "phone": "+14155550100", "compliance": {}}),
+        };
+        let request = json!({"v": 1, "correlation_id": "c", "tenant": "acme", "tenant_name": "Acme",
+            "recipient": "rcp_a", "identity": "i", "until": "2027-01-15T08:00:00Z", "target": target});
+        let Confirm::Send(step) = begin(serde_json::from_value(request).unwrap(), channel) else { panic!("no send") };
+        assert_eq!(step.request().identity, "i");
+        step.answered(answer, turn)
+    }
+
+    #[test]
+    fn an_accepted_email_is_named_for_its_later_bounce_and_a_text_message_is_not() {
+        let accepted = || Ok(Accepted { provider_id: Some("m-1".to_owned()) });
+        let turn = &mut turn(1);
+        let Confirm::Name(step) = sent(Channel::Email, accepted(), turn) else { panic!("not named") };
+        assert_eq!((step.provider_id(), step.request().identity.as_str()), ("m-1", "i"));
+        assert!(matches!(step.answered((), turn), Confirm::End(Verdict::Delete)));
+        assert!(matches!(sent(Channel::Sms, accepted(), turn), Confirm::End(Verdict::Delete)));
+        let sent = [Channel::Email, Channel::Sms].map(|channel| Counted::ConfirmationSent { channel });
+        assert_eq!(turn.counted, sent);
+    }
+
+    #[test]
+    fn a_throttled_request_waits_twice_as_long_each_time_for_up_to_ten_minutes() {
+        for (receives, seconds) in [(1, 5), (2, 10), (3, 20), (8, 600), (19, 600)] {
+            let Confirm::End(verdict) = sent(Channel::Email, Err(SendFailure::Throttled), &mut turn(receives)) else {
+                panic!("it goes on")
+            };
+            assert_eq!(verdict, Verdict::Return { pause: Duration::from_secs(seconds), code: "throttled" });
+        }
+    }
+
+    #[test]
+    fn a_fault_of_aws_is_no_refusal_and_a_refusal_is_recorded_before_the_request_ends() {
+        for failure in [SendFailure::QuotaExhausted, SendFailure::unavailable("ses")] {
+            let story = sent(Channel::Email, Err(failure), &mut turn(1));
+            assert!(matches!(story, Confirm::End(Verdict::Fault { .. })), "{story:?}");
+        }
+        let turn = &mut turn(1);
+        let failed = AttemptFailure {
+            cause: "MessageRejected".to_owned(),
+            retry_after: None,
+            slow_down: false,
+            verdict: RetryVerdict::Refused,
+        };
+        let refused = SendFailure::Failed { failed, status: None, response: String::new(), plain: false };
+        let Confirm::Refuse(step) = sent(Channel::Sms, Err(refused), turn) else { panic!("not recorded") };
+        assert_eq!((step.cause.as_str(), step.channel), ("MessageRejected", Channel::Sms));
+        let fault = Fault::Unavailable { code: "dynamodb".to_owned() };
+        assert!(matches!(step.clone().answered(Err(fault), turn), Confirm::End(Verdict::Fault { .. })));
+        assert!(turn.counted.is_empty());
+        assert!(matches!(step.answered(Ok(()), turn), Confirm::End(Verdict::Delete)));
+        let cause = "MessageRejected".to_owned();
+        assert_eq!(turn.counted, [Counted::ConfirmationRefused { channel: Channel::Sms, cause }]);
+    }
+}

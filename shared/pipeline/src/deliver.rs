@@ -30,7 +30,7 @@ use domain::event::SYSTEM_TYPE_PREFIX;
 use domain::ids::IntegrationId;
 use domain::reason::Reason;
 use jiff::{SignedDuration, Timestamp};
-use outcome::{Disable, Notify, RecordFailure, Send};
+use outcome::{Disable, Notify, RecordFailure, ReportRefusal, Send};
 use record::{EnqueueDelivery, ReleaseClaims, ScheduleRetry, Settle, Write};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -57,6 +57,8 @@ pub enum Deliver {
     Limit(Limit),
     /// Send the message, once.
     Send(Send),
+    /// Report that the contact refuses messages.
+    Refusal(ReportRefusal),
     /// Record the endpoint's failure.
     Endpoint(RecordFailure),
     /// Disable the endpoint, which said that it is gone.

@@ -2,18 +2,20 @@
 //! the whole stack → suppress the recipient's contact.
 //!
 //! The notice to the org admins goes out before the suppression is written: a suppressed contact ends the story at once, so a crash in
-//! between would otherwise leave them without notice. A repeated notice has the same event id, and changes nothing.
+//! between would otherwise leave them without notice. A repeated notice has the same event id, and changes nothing; the notice of the next
+//! suppression has another one, because the recipient changed in between.
 
 use crate::turn::{Answer, Counted, Turn, Verdict};
 use contracts::queue::{ContactRefused, IncidentReceived};
 use contracts::{ses, sns};
-use domain::contact::{applies_to_current_contact, suppression_event};
+use domain::contact::{SilencedContact, suppression_event};
 use domain::delivery::{ConfirmationMessage, FeedbackKind, ProviderFeedback, ProviderMessage, SentMessage};
 use domain::ids::{EventId, RecipientId, SuppressionId, TenantId};
 use domain::reason::Reason;
 use domain::suppression::{AddressSuppression, suppresses_addresses};
 use domain::tenant::{Recipient, Suppression};
 use domain::vocabulary::{Category, Channel};
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// How often an unknown message id is looked up. SES may report a message before its id is stored.
@@ -27,7 +29,7 @@ const LOOKUP_PAUSE: Duration = Duration::from_secs(20);
 pub enum Feedback {
     /// Read what was sent with the message.
     Messages(ReadMessages),
-    /// Record the report on the row of a delivery.
+    /// Record the report on the rows of the deliveries.
     Record(RecordReport),
     /// Suppress the address for the whole stack.
     Address(SuppressAddress),
@@ -58,12 +60,14 @@ pub struct ReadMessages {
     report: ProviderReport,
 }
 
-/// Records the report on the row of a delivery. A digest has many.
+/// Records the report on the rows of the deliveries. A digest has many, which are written side by side.
 #[derive(Clone, Debug)]
 pub struct RecordReport {
-    feedback: ProviderFeedback,
-    message: ProviderMessage,
-    /// The deliveries whose rows are still to be written.
+    kind: FeedbackKind,
+    at: Timestamp,
+    text: String,
+    first: ProviderMessage,
+    /// The deliveries that were sent with the same message.
     rest: Vec<ProviderMessage>,
 }
 
@@ -75,9 +79,7 @@ struct Suppressing {
     /// What the message was about: an incident, or a confirmation.
     about: String,
     category: Option<Category>,
-    /// Hash of the reported address or number; `None` on a message stored without one.
-    contact: Option<String>,
-    suppression: Suppression,
+    silenced: SilencedContact,
 }
 
 /// Suppresses the address for the whole stack. Before the recipient is read: whoever has the address by now, its owner is protected.
@@ -118,8 +120,8 @@ pub fn begin(body: &str, turn: &mut Turn) -> Feedback {
         }
         let ContactRefused { tenant, recipient, incident_id, category, contact, reason, .. } = refused;
         let suppression = Suppression { reason, at: turn.now };
-        let (about, contact) = (incident_id.to_string(), Some(contact));
-        return suppress(None, Suppressing { tenant, recipient, about, category, contact, suppression });
+        let silenced = SilencedContact { suppression, contact: Some(contact) };
+        return suppress(None, Suppressing { tenant, recipient, about: incident_id.to_string(), category, silenced });
     }
     match parse_report(body) {
         Err(reason) => Feedback::End(Verdict::Park { reason }),
@@ -149,7 +151,7 @@ fn parse_report(body: &str) -> Result<Option<ProviderReport>, String> {
 
 /// Suppresses the address for the whole stack, if it is known and not suppressed already, and then the recipient's contact.
 fn suppress(address: Option<SuppressionId>, suppressing: Suppressing) -> Feedback {
-    let Suppression { reason, at } = suppressing.suppression;
+    let Suppression { reason, at } = suppressing.silenced.suppression;
     match address.filter(|_| suppresses_addresses(reason)) {
         Some(id) => {
             Feedback::Address(SuppressAddress { id, address: AddressSuppression::new(reason, at), suppressing })
@@ -190,7 +192,7 @@ impl ReadMessages {
             return Feedback::End(Verdict::Delete);
         };
         turn.count(Counted::FeedbackReceived { kind });
-        let message = match message {
+        let first = match message {
             SentMessage::Delivery(message) => message,
             SentMessage::Confirmation(message) => return after_confirmation(message, kind, turn),
         };
@@ -198,8 +200,7 @@ impl ReadMessages {
             SentMessage::Delivery(message) => Some(message),
             SentMessage::Confirmation(_) => None,
         });
-        let feedback = ProviderFeedback { update: message.update, kind, at: turn.now, text };
-        Feedback::Record(RecordReport { feedback, message, rest: rest.collect() })
+        Feedback::Record(RecordReport { kind, at: turn.now, text, first, rest: rest.collect() })
     }
 }
 
@@ -208,42 +209,33 @@ fn after_confirmation(message: ConfirmationMessage, kind: FeedbackKind, turn: &T
     let ConfirmationMessage { tenant, recipient, contact, suppression: address } = message;
     let Some(reason) = kind.suppression_reason() else { return Feedback::End(Verdict::Delete) };
     let suppression = Suppression { reason, at: turn.now };
-    let (about, contact) = (CONFIRMATION.to_owned(), Some(contact));
-    suppress(Some(address), Suppressing { tenant, recipient, about, category: None, contact, suppression })
+    let silenced = SilencedContact { suppression, contact: Some(contact) };
+    suppress(Some(address), Suppressing { tenant, recipient, about: CONFIRMATION.to_owned(), category: None, silenced })
 }
 
 impl RecordReport {
-    /// The delivery, which names its row.
-    #[must_use]
-    pub fn message(&self) -> &ProviderMessage {
-        &self.message
+    /// The deliveries, which name their rows, each with the report to record; in the order of the answers.
+    pub fn reports(&self) -> impl Iterator<Item = (&ProviderMessage, ProviderFeedback)> {
+        std::iter::once(&self.first).chain(&self.rest).map(|message| {
+            let (kind, at, text) = (self.kind, self.at, self.text.clone());
+            (message, ProviderFeedback { update: message.update, kind, at, text })
+        })
     }
 
-    /// The report to record.
-    #[must_use]
-    pub fn feedback(&self) -> &ProviderFeedback {
-        &self.feedback
-    }
-
-    /// Goes on with the next delivery of the message. After the last one, a report that nothing reaches the contact suppresses it.
-    pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Feedback {
-        let Self { feedback, message, mut rest } = self;
-        if let Err(fault) = answer {
+    /// Goes on with one answer per delivery. A report that nothing reaches the contact suppresses it.
+    pub fn answered(self, answers: Vec<Answer<()>>, _: &mut Turn) -> Feedback {
+        let Self { kind, at, first: message, .. } = self;
+        if let Some(fault) = answers.into_iter().find_map(Result::err) {
             return Feedback::End(fault.into());
-        }
-        if let Some(next) = rest.pop() {
-            let feedback = ProviderFeedback { update: next.update, ..feedback };
-            return Feedback::Record(Self { feedback, message: next, rest });
         }
         // All deliveries of one message went to the same contact of the same recipient.
         let recipient = RecipientId::parse(&message.destination);
-        let Some((reason, recipient)) = feedback.kind.suppression_reason().zip(recipient) else {
+        let Some((reason, recipient)) = kind.suppression_reason().zip(recipient) else {
             return Feedback::End(Verdict::Delete);
         };
         let ProviderMessage { tenant, incident_id, category, contact, suppression: address, .. } = message;
-        let suppression = Suppression { reason, at: feedback.at };
-        let about = incident_id.to_string();
-        suppress(address, Suppressing { tenant, recipient, about, category, contact, suppression })
+        let silenced = SilencedContact { suppression: Suppression { reason, at }, contact };
+        suppress(address, Suppressing { tenant, recipient, about: incident_id.to_string(), category, silenced })
     }
 }
 
@@ -285,19 +277,18 @@ impl ReadRecipient {
     /// Goes on with the recipient. One who is gone, who has another contact by now, or whose contact is suppressed already, is left alone.
     pub fn answered(self, answer: Answer<Option<Recipient>>, turn: &mut Turn) -> Feedback {
         let suppressing = self.suppressing;
-        let Suppressing { tenant, recipient: id, about, category, contact, suppression } = &suppressing;
+        let Suppressing { tenant, recipient: id, about, category, silenced } = &suppressing;
         let recipient = match answer {
             Ok(Some(recipient)) => recipient,
             Ok(None) => return Feedback::End(Verdict::Delete),
             Err(fault) => return Feedback::End(fault.into()),
         };
-        let reason = suppression.reason;
-        let silenced_now = recipient.clone().suppress(suppression);
-        if !silenced_now || !applies_to_current_contact(tenant, &recipient, reason, contact.as_deref()) {
+        if !silenced.suppress(tenant, &mut recipient.clone()) {
             return Feedback::End(Verdict::Delete);
         }
+        let reason = silenced.suppression.reason;
         let event = suppression_event(tenant, &recipient, reason, *category, about);
-        let event_id = EventId::derived(&[id.as_str(), about, reason.as_str()]);
+        let event_id = EventId::derived(&[id.as_str(), about, reason.as_str(), &recipient.version.to_string()]);
         let correlation_id = event_id.to_string();
         let notice = Box::new(IncidentReceived::system_event(tenant, event, event_id, &correlation_id, turn.now));
         Feedback::Notice(SendNotice { suppressing, notice })
@@ -333,10 +324,10 @@ impl SuppressContact {
         &self.suppressing.recipient
     }
 
-    /// What is written to the recipient.
+    /// What is written to the recipient, if it still has the contact.
     #[must_use]
-    pub fn suppression(&self) -> &Suppression {
-        &self.suppressing.suppression
+    pub fn silenced(&self) -> &SilencedContact {
+        &self.suppressing.silenced
     }
 
     /// Goes on after the suppression was written.
@@ -344,7 +335,8 @@ impl SuppressContact {
         if let Err(fault) = answer {
             return Feedback::End(fault.into());
         }
-        let Suppressing { tenant, recipient, suppression: Suppression { reason, .. }, .. } = self.suppressing;
+        let Suppressing { tenant, recipient, silenced, .. } = self.suppressing;
+        let reason = silenced.suppression.reason;
         turn.count(Counted::ContactSuppressed { tenant, recipient, reason });
         Feedback::End(Verdict::Delete)
     }

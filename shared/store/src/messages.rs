@@ -45,7 +45,8 @@ impl Table {
         found.into_iter().map(|found| read(found, "a message")).collect()
     }
 
-    /// Records a provider's feedback on a delivery, unless feedback of equal or higher weight is stored or the row has a newer update.
+    /// Records a provider's feedback on a delivery. Returns `false` if it does not count: feedback of equal or higher rank is stored, or the row
+    /// has a newer update.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
@@ -53,7 +54,7 @@ impl Table {
         &self,
         message: &ProviderMessage,
         feedback: &ProviderFeedback,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let value: AttributeValue = serde_dynamo::to_attribute_value(feedback)
             .map_err(|_| StoreError::Corrupt { kind: "feedback", detail: "cannot be written".to_owned() })?;
         let request = self.client.update_item().table_name(&self.name);
@@ -68,9 +69,9 @@ impl Table {
             .expression_attribute_values(":weight", crate::number(feedback.kind.rank()))
             .expression_attribute_values(":n", crate::number(message.update));
         match request.send().await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             Err(error) => match crate::store_error("UpdateItem", &error) {
-                StoreError::Conflict { .. } => Ok(()),
+                StoreError::Conflict { .. } => Ok(false),
                 other => Err(other),
             },
         }

@@ -7,6 +7,7 @@ mod save;
 
 use crate::{StoreError, Table, item, keys, number, read};
 use aws_sdk_dynamodb::types::TransactWriteItem;
+use domain::contact::SilencedContact;
 use domain::ids::{IntegrationId, RecipientId, TenantId};
 use domain::tenant::{Chunk, Destination, Integration, Recipient, Settings, Suppression};
 use domain::vocabulary::{Category, Channel};
@@ -257,7 +258,7 @@ impl Table {
     }
 
     /// Suppresses a recipient's address, or its number if the phone's owner opted out. Returns the changed recipient, or `None` if it was
-    /// suppressed already.
+    /// suppressed already, or has another address or number by now.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the recipient kept changing; otherwise the error of a call.
@@ -265,22 +266,19 @@ impl Table {
         &self,
         tenant: &TenantId,
         id: &RecipientId,
-        suppressed: &Suppression,
+        silenced: &SilencedContact,
         who: &str,
         nonce: &str,
     ) -> Result<Option<Recipient>, StoreError> {
         for _ in 0..6 {
             let Some(mut recipient) = self.recipient(tenant, id).await? else { return Ok(None) };
-            if !recipient.suppress(suppressed) {
+            if !silenced.suppress(tenant, &mut recipient) {
                 return Ok(None);
             }
             recipient.version += 1;
-            let audit = AuditRecord {
-                at: suppressed.at,
-                who: who.to_owned(),
-                what: format!("recipient.{}", suppressed.reason),
-                object: id.to_string(),
-            };
+            let Suppression { reason, at } = silenced.suppression;
+            let audit =
+                AuditRecord { at, who: who.to_owned(), what: format!("recipient.{reason}"), object: id.to_string() };
             let setting = TenantChange::Destination(Destination::Recipient(Box::new(recipient.clone())));
             match self.save(tenant, &setting, &audit, nonce).await? {
                 SaveOutcome::VersionConflict => {}

@@ -3,9 +3,11 @@
 //! | Module | Has |
 //! |---|---|
 //! | [`safety`] | what holds whatever fails: nothing is lost, nothing is sent twice, nobody sends without a claim |
+//! | [`contacts`] | what holds about contacts: suppressions, reports, questions |
 //! | [`promises`] | what tenants are promised: who is notified, when, and how often |
 //! | [`wall_clock`] | quiet hours and the regulatory SMS window, computed a second time |
 
+pub mod contacts;
 pub mod promises;
 pub mod safety;
 pub mod wall_clock;
@@ -27,7 +29,8 @@ pub type Checked = Result<(), String>;
 pub fn all(world: &World) -> Checked {
     let seen = Seen::of(world);
     safety::all(world, &seen)?;
-    promises::all(world, &seen)
+    promises::all(world, &seen)?;
+    contacts::all(world, &seen)
 }
 
 /// Everything that was planned and happened, by delivery.

@@ -9,7 +9,7 @@
 //!
 //! | Module | Has |
 //! |---|---|
-//! | [`scenario`] | what happens: tenants, events, storms, maintenance, settings that change |
+//! | [`scenario`] | what happens: tenants, events, storms, maintenance, settings that change, mailboxes that do not exist |
 //! | [`world`] | the clock, the invocations, and what goes wrong |
 //! | [`table`] | incidents, plans, delivery rows, due index, rate limits |
 //! | [`queue`] | the queues |

@@ -1,7 +1,9 @@
 //! The queues: they deliver at least once and hide a received message until its visibility timeout. Standard queues keep no order; FIFO
 //! queues deliver a group's messages one after the other and drop what they had within five minutes.
 
-use contracts::queue::{IncidentReceived, Lane, RoutingJob};
+use crate::world::ReportFacts;
+use contracts::queue::{ConfirmationRequest, IncidentReceived, Lane, RoutingJob};
+use domain::vocabulary::Channel;
 use pipeline::deliver::Message;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +25,20 @@ pub enum Body {
         message: Message,
         /// The version of the settings that the delivery was decided with.
         version: u64,
+    },
+    /// For a sender: a question to the owner of a contact.
+    Confirmation {
+        /// The question.
+        request: Box<ConfirmationRequest>,
+        /// The channel of the contact.
+        channel: Channel,
+    },
+    /// For `feedback`: what a provider or a sender reports.
+    Report {
+        /// The body of the message.
+        text: String,
+        /// What a provider reports; `None` for a sender.
+        facts: Option<ReportFacts>,
     },
 }
 

@@ -1,5 +1,6 @@
 //! What happens in a world, and when: events, storms, flapping keys, maintenance, updates of operators, settings that change.
 
+pub mod contacts;
 pub mod people;
 
 use crate::random::Random;
@@ -7,7 +8,7 @@ use domain::digest::Digest;
 use domain::quiet::QuietHours;
 use domain::subscriber::Subscriber;
 use domain::tenant::Phone;
-use domain::vocabulary::{Category, Kind, Severity, Status, StormMode};
+use domain::vocabulary::{Category, Channel, Kind, Severity, Status, StormMode};
 use jiff::{SignedDuration, Timestamp};
 
 /// Days before daylight-saving changes in both directions, a leap day, a new year, and an ordinary day.
@@ -50,6 +51,8 @@ pub struct Scenario {
     pub scenes: Vec<(Timestamp, Scene)>,
     /// Whether functions, table, queues and receivers fail.
     pub faults: bool,
+    /// Whether providers report what becomes of messages, and owners of contacts are asked.
+    pub contacts: bool,
     /// The minutes (since 1970) in which `release` does not run.
     pub outage: std::ops::Range<i64>,
 }
@@ -76,6 +79,40 @@ pub enum Scene {
         destination: usize,
         /// Number of the dedup key.
         key: usize,
+    },
+    /// An admin asks the owner of a contact whether it may be written to.
+    Ask {
+        /// Index of the tenant.
+        tenant: usize,
+        /// Index of the recipient.
+        destination: usize,
+        /// The channel of the contact.
+        channel: Channel,
+    },
+    /// A recipient gets its first or its second address.
+    Address {
+        /// Index of the tenant.
+        tenant: usize,
+        /// Index of the recipient.
+        destination: usize,
+        /// Whether it is the second one.
+        second: bool,
+    },
+    /// A recipient unsubscribes from the e-mails about a category.
+    Unsubscribe {
+        /// Index of the tenant.
+        tenant: usize,
+        /// Index of the recipient.
+        destination: usize,
+        /// The category.
+        category: Category,
+    },
+    /// The owner of an address wants no e-mail from anybody any more.
+    Never {
+        /// Index of the tenant.
+        tenant: usize,
+        /// Index of the recipient.
+        destination: usize,
     },
     /// A tenant changes a setting.
     Setting {
@@ -151,7 +188,8 @@ impl Scenario {
         } else {
             0..0
         };
-        let mut scenario = Self { begin, tenants, scenes: Vec::new(), faults: !seed.is_multiple_of(3), outage };
+        let (faults, contacts) = (!seed.is_multiple_of(3), seed.is_multiple_of(2));
+        let mut scenario = Self { begin, tenants, scenes: Vec::new(), faults, contacts, outage };
         let changes_settings = random.once_in(2);
         let mut at = begin;
         let events_min = random.between(EVENTS_MIN, EVENTS_MIN + 8);
@@ -170,6 +208,10 @@ impl Scenario {
             }
         }
         scenario.scenes.sort_by_key(|(at, _)| *at);
+        if contacts {
+            scenario.add_contact_scenes(&mut contacts::random(seed));
+            scenario.scenes.sort_by_key(|(at, _)| *at);
+        }
         scenario
     }
 

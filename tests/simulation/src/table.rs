@@ -1,11 +1,13 @@
 //! The table. Each function is one read, one conditional write or one transaction.
 
+pub mod contacts;
 mod deliveries;
 mod due;
 mod incidents;
 
 pub use due::due_place;
 
+use contacts::ContactItems;
 use contracts::queue::Delivery;
 use domain::delivery::{DeliveryRow, delivery_row_key};
 use domain::due::ScheduledDelivery;
@@ -139,7 +141,9 @@ pub struct SimulatedTable {
     pub states: BTreeMap<String, u64>,
     /// How updates ended; each ends once.
     pub ends: BTreeMap<DeliveryKey, Vec<End>>,
-    contacts: BTreeMap<String, RateLimitState>,
+    /// What is known about contacts.
+    pub contacts: ContactItems,
+    limits: BTreeMap<String, RateLimitState>,
     slots: BTreeMap<String, i64>,
     openings: BTreeMap<(TenantId, i64), u32>,
 }

@@ -1,7 +1,10 @@
 //! The clock, the invocations, and what goes wrong.
 
 mod classify;
+mod confirm;
+mod contacts;
 mod deliver;
+mod feedback;
 mod log;
 mod names;
 mod people;
@@ -14,17 +17,22 @@ use crate::random::Random;
 use crate::receiver::Receivers;
 use crate::scenario::{EVENT_KINDS, Scenario, Scene};
 use crate::table::{DeliveryKey, SimulatedTable};
-use contracts::queue::Lane;
+pub use contacts::{QuestionRecord, ReportFacts, Spell, current_contact};
+use contracts::queue::{ConfirmationRequest, Lane};
 use deliver::SenderState;
 use domain::plan::DecisionOutcome;
 use domain::policy::{Policy, PolicyFiles};
 use domain::reason::Reason;
 use domain::vocabulary::Channel;
+use feedback::ReportState;
+pub use feedback::{HandledReport, SuppressionNotice};
 use jiff::Timestamp;
-pub use log::{DeferredRecord, Log, SentRecord};
+pub use log::{DeferredRecord, Log, RefusalRecord, SentRecord};
 use names::{counted_name, describe, effect_name};
 use pipeline::classify::Classify;
+use pipeline::confirm::Confirm;
 use pipeline::deliver::Deliver;
+use pipeline::feedback::Feedback;
 use pipeline::release::Release;
 use pipeline::route::Route;
 use pipeline::{Answer, Fault, Turn, Verdict};
@@ -43,7 +51,7 @@ pub const SKEW_MAX: i64 = 1_500;
 /// One effect in so many goes wrong in each of four ways.
 const FAULTS_ONE_IN: i64 = 80;
 
-/// The embedded policy with rules of its own: one for each generated kind of event, as it is and with a low balance.
+/// The embedded policy with further rules: one for each generated kind of event, as it is and with a low balance.
 pub static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let rule = |event_kind: usize, low_balance: bool| {
         let (category, kind) = EVENT_KINDS[event_kind];
@@ -55,7 +63,8 @@ pub static POLICY: LazyLock<Policy> = LazyLock::new(|| {
         })
     };
     let rules: Vec<_> = (0..EVENT_KINDS.len()).flat_map(|kind| [rule(kind, false), rule(kind, true)]).collect();
-    let classification = serde_json::json!({ "rules": rules }).to_string();
+    let rules: String = rules.iter().map(|rule| format!("  - {rule}\n")).collect();
+    let classification = format!("{}\n{rules}", PolicyFiles::EMBEDDED.classification);
     match Policy::parse(&PolicyFiles { classification: &classification, ..PolicyFiles::EMBEDDED }) {
         Ok(policy) => policy,
         Err(errors) => panic!("the policy of the worlds is invalid: {errors:?}"),
@@ -78,6 +87,13 @@ enum Event {
     Step(u64),
     /// The schedule of `release` fires.
     Minute,
+    /// The owner of a contact allows what was asked.
+    Answer {
+        /// The question.
+        request: Box<ConfirmationRequest>,
+        /// The channel of the contact.
+        channel: Channel,
+    },
 }
 
 /// A story of one of the functions.
@@ -88,6 +104,8 @@ enum Story {
     Route(Route),
     Deliver(Deliver),
     Release(Release),
+    Feedback(Feedback),
+    Confirm(Confirm),
 }
 
 /// One invocation of a function.
@@ -108,6 +126,9 @@ struct Invocation {
     /// What this run of `release` put into lists, with the number of the attempt.
     listed: BTreeSet<(DeliveryKey, u32)>,
     sender: SenderState,
+    report: ReportState,
+    /// The question that it sent, by the id of the admin's request.
+    question: Option<String>,
 }
 
 /// What goes wrong with one effect.
@@ -167,6 +188,9 @@ pub struct World {
     /// When the schedule of `release` fires next, if there is something for it.
     next_minute: Option<i64>,
     limits: deliver::Limits,
+    outside: contacts::Outside,
+    /// When the message of each report was received first, by its number.
+    first_received: BTreeMap<u64, i64>,
 }
 
 impl World {
@@ -193,6 +217,8 @@ impl World {
             running: BTreeMap::new(),
             next_minute: None,
             limits: deliver::Limits::default(),
+            outside: contacts::Outside::new(seed),
+            first_received: BTreeMap::new(),
             scenario,
         };
         for number in 0..world.scenario.scenes.len() {
@@ -220,6 +246,10 @@ impl World {
                 Event::Receive(number) => self.receive(number),
                 Event::Step(invocation) => self.step(invocation),
                 Event::Minute => self.release_minute(),
+                Event::Answer { request, channel } => {
+                    self.note(|| format!("{} is answered", request.correlation_id));
+                    self.allow(&request, channel);
+                }
             }
             self.schedule_minute();
         }
@@ -229,6 +259,7 @@ impl World {
                 self.coverage.count(format!("end: {name}"));
             }
         }
+        self.count_contacts();
         for (state, many) in &self.table.states {
             self.coverage.count_many(format!("state: {state}"), *many);
         }
@@ -248,6 +279,10 @@ impl World {
             Scene::OperatorUpdate { tenant, key, status } => self.post_operator_update(*tenant, *key, *status),
             Scene::Stop { tenant, destination, key } => self.stop_notifications(*tenant, *destination, *key),
             Scene::Setting { tenant, to } => self.change_setting(*tenant, to),
+            Scene::Ask { tenant, destination, channel } => self.ask(*tenant, *destination, *channel),
+            Scene::Address { tenant, destination, second } => self.change_address(*tenant, *destination, *second),
+            Scene::Unsubscribe { tenant, destination, category } => self.unsubscribe(*tenant, *destination, *category),
+            Scene::Never { tenant, destination } => self.never_again(*tenant, *destination),
         }
     }
 
@@ -301,14 +336,22 @@ impl World {
                 Some(Channel::Webhook) => (20_000, 120_000),
                 _ => (8_000, 48_000),
             },
+            Body::Confirmation { .. } => (8_000, 48_000),
+            Body::Report { .. } => (20_000, 120_000),
         };
         queued.visible_at = self.now + hidden;
         self.schedule(self.now + hidden, Event::Receive(number));
         // Standard queues deliver at least once: now and then to two functions at the same time.
-        let standard = matches!(body, Body::Delivery { .. });
+        let standard = !matches!(body, Body::Received(_) | Body::Routing(_));
         let copies = if standard && !self.calm() && self.random.once_in(30) { 2 } else { 1 };
+        if let (Body::Confirmation { request, .. }, 2) = (&body, copies) {
+            // No row says that a question was sent.
+            let question = self.log.questions.get_mut(&request.correlation_id);
+            question.into_iter().for_each(|question| question.excused += 1);
+        }
         for _ in 0..copies {
             let mut turn = self.first_turn(timeout, receives, lane);
+            let mut report = ReportState::default();
             let (story, sender) = match body.clone() {
                 Body::Received(message) => (Story::Classify(classify::begin(*message)), SenderState::default()),
                 Body::Routing(job) => (Story::Route(pipeline::route::begin(*job)), SenderState::default()),
@@ -316,9 +359,20 @@ impl World {
                     let sender = SenderState::of(&message, version);
                     (Story::Deliver(pipeline::deliver::begin(message, &mut turn)), sender)
                 }
+                Body::Confirmation { request, channel } => {
+                    (Story::Confirm(pipeline::confirm::begin(request, channel)), SenderState::default())
+                }
+                Body::Report { text, facts: about } => {
+                    report.facts = about;
+                    report.first_at = *self.first_received.entry(number).or_insert(self.now);
+                    (Story::Feedback(pipeline::feedback::begin(&text, &mut turn)), SenderState::default())
+                }
             };
             let disturbed = copies > 1 || receives > 1;
-            self.start(Some(number), receives, story, turn, timeout, sender, disturbed);
+            let id = self.start(Some(number), receives, story, turn, timeout, sender, disturbed);
+            if let Some(invocation) = self.running.get_mut(&id) {
+                invocation.report = report;
+            }
         }
     }
 
@@ -347,7 +401,7 @@ impl World {
         timeout: i64,
         sender: SenderState,
         disturbed: bool,
-    ) {
+    ) -> u64 {
         let skew = turn.now.as_millisecond() - self.now;
         self.scheduled += 1;
         let id = self.scheduled;
@@ -355,11 +409,24 @@ impl World {
         let slow = !self.calm() && self.random.once_in(15);
         let wait = self.random.between(1, if slow { 3_000 } else { 60 });
         let deadline = self.now + timeout;
-        let (halfway, listed) = (false, BTreeSet::new());
-        let invocation =
-            Invocation { message, receives, story, turn, skew, deadline, disturbed, halfway, listed, sender };
+        let (halfway, listed, report, question) = (false, BTreeSet::new(), ReportState::default(), None);
+        let invocation = Invocation {
+            message,
+            receives,
+            story,
+            turn,
+            skew,
+            deadline,
+            disturbed,
+            halfway,
+            listed,
+            sender,
+            report,
+            question,
+        };
         self.running.insert(id, invocation);
         self.schedule(self.now + wait, Event::Step(id));
+        id
     }
 
     /// An invocation performs its next effect, or dies.
@@ -400,6 +467,8 @@ impl World {
             Story::Route(story) => Story::Route(self.perform_route(story, &mut invocation, fate)),
             Story::Release(story) => Story::Release(self.perform_release(story, &mut invocation, fate)),
             Story::Deliver(story) => Story::Deliver(self.perform_delivery(story, &mut invocation, fate, started)),
+            Story::Feedback(story) => Story::Feedback(self.perform_feedback(story, &mut invocation, fate)),
+            Story::Confirm(story) => Story::Confirm(self.perform_confirm(story, &mut invocation, fate)),
         };
         self.note(|| format!("{} {effect}: {} — {described}", invocation.turn.token, fate.name()));
         if fate == Fate::DiesAfter {
@@ -438,7 +507,7 @@ impl World {
             Story::Deliver(Deliver::Write(write)) => write.pause().unwrap_or_default().as_millis(),
             _ => 0,
         };
-        let sends = matches!(invocation.story, Story::Deliver(Deliver::Send(_)));
+        let sends = matches!(invocation.story, Story::Deliver(Deliver::Send(_)) | Story::Confirm(Confirm::Send(_)));
         i64::try_from(pause).unwrap_or(0)
             + match (sends, slow) {
                 (true, true) => self.random.between(1_000, 20_000),
@@ -466,7 +535,7 @@ impl World {
                 let due = self.table.due.values().filter(|due| due.at.as_millisecond() <= self.now + 120_000);
                 self.log.disturbed_releases.extend(due.map(|due| DeliveryKey::of_due(due).thread));
             }
-            Story::Classify(_) => {}
+            Story::Classify(_) | Story::Feedback(_) | Story::Confirm(_) => {}
         }
     }
 
@@ -475,6 +544,7 @@ impl World {
         for key in &invocation.sender.unmarked {
             *self.log.excused.entry(key.clone()).or_default() += 1;
         }
+        self.excuse_question(invocation);
     }
 
     fn return_message(&mut self, invocation: &Invocation, pause_ms: i64) {
@@ -506,7 +576,13 @@ impl World {
     }
 
     fn end(&mut self, invocation: &Invocation, verdict: Verdict) {
-        self.excuse(invocation);
+        for key in &invocation.sender.unmarked {
+            *self.log.excused.entry(key.clone()).or_default() += 1;
+        }
+        self.note_handled(invocation, &verdict);
+        if verdict != Verdict::Delete {
+            self.excuse_question(invocation);
+        }
         self.note(|| format!("{} ended: {verdict:?}", invocation.turn.token));
         match verdict {
             Verdict::Delete => {
@@ -515,6 +591,8 @@ impl World {
                 let Some(number) = invocation.message else { return };
                 if self.calm() || !self.random.once_in(60) {
                     self.delete_message(number, None);
+                } else {
+                    self.excuse_question(invocation);
                 }
             }
             Verdict::Return { pause, .. } => {
@@ -543,7 +621,9 @@ fn ended(story: &Story) -> Option<Verdict> {
     match story {
         Story::Classify(Classify::End(verdict))
         | Story::Route(Route::End(verdict))
-        | Story::Deliver(Deliver::End(verdict)) => Some(verdict.clone()),
+        | Story::Deliver(Deliver::End(verdict))
+        | Story::Feedback(Feedback::End(verdict))
+        | Story::Confirm(Confirm::End(verdict)) => Some(verdict.clone()),
         Story::Release(Release::End(_)) => Some(Verdict::Delete),
         _ => None,
     }

@@ -3,8 +3,8 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use domain::delivery::{
-    ABANDONED_AFTER_MS, AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, FailedAttempt, RowRefusal, RowWrite,
-    delivery_row_key, thread_of_row,
+    ABANDONED_AFTER_MS, AttemptKey, ClaimRefusal, DeliveryResult, DeliveryRow, FailedAttempt, FeedbackKind,
+    ProviderFeedback, ProviderMessage, RowRefusal, RowWrite, delivery_row_key, thread_of_row,
 };
 use domain::due::ScheduledDelivery;
 use domain::ids::{IncidentId, TenantId};
@@ -55,12 +55,14 @@ enum Step {
     Reschedule { update: u32, attempt: u32 },
     Queue { update: u32, attempt: u32 },
     Reopen { update: u32 },
+    Report { update: u32, kind: FeedbackKind },
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     let (update, attempt) = (1..=3u32, 1..=3u32);
     let token = prop::sample::select(vec!["a", "b"]);
     let lease = prop::sample::select(vec![0i64, 500, 1_500, 5_000]);
+    let kind = prop::sample::select(vec![FeedbackKind::Deferred, FeedbackKind::Delivered, FeedbackKind::Bounced]);
     let of = (update.clone(), attempt.clone(), token.clone());
     prop_oneof![
         6 => (of.clone(), lease)
@@ -75,7 +77,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => of.prop_map(|(update, attempt, token)| Step::Wait { update, attempt, token }),
         2 => (update.clone(), attempt.clone()).prop_map(|(update, attempt)| Step::Reschedule { update, attempt }),
         2 => (update.clone(), attempt).prop_map(|(update, attempt)| Step::Queue { update, attempt }),
-        2 => update.prop_map(|update| Step::Reopen { update }),
+        2 => update.clone().prop_map(|update| Step::Reopen { update }),
+        3 => (update, kind).prop_map(|(update, kind)| Step::Report { update, kind }),
     ]
 }
 
@@ -129,8 +132,8 @@ impl Rows<'_> {
         }
     }
 
-    /// The same write as a rule.
-    fn write<'a>(&self, step: Step, now: Timestamp) -> RowWrite<'a> {
+    /// The same write as a rule. `feedback` is what a report says.
+    fn write<'a>(&self, step: Step, now: Timestamp, feedback: &'a ProviderFeedback) -> RowWrite<'a> {
         let now_ms = now.as_millisecond();
         let next = |update, attempt| self.due(now, update, attempt).at.as_millisecond();
         match step {
@@ -179,7 +182,17 @@ impl Rows<'_> {
             },
             Step::Queue { update, attempt } => RowWrite::Queue { update, attempt, now_ms, channel: Channel::Email },
             Step::Reopen { update } => RowWrite::Reopen { update, at: now, next_at_ms: next(update, 1) },
+            Step::Report { .. } => RowWrite::Report { feedback },
         }
+    }
+
+    /// What a report says, if the step is one.
+    fn feedback(step: Step, now: Timestamp) -> ProviderFeedback {
+        let (update, kind) = match step {
+            Step::Report { update, kind } => (update, kind),
+            _ => (0, FeedbackKind::Deferred),
+        };
+        ProviderFeedback { update, kind, at: now, text: "250 ok".to_owned() }
     }
 
     /// What `release` read of the row before it writes.
@@ -257,6 +270,19 @@ impl Rows<'_> {
                 let due = self.due(now, update, 1);
                 marked(self.table.reopen(self.key(row, update, 1), now, &due).await.unwrap())
             }
+            Step::Report { update, .. } => {
+                let message = ProviderMessage {
+                    tenant: self.tenant.clone(),
+                    incident_id: self.incident.clone(),
+                    row: row.to_owned(),
+                    destination: "rcp_rows".to_owned(),
+                    update,
+                    category: None,
+                    contact: None,
+                    suppression: None,
+                };
+                marked(self.table.record_feedback(&message, &Self::feedback(step, now)).await.unwrap())
+            }
         }
     }
 }
@@ -290,7 +316,8 @@ async fn the_table_changes_a_delivery_row_as_the_rules_say() {
         for (place, step) in steps.iter().enumerate() {
             let apart = if sequence % 5 == 4 { ABANDONED_AFTER_MS + 2_000 } else { 1_000 };
             let now = at(i64::try_from(place).unwrap() * apart);
-            let applied = DeliveryRow::apply(expected.as_ref(), &rows.write(*step, now));
+            let feedback = Rows::feedback(*step, now);
+            let applied = DeliveryRow::apply(expected.as_ref(), &rows.write(*step, now, &feedback));
             let rule = End::from(applied.clone());
             let done = rows.perform(&row, *step, now).await;
             assert!(is_same(&rule, &done, *step, now), "{step:?} of {steps:?}: rule {rule:?}, table {done:?}");
@@ -306,7 +333,7 @@ async fn the_table_changes_a_delivery_row_as_the_rules_say() {
         }
     }
     // Each write was both carried out and refused; only a release is never refused.
-    assert_eq!(reached.len(), 19, "{reached:?}");
+    assert_eq!(reached.len(), 21, "{reached:?}");
 }
 
 #[tokio::test]

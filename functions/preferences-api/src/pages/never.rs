@@ -6,6 +6,7 @@ use crate::notices;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use domain::contact::{SilencedContact, email_contact_key};
 use domain::ids::{RecipientId, SuppressionId, TenantId};
 use domain::link::LinkPurpose;
 use domain::reason::Reason;
@@ -76,10 +77,12 @@ pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery
 /// Marks the recipient that the question was about, if it still has the address, and notifies its org admins.
 async fn suppress_recipient(app: &App, link: &NeverLink, why: Suppression) -> Result<(), store::StoreError> {
     let Some(recipient) = app.table.recipient(&link.tenant, &link.recipient).await? else { return Ok(()) };
-    if recipient.email.as_ref().map(SuppressionId::of).as_ref() != Some(&link.suppression) {
+    let Some(email) = recipient.email.filter(|email| SuppressionId::of(email) == link.suppression) else {
         return Ok(());
-    }
-    let saved = app.table.suppress_contact(&link.tenant, &link.recipient, &why, "recipient", &ids::id_suffix()).await?;
+    };
+    let silenced = SilencedContact { suppression: why, contact: Some(email_contact_key(&link.tenant, &email)) };
+    let nonce = ids::id_suffix();
+    let saved = app.table.suppress_contact(&link.tenant, &link.recipient, &silenced, "recipient", &nonce).await?;
     if let Some(recipient) = saved {
         notices::notify_of_suppression(app, &link.tenant, &recipient, why.reason).await;
     }

@@ -2,7 +2,7 @@
 //!
 //! `store` expresses them as conditions and update expressions of DynamoDB. A test compares generated sequences of writes on both.
 
-use super::{ClaimRefusal, DeliveryRow, DeliveryState, claim_refusal};
+use super::{ClaimRefusal, DeliveryRow, DeliveryState, ProviderFeedback, claim_refusal};
 use crate::reason::Reason;
 use crate::vocabulary::Channel;
 use jiff::Timestamp;
@@ -141,6 +141,12 @@ pub enum RowWrite<'a> {
         /// When the next attempt is due.
         next_at_ms: i64,
     },
+    /// Records a provider's report about the message of an update. Reports come late, twice and in any order; the one of the highest rank
+    /// counts.
+    Report {
+        /// The report.
+        feedback: &'a ProviderFeedback,
+    },
 }
 
 /// Why a write was refused.
@@ -152,7 +158,8 @@ pub enum RowRefusal {
     MaybeSending,
     /// The claim was lost: another claimant took over, or the mark was made before.
     ClaimLost,
-    /// Only a failed delivery whose row has no newer update can be reopened.
+    /// Only a failed delivery whose row has no newer update can be reopened; and a report counts only if it is about the row's newest update,
+    /// and of a higher rank than the one before.
     NotPossible,
 }
 
@@ -244,6 +251,15 @@ impl DeliveryRow {
                     reason: None,
                     ..row.waiting(attempts, at, next_at_ms)
                 }))
+            }
+            RowWrite::Report { feedback } => {
+                let counts = |before: &ProviderFeedback| {
+                    before.kind.rank() < feedback.kind.rank() || before.update < feedback.update
+                };
+                let about = row.filter(|row| row.latest == feedback.update);
+                let row =
+                    about.filter(|row| row.feedback.as_ref().is_none_or(counts)).ok_or(RowRefusal::NotPossible)?;
+                Ok(Some(Self { feedback: Some(feedback.clone()), ..row.clone() }))
             }
         }
     }
@@ -437,6 +453,30 @@ mod tests {
         let unused = after(&[died, RowWrite::Release { token: "a" }, claim(1, 1, "b"), wait]).unwrap();
         assert_eq!(unused.tried, 0);
         assert_eq!(super::super::earlier_claim(Some(&unused), 1, 1).may_have_sent, None);
+    }
+
+    #[test]
+    fn of_the_reports_about_an_update_the_gravest_counts_in_whatever_order_they_come() {
+        use super::super::FeedbackKind::{self, Bounced, Complained, Deferred, Delivered};
+        let feedback = |update, kind| ProviderFeedback { update, kind, at: at(), text: String::new() };
+        let report = |row: Option<&DeliveryRow>, update, kind: FeedbackKind| {
+            DeliveryRow::apply(row, &RowWrite::Report { feedback: &feedback(update, kind) })
+        };
+        let row = after(&[claim(2, 1, "a")]);
+        assert_eq!(report(None, 2, Bounced), Err(RowRefusal::NotPossible), "there is no row");
+        assert_eq!(report(row.as_ref(), 1, Bounced), Err(RowRefusal::NotPossible), "the row is about a newer update");
+        let delivered = report(row.as_ref(), 2, Delivered).unwrap();
+        assert_eq!(report(delivered.as_ref(), 2, Deferred), Err(RowRefusal::NotPossible));
+        assert_eq!(report(delivered.as_ref(), 2, Delivered), Err(RowRefusal::NotPossible), "the same one again");
+        let complained = report(delivered.as_ref(), 2, Complained).unwrap();
+        assert_eq!(complained.as_ref().and_then(|row| row.feedback.clone()), Some(feedback(2, Complained)));
+        let next = DeliveryRow::apply(complained.as_ref(), &claim(3, 1, "b")).unwrap();
+        let next = report(next.as_ref(), 3, Deferred).unwrap();
+        assert_eq!(
+            next.and_then(|row| row.feedback),
+            Some(feedback(3, Deferred)),
+            "that one was about an older update"
+        );
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use super::record::{Mark, ReleaseClaims, Write};
 use super::undelivered::{sms_limit_notice, undelivered_notice, window_missed_notice};
-use super::{Deliver, Job, Message, QUOTA_PAUSE, monitored_integration, seconds_until, throttle_pause};
+use super::{Deliver, Job, Message, QUOTA_PAUSE, contact_key, monitored_integration, seconds_until, throttle_pause};
 use crate::send::{Accepted, SendFailure};
 use crate::turn::{Answer, Counted, Turn, Verdict};
-use contracts::queue::{Delivery, IncidentReceived};
+use contracts::queue::{ContactRefused, Delivery, IncidentReceived, VERSION};
 use domain::attempt::{AttemptFailure, NextStep, decide_after_test_alert, decide_next_step, queue_delay_max};
 use domain::delivery::{FailedAttempt, counts_as_our_delay};
+use domain::ids::RecipientId;
 use domain::reason::Reason;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -22,6 +23,14 @@ const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(60);
 pub struct Send {
     job: Job,
     started: Timestamp,
+}
+
+/// Reports to `feedback` that the contact refuses messages, so that the recipient is marked, and the next plan knows. Before the mark: after
+/// a crash in between, the next attempt reports it again, which changes nothing.
+#[derive(Clone, Debug)]
+pub struct ReportRefusal {
+    refused: ContactRefused,
+    failure: Failure,
 }
 
 /// Records the failure of an endpoint for its owner.
@@ -82,7 +91,11 @@ impl Send {
             Err(SendFailure::Failed { failed, status, response, plain }) => {
                 let job = Job { message: with_plain(job.message, plain), ..job };
                 let (at, jitter) = (turn.now, turn.jitter);
-                failed_attempt(Failure { job, failed, status, response, started, at, jitter }, turn)
+                let failure = Failure { job, failed, status, response, started, at, jitter };
+                match failure.refused_contact() {
+                    Some(refused) => Deliver::Refusal(ReportRefusal { refused, failure }),
+                    None => failed_attempt(failure, turn),
+                }
             }
             Err(SendFailure::Throttled) => throttled(job, turn),
             Err(SendFailure::QuotaExhausted) => quota_exhausted(job, turn),
@@ -200,6 +213,22 @@ fn failed_attempt(failure: Failure, turn: &mut Turn) -> Deliver {
     if monitored { Deliver::Endpoint(RecordFailure { failure }) } else { after_endpoint(failure, None, turn) }
 }
 
+impl ReportRefusal {
+    /// The report, for the queue of `feedback`.
+    #[must_use]
+    pub fn refused(&self) -> &ContactRefused {
+        &self.refused
+    }
+
+    /// Goes on after the report was sent. Without it the message comes again: a contact that refuses messages is not forgotten.
+    pub fn answered(self, answer: Answer<()>, turn: &mut Turn) -> Deliver {
+        match answer {
+            Ok(()) => failed_attempt(self.failure, turn),
+            Err(fault) => ReleaseClaims::then(self.failure.job, Deliver::End(fault.into())),
+        }
+    }
+}
+
 impl RecordFailure {
     /// A delivery to the endpoint.
     #[must_use]
@@ -265,6 +294,21 @@ impl Disable {
 }
 
 impl Failure {
+    /// Returns the report about a recipient's contact that refuses messages for good; `None` for any other failure.
+    fn refused_contact(&self) -> Option<ContactRefused> {
+        let first = self.job.members().first()?;
+        let reason = self.failed.contact_refusal()?;
+        Some(ContactRefused {
+            v: VERSION,
+            tenant: first.alert.tenant.clone(),
+            recipient: RecipientId::parse(&first.destination)?,
+            incident_id: first.alert.incident_id.clone(),
+            category: first.alert.category,
+            contact: contact_key(first)?,
+            reason,
+        })
+    }
+
     /// Decides what follows for one member. All members of a list get one time, so that it stays one message.
     fn next(&self, member: &Delivery, ended: Option<Reason>) -> NextStep {
         let next = if member.alert.test {

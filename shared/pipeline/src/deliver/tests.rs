@@ -10,6 +10,7 @@ use domain::delivery::{ClaimRefusal, EarlierClaim};
 use domain::due::ScheduledDelivery;
 use domain::ids::EventId;
 use domain::rate_limit::{CallSlot, RateLimitDecision};
+use domain::vocabulary::Channel;
 use serde_json::json;
 
 fn delivery(channel: &str, incident: &str, update: u32, attempt: u32) -> Delivery {
@@ -431,4 +432,182 @@ fn only_a_late_critical_opening_notifies_them_and_never_one_of_our_own() {
     quiet(|one| one.resend_requested = true, turn);
     let in_time = sent(single("email", 1), Err(failed(RetryVerdict::Retry)), turn);
     assert!(notices(&in_time).is_empty(), "the next attempt is in five seconds: {in_time:?}");
+}
+
+/// Whoever owns an address or number is marked before the attempt is recorded, so that no crash in between forgets it.
+#[test]
+fn a_contact_that_refuses_messages_is_reported_before_its_mark() {
+    for message in [single("email", 1), list(vec![delivery("email", "inc_1", 1, 1), delivery("email", "inc_2", 1, 1)])]
+    {
+        let turn = &mut turn();
+        let failure = SendFailure::permanent(Reason::SuppressedComplaint.as_str());
+        let Deliver::Refusal(step) = sent(message, Err(failure), turn) else { panic!("not reported") };
+        let refused = step.refused();
+        assert_eq!((refused.recipient.as_str(), refused.incident_id.as_str()), ("rcp_a", "inc_1"));
+        assert_eq!(refused.reason, Reason::SuppressedComplaint);
+        assert_eq!(refused.contact, contact_key(&delivery("email", "inc_1", 1, 1)).unwrap());
+        assert!(turn.counted.is_empty());
+        let Deliver::Release(release) = step.clone().answered(Err(unavailable()), turn) else { panic!("forgotten") };
+        assert!(matches!(release.answered(Ok(()), turn), Deliver::End(Verdict::Fault { .. })));
+        let Deliver::Notify(notify) = step.answered(Ok(()), turn) else { panic!("a critical alert in silence") };
+        let Deliver::Write(write) = notify.answered(Ok(()), turn) else { panic!("not a mark") };
+        let ended = |mark: &Mark| matches!(mark, Mark::Fail { reason: Reason::SuppressedComplaint, .. });
+        assert!(write.marks().all(|(_, mark)| ended(mark)));
+    }
+    let turn = &mut turn();
+    let story = sent(single("email", 1), Err(SendFailure::permanent("MessageRejected")), turn);
+    assert!(matches!(story, Deliver::Notify(_)), "another message may be accepted: {story:?}");
+    let story = sent(single("webhook", 1), Err(SendFailure::permanent("opted_out")), turn);
+    assert!(matches!(story, Deliver::Endpoint(_)), "an endpoint is no contact: {story:?}");
+}
+
+#[test]
+fn a_failed_list_comes_again_with_the_next_attempt_of_each_member() {
+    let turn = &mut turn();
+    let members = vec![delivery("email", "inc_1", 1, 1), delivery("email", "inc_2", 1, 2)];
+    let story = sent(list(members), Err(failed(RetryVerdict::Retry)), turn);
+    let Deliver::Write(write) = without_notice(story, turn) else { panic!("no mark") };
+    let due = write.marks().map(|(_, mark)| match mark {
+        Mark::Retry { due: Some(due), .. } => (due.incident_id.to_string(), due.attempt, due.omitted_count),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(due.collect::<Vec<_>>(), [("inc_1".to_owned(), 2, 3), ("inc_2".to_owned(), 3, 3)]);
+}
+
+#[test]
+fn a_contact_has_a_key_of_its_own_and_an_endpoint_has_none() {
+    let [email, slack, hook] = ["email", "slack", "webhook"].map(|channel| delivery(channel, "inc_1", 1, 1));
+    let address = domain::tenant::Email::parse("a@example.com").unwrap();
+    assert_eq!(contact_key(&email), Some(contact::email_contact_key(&email.alert.tenant, &address)));
+    assert_eq!((contact_key(&slack), contact_key(&hook)), (None, None));
+}
+
+#[test]
+fn tests_and_system_events_say_nothing_about_an_endpoints_health() {
+    let hook = delivery("webhook", "inc_1", 1, 1);
+    assert_eq!(monitored_integration(&hook).map(|id| id.to_string()), Some("int_h".to_owned()));
+    assert_eq!(monitored_integration(&delivery("email", "inc_1", 1, 1)), None, "a recipient");
+    let (mut test, mut system) = (hook.clone(), hook);
+    test.alert.test = true;
+    system.alert.event_type = "tocsin.suppressed".to_owned();
+    assert_eq!((monitored_integration(&test), monitored_integration(&system)), (None, None));
+}
+
+/// A webhook's second update, which follows the first one.
+fn second_update() -> Message {
+    let follows = Some(1);
+    Message::Single(Box::new(Delivery { follows, ..delivery("webhook", "inc_1", 2, 1) }))
+}
+
+#[test]
+fn a_webhook_waits_for_the_first_attempt_of_the_update_before_it_and_not_for_ever() {
+    let turn = &mut turn();
+    let Deliver::Predecessor(step) = begin(second_update(), turn) else { panic!("it does not wait") };
+    assert_eq!(step.delivery().map(|one| one.alert.update), Some(2));
+    assert_eq!(step.row(), domain::delivery::delivery_row_key("int_h", Channel::Webhook, 1));
+    let row = |state: &str| serde_json::from_value(json!({"latest": 1, "state": state, "channel": "webhook"})).unwrap();
+    for before in [None, Some(row("sending"))] {
+        let Deliver::End(verdict) = step.clone().answered(Ok(before), turn) else { panic!("out of order") };
+        assert_eq!(verdict, Verdict::Return { pause: Duration::from_secs(1), code: "out_of_order" });
+    }
+    let story = step.clone().answered(Err(unavailable()), turn);
+    assert!(matches!(story, Deliver::End(Verdict::Fault { .. })), "{story:?}");
+    assert!(matches!(step.answered(Ok(Some(row("accepted"))), turn), Deliver::Claim(_)));
+    for (receives, waits) in [(5, true), (6, false), (7, false)] {
+        turn.receives = receives;
+        assert_eq!(matches!(begin(second_update(), turn), Deliver::Predecessor(_)), waits, "received {receives} times");
+    }
+}
+
+#[test]
+fn a_claim_outlives_the_invocations_time_for_work() {
+    let turn = &mut turn();
+    let Deliver::Claim(claim) = begin(single("email", 1), turn) else { panic!("not a claim") };
+    assert_eq!((claim.token(), claim.at()), ("token", turn.now));
+    assert_eq!(claim.lease_until_ms(), turn.now.as_millisecond() + 13_000);
+}
+
+#[test]
+fn a_lost_retry_is_brought_back_if_its_pause_was_spent_on_a_queue() {
+    let turn = &mut turn();
+    for (channel, seconds, comes) in
+        [("email", 60, true), ("email", 61, false), ("webhook", 900, true), ("webhook", 901, false)]
+    {
+        let Deliver::Claim(claim) = begin(single(channel, 1), turn) else { panic!("not a claim") };
+        let next_at_ms = turn.now.as_millisecond() + seconds * 1_000;
+        let over = ClaimRefusal::AttemptOver { attempts: 1, next_at_ms };
+        let story = claim.answered(vec![Ok(Err(over))], turn);
+        let brought = match &story {
+            Deliver::Schedule(step) => Some((step.entry().attempt, step.entry().at.as_millisecond())),
+            Deliver::Enqueue(step) => {
+                Some((step.delivery().attempt, turn.now.as_millisecond() + i64::from(step.delay_seconds()) * 1_000))
+            }
+            _ => None,
+        };
+        assert_eq!(brought, comes.then_some((2, next_at_ms)), "{channel} in {seconds} s");
+    }
+}
+
+/// Claims a single delivery, and returns what follows.
+fn claimed_after(delivery: Delivery, before: EarlierClaim, turn: &mut Turn) -> Deliver {
+    let Deliver::Claim(claim) = begin(Message::Single(Box::new(delivery)), turn) else { panic!("not a claim") };
+    claim.answered(vec![Ok(Ok(before))], turn)
+}
+
+fn held_for(delivery: Delivery, reason: Reason) -> Delivery {
+    let at = delivery.alert.at;
+    let held = Some(domain::alert::HoldPeriod { since: at, until: at, reason });
+    let why = domain::alert::NotificationReason { held, ..delivery.why.clone() };
+    Delivery { why, ..delivery }
+}
+
+#[test]
+fn a_contacts_limit_is_asked_once_by_each_alert_that_may_be_bundled() {
+    let turn = &mut turn();
+    let may_have_sent = EarlierClaim { may_have_sent: Some("t".to_owned()), ..EarlierClaim::default() };
+    let until = |seconds: i64, turn: &Turn| EarlierClaim {
+        deferred_until: Some(turn.now + SignedDuration::from_secs(seconds)),
+        ..EarlierClaim::default()
+    };
+    let first = || delivery("email", "inc_1", 1, 1);
+    let asks = |delivery, before, turn: &mut Turn| matches!(claimed_after(delivery, before, turn), Deliver::Limit(_));
+    assert!(asks(first(), EarlierClaim::default(), turn));
+    assert!(asks(held_for(first(), Reason::QuietHours), EarlierClaim::default(), turn));
+    assert!(!asks(held_for(first(), Reason::Throttled), EarlierClaim::default(), turn), "it has its place");
+    assert!(!asks(Delivery { bundle: false, ..first() }, EarlierClaim::default(), turn));
+    assert!(!asks(delivery("email", "inc_1", 1, 2), EarlierClaim::default(), turn), "a retry");
+    assert!(!asks(first(), may_have_sent, turn), "it may have arrived");
+    let sends = |before, turn: &mut Turn| matches!(claimed_after(first(), before, turn), Deliver::Send(_));
+    assert!(sends(until(0, turn), turn), "its pause is over");
+    assert!(!sends(until(1, turn), turn), "it keeps the place that it has");
+    let mut test = Delivery { bundle: false, ..first() };
+    test.alert.test = true;
+    assert!(asks(test, EarlierClaim::default(), turn), "whatever the tenant's settings say");
+}
+
+#[test]
+fn a_chat_alert_takes_a_slot_unless_it_has_waited_or_may_have_been_sent() {
+    let turn = &mut turn();
+    let plain = || match plain_chat() {
+        Message::Single(delivery) => *delivery,
+        Message::List(_) => panic!("a list"),
+    };
+    let within = |delivery, turn: &mut Turn| match claimed_after(delivery, EarlierClaim::default(), turn) {
+        Deliver::Slot(slot) => {
+            assert_eq!(slot.fingerprint(), "f");
+            slot.within_ms()
+        }
+        other => panic!("no slot: {other:?}"),
+    };
+    assert_eq!(within(plain(), turn), Some(60_000));
+    assert_eq!(within(held_for(plain(), Reason::QuietHours), turn), Some(60_000));
+    assert_eq!(within(Delivery { bundle: false, ..plain() }, turn), None, "it goes into no bundle");
+    assert_eq!(within(Delivery { attempt: 2, ..plain() }, turn), None, "a retry");
+    let mut test = plain();
+    test.alert.test = true;
+    assert_eq!(within(test, turn), None);
+    let bundle = claimed_after(held_for(plain(), Reason::Throttled), EarlierClaim::default(), turn);
+    assert!(matches!(bundle, Deliver::Send(_)), "a bundle of one has waited");
+    let may_have_sent = EarlierClaim { may_have_sent: Some("t".to_owned()), ..EarlierClaim::default() };
+    assert!(matches!(claimed_after(plain(), may_have_sent, turn), Deliver::Send(_)));
 }

@@ -65,9 +65,11 @@ fn until_recipient(mut story: Feedback, turn: &mut Turn) -> (Vec<String>, ReadRe
     loop {
         story = match story {
             Feedback::Record(step) => {
-                assert_eq!((step.feedback().kind, step.feedback().update), (FeedbackKind::Bounced, 3));
-                rows.push(step.message().row.clone());
-                step.answered(Ok(()), turn)
+                for (message, feedback) in step.reports() {
+                    assert_eq!((feedback.kind, feedback.update, feedback.at), (FeedbackKind::Bounced, 3, turn.now));
+                    rows.push(message.row.clone());
+                }
+                step.answered(rows.iter().map(|_| Ok(())).collect(), turn)
             }
             Feedback::Address(step) => {
                 assert_eq!(step.address().reason, Reason::SuppressedBounce);
@@ -89,7 +91,7 @@ fn a_bounce_is_recorded_on_every_row_and_then_suppresses_the_contact_behind_its_
     let Feedback::Notice(step) = step.answered(Ok(Some(recipient())), turn) else { panic!("no notice") };
     let notice = step.notice().clone();
     let Feedback::Suppress(suppress) = step.clone().answered(Ok(()), turn) else { panic!("no suppression") };
-    assert_eq!(suppress.suppression().reason, Reason::SuppressedBounce);
+    assert_eq!(suppress.silenced().suppression.reason, Reason::SuppressedBounce);
     assert!(matches!(suppress.answered(Ok(()), turn), Feedback::End(Verdict::Delete)));
     assert!(matches!(turn.counted.last(), Some(Counted::ContactSuppressed { .. })));
 
@@ -97,6 +99,16 @@ fn a_bounce_is_recorded_on_every_row_and_then_suppresses_the_contact_behind_its_
     let (_, step) = until_recipient(reported(vec![message("a", "ops@example.com")], turn), turn);
     let Feedback::Notice(again) = step.answered(Ok(Some(recipient())), turn) else { panic!("no notice") };
     assert_eq!(again.notice().event_id, notice.event_id);
+    // The next bounce in the same incident, after the owner allowed e-mail again, is another notice.
+    let (_, step) = until_recipient(reported(vec![message("a", "ops@example.com")], turn), turn);
+    let resubscribed = Recipient { version: 3, ..recipient() };
+    let Feedback::Notice(next) = step.answered(Ok(Some(resubscribed)), turn) else { panic!("no notice") };
+    let key = |notice: &IncidentReceived| match &notice.body {
+        contracts::queue::MessageBody::Event(event) => event.dedup_key.clone(),
+        _ => panic!("not an event"),
+    };
+    assert_ne!(next.notice().event_id, notice.event_id);
+    assert_ne!(key(next.notice()), key(&notice), "and another incident");
     let fault = Fault::Unavailable { code: "down".to_owned() };
     assert!(matches!(again.answered(Err(fault), turn), Feedback::End(Verdict::Fault { .. })), "nothing is suppressed");
 }
@@ -106,10 +118,12 @@ fn a_bounce_is_recorded_on_every_row_and_then_suppresses_the_contact_behind_its_
 fn a_bounce_suppresses_the_address_for_the_whole_stack_before_anything_is_asked_about_the_recipient() {
     let turn = &mut turn(1);
     let Feedback::Record(step) = reported(vec![message("a", "old@example.com")], turn) else { panic!("no record") };
-    let Feedback::Address(step) = step.answered(Ok(()), turn) else { panic!("the address is not suppressed") };
+    let fault = || Err(Fault::Unavailable { code: "down".to_owned() });
+    let story = step.clone().answered(vec![Ok(()), fault()], turn);
+    assert!(matches!(story, Feedback::End(Verdict::Fault { .. })), "one of two rows");
+    let Feedback::Address(step) = step.answered(vec![Ok(())], turn) else { panic!("the address is not suppressed") };
     assert_eq!(step.id(), &SuppressionId::of(&Email::parse("OLD@example.com").unwrap()));
-    let fault = Fault::Unavailable { code: "down".to_owned() };
-    assert!(matches!(step.clone().answered(Err(fault), turn), Feedback::End(Verdict::Fault { .. })));
+    assert!(matches!(step.clone().answered(fault(), turn), Feedback::End(Verdict::Fault { .. })));
     assert!(matches!(step.answered(Ok(()), turn), Feedback::Recipient(_)));
 }
 
@@ -166,9 +180,17 @@ fn a_number_that_opted_out_is_suppressed_without_a_message() {
         "incident_id": "inc_01jdzq6h6m8vpr0pqdy0q4n5zt",
         "contact": domain::contact::phone_contact_key(&acme(), recipient().phone.as_ref().unwrap())});
     let Feedback::Recipient(step) = begin(&body.to_string(), turn) else { panic!("the recipient is not read") };
+    assert_eq!(turn.counted, [Counted::FeedbackReceived { kind: FeedbackKind::OptedOut }]);
     let Feedback::Notice(step) = step.answered(Ok(Some(recipient())), turn) else { panic!("no notice") };
     let Feedback::Suppress(step) = step.answered(Ok(()), turn) else { panic!("no suppression") };
-    assert_eq!(step.suppression().reason, Reason::OptedOut);
+    assert_eq!(step.silenced().suppression.reason, Reason::OptedOut);
+
+    // A suppressed address that a sender met was counted when its own report came.
+    let mut body = body;
+    body["reason"] = json!("suppressed_bounce");
+    let before = turn.counted.len();
+    assert!(matches!(begin(&body.to_string(), turn), Feedback::Recipient(_)));
+    assert_eq!(turn.counted.len(), before);
 }
 
 #[test]
@@ -179,7 +201,7 @@ fn a_delivered_message_suppresses_nobody_and_nothing_else_is_parked() {
     assert_eq!((step.channel(), step.message_id()), (Channel::Sms, "m"));
     let sent = vec![SentMessage::Delivery(message("a", "ops@example.com"))];
     let Feedback::Record(step) = step.answered(Ok(sent), turn) else { panic!() };
-    assert_eq!(step.feedback().kind, FeedbackKind::Delivered);
-    assert!(matches!(step.answered(Ok(()), turn), Feedback::End(Verdict::Delete)));
+    assert!(step.reports().all(|(_, feedback)| feedback.kind == FeedbackKind::Delivered));
+    assert!(matches!(step.answered(vec![Ok(())], turn), Feedback::End(Verdict::Delete)));
     assert!(matches!(begin("{}", turn), Feedback::End(Verdict::Park { .. })));
 }

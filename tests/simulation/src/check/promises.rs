@@ -21,6 +21,10 @@ const UNREACHABLE: &[Reason] = &[
     Reason::IntegrationPaused,
     Reason::EndpointDisabled,
     Reason::SameDestinationAs,
+    Reason::ContactUnconfirmed,
+    Reason::SuppressedBounce,
+    Reason::SuppressedComplaint,
+    Reason::SuppressedByOwner,
 ];
 
 pub(super) fn all(world: &World, seen: &Seen<'_>) -> Checked {

@@ -48,6 +48,8 @@ fn nothing_is_left(world: &World) -> Checked {
                 Body::Delivery { message, .. } => {
                     message.members().first().map(|first| DeliveryKey::of(first).to_string()).unwrap_or_default()
                 }
+                Body::Confirmation { request, .. } => format!("question {}", request.correlation_id),
+                Body::Report { text, .. } => format!("report {text}"),
             };
             Err(format!("{about} is a dead letter: {reason}"))
         }

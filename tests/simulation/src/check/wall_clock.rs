@@ -3,6 +3,7 @@
 use crate::scenario::seconds_after;
 use crate::world::POLICY;
 use contracts::queue::{Delivery, DeliveryTarget};
+use domain::event::SYSTEM_TYPE_PREFIX;
 use domain::quiet::{QuietHours, QuietHoursOverride};
 use domain::tenant::{Destination, Settings};
 use domain::vocabulary::{Channel, Day, Kind, Severity};
@@ -75,5 +76,7 @@ pub fn outside_sms_window(settings: &Settings, delivery: &Delivery, now: Timesta
         || (!number.starts_with("+1") && settings.compliance.country.as_deref() == Some("IN"));
     let time = now.to_zoned_datetime(zone_of("Asia/Kolkata")).time();
     let open = Time::constant(10, 0, 0, 0) <= time && time < Time::constant(21, 0, 0, 0);
-    india && RESTRICTED_SMS_KINDS.contains(&delivery.alert.kind) && !open
+    // What Tocsin itself reports is about the tenant's account.
+    let own = delivery.alert.event_type.starts_with(SYSTEM_TYPE_PREFIX);
+    india && RESTRICTED_SMS_KINDS.contains(&delivery.alert.kind) && !own && !open
 }

@@ -71,14 +71,14 @@ impl SimulatedTable {
     /// The state of a contact's rate limit.
     #[must_use]
     pub fn contact(&self, contact: &str) -> RateLimitState {
-        self.contacts.get(contact).cloned().unwrap_or_default()
+        self.limits.get(contact).cloned().unwrap_or_default()
     }
 
     /// Reserves a place within a contact's rate limit.
     pub fn reserve_place(&mut self, limit: &Limit, storms: &StormPolicy, now: Timestamp) -> RateLimitDecision {
         let Some(limits) = storms.contacts.get(&limit.class()) else { return RateLimitDecision::SendNow };
         let exempt = limit.exempt().map(|kind| (kind, storms.exempt_per_minute));
-        let contact = self.contacts.entry(limit.contact().to_owned()).or_default();
+        let contact = self.limits.entry(limit.contact().to_owned()).or_default();
         let (decision, after) = contact.reserve(limits, now, exempt);
         *contact = after;
         decision

@@ -1,24 +1,26 @@
 //! The effects of the senders.
 
-use super::{DeferredRecord, Fate, Invocation, POLICY, SKEW_MAX, SentRecord, World, timestamp};
+use super::contacts::contact_of;
+use super::{DeferredRecord, Fate, Invocation, POLICY, RefusalRecord, SKEW_MAX, SentRecord, World, timestamp};
 use crate::check::wall_clock;
 use crate::queue::Body;
 use crate::receiver::Temper;
 use crate::scenario::seconds_after;
 use crate::table::DeliveryKey;
-use contracts::queue::{Delivery, MessageBody};
-use domain::delivery::{DeliveryRow, DeliveryState, EarlierClaim};
+use contracts::queue::{Delivery, DeliveryTarget, Lane, MessageBody};
+use domain::delivery::{DeliveryRow, DeliveryState, EarlierClaim, ProviderMessage, SentMessage};
 use domain::health::{EndpointHealth, PROBE_AFTER};
 use domain::incident::Change;
+use domain::ids::SuppressionId;
 use domain::rate_limit::{CallSlot, Exemption, RateLimitDecision};
 use domain::reason::Reason;
 use domain::tenant::{Destination, Disablement};
-use domain::vocabulary::Severity;
+use domain::vocabulary::{Channel, Severity};
 use jiff::{SignedDuration, Timestamp};
 use pipeline::deliver::claim::Limit;
-use pipeline::deliver::record::{Mark, Write};
+use pipeline::deliver::record::{Mark, Settle, Write};
 use pipeline::deliver::{Deliver, Message, contact_key};
-use pipeline::{Answer, Verdict};
+use pipeline::{Answer, SendFailure, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a sender's invocation is about, and did so far.
@@ -110,6 +112,13 @@ impl World {
                 step.answered(fate.answer(decision), &mut invocation.turn)
             }
             Deliver::Send(step) => self.perform_send(step, invocation),
+            Deliver::Refusal(step) => {
+                if fate != Fate::Fails {
+                    let text = serde_json::to_string(step.refused()).unwrap_or_default();
+                    self.send(Body::Report { text, facts: None }, Lane::Urgent, 0);
+                }
+                step.answered(fate.answer(()), &mut invocation.turn)
+            }
             Deliver::Endpoint(step) => {
                 let ended = step.delivery().cloned().filter(|_| fate != Fate::Fails);
                 let ended = ended.and_then(|delivery| self.count_failure(&delivery));
@@ -161,6 +170,7 @@ impl World {
                 for member in step.members().to_vec() {
                     self.endpoint(&member, |integration| integration.failing = None);
                 }
+                self.name_messages(&step, fate);
                 step.answered((), &mut invocation.turn)
             }
             Deliver::End(verdict) => Deliver::End(verdict),
@@ -177,8 +187,18 @@ impl World {
             self.check_not_sent_before(&members, &invocation.sender.claimed_from);
         }
         let Some(first) = members.first() else { return Deliver::End(Verdict::Delete) };
+        if let Some(reason) = self.refused_contact(&first.target) {
+            let (key, contact, at) = (DeliveryKey::of(first), contact_of(&first.target), self.now);
+            self.log.refusals.extend(contact.map(|contact| RefusalRecord { key, contact, at }));
+            return step.answered(Err(SendFailure::permanent(reason.as_str())), &mut invocation.turn);
+        }
         let calm = self.calm();
         let response = self.receivers.answer(&first.destination, first.channel, calm, &mut self.random);
+        if let (true, Some(contact)) = (response.arrived, contact_of(&first.target)) {
+            self.check_silence(first.channel, &contact, &DeliveryKey::of(first).to_string());
+            let id = response.answer.as_ref().ok().and_then(|accepted| accepted.provider_id.clone());
+            self.report_later(first.channel, &contact, &id.unwrap_or_else(|| format!("unheard-{}", self.now)));
+        }
         for member in &members {
             self.coverage.count(format!("channel: {}", member.channel));
             if member.alert.severity == Severity::Critical && member.alert.category.is_some() {
@@ -205,6 +225,41 @@ impl World {
             self.accept(&members, invocation, counts_at);
         }
         step.answered(response.answer, &mut invocation.turn)
+    }
+
+    /// What the senders find out before or while they send: the address is suppressed for every tenant, or SNS refuses the number.
+    fn refused_contact(&mut self, target: &DeliveryTarget) -> Option<Reason> {
+        match target {
+            DeliveryTarget::Email { address, .. } => self.table.address_suppression(address).map(|found| found.reason),
+            DeliveryTarget::Sms { phone, .. } => {
+                self.outside.refuses(Channel::Sms, phone.expose()).then_some(Reason::OptedOut)
+            }
+            DeliveryTarget::Chat { .. } | DeliveryTarget::Webhook { .. } => None,
+        }
+    }
+
+    /// Notes what was sent with a provider's message, as `delivery` does: each on its own.
+    fn name_messages(&mut self, step: &Settle, fate: Fate) {
+        let Some((id, contact)) = step.provider_message() else { return };
+        for member in step.members() {
+            if self.is_left_out(fate) {
+                continue;
+            }
+            let message = ProviderMessage {
+                tenant: member.alert.tenant.clone(),
+                incident_id: member.alert.incident_id.clone(),
+                row: member.row_key(),
+                destination: member.destination.clone(),
+                update: member.alert.update,
+                category: member.alert.category,
+                contact: Some(contact.clone()),
+                suppression: match &member.target {
+                    DeliveryTarget::Email { address, .. } => Some(SuppressionId::of(address)),
+                    _ => None,
+                },
+            };
+            self.table.name_message(member.channel, id, SentMessage::Delivery(message), self.now);
+        }
     }
 
     /// Records that the receiver accepted a message.

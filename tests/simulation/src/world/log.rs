@@ -1,12 +1,15 @@
 //! What happened in a world, for the checks.
 
+use super::contacts::{QuestionRecord, Spell};
+use super::feedback::{HandledReport, SuppressionNotice};
 use crate::table::{DeliveryKey, Thread};
 use domain::due::ScheduledDelivery;
 use domain::event::Event;
-use domain::ids::{EventId, IncidentId, Scope, TenantId};
+use domain::ids::{EventId, IncidentId, RecipientId, Scope, TenantId};
 use domain::incident::Change;
 use domain::rate_limit::Exemption;
 use domain::reason::Reason;
+use domain::vocabulary::Channel;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,6 +59,17 @@ pub struct DeferredRecord {
     pub until: Timestamp,
 }
 
+/// A contact that a sender could not write to.
+#[derive(Clone, Debug)]
+pub struct RefusalRecord {
+    /// What was to be sent.
+    pub key: DeliveryKey,
+    /// The address or number.
+    pub contact: String,
+    /// When it was met, in milliseconds.
+    pub at: i64,
+}
+
 /// What happened in a world, for the checks.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
@@ -83,6 +97,28 @@ pub struct Log {
     pub disturbed_plans: BTreeSet<(IncidentId, TenantId)>,
     /// The deduplication ids of the notices to org admins.
     pub notices: BTreeSet<String>,
+    /// What providers reported about each of their messages, by rank.
+    pub reported: BTreeMap<(Channel, String), BTreeSet<u8>>,
+    /// The contacts that some report or their owner refuses messages for.
+    pub refusing: BTreeSet<String>,
+    /// The reports that were handled to their end.
+    pub handled: Vec<HandledReport>,
+    /// The reports that were recorded on a row, at least in part.
+    pub recorded: Vec<HandledReport>,
+    /// The contacts whose owners allowed messages again, each with the last time.
+    pub lifted: BTreeMap<String, i64>,
+    /// When each recipient's contact on a channel was allowed again or replaced the last time, in milliseconds.
+    pub replaced: BTreeMap<(TenantId, RecipientId, Channel), i64>,
+    /// The contacts that a sender could not write to, because they are suppressed or opted out.
+    pub refusals: Vec<RefusalRecord>,
+    /// The addresses to which nothing may be sent, each since when.
+    pub silent: BTreeMap<String, i64>,
+    /// When recipients' contacts were marked, and allowed again.
+    pub spells: Vec<Spell>,
+    /// The notices to org admins about suppressed contacts.
+    pub suppression_notices: Vec<SuppressionNotice>,
+    /// The questions to owners of contacts, by the id of the admin's request.
+    pub questions: BTreeMap<String, QuestionRecord>,
     /// Entries of lists that were rescheduled into another list.
     pub rebatched: Vec<ScheduledDelivery>,
     /// What nobody may ever do.

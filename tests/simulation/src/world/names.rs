@@ -5,7 +5,9 @@ use crate::table::DeliveryKey;
 use contracts::queue::Delivery;
 use pipeline::Counted;
 use pipeline::classify::Classify;
+use pipeline::confirm::Confirm;
 use pipeline::deliver::Deliver;
+use pipeline::feedback::Feedback;
 use pipeline::release::Release;
 use pipeline::route::Route;
 
@@ -41,6 +43,7 @@ pub(super) fn effect_name(story: &Story) -> &'static str {
             Deliver::Claim(_) => "deliver.claim",
             Deliver::Limit(_) => "deliver.limit",
             Deliver::Send(_) => "deliver.send",
+            Deliver::Refusal(_) => "deliver.refusal",
             Deliver::Endpoint(_) => "deliver.endpoint",
             Deliver::Disable(_) => "deliver.disable",
             Deliver::Notify(_) => "deliver.notify",
@@ -63,6 +66,21 @@ pub(super) fn effect_name(story: &Story) -> &'static str {
             Release::Delete(_) => "release.delete",
             Release::Unlease(_) => "release.unlease",
             Release::End(_) => "end",
+        },
+        Story::Feedback(story) => match story {
+            Feedback::Messages(_) => "feedback.messages",
+            Feedback::Record(_) => "feedback.record",
+            Feedback::Address(_) => "feedback.address",
+            Feedback::Recipient(_) => "feedback.recipient",
+            Feedback::Notice(_) => "feedback.notice",
+            Feedback::Suppress(_) => "feedback.suppress",
+            Feedback::End(_) => "end",
+        },
+        Story::Confirm(story) => match story {
+            Confirm::Send(_) => "confirm.send",
+            Confirm::Name(_) => "confirm.name",
+            Confirm::Refuse(_) => "confirm.refuse",
+            Confirm::End(_) => "end",
         },
     }
 }
@@ -126,6 +144,20 @@ pub(super) fn describe(story: &Story) -> String {
         Story::Release(Release::EndRows(step)) => {
             let ended = step.ended().map(|(due, ended)| format!("{}: {:?}", DeliveryKey::of_due(due), ended.reason));
             join(ended.collect())
+        }
+        Story::Deliver(Deliver::Refusal(step)) => format!("{:?}", step.refused()),
+        Story::Feedback(Feedback::Messages(step)) => format!("{} {}", step.channel(), step.message_id()),
+        Story::Feedback(Feedback::Record(step)) => {
+            let all = step.reports();
+            join(all.map(|(message, report)| format!("{}#{} {:?}", message.row, message.update, report.kind)).collect())
+        }
+        Story::Feedback(Feedback::Recipient(step)) => format!("{}/{}", step.tenant(), step.recipient()),
+        Story::Feedback(Feedback::Notice(step)) => format!("event {}", step.notice().event_id),
+        Story::Feedback(Feedback::Suppress(step)) => {
+            format!("{}/{} {}", step.tenant(), step.recipient(), step.silenced().suppression.reason)
+        }
+        Story::Confirm(Confirm::Send(step)) => {
+            format!("{} {:?}", step.request().correlation_id, step.request().question)
         }
         _ => String::new(),
     }

@@ -3,6 +3,7 @@
 use super::World;
 use crate::scenario::{SettingChange, seconds_after};
 use domain::tenant::Destination;
+use domain::vocabulary::Channel;
 
 impl World {
     pub(super) fn stop_notifications(&mut self, tenant: usize, destination: usize, key: usize) {
@@ -37,8 +38,13 @@ impl World {
                 }
             }
             SettingChange::Phone(place, phone) => {
-                if let Some((_, Destination::Recipient(one))) = subscriber.destinations.get_mut(*place) {
-                    one.phone.clone_from(phone);
+                let tenant = subscriber.settings.tenant.clone();
+                if let Some((_, Destination::Recipient(one))) = subscriber.destinations.get_mut(*place)
+                    && one.phone != *phone
+                {
+                    (one.phone, one.sms_opted_out) = (phone.clone(), None);
+                    let id = one.id.clone();
+                    self.end_spell(&tenant, &id, Channel::Sms);
                 }
             }
             SettingChange::Digest(place, digest) => {
