@@ -611,3 +611,67 @@ fn a_chat_alert_takes_a_slot_unless_it_has_waited_or_may_have_been_sent() {
     let may_have_sent = EarlierClaim { may_have_sent: Some("t".to_owned()), ..EarlierClaim::default() };
     assert!(matches!(claimed_after(plain(), may_have_sent, turn), Deliver::Send(_)));
 }
+
+#[test]
+fn a_slot_that_is_near_is_used_at_once_and_a_later_one_is_waited_for() {
+    for (ahead_ms, waits) in [(0, false), (250, false), (251, true)] {
+        let turn = &mut turn();
+        let Deliver::Slot(slot) = claimed(plain_chat(), turn) else { panic!("no slot") };
+        let story = slot.answered(Ok(CallSlot::At(turn.now.as_millisecond() + ahead_ms)), turn);
+        match story {
+            Deliver::Send(send) if !waits => assert!(!send.waited(), "nobody delayed it"),
+            Deliver::Write(_) if waits => {}
+            other => panic!("{ahead_ms} ms: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_contacts_limit_defers_an_alert_and_refuses_a_test() {
+    let until = "2027-01-15T08:03:00Z".parse().unwrap();
+    let turn = &mut turn();
+    let first = delivery("email", "inc_1", 1, 1);
+    let Deliver::Limit(limit) = claimed_after(first.clone(), EarlierClaim::default(), turn) else { panic!("no limit") };
+    assert_eq!(Some(limit.contact().to_owned()), contact_key(&first));
+    assert_eq!(limit.exempt(), first.alert.rate_limit_exemption());
+    assert!(limit.exempt().is_some(), "a critical opening");
+    let Deliver::Write(write) = limit.answered(Ok(RateLimitDecision::Defer { until }), turn) else { panic!("no mark") };
+    assert!(
+        write
+            .marks()
+            .all(|(_, mark)| matches!(mark, Mark::Defer { reason: Reason::Throttled, due } if due.at == until))
+    );
+}
+
+#[test]
+fn a_receiver_that_refused_the_rich_form_gets_the_plain_one_from_then_on() {
+    for (was, refused, plain) in [(false, false, false), (false, true, true), (true, false, true)] {
+        let turn = &mut turn();
+        let message = Message::Single(Box::new(Delivery { plain: was, ..delivery("slack", "inc_1", 1, 2) }));
+        let Deliver::Slot(slot) = claimed(message, turn) else { panic!("no slot") };
+        let Deliver::Send(send) = slot.answered(Ok(CallSlot::At(turn.now.as_millisecond())), turn) else { panic!() };
+        let SendFailure::Failed { failed, status, response, .. } = failed(RetryVerdict::Retry) else { panic!() };
+        let failure = SendFailure::Failed { failed, status, response, plain: refused };
+        let Deliver::Endpoint(step) = send.answered(Err(failure), turn) else { panic!("no endpoint") };
+        assert_eq!(step.delivery().map(|one| one.plain), Some(plain));
+        assert_eq!((step.cause(), step.at()), ("http_503", turn.now));
+    }
+}
+
+/// Of an e-mail the provider is a part of our path; of chat and webhooks only what began late is our delay.
+#[test]
+fn only_a_late_delivery_counts_as_our_delay() {
+    let by_us = |now: &str, turn: &mut Turn| {
+        turn.now = now.parse().unwrap();
+        let accepted = Ok(Accepted { provider_id: Some("m-1".to_owned()) });
+        let Deliver::Write(write) = sent(single("email", 1), accepted, turn) else { panic!("no mark") };
+        let marks: Vec<_> = write.marks().map(|(_, mark)| mark.clone()).collect();
+        match &marks[..] {
+            [Mark::Accept { late, by_us, .. }] => (*late, *by_us),
+            other => panic!("{other:?}"),
+        }
+    };
+    let turn = &mut turn();
+    assert_eq!(by_us("2027-01-15T08:00:05Z", turn), (false, false));
+    assert_eq!(by_us("2027-01-15T08:05:00Z", turn), (true, true));
+}
