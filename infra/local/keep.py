@@ -7,6 +7,8 @@ theirs to PIDS, and then watches. Everything ends when
 - this process is told to (SIGTERM, SIGINT), or
 - whoever started it is gone before it wrote `stay` to the standard input: Ctrl-C, a failed step or a killed CI job leaves nothing.
 
+SIGHUP starts the last program again. It is asked to end and gets time to keep its state; what it started ends at once.
+
 PIDS, the `outputs.json` beside it and the emulator's `scratch` folder go with them. It ends well when it was told to end, and with
 an error when a program ended by itself.
 
@@ -25,8 +27,37 @@ import sys
 import time
 
 
+# How long a program that is to start again may take to keep its state.
+KEEP_STATE_SECONDS = 30.0
+
+
 def stop(number, frame):
     raise SystemExit(0)
+
+
+def start(program, mode):
+    with open(program["log"], mode) as log:
+        return subprocess.Popen(
+            program["argv"],
+            env={**os.environ, **program["env"]},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def note(place, children):
+    place.write_text("".join(f"{pid}\n" for pid in [os.getpid(), *(child.pid for child in children)]), "ascii")
+
+
+def again(child, program):
+    child.terminate()
+    try:
+        child.wait(KEEP_STATE_SECONDS)
+    finally:
+        end([child])
+    return start(program, "ab")
 
 
 def end(children):
@@ -53,22 +84,18 @@ def main():
     place, programs = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    children = []
+    children, asked = [], []
+    signal.signal(signal.SIGHUP, lambda number, frame: asked.append(number))
     try:
         for program in programs:
-            with open(program["log"], "wb") as log:
-                child = subprocess.Popen(
-                    program["argv"],
-                    env={**os.environ, **program["env"]},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            children.append(child)
-        place.write_text("".join(f"{pid}\n" for pid in [os.getpid(), *(child.pid for child in children)]), "ascii")
+            children.append(start(program, "wb"))
+        note(place, children)
         bound = True
         while all(child.poll() is None for child in children):
+            if asked:
+                children[-1] = again(children[-1], programs[-1])
+                note(place, children)
+                asked.clear()
             if not bound:
                 time.sleep(0.5)
             elif select.select([sys.stdin], [], [], 0.5)[0]:

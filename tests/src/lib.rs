@@ -12,6 +12,7 @@
 )]
 
 mod aws;
+pub mod checker;
 pub mod clock;
 pub mod documents;
 pub mod foreign;

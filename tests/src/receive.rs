@@ -2,6 +2,8 @@
 
 use crate::{Stack, http};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// One message that arrived on any channel.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,12 +21,32 @@ impl Stack {
         http::send("GET", url, &[], None).map(|answer| answer.json()).unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
+    /// Returns every e-mail that SES accepted, in this order, also before the emulator was started again: it forgets them then.
+    fn accepted_mails(&self) -> Vec<Value> {
+        let mut mails = Vec::new();
+        let kept = std::fs::read_dir(self.folder("mails")).expect("the folder was made").flatten();
+        let kept: BTreeSet<PathBuf> = kept.map(|entry| entry.path()).collect();
+        for file in kept.iter().filter_map(|file| std::fs::read(file).ok()) {
+            let earlier: Vec<Value> = serde_json::from_slice(&file).expect("kept mails are JSON");
+            mails.extend(earlier);
+        }
+        let all = self.fetch_json(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
+        mails.extend(records(&all["messages"]).into_iter().cloned());
+        mails
+    }
+
+    /// Keeps the e-mails that SES accepted so far for the time after the emulator's restart.
+    pub(crate) fn keep_mails(&self) {
+        let all = self.fetch_json(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
+        let file = self.folder("mails").join(format!("{}-{}.json", crate::in_seconds(0), crate::unique()));
+        std::fs::write(file, json!(records(&all["messages"])).to_string()).expect("the folder was made");
+    }
+
     /// Returns every e-mail whose subject or text contains `mark`.
     #[must_use]
     pub fn mails(&self, mark: &str) -> Vec<Arrival> {
-        let all = self.fetch_json(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
         let mut found = Vec::new();
-        for message in records(&all["messages"]) {
+        for message in &self.accepted_mails() {
             let words = format!("{}\n{}", text(message, "/Subject"), text(message, "/BodyText"));
             if words.contains(mark) {
                 found.push(Arrival { channel: "email".into(), to: text(message, "/To/0"), text: words });
@@ -36,19 +58,15 @@ impl Stack {
     /// Returns the HTML of the first e-mail to `address` whose subject contains `mark`.
     #[must_use]
     pub fn mail_html(&self, mark: &str, address: &str) -> Option<String> {
-        let all = self.fetch_json(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
-        let messages = records(&all["messages"]).into_iter();
-        let mut found =
-            messages.filter(|message| text(message, "/To/0") == address && text(message, "/Subject").contains(mark));
-        found.next().map(|message| text(message, "/BodyHtml"))
+        let found = |message: &&Value| text(message, "/To/0") == address && text(message, "/Subject").contains(mark);
+        self.accepted_mails().iter().find(found).map(|message| text(message, "/BodyHtml"))
     }
 
     /// Returns when SES accepted each e-mail to `address` that contains `mark`, in Unix seconds. Shows how far apart duplicates are.
     #[must_use]
     pub fn mailed_at(&self, mark: &str, address: &str) -> Vec<f64> {
-        let all = self.fetch_json(&format!("{}/_ministack/ses/messages", self.text("/emulator_url")));
-        let messages = records(&all["messages"]).into_iter();
-        let here = messages.filter(|message| text(message, "/To/0") == address && message.to_string().contains(mark));
+        let all = self.accepted_mails().into_iter();
+        let here = all.filter(|message| text(message, "/To/0") == address && message.to_string().contains(mark));
         here.filter_map(|message| message["Timestamp"].as_f64()).collect()
     }
 

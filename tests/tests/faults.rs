@@ -1,5 +1,6 @@
-//! A bad hour, drawn from a seed: AWS throttles, fails, answers late, twice or not at all, receivers fail, and functions are killed. Afterwards
-//! ledger and inboxes must agree: whatever was accepted arrived, and whatever did not arrive has a reason.
+//! A bad hour, drawn from a seed: AWS throttles, fails, answers late, twice, out of order or not at all, receivers fail, functions are killed
+//! with a lease in their hands, messages become dead letters and are redriven, AWS is gone for a while, and the emulator starts again. Afterwards
+//! ledger, inboxes and queues must agree: whatever was accepted arrived, is held until a time to come, or has a reason.
 //!
 //! The suite runs one seed. `cargo xtask test --faults` runs as many as there is time for, `--seed N` one of them.
 
@@ -12,17 +13,33 @@
     reason = "a test may fail by a panic"
 )]
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use simulation::random::Random;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tests::receive::text;
+use tests::checker::{Posted, SOURCES, Totals, ask_dead_letters, assert_queues_end_empty, check, dead_letters};
 use tests::tenant::Tenant;
-use tests::{Stack, http, stack, today, unique, wait};
+use tests::wire::Shortened;
+use tests::{Stack, stack, today, unique, utc_time_in, wait};
 
-/// Incidents per round. Each opens, and two of three are resolved.
+/// Incidents of an hour. Each opens, and two of three are resolved.
 const INCIDENTS: usize = 9;
+/// How long AWS is gone.
+const OUTAGE_SECONDS: u64 = 12;
+/// What goes wrong with AWS calls.
+const KINDS: [&str; 9] = [
+    "throttled",
+    "unavailable",
+    "cut_before",
+    "cut_after",
+    "late",
+    "truncated",
+    "partly_failed",
+    "duplicated",
+    "reordered",
+];
 /// The functions that are killed.
 const FUNCTIONS: [&str; 7] = [
     "IntakeFunction",
@@ -33,32 +50,60 @@ const FUNCTIONS: [&str; 7] = [
     "DeliverChatFunction",
     "DeliverWebhookFunction",
 ];
+/// What is in flight when a function dies comes again sooner: the visibility timeout of its queue, in seconds.
+const VISIBILITY: [(&str, u64); 10] = [
+    ("ClassifyQueue", 15),
+    ("SubscriptionLookupQueue", 15),
+    ("DeliverEmailQueue", 15),
+    ("DeliverEmailBulkQueue", 15),
+    ("DeliverSmsQueue", 15),
+    ("DeliverSmsBulkQueue", 15),
+    ("DeliverChatQueue", 15),
+    ("DeliverChatBulkQueue", 15),
+    ("DeliverWebhookQueue", 28),
+    ("DeliverWebhookBulkQueue", 28),
+];
+/// The queues whose messages become dead letters after two receives, in an hour with dead letters.
+const IMPATIENT: [&str; 8] = [
+    "DeliverEmailQueue",
+    "DeliverEmailBulkQueue",
+    "DeliverSmsQueue",
+    "DeliverSmsBulkQueue",
+    "DeliverChatQueue",
+    "DeliverChatBulkQueue",
+    "DeliverWebhookQueue",
+    "DeliverWebhookBulkQueue",
+];
 
-/// The faults of the proxy, until this is dropped.
-struct Faults<'a>(&'a Stack);
+/// What an hour has besides the faults of single calls.
+#[derive(Clone, Copy, Debug)]
+struct Hour {
+    seed: u64,
+    /// The emulator and all functions end, and start again.
+    restart: bool,
+    /// All of AWS is gone for a while.
+    outage: bool,
+    /// Deliveries become dead letters after two receives.
+    dead_letters: bool,
+}
 
-impl<'a> Faults<'a> {
-    fn begin(stack: &'a Stack, seed: u64) -> Self {
-        let plan = json!({"seed": seed, "one_in": 3, "operations": ["dynamodb.", "sqs.", "ses.", "sns.", "kms."],
-            "kinds": ["throttled", "unavailable", "cut_before", "cut_after", "late", "truncated", "partly_failed", "duplicated"]});
-        let url = format!("{}/faults", stack.text("/control_url"));
-        let answer = http::send("PUT", &url, &[], Some(plan.to_string().as_bytes())).unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        Self(stack)
-    }
-
-    /// Ends them. Returns how often each was drawn, by operation and kind.
-    fn end(&self) -> BTreeMap<String, u64> {
-        let url = format!("{}/faults", self.0.text("/control_url"));
-        let drawn = http::send("DELETE", &url, &[], None).unwrap().json();
-        serde_json::from_value(drawn).unwrap_or_default()
+impl Hour {
+    /// Of three hours, one has a restart and one an outage; one of four has dead letters. The first has a restart and dead letters.
+    fn of(seed: u64) -> Self {
+        Self { seed, restart: seed % 3 == 1, outage: seed % 3 == 2, dead_letters: seed % 4 == 1 }
     }
 }
 
-impl Drop for Faults<'_> {
-    fn drop(&mut self) {
-        drop(self.end());
+/// A tenant with a destination on each channel, and somebody who gets a digest in twelve hours.
+fn tenant(stack: &Stack) -> Tenant {
+    let mut tenant = stack.tenant("enterprise");
+    drop(tenant.person("org_admin", &[]));
+    let digest = json!({"every": "daily", "at": utc_time_in(720), "below": "critical"});
+    drop(tenant.person_with("support_manager", json!({"digest": digest, "zone": "UTC"})));
+    for kind in ["slack", "teams", "webhook"] {
+        drop(tenant.endpoint(kind, "org_admin"));
     }
+    tenant
 }
 
 /// Makes some receivers fail once.
@@ -76,106 +121,65 @@ fn disturb_receivers(tenant: &Tenant, random: &mut Random) {
     }
 }
 
-/// The dead letters of today, by function and id.
-fn dead_letters(stack: &Stack) -> BTreeSet<String> {
-    let functions = [
-        "intake",
-        "classify",
-        "subscription-lookup",
-        "deliver-email",
-        "deliver-sms",
-        "deliver-chat",
-        "deliver-webhook",
-    ];
-    let of = |function: &str| {
-        let command = json!({"list": {"function": function, "day": today()}}).to_string();
-        let list = stack.aws(&["invoke", &stack.text("/functions/DeadLetterFunction"), &command]);
-        let letters = list["letters"].as_array().cloned().unwrap_or_default().into_iter();
-        letters.map(|letter| format!("{function} {letter}")).collect::<Vec<_>>()
+/// Redrives all dead letters of today as an operator does, until there are no more. Returns their number.
+fn redrive(stack: &Stack) -> u64 {
+    let mut redriven = 0;
+    loop {
+        // What failed twice is moved when it would be received again.
+        tests::pause(4);
+        wait("every dead letter to be recorded", Duration::from_secs(180), || {
+            let dead = ["Email", "Sms", "Chat", "Webhook"].map(|channel| format!("Deliver{channel}DeadLetterQueue"));
+            let queues = IMPATIENT.into_iter().chain(dead.iter().map(String::as_str));
+            (stack.depth(queues) == 0).then_some(())
+        });
+        let mut now = 0;
+        for function in SOURCES {
+            let done = ask_dead_letters(stack, &json!({"redrive": {"function": function, "day": today()}}));
+            assert_eq!((&done["failed"], &done["next"]), (&json!(0), &Value::Null), "{function}: {done}");
+            now += done["redriven"].as_u64().unwrap();
+        }
+        if now == 0 {
+            return redriven;
+        }
+        redriven += now;
+    }
+}
+
+/// Kills a function; a sender where possible after a claim, whose lease then has to end. Returns whether it held one.
+fn kill(stack: &Stack, function: &str, tenant: &Tenant) -> bool {
+    let person = &tenant.people[0].id;
+    let row = match function {
+        "DeliverEmailFunction" => format!("{person}#email\""),
+        "DeliverSmsFunction" => format!("{person}#sms\""),
+        _ => {
+            let _killed = stack.kill(function);
+            return false;
+        }
     };
-    functions.into_iter().flat_map(of).collect()
-}
-
-/// An incident that a round posted.
-struct Posted {
-    title: String,
-    id: String,
-    updates: u64,
-}
-
-/// What the ledger says of a delivery: the update, the outcome and the reason.
-type Explained = (u64, String, String);
-
-fn was_sent(entry: &Explained) -> bool {
-    matches!(entry.1.as_str(), "accepted" | "delivered")
-}
-
-/// Waits until an incident's every update is explained for a destination and nothing of it waits any more.
-fn settled(tenant: &Tenant, posted: &Posted, id: &str, channel: &str) -> Vec<Explained> {
-    let what = format!("{channel} of {} to {id}", posted.title);
-    wait(&what, Duration::from_secs(420), || {
-        let entries = tenant.explained(&posted.id, id, channel);
-        let known: BTreeSet<u64> = entries.iter().map(|entry| entry.0).collect();
-        let is_over = |entry: &Explained| {
-            was_sent(entry) || (["skipped", "failed"].contains(&entry.1.as_str()) && !entry.2.is_empty())
-        };
-        ((1..=posted.updates).all(|update| known.contains(&update)) && entries.iter().all(is_over)).then_some(entries)
-    })
-}
-
-/// Compares what the ledger says of an incident with what arrived. Returns how many messages there were, and how many came twice.
-fn check(tenant: &Tenant, posted: &Posted) -> (usize, usize) {
-    let (mut messages, mut doubled) = (0, 0);
-    let people = tenant.people.iter().flat_map(|person| {
-        [("email", &person.email), ("sms", &person.phone)].map(|(channel, to)| (&person.id, channel, to))
-    });
-    let endpoints = tenant.endpoints.iter().map(|endpoint| (&endpoint.id, endpoint.kind.as_str(), &endpoint.path));
-    let explained =
-        people.chain(endpoints).map(|(id, channel, to)| (settled(tenant, posted, id, channel), channel, to));
-    let explained: Vec<_> = explained.collect();
-    let arrivals = tenant.arrivals(&posted.title);
-    for (entries, channel, to) in explained {
-        let sent = entries.iter().filter(|entry| was_sent(entry)).count();
-        let arrived = arrivals.iter().filter(|arrival| arrival.to == *to).count();
-        assert!(arrived >= sent, "{channel} of {}: {arrived} arrived of {entries:?}", posted.title);
-        // A failed attempt may have arrived; so may one of which the function died, or which a newer update then replaced.
-        let may_arrive = |entry: &Explained| was_sent(entry) || entry.1 == "failed" || entry.2 == "superseded_by";
-        assert!(
-            arrived == 0 || entries.iter().any(may_arrive),
-            "{channel} of {}: {arrived} of {entries:?}",
-            posted.title
-        );
-        messages += arrived;
-        doubled += arrived.saturating_sub(entries.len());
+    let claim = stack.hold("dynamodb.UpdateItem", &row, true);
+    let event = json!({"source": "e2e", "type": "api.outage", "severity": "error", "title": format!("{} lease", unique()),
+        "tenant_ids": [tenant.id]});
+    let _event = stack.post_until_accepted(&event);
+    let begun = Instant::now();
+    while !claim.is_held() && begun.elapsed() < Duration::from_secs(15) {
+        std::thread::sleep(Duration::from_millis(100));
     }
-    for endpoint in tenant.endpoints.iter().filter(|endpoint| endpoint.kind == "webhook") {
-        // Every update, each with one id however often it comes.
-        let mut ids: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
-        for request in tenant.stack.inbox(&endpoint.path) {
-            let body: Value = serde_json::from_str(&text(&request, "/body")).unwrap();
-            if body["data"]["incident_id"] == posted.id.as_str() {
-                let id = text(&request, "/headers/webhook-id");
-                ids.entry(body["data"]["sequence"].as_u64().unwrap()).or_default().insert(id);
-            }
-        }
-        for (update, ..) in tenant.explained(&posted.id, &endpoint.id, "webhook").iter().filter(|entry| was_sent(entry))
-        {
-            assert!(ids.contains_key(update), "update {update} of {} never arrived: {ids:?}", posted.title);
-        }
-        assert!(ids.values().all(|ids| ids.len() == 1), "one update has several ids: {ids:?}");
-    }
-    (messages, doubled)
+    let leased = claim.is_held() && stack.kill(function) > 0;
+    claim.cut();
+    leased
 }
 
 /// Runs the bad hour of a seed.
-fn round(stack: &Stack, seed: u64) {
-    let begun = Instant::now();
+fn run(stack: &Stack, hour: Hour) {
+    let (begun, seed) = (Instant::now(), hour.seed);
     let mut random = Random::new(seed);
-    let tenants = [stack.full_tenant(), stack.full_tenant()];
-    let letters_before = dead_letters(stack);
-    let faults = Faults::begin(stack, seed);
+    let tenants = [tenant(stack), tenant(stack)];
+    let letters_before = dead_letters(stack, &today());
+    let _sooner = Shortened::new(stack, &VISIBILITY);
+    let patience = hour.dead_letters.then(|| IMPATIENT.map(|queue| (queue, stack.receives_max(queue, 2))));
+    let faults = stack.let_fail((seed, 3), &["dynamodb.", "sqs.", "ses.", "sns.", "kms."], &KINDS);
     tenants.iter().for_each(|tenant| disturb_receivers(tenant, &mut random));
-    let mut events = Vec::new();
+    let (mut events, mut killed) = (Vec::new(), Vec::new());
     for number in 0..INCIDENTS {
         let tenant = random.place(tenants.len());
         let title = format!("{} fault", unique());
@@ -191,30 +195,57 @@ fn round(stack: &Stack, seed: u64) {
         events.push((tenant, title, opened, updates));
         if number % 4 == 3 {
             let function = FUNCTIONS[random.place(FUNCTIONS.len())];
-            eprintln!("seed {seed}: killed {} processes of {function}", stack.kill(function));
+            let leased = kill(stack, function, &tenants[tenant]);
+            killed.push(format!("{function}{}", if leased { " with a lease" } else { "" }));
+        }
+        if number == INCIDENTS / 2 && hour.outage {
+            let outage = stack.outage();
+            std::thread::scope(|scope| {
+                // A source goes on until it is accepted.
+                scope.spawn(|| {
+                    stack.post_until_accepted(&json!({"source": "e2e", "type": "api.outage", "severity": "error",
+                    "title": "during the outage", "tenant_ids": [tenants[0].id]}))
+                });
+                tests::pause(OUTAGE_SECONDS);
+                drop(outage);
+            });
+        }
+        if number == INCIDENTS / 2 && hour.restart {
+            stack.restart_emulator();
         }
     }
-    tests::pause(10);
+    tests::pause(5);
     let drawn = faults.end();
     for tenant in &tenants {
         tenant.endpoints.iter().for_each(|endpoint| stack.heal(&endpoint.path));
     }
     let total: u64 = drawn.values().sum();
-    assert!(total > 100, "only {total} calls went wrong: {drawn:?}");
-    let (mut messages, mut doubled) = (0, 0);
+    assert!(total > 60, "only {total} calls went wrong: {drawn:?}");
+    let mut redriven = 0;
+    if let Some(before) = patience {
+        for (queue, receives) in before {
+            let _two = stack.receives_max(queue, receives);
+        }
+        redriven = redrive(stack);
+    }
+    let bad_for = begun.elapsed().as_secs();
+    let mut totals = Totals::default();
     for (tenant, title, opened, updates) in events {
         let posted = Posted { id: stack.incident_of(&opened), title, updates };
-        let (all, twice) = check(&tenants[tenant], &posted);
-        messages += all;
-        doubled += twice;
+        totals.add(check(&tenants[tenant], &posted, Timestamp::now, Duration::from_secs(420)));
     }
+    assert_queues_end_empty(stack, Duration::from_secs(120));
     // Faults of AWS are waited for, however many there are: nothing is given up.
-    let letters: BTreeSet<String> = dead_letters(stack).difference(&letters_before).cloned().collect();
+    let letters: BTreeSet<String> = dead_letters(stack, &today()).difference(&letters_before).cloned().collect();
     assert!(letters.is_empty(), "dead letters: {letters:#?}; {drawn:?}");
     // The one double that nobody can rule out: a send or a mark whose answer was lost, or that was refused again and again.
+    let Totals { messages, doubled, others } = totals;
     assert!(doubled * 4 <= messages, "{doubled} of {messages} messages came twice; {drawn:?}");
-    let seconds = begun.elapsed().as_secs();
-    eprintln!("seed {seed}: {total} faults, {messages} messages, {doubled} of them twice, {seconds} s; {drawn:?}");
+    eprintln!(
+        "{hour:?}: {total} faults, killed {killed:?}, {redriven} dead letters redriven; {messages} messages, {doubled} of them twice, {others:?}; \
+         {bad_for} s of faults and {} s until all was over; {drawn:?}",
+        begun.elapsed().as_secs() - bad_for
+    );
 }
 
 /// The number in an environment variable.
@@ -226,7 +257,7 @@ fn given(name: &str) -> Option<u64> {
 fn whatever_goes_wrong_every_alert_arrives_or_has_a_reason() {
     let stack = stack!(alone);
     let Some(minutes) = given("TOCSIN_FAULT_MINUTES") else {
-        return round(&stack, given("TOCSIN_FAULT_SEED").unwrap_or(1));
+        return run(&stack, Hour::of(given("TOCSIN_FAULT_SEED").unwrap_or(1)));
     };
     // Goes on where the last run ended.
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/next-fault-seed");
@@ -234,7 +265,7 @@ fn whatever_goes_wrong_every_alert_arrives_or_has_a_reason() {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(minutes * 60) {
         let seed = read().unwrap_or(1);
-        round(&stack, seed);
+        run(&stack, Hour::of(seed));
         std::fs::write(&file, (seed + 1).to_string()).unwrap();
     }
 }

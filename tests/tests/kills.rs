@@ -19,7 +19,7 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 use tests::receive::text;
 use tests::tenant::Tenant;
-use tests::wire::HeldCall;
+use tests::wire::{HeldCall, Shortened};
 use tests::{Stack, in_seconds, stack, unique};
 
 /// How many alerts are hit together: one batch, so that the one kill finds all of them at their point.
@@ -34,27 +34,6 @@ fn rounds() -> usize {
 /// `each` as often as there are rounds.
 fn in_rounds<T: Copy>(each: &[T]) -> Vec<T> {
     each.iter().copied().cycle().take(each.len() * rounds()).collect()
-}
-
-/// Shorter visibility timeouts for as long as this lives.
-struct Shortened<'a> {
-    stack: &'a Stack,
-    before: Vec<(&'static str, u64)>,
-}
-
-impl<'a> Shortened<'a> {
-    fn new(stack: &'a Stack, queues: &[(&'static str, u64)]) -> Self {
-        let before = queues.iter().map(|(queue, seconds)| (*queue, stack.visibility(queue, *seconds))).collect();
-        Self { stack, before }
-    }
-}
-
-impl Drop for Shortened<'_> {
-    fn drop(&mut self) {
-        for (queue, seconds) in &self.before {
-            let _before = self.stack.visibility(queue, *seconds);
-        }
-    }
 }
 
 /// A call that is to be held while this function is killed.

@@ -3,6 +3,7 @@ a line: {"is": VALUE} or {"error": TEXT}. It stays until its input ends, since i
 
 send QUEUE_URL BODY [GROUP]      puts a message on a queue; {"message_id"}
 visibility QUEUE_URL SECONDS     sets the visibility timeout; {"before"}
+receives-max QUEUE_URL COUNT     sets after how many receives a message goes to the dead-letter queue; {"before"}
 invoke FUNCTION PAYLOAD          invokes a function; its answer
 logs                             every event of every log group; [{"group", "message"}]
 depth QUEUE_URL...               messages waiting, in flight or delayed; {"messages"}
@@ -57,6 +58,14 @@ def visibility(url, seconds):
     before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": seconds})
     return {"before": int(before["VisibilityTimeout"])}
+
+
+def receives_max(url, count):
+    sqs = client("sqs")
+    policy = json.loads(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])["Attributes"]["RedrivePolicy"])
+    before = int(policy["maxReceiveCount"])
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": json.dumps({**policy, "maxReceiveCount": int(count)})})
+    return {"before": before}
 
 
 def invoke(function, payload):

@@ -74,11 +74,10 @@ fn handle(inbox: &Inbox, proxy: &Proxy, method: &Method, path: &str, body: &[u8]
         return Ok(Some(proxy.permissions()));
     }
     if path == "/faults" {
-        if *method == Method::DELETE {
-            return Ok(Some(proxy.end_faults()));
-        }
-        proxy.begin_faults(serde_json::from_slice(body)?);
-        return Ok(Some(json!({})));
+        return Ok(Some(json!({"id": proxy.begin_faults(serde_json::from_slice(body)?)})));
+    }
+    if let Some(id) = path.strip_prefix("/faults/") {
+        return Ok(Some(proxy.end_faults(id.parse()?)));
     }
     if let Some(id) = path.strip_prefix("/hold/") {
         let id: u64 = id.parse()?;

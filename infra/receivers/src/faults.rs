@@ -27,6 +27,8 @@ pub(crate) enum FaultKind {
     PartlyFailed,
     /// Messages are put on their queue twice.
     Duplicated,
+    /// The next call of the operation is made before it.
+    Reordered,
 }
 
 /// Which calls go wrong. The body of `PUT /faults`.
@@ -81,11 +83,12 @@ impl Faults {
 }
 
 impl FaultKind {
-    /// Services never deliver an e-mail or a text message twice by themselves, and only batches fail in part.
+    /// Services never deliver an e-mail or a text message twice by themselves, only batches fail in part, and only of messages the order can
+    /// be seen.
     fn is_possible(self, operation: &str) -> bool {
         match self {
             Self::PartlyFailed => operation == "sqs.SendMessageBatch",
-            Self::Duplicated => operation.starts_with("sqs.SendMessage"),
+            Self::Duplicated | Self::Reordered => operation.starts_with("sqs.SendMessage"),
             _ => true,
         }
     }
@@ -100,6 +103,7 @@ impl FaultKind {
             Self::Truncated => "truncated",
             Self::PartlyFailed => "partly_failed",
             Self::Duplicated => "duplicated",
+            Self::Reordered => "reordered",
         }
     }
 }

@@ -21,8 +21,8 @@
 //! | `GET /calls`, `DELETE /calls` | returns the counts of AWS calls by `service.Operation`; clears them |
 //! | `GET /permissions` | returns which IAM permissions the functions needed so far, and which were denied: `{needed, denied}` |
 //! | `PUT /permissions` | removes permissions, by the template's names: `[{function, action, resource, keys}]`; forgets what was denied |
-//! | `PUT /faults` | makes AWS calls go wrong, drawn from a seed: `{seed, one_in, kinds, operations}` |
-//! | `DELETE /faults` | ends that; returns how often each fault was drawn |
+//! | `POST /faults` | makes AWS calls go wrong, drawn from a seed: `{seed, one_in, kinds, operations}`; returns `{id}` |
+//! | `DELETE /faults/<id>` | ends that; returns how often each fault was drawn |
 //! | `POST /hold` | holds an AWS call, or its response, after `skip` such calls: `{operation, contains?, after?, skip?}`; returns `{id}` |
 //! | `GET /hold/<id>` | returns whether a call is held: `{held}` |
 //! | `POST /hold/<id>` | releases the held call, or breaks its connection: `{drop?}` |

@@ -23,6 +23,8 @@ use tokio::sync::oneshot;
 
 /// How late a late call is made: longer than the functions' clients wait for most services.
 const LATE: Duration = Duration::from_secs(3);
+/// How long a call waits for the next one, which is to be made before it: shorter than the functions' clients wait.
+const OVERTAKEN: Duration = Duration::from_millis(1_500);
 
 /// Which AWS call to hold.
 #[derive(Clone, Debug, Deserialize)]
@@ -53,7 +55,6 @@ struct State {
     calls: BTreeMap<String, u64>,
     holds: BTreeMap<u64, ActiveHold>,
     next: u64,
-    faults: Option<Faults>,
     /// The functions by the access keys of their processes.
     functions: BTreeMap<String, String>,
     needed: BTreeSet<CallPermission>,
@@ -61,6 +62,10 @@ struct State {
     denied: BTreeSet<CallPermission>,
     /// What the functions may no longer do, by the template's names.
     removed: Vec<CallPermission>,
+    /// The fault plans at work, by id. Of two plans about a call the later one decides.
+    faults: BTreeMap<u64, Faults>,
+    /// The calls that wait for the next call of their operation.
+    overtaken: BTreeMap<String, Vec<oneshot::Sender<()>>>,
 }
 
 /// Forwards AWS calls to the emulator.
@@ -89,14 +94,38 @@ impl Proxy {
         self.state().calls.clear();
     }
 
-    /// Lets calls go wrong from now on.
-    pub(crate) fn begin_faults(&self, plan: FaultPlan) {
-        self.state().faults = Some(Faults::new(plan));
+    /// Lets calls go wrong from now on. Returns the plan's id.
+    pub(crate) fn begin_faults(&self, plan: FaultPlan) -> u64 {
+        let mut state = self.state();
+        state.next += 1;
+        let id = state.next;
+        state.faults.insert(id, Faults::new(plan));
+        id
     }
 
-    /// Ends that. Returns how often each fault was drawn.
-    pub(crate) fn end_faults(&self) -> Value {
-        self.state().faults.take().map_or(Value::Null, |faults| faults.counts())
+    /// Ends a plan. Returns how often each fault was drawn.
+    pub(crate) fn end_faults(&self, id: u64) -> Value {
+        self.state().faults.remove(&id).map_or(Value::Null, |faults| faults.counts())
+    }
+
+    /// Draws what goes wrong with a call.
+    fn draw_fault(&self, operation: &str) -> Option<FaultKind> {
+        self.state().faults.values_mut().rev().find_map(|faults| faults.draw(operation))
+    }
+
+    /// Waits until another call of the operation was made, a second and a half at most.
+    async fn wait_for_next(&self, operation: &str) {
+        let (sender, receiver) = oneshot::channel();
+        self.state().overtaken.entry(operation.to_owned()).or_default().push(sender);
+        drop(tokio::time::timeout(OVERTAKEN, receiver).await);
+    }
+
+    /// Lets the calls go that waited for one of the operation.
+    fn release_overtaken(&self, operation: &str) {
+        for sender in self.state().overtaken.remove(operation).into_iter().flatten() {
+            // It may have waited for long enough.
+            let _ = sender.send(());
+        }
     }
 
     /// Returns which permissions were needed so far, and which of them were denied.
@@ -231,7 +260,7 @@ async fn handle(proxy: Arc<Proxy>, request: Request<Incoming>) -> Result<Respons
         proxy.state().denied.extend(permissions);
         return permissions::denial(&call.operation);
     }
-    let fault = proxy.state().faults.as_mut().and_then(|faults| faults.draw(&call.operation));
+    let fault = proxy.draw_fault(&call.operation);
     match fault {
         Some(FaultKind::Throttled | FaultKind::Unavailable) => {
             call.answered = true;
@@ -240,9 +269,11 @@ async fn handle(proxy: Arc<Proxy>, request: Request<Incoming>) -> Result<Respons
         Some(FaultKind::CutBefore) => anyhow::bail!("the connection breaks before the call"),
         Some(FaultKind::Late) => tokio::time::sleep(LATE).await,
         Some(FaultKind::Duplicated) => drop(proxy.forward(parts.clone(), body.clone()).await?),
+        Some(FaultKind::Reordered) => proxy.wait_for_next(&call.operation).await,
         _ => {}
     }
     let answer = proxy.forward(parts, body).await?;
+    proxy.release_overtaken(&call.operation);
     if let Some(receiver) = after {
         anyhow::ensure!(!receiver.await.unwrap_or(true), "a broken connection was requested");
     }

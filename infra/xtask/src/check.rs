@@ -16,6 +16,9 @@ const CLOCK: &str = "test-clock";
 /// The stack of the tests that kill its functions or fill its table. They run one at a time.
 const ALONE: &str = "test-alone";
 
+/// The stack of `cargo xtask test --faults`, which may run beside the other tests for hours.
+const FAULTS: &str = "test-faults";
+
 /// The stacks, each with the variable that tells tests where it is, and the test binaries that use it.
 const NEEDS_A_STACK: &[(&str, &str, &[&str])] = &[
     (TESTS, TESTS_VARIABLE, &["e2e", "zz_logs", "zz_permissions"]),
@@ -61,7 +64,10 @@ fn run_tests(arguments: &[String], faults: Option<FaultRounds>) -> Result<(), Co
     python::environment("clients")?;
     let nextest = tool("cargo-nextest")?;
     let tools = stack::prepare(crate::build::Targets::Tests, "Try again: cargo xtask test")?;
-    let needed = needed(&nextest, arguments);
+    let needed = match faults {
+        Some(_) => vec![(FAULTS, "TOCSIN_OUTPUTS_ALONE")],
+        None => needed(&nextest, arguments),
+    };
     // Each stack ends when its value is dropped, also when this process is interrupted.
     let create = |name| {
         let clock = if name == CLOCK { stack::Clock::Settable } else { stack::Clock::Machine };

@@ -127,6 +127,9 @@ impl Creation<'_> {
                 // hold a call.
                 "AWS_ENDPOINT_URL": format!("http://127.0.0.1:{proxy}"),
                 "TMPDIR": scratch(self.folder)?,
+                // What it has when it ends is there when the keeper starts it again.
+                "PERSIST_STATE": "1",
+                "STATE_DIR": scratch(self.folder)?.join("state"),
             }},
         ]);
         let mut command = Command::new(self.tools.emulator_bin.join("python"));
