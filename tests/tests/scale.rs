@@ -135,6 +135,7 @@ fn integration(keyring: &Keyring, tenant: &TenantId, id: &str, url: &str) -> Int
         disabled: None,
         failing: None,
         created_at: Timestamp::UNIX_EPOCH,
+        slow: None,
         version: 1,
         id,
     }
@@ -493,4 +494,69 @@ fn large_updates_to_many_webhooks_take_little_of_each_functions_memory() {
         let most = if function == "SubscriptionLookupFunction" { 64 } else { 128 };
         assert!(mib <= most, "{function} had {mib} MiB, and may have {most}");
     }
+}
+
+/// Posts a critical event about a tenant and returns how long it takes until its webhook has it, in seconds.
+fn seconds_to_arrive(stack: &Stack, tenant: &str, path: &str) -> f64 {
+    let (begun, name) = (Instant::now(), title(&unique()));
+    drop(stack.post(json!({"type": "network.outage", "severity": "critical", "tenant_ids": [tenant], "title": name,
+        "dedup_key": name})));
+    while !stack.inbox(path).iter().any(|request| text(request, "/body").contains(&name)) {
+        assert!(begun.elapsed() < Duration::from_secs(90), "it has not arrived");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    begun.elapsed().as_secs_f64()
+}
+
+#[test]
+fn a_tenants_slow_endpoints_hold_up_nobody_elses_alerts() {
+    const SLOW_FOR_MS: u64 = 5_000;
+    const EVENTS: usize = 4;
+    let stack = stack!(alone);
+    let mark = unique();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let slow = runtime.block_on(tenant_with_webhooks(&stack, &mark, WEBHOOKS));
+    let inbox = |place: usize| format!("/webhook/{mark}/{place}");
+    (0..WEBHOOKS).for_each(|place| stack.behave(&inbox(place), json!({"delay_ms": SLOW_FOR_MS})));
+    let mut calm = stack.tenant("enterprise");
+    let hook = calm.endpoint("webhook", "tech_devops");
+    let arrives = || seconds_to_arrive(&stack, &calm.id, &hook.path);
+    let alone = arrives();
+
+    // All of them turn slow at once: they hold up others for one answer, and are then passed on to the bulk lane.
+    let flood = |round: usize| {
+        for number in 0..EVENTS {
+            let name = format!("{mark} {round} {number}");
+            drop(stack.post_until_accepted(&json!({"source": "e2e", "type": "network.outage", "severity": "critical",
+                "tenant_ids": [slow], "title": name, "dedup_key": name})));
+        }
+    };
+    let is_busy = || (0..WEBHOOKS).step_by(20).any(|place| !stack.inbox(&inbox(place)).is_empty());
+    flood(1);
+    wait("the first slow call", Duration::from_secs(60), || is_busy().then_some(()));
+    let while_new: Vec<f64> = (0..6).map(|_| arrives()).collect();
+    let all = |queue: &str| stack.aws(&["depth", &stack.text(&format!("/queues/{queue}"))])["messages"] == 0;
+    wait("everything to be sent", Duration::from_secs(300), || {
+        (all("DeliverWebhookQueue") && all("DeliverWebhookBulkQueue")).then_some(())
+    });
+    let list = format!("/v1/tenants/{slow}/integrations?limit=500");
+    let listed = stack.call("GET", &list, &stack.admin(), None).json();
+    let known = listed["integrations"].as_array().unwrap().iter().filter(|one| one["slow_since"].is_string()).count();
+
+    // From then on they never enter the urgent lane.
+    flood(2);
+    let while_known: Vec<f64> = (0..6).map(|_| arrives()).collect();
+    let show = |all: &[f64]| all.iter().map(|one| format!("{one:.1}")).collect::<Vec<_>>().join(", ");
+    eprintln!(
+        "an alert takes {alone:.1} s alone; beside slow endpoints {} s; once {known} are known {} s",
+        show(&while_new),
+        show(&while_known)
+    );
+    let most = |all: &[f64]| all.iter().copied().fold(0.0, f64::max);
+    assert!(known > WEBHOOKS / 2, "{known} of {WEBHOOKS} endpoints are known as slow");
+    assert!(most(&while_new) < alone + 5.0 + 4.0, "one answer, and what is left of it");
+    assert!(most(&while_known) < alone + 4.0, "no answer");
+    wait("everything to be sent", Duration::from_secs(300), || {
+        (all("DeliverWebhookQueue") && all("DeliverWebhookBulkQueue")).then_some(())
+    });
 }

@@ -14,6 +14,7 @@ pub(crate) fn record(counted: &Counted) {
         }
         Counted::WindowMissed => metrics::count("WindowMissed", 1),
         Counted::Deferred { channel } => metrics::count_by("DeliveryThrottled", "channel", channel.as_str(), 1),
+        Counted::PassedOn { channel } => metrics::count_by("SlowTenantPassedOn", "channel", channel.as_str(), 1),
         Counted::ProviderThrottled { channel } => {
             metrics::count_by("ProviderThrottled", "channel", channel.as_str(), 1);
         }

@@ -9,11 +9,13 @@
 //! | `run` | performs the effects of a story, one after the other |
 //! | `counted` | turns what a story counts into metrics and log lines |
 //! | `endpoint_health` | tracks failing endpoints: notifies their owner, disables them, notices a recovery |
+//! | `endpoint_speed` | tracks slow endpoints, which leave the urgent lane |
 //! | [`message_links`] | builds the links in messages |
 //! | `sending` | has what senders share: keys, sealed values, failed requests |
 
 mod counted;
 mod endpoint_health;
+mod endpoint_speed;
 pub mod message_links;
 mod run;
 mod sending;
@@ -21,10 +23,12 @@ mod sending;
 use aws::sqs::Queues;
 use contracts::queue::{BatchDelivery, ConfirmationRequest, Delivery};
 use domain::alert::Alert;
+use domain::health::SlowShares;
 use domain::policy::StormPolicy;
 use domain::render::BatchKind;
 use pipeline::deliver::Message;
 use pipeline::{Accepted, SendFailure};
+use std::sync::Mutex;
 use std::time::Duration;
 use store::Table;
 
@@ -72,6 +76,7 @@ pub struct Deliverer {
     feedback_url: Option<String>,
     function: &'static str,
     storms: Option<StormPolicy>,
+    slow_shares: Mutex<SlowShares>,
 }
 
 impl Deliverer {
@@ -79,7 +84,17 @@ impl Deliverer {
     #[must_use]
     pub fn new(function: &'static str, queues: Queues, table: Table, urls: QueueUrls<'_>) -> Self {
         let [urgent_url, bulk_url, classify_url] = [urls.urgent, urls.bulk, urls.classify].map(str::to_owned);
-        Self { table, queues, urgent_url, bulk_url, classify_url, feedback_url: None, function, storms: None }
+        Self {
+            table,
+            queues,
+            urgent_url,
+            bulk_url,
+            classify_url,
+            feedback_url: None,
+            function,
+            storms: None,
+            slow_shares: Mutex::default(),
+        }
     }
 
     /// Applies the rate limits per contact of `storms` to first attempts.

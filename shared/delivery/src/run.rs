@@ -16,7 +16,7 @@ use pipeline::confirm::{self, Confirm, NameMessage, Refuse};
 use pipeline::deliver::claim::{Claim, Limit, Predecessor, Slot};
 use pipeline::deliver::outcome::{Disable, RecordFailure, ReportRefusal};
 use pipeline::deliver::record::{EnqueueDelivery, Mark, ReleaseClaims, Settle, Write};
-use pipeline::deliver::{Deliver, Message, begin};
+use pipeline::deliver::{Deliver, Message, begin, pass_on};
 use pipeline::{Answer, Fault, Turn};
 use runtime::metrics;
 use runtime::queue::{RecordError, RecordMeta, first_turn, next_turn, verdict_result};
@@ -43,7 +43,11 @@ impl Deliverer {
             span.record("incident", delivery.alert.incident_id.as_str());
         }
         let mut turn = first_turn(meta);
-        let mut story = begin(message, &mut turn);
+        let passed_on = if self.is_share_used_up(&message, turn.now) { pass_on(&message, &mut turn) } else { None };
+        let mut story = match passed_on {
+            Some(story) => story,
+            None => begin(message, &mut turn),
+        };
         loop {
             turn.counted.drain(..).for_each(|counted| counted::record(&counted));
             if let Deliver::End(verdict) = story {
@@ -74,8 +78,11 @@ impl Deliverer {
                 step.answered(answer, next_turn(turn, meta.deadline))
             }
             Deliver::Send(step) => {
+                let started = turn.now;
                 let outcome = sender.send(step.message(), turn.left).await;
-                step.answered(outcome, next_turn(turn, meta.deadline))
+                let turn = next_turn(turn, meta.deadline);
+                self.record_share(step.message(), started, turn.now);
+                step.answered(outcome, turn)
             }
             Deliver::Refusal(step) => {
                 let answer = self.report_refusal(&step).await;
@@ -186,6 +193,7 @@ impl Deliverer {
 
     async fn record_failure(&self, step: &RecordFailure) -> Answer<Option<domain::reason::Reason>> {
         let Some(delivery) = step.delivery() else { return Ok(None) };
+        self.record_endpoint_speed(delivery, step.took(), step.at()).await;
         self.record_endpoint_failure(delivery, step.cause(), step.at()).await.map_err(RecordError::into_fault)
     }
 
@@ -272,6 +280,7 @@ impl Deliverer {
         }
         if let Some(first) = step.members().first() {
             self.record_endpoint_success(first, step.at()).await;
+            self.record_endpoint_speed(first, step.took(), step.at()).await;
         }
     }
 

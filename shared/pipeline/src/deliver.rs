@@ -23,7 +23,7 @@ mod undelivered;
 
 use crate::turn::{Counted, Turn, Verdict};
 use claim::{Claim, Limit, Predecessor, Slot};
-use contracts::queue::{BatchDelivery, Delivery, DeliveryTarget};
+use contracts::queue::{BatchDelivery, Delivery, DeliveryTarget, Lane};
 use domain::contact;
 use domain::due::{Hold, ScheduledDelivery};
 use domain::event::SYSTEM_TYPE_PREFIX;
@@ -101,12 +101,25 @@ impl Message {
 
 /// Begins the story of a message that a queue delivered.
 pub fn begin(message: Message, turn: &mut Turn) -> Deliver {
-    let mut job = Job { message, token: turn.token.clone(), waited: false };
+    let mut job = Job { message, token: turn.token.clone(), waited: false, took: None };
     if let Message::List(list) = &mut job.message {
         keep_newest(list, turn);
         return Deliver::Claim(Claim::new(job, turn));
     }
     claim::begin_single(job, turn)
+}
+
+/// Passes a single alert on from the urgent lane to the bulk lane, because the slow endpoints of its tenant used up their share of this
+/// environment. It is neither claimed nor written; `None` if it stays. Tests stay, because somebody waits for the result, and so do retries,
+/// which are on the bulk lane.
+pub fn pass_on(message: &Message, turn: &mut Turn) -> Option<Deliver> {
+    let Message::Single(delivery) = message else { return None };
+    let urgent = turn.lane == Lane::Urgent && delivery.attempt == 1 && !delivery.alert.test;
+    if !urgent || IntegrationId::parse(&delivery.destination).is_none() {
+        return None;
+    }
+    turn.count(Counted::PassedOn { channel: delivery.channel });
+    Some(Deliver::Enqueue(EnqueueDelivery::new(delivery.clone(), turn.now, Lane::Bulk, turn)))
 }
 
 /// Keeps one member per row: its newest update's latest attempt. A list can name a row twice, because an entry of the due index may outlive
@@ -138,6 +151,8 @@ struct Job {
     token: String,
     /// Whether the chat webhook's rate limiter delayed it.
     waited: bool,
+    /// How long the send took; `None` before it.
+    took: Option<SignedDuration>,
 }
 
 impl Job {

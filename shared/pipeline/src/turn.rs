@@ -132,6 +132,11 @@ pub enum Counted {
         /// The number of these tenants.
         tenants: usize,
     },
+    /// An alert left the urgent lane, because its tenant's slow endpoints used up their share.
+    PassedOn {
+        /// Channel of the alert.
+        channel: Channel,
+    },
     /// The provider throttled a message.
     ProviderThrottled {
         /// Channel of the message.

@@ -1,7 +1,7 @@
-//! Consecutive failures of an endpoint, counted until its owner is notified.
+//! Consecutive failures of an endpoint, counted until its owner is notified; and its slow answers in a row.
 
 use crate::{StoreError, Table, item, keys, number, read};
-use domain::health::FailureStreak;
+use domain::health::{AnswerStreak, FailureStreak};
 use domain::ids::{IntegrationId, TenantId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,8 @@ const RETENTION_SECONDS: i64 = 2 * 86_400;
 #[derive(Default, Serialize, Deserialize)]
 struct FailureRow {
     failures: Option<FailureStreak>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answers: Option<AnswerStreak>,
     version: u64,
 }
 
@@ -26,12 +28,29 @@ impl Table {
         id: &IntegrationId,
         now: Timestamp,
     ) -> Result<FailureStreak, StoreError> {
-        let FailureRow { failures: before, version } = self.failure_row(tenant, id).await?;
-        let Some(failures) = FailureStreak::with_failure(before, now) else {
-            return Ok(before.unwrap_or(FailureStreak { count: 1, last: now }));
+        let row = self.failure_row(tenant, id).await?;
+        let Some(failures) = FailureStreak::with_failure(row.failures, now) else {
+            return Ok(row.failures.unwrap_or(FailureStreak { count: 1, last: now }));
         };
-        self.put_failure_row(tenant, id, FailureRow { failures: Some(failures), version }, now).await?;
+        self.put_failure_row(tenant, id, FailureRow { failures: Some(failures), ..row }, now).await?;
         Ok(failures)
+    }
+
+    /// Counts an answer of an endpoint and returns the row of like answers. Of two at the same time, one may be counted.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the calls.
+    pub async fn count_endpoint_answer(
+        &self,
+        tenant: &TenantId,
+        id: &IntegrationId,
+        slow: bool,
+        now: Timestamp,
+    ) -> Result<AnswerStreak, StoreError> {
+        let row = self.failure_row(tenant, id).await?;
+        let answers = AnswerStreak::with_answer(row.answers, slow, now);
+        self.put_failure_row(tenant, id, FailureRow { answers: Some(answers), ..row }, now).await?;
+        Ok(answers)
     }
 
     /// Clears an endpoint's consecutive failures, if there are any.

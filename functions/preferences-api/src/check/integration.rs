@@ -155,6 +155,7 @@ pub(crate) fn integration_body(integration: &Integration, now: Timestamp) -> Int
             probe_at: why.probe_at,
         }),
         failing_since: integration.failing,
+        slow_since: integration.slow,
         version: Some(integration.version),
         lint: None,
     }
@@ -196,6 +197,7 @@ pub(crate) mod tests {
             paused: false,
             disabled: None,
             failing: None,
+            slow: None,
             created_at: jiff::Timestamp::UNIX_EPOCH,
             version: 3,
         }

@@ -77,6 +77,7 @@ pub(crate) async fn create(
         paused: draft.paused,
         disabled: None,
         failing: None,
+        slow: None,
         created_at: clock::now(),
         version: 1,
         id,

@@ -76,6 +76,11 @@ pub struct IntegrationBody {
     #[schemars(extend("readOnly" = true), with = "Option<Instant>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<Timestamp>,
+    /// Time since which the endpoint takes two seconds and more to answer. Its alerts then wait behind those of quicker endpoints. Absent
+    /// while it is quick. Read-only.
+    #[schemars(extend("readOnly" = true), with = "Option<Instant>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_since: Option<Timestamp>,
     /// The version of the integration, as in the ETag. Read-only.
     #[schemars(extend("readOnly" = true))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

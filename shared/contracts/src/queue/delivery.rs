@@ -8,6 +8,7 @@ use domain::incident::{Incident, Update};
 use domain::maintenance::{SuppressedIncident, SuppressedIncidents};
 use domain::tenant::{Destination, Email, OldSecret, Phone, Sealed, Settings, SmsCompliance};
 use domain::vocabulary::{Channel, Role, StormMode};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// subscription-lookup, release → deliver-*: one update for one destination on one channel.
@@ -43,6 +44,9 @@ pub struct Delivery {
     /// The known health of the integration's endpoint.
     #[serde(default, skip_serializing_if = "EndpointHealth::is_healthy")]
     pub endpoint: EndpointHealth,
+    /// Since when the integration's endpoint is known to answer slowly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow: Option<Timestamp>,
     /// The preceding update that the same webhook still waits for. First attempts are made in the order of the updates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<u32>,
@@ -162,6 +166,10 @@ impl Delivery {
             endpoint: match destination {
                 Destination::Recipient(_) => EndpointHealth::Healthy,
                 Destination::Integration(integration) => EndpointHealth::of_integration(integration),
+            },
+            slow: match destination {
+                Destination::Recipient(_) => None,
+                Destination::Integration(integration) => integration.slow,
             },
             follows: None,
         })

@@ -244,6 +244,9 @@ pub struct Integration {
     /// When the tenant was notified that it is failing; the days until it is disabled count from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<Timestamp>,
+    /// Since when its endpoint answers slowly: what is sent to it takes the bulk lane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow: Option<Timestamp>,
     /// When it was added. Earlier plans do not include it.
     #[serde(default)]
     pub created_at: Timestamp,

@@ -191,6 +191,7 @@ fn endpoint(name: &str, kind: Channel, role: Role) -> Integration {
         disabled: None,
         failing: None,
         created_at: Timestamp::UNIX_EPOCH,
+        slow: None,
         version: 1,
     }
 }

@@ -86,6 +86,7 @@ impl Send {
     /// Goes on with the outcome of the send.
     pub fn answered(self, answer: Result<Accepted, SendFailure>, turn: &mut Turn) -> Deliver {
         let Self { job, started } = self;
+        let job = Job { took: Some(turn.now.duration_since(started)), ..job };
         match answer {
             Ok(Accepted { provider_id }) => accepted(job, provider_id, started, turn),
             Err(SendFailure::Failed { failed, status, response, plain }) => {
@@ -246,6 +247,12 @@ impl RecordFailure {
     #[must_use]
     pub fn at(&self) -> Timestamp {
         self.failure.at
+    }
+
+    /// How long the attempt took.
+    #[must_use]
+    pub fn took(&self) -> Option<SignedDuration> {
+        self.failure.job.took
     }
 
     /// Goes on with the reason to give up, if the endpoint failed for too long.

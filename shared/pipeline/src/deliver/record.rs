@@ -7,7 +7,7 @@ use domain::attempt::QUEUE_DELAY_MAX;
 use domain::delivery::{FailedAttempt, RowWrite};
 use domain::due::ScheduledDelivery;
 use domain::reason::Reason;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
 /// The pause between two tries to mark an accepted message.
@@ -252,7 +252,7 @@ impl Write {
         }
         match (self.marks.pop(), self.job.message) {
             (Some(Mark::Accept { provider_id, .. }), message) => {
-                let job = Job { message, token: self.job.token, waited: self.job.waited };
+                let job = Job { message, ..self.job };
                 Deliver::Settle(Settle { job, at: self.at, provider_id })
             }
             (Some(Mark::Retry { at, attempt, due: None }), Message::Single(delivery)) if !lost => {
@@ -328,12 +328,13 @@ impl EnqueueDelivery {
         self.lane
     }
 
-    /// The message group, by which SQS shares a lane fairly: the tenant on the urgent lane, the incident on the bulk lane.
+    /// The message group, by which SQS shares a lane fairly: the tenant, and on the bulk lane a platform-wide incident.
     #[must_use]
     pub fn group(&self) -> &str {
+        let alert = &self.delivery.alert;
         match self.lane {
-            Lane::Urgent => self.delivery.alert.tenant.as_str(),
-            Lane::Bulk => self.delivery.alert.incident_id.as_str(),
+            Lane::Bulk if alert.platform_wide => alert.incident_id.as_str(),
+            Lane::Bulk | Lane::Urgent => alert.tenant.as_str(),
         }
     }
 
@@ -360,6 +361,12 @@ impl Settle {
     #[must_use]
     pub fn at(&self) -> Timestamp {
         self.at
+    }
+
+    /// How long the send took; `None` if an earlier invocation made it.
+    #[must_use]
+    pub fn took(&self) -> Option<SignedDuration> {
+        self.job.took
     }
 
     /// The provider's id of the message with the contact that its later feedback is about; `None` where there will be none.

@@ -675,3 +675,20 @@ fn only_a_late_delivery_counts_as_our_delay() {
     assert_eq!(by_us("2027-01-15T08:00:05Z", turn), (false, false));
     assert_eq!(by_us("2027-01-15T08:05:00Z", turn), (true, true));
 }
+
+#[test]
+fn a_first_attempt_passes_on_to_the_bulk_lane_unclaimed_and_in_its_tenants_group() {
+    let mut turn = turn();
+    let Some(Deliver::Enqueue(step)) = pass_on(&single("webhook", 1), &mut turn) else { panic!("it stays") };
+    assert_eq!((step.lane(), step.group(), step.delay_seconds()), (Lane::Bulk, "acme", 0));
+    assert_eq!(Message::Single(Box::new(step.delivery().clone())), single("webhook", 1), "the same attempt");
+    assert_eq!(turn.counted, [Counted::PassedOn { channel: Channel::Webhook }]);
+    assert!(matches!(step.answered(Ok(()), &mut turn), Deliver::End(Verdict::Delete)));
+    let mut test = delivery("webhook", "inc_1", 1, 1);
+    test.alert.test = true;
+    for stays in [single("webhook", 2), single("email", 1), Message::Single(Box::new(test))] {
+        assert!(pass_on(&stays, &mut turn).is_none(), "{stays:?}");
+    }
+    turn.lane = Lane::Bulk;
+    assert!(pass_on(&single("webhook", 1), &mut turn).is_none(), "it is there already");
+}

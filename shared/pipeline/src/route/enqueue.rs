@@ -99,21 +99,21 @@ impl EnqueuePlanned {
         &self.deliveries
     }
 
-    /// The lane that a delivery goes on. What goes to a failing endpoint takes the bulk lane, so that its timeouts stand before nobody's urgent
-    /// alert; a test of it does not, because somebody waits for the result.
+    /// The lane that a delivery goes on. What goes to a failing or slow endpoint takes the bulk lane, so that its timeouts stand before
+    /// nobody's urgent alert; a test of it does not, because somebody waits for the result.
     #[must_use]
     pub fn lane(&self, delivery: &Delivery) -> Lane {
-        let fails = !delivery.endpoint.is_healthy() && !delivery.alert.test;
-        if self.run.incident.scope == Scope::Platform || fails { Lane::Bulk } else { Lane::Urgent }
+        let waits = (!delivery.endpoint.is_healthy() || delivery.slow.is_some()) && !delivery.alert.test;
+        if self.run.incident.scope == Scope::Platform || waits { Lane::Bulk } else { Lane::Urgent }
     }
 
-    /// Returns the message group of a delivery. Queues are fair: SQS serves a noisy message group after the others, and on the bulk lane the
-    /// incident is the noisy group.
+    /// Returns the message group of a delivery. Queues are fair: SQS serves a noisy message group after the others. A platform-wide incident is
+    /// one, whatever tenants it has; otherwise it is the tenant, or a tenant's failing endpoints would be as many groups as it has incidents.
     #[must_use]
     pub fn group(&self, delivery: &Delivery) -> String {
-        match self.lane(delivery) {
-            Lane::Bulk => self.run.incident.id.to_string(),
-            Lane::Urgent => delivery.alert.tenant.to_string(),
+        match self.run.incident.scope {
+            Scope::Platform => self.run.incident.id.to_string(),
+            Scope::Tenant(_) => delivery.alert.tenant.to_string(),
         }
     }
 

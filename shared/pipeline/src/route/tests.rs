@@ -103,6 +103,12 @@ fn a_plan_is_stored_before_anything_of_it_is_enqueued() {
     assert_eq!(step.lane(&failing), Lane::Bulk);
     failing.alert.test = true;
     assert_eq!(step.lane(&failing), Lane::Urgent);
+    // And so does what goes to a slow one. All of a tenant's is one group on either lane.
+    let mut slow = delivery.clone();
+    slow.slow = Some(slow.alert.at);
+    assert_eq!((step.lane(&slow), step.group(&slow)), (Lane::Bulk, "acme".to_owned()));
+    slow.alert.test = true;
+    assert_eq!(step.lane(&slow), Lane::Urgent);
     assert_eq!(step.group(&step.deliveries()[0]), "acme");
     assert!(matches!(step.answered(Ok(()), &mut turn), Route::End(Verdict::Delete)));
     let planned = |outcome| Counted::Planned { outcome };

@@ -132,6 +132,7 @@ fn integration(tenant: usize, place: usize, random: &mut Random) -> Destination 
         paused: false,
         disabled: None,
         failing: None,
+        slow: None,
         created_at: Timestamp::UNIX_EPOCH,
         version: 1,
         name,

@@ -24,6 +24,7 @@ function integrationState(one) {
   }
   if (one.paused) return badge("Paused", "warn");
   if (one.failing_since) return [badge("Failing", "bad"), h("div", { class: "quiet" }, `Since ${formatTime(one.failing_since)}`)];
+  if (one.slow_since) return [badge("Slow", "warn"), h("div", { class: "quiet" }, `Answers in two seconds and more since ${formatTime(one.slow_since)}. Its alerts wait behind those of quicker endpoints.`)];
   return badge("On", "good");
 }
 
