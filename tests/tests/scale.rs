@@ -12,7 +12,7 @@
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
-use domain::event_record::EventRecord;
+use domain::event_record::{EventRecord, IncidentListEntry};
 use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
 use domain::incident::Incident;
 use domain::tenant::{CategorySettings, Destination, Email, Filters, Integration, Recipient, Sealed, Settings};
@@ -134,9 +134,9 @@ fn integration(keyring: &Keyring, tenant: &TenantId, id: &str, url: &str) -> Int
         paused: false,
         disabled: None,
         failing: None,
-        created_at: Timestamp::UNIX_EPOCH,
         slow: None,
         version: 1,
+        created_at: Timestamp::UNIX_EPOCH,
         id,
     }
 }
@@ -285,16 +285,41 @@ fn every_subscribed_destination_of_two_thousand_tenants_is_notified_exactly_once
 /// Writes a public incident that is over, and that says it began when nobody alive will read it.
 async fn publish(table: &Table, id: &str) {
     let now = audit().at;
-    let incident: Incident = serde_json::from_value(json!({"id": format!("inc_{id}"), "scope": "platform", "key": id,
+    let incident = incident(
+        id,
+        &json!({"scope": "platform", "public": true, "public_title": id, "opened_at": now,
+        "started_at": "9999-01-01T00:00:00Z", "last_seen": now, "resolved_at": now}),
+    );
+    record(table, &incident, None).await;
+}
+
+/// Writes an open incident of a tenant, without an update, and lists it.
+async fn record_own(table: &Table, tenant: &TenantId, id: &str) {
+    let now = audit().at;
+    let incident = incident(
+        id,
+        &json!({"scope": format!("tenant:{tenant}"), "public": false, "started_at": now, "last_seen": now,
+        "components": [id]}),
+    );
+    let entry = IncidentListEntry { at: now, incident_id: Some(incident.id.clone()), event: None };
+    record(table, &incident, Some(&entry)).await;
+}
+
+/// An incident with these fields besides those that do not matter.
+fn incident(id: &str, fields: &serde_json::Value) -> Incident {
+    let mut all = json!({"id": format!("inc_{id}"), "key": id,
         "integration_id": "int_tests", "source": "tests", "event_type": "pop.degraded", "dedup_key": id,
         "category": "infrastructure", "kind": "incident", "rule": "pop-degraded", "severity": "error", "status": "resolved",
-        "title": id, "components": [], "regions": [], "public": true, "public_title": id, "opened_at": now,
-        "started_at": "9999-01-01T00:00:00Z", "last_seen": now, "resolved_at": now, "updates": 1, "version": 1}))
-    .unwrap();
+        "title": id, "components": [], "regions": [], "updates": 1, "version": 1});
+    all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    serde_json::from_value(all).unwrap()
+}
+
+async fn record(table: &Table, incident: &Incident, list_entry: Option<&IncidentListEntry>) {
     let record = EventRecord {
-        event_id: EventId::new(id),
-        scope: Some(Scope::Platform),
-        accepted_at: now,
+        event_id: EventId::new(incident.key.as_str()),
+        scope: Some(incident.scope.clone()),
+        accepted_at: audit().at,
         classification: "included".to_owned(),
         category: incident.category,
         rule: None,
@@ -306,7 +331,7 @@ async fn publish(table: &Table, id: &str) {
         warnings: Vec::new(),
         jobs: Vec::new(),
     };
-    let head = Some((&incident, 0));
+    let head = Some((incident, 0));
     let change = IncidentChange {
         record: &record,
         record_write: domain::event_record::EventRecordWrite::New,
@@ -316,7 +341,7 @@ async fn publish(table: &Table, id: &str) {
         reminder: None,
         previous_key_state: None,
         key_without_incident: None,
-        list_entry: None,
+        list_entry,
     };
     assert!(table.record_change(&change).await.unwrap());
 }
@@ -362,6 +387,36 @@ fn an_open_incident_stays_on_the_status_page_behind_a_thousand_newer_ones() {
 }
 
 /// Everything is confirmed to be lawful.
+#[test]
+fn a_busy_tenants_impact_is_read_a_few_incidents_at_a_time() {
+    const INCIDENTS: usize = 450;
+    let stack = stack!(alone);
+    let (mark, tenant) = (unique(), stack.tenant("enterprise"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let table = Table::new(&config(&stack), &stack.text("/table"), 1);
+    let id = TenantId::parse(&tenant.id).unwrap();
+    let (written, table, owner) = (stream::iter(0..INCIDENTS), &table, &id);
+    runtime.block_on(written.for_each_concurrent(24, |n| {
+        let id = format!("{mark}{n}");
+        async move { record_own(table, owner, &id).await }
+    }));
+    let first = tenant.get("/impact");
+    assert_eq!(first["complete"], false, "{first}");
+    let (from, to) = (text(&first, "/from"), text(&first, "/to"));
+    let (mut seen, mut next, mut answers) = (BTreeSet::new(), Some(first), 0);
+    while let Some(answer) = next {
+        answers += 1;
+        let affected = answer["affected"].as_array().unwrap();
+        assert!(affected.len() < 200, "{} periods in one answer", affected.len());
+        let own = affected.iter().filter_map(|one| one["component"].as_str()).filter(|name| name.starts_with(&mark));
+        seen.extend(own.map(str::to_owned));
+        next =
+            answer["next"].as_str().map(|cursor| tenant.get(&format!("/impact?from={from}&to={to}&cursor={cursor}")));
+    }
+    assert_eq!(seen.len(), INCIDENTS, "in {answers} answers");
+    assert!(answers >= 3, "{answers}");
+}
+
 fn confirmed() -> BTreeMap<ChannelClass, domain::tenant::ComplianceConfirmed> {
     let said = |class: &ChannelClass| {
         let wording = domain::tenant::compliance_wording(*class)?;

@@ -168,6 +168,12 @@ pub(crate) fn json_response(status: StatusCode, body: &impl Serialize) -> Respon
     response
 }
 
+/// 200 with a JSON text that no cache may store.
+pub(crate) fn json_bytes(body: Bytes) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (headers, body).into_response()
+}
+
 /// A JSON response whose ETag is the version that the next write must name.
 pub(crate) fn json_with_etag(status: StatusCode, version: u64, body: &impl Serialize) -> Response {
     let mut response = json_response(status, body);

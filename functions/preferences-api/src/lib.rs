@@ -17,6 +17,7 @@ mod access;
 mod bootstrap;
 mod check;
 mod confirmation_requests;
+mod kept;
 mod notices;
 mod pages;
 mod patch;
@@ -46,6 +47,7 @@ pub struct PreferencesApi {
     policy: Policy,
     table: Table,
     retention_days: u32,
+    kept: kept::KeptAnswers,
     keyring: Keyring,
     exceptions: Exceptions,
     operator_email: String,
@@ -77,6 +79,7 @@ impl HttpFunction for PreferencesApi {
             policy: Policy::embedded().map_err(StartError::new)?,
             table,
             retention_days: config.retention_days,
+            kept: kept::KeptAnswers::default(),
             keyring,
             exceptions: Exceptions::parse(exceptions).map_err(StartError::new)?,
             operator_email: config.operator_email,

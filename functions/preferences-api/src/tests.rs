@@ -23,6 +23,7 @@ fn app() -> App {
     Arc::new(PreferencesApi {
         policy: Policy::embedded().unwrap(),
         table: Table::new(&config, "table", 1),
+        kept: crate::kept::KeptAnswers::default(),
         retention_days: 1,
         keyring: Keyring::from_keys(BTreeMap::from([(1, [7; 32])])).unwrap(),
         exceptions: Exceptions::default(),

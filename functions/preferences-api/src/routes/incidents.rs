@@ -43,6 +43,8 @@ const PAGE_SIZE_MAX: usize = 200;
 const INCIDENTS_AT_ONCE: usize = 16;
 /// Most pages of the table that one request reads to find incidents among excluded events.
 const TABLE_PAGES_MAX: usize = 10;
+/// The newest updates of an incident that its details and its support bundle have.
+pub(super) const UPDATES_SHOWN_MAX: u32 = 500;
 
 /// The query parameters of `GET /v1/tenants/{tenant}/incidents` as text, so that each wrong one can be reported.
 #[derive(Debug, Default, Deserialize)]
@@ -166,21 +168,28 @@ pub(super) async fn incidents_between(
 ) -> Result<(Vec<Incident>, bool), Problem> {
     let (mut cursor, mut found) = (None, Vec::new());
     for _ in 0..TABLE_PAGES_MAX {
-        let page = app
-            .table
-            .incident_list(tenant, from, to, cursor.as_ref(), PAGE_SIZE_MAX)
-            .await
-            .map_err(access::storage_problem)?;
-        let incidents = load_incidents(app, &page.entries).await?;
-        found.extend(
-            incidents.into_iter().flatten().filter(|incident| is_visible(&incident.scope, tenant) && !incident.test),
-        );
-        cursor = page.next;
+        let (incidents, next) = read_page(app, tenant, (from, to), cursor.as_ref(), PAGE_SIZE_MAX).await?;
+        found.extend(incidents);
+        cursor = next;
         if cursor.is_none() {
             return Ok((found, true));
         }
     }
     Ok((found, false))
+}
+
+/// Reads a page of the incidents that a tenant may see and that were opened between two times, newest first, without test alerts.
+pub(super) async fn read_page(
+    app: &App,
+    tenant: &TenantId,
+    (from, to): (Timestamp, Timestamp),
+    cursor: Option<&IncidentListCursor>,
+    limit: usize,
+) -> Result<(Vec<Incident>, Option<IncidentListCursor>), Problem> {
+    let page = app.table.incident_list(tenant, from, to, cursor, limit).await.map_err(access::storage_problem)?;
+    let incidents = load_incidents(app, &page.entries).await?.into_iter().flatten();
+    let visible = incidents.filter(|incident| is_visible(&incident.scope, tenant) && !incident.test);
+    Ok((visible.collect(), page.next))
 }
 
 /// Returns an incident in the form of a status page, with the details that only its tenant may read.
@@ -212,7 +221,7 @@ pub(crate) async fn read(
     let incident = find_incident(&app, &tenant, &id).await?;
     let ledger = Ledger::read(&app.table, &incident, &tenant);
     let (timeline, ledger, destinations) =
-        futures::try_join!(app.table.updates(&incident.id, 1), ledger, Destinations::read(&app.table, &tenant))
+        futures::try_join!(newest_updates(&app, &incident), ledger, Destinations::read(&app.table, &tenant))
             .map_err(access::storage_problem)?;
     let suppressed = suppressed_incidents(&app, &incident, &tenant).await.map_err(access::storage_problem)?;
     let names = destinations.names();
@@ -234,6 +243,11 @@ pub(crate) async fn read(
         incident: incident_view(&incident),
     };
     Ok(json_response(StatusCode::OK, &body))
+}
+
+/// Reads the newest updates of an incident, oldest first.
+pub(super) async fn newest_updates(app: &App, incident: &Incident) -> Result<Vec<Update>, StoreError> {
+    app.table.updates(&incident.id, incident.first_of_newest(UPDATES_SHOWN_MAX)).await
 }
 
 /// Reads the incidents that a maintenance suppressed, as far as they concern the tenant. Empty for other incidents.

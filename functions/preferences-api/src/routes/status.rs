@@ -2,16 +2,15 @@
 
 use super::{incidents, load_settings};
 use crate::App;
-use crate::access::{self, READ_SCOPES, json_response};
+use crate::access::{self, READ_SCOPES, json_bytes};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use contracts::statuspage::{IncidentWithTimeline, StatusPageView};
 use domain::incident::Incident;
 use domain::status::{HISTORY_DAYS, PublishedIncident, PublishedUpdate, summarize_status};
 use domain::tenant::Settings;
 use domain::vocabulary::Kind;
-use futures::future::try_join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use runtime::clock;
 use runtime::http::{ApiId, Caller, Problem};
@@ -19,6 +18,10 @@ use std::cmp::Reverse;
 
 /// Most incidents in a response.
 const INCIDENTS_MAX: usize = 60;
+/// The newest updates of an incident in a response.
+const UPDATES_MAX: u32 = 100;
+/// Timelines to read at the same time.
+const TIMELINES_AT_ONCE: usize = 10;
 /// Most text of all timelines, in bytes. Together with the newest update of every incident it fits the size limit of a Lambda response,
 /// however it is escaped.
 const TEXT_BYTES_MAX: usize = 1_000_000;
@@ -33,6 +36,11 @@ pub(crate) async fn read(
     let tenant = caller.authorize_tenant(&path, READ_SCOPES)?;
     let settings = load_settings(&app, &tenant).await?;
     let now = clock::now();
+    let base = api.address(&app.public_base_url);
+    let asked = format!("status {tenant} {base}");
+    if let Some(kept) = app.kept.answer(&asked) {
+        return Ok(json_bytes(kept));
+    }
     let days = SignedDuration::from_hours(24 * i64::try_from(HISTORY_DAYS).unwrap_or(i64::MAX));
     let (found, complete) =
         incidents::incidents_between(&app, &tenant, now.saturating_sub(days).unwrap_or(now), now).await?;
@@ -45,16 +53,18 @@ pub(crate) async fn read(
     // All open incidents count for the status of the components, even if the response has no room to list them.
     let shown: Vec<PublishedIncident> = open.iter().map(|(shown, _)| shown.clone()).collect();
     let listed = select_listed(&open);
-    let timelines = listed.iter().map(|(_, incident)| load_timeline(&app, &settings, incident));
-    let mut timelines = try_join_all(timelines).await.map_err(access::storage_problem)?;
+    // Collected first: the compiler cannot tell how long a stream of borrowing closures lives.
+    let reads: Vec<_> = listed.iter().map(|(_, incident)| load_timeline(&app, &settings, incident)).collect();
+    let timelines = stream::iter(reads).buffered(TIMELINES_AT_ONCE).try_collect::<Vec<_>>();
+    let mut timelines = timelines.await.map_err(access::storage_problem)?;
     let whole = truncate_timelines(&mut timelines, TEXT_BYTES_MAX);
     let timelines: Vec<IncidentWithTimeline<'_>> = listed
         .iter()
         .zip(&timelines)
         .map(|((incident, _), updates)| IncidentWithTimeline { incident, updates })
         .collect();
-    let complete = complete && whole && listed.len() == open.len();
-    let base = api.address(&app.public_base_url);
+    let all_updates = listed.iter().all(|(_, incident)| incident.updates <= UPDATES_MAX);
+    let complete = complete && whole && all_updates && listed.len() == open.len();
     let page = StatusPageView {
         id: tenant.as_str(),
         name: &settings.name,
@@ -62,10 +72,9 @@ pub(crate) async fn read(
         incident_url_prefix: format!("{base}/v1/tenants/{tenant}/incidents/"),
         updated_at: found.iter().map(|incident| incident.last_seen).max().unwrap_or(Timestamp::UNIX_EPOCH),
     };
-    Ok(json_response(
-        StatusCode::OK,
-        &page.tenant_summary(&summarize_status(&app.policy.catalogue, &shown, now), &timelines, complete),
-    ))
+    let summary = page.tenant_summary(&summarize_status(&app.policy.catalogue, &shown, now), &timelines, complete);
+    let body = serde_json::to_vec(&summary).map_err(|_| Problem::internal())?;
+    Ok(json_bytes(app.kept.keep(asked, body)))
 }
 
 /// Selects the incidents to list, in their order. If there are too many, maintenance and then the most severe incidents are kept.
@@ -99,7 +108,7 @@ async fn load_timeline(
     settings: &Settings,
     incident: &Incident,
 ) -> Result<Vec<PublishedUpdate>, store::StoreError> {
-    let updates = app.table.updates(&incident.id, 1).await?;
+    let updates = app.table.updates(&incident.id, incident.first_of_newest(UPDATES_MAX)).await?;
     let published = updates.iter().rev().map(|update| {
         let entry = incidents::timeline_entry(settings, incident, update);
         PublishedUpdate {

@@ -1,6 +1,6 @@
 //! The support bundle: everything about one incident that a tenant sends to Support, as JSON or as a page to print.
 
-use super::incidents::{find_incident, incident_view, timeline_entry};
+use super::incidents::{find_incident, incident_view, newest_updates, timeline_entry};
 use super::load_settings;
 use crate::App;
 use crate::access::{self, READ_SCOPES, json_response};
@@ -44,7 +44,7 @@ pub(crate) async fn read(
     let incident = find_incident(&app, &tenant, &id).await?;
     let ledger = Ledger::read(&app.table, &incident, &tenant);
     let (timeline, ledger, destinations) =
-        futures::try_join!(app.table.updates(&incident.id, 1), ledger, Destinations::read(&app.table, &tenant))
+        futures::try_join!(newest_updates(&app, &incident), ledger, Destinations::read(&app.table, &tenant))
             .map_err(access::storage_problem)?;
     let mut decisions = ledger.entries(&destinations);
     for attempt in decisions.iter_mut().flat_map(|decision| &mut decision.attempts) {

@@ -121,9 +121,9 @@ pub struct SupportBundle {
     pub planned_with: Option<u64>,
     /// The incident as it is now.
     pub incident: IncidentView,
-    /// The ids of the source's requests, one for each update. Our logs are searched by them.
+    /// The ids of the source's requests, one for each listed update. Our logs are searched by them.
     pub correlation_ids: Vec<String>,
-    /// Every update, oldest first.
+    /// The updates, oldest first; of more than 500 the newest.
     pub timeline: Vec<TimelineEntry>,
     /// Channels on which the incident has entries.
     pub channels: Vec<Channel>,

@@ -123,7 +123,7 @@ pub struct IncidentDetailAnswer {
     /// Where to contact Support, with tenant, incident, channels and times filled in. Absent if the deployment has no such page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub support_url: Option<String>,
-    /// Every update, oldest first.
+    /// The updates, oldest first; of more than 500 the newest.
     pub timeline: Vec<TimelineEntry>,
     /// Which destinations were to be notified, and why others were not.
     pub decisions: Vec<DecisionView>,
@@ -225,6 +225,10 @@ pub struct ImpactAnswer {
     pub to: Timestamp,
     /// The periods within the range in which something was affected.
     pub affected: Vec<ImpactPeriod>,
-    /// False if there were too many incidents in the range, or since, to evaluate all of them.
+    /// False if there were too many incidents to evaluate all of them in one answer. To go on, ask again with `cursor` set to `next`, with the
+    /// same filters, and with `from` and `to` of this answer. The periods of all answers together are the whole; they may touch or overlap.
     pub complete: bool,
+    /// The cursor of the next answer. Absent if this one is complete, or the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }

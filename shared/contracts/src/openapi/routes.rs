@@ -315,6 +315,7 @@ pub(super) fn tenant_activity(g: &mut SchemaGenerator) -> Vec<Operation> {
         .query("component", &text, "Only this component")
         .query("region", &text, "Only this region")
         .answers::<ImpactAnswer>(g, 200),
+        .query("cursor", &text, "The `next` of the previous answer")
         route("get", "/v1/tenants/{tenant}/audit", "listAudit", "List the audit log, newest first")
             .scopes(READ)
             .paged(50, 200)

@@ -128,6 +128,12 @@ pub struct PublicScope {
 }
 
 impl Incident {
+    /// Returns the number of the first of the newest `most` updates, from 1.
+    #[must_use]
+    pub fn first_of_newest(&self, most: u32) -> u32 {
+        self.updates.saturating_sub(most).saturating_add(1)
+    }
+
     /// Returns the components and regions that the status page shows.
     #[must_use]
     pub fn public_scope(&self) -> PublicScope {
