@@ -52,6 +52,8 @@ mod links;
 mod maintenance;
 #[path = "e2e/openapi.rs"]
 mod openapi;
+#[path = "e2e/parallel.rs"]
+mod parallel;
 #[path = "e2e/pictures.rs"]
 mod pictures;
 #[path = "e2e/pipeline.rs"]

@@ -88,9 +88,9 @@ impl StoreError {
     }
 }
 
-/// Pauses before a transaction is tried again that met another one. Transactions take some ten milliseconds.
-const CONTENTION_PAUSES: [Duration; 3] =
-    [Duration::from_millis(20), Duration::from_millis(60), Duration::from_millis(180)];
+/// Pauses before a transaction is tried again that met another one, in milliseconds: about a second in all. Transactions take some ten
+/// milliseconds.
+const CONTENTION_PAUSES_MS: [u64; 5] = [20, 60, 180, 300, 450];
 
 /// A filter of a query, with one attribute name and one value as placeholder and replacement.
 pub(crate) struct Filter<'a> {
@@ -269,16 +269,20 @@ impl Table {
         &self,
         writes: Vec<aws_sdk_dynamodb::types::TransactWriteItem>,
     ) -> Result<Option<Vec<(usize, Item)>>, StoreError> {
-        for pause in CONTENTION_PAUSES {
+        for (attempt, pause) in CONTENTION_PAUSES_MS.into_iter().enumerate() {
             match self.try_transact(writes.clone()).await {
-                Err(StoreError::Contended { .. }) => tokio::time::sleep(pause).await,
+                Err(StoreError::Contended { .. }) => {
+                    let own = writes.iter().filter_map(|write| Some(sort_key(write.put()?.item())));
+                    tokio::time::sleep(spread(pause, attempt, own)).await;
+                }
                 done => return done,
             }
         }
         self.try_transact(writes).await
     }
 
-    async fn try_transact(
+    /// Runs a transaction once; see [`Table::transact`].
+    pub(crate) async fn try_transact(
         &self,
         writes: Vec<aws_sdk_dynamodb::types::TransactWriteItem>,
     ) -> Result<Option<Vec<(usize, Item)>>, StoreError> {
@@ -338,6 +342,17 @@ impl Table {
 }
 
 /// The error of a request that the SDK cannot build, which is a bug.
+/// Returns a pause from half to one and a half of `pause_ms` milliseconds. `own` are texts that no other writer has, such as random keys:
+/// writers that met come again at different times, and at each attempt in another order.
+pub(crate) fn spread<'a>(pause_ms: u64, attempt: usize, own: impl Iterator<Item = &'a str>) -> Duration {
+    let sum = own.flat_map(str::bytes).fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+        // FNV-1a.
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = sum.rotate_left(u32::try_from(attempt % 64).unwrap_or(0) * 7);
+    Duration::from_millis(pause_ms / 2 + mixed % pause_ms.max(1))
+}
+
 pub(crate) fn build_error() -> StoreError {
     StoreError::Refused { operation: "build", code: "incomplete request".to_owned() }
 }
@@ -412,5 +427,22 @@ pub(crate) fn store_error<E: ProvideErrorMetadata, R>(operation: &'static str, e
         | "InternalServerError"
         | "ServiceUnavailable" => StoreError::Unavailable { operation, code },
         _ => StoreError::Refused { operation, code },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_that_met_come_again_at_different_times() {
+        let pause = |own: &str, attempt| spread(100, attempt, std::iter::once(own)).as_millis();
+        let writers = ["a7f3k2", "b8d1m9", "c4x6q0", "d2v5w7", "e9z3r1"];
+        for attempt in 0..5 {
+            let all: std::collections::BTreeSet<u128> = writers.iter().map(|own| pause(own, attempt)).collect();
+            assert!(all.len() >= 4, "{all:?}");
+            assert!(all.iter().all(|pause| (50..150).contains(pause)), "{all:?}");
+        }
+        assert_eq!(spread(0, 3, std::iter::once("a")), Duration::ZERO);
     }
 }

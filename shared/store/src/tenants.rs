@@ -14,7 +14,6 @@ use domain::vocabulary::{Category, Channel};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// An entry of the audit trail: who changed what, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,8 +99,9 @@ struct StoredDestination<T> {
     value: T,
 }
 
-/// The pauses between the tries of a save, in milliseconds: about two seconds in all.
-const SAVE_PAUSES_MS: [u64; 9] = [20, 40, 60, 100, 150, 250, 350, 450, 600];
+/// The pauses between the tries of a save, in milliseconds: about six seconds in all. Saves of one tenant come one after the other, because they
+/// write the same chunks, and each takes some ten milliseconds.
+const SAVE_PAUSES_MS: [u64; 14] = [20, 40, 60, 100, 150, 250, 350, 450, 600, 700, 800, 900, 900, 900];
 
 impl Table {
     /// Returns a tenant's settings.
@@ -217,15 +217,14 @@ impl Table {
         audit: &AuditRecord,
         nonce: &str,
     ) -> Result<SaveOutcome, StoreError> {
-        for pause in SAVE_PAUSES_MS {
+        for (attempt, pause) in SAVE_PAUSES_MS.into_iter().enumerate() {
             match self.try_save(tenant, setting, audit, nonce).await {
                 Ok(Some(saved)) => return Ok(saved),
                 Ok(None) | Err(StoreError::Conflict { .. } | StoreError::Contended { .. }) => {}
                 Err(error) => return Err(error),
             }
-            // Everybody who adds a recipient at the same time wants the same chunk. The nonce is random, and spreads them.
-            let spread = nonce.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
-            tokio::time::sleep(Duration::from_millis(pause / 2 + spread % pause)).await;
+            // Everybody who adds a recipient at the same time wants the same chunk. The nonce is random.
+            tokio::time::sleep(crate::spread(pause, attempt, std::iter::once(nonce))).await;
         }
         Err(StoreError::Conflict { operation: "save" })
     }

@@ -57,7 +57,8 @@ impl Table {
         }
         let SaveTransaction { mut writes, locks } = transaction;
         writes.push(self.audit_write(tenant, audit, nonce)?);
-        match self.transact(writes).await? {
+        // What another writer has will not be the same when it is done, so the caller reads again instead of trying this once more.
+        match self.try_transact(writes).await? {
             Some(failures) => outcome_of_failures(failures, &locks),
             None => Ok(Some(SaveOutcome::Saved)),
         }
