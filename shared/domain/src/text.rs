@@ -74,9 +74,12 @@ pub fn clean_line(text: &str) -> String {
 /// Initials such as `J.P. Morgan` are no link.
 #[must_use]
 pub fn looks_like_a_link(text: &str) -> bool {
-    // IDNA takes these for dots as well (UTS 46).
-    let dotted: String =
-        text.chars().map(|c| if matches!(c, '\u{3002}' | '\u{ff0e}' | '\u{ff61}') { '.' } else { c }).collect();
+    // IDNA and compatibility forms take these for dots as well (UTS 46, NFKC). What nobody sees and what stands on a letter hides no domain.
+    let dotted: String = text
+        .chars()
+        .filter(|c| !is_joiner(*c) && !is_selector(*c) && !is_invisible(*c) && !is_combining_mark(*c))
+        .map(|c| if is_dot(c) { '.' } else { c })
+        .collect();
     let is_label = |label: &str| label.chars().next_back().is_some_and(char::is_alphanumeric);
     let begins_domain = |rest: &str| rest.chars().take(2).filter(|c| c.is_alphabetic()).count() == 2;
     dotted.contains("://")
@@ -84,6 +87,16 @@ pub fn looks_like_a_link(text: &str) -> bool {
             let (before, after) = dotted.split_at(at);
             is_label(before) && begins_domain(after.get(1..).unwrap_or_default())
         })
+}
+
+/// Whether a character is read as the dot of a domain.
+fn is_dot(c: char) -> bool {
+    matches!(c, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}' | '\u{2024}' | '\u{fe52}' | '\u{fe12}')
+}
+
+/// Whether a character stands on the one before it (the blocks of combining marks).
+fn is_combining_mark(c: char) -> bool {
+    matches!(c, '\u{300}'..='\u{36f}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}')
 }
 
 fn is_joiner(c: char) -> bool {
@@ -126,6 +139,14 @@ mod tests {
             "b\u{fc}cher.example",
             "evil\u{3002}com",
             "evil\u{ff0e}com",
+            "evil\u{2024}com",
+            "evil\u{fe52}com",
+            "evil.\u{200d}com",
+            "evil\u{200c}.com",
+            "evil\u{301}.com",
+            "evil.c\u{300}om",
+            "evil.\u{fe0f}com",
+            "\u{2460}.com",
             "x@evil.com",
             "ftp://x",
             "1.2.example",
