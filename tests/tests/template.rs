@@ -760,7 +760,12 @@ fn api_gateways_own_responses_are_problem_documents() {
         }
         // The emulator needs the same responses as separate resources.
         let twin = local[kind.as_str()];
-        assert_eq!(twin["ResponseTemplates"], answer["ResponseTemplates"], "{kind}");
+        let mut same = answer["ResponseTemplates"].clone();
+        if kind == "ACCESS_DENIED" {
+            // It passes nothing on from the authorizer, so its answer names all that may be the matter.
+            same["application/json"]["Fn::FindInMap"][1] = json!("RefusedOnEmulator");
+        }
+        assert_eq!(twin["ResponseTemplates"], same, "{kind}");
         assert_eq!(twin.get("StatusCode").map(number), answer.get("StatusCode").map(number), "{kind}");
         for (name, value) in headers {
             assert_eq!(twin["ResponseParameters"][format!("gatewayresponse.header.{name}")], *value, "{kind} {name}");

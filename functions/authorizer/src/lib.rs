@@ -1,9 +1,9 @@
 //! Trigger     API Gateway, before every request to a route that needs a token (TOKEN or REQUEST authorizer)
 //! Reads       the token's record, by the token's hash; the identity provider's keys, if one is configured
-//! Writes      nothing
+//! Writes      that a token is used after its end, once a day
 //! Emits       nothing
-//! On failure  invalid token: the error message `Unauthorized`, which API Gateway turns into a 401. Table unavailable, or the provider's
-//!             keys were never read: a 500
+//! On failure  no valid token: a policy that denies the request and says why, which the gateway response turns into a 401. Table unavailable,
+//!             or the provider's keys were never read: a 500
 //! Config      [`config::Config`]
 //!
 //! The authorizer identifies the caller. It passes scopes and tenants in the request's context, and the function behind the route decides
@@ -14,14 +14,17 @@ mod identity;
 mod keys;
 
 use config::Config;
-use domain::ids::TenantId;
+use domain::contact::utc_day;
+use domain::ids::{TenantId, TokenId};
 use identity::{Identity, TrustedIssuer, is_jwt};
+use jiff::Timestamp;
 use keys::{IdentityProvider, JwtError};
 use outbound::{Client, ClientOptions};
 use runtime::queue::Deadline;
-use runtime::{Aws, DirectError, EventFunction, StartError, clock};
+use runtime::{Aws, DirectError, EventFunction, StartError, clock, metrics};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use store::Table;
 use store::credentials::{TenantScope, TokenRecord, has_token_format};
 
@@ -73,10 +76,10 @@ impl AuthorizationRequest {
     }
 }
 
-/// The response that allows a request.
+/// The response that allows or denies a request.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct AllowResponse {
+pub struct AuthorizationResponse {
     principal_id: String,
     policy_document: PolicyDocument,
     context: Context,
@@ -97,9 +100,21 @@ struct Statement {
     resource: [String; 1],
 }
 
-/// The context that API Gateway passes to the functions behind the routes. It allows flat strings only.
+/// What API Gateway passes on. It allows flat strings only.
 #[derive(Debug, PartialEq, Serialize)]
-struct Context {
+#[serde(untagged)]
+enum Context {
+    /// To the functions behind the routes.
+    Caller(CallerContext),
+    /// To the gateway response of a denied request.
+    Refusal {
+        /// What is the matter with the token, for its holder. It has no character that JSON escapes.
+        detail: &'static str,
+    },
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct CallerContext {
     token_id: String,
     integration_id: String,
     scopes: String,
@@ -112,26 +127,35 @@ struct Context {
 pub struct Authorizer {
     table: Table,
     provider: Option<IdentityProvider>,
+    /// The tokens of which this process noted, on which day (UTC), that they are used after their end.
+    noted: Mutex<BTreeMap<TokenId, i64>>,
 }
+
+/// The most tokens of which a process remembers that. Beyond that all are forgotten; the table still notes each once a day.
+const NOTED_MAX: usize = 1_000;
 
 impl EventFunction for Authorizer {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
     type In = AuthorizationRequest;
-    type Out = AllowResponse;
+    type Out = AuthorizationResponse;
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS);
-        Ok(Self { table, provider: identity_provider(config)? })
+        Ok(Self { table, provider: identity_provider(config)?, noted: Mutex::default() })
     }
 
-    async fn handle(&self, request: AuthorizationRequest, _deadline: Deadline) -> Result<AllowResponse, DirectError> {
+    async fn handle(
+        &self,
+        request: AuthorizationRequest,
+        _deadline: Deadline,
+    ) -> Result<AuthorizationResponse, DirectError> {
         let resource =
             request.stage_arn().ok_or_else(|| DirectError::new("BadRequest", "methodArn is not an ARN of an API"))?;
         match request.credential() {
             Some(Credential::Token(token)) => self.authorize_token(token, resource).await,
             Some(Credential::Jwt(token)) => self.authorize_jwt(token, resource).await,
-            None => Err(unauthorized("no_token")),
+            None => Ok(deny("no_token", resource)),
         }
     }
 }
@@ -164,29 +188,55 @@ struct MissingAudience;
 
 impl Authorizer {
     /// Authorizes an API token.
-    async fn authorize_token(&self, token: &str, resource: String) -> Result<AllowResponse, DirectError> {
+    async fn authorize_token(&self, token: &str, resource: String) -> Result<AuthorizationResponse, DirectError> {
         let record = self.table.token(token).await.map_err(|error| {
             tracing::error!(%error, "a table operation failed");
             DirectError::new("Unavailable", "the tokens cannot be read; send the same request again")
         })?;
-        let Some(record) = record else { return Err(unauthorized("unknown_token")) };
-        if let Some(reason) = record.invalid_reason(clock::now()) {
-            tracing::info!(token_id = %record.token_id, "the token is expired or revoked");
-            return Err(unauthorized(reason));
+        let Some(record) = record else { return Ok(deny("unknown_token", resource)) };
+        let now = clock::now();
+        if let Some(reason) = record.invalid_reason(now) {
+            self.note_refused(&record, reason, now).await;
+            return Ok(deny(reason, resource));
         }
         tracing::info!(token_id = %record.token_id, "authorized");
         Ok(allow_token(&record, resource))
     }
 
+    /// Notes once a day that a token is used after its end, so that its owner finds out where it is still in use. An error is only logged.
+    async fn note_refused(&self, record: &TokenRecord, reason: &'static str, now: Timestamp) {
+        let (day, _) = utc_day(now);
+        {
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            if noted.get(&record.token_id) == Some(&day) {
+                return;
+            }
+            if noted.len() >= NOTED_MAX {
+                noted.clear();
+            }
+            noted.insert(record.token_id.clone(), day);
+        }
+        match self.table.note_refused_token(&record.owner, &record.token_id, now).await {
+            Ok(true) => {
+                metrics::count("RefusedTokenUsed", 1);
+                tracing::warn!(token_id = %record.token_id, tenant = %record.owner, reason, "a token is used after its end");
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, token_id = %record.token_id, "cannot note that a token is used after its end");
+            }
+        }
+    }
+
     /// Authorizes a JWT of the identity provider.
-    async fn authorize_jwt(&self, token: &str, resource: String) -> Result<AllowResponse, DirectError> {
-        let Some(provider) = &self.provider else { return Err(unauthorized("no_identity_provider")) };
+    async fn authorize_jwt(&self, token: &str, resource: String) -> Result<AuthorizationResponse, DirectError> {
+        let Some(provider) = &self.provider else { return Ok(deny("no_identity_provider", resource)) };
         match provider.identify(token, clock::now()).await {
             Ok(identity) => {
                 tracing::info!(token_id = identity.token_id, "authorized");
                 Ok(allow_identity(identity, resource))
             }
-            Err(JwtError::Refused(refusal)) => Err(unauthorized(refusal.as_str())),
+            Err(JwtError::Refused(refusal)) => Ok(deny(refusal.as_str(), resource)),
             Err(JwtError::NoKeys) => {
                 let detail = "the identity provider's keys cannot be read; send the same request again";
                 Err(DirectError::new("Unavailable", detail))
@@ -195,18 +245,34 @@ impl Authorizer {
     }
 }
 
-/// Denies the request. API Gateway responds with 401 to exactly this message, and with 500 to any other.
-fn unauthorized(reason: &'static str) -> DirectError {
+/// Denies the request of a token that is not valid. It is no error: CloudWatch would count one, and strangers could make its alarm ring.
+fn deny(reason: &'static str, resource: String) -> AuthorizationResponse {
     tracing::info!(reason, "unauthorized");
-    DirectError::new("Unauthorized", "Unauthorized")
+    AuthorizationResponse {
+        principal_id: "nobody".to_owned(),
+        policy_document: policy("Deny", resource),
+        context: Context::Refusal { detail: refusal_detail(reason) },
+    }
 }
 
-fn allow_token(record: &TokenRecord, resource: String) -> AllowResponse {
+/// Returns what the holder of a token is told. Of a JWT only that it has expired: the other checks are the provider's to explain.
+fn refusal_detail(reason: &str) -> &'static str {
+    match reason {
+        "revoked" => "this token was revoked; use another one, and remove this one wherever it is still in use",
+        "expired" => "this token has expired; ask an admin for another one",
+        "no_token" => "send the header Authorization: Bearer with a token of this stack",
+        "unknown_token" => "this stack does not know this token; check that it is complete and of this stack",
+        "jwt_expired" => "this JWT has expired; sign in again",
+        _ => "this JWT is not accepted here; sign in again, and ask an admin if that does not help",
+    }
+}
+
+fn allow_token(record: &TokenRecord, resource: String) -> AuthorizationResponse {
     let tenants = match &record.tenants {
         TenantScope::All(_) => None,
         TenantScope::Listed(tenants) => Some(tenants),
     };
-    let context = Context {
+    let context = CallerContext {
         token_id: record.token_id.to_string(),
         integration_id: record.integration_id.to_string(),
         scopes: join_scopes(&record.scopes),
@@ -216,8 +282,8 @@ fn allow_token(record: &TokenRecord, resource: String) -> AllowResponse {
     allow_stage(context, resource)
 }
 
-fn allow_identity(identity: Identity, resource: String) -> AllowResponse {
-    let context = Context {
+fn allow_identity(identity: Identity, resource: String) -> AuthorizationResponse {
+    let context = CallerContext {
         token_id: identity.token_id,
         integration_id: identity.integration_id.to_string(),
         scopes: join_scopes(&identity.scopes),
@@ -236,14 +302,18 @@ fn join_tenants(tenants: Option<&BTreeSet<TenantId>>) -> String {
     tenants.map_or_else(|| "*".to_owned(), list)
 }
 
-fn allow_stage(context: Context, resource: String) -> AllowResponse {
-    AllowResponse {
+fn allow_stage(context: CallerContext, resource: String) -> AuthorizationResponse {
+    AuthorizationResponse {
         principal_id: context.token_id.clone(),
-        policy_document: PolicyDocument {
-            version: "2012-10-17",
-            statement: [Statement { action: "execute-api:Invoke", effect: "Allow", resource: [resource] }],
-        },
-        context,
+        policy_document: policy("Allow", resource),
+        context: Context::Caller(context),
+    }
+}
+
+fn policy(effect: &'static str, resource: String) -> PolicyDocument {
+    PolicyDocument {
+        version: "2012-10-17",
+        statement: [Statement { action: "execute-api:Invoke", effect, resource: [resource] }],
     }
 }
 
@@ -251,7 +321,6 @@ fn allow_stage(context: Context, resource: String) -> AllowResponse {
 mod tests {
     use super::*;
     use domain::ids::{IntegrationId, TokenId};
-    use jiff::Timestamp;
     use serde_json::json;
     use store::credentials::Wildcard;
 
@@ -337,8 +406,24 @@ mod tests {
         let later = Timestamp::from_second(1_001).unwrap();
         assert_eq!(TokenRecord { expires_at_time: Some(later), ..record() }.invalid_reason(now), None);
         assert_eq!(TokenRecord { revoked_at: Some(later), ..record() }.invalid_reason(now), Some("revoked"));
-        // API Gateway compares the message word by word.
-        assert_eq!(unauthorized("x").to_string(), "Unauthorized");
+    }
+
+    #[test]
+    fn a_denied_request_says_what_is_the_matter_and_passes_nothing_else_on() {
+        let said = |reason| {
+            let answer = serde_json::to_value(deny(reason, "arn:x/s/*/*".into())).unwrap();
+            let statement = json!([{"Action": "execute-api:Invoke", "Effect": "Deny", "Resource": ["arn:x/s/*/*"]}]);
+            assert_eq!(answer["policyDocument"]["Statement"], statement);
+            let context = answer["context"].as_object().unwrap();
+            assert_eq!(context.len(), 1, "{context:?}");
+            let detail = context["detail"].as_str().unwrap().to_owned();
+            // The gateway response puts it between quotes as it is.
+            assert_eq!(serde_json::to_string(&detail).unwrap(), format!("\"{detail}\""));
+            detail
+        };
+        assert!(said("revoked").contains("was revoked") && said("expired").contains("has expired"));
+        assert!(said("unknown_token").contains("does not know") && said("jwt_expired").contains("JWT has expired"));
+        assert_eq!(said("jwt_signature"), said("no_identity_provider"));
     }
 
     #[test]
@@ -359,6 +444,7 @@ mod tests {
         assert!(caller.has_scope("alerts:read") && caller.can_access_tenant(&TenantId::parse("globex").unwrap()));
         assert_eq!(caller.defaults, Some(json!({"type": "api.outage"})));
         let for_all_tenants = TokenRecord { tenants: TenantScope::All(Wildcard::Asterisk), ..record() };
-        assert_eq!(allow_token(&for_all_tenants, String::new()).context.tenants, "*");
+        let answer = serde_json::to_value(allow_token(&for_all_tenants, String::new())).unwrap();
+        assert_eq!(answer["context"]["tenants"], "*");
     }
 }

@@ -3,11 +3,12 @@
 use crate::tenants::AuditRecord;
 use crate::{Item, StoreError, Table, build_error, item, keys, number, read, text};
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
+use domain::contact::utc_day;
 use domain::ids::{IntegrationId, TenantId, TokenId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The tenants that a token may act for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +82,19 @@ impl TokenRecord {
         self.expires_at_time.is_some_and(|end| end <= now).then_some("expired")
     }
 }
+
+/// A token that was used after it was revoked or had expired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct RefusedToken {
+    token_id: TokenId,
+    /// The first time on the last day (UTC) on which it was used.
+    at: Timestamp,
+    /// That day, in days since 1970-01-01.
+    utc_day: i64,
+}
+
+/// How long it is known that a token was used after its end, in seconds: 400 days.
+const REFUSED_RETENTION_SECONDS: i64 = 400 * 86_400;
 
 /// Whether a text has the format of a token. Other texts are not looked up.
 #[must_use]
@@ -293,6 +307,39 @@ impl Table {
             self.transact(writes).await?;
         }
         Ok(true)
+    }
+
+    /// Notes that a token was used after its end, once a day (UTC). Returns whether this is the first time today.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn note_refused_token(
+        &self,
+        owner: &TenantId,
+        token_id: &TokenId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (day, _) = utc_day(now);
+        let refused = RefusedToken { token_id: token_id.clone(), at: now, utc_day: day };
+        let expires = Some(now.as_second() + REFUSED_RETENTION_SECONDS);
+        let entry = item(&keys::refused_tokens(owner), token_id.as_str(), &refused, expires)?;
+        let first = "attribute_not_exists(pk) OR utc_day < :today";
+        Ok(self.put_if(entry, first, vec![(":today", number(day))]).await?.is_none())
+    }
+
+    /// Returns when tokens of a tenant were used after their end, of the tokens whose ids are in `ids`, which is ascending.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn refused_tokens(
+        &self,
+        owner: &TenantId,
+        ids: &[&TokenId],
+    ) -> Result<BTreeMap<TokenId, Timestamp>, StoreError> {
+        let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(BTreeMap::new()) };
+        let found = self.query(&keys::refused_tokens(owner), first.as_str(), last.as_str(), ids.len()).await?;
+        let refused = found.into_iter().map(|found| read::<RefusedToken>(found, "a refused token"));
+        refused.map(|refused| refused.map(|refused| (refused.token_id, refused.at))).collect()
     }
 
     /// Returns all wrapped data keys with their generation, ascending.

@@ -41,6 +41,21 @@ pub(crate) fn confirmations_on_day(tenant: &TenantId, counter: &str, day: i64) -
     format!("CONFIRM#{tenant}#{counter}#{day}")
 }
 
+/// Partition of a tenant's tokens that were used after their end.
+pub(crate) fn refused_tokens(owner: &TenantId) -> String {
+    format!("REFUSED#{owner}")
+}
+
+/// Sort key, in the platform's partition, of the names that a tenant wants approved.
+pub(crate) fn name_request(tenant: &str) -> String {
+    format!("NAMEREQUEST#{tenant}")
+}
+
+/// Key of a mailbox's unsubscription from a tenant's mail, by the mailbox's keyed hash.
+pub(crate) fn unsubscription(tenant: &TenantId, mailbox: &str) -> String {
+    format!("CONFIRM#{tenant}#{mailbox}")
+}
+
 /// Key of a recipient's pending confirmation on a channel.
 pub(crate) fn pending_confirmation(tenant: &TenantId, recipient: &str, channel: Channel) -> String {
     format!("CONFIRM#{tenant}#{recipient}#{channel}")

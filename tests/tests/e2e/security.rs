@@ -36,25 +36,41 @@ fn poster(stack: &Stack, tenant: &str, more: Value) -> Value {
 fn a_request_without_a_valid_token_is_401() {
     let stack = stack!();
     let tenant = stack.tenant("starter");
-    for (token, why) in [("", "none"), ("A".repeat(32).as_str(), "wrong"), ("x y", "malformed")] {
+    let refused = |token: &str, why: &str, challenge: &str| {
         let answer = stack.call("POST", "/v1/incidents", token, Some(&event(&tenant.id)));
-        assert!([401, 403].contains(&answer.status), "{why}: {} {}", answer.status, answer.body);
+        let said = problem(&answer, 401);
+        assert_eq!(answer.header("www-authenticate"), Some(challenge), "{why}: {said}");
         assert!(!answer.body.contains("event_id"), "{why}");
-    }
+    };
+    let invalid = "Bearer error=\"invalid_token\"";
+    refused("", "none", "Bearer");
+    refused("x y", "malformed", invalid);
+    refused(&"A".repeat(32), "wrong", invalid);
     let issued = poster(&stack, &tenant.id, json!({}));
     let token = text(&issued, "/token");
     assert_eq!(stack.call("POST", "/v1/incidents", &token, Some(&event(&tenant.id))).status, 202);
     let path = format!("/v1/tokens/{}?tenant={}", text(&issued, "/token_id"), tenant.id);
     assert_eq!(stack.call("DELETE", &path, &stack.admin(), None).status, 200);
-    let answer = stack.call("POST", "/v1/incidents", &token, Some(&event(&tenant.id)));
-    assert!([401, 403].contains(&answer.status), "revoked: {} {}", answer.status, answer.body);
+    let listed = |issued: &Value| {
+        let list =
+            stack.call("GET", &format!("/v1/tokens?tenant={}&limit=500", tenant.id), &stack.admin(), None).json();
+        let tokens = list["tokens"].as_array().unwrap().iter();
+        tokens.clone().find(|one| one["token_id"] == issued["token_id"]).cloned().unwrap()
+    };
+    assert!(listed(&issued).get("refused_at").is_none(), "nobody used it since");
+    for _ in 0..3 {
+        refused(&token, "revoked", invalid);
+    }
+    let first = text(&listed(&issued), "/refused_at");
+    refused(&token, "revoked", invalid);
+    assert_eq!(text(&listed(&issued), "/refused_at"), first, "its owner learns of it once a day");
 
     let issued = poster(&stack, &tenant.id, json!({"expires_at": in_seconds(6)}));
     let token = text(&issued, "/token");
     assert_eq!(stack.call("POST", "/v1/incidents", &token, Some(&event(&tenant.id))).status, 202);
     tests::pause(8);
-    let answer = stack.call("POST", "/v1/incidents", &token, Some(&event(&tenant.id)));
-    assert!([401, 403].contains(&answer.status), "expired: {} {}", answer.status, answer.body);
+    refused(&token, "expired", invalid);
+    assert!(listed(&issued)["refused_at"].is_string());
 }
 
 #[test]

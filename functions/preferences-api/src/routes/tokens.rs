@@ -58,7 +58,13 @@ pub(crate) async fn list(
     let next = records.last().filter(|_| more).map(|last| last.token_id.to_string());
     // A tenant's admin sees no token that reaches beyond the tenant.
     let tokens = records.iter().filter(|record| could_issue(&caller, record));
-    let tokens = tokens.map(|record| token_view(record, None)).collect();
+    let ids: Vec<&TokenId> = records.iter().map(|record| &record.token_id).collect();
+    let refused = app.table.refused_tokens(&owner, &ids).await.map_err(access::storage_problem)?;
+    let view = |record: &TokenRecord| TokenView {
+        refused_at: refused.get(&record.token_id).copied(),
+        ..token_view(record, None)
+    };
+    let tokens = tokens.map(view).collect();
     Ok(json_response(StatusCode::OK, &TokenList { tokens, next }))
 }
 
@@ -347,6 +353,7 @@ fn token_view(record: &TokenRecord, token: Option<String>) -> TokenView {
         created_at: record.created_at,
         expires_at: record.expires_at_time,
         revoked_at: record.revoked_at,
+        refused_at: None,
         token: token.map(Private::new),
     }
 }

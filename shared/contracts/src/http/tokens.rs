@@ -82,6 +82,10 @@ pub struct TokenView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Instant>")]
     pub revoked_at: Option<Timestamp>,
+    /// Time at which it was last used although it is revoked or has expired; of one day (UTC) the first. Whoever uses it gets 401. Only in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Instant>")]
+    pub refused_at: Option<Timestamp>,
     /// The secret value of the token. It is returned only once, when the token is issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Private>,
