@@ -8,8 +8,8 @@ use aws::sqs::OutgoingMessage;
 use contracts::http::ConfirmationView;
 use contracts::queue::{ConfirmationRequest, DeliveryTarget, Question, VERSION};
 use domain::contact::{
-    CONFIRMATION_INTERVAL_MIN, CONFIRMATION_LIFETIME, ConfirmationCounter, PendingConfirmation, next_confirmation_at,
-    record_confirmation, utc_day,
+    CONFIRMATION_INTERVAL_MIN, CONFIRMATION_LIFETIME, ConfirmationCounter, PendingConfirmation, Unsubscription,
+    next_confirmation_at, record_confirmation, utc_day,
 };
 use domain::ids::{SuppressionId, TenantId};
 use domain::permission::{refused_for_contact, refused_for_tenant};
@@ -55,6 +55,8 @@ pub(crate) enum RequestFailure {
     AskedEnough(Reason),
     /// The contact or the tenant has had too many requests; the next one is allowed at this time.
     RateLimited(Timestamp),
+    /// The owner unsubscribed and was asked lately; the next question is allowed at this time.
+    UnsubscribedAndAsked(Timestamp),
     /// A setting forbids sending to this address or number.
     Withheld(Reason),
     /// The table, the queue or the encryption failed.
@@ -175,6 +177,14 @@ pub(crate) fn sent_view(at: Timestamp) -> ConfirmationView {
     }
 }
 
+/// Why somebody who unsubscribed is not asked again before a day.
+pub(crate) fn unsubscribed_and_asked(at: Timestamp) -> String {
+    format!(
+        "The owner of this address unsubscribed from your alerts, and was asked whether to get them again. The next question can be asked on {}.",
+        at.strftime("%Y-%m-%d")
+    )
+}
+
 /// Returns the state of a confirmation that could not be requested.
 fn failure_view(failure: &RequestFailure) -> ConfirmationView {
     let (state, remedy, next_at) = match failure {
@@ -183,6 +193,7 @@ fn failure_view(failure: &RequestFailure) -> ConfirmationView {
             "Too many confirmations were requested. Try again at the time in `next_at`.".to_owned(),
             Some(*at),
         ),
+        RequestFailure::UnsubscribedAndAsked(at) => ("too_soon", unsubscribed_and_asked(*at), Some(*at)),
         RequestFailure::Withheld(reason) => ("withheld", format!("{} {}", reason.sentence(), reason.remedy()), None),
         RequestFailure::AskedEnough(reason) => ("withheld", format!("{} {ASKED_ENOUGH}", reason.sentence()), None),
         RequestFailure::Internal => ("not_sent", "Request it again with POST …/confirmation.".to_owned(), None),
@@ -224,8 +235,15 @@ pub(crate) async fn request_confirmation(
     }
     let identity = contact_fingerprint(app, recipient, channel).ok_or(RequestFailure::Internal)?;
     let limited = limited_contact(app, recipient, channel).ok_or(RequestFailure::Internal)?;
-    let history = app.table.confirmation_history(&limited).await.map_err(storage_failure)?;
     let tenant = &settings.tenant;
+    let unsubscription = match channel {
+        Channel::Email => app.table.unsubscription(tenant, &limited).await.map_err(storage_failure)?,
+        _ => None,
+    };
+    if let Some(at) = unsubscription.and_then(|one| one.next_question_at(&app.policy.limits.confirmations, now)) {
+        return Err(RequestFailure::UnsubscribedAndAsked(at));
+    }
+    let history = app.table.confirmation_history(&limited).await.map_err(storage_failure)?;
     if let Some(at) = next_confirmation_at(&history.sent, tenant, &app.policy.limits.confirmations, now) {
         return Err(RequestFailure::RateLimited(at));
     }
@@ -248,6 +266,12 @@ pub(crate) async fn request_confirmation(
     if let Some((id, suppression)) = &suppressed {
         let after = suppression.asked_at(now);
         if !app.table.record_resubscription_request(id, &after).await.map_err(storage_failure)? {
+            return Err(RequestFailure::RateLimited(now.saturating_add(CONFIRMATION_INTERVAL_MIN).unwrap_or(now)));
+        }
+    }
+    if let Some(unsubscription) = unsubscription {
+        let asked = Unsubscription { asked_at: Some(now), ..unsubscription };
+        if !app.table.put_unsubscription(tenant, &limited, asked, now).await.map_err(storage_failure)? {
             return Err(RequestFailure::RateLimited(now.saturating_add(CONFIRMATION_INTERVAL_MIN).unwrap_or(now)));
         }
     }
@@ -309,6 +333,21 @@ fn limited_contact(app: &App, recipient: &Recipient, channel: Channel) -> Option
         _ => recipient.phone.as_ref()?.expose().to_owned(),
     };
     app.keyring.fingerprint(LIMITED_CONTACT_PURPOSE, &contact).ok()
+}
+
+/// Records that the owner of a recipient's address unsubscribed from the tenant's mail. It is remembered by the mailbox: deleting the recipient
+/// and adding it again does not make anybody a stranger who may be asked.
+pub(crate) async fn record_unsubscription(
+    app: &App,
+    tenant: &TenantId,
+    recipient: &Recipient,
+    now: Timestamp,
+) -> Result<(), store::StoreError> {
+    let Some(mailbox) = limited_contact(app, recipient, Channel::Email) else { return Ok(()) };
+    let before = app.table.unsubscription(tenant, &mailbox).await?;
+    let (asked_at, version) = before.map_or((None, 0), |before| (before.asked_at, before.version));
+    // If another click was recorded meanwhile, it says the same.
+    app.table.put_unsubscription(tenant, &mailbox, Unsubscription { at: now, asked_at, version }, now).await.map(drop)
 }
 
 /// Counts a request against every limit per day.

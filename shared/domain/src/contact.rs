@@ -53,6 +53,27 @@ fn below_limit_at(recent: &[&SentConfirmation], most: u32) -> Option<Timestamp> 
     oldest_counted.at.checked_add(CONFIRMATION_LIFETIME).ok()
 }
 
+/// Somebody unsubscribed from a tenant's mail: when, and when the tenant last asked whether it may write again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsubscription {
+    /// When the person last unsubscribed from anything.
+    pub at: Timestamp,
+    /// When the tenant last asked; `None` if it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
+    /// Version of the item, incremented by each write; 0 if there is no item.
+    pub version: u64,
+}
+
+impl Unsubscription {
+    /// Returns when the tenant may ask again; `None` means now. It may ask once at any time, because a click may have been a mistake.
+    #[must_use]
+    pub fn next_question_at(&self, limits: &ConfirmationLimits, now: Timestamp) -> Option<Timestamp> {
+        let days = SignedDuration::from_hours(24 * i64::from(limits.unsubscribed_days));
+        self.asked_at.and_then(|asked| asked.checked_add(days).ok()).filter(|at| *at > now)
+    }
+}
+
 /// What a day's confirmations are counted by, beside the contact itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfirmationCounter<'a> {
@@ -292,6 +313,17 @@ mod tests {
     }
 
     #[test]
+    fn somebody_who_unsubscribed_is_asked_once_and_then_once_a_month() {
+        let limits = crate::policy::Policy::embedded().unwrap().limits.confirmations;
+        let never_asked = Unsubscription { at: at(0), asked_at: None, version: 1 };
+        assert_eq!(never_asked.next_question_at(&limits, at(1)), None);
+        let asked = Unsubscription { asked_at: Some(at(10)), ..never_asked };
+        let month = 30 * 86_400;
+        assert_eq!(asked.next_question_at(&limits, at(11)), Some(at(10 + month)));
+        assert_eq!(asked.next_question_at(&limits, at(10 + month)), None);
+    }
+
+    #[test]
     fn confirmations_are_a_minute_apart_and_limited_per_tenant_and_day() {
         let limits = crate::policy::Policy::embedded().unwrap().limits.confirmations;
         let next = |earlier: &[(i64, &str)], tenant: &str, now: i64| {
@@ -313,8 +345,15 @@ mod tests {
 
     #[test]
     fn every_counter_has_a_key_and_a_limit_of_its_own() {
-        let limits =
-            ConfirmationLimits { contact: 1, contact_by_one_tenant: 2, domain: 3, recipient: 4, tenant: 5, token: 6 };
+        let limits = ConfirmationLimits {
+            contact: 1,
+            contact_by_one_tenant: 2,
+            domain: 3,
+            recipient: 4,
+            tenant: 5,
+            token: 6,
+            unsubscribed_days: 7,
+        };
         let recipient = RecipientId::new("a");
         let counters = [
             (ConfirmationCounter::Domain("example.com"), 3),

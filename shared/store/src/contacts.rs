@@ -3,14 +3,19 @@
 //! A contact is an e-mail address or phone number, identified here by its keyed hash (`identity`).
 
 use crate::{StoreError, Table, item, keys, number, read, store_error, text};
-use domain::contact::{ConfirmationCounter, PendingConfirmation, SentConfirmation, utc_day};
+use domain::contact::{ConfirmationCounter, PendingConfirmation, SentConfirmation, Unsubscription, utc_day};
 use domain::ids::{RecipientId, TenantId};
 use domain::vocabulary::Channel;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Retention of all items here. No limit looks back more than a day.
+/// Retention of what is limited by the day. No such limit looks back more than a day.
 const RETENTION: SignedDuration = SignedDuration::from_hours(48);
+
+/// Retention of an unsubscription: as long as an unsubscribe link lives, and longer than any time between two questions.
+const UNSUBSCRIPTION_RETENTION: SignedDuration = SignedDuration::from_hours(24 * 400);
+/// Sort key of an unsubscription.
+const UNSUBSCRIBED: &str = "UNSUBSCRIBED";
 
 /// The confirmation requests sent to one contact, by all tenants.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +109,35 @@ impl Table {
                 other => Err(other),
             },
         }
+    }
+
+    /// Returns the unsubscription of a mailbox, by its keyed hash, from a tenant's mail. It outlives the recipient.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn unsubscription(&self, tenant: &TenantId, mailbox: &str) -> Result<Option<Unsubscription>, StoreError> {
+        match self.get(&keys::unsubscription(tenant, mailbox), UNSUBSCRIBED).await? {
+            Some(found) => Ok(Some(read(found, "an unsubscription")?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Stores an unsubscription whose stored version is `next.version`. Returns `false` if it was stored anew at the same time.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn put_unsubscription(
+        &self,
+        tenant: &TenantId,
+        mailbox: &str,
+        next: Unsubscription,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let expires = Some(now.saturating_add(UNSUBSCRIPTION_RETENTION).unwrap_or(now).as_second());
+        let stored = Unsubscription { version: next.version + 1, ..next };
+        let entry = item(&keys::unsubscription(tenant, mailbox), UNSUBSCRIBED, &stored, expires)?;
+        let unchanged = "attribute_not_exists(pk) OR version = :before";
+        Ok(self.put_if(entry, unchanged, vec![(":before", number(next.version))]).await?.is_none())
     }
 
     /// Returns a recipient's pending confirmation on a channel.

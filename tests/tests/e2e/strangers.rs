@@ -403,6 +403,32 @@ fn a_days_text_messages_end_at_their_limit() {
         stack.mails("held back by today's limit").into_iter().find(|mail| mail.to == admin.email)
     });
     tests::pause(5);
+
+    // Whoever unsubscribes after that is asked again in a month, also as a recipient that was deleted and added again.
+    assert_eq!(stack.raw("POST", &unsubscribe, "", &[], Some(b"List-Unsubscribe=One-Click")).status, 200);
+    assert_eq!(tenant.get(&path)["unsubscribed"], json!(["infrastructure"]));
+    let refused = ask(&tenant, &person.id);
+    let detail = text(&refused.json(), "/detail");
+    assert_eq!(refused.status, 429, "{}", refused.body);
+    assert!(detail.contains("unsubscribed from your alerts") && detail.contains(" can be asked on 20"), "{detail}");
+    let seconds: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).unwrap_or_default();
+    assert!((29 * 86_400..=30 * 86_400).contains(&seconds), "{seconds}");
+    let questions =
+        stack.mails("").iter().filter(|mail| mail.to == person.email && mail.text.contains("again?")).count();
+    let tag = stack.call("GET", &tenant.path(&path), &tenant.token, None).header("etag").unwrap().to_owned();
+    assert_eq!(stack.call_with("DELETE", &tenant.path(&path), &tenant.token, &[("if-match", &tag)], None).status, 204);
+    let (name, host) = person.email.split_once('@').unwrap();
+    for email in [person.email.clone(), format!("{name}+again@{host}")] {
+        let made = add(&tenant, &json!({"name": "Again", "email": email, "roles": ["org_admin"]}));
+        assert_eq!(state(&made, "email"), "too_soon", "{made}");
+        assert!(text(&made, "/confirmation/email/remedy").contains("unsubscribed"), "{made}");
+    }
+    // Another tenant is a stranger to them.
+    let other = stack.tenant("business");
+    let made = add(&other, &json!({"name": "V", "email": person.email, "roles": ["org_admin"]}));
+    assert!(!made.to_string().contains("unsubscribed from your"), "{made}");
+    let now = stack.mails("").iter().filter(|mail| mail.to == person.email && mail.text.contains("again?")).count();
+    assert_eq!(now, questions);
     let notices = stack.mails("held back by today's limit").into_iter().filter(|mail| mail.to == admin.email).count();
     assert_eq!(notices, 1, "one a day, however many are held back");
 }

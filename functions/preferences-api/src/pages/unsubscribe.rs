@@ -7,6 +7,7 @@ use super::{
 };
 use crate::App;
 use crate::access::LimitedBody;
+use crate::confirmation_requests::record_unsubscription;
 use crate::notices::{self, SubscriptionChange};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -173,6 +174,11 @@ pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery
         }
         if !link.topic.apply(action, &mut recipient) {
             return result_page(action, link.topic, &name);
+        }
+        if action == Action::Unsubscribe
+            && let Err(error) = record_unsubscription(&app, &link.tenant, &recipient, clock::now()).await
+        {
+            return storage_failed(&error);
         }
         recipient.version += 1;
         let (what, change) = match action {

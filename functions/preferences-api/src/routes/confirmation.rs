@@ -7,7 +7,7 @@ use crate::access::{self, LimitedBody, MANAGE_SCOPES, json_response, json_with_e
 use crate::check::recipient::recipient_body;
 use crate::confirmation_requests::{
     ASKED_ENOUGH, Asker, Occasion, RequestFailure, code_hash, contact_fingerprint, request_confirmation, sent_view,
-    unconfirmed_channels,
+    unconfirmed_channels, unsubscribed_and_asked,
 };
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -47,6 +47,11 @@ pub(crate) async fn resend(
             let detail =
                 "too many confirmation requests for this address or number; try again after the seconds in Retry-After";
             Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(seconds))
+        }
+        Err(RequestFailure::UnsubscribedAndAsked(at)) => {
+            let seconds = u32::try_from((at.as_second() - now.as_second()).max(1)).unwrap_or(u32::MAX);
+            let detail = format!("unsubscribed: {}", unsubscribed_and_asked(at));
+            Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, &detail).retry_after(seconds))
         }
         Err(RequestFailure::Withheld(reason)) => {
             Err(Problem::conflict(&format!("{}: {} {}", reason.as_str(), reason.sentence(), reason.remedy())))

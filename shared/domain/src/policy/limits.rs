@@ -96,6 +96,8 @@ pub struct ConfirmationLimits {
     pub tenant: u32,
     /// Asked for with one token.
     pub token: u32,
+    /// Days between two questions of one tenant to somebody who has unsubscribed from its mail, 1 to 400.
+    pub unsubscribed_days: u32,
 }
 
 impl LimitsPolicy {
@@ -122,8 +124,11 @@ impl LimitsPolicy {
         if number_types.is_empty() {
             return Some("sms.number_types: name at least one type, such as mobile".into());
         }
-        let ConfirmationLimits { contact, contact_by_one_tenant, domain, recipient, tenant, token } =
+        let ConfirmationLimits { contact, contact_by_one_tenant, domain, recipient, tenant, token, unsubscribed_days } =
             self.confirmations;
+        if !(1..=400).contains(&unsubscribed_days) {
+            return Some("confirmations.unsubscribed_days must be from 1 to 400".into());
+        }
         let counts = [
             ("sms.parts_per_day.number", parts_per_day.number),
             ("sms.parts_per_day.number_by_one_tenant", parts_per_day.number_by_one_tenant),
@@ -203,6 +208,7 @@ mod tests {
             ("[mobile, fixed_line_or_mobile]", "[cell]", "cell"),
             ("number: 60", "number: 0", "sms.parts_per_day.number"),
             ("domain: 50", "domain: 0", "confirmations.domain"),
+            ("unsubscribed_days: 30", "unsubscribed_days: 0", "confirmations.unsubscribed_days"),
             ("per_second: 10,", "per_second: 0,", "intake.token"),
         ] {
             assert!(text.contains(old), "{old}");
