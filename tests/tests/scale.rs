@@ -75,6 +75,7 @@ fn settings(tenant: &TenantId) -> Settings {
         compliance: domain::tenant::SmsCompliance::default(),
         public_name: None,
         approved: domain::tenant::ApprovedNames::default(),
+        name_requests: domain::tenant::NameRequests::default(),
         data_processing: domain::tenant::DataProcessing::default(),
         quiet_hours: None,
         min_severity: None,
@@ -135,8 +136,8 @@ fn integration(keyring: &Keyring, tenant: &TenantId, id: &str, url: &str) -> Int
         disabled: None,
         failing: None,
         slow: None,
-        version: 1,
         created_at: Timestamp::UNIX_EPOCH,
+        version: 1,
         id,
     }
 }
@@ -386,7 +387,6 @@ fn an_open_incident_stays_on_the_status_page_behind_a_thousand_newer_ones() {
     wait("it to be over", Duration::from_secs(30), || (!is_listed()).then_some(()));
 }
 
-/// Everything is confirmed to be lawful.
 #[test]
 fn a_busy_tenants_impact_is_read_a_few_incidents_at_a_time() {
     const INCIDENTS: usize = 450;
@@ -417,6 +417,7 @@ fn a_busy_tenants_impact_is_read_a_few_incidents_at_a_time() {
     assert!(answers >= 3, "{answers}");
 }
 
+/// Everything is confirmed to be lawful.
 fn confirmed() -> BTreeMap<ChannelClass, domain::tenant::ComplianceConfirmed> {
     let said = |class: &ChannelClass| {
         let wording = domain::tenant::compliance_wording(*class)?;

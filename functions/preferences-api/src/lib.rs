@@ -1,4 +1,4 @@
-//! Trigger     `/v1/tenants/…`, `/v1/tokens…` (behind the authorizer); `/unsubscribe`, `/stop`, `/confirm`, `/resubscribe`,
+//! Trigger     `/v1/tenants/…`, `/v1/tokens…`, `/v1/suppressions/…`, `/v1/name-requests` (behind the authorizer); `/unsubscribe`, `/stop`, `/confirm`, `/resubscribe`,
 //!             `/never`, `/read` (no authorizer: the link is signed);
 //!             a direct invocation by an operator: `{"bootstrap": "platform_admin"}`, `{"recompile": "<tenant>"}`
 //! Reads       tenants, recipients, integrations, tokens; incidents with their plans and deliveries
@@ -31,8 +31,8 @@ use contracts::http::OperatorCommand;
 use domain::policy::Policy;
 use outbound::Exceptions;
 use routes::{
-    audit, catalogue, confirmation, deliveries, explain, impact, incidents, integrations, lint, recipients, settings,
-    status, support, suppressions, tokens,
+    audit, catalogue, confirmation, deliveries, explain, impact, incidents, integrations, lint, name_requests,
+    recipients, settings, status, support, suppressions, tokens,
 };
 use runtime::http::HttpFunction;
 use runtime::{Aws, DirectError, StartError, clock};
@@ -127,6 +127,7 @@ impl HttpFunction for PreferencesApi {
             .route("/v1/tenants/{tenant}/impact", get(impact::read))
             .route("/v1/tenants/{tenant}/audit", get(audit::list))
             .route("/v1/suppressions/{id}", get(suppressions::read).delete(suppressions::lift))
+            .route("/v1/name-requests", get(name_requests::list))
             .route("/v1/tokens", get(tokens::list).post(tokens::issue))
             .route("/v1/tokens/{id}", delete(tokens::revoke))
             .route("/v1/tokens/{id}/rotate", post(tokens::rotate))

@@ -8,9 +8,9 @@ use domain::contact::suppression_event;
 use domain::event::{Event, Format, SYSTEM_SOURCE};
 use domain::health;
 use domain::ids::{EventId, TenantId};
-use domain::incident::UNSUBSCRIBED_TYPE;
+use domain::incident::{NAME_REQUESTED_TYPE, UNSUBSCRIBED_TYPE};
 use domain::reason::Reason;
-use domain::tenant::{Integration, Recipient};
+use domain::tenant::{Integration, Recipient, Settings};
 use domain::vocabulary::{Category, Severity, Status};
 use jiff::Timestamp;
 use runtime::{clock, ids};
@@ -52,6 +52,43 @@ pub(crate) async fn notify_of_suppression(
     if let Err(error) = send_event(app, &received).await {
         tracing::error!(%error, %tenant, recipient = %recipient.id, "cannot notify the org admins that an address is suppressed");
     }
+}
+
+/// Notifies the platform that a tenant wants names approved. A failed send is only logged: the list of what waits has them.
+pub(crate) async fn notify_platform_of_names(app: &PreferencesApi, settings: &Settings) {
+    let received = build_name_notice(settings, clock::now());
+    if let Err(error) = send_event(app, &received).await {
+        tracing::error!(%error, tenant = %settings.tenant, "cannot notify the platform of a name that waits for its approval");
+    }
+}
+
+fn build_name_notice(settings: &Settings, now: Timestamp) -> IncidentReceived {
+    let tenant = &settings.tenant;
+    let name = settings.waiting_public_name().map(|name| format!("the public name \u{201c}{name}\u{201d}"));
+    let sender = settings.waiting_sender_id().map(|id| format!("the SMS sender id \u{201c}{id}\u{201d}"));
+    let wants: Vec<String> = name.into_iter().chain(sender).collect();
+    let wants = wants.join(" and ");
+    let event = Event {
+        event_type: NAME_REQUESTED_TYPE.to_owned(),
+        dedup_key: format!("{tenant}:{}:{}", settings.name_requests.day, settings.name_requests.notices),
+        severity: Severity::Warning,
+        title: format!("{tenant} wants a name approved"),
+        message: format!(
+            "The tenant {tenant} wants {wants}. Until you approve it, strangers read the tenant's id and text messages have the stack's \
+             sender. Approve or decline it in the tenant's settings; GET /v1/name-requests lists everything that waits."
+        ),
+        tenant_ids: vec![TenantId::operators()],
+        labels: [("tenant".to_owned(), tenant.to_string())].into(),
+        public: Some(false),
+        ..Event::blank(Format::Native, SYSTEM_SOURCE)
+    };
+    IncidentReceived::system_event(
+        &TenantId::operators(),
+        event,
+        EventId::new(&ids::id_suffix()),
+        &ids::id_suffix(),
+        now,
+    )
 }
 
 /// Resolves the incident about a failing endpoint after that endpoint was removed. A failed send is only logged.

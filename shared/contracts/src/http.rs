@@ -33,7 +33,7 @@ pub use recipients::{
 };
 pub use tenants::{
     ApprovedNamesBody, AuditEntry, AuditList, CategoryBody, ComplianceBody, ComplianceConfirmation, DataProcessingBody,
-    FootprintBody, LintAnswer, QuietHoursBody, SettingsBody, TenantBody,
+    FootprintBody, LintAnswer, NameRequestList, NameRequestView, QuietHoursBody, SettingsBody, TenantBody,
 };
 pub use test_alert::{TestAlertAnswer, TestAlertBody, TestAlertRow};
 pub use tokens::{RevokedTokens, RotateTokenBody, TokenBody, TokenList, TokenView};

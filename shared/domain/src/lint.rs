@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Finding {
     /// The code of the problem: `nothing_is_on`, `category_unreachable`, `channel_unreachable`, `destination_silent`,
     /// `quiet_hours_all_day`, `quiet_hours_hold_critical`, `quiet_hours_not_in_plan`, `digest_not_in_plan`, `unknown_component`,
-    /// `unknown_region`, or the code of the reason that blocks one destination on one channel.
+    /// `unknown_region`, `name_not_approved`, or the code of the reason that blocks one destination on one channel.
     pub code: &'static str,
     /// The sentence that explains the problem to an admin.
     pub sentence: String,
@@ -47,8 +47,9 @@ pub struct Finding {
 pub fn lint(settings: &Settings, destinations: &[Destination], policy: &Policy, now: Timestamp) -> Vec<Finding> {
     let enabled: Vec<Category> =
         Category::ALL.iter().copied().filter(|category| is_enabled(settings, *category)).collect();
+    let names = lint_names(settings);
     if enabled.is_empty() {
-        return vec![Finding {
+        let mut findings = vec![Finding {
             code: "nothing_is_on",
             sentence: "No category is turned on, so nobody is notified of anything.".to_owned(),
             remedy: "Turn on the categories that you want to be notified of.".to_owned(),
@@ -57,8 +58,10 @@ pub fn lint(settings: &Settings, destinations: &[Destination], policy: &Policy, 
             channel: None,
             destination: None,
         }];
+        findings.extend(names);
+        return findings;
     }
-    let mut findings = Vec::new();
+    let mut findings = names;
     let mut all_decisions: Vec<Decision> = Vec::new();
     for category in enabled {
         let decisions = plan_critical_incident(settings, destinations, policy, category, now);
@@ -70,6 +73,38 @@ pub fn lint(settings: &Settings, destinations: &[Destination], policy: &Policy, 
     findings.extend(lint_quiet_hours(settings, destinations, policy));
     findings.extend(lint_filter_names(destinations, &policy.catalogue));
     findings
+}
+
+/// Finds names that wait for the platform's approval.
+fn lint_names(settings: &Settings) -> Vec<Finding> {
+    let since = settings.name_requests.since.map(|at| at.strftime(" since %Y-%m-%d").to_string()).unwrap_or_default();
+    let finding = |sentence: String, setting: &str| Finding {
+        code: "name_not_approved",
+        sentence,
+        remedy: "Wait for the platform's approval, or remove the name.".to_owned(),
+        setting: setting.to_owned(),
+        category: None,
+        channel: None,
+        destination: None,
+    };
+    let name = settings.waiting_public_name().map(|name| {
+        let read = settings.name_for_strangers();
+        finding(
+            format!("The public name \u{201c}{name}\u{201d} has waited for the platform's approval{since}. Until then strangers read \u{201c}{read}\u{201d}."),
+            "settings.public_name",
+        )
+    });
+    let sender = settings.waiting_sender_id().map(|id| {
+        let used = match &settings.sms_compliance().sender_id {
+            Some(approved) => format!("\u{201c}{approved}\u{201d}"),
+            None => "the platform's own sender".to_owned(),
+        };
+        finding(
+            format!("The sender id \u{201c}{id}\u{201d} has waited for the platform's approval{since}. Until then text messages come from {used}."),
+            "settings.compliance.sender_id",
+        )
+    });
+    name.into_iter().chain(sender).collect()
 }
 
 /// Finds filters on names that the catalogue does not have. Events may still use such a name, but a typo never matches anything.

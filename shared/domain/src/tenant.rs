@@ -11,8 +11,8 @@ pub use destination::{
 };
 pub use footprint::Footprint;
 pub use settings::{
-    ApprovedNames, CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, Settings, SmsCompliance,
-    compliance_wording,
+    ApprovedNames, CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, NameRequests, Settings,
+    SmsCompliance, compliance_wording,
 };
 
 use crate::ids::TenantId;

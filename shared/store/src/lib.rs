@@ -18,6 +18,7 @@ pub mod incidents;
 pub mod keys;
 pub mod maintenance;
 pub mod messages;
+pub mod name_requests;
 pub mod plans;
 pub mod public;
 pub mod rate_limits;
@@ -341,7 +342,6 @@ impl Table {
     }
 }
 
-/// The error of a request that the SDK cannot build, which is a bug.
 /// Returns a pause from half to one and a half of `pause_ms` milliseconds. `own` are texts that no other writer has, such as random keys:
 /// writers that met come again at different times, and at each attempt in another order.
 pub(crate) fn spread<'a>(pause_ms: u64, attempt: usize, own: impl Iterator<Item = &'a str>) -> Duration {
@@ -353,6 +353,7 @@ pub(crate) fn spread<'a>(pause_ms: u64, attempt: usize, own: impl Iterator<Item 
     Duration::from_millis(pause_ms / 2 + mixed % pause_ms.max(1))
 }
 
+/// The error of a request that the SDK cannot build, which is a bug.
 pub(crate) fn build_error() -> StoreError {
     StoreError::Refused { operation: "build", code: "incomplete request".to_owned() }
 }

@@ -133,7 +133,18 @@ fn strangers_read_names_that_the_platform_approved_and_no_others() {
         );
     }
     let wished = json!({"public_name": "Acme Alerts", "compliance": {"sender_id": "ACMEALERT"}});
-    assert_eq!(patch(&tenant.token, wished).status, 200);
+    let saved = patch(&tenant.token, wished);
+    assert_eq!(saved.status, 200);
+    let waiting = |found: &Value| {
+        let lint = found["lint"].as_array().unwrap();
+        let names = lint.iter().filter(|one| one["code"] == "name_not_approved");
+        names.map(|one| text(one, "/sentence")).collect::<Vec<String>>()
+    };
+    let [name, sender] = &waiting(&saved.json())[..] else { panic!("{}", saved.body) };
+    let neutral = format!("Until then strangers read \u{201c}{}\u{201d}", tenant.id);
+    assert!(name.contains("\u{201c}Acme Alerts\u{201d} has waited") && name.contains(&neutral), "{name}");
+    assert!(sender.contains("ACMEALERT"), "{sender}");
+    assert_eq!(waiting(&tenant.get("/lint")).len(), 2);
 
     let person =
         |name: &str| json!({"name": name, "email": format!("{}@{}.test", unique(), tenant.id), "roles": ["org_admin"]});
@@ -154,8 +165,32 @@ fn strangers_read_names_that_the_platform_approved_and_no_others() {
     }
     assert!(mail.text.contains(&tenant.id) && page.contains(&tenant.id));
 
+    // The platform was notified and sees what waits; no tenant does.
+    wait("the operators' mail", Duration::from_secs(60), || {
+        let about = format!("{} wants a name approved", tenant.id);
+        let mail = stack.mails(&about).into_iter().find(|mail| mail.to == "operators@tocsin.test")?;
+        (mail.text.contains("Acme Alerts") && mail.text.contains("ACMEALERT")).then_some(())
+    });
+    let listed = |token: &str| {
+        let (mut all, mut path) = (Vec::new(), "/v1/name-requests".to_owned());
+        loop {
+            let answer = stack.call("GET", &path, token, None);
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            let page = answer.json();
+            all.extend(page["name_requests"].as_array().unwrap().clone());
+            let Some(next) = page["next"].as_str() else { break };
+            path = format!("/v1/name-requests?cursor={next}");
+        }
+        all.into_iter().find(|one| one["tenant_id"] == tenant.id.as_str())
+    };
+    let request = listed(&stack.admin()).unwrap();
+    assert_eq!((&request["public_name"], &request["sender_id"]), (&json!("Acme Alerts"), &json!("ACMEALERT")));
+    assert_eq!(stack.call("GET", "/v1/name-requests", &tenant.token, None).status, 403);
+
     let approved = json!({"approved": {"public_name": "Acme Alerts", "sender_id": "ACMEALERT"}});
-    assert_eq!(patch(&stack.admin(), approved).status, 200);
+    let saved = patch(&stack.admin(), approved);
+    assert_eq!((saved.status, waiting(&saved.json())), (200, Vec::new()));
+    assert_eq!(listed(&stack.admin()), None);
     let (mail, page) = asked(&person("Somebody"));
     assert!(mail.text.contains("Acme Alerts") && page.contains("Acme Alerts"), "{}", mail.text);
     let trail = tenant.get("/audit");
@@ -368,6 +403,32 @@ fn an_admin_sees_who_unsubscribed_and_can_ask() {
     let url = link(&stack, "again?", &person.email, "Subscribe again");
     assert_eq!(stack.raw("POST", &url, "", &[], Some(b"")).status, 200);
     assert_eq!(tenant.get(&path)["unsubscribed"], json!([]));
+
+    // Whoever unsubscribes after that is asked again in a month, also as a recipient that was deleted and added again.
+    assert_eq!(stack.raw("POST", &unsubscribe, "", &[], Some(b"List-Unsubscribe=One-Click")).status, 200);
+    assert_eq!(tenant.get(&path)["unsubscribed"], json!(["infrastructure"]));
+    let refused = ask(&tenant, &person.id);
+    let detail = text(&refused.json(), "/detail");
+    assert_eq!(refused.status, 429, "{}", refused.body);
+    assert!(detail.contains("unsubscribed from your alerts") && detail.contains(" can be asked on 20"), "{detail}");
+    let seconds: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).unwrap_or_default();
+    assert!((29 * 86_400..=30 * 86_400).contains(&seconds), "{seconds}");
+    let questions =
+        stack.mails("").iter().filter(|mail| mail.to == person.email && mail.text.contains("again?")).count();
+    let tag = stack.call("GET", &tenant.path(&path), &tenant.token, None).header("etag").unwrap().to_owned();
+    assert_eq!(stack.call_with("DELETE", &tenant.path(&path), &tenant.token, &[("if-match", &tag)], None).status, 204);
+    let (name, host) = person.email.split_once('@').unwrap();
+    for email in [person.email.clone(), format!("{name}+again@{host}")] {
+        let made = add(&tenant, &json!({"name": "Again", "email": email, "roles": ["org_admin"]}));
+        assert_eq!(state(&made, "email"), "too_soon", "{made}");
+        assert!(text(&made, "/confirmation/email/remedy").contains("unsubscribed"), "{made}");
+    }
+    // Another tenant is a stranger to them.
+    let other = stack.tenant("business");
+    let made = add(&other, &json!({"name": "V", "email": person.email, "roles": ["org_admin"]}));
+    assert!(!made.to_string().contains("unsubscribed from your"), "{made}");
+    let now = stack.mails("").iter().filter(|mail| mail.to == person.email && mail.text.contains("again?")).count();
+    assert_eq!(now, questions);
 }
 
 #[test]
@@ -403,32 +464,6 @@ fn a_days_text_messages_end_at_their_limit() {
         stack.mails("held back by today's limit").into_iter().find(|mail| mail.to == admin.email)
     });
     tests::pause(5);
-
-    // Whoever unsubscribes after that is asked again in a month, also as a recipient that was deleted and added again.
-    assert_eq!(stack.raw("POST", &unsubscribe, "", &[], Some(b"List-Unsubscribe=One-Click")).status, 200);
-    assert_eq!(tenant.get(&path)["unsubscribed"], json!(["infrastructure"]));
-    let refused = ask(&tenant, &person.id);
-    let detail = text(&refused.json(), "/detail");
-    assert_eq!(refused.status, 429, "{}", refused.body);
-    assert!(detail.contains("unsubscribed from your alerts") && detail.contains(" can be asked on 20"), "{detail}");
-    let seconds: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).unwrap_or_default();
-    assert!((29 * 86_400..=30 * 86_400).contains(&seconds), "{seconds}");
-    let questions =
-        stack.mails("").iter().filter(|mail| mail.to == person.email && mail.text.contains("again?")).count();
-    let tag = stack.call("GET", &tenant.path(&path), &tenant.token, None).header("etag").unwrap().to_owned();
-    assert_eq!(stack.call_with("DELETE", &tenant.path(&path), &tenant.token, &[("if-match", &tag)], None).status, 204);
-    let (name, host) = person.email.split_once('@').unwrap();
-    for email in [person.email.clone(), format!("{name}+again@{host}")] {
-        let made = add(&tenant, &json!({"name": "Again", "email": email, "roles": ["org_admin"]}));
-        assert_eq!(state(&made, "email"), "too_soon", "{made}");
-        assert!(text(&made, "/confirmation/email/remedy").contains("unsubscribed"), "{made}");
-    }
-    // Another tenant is a stranger to them.
-    let other = stack.tenant("business");
-    let made = add(&other, &json!({"name": "V", "email": person.email, "roles": ["org_admin"]}));
-    assert!(!made.to_string().contains("unsubscribed from your"), "{made}");
-    let now = stack.mails("").iter().filter(|mail| mail.to == person.email && mail.text.contains("again?")).count();
-    assert_eq!(now, questions);
     let notices = stack.mails("held back by today's limit").into_iter().filter(|mail| mail.to == admin.email).count();
     assert_eq!(notices, 1, "one a day, however many are held back");
 }

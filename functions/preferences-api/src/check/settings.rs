@@ -9,7 +9,8 @@ use contracts::problem::{FieldError, pointer_segment};
 use domain::ids::TenantId;
 use domain::policy::{FootprintEditor, Policy};
 use domain::tenant::{
-    ApprovedNames, CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, Email, Footprint, Settings,
+    ApprovedNames, CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, Email, Footprint, NameRequests,
+    Settings,
     SmsCompliance, compliance_wording,
 };
 use domain::vocabulary::{Category, ChannelClass, StormMode};
@@ -38,6 +39,7 @@ pub(crate) fn new_settings(tenant: &TenantId, body: &TenantBody, policy: &Policy
         name,
         public_name: None,
         approved: ApprovedNames::default(),
+        name_requests: NameRequests::default(),
         plan,
         zone,
         alert_window_seconds: 60,
@@ -145,6 +147,7 @@ pub(crate) fn update_settings(
         name,
         public_name,
         approved,
+        name_requests: before.name_requests,
         plan,
         zone: body.zone.clone(),
         alert_window_seconds: u32::try_from(body.alert_window_seconds).unwrap_or(60),

@@ -9,6 +9,7 @@ pub(crate) mod impact;
 pub(crate) mod incidents;
 pub(crate) mod integrations;
 pub(crate) mod lint;
+pub(crate) mod name_requests;
 pub(crate) mod recipients;
 pub(crate) mod settings;
 pub(crate) mod status;

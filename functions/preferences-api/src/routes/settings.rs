@@ -4,6 +4,7 @@ use super::{audit_entry, lint, load_settings, save_setting};
 use crate::App;
 use crate::access::{self, LimitedBody, MANAGE_SCOPES, READ_SCOPES, json_with_etag, require_current_version};
 use crate::check::settings::{Editor, new_settings, settings_body, update_settings, update_tenant};
+use crate::notices;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -114,6 +115,7 @@ async fn update(
     let is_platform_admin = caller.has_scope(PLATFORM_ADMIN);
     let editor = Editor { token_id: &caller.token_id, is_platform_admin, now: clock::now() };
     let next = update_settings(&before, &body, &app.policy, editor).map_err(Problem::invalid_fields)?;
+    let (next, wants_names) = next.with_name_requests(&before, editor.now);
     // What is confirmed, approved or agreed has an audit action of its own, so that it can be found.
     let confirms = next.compliance_confirmed.keys().any(|class| !before.compliance_confirmed.contains_key(class));
     let what = if confirms {
@@ -130,6 +132,9 @@ async fn update(
     let next = Settings { version: before.version + 1, ..next };
     let setting = TenantChange::Settings(Box::new(next.clone()));
     save_setting(app, caller, &tenant, setting, what, tenant.as_str()).await?;
+    if wants_names {
+        notices::notify_platform_of_names(app, &next).await;
+    }
     let lint = lint::findings_after_save(app, &tenant).await;
     Ok(json_with_etag(StatusCode::OK, next.version, &SettingsBody { lint, ..settings_body(&next) }))
 }

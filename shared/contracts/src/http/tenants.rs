@@ -230,6 +230,33 @@ pub struct ApprovedNamesBody {
     pub sender_id: Option<String>,
 }
 
+/// Answer of `GET /v1/name-requests`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NameRequestList {
+    /// The names that wait for the platform's approval, ordered by tenant.
+    pub name_requests: Vec<NameRequestView>,
+    /// Cursor of the next page; `null` on the last page. Pass it as `cursor`.
+    pub next: Option<String>,
+}
+
+/// The names that a tenant wants. To approve them, `PATCH /v1/tenants/{t}/settings` with `approved`; to decline one, set it to `null` there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NameRequestView {
+    /// The tenant's id.
+    pub tenant_id: String,
+    /// Time since which the names wait.
+    #[schemars(with = "Instant")]
+    pub since: Timestamp,
+    /// The name that people who have not agreed to anything are to read. Absent if none waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_name: Option<String>,
+    /// The sender id that the tenant's SMS are to have. Absent if none waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_id: Option<String>,
+    /// The names that are approved at present.
+    pub approved: ApprovedNamesBody,
+}
+
 /// What the data-processing agreement allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

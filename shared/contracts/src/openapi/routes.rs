@@ -4,9 +4,10 @@ use super::operation::{Operation, route};
 use crate::http::scopes::{ALERTS_MANAGE, ALERTS_READ, ALERTS_TEST, INCIDENTS_WRITE, PLATFORM_ADMIN, SUPPORT_READ};
 use crate::http::{
     AuditList, CatalogueView, ConfirmBody, ConfirmationView, DeliveryLog, ExplainAnswer, ImpactAnswer,
-    IncidentDetailAnswer, IncidentList, IntegrationBody, IntegrationList, LintAnswer, RecipientBody, RecipientList,
-    ResendAnswer, ResendBody, RevokedTokens, RotateSecretBody, RotateTokenBody, SendConfirmationBody, SettingsBody,
-    SupportBundle, SuppressionView, TenantBody, TestAlertAnswer, TestAlertBody, TokenBody, TokenList, TokenView,
+    IncidentDetailAnswer, IncidentList, IntegrationBody, IntegrationList, LintAnswer, NameRequestList, RecipientBody,
+    RecipientList, ResendAnswer, ResendBody, RevokedTokens, RotateSecretBody, RotateTokenBody, SendConfirmationBody,
+    SettingsBody, SupportBundle, SuppressionView, TenantBody, TestAlertAnswer, TestAlertBody, TokenBody, TokenList,
+    TokenView,
 };
 use crate::native;
 use crate::statuspage::{
@@ -314,8 +315,8 @@ pub(super) fn tenant_activity(g: &mut SchemaGenerator) -> Vec<Operation> {
         .time_range()
         .query("component", &text, "Only this component")
         .query("region", &text, "Only this region")
-        .answers::<ImpactAnswer>(g, 200),
         .query("cursor", &text, "The `next` of the previous answer")
+        .answers::<ImpactAnswer>(g, 200),
         route("get", "/v1/tenants/{tenant}/audit", "listAudit", "List the audit log, newest first")
             .scopes(READ)
             .paged(50, 200)
@@ -336,7 +337,7 @@ pub(super) fn tenant_activity(g: &mut SchemaGenerator) -> Vec<Operation> {
     ]
 }
 
-/// Returns the operations on suppressed addresses.
+/// Returns the operations of the platform: suppressed addresses, and names that wait for approval.
 pub(super) fn suppressions(g: &mut SchemaGenerator) -> Vec<Operation> {
     vec![
         route("get", "/v1/suppressions/{id}", "getSuppression", "Get why nobody may write to an address")
@@ -350,6 +351,10 @@ pub(super) fn suppressions(g: &mut SchemaGenerator) -> Vec<Operation> {
         )
         .scopes(&[PLATFORM_ADMIN])
         .answers_empty(204),
+        route("get", "/v1/name-requests", "listNameRequests", "List the names that wait for the platform's approval")
+            .scopes(&[PLATFORM_ADMIN])
+            .paged(100, 500)
+            .answers::<NameRequestList>(g, 200),
     ]
 }
 

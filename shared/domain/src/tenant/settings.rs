@@ -98,6 +98,21 @@ pub struct ApprovedNames {
     pub sender_id: Option<String>,
 }
 
+/// The names that a tenant wants and the platform has not approved: since when, and how often the platform was notified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRequests {
+    /// Since when they wait; `None` if none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The day of the last notice, in days since 1970-01-01 (UTC).
+    pub day: i64,
+    /// The notices of that day.
+    pub notices: u32,
+}
+
+/// The most notices a day about the names that one tenant wants, so that nobody buries the platform's own alerts.
+const NAME_NOTICES_A_DAY: u32 = 3;
+
 /// A tenant's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -111,6 +126,9 @@ pub struct Settings {
     /// The names that the platform has approved.
     #[serde(default, skip_serializing_if = "ApprovedNames::is_empty")]
     pub approved: ApprovedNames,
+    /// Since when names wait for the platform's approval.
+    #[serde(default, skip_serializing_if = "NameRequests::is_default")]
+    pub name_requests: NameRequests,
     /// Id of the tenant's plan in `plans.yaml`.
     pub plan: String,
     /// IANA time zone for every local time of the tenant.
@@ -156,7 +174,47 @@ impl ApprovedNames {
     }
 }
 
+impl NameRequests {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Settings {
+    /// Returns the public name that waits for the platform's approval; `None` if none does.
+    #[must_use]
+    pub fn waiting_public_name(&self) -> Option<&str> {
+        self.public_name.as_deref().filter(|name| self.approved.public_name.as_deref() != Some(*name))
+    }
+
+    /// Returns the sender id that waits for the platform's approval; `None` if none does.
+    #[must_use]
+    pub fn waiting_sender_id(&self) -> Option<&str> {
+        self.compliance.sender_id.as_deref().filter(|id| self.approved.sender_id.as_deref() != Some(*id))
+    }
+
+    /// Returns these settings, which are to replace `before`, with the state of their name requests at `now`, and whether the platform is
+    /// notified: of each name that was not wanted before, a few times a day at most.
+    #[must_use]
+    pub fn with_name_requests(self, before: &Self, now: Timestamp) -> (Self, bool) {
+        let wants = |settings: &Self| {
+            [settings.waiting_public_name(), settings.waiting_sender_id()].map(|name| name.map(str::to_owned))
+        };
+        let (old, new) = (wants(before), wants(&self));
+        let known = before.name_requests;
+        if new.iter().all(Option::is_none) {
+            let name_requests = NameRequests { since: None, ..known };
+            return (Self { name_requests, ..self }, false);
+        }
+        let is_new = known.since.is_none() || new.iter().zip(&old).any(|(new, old)| new.is_some() && new != old);
+        let since = if is_new { Some(now) } else { known.since };
+        let today = now.as_second().div_euclid(86_400);
+        let sent = if known.day == today { known.notices } else { 0 };
+        let notifies = is_new && sent < NAME_NOTICES_A_DAY;
+        let name_requests = NameRequests { since, day: today, notices: sent + u32::from(notifies) };
+        (Self { name_requests, ..self }, notifies)
+    }
+
     /// Returns the name by which people are asked who have not agreed to anything: the approved one, or the tenant's id, which the platform
     /// has given it.
     #[must_use]
@@ -175,4 +233,52 @@ impl Settings {
 
 fn bundle_storms() -> StormMode {
     StormMode::Bundle
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn settings(public_name: Option<&str>, sender_id: Option<&str>, approved: Option<&str>) -> Settings {
+        serde_json::from_value(json!({"tenant": "acme", "name": "Acme", "plan": "business", "zone": "UTC",
+            "alert_window_seconds": 60, "categories": {}, "version": 1, "public_name": public_name,
+            "approved": {"public_name": approved}, "compliance": {"sender_id": sender_id}}))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_platform_is_notified_of_each_name_a_few_times_a_day() {
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let none = settings(None, None, None);
+        let (asked, notifies) = settings(Some("Acme Alerts"), None, None).with_name_requests(&none, at(0));
+        assert!(notifies && asked.name_requests.since == Some(at(0)));
+        let (again, notifies) = asked.clone().with_name_requests(&asked, at(5));
+        assert!(!notifies && again == asked, "nothing new is wanted");
+        let approved = settings(Some("Acme Alerts"), None, Some("Acme Alerts"));
+        let (done, notifies) = approved.with_name_requests(&asked, at(10));
+        assert!(!notifies && done.name_requests.since.is_none());
+        // Wanting another name each minute is noticed three times.
+        let mut before = asked;
+        let mut notices = 1;
+        for minute in 1..20 {
+            let next = Settings {
+                name_requests: before.name_requests,
+                ..settings(Some(&format!("Name {minute}")), Some("ACME"), None)
+            };
+            let (next, notifies) = next.with_name_requests(&before, at(60 * minute));
+            assert_eq!(next.name_requests.since, Some(at(60 * minute)), "the newest wish waits since it was made");
+            notices += u32::from(notifies);
+            before = next;
+        }
+        assert_eq!(notices, NAME_NOTICES_A_DAY);
+        let next = Settings { name_requests: before.name_requests, ..settings(Some("Tomorrow"), None, None) };
+        assert!(next.with_name_requests(&before, at(86_400)).1);
+    }
+
+    #[test]
+    fn settings_without_names_are_stored_as_before() {
+        let stored = serde_json::to_value(settings(None, None, None)).unwrap();
+        assert!(stored.get("name_requests").is_none(), "{stored}");
+    }
 }

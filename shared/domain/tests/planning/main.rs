@@ -66,6 +66,7 @@ fn settings() -> Settings {
         },
         public_name: None,
         approved: domain::tenant::ApprovedNames::default(),
+        name_requests: domain::tenant::NameRequests::default(),
         data_processing: DataProcessing::default(),
         quiet_hours: None,
         min_severity: None,
@@ -190,8 +191,8 @@ fn endpoint(name: &str, kind: Channel, role: Role) -> Integration {
         paused: false,
         disabled: None,
         failing: None,
-        created_at: Timestamp::UNIX_EPOCH,
         slow: None,
+        created_at: Timestamp::UNIX_EPOCH,
         version: 1,
     }
 }

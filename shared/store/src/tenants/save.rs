@@ -4,7 +4,7 @@ use super::{AuditRecord, SaveOutcome, StoredDestination, TenantChange};
 use crate::{Item, StoreError, Table, item, keys, number, read, text};
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use domain::ids::TenantId;
-use domain::tenant::{Chunk, DESTINATIONS_PER_CHUNK_MAX, Destination, Integration, Recipient, Settings};
+use domain::tenant::{Chunk, DESTINATIONS_PER_CHUNK_MAX, Destination, Integration, NameRequests, Recipient, Settings};
 use domain::vocabulary::{Category, Channel};
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,9 @@ impl Table {
     ) -> Result<(), StoreError> {
         let stored = item(&keys::tenant(tenant), keys::SETTINGS, settings, None)?;
         transaction.writes.push(self.versioned_put(stored, settings.version)?);
+        if settings.name_requests != NameRequests::default() {
+            transaction.writes.push(self.name_request_write(tenant, settings)?);
+        }
         for &category in Category::ALL {
             let mut chunk = self.chunk_or_empty(tenant, category, 0).await?;
             chunk.settings = Some(settings.clone());

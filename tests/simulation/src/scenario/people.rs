@@ -185,6 +185,7 @@ pub(super) fn tenant(number: usize, random: &mut Random) -> Subscriber {
         compliance_confirmed: ChannelClass::ALL.iter().filter_map(lawful).collect(),
         public_name: None,
         approved: domain::tenant::ApprovedNames::default(),
+        name_requests: domain::tenant::NameRequests::default(),
         data_processing: DataProcessing::default(),
         quiet_hours: random.percent(60).then(|| quiet_hours(random)),
         min_severity: None,
