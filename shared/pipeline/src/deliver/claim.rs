@@ -24,6 +24,9 @@ const SLOT_EARLY_MS: i64 = 250;
 const SLOT_WAIT_MAX_MS: i64 = 60_000;
 /// The pause before a webhook checks again whether the first attempt of the preceding update was made.
 const PREDECESSOR_PAUSE: Duration = Duration::from_secs(1);
+/// How far the clock of whoever marked an attempt may be ahead of ours, in seconds. A pause that was just short enough for a queue then looks too
+/// long for one.
+const CLOCKS_DIFFER_SECONDS: i64 = 3;
 /// How often a webhook's message is received before it stops waiting for the preceding update.
 const PREDECESSOR_RECEIVES_MAX: u32 = 6;
 
@@ -191,7 +194,7 @@ fn after_refusal(delivery: &Delivery, refusal: ClaimRefusal, turn: &Turn) -> Del
     // its claim is refused; a missing one would lose the alert. After a longer pause there is nothing to do: its due entry was written with
     // the mark.
     let at = Timestamp::from_millisecond(next_at_ms).unwrap_or(turn.now);
-    if seconds_until(at, turn.now) > i64::from(queue_delay_max(delivery.channel)) {
+    if seconds_until(at, turn.now) > i64::from(queue_delay_max(delivery.channel)) + CLOCKS_DIFFER_SECONDS {
         return Deliver::End(Verdict::Delete);
     }
     let retry = Delivery { attempt: attempts + 1, ..delivery.clone() };

@@ -152,6 +152,18 @@ fn what_was_in_a_list_that_is_marked_in_part_is_marked_and_not_sent_again() {
 }
 
 #[test]
+fn a_lost_retry_whose_pause_looks_longer_by_a_clock_that_is_behind_comes_nevertheless() {
+    for (pause_ms, comes) in [(62_500, true), (90_000, false)] {
+        let turn = &mut turn();
+        let refusal = ClaimRefusal::AttemptOver { attempts: 1, next_at_ms: turn.now.as_millisecond() + pause_ms };
+        let message = delivery("slack", "inc_1", 1, 1);
+        let Deliver::Claim(claim) = begin(Message::Single(Box::new(message)), turn) else { panic!("not a claim") };
+        let story = claim.answered(vec![Ok(Err(refusal))], turn);
+        assert_eq!(matches!(story, Deliver::Schedule(_)), comes, "{story:?}");
+    }
+}
+
+#[test]
 fn a_retry_that_was_lost_after_its_mark_is_enqueued_once_more() {
     for (channel, on_a_queue) in [("webhook", true), ("slack", false)] {
         let turn = &mut turn();
