@@ -30,6 +30,8 @@ mod decisions;
 mod digests;
 #[path = "e2e/drop_in.rs"]
 mod drop_in;
+#[path = "e2e/due_shards.rs"]
+mod due_shards;
 #[path = "e2e/explain.rs"]
 mod explain;
 #[path = "e2e/feedback.rs"]

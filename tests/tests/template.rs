@@ -282,6 +282,7 @@ fn every_queue_and_function_has_an_alarm_and_every_alarm_a_runbook_entry() {
     for special in [
         "DeadLetterAlarm",
         "DueLeftAlarm",
+        "DueOverdueAlarm",
         "LateDeliveriesAlarm",
         "WindowMissedAlarm",
         "SmsLimitAlarm",
@@ -802,11 +803,17 @@ fn send_rates_follow_from_concurrency_and_pace() {
 }
 
 #[test]
-fn release_runs_for_every_due_shard_each_minute() {
+fn release_reads_every_due_shard_each_minute() {
     let template = Template::read();
     let ids = file("shared/domain/src/ids.rs");
-    let shards = ids.lines().find_map(|line| line.strip_prefix("pub const DUE_SHARDS: u16 = ")).unwrap();
-    let shards: u64 = shards.trim_end_matches(';').parse().unwrap();
+    let constant = |name: &str| -> u64 {
+        let found = ids.lines().find_map(|line| line.strip_prefix(&format!("pub const {name}: u16 = "))).unwrap();
+        found.trim_end_matches(';').parse().unwrap()
+    };
+    let (shards, schedules) = (constant("DUE_SHARDS"), constant("DUE_SCHEDULES"));
+    assert_eq!((shards, shards % schedules), (64, 0), "the shards of release 0.1.0 would be read by other schedules");
+    let written = &template.0["Parameters"]["DueShards"];
+    assert_eq!((&written["Default"], &written["AllowedValues"]), (&json!(shards), &json!([8, shards])));
     let properties = &template.resource("ReleaseFunction")["Properties"];
     let started: BTreeSet<String> = template
         .events(properties, "Schedule")
@@ -816,7 +823,7 @@ fn release_runs_for_every_due_shard_each_minute() {
             event["Input"].as_str().unwrap().to_owned()
         })
         .collect();
-    assert_eq!(started, (0..shards).map(|shard| json!({ "shard": shard }).to_string()).collect());
+    assert_eq!(started, (0..schedules).map(|shard| json!({ "shard": shard }).to_string()).collect());
     assert!(number(&properties["Timeout"]) < 60, "two runs of a shard would meet");
     assert_eq!(properties["EventInvokeConfig"]["MaximumRetryAttempts"], 0);
 }

@@ -49,7 +49,8 @@ impl QueueFunction for DeliverChat {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
+        let table =
+            Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
         let keyring = LazyKeyring::new(aws.config(), &table).await;
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
         let root = config.outbound_extra_root.as_deref().unwrap_or_default();

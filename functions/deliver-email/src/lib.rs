@@ -52,7 +52,8 @@ impl QueueFunction for DeliverEmail {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
+        let table =
+            Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
         let keyring = LazyKeyring::new(aws.config(), &table).await;
         let mail = Mail {
             mailer: EmailSender::new(aws.config()),

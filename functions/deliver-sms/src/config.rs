@@ -25,5 +25,7 @@ runtime::config! {
         pub public_base_url: String = "PUBLIC_BASE_URL",
         /// Days that incident rows are kept.
         pub retention_days: u32 = "RETENTION_DAYS",
+        /// How many shards of the due index are written: 64, or 8 until no function of release 0.1.0 reads it any more.
+        pub due_shards: u16 = "DUE_SHARDS",
     }
 }

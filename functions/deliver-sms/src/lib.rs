@@ -58,7 +58,8 @@ impl QueueFunction for DeliverSms {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
+        let table =
+            Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
         let keyring = LazyKeyring::new(aws.config(), &table).await;
         let policy = Policy::embedded().map_err(StartError::new)?;
         let SmsPartsPerDay { number, number_by_one_tenant, tenant } = policy.limits.sms.parts_per_day;

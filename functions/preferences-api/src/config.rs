@@ -7,6 +7,8 @@ runtime::config! {
         pub table_name: String = "TABLE_NAME",
         /// Days that items of incidents are kept.
         pub retention_days: u32 = "RETENTION_DAYS",
+        /// How many shards of the due index are written: 64, or 8 until no function of release 0.1.0 reads it any more.
+        pub due_shards: u16 = "DUE_SHARDS",
         /// Id of the KMS key that encrypts the data keys.
         pub kms_key_id: String = "KMS_KEY_ID",
         /// E-mail address of the operator, who becomes the first recipient of the operators' tenant.

@@ -70,7 +70,8 @@ impl HttpFunction for PreferencesApi {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
+        let table =
+            Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
         let kms = aws::kms::KeyService::new(aws.config());
         let keyring =
             vault::load_or_create(&table, &kms, &config.kms_key_id, clock::now()).await.map_err(StartError::new)?;

@@ -1,7 +1,7 @@
-//! Trigger  every minute, once for each of the eight shards of the due index: `{"shard": n}`
+//! Trigger  every minute, once for each of eight groups of eight shards of the due index: `{"shard": n}` for `n`, `n + 8`, … `n + 56`
 //! Reads    due entries; their incident, update, settings and destination as they are now; for held deliveries also subscriptions, plans
 //!          and maintenance windows
-//! Writes   which run of a shard sends its digests and bundles; the end of deliveries that cannot be made any more, with the reason; a
+//! Writes   which run of a shard sends its digests and bundles; where a run stopped; the end of deliveries that cannot be made any more, with the reason; a
 //!          later time for deliveries that must still wait, on their rows and in the index
 //! Emits    deliveries, on the bulk lane of their channel; digests and bundles, in one message each; to `classify`, reminders of scheduled
 //!          maintenance
@@ -26,7 +26,7 @@ mod run;
 
 use aws::sqs::Queues;
 use config::Config;
-use domain::ids::DUE_SHARDS;
+use domain::ids::DUE_SCHEDULES;
 use domain::policy::Policy;
 use pipeline::Fault;
 use pipeline::release::Ended;
@@ -37,7 +37,7 @@ use store::Table;
 
 /// Due entries per page: ten full batches of an SQS queue.
 const PAGE_SIZE: usize = 100;
-/// The shard whose run also sends the reminders of scheduled maintenance.
+/// The run that also sends the reminders of scheduled maintenance.
 const REMINDER_SHARD: u16 = 0;
 /// Table calls in flight at once.
 const IN_FLIGHT: usize = 16;
@@ -54,7 +54,7 @@ pub struct ReleaseFunction {
 /// The input from the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Tick {
-    /// The shard of the due index, from 0.
+    /// The first of the shards that this run reads, from 0. The others follow in steps of [`DUE_SCHEDULES`].
     pub shard: u16,
 }
 
@@ -78,21 +78,22 @@ impl EventFunction for ReleaseFunction {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
+        let table =
+            Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
         let policy = Policy::embedded().map_err(StartError::new)?;
         Ok(Self { policy, table, queues: Queues::new(aws.config()), config })
     }
 
     async fn handle(&self, tick: Tick, deadline: Deadline) -> Result<ReleaseReport, DirectError> {
-        if tick.shard >= DUE_SHARDS {
-            let message = format!("shard is {}; it must be from 0 to {}", tick.shard, DUE_SHARDS - 1);
+        if tick.shard >= DUE_SCHEDULES {
+            let message = format!("shard is {}; it must be from 0 to {}", tick.shard, DUE_SCHEDULES - 1);
             return Err(DirectError::new("BadRequest", message));
         }
         let reminders_left = match tick.shard {
             REMINDER_SHARD => self.send_due_reminders(clock::now()).await,
             _ => 0,
         };
-        let Ended { counts, behind, fault } = self.run(tick.shard, deadline).await;
+        let Ended { counts, behind, overdue, fault } = self.run(tick.shard, deadline).await;
         let counts = ReleaseReport {
             released: counts.released,
             ended: counts.ended,
@@ -102,8 +103,9 @@ impl EventFunction for ReleaseFunction {
         metrics::count("DueReleased", count(counts.released));
         metrics::count("DueEnded", count(counts.ended));
         metrics::count("DueLeft", count(counts.left));
+        metrics::count("DueOverdueSeconds", u64::try_from(overdue.as_secs()).unwrap_or(0));
         if behind {
-            // The remaining entries are a minute late by the next run. If this is counted often, eight shards are not enough.
+            // The remaining entries are a minute late by the next run, which begins with them.
             metrics::count("DueBehind", 1);
             tracing::warn!(shard = tick.shard, "ran out of time before all due entries were released");
         }

@@ -4,7 +4,7 @@ use crate::{IN_FLIGHT, PAGE_SIZE, ReleaseFunction};
 use aws::sqs::OutgoingMessage;
 use contracts::queue::Lane;
 use domain::delivery::{AttemptKey, ClaimRefusal, delivery_row_key};
-use domain::due::{DueItem, DuePage, ScheduledDelivery};
+use domain::due::{DueItem, DuePage, DuePlaces, ScheduledDelivery};
 use domain::vocabulary::ChannelClass;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
@@ -13,7 +13,7 @@ use pipeline::deliver::Message;
 use pipeline::release::page::{
     CountBehind, DeleteEntries, DueMessage, EndRows, EnqueueDue, Later, MarkQueued, Reschedule, Wait,
 };
-use pipeline::release::{Ended, Lease, ReadPage, Release as Story, begin};
+use pipeline::release::{Ended, Lease, ReadPage, ReadPlaces, ReadShards, Release as Story, SavePlaces, begin};
 use pipeline::{Answer, Counted, Fault, Turn};
 use runtime::queue::{Deadline, next_turn};
 use runtime::{clock, ids, metrics};
@@ -22,8 +22,8 @@ use store::StoreError;
 use store::deliveries::RowOf;
 
 impl ReleaseFunction {
-    /// Releases what is due in a shard.
-    pub(crate) async fn run(&self, shard: u16, deadline: Deadline) -> Ended {
+    /// Releases what is due in the shards that begin with `first`.
+    pub(crate) async fn run(&self, first: u16, deadline: Deadline) -> Ended {
         let mut turn = Turn {
             now: clock::now(),
             left: deadline.remaining(),
@@ -33,26 +33,30 @@ impl ReleaseFunction {
             token: ids::id_suffix(),
             counted: Vec::new(),
         };
-        let mut story = begin(&turn);
+        let mut story = begin(ReadShards { first, written: self.table.due_shards() }, &turn);
         loop {
             turn.counted.drain(..).for_each(|counted| record(&counted));
             if let Story::End(ended) = story {
                 return ended;
             }
             // Boxed: the nested stream types are deeper than the compiler computes layouts for.
-            story = self.perform(story, shard, &mut turn, deadline).boxed().await;
+            story = self.perform(story, &mut turn, deadline).boxed().await;
         }
     }
 
     /// Performs the next effect of a run, and tells the story what came of it.
-    async fn perform(&self, story: Story, shard: u16, turn: &mut Turn, deadline: Deadline) -> Story {
+    async fn perform(&self, story: Story, turn: &mut Turn, deadline: Deadline) -> Story {
         match story {
+            Story::Places(step) => {
+                let answer = self.read_places(&step).await;
+                step.answered(answer, next_turn(turn, deadline))
+            }
             Story::Page(step) => {
-                let answer = self.read_page(&step, shard).await;
+                let answer = self.read_page(&step).await;
                 step.answered(answer, next_turn(turn, deadline))
             }
             Story::Lease(step) => {
-                let answer = self.lease_batches(&step, shard, &turn.token, deadline).await;
+                let answer = self.lease_batches(&step, &turn.token, deadline).await;
                 step.answered(answer, next_turn(turn, deadline))
             }
             Story::Facts(step) => {
@@ -84,20 +88,44 @@ impl ReleaseFunction {
                 step.answered((), next_turn(turn, deadline))
             }
             Story::Unlease(step) => {
+                let shard = step.shard();
                 if let Err(error) = self.table.release_shard_lease(shard, &turn.token).await {
                     tracing::warn!(shard, %error, "cannot release the batch lease of the shard; it expires by itself");
                 }
+                step.answered((), next_turn(turn, deadline))
+            }
+            Story::SavePlaces(step) => {
+                self.save_places(&step).await;
                 step.answered((), next_turn(turn, deadline))
             }
             Story::End(_) => story,
         }
     }
 
-    async fn read_page(&self, step: &ReadPage, shard: u16) -> Answer<DuePage> {
-        self.table.due_page(shard, step.now(), step.after(), PAGE_SIZE).await.map_err(|error| fault(&error))
+    async fn read_places(&self, step: &ReadPlaces) -> Answer<DuePlaces> {
+        let places = self.table.due_places(step.first()).await;
+        places.map_err(|error| {
+            tracing::warn!(first = step.first(), %error, "cannot read where the run before stopped; each shard is read from its beginning");
+            fault(&error)
+        })
     }
 
-    async fn lease_batches(&self, step: &Lease, shard: u16, run: &str, deadline: Deadline) -> Answer<bool> {
+    async fn save_places(&self, step: &SavePlaces) {
+        if let Err(error) = self.table.save_due_places(step.first(), step.places(), step.now()).await {
+            tracing::warn!(first = step.first(), %error, "cannot save where the run stopped; the next one begins at the beginning");
+        }
+    }
+
+    async fn read_page(&self, step: &ReadPage) -> Answer<DuePage> {
+        let page = self.table.due_page(step.shard(), step.now(), step.after(), PAGE_SIZE).await;
+        page.map_err(|error| {
+            tracing::error!(shard = step.shard(), %error, "cannot read a shard of the due index; the next run tries again");
+            fault(&error)
+        })
+    }
+
+    async fn lease_batches(&self, step: &Lease, run: &str, deadline: Deadline) -> Answer<bool> {
+        let shard = step.shard();
         // For as long as this run can last.
         let until = step.now().saturating_add(deadline.until_end()).unwrap_or(Timestamp::MAX);
         let leased = self.table.lease_shard(shard, run, step.now(), until).await;
@@ -149,39 +177,42 @@ impl ReleaseFunction {
         put.map_err(|error| not_updated(later.replaced(), &error))
     }
 
-    /// Puts the messages on the queues of their channels. Returns whether each is there.
+    /// Puts the messages on the queues of their channels, each queue's a few at a time: the text of a page of large messages is never in memory
+    /// as a whole. Returns whether each is there.
     async fn enqueue(&self, step: &EnqueueDue) -> Vec<bool> {
         let mut enqueued = vec![false; step.messages().len()];
-        let mut by_class: BTreeMap<ChannelClass, Vec<(usize, OutgoingMessage)>> = BTreeMap::new();
+        let mut by_class: BTreeMap<ChannelClass, Vec<usize>> = BTreeMap::new();
         for (place, message) in step.messages().iter().enumerate() {
-            let class = message.message.members().first().map(|first| first.channel.class());
-            if let (Some(class), Some(outgoing)) = (class, outgoing(message)) {
-                by_class.entry(class).or_default().push((place, outgoing));
+            if let Some(first) = message.message.members().first() {
+                by_class.entry(first.channel.class()).or_default().push(place);
             }
         }
-        let sending = by_class.into_iter().map(|(class, messages)| async move {
-            let (places, messages): (Vec<usize>, Vec<OutgoingMessage>) = messages.into_iter().unzip();
-            let unsent = match self.queues.send_all(self.config.queue(class), messages).await {
-                Ok(()) => Vec::new(),
-                Err(unsent) => {
-                    tracing::error!(
-                        channel = class.as_str(),
-                        error = %unsent,
-                        "cannot queue some of the due deliveries; the next run tries again"
-                    );
-                    unsent.indices
-                }
-            };
-            places.into_iter().enumerate().filter(move |(index, _)| !unsent.contains(index)).map(|(_, place)| place)
+        let sending = by_class.iter().map(|(class, places)| async move {
+            let mut sent = Vec::with_capacity(places.len());
+            for places in places.chunks(MESSAGES_AT_ONCE) {
+                sent.extend(self.enqueue_some(*class, step.messages(), places).await);
+            }
+            sent
         });
-        for places in in_order(sending.collect()).await {
-            for place in places {
-                if let Some(one) = enqueued.get_mut(place) {
-                    *one = true;
-                }
+        for place in in_order(sending.collect()).await.into_iter().flatten() {
+            if let Some(one) = enqueued.get_mut(place) {
+                *one = true;
             }
         }
         enqueued
+    }
+
+    /// Puts the messages at some places on the queue of a channel. Returns the places of those that are there.
+    async fn enqueue_some(&self, class: ChannelClass, messages: &[DueMessage], places: &[usize]) -> Vec<usize> {
+        let built = places.iter().filter_map(|place| Some((*place, outgoing(messages.get(*place)?)?)));
+        let (mut places, messages): (Vec<usize>, Vec<OutgoingMessage>) = built.unzip();
+        if let Err(unsent) = self.queues.send_all(self.config.queue(class), messages).await {
+            let channel = class.as_str();
+            tracing::error!(channel, error = %unsent, "cannot queue some of the due deliveries; the next run tries again");
+            let mut index = 0..;
+            places.retain(|_| index.next().is_none_or(|index| !unsent.indices.contains(&index)));
+        }
+        places
     }
 
     async fn end_rows(&self, step: &EndRows) -> Vec<Answer<Result<(), ClaimRefusal>>> {
@@ -211,6 +242,9 @@ impl ReleaseFunction {
         in_order(step.items().iter().map(delete).collect()).await;
     }
 }
+
+/// Messages that are built and sent at once: a full batch of SQS.
+const MESSAGES_AT_ONCE: usize = 10;
 
 /// Awaits all, several at a time, and returns the results in order.
 async fn in_order<F: Future>(all: Vec<F>) -> Vec<F::Output> {

@@ -32,6 +32,8 @@ runtime::config! {
         pub webhook_bulk_queue_url: String = "DELIVER_WEBHOOK_BULK_QUEUE_URL",
         /// Days that incident rows are kept.
         pub retention_days: u32 = "RETENTION_DAYS",
+        /// How many shards of the due index are written: 64, or 8 until no function of release 0.1.0 reads it any more.
+        pub due_shards: u16 = "DUE_SHARDS",
     }
 }
 

@@ -53,7 +53,8 @@ impl QueueFunction for SubscriptionLookup {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table = Table::new(aws.config(), &config.table_name, config.retention_days);
+        let table =
+            Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
         Ok(Self {
             policy: Policy::embedded().map_err(StartError::new)?,
             table,

@@ -173,8 +173,8 @@ const PLANTED: &[Planted] = &[
         name: "a digest that two runs make",
         edits: &[(
             RELEASE,
-            "run.sends_batches = Some(answer.unwrap_or(false));",
-            "run.sends_batches = Some(answer.is_ok());",
+            "run.current.sends_batches = Some(answer.unwrap_or(false));",
+            "run.current.sends_batches = Some(answer.is_ok());",
         )],
     },
     Planted {

@@ -1,7 +1,7 @@
 //! The due index: deliveries that are scheduled for later.
 
 use crate::alert::HoldPeriod;
-use crate::ids::{IncidentId, TenantId};
+use crate::ids::{IncidentId, TenantId, shard_of};
 use crate::reason::Reason;
 use crate::vocabulary::{Channel, Role};
 use jiff::Timestamp;
@@ -45,6 +45,15 @@ pub struct ScheduledDelivery {
     /// Whether an admin requested a resend. A resend ignores quiet hours.
     #[serde(default)]
     pub resend_requested: bool,
+}
+
+impl ScheduledDelivery {
+    /// Returns the shard of its entry in a due index with so many shards. All entries of a destination and channel are in the same shard, so
+    /// that a digest is.
+    #[must_use]
+    pub fn shard(&self, shards: u16) -> u16 {
+        shard_of(&format!("{}#{}", self.destination, self.channel), shards)
+    }
 }
 
 /// Why a delivery is held that was never attempted.
@@ -95,11 +104,13 @@ impl DueItem {
         }
     }
 
-    /// Whether scheduling `due` writes to this item's place. If so, this item must not be deleted afterwards.
+    /// Whether scheduling `due` in a due index with so many shards writes to this item's place. If so, this item must not be deleted
+    /// afterwards.
     #[must_use]
-    pub fn has_place_of(&self, due: &ScheduledDelivery) -> bool {
+    pub fn has_place_of(&self, due: &ScheduledDelivery, shards: u16) -> bool {
         let of = |one: &ScheduledDelivery| (minute_of(one.at), one.channel, one.update);
-        of(&self.due) == of(due)
+        self.shard == due.shard(shards)
+            && of(&self.due) == of(due)
             && self.due.tenant == due.tenant
             && self.due.destination == due.destination
             && self.due.incident_id == due.incident_id
@@ -127,6 +138,23 @@ pub struct DuePage {
     pub unreadable: usize,
     /// Place after which the next page begins; `None` on the last page.
     pub next: Option<String>,
+}
+
+/// Where a run over several shards of the due index stopped. The next one begins with these shards, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DuePlaces {
+    /// The shards that had entries left.
+    pub places: Vec<DuePlace>,
+}
+
+/// Where a run stopped in one shard of the due index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DuePlace {
+    /// The shard.
+    pub shard: u16,
+    /// The place after which the next page begins; `None` at the shard's beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 /// The due index is read minute by minute.

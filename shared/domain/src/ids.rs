@@ -11,8 +11,12 @@ pub const OPERATORS: &str = "platform";
 /// Number of subscription shards. It is a constant, because a change would move every compiled subscription.
 pub const SHARDS: u16 = 64;
 
-/// Number of shards of the due index. The release function is invoked once a minute for each.
-pub const DUE_SHARDS: u16 = 8;
+/// Number of shards of the due index.
+pub const DUE_SHARDS: u16 = 64;
+
+/// Number of schedules of `release`. Schedule `n` reads the shards `n`, `n + 8`, `n + 16` and so on. Release 0.1.0 had as many shards, and
+/// of each destination both shards belong to the same schedule.
+pub const DUE_SCHEDULES: u16 = 8;
 
 /// The id of a tenant: `[a-z0-9-]{1,63}`, which fits a DNS label, a key and a URL path without escaping.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -246,6 +250,18 @@ mod tests {
             ([51, 3, 1], [51, 3, 1])
         );
         assert!((0..1000).map(|n| shard_of(&n.to_string(), SHARDS)).all(|shard| shard < SHARDS));
+    }
+
+    #[test]
+    fn both_shards_of_a_destination_belong_to_one_schedule() {
+        for name in (0..1000).map(|number| format!("rcp_{number}#email")) {
+            let (before, after) = (shard_of(&name, DUE_SCHEDULES), shard_of(&name, DUE_SHARDS));
+            assert_eq!(
+                before,
+                after % DUE_SCHEDULES,
+                "{name}: what an earlier release wrote is read by another schedule"
+            );
+        }
     }
 
     #[test]

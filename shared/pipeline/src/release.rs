@@ -1,5 +1,9 @@
-//! The story of one run of `release`: it reads a shard of the due index page by page, decides about each entry, and reschedules, enqueues or
-//! ends it. An entry is deleted last: a crash before that sends it twice, and the claim of the second one is refused.
+//! The story of one run of `release`: it reads some shards of the due index page by page, decides about each entry, and reschedules, enqueues
+//! or ends it. An entry is deleted last: a crash before that sends it twice, and the claim of the second one is refused.
+//!
+//! The shards take turns, a page each: what waits in one of them delays another by one page at a time. A shard that cannot be read costs the
+//! others nothing. A run that ends before everything was read saves where it was in each shard, and the next one goes on there: entries that
+//! stay, because something about them cannot be read, never keep it from those behind them.
 //!
 //! | Module | Has |
 //! |---|---|
@@ -7,6 +11,7 @@
 //! | `batches` | which entries are one digest or bundle |
 //! | [`facts`] | what the decisions about a page depend on |
 //! | [`page`] | the steps of one page |
+//! | `turns` | whose turn it is, and where a shard goes on |
 
 mod batches;
 mod decide;
@@ -14,14 +19,17 @@ pub mod facts;
 pub mod page;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use crate::turn::{Answer, Fault, Turn};
 pub use batches::is_batched;
-use batches::{SentBatches, without_partial_batch};
-use domain::due::DuePage;
-use jiff::Timestamp;
+use batches::without_partial_batch;
+use domain::due::{DuePage, DuePlaces};
+use jiff::{SignedDuration, Timestamp};
 use page::{CountBehind, DeleteEntries, EndRows, EnqueueDue, MarkQueued, PageWork, ReadFacts, Reschedule};
 use std::time::Duration;
+pub use turns::ReadShards;
+use turns::{ReleaseRun, end_shard, next_page, next_shard};
 
 /// A page is begun only if at least this much time is left, which is more than a page takes.
 const PAGE_RESERVE: Duration = Duration::from_secs(5);
@@ -30,7 +38,9 @@ const PAGE_RESERVE: Duration = Duration::from_secs(5);
 #[must_use]
 #[derive(Debug)]
 pub enum Release {
-    /// Read a page of the due index.
+    /// Read where the run before stopped.
+    Places(ReadPlaces),
+    /// Read a page of a shard.
     Page(ReadPage),
     /// Lease the shard's digests and bundles.
     Lease(Lease),
@@ -48,8 +58,10 @@ pub enum Release {
     EndRows(EndRows),
     /// Delete entries that are done.
     Delete(DeleteEntries),
-    /// Give the lease back.
+    /// Give the lease of a shard back.
     Unlease(Unlease),
+    /// Save where the run stops.
+    SavePlaces(SavePlaces),
     /// Nothing: the run is over.
     End(Ended),
 }
@@ -61,7 +73,9 @@ pub struct Ended {
     pub counts: ReleaseCounts,
     /// Whether entries were left because the time was over.
     pub behind: bool,
-    /// Why the due index could not be read.
+    /// By how much the oldest entry was overdue when it was read; zero if none was.
+    pub overdue: SignedDuration,
+    /// Why a shard could not be read.
     pub fault: Option<Fault>,
 }
 
@@ -87,20 +101,13 @@ pub struct RunTimes {
     pub now: Timestamp,
 }
 
-/// What a run keeps from page to page.
+/// Reads where the run before stopped.
 #[derive(Debug)]
-pub(crate) struct ReleaseRun {
-    began: Timestamp,
-    /// The place after which the next page begins.
-    after: Option<String>,
-    counts: ReleaseCounts,
-    /// The digests and bundles that this run has sent.
-    sent_batches: SentBatches,
-    /// Whether this run sends the shard's digests and bundles; `None` until the first of them is found.
-    sends_batches: Option<bool>,
+pub struct ReadPlaces {
+    run: ReleaseRun,
 }
 
-/// Reads a page of the due index.
+/// Reads a page of a shard.
 #[derive(Debug)]
 pub struct ReadPage {
     run: ReleaseRun,
@@ -114,47 +121,56 @@ pub struct Lease {
     now: Timestamp,
 }
 
-/// Gives the lease back. If that fails, it expires by itself.
+/// Gives the lease of a shard back. If that fails, it expires by itself.
 #[derive(Debug)]
 pub struct Unlease {
-    counts: ReleaseCounts,
-    behind: bool,
+    run: ReleaseRun,
 }
 
-/// Begins a run over one shard.
-pub fn begin(turn: &Turn) -> Release {
-    let run = ReleaseRun {
-        began: turn.now,
-        after: None,
-        counts: ReleaseCounts::default(),
-        sent_batches: SentBatches::new(),
-        sends_batches: None,
-    };
-    next_page(run, turn)
+/// Saves where the run stops. If that fails, the next one begins at the beginning of each shard.
+#[derive(Debug)]
+pub struct SavePlaces {
+    run: ReleaseRun,
+    now: Timestamp,
 }
 
-fn next_page(run: ReleaseRun, turn: &Turn) -> Release {
-    if turn.left > PAGE_RESERVE { Release::Page(ReadPage { run, now: turn.now }) } else { finish(run, true, None) }
+/// Begins a run over some shards.
+pub fn begin(shards: ReadShards, turn: &Turn) -> Release {
+    Release::Places(ReadPlaces { run: ReleaseRun::new(shards, turn.now) })
 }
 
-fn finish(run: ReleaseRun, behind: bool, fault: Option<Fault>) -> Release {
-    if run.sends_batches == Some(true) && fault.is_none() {
-        return Release::Unlease(Unlease { counts: run.counts, behind });
+impl ReadPlaces {
+    /// The first of the shards, beside which the places are saved.
+    #[must_use]
+    pub fn first(&self) -> u16 {
+        self.run.shards.first
     }
-    Release::End(Ended { counts: run.counts, behind, fault })
+
+    /// Goes on with the places. If they are not known, each shard is read from its beginning.
+    pub fn answered(self, answer: Answer<DuePlaces>, turn: &mut Turn) -> Release {
+        let mut run = self.run;
+        run.go_on_at(answer.unwrap_or_default());
+        next_page(run, turn)
+    }
 }
 
 impl ReadPage {
+    /// The shard that is read.
+    #[must_use]
+    pub fn shard(&self) -> u16 {
+        self.run.current.shard
+    }
+
     /// The time until whose minute's end entries are due.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// The place after which the page begins; `None` for the first page.
+    /// The place after which the page begins; `None` for the shard's first page.
     #[must_use]
     pub fn after(&self) -> Option<&str> {
-        self.run.after.as_deref()
+        self.run.current.after.as_deref()
     }
 
     /// Goes on with the page.
@@ -162,10 +178,15 @@ impl ReadPage {
         let Self { mut run, now } = self;
         let page = match answer {
             Ok(page) => page,
-            Err(fault) => return finish(run, false, Some(fault)),
+            Err(fault) => {
+                run.fault.get_or_insert(fault);
+                run.keep_place();
+                return end_shard(run, turn);
+            }
         };
-        let (mut items, next) = without_partial_batch(page.items, page.next);
-        match run.sends_batches {
+        let (items, next) = run.current.up_to_where_it_began(page.items, page.next);
+        let (mut items, next) = without_partial_batch(items, next);
+        match run.current.sends_batches {
             // The page is read again after the lease is taken: the previous holder may have sent some of it in between.
             None if items.iter().any(is_batched) => return Release::Lease(Lease { run, now }),
             Some(false) => {
@@ -176,12 +197,19 @@ impl ReadPage {
             _ => {}
         }
         run.counts.left += page.unreadable;
+        run.note_overdue(&items, now);
         let times = RunTimes { began: run.began, now };
         PageWork::new(run, next, times).begin(items, turn)
     }
 }
 
 impl Lease {
+    /// The shard whose digests and bundles are leased.
+    #[must_use]
+    pub fn shard(&self) -> u16 {
+        self.run.current.shard
+    }
+
     /// The time at which the lease is taken.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -192,20 +220,45 @@ impl Lease {
     pub fn answered(self, answer: Answer<bool>, turn: &mut Turn) -> Release {
         let mut run = self.run;
         run.counts.left += usize::from(answer.is_err());
-        run.sends_batches = Some(answer.unwrap_or(false));
+        run.current.sends_batches = Some(answer.unwrap_or(false));
         next_page(run, turn)
     }
 }
 
 impl Unlease {
-    /// Ends the run with its counts.
-    pub fn answered(self, (): (), _: &mut Turn) -> Release {
-        Release::End(Ended { counts: self.counts, behind: self.behind, fault: None })
+    /// The shard whose lease is given back.
+    #[must_use]
+    pub fn shard(&self) -> u16 {
+        self.run.current.shard
+    }
+
+    /// Goes on with the other shards.
+    pub fn answered(self, (): (), turn: &mut Turn) -> Release {
+        next_shard(self.run, turn)
     }
 }
 
-/// Goes on after a page.
-fn after_page(mut run: ReleaseRun, next: Option<String>, turn: &Turn) -> Release {
-    run.after = next;
-    if run.after.is_some() { next_page(run, turn) } else { finish(run, false, None) }
+impl SavePlaces {
+    /// The first of the shards, beside which the places are saved.
+    #[must_use]
+    pub fn first(&self) -> u16 {
+        self.run.shards.first
+    }
+
+    /// The places; none if everything was read.
+    #[must_use]
+    pub fn places(&self) -> &DuePlaces {
+        &self.run.stopped
+    }
+
+    /// The time at which they are saved.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Ends the run with its counts, whether they were saved or not.
+    pub fn answered(self, (): (), _: &mut Turn) -> Release {
+        Release::End(self.run.ended())
+    }
 }

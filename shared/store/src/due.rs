@@ -4,8 +4,7 @@
 //! deliveries, written after their plan and again by the next run after a crash.
 
 use crate::{Filter, StoreError, Table, item, keys, number, read, sort_key, store_error, text};
-use domain::due::{DueItem, DuePage, ScheduledDelivery};
-use domain::ids::{DUE_SHARDS, shard_of};
+use domain::due::{DueItem, DuePage, DuePlaces, ScheduledDelivery};
 use domain::reason::Reason;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -44,8 +43,8 @@ fn sort_key_of(due: &ScheduledDelivery) -> String {
 impl Table {
     /// Builds a scheduled delivery's item.
     pub(crate) fn due_item(&self, due: &ScheduledDelivery) -> Result<crate::Item, StoreError> {
-        let shard = shard_of(&format!("{}#{}", due.destination, due.channel), DUE_SHARDS);
-        let mut item = item(&keys::due(shard), &sort_key_of(due), due, Some(self.expiry(due.at)))?;
+        let pk = keys::due(due.shard(self.due_shards));
+        let mut item = item(&pk, &sort_key_of(due), due, Some(self.expiry(due.at)))?;
         item.insert("hash".to_owned(), text(&content_hash(due)?));
         Ok(item)
     }
@@ -82,6 +81,23 @@ impl Table {
             }
         }
         Ok(page)
+    }
+
+    /// Returns the places where the run before stopped, in the shards that are read with `first`.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn due_places(&self, first: u16) -> Result<DuePlaces, StoreError> {
+        let found = self.query(&keys::due(first), keys::PLACES, keys::PLACES, 1).await?;
+        found.into_iter().next().map_or_else(|| Ok(DuePlaces::default()), |found| read(found, "places"))
+    }
+
+    /// Saves the places where a run stopped, in the shards that are read with `first`.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn save_due_places(&self, first: u16, places: &DuePlaces, now: Timestamp) -> Result<(), StoreError> {
+        self.put(item(&keys::due(first), keys::PLACES, places, Some(self.expiry(now)))?).await
     }
 
     /// Counts the other incidents with a delivery after `item` that is held for `reason` in the same minute, for the same destination
@@ -184,6 +200,7 @@ fn content_hash(due: &ScheduledDelivery) -> Result<String, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::ids::DUE_SHARDS;
 
     #[test]
     fn an_incident_with_several_updates_is_counted_once() {
@@ -202,9 +219,16 @@ mod tests {
             .unwrap()
         };
         let first = due("2026-11-23T12:00:00Z");
-        let item = DueItem::new(first.clone(), 0, &sort_key_of(&first));
+        let item = DueItem::new(first.clone(), first.shard(DUE_SHARDS), &sort_key_of(&first));
+        let elsewhere = DueItem::new(first.clone(), first.shard(8), &sort_key_of(&first));
+        assert_ne!(item.shard(), elsewhere.shard());
+        assert!(
+            !elsewhere.has_place_of(&first, DUE_SHARDS),
+            "an entry of release 0.1.0 would stay, and come each minute"
+        );
         for (at, same) in [("2026-11-23T12:00:59Z", true), ("2026-11-23T12:01:00Z", false)] {
-            assert_eq!(item.has_place_of(&due(at)), same, "deleting the old item would lose the delivery");
+            let again = due(at);
+            assert_eq!(item.has_place_of(&again, DUE_SHARDS), same, "deleting the old item would lose the delivery");
             assert_eq!(item.place() == sort_key_of(&due(at)), same);
         }
     }

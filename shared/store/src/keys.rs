@@ -216,6 +216,9 @@ pub(crate) fn due(shard: u16) -> String {
 /// Sort key of a due shard's lease, held by the run that assembles batches. It sorts after all due items, which begin with a digit.
 pub(crate) const LEASE: &str = "LEASE";
 
+/// Sort key of the places where a run over several due shards stopped, in the partition of the first of them.
+pub(crate) const PLACES: &str = "PLACES";
+
 /// Partition of maintenance reminders. They are few, so they need no shards.
 pub(crate) const REMINDERS: &str = "REMIND#";
 

@@ -30,6 +30,7 @@ pub mod tenants;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason};
+use domain::ids::DUE_SHARDS;
 use domain::vocabulary::Channel;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -106,6 +107,8 @@ pub struct Table {
     pub(crate) client: Client,
     pub(crate) name: String,
     retention: SignedDuration,
+    /// How many shards of the due index are written.
+    pub(crate) due_shards: u16,
 }
 
 /// Default retention of an incident's items in days.
@@ -120,7 +123,19 @@ impl Table {
     #[must_use]
     pub fn new(config: &aws_config::SdkConfig, name: &str, retention_days: u32) -> Self {
         let retention = SignedDuration::from_hours(24 * i64::from(retention_days));
-        Self { client: Client::new(config), name: name.to_owned(), retention }
+        Self { client: Client::new(config), name: name.to_owned(), retention, due_shards: DUE_SHARDS }
+    }
+
+    /// Returns a client that spreads what it schedules over so many shards of the due index, from 1 to [`DUE_SHARDS`].
+    #[must_use]
+    pub fn with_due_shards(self, shards: u16) -> Self {
+        Self { due_shards: shards.clamp(1, DUE_SHARDS), ..self }
+    }
+
+    /// Returns how many shards of the due index are written.
+    #[must_use]
+    pub fn due_shards(&self) -> u16 {
+        self.due_shards
     }
 
     /// Returns when an incident's item written at `now` expires, in Unix seconds.

@@ -55,6 +55,8 @@ pub struct Scenario {
     pub contacts: bool,
     /// The minutes (since 1970) in which `release` does not run.
     pub outage: std::ops::Range<i64>,
+    /// Whether some functions are still those of release 0.1.0, which writes eight shards of the due index. One in eight worlds.
+    pub upgrading: bool,
 }
 
 /// Something that happens at a time.
@@ -189,7 +191,8 @@ impl Scenario {
             0..0
         };
         let (faults, contacts) = (!seed.is_multiple_of(3), seed.is_multiple_of(2));
-        let mut scenario = Self { begin, tenants, scenes: Vec::new(), faults, contacts, outage };
+        let upgrading = seed % 8 == 5;
+        let mut scenario = Self { begin, tenants, scenes: Vec::new(), faults, contacts, outage, upgrading };
         let changes_settings = random.once_in(2);
         let mut at = begin;
         let events_min = random.between(EVENTS_MIN, EVENTS_MIN + 8);

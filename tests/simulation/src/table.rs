@@ -10,7 +10,7 @@ pub use due::due_place;
 use contacts::ContactItems;
 use contracts::queue::Delivery;
 use domain::delivery::{DeliveryRow, delivery_row_key};
-use domain::due::ScheduledDelivery;
+use domain::due::{DuePlaces, ScheduledDelivery};
 use domain::event_record::EventRecord;
 use domain::ids::{EventId, IncidentId, Scope, TenantId};
 use domain::incident::{Incident, KeyState, Update};
@@ -133,10 +133,15 @@ pub struct SimulatedTable {
     pub stopped: BTreeMap<(IncidentId, TenantId), BTreeSet<String>>,
     /// The delivery rows by tenant, incident and name.
     pub rows: BTreeMap<RowKey, DeliveryRow>,
-    /// The due index, by [`due_place`].
-    pub due: BTreeMap<String, ScheduledDelivery>,
-    /// Who may send the lists of the due index, and until when, in milliseconds.
-    pub lease: Option<(String, i64)>,
+    /// The due index, by shard and [`due_place`].
+    pub due: BTreeMap<(u16, String), ScheduledDelivery>,
+    /// Who may send the lists of a shard of the due index, and until when, in milliseconds.
+    pub leases: BTreeMap<u16, (String, i64)>,
+    /// Where runs over the due index stopped, by the first of their shards.
+    pub due_places: BTreeMap<u16, DuePlaces>,
+    /// Whether a deployment is half done all the time: every other entry is written by release 0.1.0, which knows eight shards.
+    pub upgrading: bool,
+    due_writes: u64,
     /// How often a write left a row in each state.
     pub states: BTreeMap<String, u64>,
     /// How updates ended; each ends once.
@@ -151,7 +156,7 @@ pub struct SimulatedTable {
 impl SimulatedTable {
     /// A table with these tenants and nothing else.
     #[must_use]
-    pub fn new(tenants: Vec<Subscriber>) -> Self {
-        Self { tenants, ..Self::default() }
+    pub fn new(tenants: Vec<Subscriber>, upgrading: bool) -> Self {
+        Self { tenants, upgrading, ..Self::default() }
     }
 }

@@ -204,7 +204,7 @@ impl World {
         let mut world = Self {
             now: begin,
             random,
-            table: SimulatedTable::new(scenario.tenants.clone()),
+            table: SimulatedTable::new(scenario.tenants.clone(), scenario.upgrading),
             queues: SimulatedQueues::default(),
             receivers,
             log: Log::default(),

@@ -4,7 +4,8 @@ use super::batches::{BatchKey, SentBatches, batch_delay_seconds, is_batched, is_
 pub use super::decide::Wait;
 use super::decide::{ReleaseDecision, delay_seconds};
 use super::facts::{DecidedItem, PageFacts};
-use super::{Release, ReleaseRun, RunTimes, after_page};
+use super::turns::{ReleaseRun, after_page};
+use super::{Release, RunTimes};
 use crate::deliver::Message;
 use crate::turn::{Answer, Counted, Turn};
 use contracts::queue::{BatchDelivery, Delivery};
@@ -140,7 +141,7 @@ impl PageWork {
 
     pub(super) fn begin(mut self, items: Vec<DueItem>, turn: &Turn) -> Release {
         let (counted_only, items): (Vec<_>, Vec<_>) =
-            items.into_iter().partition(|item| is_counted_only(item, &self.run.sent_batches));
+            items.into_iter().partition(|item| is_counted_only(item, &self.run.current.sent_batches));
         let ended = |item| EndedItem { item, reason: Reason::StormCollapsed };
         self.ended.extend(counted_only.into_iter().map(ended));
         if items.is_empty() { self.end_rows(turn) } else { Release::Facts(ReadFacts { work: self, items }) }
@@ -360,7 +361,7 @@ impl Reschedule {
         for (later, answer) in std::mem::take(&mut work.later).into_iter().zip(answers) {
             match WriteAnswer::of(&answer) {
                 // Within the same minute both have the same place: deleting the earlier one would lose the later one.
-                WriteAnswer::Written if later.item.has_place_of(&later.entry) => {}
+                WriteAnswer::Written if later.item.has_place_of(&later.entry, work.run.shards.written) => {}
                 WriteAnswer::Written | WriteAnswer::Over => done.push(later.item),
                 WriteAnswer::Attempted(next) => work.later.push(next.replace(later.item)),
                 WriteAnswer::Unknown => work.run.counts.left += 1,
@@ -393,7 +394,7 @@ impl EnqueueDue {
         }
         // The next minute's run builds an unsent list again, with everything that is in it by then.
         if all {
-            work.run.sent_batches.append(&mut work.lists);
+            work.run.current.sent_batches.append(&mut work.lists);
         }
         delete(done, work.end_rows(turn))
     }

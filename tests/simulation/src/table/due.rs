@@ -3,6 +3,7 @@
 use super::{DeliveryKey, End, RowKey, SimulatedTable};
 use domain::delivery::{ClaimRefusal, DeliveryRow, RowRefusal, RowWrite};
 use domain::due::{DueItem, DuePage, ScheduledDelivery};
+use domain::ids::{DUE_SCHEDULES, DUE_SHARDS};
 use domain::reason::Reason;
 use jiff::Timestamp;
 use pipeline::release::page::Later;
@@ -14,7 +15,7 @@ pub(crate) const PAGE_ENTRIES: usize = 100;
 /// A lease longer than this comes from a skewed clock, in milliseconds.
 const LEASE_MAX_MS: i64 = 60_000;
 
-/// Returns where an entry is. Within a minute the entries of a destination are together.
+/// Returns where an entry is in its shard. Within a minute the entries of a destination are together.
 #[must_use]
 pub fn due_place(due: &ScheduledDelivery) -> String {
     let minute = due.at.as_second().div_euclid(60);
@@ -24,47 +25,55 @@ pub fn due_place(due: &ScheduledDelivery) -> String {
 impl SimulatedTable {
     /// Puts an entry into the due index, unless one with a later attempt is there. With `once`, one with the same attempt stays, too.
     pub fn schedule(&mut self, due: &ScheduledDelivery, once: bool) {
-        let place = due_place(due);
+        self.due_writes += 1;
+        let is_before = self.upgrading && self.due_writes.is_multiple_of(2);
+        self.put_due(due, once, if is_before { DUE_SCHEDULES } else { DUE_SHARDS });
+    }
+
+    fn put_due(&mut self, due: &ScheduledDelivery, once: bool, shards: u16) {
+        let place = (due.shard(shards), due_place(due));
         let stays = |there: &ScheduledDelivery| there.attempt > due.attempt || once && there.attempt == due.attempt;
         if !self.due.get(&place).is_some_and(stays) {
             self.due.insert(place, due.clone());
         }
     }
 
-    /// A page of what is due by the end of the minute of `now`.
+    /// A page of what is due in a shard by the end of the minute of `now`.
     #[must_use]
-    pub fn due_page(&self, now: Timestamp, after: Option<&str>) -> DuePage {
+    pub fn due_page(&self, shard: u16, now: Timestamp, after: Option<&str>) -> DuePage {
         let to = format!("{:010}#\u{10ffff}", now.as_second().div_euclid(60));
         let from = after.unwrap_or_default().to_owned();
-        let range = self.due.range((Bound::Excluded(from), Bound::Included(to)));
+        let range = self.due.range((Bound::Excluded((shard, from)), Bound::Included((shard, to))));
         let items: Vec<DueItem> =
-            range.take(PAGE_ENTRIES).map(|(place, due)| DueItem::new(due.clone(), 0, place)).collect();
+            range.take(PAGE_ENTRIES).map(|((_, place), due)| DueItem::new(due.clone(), shard, place)).collect();
         let next = items.last().filter(|_| items.len() >= PAGE_ENTRIES).map(|last| last.place().to_owned());
         DuePage { items, unreadable: 0, next }
     }
 
-    /// Leases the lists to a run, unless another run has the lease.
-    pub fn lease_lists(&mut self, run: &str, now_ms: i64, until_ms: i64) -> bool {
+    /// Leases the lists of a shard to a run, unless another run has the lease.
+    pub fn lease_lists(&mut self, shard: u16, run: &str, now_ms: i64, until_ms: i64) -> bool {
         let free = self
-            .lease
-            .as_ref()
+            .leases
+            .get(&shard)
             .is_none_or(|(holder, until)| holder == run || *until <= now_ms || *until > now_ms + LEASE_MAX_MS);
         if free {
-            self.lease = Some((run.to_owned(), until_ms));
+            self.leases.insert(shard, (run.to_owned(), until_ms));
         }
         free
     }
 
-    /// Gives the lease back.
-    pub fn unlease_lists(&mut self, run: &str) {
-        self.lease = self.lease.take().filter(|(holder, _)| holder != run);
+    /// Gives the lease of a shard back.
+    pub fn unlease_lists(&mut self, shard: u16, run: &str) {
+        self.leases.retain(|leased, (holder, _)| *leased != shard || holder != run);
     }
 
     /// Counts the incidents that a list does not name.
     #[must_use]
     pub fn count_behind(&self, last: &DueItem, reason: Reason) -> usize {
-        let behind = self.due.range((Bound::Excluded(last.place().to_owned()), Bound::Unbounded));
-        let same = behind.take_while(|(place, due)| DueItem::new((*due).clone(), 0, place).group() == last.group());
+        let behind = self.due.range((Bound::Excluded((last.shard(), last.place().to_owned())), Bound::Unbounded));
+        let same = behind.take_while(|((shard, place), due)| {
+            *shard == last.shard() && DueItem::new((*due).clone(), *shard, place).group() == last.group()
+        });
         let held = same.filter(|(_, due)| due.held.is_some_and(|hold| hold.reason == reason));
         let incidents: BTreeSet<_> = held.map(|(_, due)| &due.incident_id).collect();
         incidents.iter().filter(|id| ***id != last.due.incident_id).count()
@@ -72,8 +81,9 @@ impl SimulatedTable {
 
     /// Deletes an entry that was read, unless another has its place by now.
     pub fn delete_due(&mut self, item: &DueItem) {
-        if self.due.get(item.place()) == Some(&item.due) {
-            self.due.remove(item.place());
+        let place = (item.shard(), item.place().to_owned());
+        if self.due.get(&place) == Some(&item.due) {
+            self.due.remove(&place);
         }
     }
 
@@ -89,7 +99,7 @@ impl SimulatedTable {
             let row = DeliveryKey::of_due(&later.entry).row();
             self.apply(row, &write).map_err(|refusal| asked_to_wait(refusal, now_ms))?;
         }
-        self.schedule(&later.entry, false);
+        self.put_due(&later.entry, false, DUE_SHARDS);
         Ok(())
     }
 

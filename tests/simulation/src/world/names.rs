@@ -55,6 +55,7 @@ pub(super) fn effect_name(story: &Story) -> &'static str {
             Deliver::End(_) => "end",
         },
         Story::Release(story) => match story {
+            Release::Places(_) => "release.places",
             Release::Page(_) => "release.page",
             Release::Lease(_) => "release.lease",
             Release::Facts(_) => "release.facts",
@@ -65,6 +66,7 @@ pub(super) fn effect_name(story: &Story) -> &'static str {
             Release::EndRows(_) => "release.end_rows",
             Release::Delete(_) => "release.delete",
             Release::Unlease(_) => "release.unlease",
+            Release::SavePlaces(_) => "release.save_places",
             Release::End(_) => "end",
         },
         Story::Feedback(story) => match story {

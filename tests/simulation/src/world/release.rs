@@ -5,11 +5,12 @@ use crate::queue::Body;
 use crate::table::DeliveryKey;
 use contracts::queue::Lane;
 use domain::due::{DueItem, ScheduledDelivery};
-use domain::ids::Scope;
+use domain::ids::{DUE_SCHEDULES, DUE_SHARDS, Scope, shard_of};
 use pipeline::deliver::Message;
 use pipeline::release::facts::{PageFacts, subscription_category};
-use pipeline::release::{Release, begin, is_batched};
+use pipeline::release::{ReadShards, Release, begin, is_batched};
 use pipeline::route::EarlierPlans;
+use std::collections::BTreeSet;
 
 /// How long a run may last, in milliseconds.
 const TIMEOUT: i64 = 30_000;
@@ -17,8 +18,8 @@ const TIMEOUT: i64 = 30_000;
 impl World {
     /// Lets the schedule fire at the beginning of the minute in which something is due.
     pub(super) fn schedule_minute(&mut self) {
-        let Some(first) = self.table.due.values().next() else { return };
-        let due = first.at.as_millisecond().div_euclid(60_000) * 60_000;
+        let Some(first) = self.table.due.values().map(|due| due.at).min() else { return };
+        let due = first.as_millisecond().div_euclid(60_000) * 60_000;
         let next = due.max((self.now / 60_000 + 1) * 60_000);
         let outage = self.scenario.outage.clone();
         let next = if outage.contains(&next.div_euclid(60_000)) { outage.end * 60_000 } else { next };
@@ -36,9 +37,13 @@ impl World {
         // The schedule invokes at least once.
         let copies = if !self.calm() && self.random.once_in(10) { 2 } else { 1 };
         for _ in 0..copies {
-            let turn = self.first_turn(TIMEOUT, 1, Lane::Bulk);
-            let story = Story::Release(begin(&turn));
-            self.start(None, 1, story, turn, TIMEOUT, SenderState::default(), false);
+            let due = self.table.due.iter().filter(|(_, due)| due.at.as_millisecond() < self.now + 60_000);
+            let schedules: BTreeSet<u16> = due.map(|((shard, _), _)| shard % DUE_SCHEDULES).collect();
+            for first in schedules {
+                let turn = self.first_turn(TIMEOUT, 1, Lane::Bulk);
+                let story = Story::Release(begin(ReadShards { first, written: DUE_SHARDS }, &turn));
+                self.start(None, 1, story, turn, TIMEOUT, SenderState::default(), false);
+            }
         }
     }
 
@@ -46,13 +51,23 @@ impl World {
         let turn = &mut invocation.turn;
         let now_ms = turn.now.as_millisecond();
         match story {
+            Release::Places(step) => {
+                let places = self.table.due_places.get(&step.first()).cloned().unwrap_or_default();
+                step.answered(fate.answer(places), turn)
+            }
+            Release::SavePlaces(step) => {
+                if fate != Fate::Fails {
+                    self.table.due_places.insert(step.first(), step.places().clone());
+                }
+                step.answered((), turn)
+            }
             Release::Page(step) => {
-                let page = self.table.due_page(step.now(), step.after());
+                let page = self.table.due_page(step.shard(), step.now(), step.after());
                 step.answered(fate.answer(page), turn)
             }
             Release::Lease(step) => {
                 let until = now_ms + i64::try_from(turn.left.as_millis()).unwrap_or(0) + 1_000;
-                let leased = fate != Fate::Fails && self.table.lease_lists(&turn.token, now_ms, until);
+                let leased = fate != Fate::Fails && self.table.lease_lists(step.shard(), &turn.token, now_ms, until);
                 if fate == Fate::Done && !leased {
                     self.coverage.count("release.lease: elsewhere");
                 }
@@ -149,10 +164,13 @@ impl World {
             }
             Release::Unlease(step) => {
                 if fate != Fate::Fails {
-                    self.table.unlease_lists(&turn.token);
+                    self.table.unlease_lists(step.shard(), &turn.token);
                 }
-                // It may take its time to end, and lists nothing any more.
-                invocation.listed.clear();
+                // It may take its time to end, and lists nothing of this shard any more.
+                let is_in = |key: &DeliveryKey, shards| {
+                    shard_of(&format!("{}#{}", key.thread.destination, key.thread.channel), shards) == step.shard()
+                };
+                invocation.listed.retain(|(key, _)| !is_in(key, DUE_SHARDS) && !is_in(key, DUE_SCHEDULES));
                 step.answered((), turn)
             }
             Release::End(_) => story,
