@@ -17,6 +17,7 @@
 //! | [`check`] | what holds in every world |
 //! | [`coverage`] | what the worlds of a run reached |
 //! | [`random`] | the seeded numbers |
+//! | [`sample`] | tenants and destinations for other tests |
 
 #![allow(clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on says so")]
 
@@ -25,6 +26,7 @@ pub mod coverage;
 pub mod queue;
 pub mod random;
 pub mod receiver;
+pub mod sample;
 pub mod scenario;
 pub mod table;
 pub mod world;
