@@ -128,8 +128,7 @@ impl AttemptFailure {
 
 /// Returns the reason for a permanent refusal. Where our own rules refuse, the cause is the code of their reason.
 fn refusal_reason(failed: &AttemptFailure) -> Reason {
-    const OURS: [Reason; 3] =
-        [Reason::SmsCountryNotAllowed, Reason::DltRegistrationMissing, Reason::SmsLimitReached];
+    const OURS: [Reason; 3] = [Reason::SmsCountryNotAllowed, Reason::DltRegistrationMissing, Reason::SmsLimitReached];
     let ours = || OURS.into_iter().find(|reason| reason.as_str() == failed.cause);
     failed.contact_refusal().or_else(ours).unwrap_or(Reason::RefusedByProvider)
 }

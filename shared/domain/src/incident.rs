@@ -35,5 +35,11 @@ pub const SMS_LIMIT_TYPE: &str = "tocsin.sms_limit_reached";
 /// The event type of the notice to the platform that a tenant wants a name approved.
 pub const NAME_REQUESTED_TYPE: &str = "tocsin.name_requested";
 /// The event types of which only org admins are notified.
-pub const ORG_ADMIN_NOTICE_TYPES: [&str; 6] =
-    [DELIVERY_FAILED_TYPE, WINDOW_MISSED_TYPE, UNSUBSCRIBED_TYPE, ADDRESS_SUPPRESSED_TYPE, SMS_LIMIT_TYPE, NAME_REQUESTED_TYPE];
+pub const ORG_ADMIN_NOTICE_TYPES: [&str; 6] = [
+    DELIVERY_FAILED_TYPE,
+    WINDOW_MISSED_TYPE,
+    UNSUBSCRIBED_TYPE,
+    ADDRESS_SUPPRESSED_TYPE,
+    SMS_LIMIT_TYPE,
+    NAME_REQUESTED_TYPE,
+];

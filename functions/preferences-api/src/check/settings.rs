@@ -10,8 +10,7 @@ use domain::ids::TenantId;
 use domain::policy::{FootprintEditor, Policy};
 use domain::tenant::{
     ApprovedNames, CategorySettings, ComplianceConfirmed, ContentLevel, DataProcessing, Email, Footprint, NameRequests,
-    Settings,
-    SmsCompliance, compliance_wording,
+    Settings, SmsCompliance, compliance_wording,
 };
 use domain::vocabulary::{Category, ChannelClass, StormMode};
 use jiff::Timestamp;

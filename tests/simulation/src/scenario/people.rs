@@ -92,7 +92,7 @@ fn recipient(tenant: usize, place: usize, random: &mut Random) -> Destination {
         name,
         roles,
         filters: filters(random),
-        user_id: (place % 2 == 0).then(|| USER.to_owned()),
+        user_id: place.is_multiple_of(2).then(|| USER.to_owned()),
         opt_ins: opt_ins.into_iter().filter(|_| opts).collect(),
         unsubscribed: BTreeSet::new(),
         unsubscribed_warnings: false,

@@ -274,7 +274,9 @@ impl World {
 
     pub(super) fn unsubscribe(&mut self, tenant: usize, destination: usize, category: Category) {
         let Some((tenant, recipient)) = self.recipient_at(tenant, destination) else { return };
-        self.table.change_recipient(&tenant, &recipient.id, |one| drop(one.unsubscribed.insert(category)));
+        self.table.change_recipient(&tenant, &recipient.id, |one| {
+            one.unsubscribed.insert(category);
+        });
     }
 
     /// The owner of an address wants no mail at all any more.
