@@ -293,6 +293,12 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Returns the machine's time.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
 /// Returns today's date in UTC as `2026-11-23`.
 #[must_use]
 pub fn today() -> String {

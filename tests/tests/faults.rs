@@ -13,7 +13,6 @@
     reason = "a test may fail by a panic"
 )]
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use simulation::random::Random;
 use std::collections::BTreeSet;
@@ -22,7 +21,7 @@ use std::time::{Duration, Instant};
 use tests::checker::{Posted, SOURCES, Totals, ask_dead_letters, assert_queues_end_empty, check, dead_letters};
 use tests::tenant::Tenant;
 use tests::wire::Shortened;
-use tests::{Stack, stack, today, unique, utc_time_in, wait};
+use tests::{Stack, now, stack, today, unique, utc_time_in, wait};
 
 /// Incidents of an hour. Each opens, and two of three are resolved.
 const INCIDENTS: usize = 9;
@@ -232,7 +231,7 @@ fn run(stack: &Stack, hour: Hour) {
     let mut totals = Totals::default();
     for (tenant, title, opened, updates) in events {
         let posted = Posted { id: stack.incident_of(&opened), title, updates };
-        totals.add(check(&tenants[tenant], &posted, Timestamp::now, Duration::from_secs(420)));
+        totals.add(check(&tenants[tenant], &posted, now, Duration::from_secs(420)));
     }
     assert_queues_end_empty(stack, Duration::from_secs(120));
     // Faults of AWS are waited for, however many there are: nothing is given up.

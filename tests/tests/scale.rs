@@ -13,7 +13,7 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use domain::event_record::{EventRecord, IncidentListEntry};
-use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, Scope, TenantId};
+use domain::ids::{EventId, IncidentId, IntegrationId, RecipientId, TenantId};
 use domain::incident::Incident;
 use domain::tenant::{CategorySettings, Destination, Email, Filters, Integration, Recipient, Sealed, Settings};
 use domain::vocabulary::{Category, Channel, ChannelClass, Role};

@@ -255,7 +255,7 @@ fn deny(reason: &'static str, resource: String) -> AuthorizationResponse {
     }
 }
 
-/// Returns what the holder of a token is told. Of a JWT only that it has expired: the other checks are the provider's to explain.
+/// Returns the detail for the holder of a token. Of a JWT it says only that it has expired: the other checks are the provider's to explain.
 fn refusal_detail(reason: &str) -> &'static str {
     match reason {
         "revoked" => "this token was revoked; use another one, and remove this one wherever it is still in use",

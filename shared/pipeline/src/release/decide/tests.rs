@@ -170,7 +170,8 @@ fn a_reminder_of_maintenance_that_has_begun_ends_unless_its_window_was_never_sen
 
 #[test]
 fn an_admins_resend_is_held_outside_the_regulatory_sms_window() {
-    let tenant = tenant_with_quiet_hours(json!({"quiet_hours": null})).settings;
+    let registered = json!({"dlt_entity_id": "1101", "dlt_template_id": "2202"});
+    let tenant = tenant_with_quiet_hours(json!({"quiet_hours": null, "compliance": registered})).settings;
     let (incident, update) = (Incident { kind: Kind::Advisory, ..incident() }, update());
     let indian = recipient(json!({"phone": "+919876543210"}));
     let decided = |channel: &str| {
