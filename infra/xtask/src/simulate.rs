@@ -335,8 +335,8 @@ const PLANTED: &[Planted] = &[
         name: "a panic in the story of a release",
         edits: &[(
             RELEASE,
-            "run.sends_batches = Some(answer.unwrap_or(false));",
-            "assert!(answer != Ok(false));\n        run.sends_batches = Some(answer.unwrap_or(false));",
+            "run.current.sends_batches = Some(answer.unwrap_or(false));",
+            "assert!(answer != Ok(false));\n        run.current.sends_batches = Some(answer.unwrap_or(false));",
         )],
     },
     Planted {

@@ -462,7 +462,16 @@ mod tests {
         let report = |row: Option<&DeliveryRow>, update, kind: FeedbackKind| {
             DeliveryRow::apply(row, &RowWrite::Report { feedback: &feedback(update, kind) })
         };
-        let row = after(&[claim(2, 1, "a")]);
+        let accept = RowWrite::Accept {
+            update: 2,
+            attempt: 1,
+            token: "a",
+            at: at(),
+            provider_id: None,
+            latency_ms: 5,
+            late: false,
+        };
+        let row = after(&[claim(2, 1, "a"), accept]);
         assert_eq!(report(None, 2, Bounced), Err(RowRefusal::NotPossible), "there is no row");
         assert_eq!(report(row.as_ref(), 1, Bounced), Err(RowRefusal::NotPossible), "the row is about a newer update");
         let delivered = report(row.as_ref(), 2, Delivered).unwrap();
