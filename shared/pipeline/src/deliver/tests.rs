@@ -557,7 +557,9 @@ fn a_lost_retry_is_brought_back_if_its_pause_was_spent_on_a_queue() {
             }
             _ => None,
         };
-        assert_eq!(brought, comes.then_some((2, next_at_ms)), "{channel} in {seconds} s");
+        // A queue holds a message for a quarter of an hour at most.
+        let at = if channel == "webhook" { next_at_ms.min(turn.now.as_millisecond() + 900_000) } else { next_at_ms };
+        assert_eq!(brought, comes.then_some((2, at)), "{channel} in {seconds} s");
     }
 }
 
