@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Routes that answer with HTML pages.
-const PAGES: [&str; 8] =
-    ["/status", "/console", "/unsubscribe", "/confirm", "/resubscribe", "/never", "/stop", "/read"];
+const PAGES: [&str; 9] =
+    ["/status", "/console", "/unsubscribe", "/confirm", "/resubscribe", "/never", "/stop", "/read", "/r"];
 const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "options"];
 
 fn is_page(path: &str) -> bool {

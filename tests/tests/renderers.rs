@@ -49,6 +49,7 @@ fn open(texts: &str) -> Option<(Incident, Update)> {
         rule: "r".into(),
         public: true,
         public_sentence: "Maintenance".into(),
+        advice: String::new(),
         low_balance: false,
         warnings: vec![],
     };
@@ -163,9 +164,11 @@ fn read_sms(alert: &Alert) -> String {
     sms.text
 }
 
+const SITE: feed::Site<'static> = feed::Site { base: "https://s.example.com", name: "Service status" };
+
 /// The feed as an XML 1.0 parser of another maker reads it.
 fn read_feed(opened: &(Incident, Update)) -> String {
-    let atom = feed::atom("https://s.example.com", &listed(opened));
+    let atom = feed::atom(SITE, &listed(opened));
     let parsed = roxmltree::Document::parse(&atom).unwrap_or_else(|error| panic!("{error}\n{atom}"));
     let texts: Vec<&str> = parsed.descendants().filter_map(|node| node.text().filter(|_| node.is_element())).collect();
     // The content is HTML inside of XML.
@@ -176,7 +179,7 @@ fn read_feed(opened: &(Incident, Update)) -> String {
 
 /// The calendar as a parser of another maker reads it.
 fn read_calendar(opened: &(Incident, Update)) -> String {
-    let calendar = feed::calendar("https://s.example.com", &listed(opened));
+    let calendar = feed::calendar(SITE, &listed(opened));
     // A line should have at most 75 octets; the writer's last line of a folded property may have one more (its space).
     assert!(calendar.split("\r\n").all(|line| line.len() <= 76 && !line.contains(['\r', '\n'])), "{calendar:?}");
     let parsed = ical::IcalParser::new(calendar.as_bytes()).next().unwrap().unwrap();
@@ -206,7 +209,7 @@ fn unescape_ical(value: &str) -> String {
 }
 
 fn read_webhook(alert: &Alert) -> String {
-    read_json(&serde_json::to_value(webhook::build_body(alert, &why())).unwrap()).join("\n")
+    read_json(&serde_json::to_value(webhook::build_body(alert, &why(), "https://s.example.com/i")).unwrap()).join("\n")
 }
 
 fn rendered(case: &ChannelCase) -> String {
@@ -295,7 +298,7 @@ proptest! {
         // A title that is blank after the gate is refused by name.
         if let Ok(event) = native::parse_event(body.as_bytes(), &TokenDefaults::default(), "key") {
             let rule = RuleMatch { category: None, kind: Kind::Maintenance, rule: "r".into(), public: true,
-                public_sentence: "Maintenance".into(), low_balance: false, warnings: vec![] };
+                public_sentence: "Maintenance".into(), advice: String::new(), low_balance: false, warnings: vec![] };
             let opened = simulate_opening(&event, &rule, &Scope::Platform, now());
             let alert = alert(&opened);
             read_slack(&alert);

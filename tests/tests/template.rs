@@ -39,7 +39,7 @@ const WILDCARDS: [(&str, &str, &str); 5] = [
 ];
 
 /// Routes that ask no authorizer.
-const OPEN_ROUTES: [(&str, &str); 36] = [
+const OPEN_ROUTES: [(&str, &str); 38] = [
     ("GET", "/confirm"),
     ("HEAD", "/confirm"),
     ("GET", "/console"),
@@ -50,6 +50,8 @@ const OPEN_ROUTES: [(&str, &str); 36] = [
     ("HEAD", "/never"),
     ("GET", "/read"),
     ("HEAD", "/read"),
+    ("GET", "/r/{token}"),
+    ("HEAD", "/r/{token}"),
     ("GET", "/resubscribe"),
     ("HEAD", "/resubscribe"),
     ("GET", "/status"),

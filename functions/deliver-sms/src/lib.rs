@@ -165,7 +165,7 @@ impl Texts {
         };
         let alert = &delivery.alert;
         let keyring = delivery::load_keyring(&self.keyring).await?;
-        let Ok(link) = self.links.incident_for_recipient(keyring, delivery, clock::now()) else {
+        let Ok(link) = self.links.short_incident(keyring, delivery, clock::now()) else {
             return Err(SendFailure::unavailable("link_key"));
         };
         let text = render::sms(alert, &delivery.why, &link);

@@ -12,6 +12,7 @@ use aws::sqs::Queues;
 use config::Config;
 use contracts::queue::{Delivery, DeliveryTarget};
 use contracts::webhook;
+use delivery::message_links::MessageLinks;
 use delivery::{Deliverer, QueueUrls, Sender};
 use domain::tenant::Sealed;
 use outbound::{Client, SecretUrl};
@@ -38,6 +39,7 @@ pub struct DeliverWebhook {
 struct Webhooks {
     client: Client,
     keyring: LazyKeyring,
+    links: MessageLinks,
 }
 
 impl QueueFunction for DeliverWebhook {
@@ -52,7 +54,8 @@ impl QueueFunction for DeliverWebhook {
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
         let root = config.outbound_extra_root.as_deref().unwrap_or_default();
         let options = outbound::ClientOptions::parse(exceptions, root).map_err(StartError::new)?;
-        let webhooks = Webhooks { client: Client::new(&options).map_err(StartError::new)?, keyring };
+        let links = MessageLinks::new(&config.public_base_url);
+        let webhooks = Webhooks { client: Client::new(&options).map_err(StartError::new)?, keyring, links };
         let urls = QueueUrls {
             urgent: &config.urgent_queue_url,
             bulk: &config.bulk_queue_url,
@@ -90,7 +93,10 @@ impl Sender for Webhooks {
         // For 24 hours after a rotation both secrets sign, so that a receiver can switch to the new one without losing an alert.
         let old = old_secret.as_ref().filter(|old| now < old.until).and_then(|old| open(&old.secret).ok());
         let secrets: Vec<&str> = std::iter::once(secret.as_str()).chain(old.as_deref()).collect();
-        let Ok(body) = serde_json::to_vec(&webhook::build_body(alert, &delivery.why)) else {
+        let Ok(link) = self.links.incident(keyring, alert, now) else {
+            return Err(SendFailure::unavailable("link_key"));
+        };
+        let Ok(body) = serde_json::to_vec(&webhook::build_body(alert, &delivery.why, &link)) else {
             return Err(SendFailure::permanent("cannot_be_written"));
         };
         let id = webhook::webhook_id(&alert.tenant, &alert.incident_id, alert.update, &delivery.destination);

@@ -1,5 +1,5 @@
 //! Trigger     `/v1/tenants/…`, `/v1/tokens…`, `/v1/suppressions/…`, `/v1/name-requests` (behind the authorizer); `/unsubscribe`, `/stop`, `/confirm`, `/resubscribe`,
-//!             `/never`, `/read` (no authorizer: the link is signed);
+//!             `/never`, `/read`, `/r/…` (no authorizer: the link is signed);
 //!             a direct invocation by an operator: `{"bootstrap": "platform_admin"}`, `{"recompile": "<tenant>"}`
 //! Reads       tenants, recipients, integrations, tokens; incidents with their plans and deliveries
 //! Writes      tenants, recipients, integrations (each with the compiled subscriptions and an audit entry), tokens; a failed delivery
@@ -138,6 +138,7 @@ impl HttpFunction for PreferencesApi {
             .route("/resubscribe", get(pages::resubscribe::show).post(pages::resubscribe::submit))
             .route("/never", get(pages::never::show).post(pages::never::submit))
             .route("/read", get(pages::read::show))
+            .route("/r/{token}", get(pages::read::show_short))
             .with_state(self)
     }
 

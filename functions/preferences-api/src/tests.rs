@@ -180,12 +180,21 @@ async fn only_a_validly_signed_link_opens_a_page() {
     let good = keyring.sign_link("unsubscribe", &["acme", "rcp_a", "billing", "0a1b2c3d", "99999"]).unwrap();
     let for_reading = keyring.sign_link("read", &["acme", "inc_a", "99999"]).unwrap();
     let never = keyring.sign_link("never", &["acme", "rcp_a", "sup_a", "99999"]).unwrap();
+    let short = |purpose, last_day| {
+        let incident = domain::ids::IncidentId::derived(&["a"]);
+        let read = domain::link::ShortRead { incident, tenant: None, reader: 1, last_day };
+        format!("/r/{}", keyring.sign_short_link(purpose, &read.encode().unwrap()).unwrap())
+    };
     for (method, path) in [
         ("GET", "/unsubscribe".to_owned()),
         ("GET", "/unsubscribe?t=x".to_owned()),
         ("POST", format!("/unsubscribe?t={good}x")),
         ("GET", format!("/unsubscribe?t={for_reading}")),
         ("GET", format!("/read?t={good}")),
+        ("GET", "/r/x".to_owned()),
+        ("GET", format!("/r/{for_reading}")),
+        ("GET", short("stop", 65_535)),
+        ("GET", format!("{}A", short("read", 65_535))),
         ("POST", format!("/never?t={good}")),
         ("POST", format!("/resubscribe?t={never}")),
         (
@@ -213,11 +222,13 @@ async fn only_a_validly_signed_link_opens_a_page() {
         assert_eq!(answer.status(), StatusCode::GONE, "{purpose}");
         assert!(text(answer).await.contains("This link has expired"), "{purpose}");
     }
+    assert_eq!(send(&nobody, "GET", &short("read", 20_000), "").await.status(), StatusCode::GONE);
     assert_eq!(send(&nobody, "GET", &format!("/never?t={never}"), "").await.status(), StatusCode::OK);
     for (method, path) in [
         ("GET", format!("/unsubscribe?t={good}")),
         ("POST", format!("/unsubscribe?t={good}")),
         ("GET", format!("/read?t={for_reading}")),
+        ("GET", short("read", 65_535)),
         ("POST", format!("/never?t={never}")),
     ] {
         let answer = send(&nobody, method, &path, "List-Unsubscribe=One-Click").await;

@@ -1,12 +1,21 @@
 //! The Atom feed of incidents, the calendar of maintenance, and the badge.
 
-use crate::page::{IncidentTimeline, NAME, display_title, status_label};
+use crate::page::{IncidentTimeline, display_title, status_label};
 use askama::Template;
 use atom_syndication::{Category, Content, Entry, Feed, FixedDateTime, Generator, Link, Person, Text};
 use chrono::{DateTime, Utc};
 use domain::vocabulary::Indicator;
 use icalendar::{Calendar, Component, Event, EventLike, EventStatus, Property};
 use jiff::Timestamp;
+
+/// Where the pages are that a feed leads to, and what they are called.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// The base URL of the API, without a trailing slash.
+    pub base: &'a str,
+    /// The title of the status page.
+    pub name: &'a str,
+}
 
 /// Number of incidents in the feed, the same as in Statuspage's feeds.
 pub const ENTRIES: usize = 25;
@@ -17,7 +26,8 @@ pub const ICALENDAR: &str = "text/calendar; charset=utf-8";
 
 /// Returns the Atom feed (RFC 4287). It has one entry per incident with its timeline. `base` is the API's URL.
 #[must_use]
-pub fn atom(base: &str, listed: &[IncidentTimeline]) -> String {
+pub fn atom(site: Site<'_>, listed: &[IncidentTimeline]) -> String {
+    let Site { base, name } = site;
     let updated = listed.iter().map(|listed| listed.incident.updated_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
     let link = |rel: &str, href: String, media: &str| Link {
         rel: rel.to_owned(),
@@ -26,7 +36,7 @@ pub fn atom(base: &str, listed: &[IncidentTimeline]) -> String {
         ..Link::default()
     };
     let feed = Feed {
-        title: Text::plain(NAME),
+        title: Text::plain(name),
         id: format!("{base}/status"),
         updated: utc_date_time(updated).fixed_offset(),
         links: vec![
@@ -34,7 +44,7 @@ pub fn atom(base: &str, listed: &[IncidentTimeline]) -> String {
             link("alternate", format!("{base}/status"), "text/html"),
         ],
         // Required because the entries name no author (RFC 4287, 4.1.1).
-        authors: vec![Person { name: NAME.to_owned(), ..Person::default() }],
+        authors: vec![Person { name: name.to_owned(), ..Person::default() }],
         generator: Some(Generator { value: "Tocsin".to_owned(), ..Generator::default() }),
         entries: listed.iter().map(|listed| entry(base, listed)).collect(),
         ..Feed::default()
@@ -97,9 +107,10 @@ fn utc_date_time(at: Timestamp) -> DateTime<Utc> {
 
 /// Returns the maintenance calendar (RFC 5545). A maintenance without an end is an event without duration.
 #[must_use]
-pub fn calendar(base: &str, listed: &[IncidentTimeline]) -> String {
+pub fn calendar(site: Site<'_>, listed: &[IncidentTimeline]) -> String {
+    let Site { base, name } = site;
     let mut calendar = Calendar::new();
-    calendar.name(&format!("{NAME}: maintenance"));
+    calendar.name(&format!("{name}: maintenance"));
     for listed in listed {
         let shown = &listed.incident;
         let Some(planned) = shown.maintenance else { continue };
@@ -205,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_feed_has_an_entry_for_each_incident_with_its_messages() {
-        let text = atom("https://x.test/live", &[maintenance()]);
+        let text = atom(Site { base: "https://x.test/live", name: "Service status" }, &[maintenance()]);
         for part in [
             "<title>New &lt;switches&gt;, 2;3</title>",
             "<id>https://x.test/live/status/incidents/inc_m</id>",
@@ -217,12 +228,16 @@ mod tests {
         }
         // Escaped once as HTML and once as XML.
         assert!(text.contains("Calls &amp;#60;may&amp;#62; drop."), "{text}");
-        assert!(atom("https://x.test", &[]).contains("<updated>1970-01-01T00:00:00+00:00</updated>"));
+        assert!(
+            atom(Site { base: "https://x.test", name: "Service status" }, &[])
+                .contains("<updated>1970-01-01T00:00:00+00:00</updated>")
+        );
     }
 
     #[test]
     fn the_calendar_has_the_scheduled_hours() {
-        let text = calendar("https://x.test/live", &[maintenance()]).replace("\r\n ", "");
+        let text = calendar(Site { base: "https://x.test/live", name: "Service status" }, &[maintenance()])
+            .replace("\r\n ", "");
         for line in [
             "UID:inc_m@tocsin",
             "DTSTART:20261124T220000Z",
@@ -240,14 +255,17 @@ mod tests {
     #[test]
     fn a_canceled_maintenance_is_canceled_in_the_calendar() {
         let mut listed = maintenance();
-        assert!(calendar("https://x.test", &[listed.clone()]).contains("STATUS:CONFIRMED\r\n"));
+        assert!(
+            calendar(Site { base: "https://x.test", name: "Service status" }, &[listed.clone()])
+                .contains("STATUS:CONFIRMED\r\n")
+        );
         listed.incident.resolved_at = Some(at("2026-11-22T09:00:00Z"));
-        let text = calendar("https://x.test", &[listed.clone()]);
+        let text = calendar(Site { base: "https://x.test", name: "Service status" }, &[listed.clone()]);
         for line in ["STATUS:CANCELLED", "DTSTART:20261124T220000Z", "DTEND:20261125T020000Z"] {
             assert!(text.contains(&format!("{line}\r\n")), "{line} in {text}");
         }
         listed.incident.resolved_at = Some(at("2026-11-25T01:00:00Z"));
-        let text = calendar("https://x.test", &[listed]);
+        let text = calendar(Site { base: "https://x.test", name: "Service status" }, &[listed]);
         assert!(text.contains("STATUS:CONFIRMED\r\n") && text.contains("DTEND:20261125T010000Z\r\n"), "{text}");
     }
 

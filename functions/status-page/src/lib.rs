@@ -14,7 +14,7 @@ mod kept;
 pub mod page;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -28,8 +28,9 @@ use domain::status::{PublishedIncident, StatusOverview, summarize_status};
 use domain::vocabulary::{Kind, Phase};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use jiff::civil::Date;
 use kept::Kept;
-use page::{ENTRIES_SHOWN, IncidentTimeline};
+use page::{Brand, ENTRIES_SHOWN, IncidentTimeline, REFRESH_SECONDS, View, ViewQuery};
 use runtime::http::{ApiId, HttpFunction, Problem};
 use runtime::{Aws, StartError, clock, metrics};
 use serde::Serialize;
@@ -63,6 +64,9 @@ pub struct StatusPage {
     kept: Kept,
     catalogue: Catalogue,
     base: String,
+    brand: Brand,
+    /// The first day whose history is shown, if the deployer says it.
+    since: Option<Date>,
     policy: HeaderValue,
 }
 
@@ -71,6 +75,7 @@ impl HttpFunction for StatusPage {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
+        let logo = config.status_page_logo_url.filter(|url| logo_origin(url).is_some());
         // The retention does not matter, because this function writes nothing.
         let table = Table::new(aws.config(), &config.table_name, store::RETENTION_DAYS);
         Ok(Self {
@@ -78,7 +83,9 @@ impl HttpFunction for StatusPage {
             kept: Kept::default(),
             catalogue: Catalogue::embedded().map_err(StartError::new)?,
             base: config.public_base_url,
-            policy: HeaderValue::try_from(security_policy()).map_err(StartError::new)?,
+            policy: HeaderValue::try_from(security_policy(logo.as_deref())).map_err(StartError::new)?,
+            brand: Brand { name: config.status_page_name.unwrap_or_else(|| page::NAME.to_owned()), logo },
+            since: config.status_page_since.and_then(|day| day.parse().ok()),
         })
     }
 
@@ -107,40 +114,52 @@ impl HttpFunction for StatusPage {
 type App = State<Arc<StatusPage>>;
 
 async fn overview(State(this): App, uri: Uri, headers: HeaderMap) -> Response {
-    let home = overview_path(&uri);
+    let view = this.view(&uri);
     match this.read_overview(clock::now()).await {
-        Ok(overview) => this.page(StatusCode::OK, overview.render(&home), &headers),
-        Err(error) => this.unavailable(&home, &error),
+        Ok(overview) => reloading(this.page(StatusCode::OK, overview.render(&view), &headers), &view),
+        Err(error) => this.unavailable(&view, &error),
     }
 }
 
 async fn incident(State(this): App, Path(id): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
-    let home = overview_path(&uri);
-    let Some(id) = IncidentId::parse(&id) else { return this.missing(&home) };
+    let view = this.view(&uri);
+    let Some(id) = IncidentId::parse(&id) else { return this.missing(&view) };
     match this.read_incident(&id).await {
         Ok(Some((listed, all))) => {
-            let page = page::render_incident(&home, &listed, &all.incidents, &this.catalogue, clock::now());
-            this.page(StatusCode::OK, page, &headers)
+            let page = page::render_incident(&view, &listed, &all.incidents, &this.catalogue, clock::now());
+            let response = this.page(StatusCode::OK, page, &headers);
+            // Nothing follows the end of an incident.
+            if listed.incident.resolved_at.is_some() { response } else { reloading(response, &view) }
         }
-        Ok(None) => this.missing(&home),
-        Err(error) => this.unavailable(&home, &error),
+        Ok(None) => this.missing(&view),
+        Err(error) => this.unavailable(&view, &error),
     }
 }
 
 async fn missing(State(this): App, uri: Uri) -> Response {
-    this.missing(&overview_path(&uri))
+    this.missing(&this.view(&uri))
+}
+
+/// Makes the browser load the page again after a while, unless the reader stopped that.
+fn reloading(mut response: Response, view: &View<'_>) -> Response {
+    if view.refreshes() {
+        response.headers_mut().insert(HeaderName::from_static("refresh"), HeaderValue::from(REFRESH_SECONDS));
+    }
+    response
 }
 
 async fn feed(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
     let base = api.address(&this.base);
+    let site = feed::Site { base: &base, name: &this.brand.name };
     let listed = this.read_newest(|_| true, feed::ENTRIES).await;
-    allow_any_origin(listed.map(|listed| cacheable_response(feed::ATOM, feed::atom(&base, &listed), &headers)))
+    allow_any_origin(listed.map(|listed| cacheable_response(feed::ATOM, feed::atom(site, &listed), &headers)))
 }
 
 async fn calendar(State(this): App, api: ApiId, headers: HeaderMap) -> Response {
     let base = api.address(&this.base);
+    let site = feed::Site { base: &base, name: &this.brand.name };
     let listed = this.read_newest(|shown| shown.maintenance.is_some(), PAST_INCIDENTS_READ).await;
-    allow_any_origin(listed.map(|listed| cacheable_response(feed::ICALENDAR, feed::calendar(&base, &listed), &headers)))
+    allow_any_origin(listed.map(|listed| cacheable_response(feed::ICALENDAR, feed::calendar(site, &listed), &headers)))
 }
 
 async fn badge(State(this): App, headers: HeaderMap) -> Response {
@@ -211,6 +230,12 @@ fn in_phase(shown: &PublishedIncident, phases: &[Phase]) -> bool {
 }
 
 impl StatusPage {
+    /// Reads from an address how its reader looks at the page. What it does not understand changes nothing.
+    fn view(&self, uri: &Uri) -> View<'_> {
+        let query = Query::<ViewQuery>::try_from_uri(uri).map(|Query(query)| query).unwrap_or_default();
+        View::new(overview_path(uri), &self.brand, &query)
+    }
+
     async fn read_overview(&self, now: Timestamp) -> Result<page::Overview<'_>, StoreError> {
         let all = self.incidents().await?;
         let sorted = page::sort_for_overview(&all.incidents, now);
@@ -221,7 +246,7 @@ impl StatusPage {
             timeline: Vec::new(),
             truncated: true,
         }));
-        Ok(page::Overview::of(&self.catalogue, &all, listed, sorted, now))
+        Ok(page::Overview::of(&self.catalogue, &all, listed, sorted, self.since, now))
     }
 
     /// Returns all open incidents and the last of the others, as they were at most some seconds ago.
@@ -328,7 +353,7 @@ impl StatusPage {
         let updated_at = all.iter().map(|shown| shown.updated_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
         let page = StatusPageView {
             id: "tocsin",
-            name: page::NAME,
+            name: &self.brand.name,
             url: format!("{base}/status"),
             incident_url_prefix: format!("{base}/status/incidents/"),
             updated_at,
@@ -340,14 +365,14 @@ impl StatusPage {
         })
     }
 
-    fn missing(&self, home: &str) -> Response {
-        self.page(StatusCode::NOT_FOUND, page::render_not_found(home), &HeaderMap::new())
+    fn missing(&self, view: &View<'_>) -> Response {
+        self.page(StatusCode::NOT_FOUND, page::render_not_found(view), &HeaderMap::new())
     }
 
-    fn unavailable(&self, home: &str, error: &StoreError) -> Response {
+    fn unavailable(&self, view: &View<'_>, error: &StoreError) -> Response {
         record_unavailable(error);
         let mut response =
-            self.page(StatusCode::SERVICE_UNAVAILABLE, page::render_unavailable(home), &HeaderMap::new());
+            self.page(StatusCode::SERVICE_UNAVAILABLE, page::render_unavailable(view), &HeaderMap::new());
         let headers = response.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("15"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -425,13 +450,22 @@ fn respond_with_etag(kind: &'static str, body: String, tag: &str, request_header
     response
 }
 
-/// Returns the content security policy: the one style sheet, by its hash, and images in data URLs. Nothing else loads.
-fn security_policy() -> String {
+/// Returns the content security policy: the one style sheet, by its hash, images in data URLs, and those of the logo's host. Nothing else
+/// loads.
+fn security_policy(logo: Option<&str>) -> String {
     let hash = STANDARD.encode(Sha256::digest(page::STYLE.as_bytes()));
+    let logo = logo.and_then(logo_origin).map(|origin| format!(" {origin}")).unwrap_or_default();
     format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; base-uri 'none'; form-action 'none'; \
+        "default-src 'none'; style-src 'sha256-{hash}'; img-src data:{logo}; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'none'"
     )
+}
+
+/// Returns the origin of an https URL; `None` for anything else, and for what would end a directive of the policy.
+fn logo_origin(url: &str) -> Option<&str> {
+    let host = url.strip_prefix("https://")?.split(['/', '?', '#']).next()?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':');
+    (!host.is_empty() && host.chars().all(is_plain)).then(|| url.get(.."https://".len() + host.len()))?
 }
 
 #[cfg(test)]
@@ -449,14 +483,27 @@ mod tests {
 
     #[test]
     fn the_security_policy_has_the_hash_of_the_embedded_style() {
-        let policy = security_policy();
+        let policy = security_policy(None);
         assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
-        let page = page::render_not_found("status").unwrap();
+        let brand = Brand::default();
+        let view = View::new("status".to_owned(), &brand, &ViewQuery::default());
+        let page = page::render_not_found(&view).unwrap();
         assert!(
             page.contains(&format!("<style>{}</style>", page::STYLE)),
             "the hash covers the text between the style tags"
         );
         assert!(!page.contains("<script") && !page.contains(" style="));
+    }
+
+    #[test]
+    fn a_logo_is_loaded_from_its_own_host_and_nothing_else_is() {
+        let policy = security_policy(Some("https://cdn.example.com/a/logo.svg?v=1"));
+        assert!(policy.contains("img-src data: https://cdn.example.com;"), "{policy}");
+        for bad in
+            ["http://cdn.example.com/x", "https://", "https://a;script-src *", "javascript:alert(1)", "https://a b/"]
+        {
+            assert_eq!(logo_origin(bad), None, "{bad}");
+        }
     }
 
     #[test]

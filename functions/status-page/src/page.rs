@@ -2,9 +2,11 @@
 
 mod card;
 mod overview;
+mod view;
 
 pub use card::display_title;
 pub use overview::{Overview, OverviewIncidents, sort_for_overview};
+pub use view::{Brand, REFRESH_SECONDS, View, ViewQuery};
 
 pub(crate) use card::status_label;
 
@@ -14,7 +16,7 @@ use domain::policy::Catalogue;
 use domain::status::{PublishedIncident, PublishedUpdate};
 use jiff::Timestamp;
 
-/// The title of the status page.
+/// The title of the status page, unless the deployer gave it another one.
 pub const NAME: &str = "Service status";
 /// Timeline entries per incident on the overview. The incident's own page shows the others.
 pub const ENTRIES_SHOWN: usize = 10;
@@ -22,7 +24,7 @@ pub const ENTRIES_SHOWN: usize = 10;
 /// response.
 const TEXT_MAX: usize = 1_000_000;
 /// The style sheet; the content security policy names its hash.
-pub const STYLE: &str = include_str!("../templates/page.css");
+pub const STYLE: &str = runtime::http::PAGE_STYLE;
 
 /// An incident with the newest entries of its timeline.
 #[derive(Clone, Debug)]
@@ -64,7 +66,7 @@ pub fn path_to_overview(below: &str) -> String {
 /// # Errors
 /// [`askama::Error`] of the template engine; no value of these pages causes one.
 pub fn render_incident(
-    home: &str,
+    view: &View<'_>,
     listed: &IncidentTimeline,
     all: &[PublishedIncident],
     catalogue: &Catalogue,
@@ -72,9 +74,9 @@ pub fn render_incident(
 ) -> Result<String, askama::Error> {
     let mut room = TEXT_MAX;
     IncidentPage {
-        home,
-        card: Card::of(listed, &suppressed_incidents(all, now), catalogue, home, &mut room),
-        rendered_at: DisplayTime::of(now),
+        view,
+        card: Card::of(listed, &suppressed_incidents(all, now), catalogue, view, &mut room),
+        rendered_at: view.time(now),
     }
     .render()
 }
@@ -91,25 +93,25 @@ pub fn without_render_time(page: &str) -> [&str; 2] {
 ///
 /// # Errors
 /// [`askama::Error`] of the template engine; no value of these pages causes one.
-pub fn render_not_found(home: &str) -> Result<String, askama::Error> {
+pub fn render_not_found(view: &View<'_>) -> Result<String, askama::Error> {
     let text = "There is no public page at this address. Incident pages are removed when their retention period ends.";
-    MessagePage { home, title: "Not found", text }.render()
+    MessagePage { view, title: "Not found", text }.render()
 }
 
 /// Renders the page for when the table cannot be read.
 ///
 /// # Errors
 /// [`askama::Error`] of the template engine; no value of these pages causes one.
-pub fn render_unavailable(home: &str) -> Result<String, askama::Error> {
+pub fn render_unavailable(view: &View<'_>) -> Result<String, askama::Error> {
     let text = "We can't load the current status right now. This doesn't mean that the service is down. \
                 Reload this page in a minute.";
-    MessagePage { home, title: "Status unavailable", text }.render()
+    MessagePage { view, title: "Status unavailable", text }.render()
 }
 
 #[derive(Template)]
 #[template(path = "incident.html")]
 struct IncidentPage<'a> {
-    home: &'a str,
+    view: &'a View<'a>,
     card: Card<'a>,
     rendered_at: DisplayTime,
 }
@@ -117,7 +119,7 @@ struct IncidentPage<'a> {
 #[derive(Template)]
 #[template(path = "note.html")]
 struct MessagePage<'a> {
-    home: &'a str,
+    view: &'a View<'a>,
     title: &'a str,
     text: &'a str,
 }

@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document of the HTTP API, generated from the types of this crate into `infra/openapi.yaml`.
 //!
-//! Pages for people (`/status`, `/console`, `/unsubscribe`, `/stop`, `/confirm`, `/read`) are not part of it.
+//! Pages for people (`/status`, `/console`, `/unsubscribe`, `/stop`, `/confirm`, `/read`, `/r`) are not part of it.
 
 mod operation;
 mod routes;

@@ -7,7 +7,7 @@ use domain::alert::{Alert, NotificationReason};
 use domain::attempt::{self, AttemptFailure};
 use domain::event::{KeyDetail, truncate_chars};
 use domain::render::{
-    AlertLinks, DETAILS_HEADING, SUPPRESSED_HEADING, facts, headline, notes, subscription_sentence,
+    ADVICE_HEADING, AlertLinks, DETAILS_HEADING, SUPPRESSED_HEADING, facts, heading, notes, subscription_sentence,
     suppressed_incident_lines, trigger_clause,
 };
 use domain::vocabulary::{Channel, Severity, Status};
@@ -17,6 +17,8 @@ const HEADER_MAX: usize = 150;
 /// Maximum length of a section's text. Slack's limit is 3,000; the cut comes earlier, because escaping lengthens a text.
 const SECTION_MAX: usize = 2_900;
 const FIELD_MAX: usize = 1_900;
+/// Maximum number of fields in a section.
+const FIELDS_MAX: usize = 10;
 /// Maximum number of links shown.
 const LINKS_MAX: usize = 5;
 
@@ -33,12 +35,14 @@ pub fn build_message(alert: &Alert, why: &NotificationReason, links: &AlertLinks
     if !alert.message.trim().is_empty() {
         blocks.push(section(&escape_truncated(alert.message.trim(), SECTION_MAX)));
     }
+    if let Some(advice) = alert.advice_shown() {
+        blocks.push(section(&format!("*{ADVICE_HEADING}*\n{}", escape_truncated(advice, FIELD_MAX))));
+    }
     let fields: Vec<Value> = facts(alert)
         .iter()
-        .take(10)
         .map(|(name, value)| mrkdwn(&format!("*{name}*\n{}", escape_truncated(value, FIELD_MAX))))
         .collect();
-    blocks.push(json!({"type": "section", "fields": fields}));
+    blocks.extend(fields.chunks(FIELDS_MAX).map(|fields| json!({"type": "section", "fields": fields})));
     if !alert.key_details.is_empty() {
         blocks.push(section(&format!("*{DETAILS_HEADING}*\n{}", detail_lines(alert, "• ").join("\n"))));
     }
@@ -49,11 +53,17 @@ pub fn build_message(alert: &Alert, why: &NotificationReason, links: &AlertLinks
             escape_truncated(&format!("• {}", suppressed.join("\n• ")), SECTION_MAX)
         )));
     }
-    let mut shown_links = vec![format!("<{}|View incident>", escape_url(&links.incident_url))];
+    blocks.push(json!({"type": "actions", "elements": [{
+        "type": "button", "action_id": "view_incident", "url": links.incident_url,
+        "text": {"type": "plain_text", "text": "View incident"},
+    }]}));
     let given = alert.links.iter().filter(|link| link.href.starts_with("https://")).take(LINKS_MAX);
-    shown_links
-        .extend(given.map(|link| format!("<{}|{}>", escape_url(&link.href), escape_truncated(&link.label(), 160))));
-    blocks.push(section(&join_within(&shown_links, "  ·  ", SECTION_MAX)));
+    let shown_links: Vec<String> =
+        given.map(|link| format!("<{}|{}>", escape_url(&link.href), escape_truncated(&link.label(), 160))).collect();
+    let shown_links = join_within(&shown_links, "  ·  ", SECTION_MAX);
+    if !shown_links.is_empty() {
+        blocks.push(section(&shown_links));
+    }
     let reason = subscription_sentence(alert, why, Channel::Slack.title());
     let footer = format!(
         "Sent now because {}. {} Incident {} · update {}",
@@ -74,6 +84,9 @@ pub fn build_plain_message(alert: &Alert, why: &NotificationReason, links: &Aler
     if !alert.message.trim().is_empty() {
         lines.push(escape_truncated(alert.message.trim(), SECTION_MAX));
     }
+    lines.extend(
+        alert.advice_shown().map(|advice| format!("{ADVICE_HEADING}: {}", escape_truncated(advice, FIELD_MAX))),
+    );
     lines.extend(facts(alert).iter().map(|(name, value)| format!("{name}: {}", escape_truncated(value, FIELD_MAX))));
     if !alert.key_details.is_empty() {
         lines.push(format!("{DETAILS_HEADING}:"));
@@ -141,13 +154,14 @@ pub fn evaluate_response(status: u16, body: &str) -> SlackResult {
 }
 
 fn header(alert: &Alert) -> String {
-    let mut header = format!("{} {}: {}", emoji(alert), headline(alert), one_line(&alert.title));
+    let mut header = format!("{} {}: {}", emoji(alert), heading(alert), one_line(&alert.title));
     truncate_chars(&mut header, HEADER_MAX);
     header
 }
 
+/// The text of notifications: what is new, whose it is, and what it is about.
 fn fallback(alert: &Alert) -> String {
-    escape(&format!("{}: {}", headline(alert), one_line(&alert.title)))
+    escape(&format!("{} · {}: {}", heading(alert), one_line(alert.tenant_title()), one_line(&alert.title)))
 }
 
 fn emoji(alert: &Alert) -> &'static str {

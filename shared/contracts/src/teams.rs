@@ -7,7 +7,7 @@ use domain::alert::{Alert, NotificationReason};
 use domain::attempt::{AttemptFailure, RetryVerdict};
 use domain::event::truncate_chars;
 use domain::render::{
-    AlertLinks, DETAILS_HEADING, SUPPRESSED_HEADING, facts, headline, notes, subscription_sentence,
+    ADVICE_HEADING, AlertLinks, DETAILS_HEADING, SUPPRESSED_HEADING, facts, heading, notes, subscription_sentence,
     suppressed_incident_lines, trigger_clause,
 };
 use domain::vocabulary::{Channel, Severity, Status};
@@ -32,7 +32,7 @@ pub fn build_message(alert: &Alert, why: &NotificationReason, links: &AlertLinks
 /// Builds the message with at most `text_max` characters of the update's text; 0 leaves the text out.
 fn build_card(alert: &Alert, why: &NotificationReason, links: &AlertLinks, text_max: usize) -> Value {
     let mut body = vec![
-        json!({"type": "TextBlock", "text": headline(alert), "weight": "Bolder", "color": color(alert), "wrap": true}),
+        json!({"type": "TextBlock", "text": escape_markdown(&heading(alert)), "weight": "Bolder", "color": color(alert), "wrap": true}),
         json!({"type": "TextBlock", "text": escape_markdown(&one_line(&alert.title)), "size": "Large", "weight": "Bolder",
             "wrap": true, "spacing": "None", "style": "heading"}),
     ];
@@ -44,6 +44,10 @@ fn build_card(alert: &Alert, why: &NotificationReason, links: &AlertLinks, text_
     if !text.is_empty() && text_max > 0 {
         // A text block shows a line break only for two newlines.
         body.push(json!({"type": "TextBlock", "text": escape_markdown(&text).replace('\n', "\n\n"), "wrap": true}));
+    }
+    if let Some(advice) = alert.advice_shown() {
+        body.push(json!({"type": "TextBlock", "text": ADVICE_HEADING, "weight": "Bolder", "wrap": true}));
+        body.push(json!({"type": "TextBlock", "text": escape_markdown(advice), "wrap": true, "spacing": "None"}));
     }
     let facts: Vec<Value> = facts(alert)
         .into_iter()
@@ -95,7 +99,7 @@ fn build_card(alert: &Alert, why: &NotificationReason, links: &AlertLinks, text_
                 "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
                 "type": "AdaptiveCard",
                 "version": "1.4",
-                "fallbackText": format!("{}: {}", headline(alert), one_line(&alert.title)),
+                "fallbackText": format!("{} · {}: {}", heading(alert), one_line(alert.tenant_title()), one_line(&alert.title)),
                 "body": body,
                 "actions": actions,
                 "msteams": {"width": "full"},

@@ -92,6 +92,8 @@ pub struct WebhookData {
     pub measurements: BTreeMap<String, f64>,
     /// Everything else from the source.
     pub details: Map<String, Value>,
+    /// The page of the incident: its public status page, or a signed page that works for 90 days and shows it to whoever opens it.
+    pub url: String,
     /// Whether it is a test alert.
     pub test: bool,
     /// Names of the fields that were truncated because they were too long.
@@ -123,9 +125,9 @@ pub struct CoveredBy {
     pub until: Timestamp,
 }
 
-/// Builds the body of a webhook. Drops the details if the body would exceed [`BODY_MAX`].
+/// Builds the body of a webhook, with the URL of the incident's page. Drops the details if the body would exceed [`BODY_MAX`].
 #[must_use]
-pub fn build_body(alert: &Alert, why: &NotificationReason) -> WebhookBody {
+pub fn build_body(alert: &Alert, why: &NotificationReason, url: &str) -> WebhookBody {
     let family = match alert.kind {
         Kind::Maintenance => "maintenance",
         Kind::Advisory => "advisory",
@@ -170,6 +172,7 @@ pub fn build_body(alert: &Alert, why: &NotificationReason) -> WebhookBody {
             labels: alert.labels.clone(),
             measurements: alert.measurements.clone(),
             details: alert.details.clone(),
+            url: url.to_owned(),
             test: alert.test,
             cut: alert.cut.clone(),
         },

@@ -1,138 +1,35 @@
-//! Snapshots of the messages that external receivers get, and the size limits that hold for every alert.
+//! How external receivers' answers are read, and the size limits that hold for every alert. What messages say is in `messages.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by a panic")]
 
+mod samples;
+
 use contracts::{slack, teams, webhook};
-use domain::alert::{Alert, NotificationReason};
+use domain::alert::Alert;
 use domain::event::Link;
-use domain::ids::{EventId, IncidentId, Scope, TenantId};
-use domain::incident::Change;
+use domain::ids::{IncidentId, Scope};
 use domain::maintenance::{MaintenanceSuppression, SuppressedIncident, SuppressedIncidents};
-use domain::render::AlertLinks;
-use domain::vocabulary::{Category, Kind, Role, Severity, Status};
+use domain::vocabulary::Severity;
 use proptest::prelude::*;
+use samples::{INCIDENT_URL, alert, links, why};
 use serde_json::Value;
-
-fn alert() -> Alert {
-    Alert {
-        tenant: TenantId::parse("acme").unwrap(),
-        incident_id: IncidentId::new("abcdefghijklmnopqrstuvwxyz"),
-        update: 1,
-        event_id: EventId::new("zyxwvutsrqponmlkjihgfedcba"),
-        platform_wide: true,
-        category: Some(Category::Infrastructure),
-        kind: Kind::Incident,
-        event_type: "voice.routing_failure".into(),
-        severity: Severity::Critical,
-        status: Status::Investigating,
-        title: "Outbound calls fail in Mumbai".into(),
-        message: "Every third call fails.\nWe are looking at the carrier <!channel> & more.".into(),
-        components: vec!["voice".into()],
-        regions: vec!["ap-south-1".into()],
-        started_at: "2026-11-23T08:30:00Z".parse().unwrap(),
-        at: "2026-11-23T08:31:00Z".parse().unwrap(),
-        resolved_at: None,
-        maintenance: None,
-        suppressed_incidents: Default::default(),
-        covered: None,
-        late_source: None,
-        openings: None,
-        change: Change::Opened,
-        zone: "Asia/Kolkata".into(),
-        links: vec![Link { href: "https://grafana.example.com/d/1?a=b&c=d".into(), text: "Dashboard".into() }],
-        measurements: [("delay_minutes".to_owned(), 12.0)].into(),
-        labels: [("carrier".to_owned(), "one".to_owned())].into(),
-        key_details: Vec::new(),
-        details: Default::default(),
-        cut: vec![],
-        public: true,
-        test: false,
-        minimal: false,
-    }
-}
-
-fn variants() -> Vec<(&'static str, Alert)> {
-    let resolved = Alert {
-        update: 3,
-        status: Status::Resolved,
-        change: Change::Resolved,
-        resolved_at: Some("2026-11-23T09:12:00Z".parse().unwrap()),
-        ..alert()
-    };
-    let raised = Alert { update: 2, change: Change::SeverityRaised, ..alert() };
-    let minimal = Alert {
-        minimal: true,
-        message: String::new(),
-        components: vec![],
-        regions: vec![],
-        links: vec![],
-        labels: Default::default(),
-        measurements: Default::default(),
-        ..alert()
-    };
-    let one = |id: &str, title: &str, until: Option<&str>| SuppressedIncident {
-        incident_id: IncidentId::new(id),
-        scope: Scope::Platform,
-        title: title.to_owned(),
-        from: "2026-11-23T08:40:00Z".parse().unwrap(),
-        until: until.map(|until| until.parse().unwrap()),
-        escalated: false,
-    };
-    let incidents = vec![
-        one("inside", "Calls <!here> & *texts* fail", None),
-        one("over", "Texts wait", Some("2026-11-23T09:00:00Z")),
-    ];
-    let maintenance = Alert {
-        kind: Kind::Maintenance,
-        event_type: "maintenance.verifying".into(),
-        status: Status::Monitoring,
-        change: Change::StatusChanged,
-        suppressed_incidents: SuppressedIncidents { incidents, omitted_count: 2 },
-        ..alert()
-    };
-    vec![
-        ("opened", alert()),
-        ("raised", raised),
-        ("resolved", resolved),
-        ("test", Alert { test: true, ..alert() }),
-        ("minimal", minimal),
-        ("maintenance", maintenance),
-    ]
-}
-
-fn why() -> NotificationReason {
-    NotificationReason { role: Some(Role::OrgAdmin), held: None }
-}
-
-fn links() -> AlertLinks {
-    AlertLinks {
-        incident_url: "https://status.example.com/status/incidents/inc_a".into(),
-        unsubscribe_url: None,
-        stop_url: None,
-    }
-}
-
-#[test]
-fn messages_match_their_snapshots() {
-    for (name, alert) in variants() {
-        insta::assert_json_snapshot!(format!("slack_{name}"), slack::build_message(&alert, &why(), &links()));
-        insta::assert_json_snapshot!(format!("teams_{name}"), teams::build_message(&alert, &why(), &links()));
-        insta::assert_json_snapshot!(format!("webhook_{name}"), webhook::build_body(&alert, &why()));
-    }
-}
 
 #[test]
 fn a_webhook_names_the_maintenance_that_suppresses_its_incident() {
     let until = "2026-11-23T10:00:00Z".parse().unwrap();
     let covered =
         MaintenanceSuppression { by: IncidentId::new("work"), until, up_to: Severity::Critical, at_most_until: None };
-    let body = webhook::build_body(&Alert { covered: Some(covered), ..alert() }, &why());
+    let body = webhook::build_body(&Alert { covered: Some(covered), ..alert() }, &why(), INCIDENT_URL);
     let body = serde_json::to_value(&body).unwrap();
     assert_eq!(
         body["data"]["covered_by"],
         serde_json::json!({"incident_id": "inc_work", "until": "2026-11-23T10:00:00Z"})
     );
-    assert!(serde_json::to_value(webhook::build_body(&alert(), &why())).unwrap()["data"].get("covered_by").is_none());
+    assert!(
+        serde_json::to_value(webhook::build_body(&alert(), &why(), INCIDENT_URL)).unwrap()["data"]
+            .get("covered_by")
+            .is_none()
+    );
 }
 
 #[test]
@@ -218,6 +115,6 @@ proptest! {
         collect_texts(&serde_json::json!([slack["text"], blocks[1..]]), &mut found);
         prop_assert!(found.iter().all(|text| !text.contains("<!")), "{:?}", found);
         prop_assert!(teams::build_message(&alert, &why(), &links()).to_string().len() <= teams::CARD_MAX);
-        prop_assert!(serde_json::to_vec(&webhook::build_body(&alert, &why())).unwrap().len() < 256 * 1024);
+        prop_assert!(serde_json::to_vec(&webhook::build_body(&alert, &why(), INCIDENT_URL)).unwrap().len() < 256 * 1024);
     }
 }

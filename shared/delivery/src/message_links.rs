@@ -7,7 +7,7 @@
 use contracts::queue::{ConfirmationRequest, Delivery, DeliveryTarget};
 use domain::alert::Alert;
 use domain::ids::{SuppressionId, short_recipient_id};
-use domain::link::{LinkPurpose, expiry_day};
+use domain::link::{LinkPurpose, SHORT_READ_PATH, ShortRead, expiry_day};
 use jiff::Timestamp;
 use vault::{Keyring, VaultError};
 
@@ -44,13 +44,31 @@ impl MessageLinks {
     /// [`VaultError`] where there is no key to sign with.
     pub fn incident(&self, keyring: &Keyring, alert: &Alert, now: Timestamp) -> Result<String, VaultError> {
         if alert.public {
-            return Ok(format!("{}/status/incidents/{}", self.base, alert.incident_id));
+            return Ok(format!("{}/status/incidents/{}{}", self.base, alert.incident_id, zone_query(&alert.zone)));
         }
         self.link(keyring, LinkPurpose::Read, &[alert.tenant.as_str(), alert.incident_id.as_str()], now)
     }
 
-    /// Returns the link to an incident for one recipient, whose page offers to stop notifications about that incident. For text messages,
-    /// which have no room for two links or a whole recipient id, and for the alerts of a digest.
+    /// Returns the link to an incident for one recipient's text message, whose page offers to stop notifications about that incident. It has
+    /// the fewest characters that can hold what it says and 128 bits of signature.
+    ///
+    /// # Errors
+    /// [`VaultError`] where there is no key to sign with.
+    pub fn short_incident(&self, keyring: &Keyring, delivery: &Delivery, now: Timestamp) -> Result<String, VaultError> {
+        let alert = &delivery.alert;
+        let reader = keyring.reader_mark(&delivery.destination, &contact_text(&delivery.target))?;
+        let tenant = alert.platform_wide.then(|| alert.tenant.clone());
+        let last_day = u16::try_from(expiry_day(LinkPurpose::Read, now)).unwrap_or(u16::MAX);
+        let read = ShortRead { incident: alert.incident_id.clone(), tenant, reader, last_day };
+        let token = read.encode().and_then(|read| keyring.sign_short_link(LinkPurpose::Read.as_str(), &read).ok());
+        match token {
+            Some(token) => Ok(format!("{}{SHORT_READ_PATH}{token}", self.base)),
+            None => self.incident_for_recipient(keyring, delivery, now),
+        }
+    }
+
+    /// Returns the link to an incident for one recipient, whose page offers to stop notifications about that incident. For the alerts of a
+    /// digest, which have no room for two links.
     ///
     /// # Errors
     /// [`VaultError`] where there is no key to sign with.
@@ -119,13 +137,25 @@ impl MessageLinks {
     }
 }
 
+/// Returns the query by which the status page shows times in the reader's zone; empty for UTC, which it shows anyway.
+fn zone_query(zone: &str) -> String {
+    match zone {
+        "UTC" | "Etc/UTC" => String::new(),
+        zone => format!("?zone={}", zone.replace('+', "%2B")),
+    }
+}
+
 /// Returns the short fingerprint of the address or number that a message goes to.
 fn contact_of(keyring: &Keyring, target: &DeliveryTarget) -> Result<String, VaultError> {
-    let contact = match target {
+    keyring.short_contact_fingerprint(&contact_text(target))
+}
+
+/// Returns the address or number that a message goes to, normalized.
+fn contact_text(target: &DeliveryTarget) -> String {
+    match target {
         DeliveryTarget::Email { address, .. } => address.identity(),
         DeliveryTarget::Sms { phone, .. } => phone.expose().to_owned(),
         DeliveryTarget::Chat { fingerprint, .. } => fingerprint.clone(),
         DeliveryTarget::Webhook { .. } => String::new(),
-    };
-    keyring.short_contact_fingerprint(&contact)
+    }
 }

@@ -1,6 +1,6 @@
 //! The alert: the content of a notification, independent of its channel. Every channel renders the same facts.
 
-use crate::event::{KeyDetail, Link};
+use crate::event::{KeyDetail, Link, truncate_chars};
 use crate::ids::{EventId, IncidentId, Scope, TenantId};
 use crate::incident::{Change, Incident, Update};
 use crate::maintenance::{MaintenanceSchedule, MaintenanceSuppression, SuppressedIncidents};
@@ -14,11 +14,44 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+/// Maximum number of earlier updates that an e-mail shows.
+pub const EARLIER_UPDATES_MAX: usize = 3;
+/// Maximum length of an earlier update's text in an e-mail, in characters.
+const EARLIER_MESSAGE_MAX: usize = 400;
+
+/// What the subjects of all e-mails about one incident to one recipient say, so that mail clients keep them in one thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadStart {
+    /// The title with which the incident was opened.
+    pub title: String,
+    /// Whether the incident had been critical by the first message to this recipient.
+    pub critical: bool,
+}
+
+/// An update before the one that a message is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierUpdate {
+    /// When the intake accepted it.
+    pub at: Timestamp,
+    /// What it changed.
+    pub change: Change,
+    /// The status after it.
+    pub status: Status,
+    /// The severity after it.
+    pub severity: Severity,
+    /// Its text, shortened; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
 /// One update of an incident as one tenant is notified of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// The tenant that is notified.
     pub tenant: TenantId,
+    /// The tenant's name; empty in messages of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tenant_name: String,
     /// The id of the incident.
     pub incident_id: IncidentId,
     /// The update's number within the incident, from 1; receivers order by it.
@@ -72,6 +105,15 @@ pub struct Alert {
     pub openings: Option<Openings>,
     /// What changed with this update.
     pub change: Change,
+    /// What readers can do about it by the rule that classified it; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub advice: String,
+    /// How the thread of e-mails began; only in e-mails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<ThreadStart>,
+    /// The updates before this one, newest first, at most [`EARLIER_UPDATES_MAX`]; only in e-mails.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierUpdate>,
     /// The IANA time zone of the tenant, in which times are printed.
     pub zone: String,
     /// Links that the source provided.
@@ -155,6 +197,7 @@ impl Alert {
     pub fn new(tenant: &TenantId, zone: &str, content: ContentLevel, incident: &Incident, update: &Update) -> Self {
         let full = Self {
             tenant: tenant.clone(),
+            tenant_name: String::new(),
             incident_id: incident.id.clone(),
             update: update.number,
             event_id: update.event_id.clone(),
@@ -177,6 +220,9 @@ impl Alert {
             late_source: update.late_source,
             openings: incident.openings.filter(|openings| openings.count > 1),
             change: update.change,
+            advice: incident.advice.clone(),
+            thread: None,
+            earlier: Vec::new(),
             zone: zone.to_owned(),
             links: update.links.clone(),
             key_details: update.key_details.clone(),
@@ -196,6 +242,7 @@ impl Alert {
                 regions: Vec::new(),
                 links: Vec::new(),
                 key_details: Vec::new(),
+                advice: String::new(),
                 measurements: BTreeMap::new(),
                 labels: BTreeMap::new(),
                 details: Map::new(),
@@ -205,10 +252,57 @@ impl Alert {
         }
     }
 
+    /// Adds what an e-mail says of the updates before this one: with which of them the recipient's thread began, and the newest ones.
+    #[must_use]
+    pub fn with_thread<'a>(
+        mut self,
+        incident: &Incident,
+        first_sent: Option<u32>,
+        earlier: impl DoubleEndedIterator<Item = &'a Update>,
+    ) -> Self {
+        let first = first_sent.unwrap_or(self.update).min(self.update);
+        let title = if incident.opened_title.is_empty() { &self.title } else { &incident.opened_title };
+        let critical = incident.critical_since.is_some_and(|since| since <= first);
+        self.thread = Some(ThreadStart { title: title.clone(), critical });
+        if !self.minimal {
+            self.earlier = earlier.rev().take(EARLIER_UPDATES_MAX).map(EarlierUpdate::of).collect();
+        }
+        self
+    }
+
+    /// Returns the tenant's name, or its id where the message does not carry the name.
+    #[must_use]
+    pub fn tenant_title(&self) -> &str {
+        if self.tenant_name.is_empty() { self.tenant.as_str() } else { &self.tenant_name }
+    }
+
+    /// Returns what readers can do; `None` where the incident is over, and where its source says so itself by linking a runbook.
+    #[must_use]
+    pub fn advice_shown(&self) -> Option<&str> {
+        let has_runbook = self.links.iter().any(|link| link.text.to_lowercase().contains("runbook"));
+        Some(self.advice.as_str()).filter(|advice| {
+            !advice.is_empty() && !has_runbook && self.change != Change::Resolved && self.status != Status::Resolved
+        })
+    }
+
     /// Returns the name of the category for people.
     #[must_use]
     pub fn category_title(&self) -> &'static str {
         self.category.map_or("User-level warning", Category::title)
+    }
+}
+
+impl EarlierUpdate {
+    fn of(update: &Update) -> Self {
+        let mut message = update.message.trim().to_owned();
+        truncate_chars(&mut message, EARLIER_MESSAGE_MAX);
+        Self {
+            at: update.accepted_at,
+            change: update.change,
+            status: update.status,
+            severity: update.severity,
+            message,
+        }
     }
 }
 

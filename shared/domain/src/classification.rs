@@ -6,6 +6,9 @@ use cel::{Context, Program};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// Maximum length of a rule's advice, in characters.
+const ADVICE_MAX: usize = 300;
+
 /// What the matching rule says about an event that it includes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RuleMatch {
@@ -19,6 +22,9 @@ pub struct RuleMatch {
     pub public: bool,
     /// The sentence on the status page if the source sent no text for the public.
     pub public_sentence: String,
+    /// What its readers can do about it, where the source links no runbook; empty if the rule says nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub advice: String,
     /// Whether the matrix condition `low_balance_only` includes it.
     pub low_balance: bool,
     /// Conditions that could not be evaluated for this event. Such a condition never excludes an event.
@@ -56,6 +62,8 @@ struct RuleDefinition {
     public: bool,
     #[serde(default)]
     public_sentence: String,
+    #[serde(default)]
+    advice: String,
     document: String,
     examples: Vec<serde_json::Value>,
 }
@@ -133,8 +141,19 @@ impl Rules {
 }
 
 fn compile_rule(written: RuleDefinition) -> Result<Rule, String> {
-    let RuleDefinition { id, category, kind, types, when, low_balance, public, public_sentence, document, examples } =
-        written;
+    let RuleDefinition {
+        id,
+        category,
+        kind,
+        types,
+        when,
+        low_balance,
+        public,
+        public_sentence,
+        advice,
+        document,
+        examples,
+    } = written;
     let fault = |problem: &str| Err(format!("{id}: {problem}"));
     if types.is_empty() {
         return fault("`types` is empty; list the event types that the rule is for");
@@ -144,6 +163,9 @@ fn compile_rule(written: RuleDefinition) -> Result<Rule, String> {
     }
     if public && public_sentence.is_empty() {
         return fault("`public_sentence` is missing; a public rule needs it for sources that send no public text");
+    }
+    if advice.chars().count() > ADVICE_MAX {
+        return fault(&format!("`advice` is longer than {ADVICE_MAX} characters; say what to do in a sentence or two"));
     }
     let when = match when {
         None => None,
@@ -163,6 +185,7 @@ fn compile_rule(written: RuleDefinition) -> Result<Rule, String> {
             rule: id.clone(),
             public,
             public_sentence,
+            advice,
             low_balance,
             warnings: Vec::new(),
         }),

@@ -171,7 +171,7 @@ fn matching_names(names: &[String], counts: impl Fn(&str) -> bool) -> Vec<Option
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::ids::TenantId;
     use crate::maintenance::MaintenanceSchedule;
@@ -185,7 +185,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + 60 * minute).unwrap()
     }
 
-    fn incident(from: i64, until: Option<i64>, components: &[&str], regions: &[&str]) -> Incident {
+    pub(crate) fn incident(from: i64, until: Option<i64>, components: &[&str], regions: &[&str]) -> Incident {
         serde_json::from_value(json!({"id": "inc_a", "scope": "platform", "key": "k", "integration_id": "int_s",
             "source": "monitor", "event_type": "voice.routing_failure", "dedup_key": "d", "category": "infrastructure",
             "kind": "incident", "rule": "r", "severity": "error", "status": "identified", "title": "secret",

@@ -1,5 +1,6 @@
 //! What the signed links in messages are for, and how long each works.
 
+use crate::ids::{IncidentId, TenantId};
 use jiff::{SignedDuration, Timestamp};
 
 /// What a signed link is for. A link of one purpose does nothing else.
@@ -58,6 +59,79 @@ impl LinkPurpose {
     }
 }
 
+/// The path of the page that a short link opens; its token follows.
+pub const SHORT_READ_PATH: &str = "/r/";
+/// Bytes that hold the 26 letters of an incident's id, each five bits.
+const INCIDENT_BYTES: usize = 17;
+/// The letters of ids, in the order of their values.
+const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// What a text message's link to an incident says, in few bytes: one part of a text message has room for 160 characters in all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShortRead {
+    /// The incident.
+    pub incident: IncidentId,
+    /// The tenant whose reader it is; `None` for a tenant's own incident, which says it.
+    pub tenant: Option<TenantId>,
+    /// By which the reader is found among the tenant's recipients.
+    pub reader: u32,
+    /// The last day on which it works, in days since 1970-01-01.
+    pub last_day: u16,
+}
+
+impl ShortRead {
+    /// Encodes it as bytes; `None` for an incident id that is not 26 letters of base 32.
+    #[must_use]
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let letters = self.incident.as_str().strip_prefix(IncidentId::PREFIX)?.as_bytes();
+        if letters.len() != 26 {
+            return None;
+        }
+        let (mut bytes, mut buffer, mut bits) = (Vec::with_capacity(32), 0_u32, 0_u32);
+        for letter in letters {
+            let value = LETTERS.iter().position(|known| known == letter)?;
+            buffer = buffer << 5 | u32::try_from(value).ok()?;
+            bits += 5;
+            if bits >= 8 {
+                bits -= 8;
+                bytes.push(u8::try_from(buffer >> bits & 0xff).ok()?);
+            }
+        }
+        bytes.push(u8::try_from(buffer << (8 - bits) & 0xff).ok()?);
+        bytes.extend_from_slice(&self.reader.to_be_bytes());
+        bytes.extend_from_slice(&self.last_day.to_be_bytes());
+        bytes.extend_from_slice(self.tenant.as_ref().map_or("", TenantId::as_str).as_bytes());
+        Some(bytes)
+    }
+
+    /// Reverses [`ShortRead::encode`]; `None` for other bytes.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (incident, rest) = bytes.split_first_chunk::<INCIDENT_BYTES>()?;
+        let (reader, rest) = rest.split_first_chunk::<4>()?;
+        let (last_day, tenant) = rest.split_first_chunk::<2>()?;
+        let (mut letters, mut buffer, mut bits) = (String::with_capacity(26), 0_u32, 0_u32);
+        for byte in incident {
+            buffer = buffer << 8 | u32::from(*byte);
+            bits += 8;
+            while bits >= 5 && letters.len() < 26 {
+                bits -= 5;
+                letters.push(char::from(*LETTERS.get(usize::try_from(buffer >> bits & 31).ok()?)?));
+            }
+        }
+        let tenant = match tenant {
+            [] => None,
+            text => Some(TenantId::parse(std::str::from_utf8(text).ok()?).ok()?),
+        };
+        Some(Self {
+            incident: IncidentId::new(&letters),
+            tenant,
+            reader: u32::from_be_bytes(*reader),
+            last_day: u16::from_be_bytes(*last_day),
+        })
+    }
+}
+
 /// Returns the last day (days since 1970-01-01, UTC) on which a link of this purpose works that is made at `now`. Days are short in a text
 /// message.
 #[must_use]
@@ -85,5 +159,20 @@ mod tests {
             assert!(!is_alive(&last, at(made + (days + 1) * 86_400)), "{purpose:?}");
         }
         assert!(!is_alive("", at(0)) && !is_alive("x", at(0)));
+    }
+
+    #[test]
+    fn a_short_link_says_in_few_bytes_what_it_is_for() {
+        for tenant in [None, TenantId::parse("acme").ok(), TenantId::parse(&"x".repeat(63)).ok()] {
+            let read =
+                ShortRead { incident: IncidentId::derived(&["x"]), tenant, reader: 0xdead_beef, last_day: 20_500 };
+            let bytes = read.encode().unwrap();
+            assert_eq!(bytes.len(), 23 + read.tenant.as_ref().map_or(0, |tenant| tenant.as_str().len()));
+            assert_eq!(ShortRead::decode(&bytes), Some(read));
+            assert_eq!(ShortRead::decode(&bytes[..22]), None);
+        }
+        let other =
+            |id: &str| ShortRead { incident: IncidentId::new(id), tenant: None, reader: 0, last_day: 0 }.encode();
+        assert_eq!((other("abc"), other(&"A".repeat(26))), (None, None), "ids of another form keep the long link");
     }
 }

@@ -230,6 +230,7 @@ fn plan_critical_incident(
         rule: "lint".to_owned(),
         public: false,
         public_sentence: String::new(),
+        advice: String::new(),
         low_balance: category == Category::Billing,
         warnings: Vec::new(),
     };

@@ -1,6 +1,7 @@
 //! Renders alerts as e-mail and SMS, within the limits of each channel.
 //!
-//! Every message says what happened, what is affected, where and since when, why this recipient gets it, and where to find more.
+//! Every message says what happened, what is affected, where and since when, why this recipient gets it, and where to find more. A text
+//! message alone leaves out what it has no room for.
 
 mod bundle;
 mod confirmation;
@@ -8,6 +9,7 @@ mod digest;
 mod email;
 pub mod gsm7;
 mod sms;
+mod state;
 mod why;
 
 pub use bundle::bundle;
@@ -15,12 +17,14 @@ pub use confirmation::{QuestionLinks, allow_again_email, confirmation_email, con
 pub use digest::{BatchKind, DigestContent, DigestEntry, UnsubscribeLink, digest_email};
 pub use email::{RenderedEmail, build_mime, email};
 pub use sms::{Encoding, RenderedSms, sms};
+pub use state::{has_progress, heading, state};
 pub use why::{subscription_sentence, trigger_clause};
 
 use crate::alert::Alert;
 use crate::event::{KeyDetail, truncate_chars};
 use crate::incident::Change;
 use crate::maintenance::SuppressedIncident;
+use crate::policy::Catalogue;
 use crate::vocabulary::{Category, Kind, Severity, Status};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -39,13 +43,13 @@ pub struct AlertLinks {
     pub stop_url: Option<String>,
 }
 
-/// Returns the label at the start of a message, such as `CRITICAL`, `RESOLVED` or `MAINTENANCE`.
+/// Returns the label at the start of a message, such as `CRITICAL`, `RESOLVED` or `MAINTENANCE STARTED`.
 #[must_use]
 pub fn headline(alert: &Alert) -> String {
     let label = match (alert.change, alert.kind) {
-        (Change::Resolved, Kind::Maintenance) => "MAINTENANCE COMPLETED".to_owned(),
+        (_, Kind::Maintenance) => format!("MAINTENANCE {}", state::maintenance_step(alert).to_uppercase()),
         (Change::Resolved, _) => "RESOLVED".to_owned(),
-        (_, Kind::Maintenance) => "MAINTENANCE".to_owned(),
+        (_, Kind::Advisory) if alert.severity == Severity::Critical => "CRITICAL ADVISORY".to_owned(),
         (_, Kind::Advisory) => "ADVISORY".to_owned(),
         // A problem in the tenant's own configuration. No part of the product is down.
         (_, Kind::Incident) if alert.category == Some(Category::Configurable) => match alert.severity {
@@ -61,18 +65,18 @@ pub fn headline(alert: &Alert) -> String {
 #[must_use]
 pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
-    if !alert.minimal {
-        facts.push(("Status", status_label(alert.kind, alert.status).to_owned()));
-    }
-    facts.push(("Severity", alert.severity.as_str().to_owned()));
     if alert.minimal {
-        return facts;
+        return vec![("Severity", severity_label(alert.severity).to_owned())];
     }
+    if let Some(status) = state::status_of(alert) {
+        facts.push(("Status", status.to_owned()));
+    }
+    facts.push(("Severity", severity_label(alert.severity).to_owned()));
     if !alert.components.is_empty() {
-        facts.push(("Affected", alert.components.join(", ")));
+        facts.push(("Affected", component_names(alert).join(", ")));
     }
     if !alert.regions.is_empty() {
-        facts.push(("Region", alert.regions.join(", ")));
+        facts.push((if alert.regions.len() == 1 { "Region" } else { "Regions" }, region_names(alert).join(", ")));
     }
     match (&alert.maintenance, alert.late_source) {
         (Some(planned), _) => {
@@ -85,7 +89,10 @@ pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
             facts.push(("Started", format_time(happened, &alert.zone)));
             facts.push(("Reported to us", format_time(alert.at, &alert.zone)));
         }
-        (None, None) => facts.push(("Started", format_time(alert.started_at, &alert.zone))),
+        (None, None) if alert.kind == Kind::Incident || alert.resolved_at.is_some() => {
+            facts.push(("Started", format_time(alert.started_at, &alert.zone)));
+        }
+        (None, None) => facts.push(("Since", format_time(alert.started_at, &alert.zone))),
     }
     if let Some(openings) = alert.openings.filter(|openings| openings.count >= FLAPPING_NOTE_FROM) {
         let since = format_time(openings.since, &alert.zone);
@@ -96,12 +103,41 @@ pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
         facts.push(("Duration", format_duration(alert.started_at, resolved_at)));
     }
     facts.push(("Category", alert.category_title().to_owned()));
+    let name = alert.tenant_title();
     facts.push((
         "Scope",
-        if alert.platform_wide { "Platform-wide".to_owned() } else { format!("{} only", alert.tenant) },
+        if alert.platform_wide { format!("Platform-wide; sent to {name}") } else { format!("{name} only") },
     ));
     facts
 }
+
+/// Returns a severity as people read it.
+#[must_use]
+pub const fn severity_label(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "Info",
+        Severity::Warning => "Warning",
+        Severity::Error => "Error",
+        Severity::Critical => "Critical",
+    }
+}
+
+/// Returns the names of the affected components, as the catalogue has them.
+#[must_use]
+pub fn component_names(alert: &Alert) -> Vec<&str> {
+    alert.components.iter().map(|id| Catalogue::names().component_name(id)).collect()
+}
+
+/// Returns the names of the affected regions, as the catalogue has them.
+#[must_use]
+pub fn region_names(alert: &Alert) -> Vec<&str> {
+    alert.regions.iter().map(|id| Catalogue::names().region_name(id)).collect()
+}
+
+/// The heading above what readers can do.
+pub const ADVICE_HEADING: &str = "What to do";
+/// The heading above the updates before the one that a message is about.
+pub const EARLIER_HEADING: &str = "Earlier updates";
 
 /// Returns the label of a status. Maintenance has labels of its own, such as "Scheduled".
 #[must_use]
@@ -207,11 +243,19 @@ pub fn suppressed_incident_count(alert: &Alert) -> Option<String> {
     }
 }
 
-/// Says when the incident started and when it was reported, in UTC; `None` unless its source reported it late.
+/// Says when the incident started and when it was reported, in the reader's zone; `None` unless its source reported it late.
 #[must_use]
 pub fn late_report(alert: &Alert) -> Option<String> {
-    let (started, reported) = (alert.late_source?.strftime("%H:%M"), alert.at.strftime("%H:%M"));
-    Some(format!("started {started}Z, reported {reported}Z"))
+    let started = format_clock(alert.late_source?, alert.at, &alert.zone);
+    Some(format!("started {started}, reported {}", format_clock(alert.at, alert.at, &alert.zone)))
+}
+
+/// Formats a time in a few characters, such as `14:00 IST`, with its day where that is another one than the day of `now`.
+#[must_use]
+pub fn format_clock(at: Timestamp, now: Timestamp, zone: &str) -> String {
+    let zone = crate::zone::find_zone(zone).unwrap_or(TimeZone::UTC);
+    let (at, now) = (at.to_zoned_datetime(zone.clone()), now.to_zoned_datetime(zone));
+    at.strftime(if at.date() == now.date() { "%H:%M %Z" } else { "%-d %b %H:%M %Z" }).to_string()
 }
 
 /// Lists remarks for the reader: that it is a test, that details are left out, or that a text was truncated.
@@ -242,6 +286,7 @@ pub(crate) mod tests {
     pub(crate) fn alert() -> Alert {
         Alert {
             tenant: TenantId::parse("acme").unwrap(),
+            tenant_name: "Acme Voice".into(),
             incident_id: IncidentId::new("abcdefghijklmnopqrstuvwxyz"),
             update: 1,
             event_id: EventId::new("1"),
@@ -264,6 +309,9 @@ pub(crate) mod tests {
             late_source: None,
             openings: None,
             change: Change::Opened,
+            advice: "Route urgent calls over another carrier.".into(),
+            thread: None,
+            earlier: Vec::new(),
             zone: "Asia/Kolkata".into(),
             links: vec![],
             measurements: Default::default(),
@@ -344,5 +392,6 @@ pub(crate) mod tests {
         assert_eq!(headline(&configuration(Severity::Critical)), "CRITICAL CONFIGURATION ALERT");
         assert_eq!(headline(&Alert { change: Change::Resolved, ..configuration(Severity::Error) }), "RESOLVED");
         assert_eq!(headline(&Alert { kind: Kind::Advisory, ..configuration(Severity::Error) }), "ADVISORY");
+        assert_eq!(headline(&maintenance_alert()), "MAINTENANCE SCHEDULED");
     }
 }

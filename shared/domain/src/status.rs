@@ -244,6 +244,37 @@ pub fn daily_history(incidents: &[PublishedIncident], now: Timestamp) -> BTreeMa
     all
 }
 
+/// Returns the share of the time from `from` to `now` in which no incident made a component a partial or major outage, in hundredths of a
+/// percent; `None` if that time is empty. It is rounded down, so that no outage leaves 100 %.
+#[must_use]
+pub fn uptime(incidents: &[PublishedIncident], component: &str, from: Timestamp, now: Timestamp) -> Option<u32> {
+    let total = now.as_second() - from.as_second();
+    if total <= 0 {
+        return None;
+    }
+    let is_outage = |incident: &&PublishedIncident| {
+        incident.kind == Kind::Incident
+            && incident.components.iter().any(|name| name == component)
+            && incident.effective_health(incidents, now) >= Health::PartialOutage
+    };
+    let mut outages: Vec<(i64, i64)> = incidents
+        .iter()
+        .filter(is_outage)
+        .map(|incident| {
+            let until = incident.resolved_at.unwrap_or(now).min(now);
+            (incident.started_at.max(from).as_second(), until.as_second())
+        })
+        .filter(|(begin, end)| begin < end)
+        .collect();
+    outages.sort_unstable();
+    let (mut down, mut counted) = (0, from.as_second());
+    for (begin, end) in outages {
+        down += (end - begin.max(counted)).max(0);
+        counted = counted.max(end);
+    }
+    u32::try_from((total - down) * 10_000 / total).ok()
+}
+
 fn day(at: Timestamp) -> Date {
     at.to_zoned_datetime(TimeZone::UTC).date()
 }
@@ -284,6 +315,28 @@ mod tests {
         let lines =
             board.components.into_iter().filter(|line| line.health != Health::Operational || line.updated_at.is_some());
         (board.indicator, lines.map(|line| (line.name, line.health, line.regions)).collect())
+    }
+
+    #[test]
+    fn uptime_counts_each_second_of_an_outage_once() {
+        let outage = |from: &str, until: Option<&str>, severity| PublishedIncident {
+            started_at: at(from),
+            resolved_at: until.map(at),
+            ..incident(severity, &["voice"], &[])
+        };
+        let day = (at("2026-11-22T00:00:00Z"), at("2026-11-23T00:00:00Z"));
+        let share = |all: &[PublishedIncident]| uptime(all, "voice", day.0, day.1);
+        let one = outage("2026-11-22T06:00:00Z", Some("2026-11-22T12:00:00Z"), Severity::Error);
+        let overlapping = outage("2026-11-22T09:00:00Z", Some("2026-11-22T12:00:00Z"), Severity::Critical);
+        let slow = outage("2026-11-22T15:00:00Z", Some("2026-11-22T20:00:00Z"), Severity::Warning);
+        let before = outage("2026-11-20T00:00:00Z", Some("2026-11-22T00:00:01Z"), Severity::Critical);
+        assert_eq!(share(&[]), Some(10_000));
+        assert_eq!(share(&[one.clone(), overlapping, slow]), Some(7_500));
+        assert_eq!(share(std::slice::from_ref(&before)), Some(9_999), "a second of outage is not 100 %");
+        let still = outage("2026-11-22T18:00:00Z", None, Severity::Critical);
+        assert_eq!(share(&[still]), Some(7_500), "an open incident counts until now");
+        assert_eq!(uptime(&[one], "api", day.0, day.1), Some(10_000));
+        assert_eq!(uptime(&[], "api", day.1, day.0), None);
     }
 
     #[test]

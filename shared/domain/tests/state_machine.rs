@@ -57,6 +57,7 @@ fn class() -> RuleMatch {
         rule: "voice-routing".into(),
         public: true,
         public_sentence: "Some calls may fail.".into(),
+        advice: String::new(),
         low_balance: false,
         warnings: vec![],
     }

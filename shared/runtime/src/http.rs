@@ -26,6 +26,8 @@ use tracing::Instrument;
 pub const BODY_MAX: usize = 512 * 1024;
 /// Maximum number of errors in a problem. A body of half a megabyte could otherwise have more errors than a response may have bytes.
 pub const ERRORS_MAX: usize = 50;
+/// The style sheet of the pages that people open from messages: the status page and recipients' own pages.
+pub const PAGE_STYLE: &str = include_str!("page.css");
 /// Header with the correlation id, in requests and responses.
 pub const CORRELATION_HEADER: &str = "x-correlation-id";
 /// Header with API Gateway's trace id, used if the caller sends no correlation id.

@@ -439,7 +439,7 @@ mod tests {
         fn what_passes_the_gate_can_be_stored_and_read_without_loss(event in any_event()) {
             let event = event.normalized();
             let rule = RuleMatch { category: None, kind: Kind::Incident, rule: "r".into(), public: true,
-                public_sentence: String::new(), low_balance: false, warnings: vec![] };
+                public_sentence: String::new(), advice: String::new(), low_balance: false, warnings: vec![] };
             let now = "2026-11-29T12:00:00Z".parse().unwrap();
             let (incident, update) = simulate_opening(&event, &rule, &Scope::Platform, now);
             check_item(&head_item(&incident, Some(1)).unwrap())?;

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What plans and releases read of a stop or a row. A row's history grows with every update, so explanations alone read it whole.
-const PLANNING_FIELDS: [&str; 14] = [
+const PLANNING_FIELDS: [&str; 15] = [
     "sk",
     "tenant",
     "recipient",
+    "resumed_at",
     "at",
     "latest",
     "done",
@@ -33,6 +34,9 @@ struct Stop {
     tenant: TenantId,
     recipient: String,
     at: Timestamp,
+    /// When the recipient asked for messages again. A release that does not know this field still stops them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resumed_at: Option<Timestamp>,
 }
 
 impl Table {
@@ -108,7 +112,10 @@ impl Table {
                     history.rows.insert(thread, read(found, "a delivery")?);
                 }
                 None => {
-                    history.stopped.insert(read::<Stop>(found, "a stop")?.recipient);
+                    let stop: Stop = read(found, "a stop")?;
+                    if stop.resumed_at.is_none() {
+                        history.stopped.insert(stop.recipient);
+                    }
                 }
             }
         }
@@ -152,11 +159,45 @@ impl Table {
         recipient: &str,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let stop = Stop { tenant: tenant.clone(), recipient: recipient.to_owned(), at };
-        let (pk, sk) = (keys::deliveries(incident, tenant), keys::stop(recipient));
-        self.transact(vec![self.put_action(item(&pk, &sk, &stop, Some(self.plan_expiry(at)))?, None, vec![])?])
+        let stop = Stop { tenant: tenant.clone(), recipient: recipient.to_owned(), at, resumed_at: None };
+        self.put_stop(incident, &stop).await
+    }
+
+    /// Records that a recipient wants notifications of an incident after all, from its next update on.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn resume_incident_for_recipient(
+        &self,
+        incident: &IncidentId,
+        tenant: &TenantId,
+        recipient: &str,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let stop = Stop { tenant: tenant.clone(), recipient: recipient.to_owned(), at, resumed_at: Some(at) };
+        self.put_stop(incident, &stop).await
+    }
+
+    async fn put_stop(&self, incident: &IncidentId, stop: &Stop) -> Result<(), StoreError> {
+        let (pk, sk) = (keys::deliveries(incident, &stop.tenant), keys::stop(&stop.recipient));
+        self.transact(vec![self.put_action(item(&pk, &sk, stop, Some(self.plan_expiry(stop.at)))?, None, vec![])?])
             .await
             .map(|_| ())
+    }
+
+    /// Returns whether a recipient stopped notifications of an incident and did not resume them.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn has_stopped_incident(
+        &self,
+        incident: &IncidentId,
+        tenant: &TenantId,
+        recipient: &str,
+    ) -> Result<bool, StoreError> {
+        let found = self.get(&keys::deliveries(incident, tenant), &keys::stop(recipient)).await?;
+        let stop: Option<Stop> = found.map(|found| read(found, "a stop")).transpose()?;
+        Ok(stop.is_some_and(|stop| stop.resumed_at.is_none()))
     }
 
     /// Returns the place that an interrupted routing job saved.
@@ -236,7 +277,7 @@ mod tests {
         };
         let stored: crate::Item = serde_dynamo::to_item(&row).unwrap();
         let fields: BTreeSet<&str> = stored.keys().map(String::as_str).collect();
-        let of_keys_and_stops = BTreeSet::from(["sk", "tenant", "recipient"]);
+        let of_keys_and_stops = BTreeSet::from(["sk", "tenant", "recipient", "resumed_at"]);
         let named: BTreeSet<&str> = PLANNING_FIELDS.into_iter().chain(NOT_FOR_PLANNING).collect();
         assert_eq!(named.difference(&of_keys_and_stops).copied().collect::<BTreeSet<_>>(), fields);
         assert_eq!(named.len(), PLANNING_FIELDS.len() + NOT_FOR_PLANNING.len());

@@ -159,6 +159,7 @@ fn an_uptime_monitor_may_ask_for_the_head_of_every_open_page() {
         "/confirm",
         "/stop",
         "/read",
+        "/r/x",
     ] {
         let url = format!("{api}{path}");
         let (get, head) = (http::send("GET", &url, &[], None).unwrap(), http::send("HEAD", &url, &[], None).unwrap());

@@ -88,22 +88,34 @@ fn a_text_messages_link_shows_the_tenants_own_incident() {
     let incident = opened(&stack, &tenant, "api.outage", &mark);
     let texts = stack.texts(&person.phone);
     let words = &texts.iter().find(|sms| sms.text.contains(&mark)).expect("a text message came").text;
-    let url = words.split_whitespace().find(|word| word.contains("/read?t=")).expect("it has a link");
-    stack.secret(url.split("t=").nth(1).unwrap());
+    let url = words.split_whitespace().find(|word| word.contains("/r/")).expect("it has a link");
+    stack.secret(url.rsplit('/').next().unwrap());
     let page = stack.call("GET", url, "", None);
     assert_eq!(page.status, 200, "{}", page.body);
     assert!(page.body.contains(&mark), "{}", page.body);
     // The link identifies the phone's owner, so its page can stop this incident for them.
     let action = page.body.split("action=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("it has a form");
-    let stop = format!("{}/{action}", url.rsplit_once('/').unwrap().0);
+    let action = action.strip_prefix("../").expect("the page is one level down");
+    let stop = format!("{}/{action}", url.split("/r/").next().unwrap());
     stack.secret(stop.split("t=").nth(1).unwrap());
     let form = [("content-type", "application/x-www-form-urlencoded")];
+    let undo = stack.raw("POST", &stop, "", &form, None);
+    assert!(undo.status == 200 && undo.body.contains("value=\"resume\""), "{}", undo.body);
+    let stopped = stack.call("GET", &stop, "", None);
+    assert!(stopped.body.contains("Notifications stopped"), "{}", stopped.body);
+    // Undone, and stopped again.
+    let resumed = stack.raw("POST", &stop, "", &form, Some(b"action=resume"));
+    assert!(resumed.status == 200 && resumed.body.contains("on again"), "{}", resumed.body);
+    let path = format!("/v1/incidents/{incident}/updates");
+    let text = json!({"status": "identified", "message": "found"});
+    assert_eq!(stack.call("POST", &path, &stack.monitor(), Some(&text)).status, 202);
+    let known = tenant.settled(&incident, 2);
+    assert_ne!(tenant.decisions(&known, 2)["org_admin sms"], "incident_stopped");
     assert_eq!(stack.raw("POST", &stop, "", &form, None).status, 200);
     let worse = json!({"status": "resolved", "message": "over"});
-    let path = format!("/v1/incidents/{incident}/updates");
     assert_eq!(stack.call("POST", &path, &stack.monitor(), Some(&worse)).status, 202);
-    let incident_detail = tenant.settled(&incident, 2);
-    assert_eq!(tenant.decisions(&incident_detail, 2)["org_admin sms"], "incident_stopped");
+    let incident_detail = tenant.settled(&incident, 3);
+    assert_eq!(tenant.decisions(&incident_detail, 3)["org_admin sms"], "incident_stopped");
 }
 
 #[test]

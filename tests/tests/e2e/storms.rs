@@ -59,7 +59,7 @@ fn alerts_over_a_contacts_rate_limit_come_in_one_bundle_and_critical_ones_at_onc
 
     wait("the others", Duration::from_secs(150), || incidents.iter().all(|one| state(one) == accepted).then_some(()));
     let (together, alone): (Vec<_>, Vec<_>) =
-        mails(&tenant, &person.email).into_iter().partition(|mail| mail.text.contains("[BUNDLE]"));
+        mails(&tenant, &person.email).into_iter().partition(|mail| mail.text.contains("bundle of"));
     assert_eq!((together.len(), alone.len()), (1, 17 - held.len()), "one message for what waited");
     assert!(together[0].text.contains(&format!("{} alerts", held.len())), "{}", together[0].text);
     assert!(together[0].text.contains("in a short time"), "{}", together[0].text);

@@ -79,27 +79,20 @@ impl IntoResponse for LinkFault {
 
 /// Whether a link with the fingerprint `contact` was sent to the address or number that the recipient still has.
 fn is_current_contact(app: &App, recipient: &Recipient, contact: &str) -> bool {
+    let fingerprint = |contact: String| app.keyring.short_contact_fingerprint(&contact).ok();
+    contacts(recipient).filter_map(fingerprint).any(|current| current == contact)
+}
+
+/// Returns the normalized address and number of a recipient.
+fn contacts(recipient: &Recipient) -> impl Iterator<Item = String> {
     let email = recipient.email.as_ref().map(Email::identity);
     let phone = recipient.phone.as_ref().map(|phone| phone.expose().to_owned());
-    let fingerprint = |contact: String| app.keyring.short_contact_fingerprint(&contact).ok();
-    email.into_iter().chain(phone).filter_map(fingerprint).any(|current| current == contact)
+    email.into_iter().chain(phone)
 }
 
 /// A page with one button that posts.
 #[derive(Template)]
-#[template(
-    ext = "html",
-    source = r#"<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{ heading }}</title>
-<style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
-button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}</style></head>
-<body><main><h1>{{ heading }}</h1><p>{{ text }}</p>
-<form method="post"><button type="submit" name="action" value="{{ action }}">{{ button }}</button></form>
-{% if let Some(after) = after %}<p>{{ after }}</p>{% endif %}</main></body>
-</html>
-"#
-)]
+#[template(path = "question.html")]
 struct QuestionForm<'a> {
     heading: &'a str,
     text: &'a str,
@@ -112,16 +105,7 @@ struct QuestionForm<'a> {
 
 /// A page with a heading and a paragraph.
 #[derive(Template)]
-#[template(
-    ext = "html",
-    source = r#"<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{ heading }}</title>
-<style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}</style></head>
-<body><main><h1>{{ heading }}</h1><p>{{ text }}</p></main></body>
-</html>
-"#
-)]
+#[template(path = "message.html")]
 struct MessagePage<'a> {
     heading: &'a str,
     text: &'a str,

@@ -3,125 +3,105 @@
 //! messages about the incident here.
 
 use super::{
-    LinkFault, LinkQuery, html_response, invalid_link, is_current_contact, message_page, storage_failed,
+    LinkFault, LinkQuery, contacts, html_response, invalid_link, is_current_contact, message_page, storage_failed,
     try_again_later,
 };
 use crate::App;
 use crate::routes::incidents::{find_incident, suppressed_incidents};
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::alert::Alert;
 use domain::event::KeyDetail;
 use domain::ids::{TenantId, short_recipient_id};
 use domain::incident::{Incident, Update};
-use domain::link::{LinkPurpose, expiry_day};
+use domain::link::{LinkPurpose, ShortRead, expiry_day, is_alive};
 use domain::maintenance::SuppressedIncidents;
 use domain::render::{
-    DETAILS_HEADING, SUPPRESSED_HEADING, format_time, incident_status_label, suppressed_incident_lines,
+    ADVICE_HEADING, DETAILS_HEADING, SUPPRESSED_HEADING, facts, format_time, heading, headline, severity_label, state,
+    suppressed_incident_lines,
 };
-use domain::tenant::Settings;
+use domain::tenant::{Recipient, Settings};
+use domain::vocabulary::{Kind, Severity, Status};
 use runtime::clock;
 
 /// One update on the page.
 struct UpdateRow {
-    at: String,
-    status: &'static str,
+    tone: &'static str,
+    state: String,
     severity: &'static str,
+    at: String,
     message: String,
 }
 
-/// The page of an incident. Times are in the tenant's zone.
+/// The page of an incident: what it says first, then the facts. Times are in the reader's zone.
 #[derive(Template)]
-#[template(
-    ext = "html",
-    source = r#"<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{ title }}</title>
-<style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem}
-button{font:inherit;padding:.6rem 1.2rem;cursor:pointer}dt{font-weight:600}dd{margin:0 0 .5rem}li{margin:0 0 1rem}.message{white-space:pre-wrap;overflow-wrap:anywhere}</style></head>
-<body><main><h1>{{ title }}</h1>
-<dl>
-<dt>Tenant</dt><dd>{{ tenant }}</dd>
-<dt>Category</dt><dd>{{ category }}</dd>
-<dt>Severity</dt><dd>{{ severity }}</dd>
-<dt>Status</dt><dd>{{ status }}</dd>
-<dt>Started</dt><dd>{{ since }}</dd>
-{% if let Some(until) = until %}<dt>Resolved</dt><dd>{{ until }}</dd>{% endif %}
-{% if !components.is_empty() %}<dt>Affected</dt><dd>{{ components }}</dd>{% endif %}
-{% if !regions.is_empty() %}<dt>Regions</dt><dd>{{ regions }}</dd>{% endif %}
-<dt>Incident</dt><dd><code>{{ id }}</code></dd>
-</dl>
-{% if !details.is_empty() %}<h2>{{ DETAILS_HEADING }}</h2>
-<dl>
-{% for detail in details %}<dt>{{ detail.name }}</dt><dd>{{ detail.value }}</dd>
-{% endfor %}</dl>
-{% endif %}{% if !suppressed.is_empty() %}<h2>{{ SUPPRESSED_HEADING }}</h2>
-<ul>
-{% for line in suppressed %}<li>{{ line }}</li>
-{% endfor %}</ul>
-{% endif %}<h2>Updates</h2>
-<ol reversed>
-{% for entry in entries %}<li><strong>{{ entry.status }}</strong> · {{ entry.severity }} · {{ entry.at }}
-{% if !entry.message.is_empty() %}<div class="message">{{ entry.message }}</div>{% endif %}</li>
-{% endfor %}</ol>
-{% if let Some(stop) = stop %}<form method="post" action="stop?t={{ stop }}">
-<p>You will get no more e-mails or text messages about this incident, not even when it is resolved. You still get alerts about other
-incidents.</p>
-<button type="submit">Stop notifications about this incident</button></form>{% endif %}
-</main></body>
-</html>
-"#
-)]
+#[template(path = "incident.html")]
 struct IncidentPage {
+    tone: &'static str,
+    heading: String,
     title: String,
     tenant: String,
-    category: &'static str,
-    severity: &'static str,
-    status: &'static str,
-    since: String,
-    until: Option<String>,
-    components: String,
-    regions: String,
+    /// The newest text, which is in the timeline as well.
+    message: String,
+    advice: Option<String>,
+    /// The source's newest links, such as a runbook, as address and label.
+    links: Vec<(String, String)>,
+    facts: Vec<(&'static str, String)>,
     id: String,
     /// What tells the target from another.
     details: Vec<KeyDetail>,
     /// Incidents that this maintenance suppressed.
     suppressed: Vec<String>,
     entries: Vec<UpdateRow>,
-    /// Signed token for `/stop` that names the reader; `None` offers no way to stop messages.
+    /// Relative address of `/stop` that names the reader; `None` offers no way to stop messages.
+    stop: Option<String>,
+}
+
+/// What the page is made of.
+struct PageContent<'a> {
+    settings: &'a Settings,
+    /// The IANA time zone of the reader.
+    zone: &'a str,
+    incident: &'a Incident,
+    updates: &'a [Update],
+    suppressed: SuppressedIncidents,
     stop: Option<String>,
 }
 
 impl IncidentPage {
     /// Builds the page with the newest update first, each limited to what the tenant's data-processing settings allow. `None` without
     /// updates.
-    fn new(
-        settings: &Settings,
-        incident: &Incident,
-        updates: &[Update],
-        suppressed: SuppressedIncidents,
-        stop: Option<String>,
-    ) -> Option<Self> {
-        let alert = |update: &Update| {
-            Alert::new(&settings.tenant, &settings.zone, settings.data_processing.content, incident, update)
+    fn new(content: PageContent<'_>) -> Option<Self> {
+        let PageContent { settings, zone, incident, updates, suppressed, stop } = content;
+        let alert = |update: &Update| Alert {
+            tenant_name: settings.name.clone(),
+            ..Alert::new(&settings.tenant, zone, settings.data_processing.content, incident, update)
         };
-        let last = Alert { suppressed_incidents: suppressed, ..alert(updates.last()?) };
-        let entries = updates.iter().rev().map(alert).map(|alert| UpdateRow {
-            at: format_time(alert.at, &settings.zone),
-            status: incident_status_label(alert.status),
-            severity: alert.severity.as_str(),
-            message: alert.message,
+        let alerts: Vec<Alert> = updates.iter().rev().map(alert).collect();
+        let last = Alert { suppressed_incidents: suppressed, ..alerts.first()?.clone() };
+        let newest = |has: fn(&Alert) -> bool| alerts.iter().find(|alert| has(alert));
+        let links = newest(|alert| !alert.links.is_empty()).map(|alert| alert.links.as_slice()).unwrap_or_default();
+        let entries = alerts.iter().map(|alert| UpdateRow {
+            tone: tone(alert),
+            state: state(alert).unwrap_or_else(|| headline(alert)),
+            severity: severity_label(alert.severity),
+            at: format_time(alert.at, zone),
+            message: alert.message.trim().to_owned(),
         });
         Some(Self {
-            category: last.category_title(),
-            severity: last.severity.as_str(),
-            status: incident_status_label(last.status),
-            since: format_time(last.started_at, &settings.zone),
-            until: last.resolved_at.map(|at| format_time(at, &settings.zone)),
-            components: last.components.join(", "),
-            regions: last.regions.join(", "),
+            tone: tone(&last),
+            heading: heading(&last),
+            message: newest(|alert| !alert.message.trim().is_empty())
+                .map_or_else(String::new, |alert| alert.message.trim().to_owned()),
+            advice: last.advice_shown().map(str::to_owned),
+            links: links
+                .iter()
+                .filter(|link| link.href.starts_with("https://"))
+                .map(|link| (link.href.clone(), link.label()))
+                .collect(),
+            facts: facts(&last),
             details: last.key_details.clone(),
             suppressed: suppressed_incident_lines(&last),
             title: last.title,
@@ -133,27 +113,63 @@ impl IncidentPage {
     }
 }
 
+/// Returns the color class of an update, as on the status page.
+fn tone(alert: &Alert) -> &'static str {
+    match (alert.status, alert.kind, alert.severity) {
+        (Status::Resolved, ..) => "good",
+        (_, Kind::Maintenance, _) | (.., Severity::Info) => "note",
+        (.., Severity::Warning | Severity::Error) => "warn",
+        (.., Severity::Critical) => "bad",
+    }
+}
+
 /// `GET /read?t=`
 pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
     // The link in a text message names its reader, with the fingerprint of the number.
     let for_reader: Result<[String; 4], LinkFault> = query.verify_alive(&app, LinkPurpose::Read);
     let (tenant, incident, reader) = match (for_reader, query.verify_alive(&app, LinkPurpose::Read)) {
-        (Ok([tenant, incident, reader, contact]), _) => (tenant, incident, Some(Reader { short_id: reader, contact })),
+        (Ok([tenant, incident, short_id, contact]), _) => (tenant, incident, Some(Reader::Named { short_id, contact })),
         (_, Ok([tenant, incident])) => (tenant, incident, None),
         // It has one of the two forms, and the other one only says that it does not fit.
         (Err(LinkFault::Expired), _) => return LinkFault::Expired.into_response(),
         (_, Err(fault)) => return fault.into_response(),
     };
     let Ok(tenant) = TenantId::parse(&tenant) else { return invalid_link() };
-    let incident = match find_incident(&app, &tenant, &incident).await {
+    Box::pin(show_incident(&app, &tenant, &incident, reader)).await
+}
+
+/// `GET /r/{token}`: the link in a text message.
+pub(crate) async fn show_short(State(app): State<App>, Path(token): Path<String>) -> Response {
+    let read = app.keyring.verify_short_link(LinkPurpose::Read.as_str(), &token).ok();
+    let Some(read) = read.and_then(|read| ShortRead::decode(&read)) else { return invalid_link() };
+    if !is_alive(&read.last_day.to_string(), clock::now()) {
+        return LinkFault::Expired.into_response();
+    }
+    let tenant = match read.tenant {
+        Some(tenant) => tenant,
+        // A tenant's own incident says whose it is.
+        None => match app.table.incident(&read.incident).await {
+            Ok(Some(incident)) => match incident.scope.tenant() {
+                Some(tenant) => tenant.clone(),
+                None => return invalid_link(),
+            },
+            Ok(None) => return incident_gone(),
+            Err(error) => return storage_failed(&error),
+        },
+    };
+    Box::pin(show_incident(&app, &tenant, read.incident.as_str(), Some(Reader::Short(read.reader)))).await
+}
+
+async fn show_incident(app: &App, tenant: &TenantId, incident: &str, reader: Option<Reader>) -> Response {
+    let incident = match find_incident(app, tenant, incident).await {
         Ok(incident) => incident,
         Err(problem) if problem.status == StatusCode::NOT_FOUND => return incident_gone(),
         Err(_) => return try_again_later(),
     };
     let all = futures::try_join!(
-        app.table.settings(&tenant),
+        app.table.settings(tenant),
         app.table.updates(&incident.id, 1),
-        suppressed_incidents(&app, &incident, &tenant)
+        suppressed_incidents(app, &incident, tenant)
     );
     let (settings, updates, suppressed) = match all {
         Ok(all) => all,
@@ -161,39 +177,74 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
             return storage_failed(&error);
         }
     };
-    let stop = match &reader {
-        Some(reader) if incident.resolved_at.is_none() => stop_token(&app, &tenant, &incident, reader).await,
-        _ => None,
+    let Some(settings) = settings else { return incident_gone() };
+    // The link in a text message is one level below the others.
+    let up = if matches!(reader, Some(Reader::Short(_))) { "../" } else { "" };
+    let reader = match &reader {
+        Some(reader) => find_reader(app, tenant, reader).await,
+        None => None,
     };
-    match settings.and_then(|settings| IncidentPage::new(&settings, &incident, &updates, suppressed, stop)) {
+    let stop = reader.as_ref().filter(|_| incident.resolved_at.is_none());
+    let stop = stop.and_then(|(recipient, contact)| {
+        let until = expiry_day(LinkPurpose::Stop, clock::now()).to_string();
+        let parts = [tenant.as_str(), recipient.id.as_str(), incident.id.as_str(), contact, &until];
+        app.keyring.sign_link(LinkPurpose::Stop.as_str(), &parts).ok()
+    });
+    let zone = reader.as_ref().and_then(|(recipient, _)| recipient.zone.as_deref()).unwrap_or(&settings.zone);
+    let content = PageContent {
+        settings: &settings,
+        zone,
+        incident: &incident,
+        updates: &updates,
+        suppressed,
+        stop: stop.map(|token| format!("{up}stop?t={token}")),
+    };
+    match IncidentPage::new(content) {
         Some(read) => html_response(StatusCode::OK, &read),
         None => incident_gone(),
     }
 }
 
 /// Who a link was sent to.
-struct Reader {
-    /// The beginning of the recipient's id.
-    short_id: String,
-    /// The fingerprint of the address or number.
-    contact: String,
+enum Reader {
+    /// In a link of an e-mail.
+    Named {
+        /// The beginning of the recipient's id.
+        short_id: String,
+        /// The fingerprint of the address or number.
+        contact: String,
+    },
+    /// In a link of a text message: the mark of recipient and contact.
+    Short(u32),
 }
 
-/// Signs the token with which `/stop` stops messages to the reader. `None` if the recipients cannot be read, if the reader has another address
-/// or number by now, or if the short id in the link fits more than one recipient.
-async fn stop_token(app: &App, tenant: &TenantId, incident: &Incident, reader: &Reader) -> Option<String> {
+impl Reader {
+    /// Returns the fingerprint of the recipient's contact to which the link was sent; `None` if it was sent to somebody else.
+    fn contact_of(&self, app: &App, recipient: &Recipient) -> Option<String> {
+        match self {
+            Self::Named { short_id, contact } => {
+                let is_reader = short_recipient_id(recipient.id.as_str()) == short_id.as_str()
+                    && is_current_contact(app, recipient, contact);
+                is_reader.then(|| contact.clone())
+            }
+            Self::Short(mark) => {
+                let is_marked = |contact: &String| app.keyring.reader_mark(recipient.id.as_str(), contact) == Ok(*mark);
+                let contact = contacts(recipient).find(is_marked)?;
+                app.keyring.short_contact_fingerprint(&contact).ok()
+            }
+        }
+    }
+}
+
+/// Finds the recipient to whom a link was sent, with the fingerprint of the contact. `None` if the recipients cannot be read, if the reader has
+/// another address or number by now, or if the link fits more than one recipient.
+async fn find_reader(app: &App, tenant: &TenantId, reader: &Reader) -> Option<(Recipient, String)> {
     let recipients = app.table.recipients(tenant).await.inspect_err(|error| {
         tracing::warn!(%error, "cannot read the recipients; the page is shown without the button that stops messages");
     });
-    let recipients = recipients.ok()?;
-    let mut candidates = recipients.iter().filter(|recipient| {
-        short_recipient_id(recipient.id.as_str()) == reader.short_id
-            && is_current_contact(app, recipient, &reader.contact)
-    });
-    let only = candidates.next().filter(|_| candidates.next().is_none())?;
-    let until = expiry_day(LinkPurpose::Stop, clock::now()).to_string();
-    let parts = [tenant.as_str(), only.id.as_str(), incident.id.as_str(), &reader.contact, &until];
-    app.keyring.sign_link(LinkPurpose::Stop.as_str(), &parts).ok()
+    let mut candidates =
+        recipients.ok()?.into_iter().filter_map(|one| reader.contact_of(app, &one).map(|contact| (one, contact)));
+    candidates.next().filter(|_| candidates.next().is_none())
 }
 
 fn incident_gone() -> Response {

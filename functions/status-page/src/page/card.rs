@@ -1,6 +1,6 @@
 //! Incidents and maintenance as the pages show them, with their labels.
 
-use super::IncidentTimeline;
+use super::{IncidentTimeline, View};
 use domain::ids::IncidentId;
 use domain::policy::Catalogue;
 use domain::render;
@@ -15,13 +15,6 @@ const CANCELED: &str = "Canceled";
 pub(super) struct DisplayTime {
     pub(super) machine_text: String,
     pub(super) text: String,
-}
-
-impl DisplayTime {
-    pub(super) fn of(at: Timestamp) -> Self {
-        let text = at.strftime("%-d %b %Y, %H:%M UTC").to_string();
-        Self { machine_text: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(), text }
-    }
 }
 
 /// An incident or maintenance as the pages show it.
@@ -71,7 +64,7 @@ impl<'a> Card<'a> {
         listed: &'a IncidentTimeline,
         suppressed: &'a [(IncidentId, PublishedIncident)],
         catalogue: &'a Catalogue,
-        home: &str,
+        view: &View<'_>,
         room: &mut usize,
     ) -> Self {
         let incident = &listed.incident;
@@ -87,14 +80,14 @@ impl<'a> Card<'a> {
             *room = room.saturating_sub(size);
             let tone = status_tone(incident.kind, update.status);
             let status = status_label(incident, update.status);
-            entries.push(Entry { status, tone, at: DisplayTime::of(update.at), message: update.message.trim() });
+            entries.push(Entry { status, tone, at: view.time(update.at), message: update.message.trim() });
         }
         let planned = incident.maintenance;
         let is_incident = incident.kind != Kind::Maintenance && incident.kind != Kind::Advisory;
         let resolved = incident.status == Status::Resolved || incident.resolved_at.is_some();
         let from = planned.map_or(incident.started_at, |planned| planned.from);
         Self {
-            link: incident_link(home, incident),
+            link: incident_link(view, incident),
             title: display_title(incident),
             tone: match (resolved, is_incident) {
                 (true, _) => "good",
@@ -110,9 +103,9 @@ impl<'a> Card<'a> {
                 Some(Phase::Scheduled) => "Starts",
                 _ => "Started",
             },
-            started: DisplayTime::of(from),
-            until: planned.and_then(|planned| planned.until).filter(|_| !resolved).map(DisplayTime::of),
-            ended: resolved.then(|| DisplayTime::of(incident.ended_at())),
+            started: view.time(from),
+            until: planned.and_then(|planned| planned.until).filter(|_| !resolved).map(|at| view.time(at)),
+            ended: resolved.then(|| view.time(incident.ended_at())),
             ended_label: status_label(incident, Status::Resolved),
             duration: duration_of(incident, from),
             entries,
@@ -121,11 +114,11 @@ impl<'a> Card<'a> {
                 .iter()
                 .filter(|(maintenance, _)| *maintenance == incident.id)
                 .map(|(_, inside)| SuppressedRow {
-                    link: incident_link(home, inside),
+                    link: incident_link(view, inside),
                     title: display_title(inside),
                     status: render::status_label(inside.kind, inside.status),
-                    started: DisplayTime::of(inside.started_at),
-                    ended: inside.resolved_at.map(DisplayTime::of),
+                    started: view.time(inside.started_at),
+                    ended: inside.resolved_at.map(|at| view.time(at)),
                 })
                 .collect(),
         }
@@ -160,9 +153,9 @@ pub(super) fn suppressed_incidents(all: &[PublishedIncident], now: Timestamp) ->
         .collect()
 }
 
-/// Returns the URL of an incident's page, relative to the page with `home` as its path to `/status`.
-pub(super) fn incident_link(home: &str, incident: &PublishedIncident) -> String {
-    format!("{home}/incidents/{}", incident.id)
+/// Returns the URL of an incident's page, relative to the page that the reader looks at.
+pub(super) fn incident_link(view: &View<'_>, incident: &PublishedIncident) -> String {
+    format!("{}/incidents/{}{}", view.home, incident.id, view.query())
 }
 
 /// Returns the title of an incident, or its kind if the title is empty.

@@ -3,29 +3,32 @@
 use super::card::{
     Card, DisplayTime, display_title, duration_of, incident_link, join_names, status_label, suppressed_incidents,
 };
-use super::{IncidentTimeline, TEXT_MAX};
+use super::{IncidentTimeline, TEXT_MAX, View};
 use askama::Template;
 use domain::ids::IncidentId;
 use domain::policy::Catalogue;
 use domain::status::{
-    ComponentStatus, HISTORY_DAYS, PublishedIncident, StatusOverview, daily_history, summarize_status,
+    ComponentStatus, HISTORY_DAYS, PublishedIncident, StatusOverview, daily_history, summarize_status, uptime,
 };
-use domain::vocabulary::{Health, Indicator, Kind, Status};
+use domain::vocabulary::{Health, Indicator, Kind, Phase, Severity, Status};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Span, Timestamp};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use store::public::PublicIncidents;
 
 /// How long a resolved incident stays on the overview: 14 days.
 const PAST_SHOWN_FOR: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// Days before today in the history.
+const HISTORY_SPAN: i64 = 89;
 /// Width of one day in a history bar, in SVG units. A gap of one unit follows.
 const DAY_WIDTH: usize = 4;
 
 /// Incidents in the order of the overview.
 #[derive(Clone, Debug)]
 pub struct OverviewIncidents {
-    /// Open incidents, newest first; then current and scheduled maintenance, the next one first; then notices.
+    /// Open incidents, worst first; then current and scheduled maintenance, the next one first; then notices.
     pub current: Vec<PublishedIncident>,
     /// Number of open incidents that are left out of `current`.
     pub omitted_count: usize,
@@ -38,11 +41,13 @@ pub struct OverviewIncidents {
 pub fn sort_for_overview(incidents: &[PublishedIncident], now: Timestamp) -> OverviewIncidents {
     let (mut current, mut past): (Vec<_>, Vec<_>) =
         incidents.iter().cloned().partition(|incident| !incident.is_over(now));
-    // Open incidents sort first, maintenance second, notices last.
+    // Open incidents sort first, the worst of them at the top and the newest among equals; maintenance second, notices last.
     let sort_key = |incident: &PublishedIncident| match (incident.kind, incident.maintenance) {
-        (Kind::Maintenance, planned) => (1, planned.map_or(incident.started_at, |planned| planned.from).as_second()),
-        (Kind::Advisory, _) => (2, -incident.started_at.as_second()),
-        _ => (0, -incident.started_at.as_second()),
+        (Kind::Maintenance, planned) => {
+            (1, Reverse(Severity::Info), planned.map_or(incident.started_at, |planned| planned.from).as_second())
+        }
+        (Kind::Advisory, _) => (2, Reverse(Severity::Info), -incident.started_at.as_second()),
+        _ => (0, Reverse(incident.severity), -incident.started_at.as_second()),
     };
     current.sort_by(|left, right| sort_key(left).cmp(&sort_key(right)).then_with(|| left.id.cmp(&right.id)));
     let open = current.iter().take_while(|incident| sort_key(incident).0 == 0).count();
@@ -65,29 +70,37 @@ pub struct Overview<'c> {
     listed: Vec<IncidentTimeline>,
     omitted_count: usize,
     past: Vec<PublishedIncident>,
+    /// All incidents that were read.
+    all: Vec<PublishedIncident>,
     /// Incidents suppressed by a maintenance, each with the maintenance's id.
     suppressed: Vec<(IncidentId, PublishedIncident)>,
     now: Timestamp,
 }
 
 impl<'c> Overview<'c> {
-    /// Builds the overview from all incidents that were read. `listed` holds the current ones of `sorted` with their timelines.
+    /// Builds the overview from all incidents that were read. `listed` holds the current ones of `sorted` with their timelines. `since` is the
+    /// first day on which incidents were posted here, if it is known.
     #[must_use]
     pub fn of(
         catalogue: &'c Catalogue,
         all: &PublicIncidents,
         listed: Vec<IncidentTimeline>,
         sorted: OverviewIncidents,
+        since: Option<Date>,
         now: Timestamp,
     ) -> Self {
         let day = |at: Timestamp| at.to_zoned_datetime(TimeZone::UTC).date();
+        // Nothing is known of the time before the first incident, unless the deployer says since when incidents are posted.
+        let first = all.incidents.iter().map(|incident| incident.started_at).min();
+        let first = since.unwrap_or_else(|| day(first.unwrap_or(now))).min(day(now));
         let history = daily_history(&all.incidents, now);
         Self {
             catalogue,
             status: summarize_status(catalogue, &all.incidents, now),
             history: history.into_iter().map(|(name, days)| (name.to_owned(), days)).collect(),
             // If more incidents exist than were read, earlier days are drawn as unknown.
-            known_from: all.complete_since.map_or(Date::MIN, day),
+            known_from: all.complete_since.map_or(first, |complete| day(complete).max(first)),
+            all: all.incidents.clone(),
             suppressed: suppressed_incidents(&all.incidents, now),
             listed,
             omitted_count: sorted.omitted_count,
@@ -96,36 +109,42 @@ impl<'c> Overview<'c> {
         }
     }
 
-    /// Renders the page. `home` is the relative path to `/status`.
+    /// Renders the page.
     ///
     /// # Errors
     /// [`askama::Error`] of the template engine; no value of these pages causes one.
-    pub fn render(&self, home: &str) -> Result<String, askama::Error> {
+    pub fn render(&self, view: &View<'_>) -> Result<String, askama::Error> {
         let mut room = TEXT_MAX;
         let mut cards = |wanted: &dyn Fn(&PublishedIncident) -> bool| -> Vec<Card<'_>> {
             let listed = self.listed.iter().filter(|listed| wanted(&listed.incident));
-            listed.map(|listed| Card::of(listed, &self.suppressed, self.catalogue, home, &mut room)).collect()
+            listed.map(|listed| Card::of(listed, &self.suppressed, self.catalogue, view, &mut room)).collect()
         };
         let is_maintenance = |shown: &PublishedIncident| shown.kind == Kind::Maintenance;
         let is_notice = |shown: &PublishedIncident| shown.kind == Kind::Advisory;
         // Incidents suppressed by a maintenance are shown below it.
         let is_suppressed = |shown: &PublishedIncident| self.suppressed.iter().any(|(_, one)| one.id == shown.id);
         let open = cards(&|shown| !is_maintenance(shown) && !is_notice(shown) && !is_suppressed(shown));
-        let maintenances = cards(&is_maintenance);
+        let is_upcoming = |shown: &PublishedIncident| {
+            shown.maintenance.is_some_and(|planned| planned.phase == Phase::Scheduled && planned.from > self.now)
+        };
+        let maintenances = cards(&|shown| is_maintenance(shown) && !is_upcoming(shown));
+        let upcoming = self.listed.iter().map(|listed| &listed.incident).filter(|shown| is_upcoming(shown));
+        let upcoming = upcoming.map(|shown| UpcomingRow::of(shown, self.catalogue, view)).collect();
         let notices = cards(&is_notice);
         let last_update = self.listed.iter().map(|listed| listed.incident.updated_at).max();
         OverviewPage {
-            home,
+            view,
             banner: Banner::of(self.status.indicator, open.len() + self.omitted_count, notices.len()),
-            last_update: last_update.map(DisplayTime::of),
+            last_update: last_update.map(|at| view.time(at)),
             components: self.status.components.iter().map(|line| self.component_row(line)).collect(),
             history_width: HISTORY_DAYS * (DAY_WIDTH + 1),
             open,
             omitted_count: self.omitted_count,
             maintenances,
+            upcoming,
             notices,
-            past: self.past.iter().map(|incident| PastRow::of(incident, self.catalogue, home)).collect(),
-            rendered_at: DisplayTime::of(self.now),
+            past: self.past.iter().map(|incident| PastRow::of(incident, self.catalogue, view)).collect(),
+            rendered_at: view.time(self.now),
         }
         .render()
     }
@@ -148,11 +167,16 @@ impl<'c> Overview<'c> {
         let known = today
             .since(self.known_from)
             .map_or(HISTORY_DAYS, |span| usize::try_from(span.get_days()).unwrap_or(HISTORY_DAYS) + 1);
+        let known = known.clamp(1, HISTORY_DAYS);
+        let period = if known == 1 { "today".to_owned() } else { format!("in the last {known} days") };
         let label = match bars.as_slice() {
-            [] => "No incidents in the last 90 days".to_owned(),
-            [one] => format!("Incidents on 1 of the last 90 days: {}", one.label),
-            [.., last] => format!("Incidents on {} of the last 90 days, most recently {}", bars.len(), last.label),
+            [] => format!("No incidents {period}"),
+            [one] => format!("Incidents on 1 day {period}: {}", one.label),
+            [.., last] => format!("Incidents on {} days {period}, most recently {}", bars.len(), last.label),
         };
+        let from = self.known_from.max(today.saturating_sub(Span::new().days(HISTORY_SPAN)));
+        let from = from.to_zoned_datetime(TimeZone::UTC).map_or(self.now, |midnight| midnight.timestamp());
+        let uptime = uptime(&self.all, &line.id, from, self.now);
         ComponentRow {
             name: &line.name,
             description: &line.description,
@@ -163,7 +187,8 @@ impl<'c> Overview<'c> {
                 .iter()
                 .map(|(name, health)| format!("{name}: {}", health.title().to_lowercase()))
                 .collect(),
-            unknown: (HISTORY_DAYS - known.min(HISTORY_DAYS)) * (DAY_WIDTH + 1),
+            unknown: (HISTORY_DAYS - known) * (DAY_WIDTH + 1),
+            uptime: uptime.map(|share| format!("{} uptime {period}", format_share(share))),
             bars,
             label,
         }
@@ -206,7 +231,14 @@ struct ComponentRow<'a> {
     bars: Vec<Bar>,
     /// Width of the unknown part of the history, from the left, in SVG units.
     unknown: usize,
+    /// The share of the known days without an outage; `None` if it cannot be said.
+    uptime: Option<String>,
     label: String,
+}
+
+/// Formats hundredths of a percent.
+fn format_share(share: u32) -> String {
+    if share == 10_000 { "100 %".to_owned() } else { format!("{}.{:02} %", share / 100, share % 100) }
 }
 
 /// A day on which the component was not operational.
@@ -238,14 +270,38 @@ struct PastRow<'a> {
 }
 
 impl<'a> PastRow<'a> {
-    fn of(incident: &'a PublishedIncident, catalogue: &'a Catalogue, home: &str) -> Self {
+    fn of(incident: &'a PublishedIncident, catalogue: &'a Catalogue, view: &View<'_>) -> Self {
         let from = incident.maintenance.map_or(incident.started_at, |planned| planned.from);
         Self {
-            link: incident_link(home, incident),
+            link: incident_link(view, incident),
             title: display_title(incident),
             ended_label: status_label(incident, Status::Resolved),
-            ended: DisplayTime::of(incident.ended_at()),
+            ended: view.time(incident.ended_at()),
             duration: duration_of(incident, from),
+            components: join_names(&incident.components, |id| catalogue.component_name(id)),
+            regions: join_names(&incident.regions, |id| catalogue.region_name(id)),
+        }
+    }
+}
+
+/// A maintenance that has not begun, in a line. Its own page has the text.
+struct UpcomingRow<'a> {
+    link: String,
+    title: &'a str,
+    starts: DisplayTime,
+    ends: Option<DisplayTime>,
+    components: String,
+    regions: String,
+}
+
+impl<'a> UpcomingRow<'a> {
+    fn of(incident: &'a PublishedIncident, catalogue: &'a Catalogue, view: &View<'_>) -> Self {
+        let planned = incident.maintenance;
+        Self {
+            link: incident_link(view, incident),
+            title: display_title(incident),
+            starts: view.time(planned.map_or(incident.started_at, |planned| planned.from)),
+            ends: planned.and_then(|planned| planned.until).map(|until| view.time(until)),
             components: join_names(&incident.components, |id| catalogue.component_name(id)),
             regions: join_names(&incident.regions, |id| catalogue.region_name(id)),
         }
@@ -255,7 +311,7 @@ impl<'a> PastRow<'a> {
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct OverviewPage<'a> {
-    home: &'a str,
+    view: &'a View<'a>,
     banner: Banner,
     last_update: Option<DisplayTime>,
     components: Vec<ComponentRow<'a>>,
@@ -263,6 +319,7 @@ struct OverviewPage<'a> {
     open: Vec<Card<'a>>,
     omitted_count: usize,
     maintenances: Vec<Card<'a>>,
+    upcoming: Vec<UpcomingRow<'a>>,
     notices: Vec<Card<'a>>,
     past: Vec<PastRow<'a>>,
     rendered_at: DisplayTime,

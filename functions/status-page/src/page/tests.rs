@@ -50,7 +50,16 @@ fn overview_since(known_from: Option<&str>, listed: &[IncidentTimeline], over: &
     let incidents = listed.iter().map(|listed| listed.incident.clone()).chain(over.iter().cloned()).collect();
     let all = PublicIncidents { incidents, complete_since: known_from.map(at) };
     let sorted = OverviewIncidents { current: Vec::new(), omitted_count: 0, past: over.to_vec() };
-    Overview::of(&catalogue(), &all, listed.to_vec(), sorted, at(NOW)).render("status").unwrap()
+    Overview::of(&catalogue(), &all, listed.to_vec(), sorted, SINCE, at(NOW)).render(&view("status")).unwrap()
+}
+
+/// The first day of the history, before all of it.
+const SINCE: Option<jiff::civil::Date> = Some(jiff::civil::date(2025, 1, 1));
+
+static BRAND: std::sync::LazyLock<Brand> = std::sync::LazyLock::new(Brand::default);
+
+fn view(home: &str) -> View<'static> {
+    View::new(home.to_owned(), &BRAND, &ViewQuery::default())
 }
 
 const NOW: &str = "2026-11-23T12:00:00Z";
@@ -60,18 +69,19 @@ fn open_incidents_stay_and_ended_ones_leave_after_two_weeks() {
     let all = vec![
         public("old", Status::Investigating, Severity::Info, "2026-01-01T00:00:00Z", None),
         public("new", Status::Monitoring, Severity::Info, "2026-11-23T00:00:00Z", None),
+        public("worst", Status::Monitoring, Severity::Critical, "2026-11-01T00:00:00Z", None),
         public("edge", Status::Resolved, Severity::Info, "2026-11-01T00:00:00Z", Some("2026-11-09T12:00:00Z")),
         public("gone", Status::Resolved, Severity::Info, "2026-11-01T00:00:00Z", Some("2026-11-09T11:59:59Z")),
         public("late", Status::Resolved, Severity::Info, "2026-10-01T00:00:00Z", Some("2026-11-20T00:00:00Z")),
     ];
     let OverviewIncidents { current: shown, past: over, .. } = sort_for_overview(&all, at(NOW));
     let names = |list: Vec<PublishedIncident>| list.into_iter().map(|i| i.id.as_str().to_owned()).collect::<Vec<_>>();
-    assert_eq!(names(shown), ["inc_new", "inc_old"]);
+    assert_eq!(names(shown), ["inc_worst", "inc_new", "inc_old"]);
     assert_eq!(names(over), ["inc_late", "inc_edge"]);
 }
 
 #[test]
-fn the_newest_of_very_many_open_incidents_are_listed_and_the_others_counted() {
+fn the_worst_of_very_many_open_incidents_are_listed_and_the_others_counted() {
     let named = |n: usize| public(&format!("n{n}"), Status::Identified, Severity::Error, NOW, None);
     let mut all: Vec<PublishedIncident> = (0..crate::PAST_INCIDENTS_READ).map(named).collect();
     all.push(public("old", Status::Identified, Severity::Critical, "2026-01-01T00:00:00Z", None));
@@ -81,11 +91,12 @@ fn the_newest_of_very_many_open_incidents_are_listed_and_the_others_counted() {
     });
     let sorted = sort_for_overview(&all, at(NOW));
     assert_eq!((sorted.current.len(), sorted.omitted_count), (crate::PAST_INCIDENTS_READ + 1, 1));
+    assert_eq!(sorted.current.first().unwrap().id.as_str(), "inc_old", "the oldest is the worst");
     assert_eq!(sorted.current.last().unwrap().id.as_str(), "inc_work");
     let listed: Vec<IncidentTimeline> = sorted.current.iter().map(|shown| listed(shown.clone(), &[])).collect();
     let all = PublicIncidents { incidents: all, complete_since: None };
-    let html = Overview::of(&catalogue(), &all, listed, sorted, at(NOW)).render("status").unwrap();
-    for part in ["1001 open incidents.", "1 older open incident is not listed", "Major service disruption"] {
+    let html = Overview::of(&catalogue(), &all, listed, sorted, SINCE, at(NOW)).render(&view("status")).unwrap();
+    for part in ["1001 open incidents.", "1 less severe open incident is not listed", "Major service disruption"] {
         assert!(html.contains(part), "{part}");
     }
 }
@@ -100,7 +111,7 @@ fn every_text_is_escaped() {
     let evil = listed(evil, &["<img src=x onerror=alert(1)>"]);
     for html in [
         overview(std::slice::from_ref(&evil), &[over]),
-        render_incident("../../status", &evil, &[], &catalogue(), at(NOW)).unwrap(),
+        render_incident(&view("../../status"), &evil, &[], &catalogue(), at(NOW)).unwrap(),
     ] {
         for raw in ["<script", "<img", "<b>", "\" onmouseover"] {
             assert!(!html.contains(raw), "{raw} in {html}");
@@ -140,9 +151,11 @@ fn components_have_their_state_their_regions_and_ninety_days() {
         "Voice calls",
         "Partial outage",
         "Mumbai: partial outage",
-        "Incidents on 3 of the last 90 days, most recently 23 Nov 2026: partial outage",
+        "Incidents on 3 days in the last 90 days, most recently 23 Nov 2026: partial outage",
         "<title>2 Nov 2026: major outage</title>",
         "class=\"bad\" x=\"335\"",
+        "98.88 % uptime in the last 90 days",
+        "100 % uptime in the last 90 days",
         "Billing",
     ] {
         assert!(html.contains(part), "{part} in {html}");
@@ -153,6 +166,43 @@ fn components_have_their_state_their_regions_and_ninety_days() {
         html.contains("class=\"unknown\" width=\"430\""),
         "days before the incidents that were read are unknown: {html}"
     );
+    assert!(html.contains("100 % uptime in the last 4 days") && html.contains("No incidents in the last 4 days"));
+}
+
+#[test]
+fn days_before_the_first_data_are_gray() {
+    let page = |all: Vec<PublishedIncident>, since| {
+        let all = PublicIncidents { incidents: all, complete_since: None };
+        let sorted = sort_for_overview(&all.incidents, at(NOW));
+        Overview::of(&catalogue(), &all, Vec::new(), sorted, since, at(NOW)).render(&view("status")).unwrap()
+    };
+    let html = page(Vec::new(), None);
+    assert!(html.contains("class=\"unknown\" width=\"445\"") && html.contains("100 % uptime today"), "{html}");
+    let first = public("a", Status::Resolved, Severity::Error, "2026-11-14T08:00:00Z", Some("2026-11-14T09:00:00Z"));
+    let html = page(vec![first], None);
+    assert!(html.contains("class=\"unknown\" width=\"400\"") && html.contains("in the last 10 days"), "{html}");
+    assert!(!page(Vec::new(), SINCE).contains("class=\"unknown\""));
+}
+
+#[test]
+fn the_page_has_the_name_logo_and_zone_that_were_chosen() {
+    let brand = Brand { name: "Acme <status>".into(), logo: Some("https://cdn.example.com/logo.svg".into()) };
+    let query = ViewQuery { zone: "Asia/Kolkata".into(), refresh: "off".into() };
+    let view = View::new("status".into(), &brand, &query);
+    let over = public("x", Status::Resolved, Severity::Error, "2026-11-20T08:00:00Z", Some("2026-11-20T09:24:00Z"));
+    let all = PublicIncidents { incidents: vec![over], complete_since: None };
+    let sorted = sort_for_overview(&all.incidents, at(NOW));
+    let html = Overview::of(&catalogue(), &all, Vec::new(), sorted, None, at(NOW)).render(&view).unwrap();
+    for part in [
+        "<img class=\"logo\" src=\"https://cdn.example.com/logo.svg\" alt=\"\"",
+        "Acme &#60;status&#62;</h1>",
+        "20 Nov 2026, 14:54 IST (09:24 UTC)",
+        "<option selected>Asia/Kolkata</option>",
+        "href=\"status/incidents/inc_x?zone=Asia/Kolkata&#38;refresh=off\"",
+        "Reload every minute",
+    ] {
+        assert!(html.contains(part), "{part} in {html}");
+    }
 }
 
 #[test]
@@ -176,21 +226,21 @@ fn maintenance_and_notices_have_sections_of_their_own() {
     for part in [
         "Service notice",
         "No open incidents.",
-        "<h2 id=\"work\">Maintenance",
-        "Starts",
-        "Ends",
-        "Scheduled",
+        "<h2 id=\"upcoming\">Upcoming maintenance",
+        "Starts <time",
+        ", ends <time",
         "<h2 id=\"notices\">Notices",
     ] {
         assert!(html.contains(part), "{part} in {html}");
     }
     assert!(!html.contains("Open incidents") && !html.contains("Severity"), "{html}");
     let html = overview(&[listed(work(Phase::InProgress, Status::Identified), &["w"])], &[]);
-    assert!(html.contains("Maintenance in progress") && html.contains("Under maintenance"), "{html}");
+    assert!(html.contains("<h2 id=\"work\">Maintenance in progress") && html.contains("Under maintenance"), "{html}");
+    assert!(!html.contains("Upcoming maintenance"), "{html}");
     let off = PublishedIncident { resolved_at: Some(at(NOW)), ..work(Phase::Completed, Status::Resolved) };
     let html = overview(&[], std::slice::from_ref(&off));
     assert!(html.contains("Canceled <time datetime=\"2026-11-23T12:00:00Z\">") && !html.contains(" after "), "{html}");
-    let html = render_incident("../../status", &listed(off, &["w"]), &[], &catalogue(), at(NOW)).unwrap();
+    let html = render_incident(&view("../../status"), &listed(off, &["w"]), &[], &catalogue(), at(NOW)).unwrap();
     assert!(html.contains("Was scheduled for") && !html.contains("Completed"), "{html}");
     let late = at("2026-12-24T00:00:00Z");
     assert!(sort_for_overview(&[notice], late).current.is_empty(), "a notice expires");
@@ -219,24 +269,26 @@ fn incidents_suppressed_by_maintenance_are_shown_below_it_and_make_nothing_worse
         "{html}"
     );
     let all = [part, work.clone()];
-    let html = render_incident("../../status", &listed(work, &["w"]), &all, &catalogue(), at(NOW)).unwrap();
+    let html = render_incident(&view("../../status"), &listed(work, &["w"]), &all, &catalogue(), at(NOW)).unwrap();
     assert!(html.contains("Incidents during this maintenance") && html.contains("incidents/inc_part"), "{html}");
     // An incident that outlasts the maintenance is shown like any other.
     let (catalogue, listed) = (catalogue(), vec![listed(all[0].clone(), &["p"])]);
     let (all, then) = (PublicIncidents { incidents: all.to_vec(), complete_since: None }, at("2026-11-23T13:00:00Z"));
     let sorted = sort_for_overview(&all.incidents, then);
-    let html = Overview::of(&catalogue, &all, listed, sorted, then).render("status").unwrap();
+    let html = Overview::of(&catalogue, &all, listed, sorted, SINCE, then).render(&view("status")).unwrap();
     assert!(html.contains("Service disruption") && html.contains("1 open incident."), "{html}");
 }
 
 #[test]
 fn an_unchanged_page_differs_only_in_its_time() {
-    let open = listed(public("a", Status::Identified, Severity::Error, NOW, None), &["As of now"]);
+    // The uptime of an outage that goes on is not the same a minute later.
+    let open = listed(public("a", Status::Identified, Severity::Warning, NOW, None), &["As of now"]);
     let made = |at: Timestamp| {
         let all = PublicIncidents { incidents: vec![open.incident.clone()], complete_since: None };
         let sorted = sort_for_overview(&all.incidents, at);
-        let page = Overview::of(&catalogue(), &all, vec![open.clone()], sorted, at).render("status").unwrap();
-        [page, render_incident("../../status", &open, &[], &catalogue(), at).unwrap()]
+        let page =
+            Overview::of(&catalogue(), &all, vec![open.clone()], sorted, SINCE, at).render(&view("status")).unwrap();
+        [page, render_incident(&view("../../status"), &open, &[], &catalogue(), at).unwrap()]
     };
     for (one, other) in made(at(NOW)).iter().zip(&made(at("2026-11-23T12:01:07Z"))) {
         assert!(one != other && without_render_time(one) == without_render_time(other), "{one}");

@@ -146,6 +146,7 @@ impl Delivery {
         };
         let zone = own_zone.unwrap_or(&settings.zone);
         let mut alert = Alert::new(&settings.tenant, zone, content, incident, update);
+        alert.tenant_name.clone_from(&settings.name);
         if channel != Channel::Webhook {
             // Only webhooks show the source's other data, and it may have 64 KiB.
             alert.details = serde_json::Map::new();
@@ -177,6 +178,23 @@ impl Delivery {
 }
 
 impl Delivery {
+    /// For e-mail: adds what the updates before this one said, and with which of them the recipient's messages began (`None`: with this one).
+    /// `updates` are those of the incident that are known, oldest first.
+    #[must_use]
+    pub fn with_thread<'a>(
+        mut self,
+        incident: &Incident,
+        first_sent: Option<u32>,
+        updates: impl DoubleEndedIterator<Item = &'a Update>,
+    ) -> Self {
+        if self.channel == Channel::Email {
+            let number = self.alert.update;
+            let earlier = updates.filter(|update| update.number < number);
+            self.alert = self.alert.with_thread(incident, first_sent, earlier);
+        }
+        self
+    }
+
     /// For scheduled maintenance: adds the incidents that it suppressed.
     #[must_use]
     pub fn with_suppressed_incidents(mut self, suppressed: &[SuppressedIncident]) -> Self {

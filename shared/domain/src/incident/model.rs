@@ -39,6 +39,9 @@ pub struct Incident {
     pub kind: Kind,
     /// The id of the rule that classified it.
     pub rule: String,
+    /// What its readers can do about it by the rule that opened it; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub advice: String,
     /// Whether the matrix condition `low_balance_only` includes it.
     #[serde(default)]
     pub low_balance: bool,
@@ -49,8 +52,14 @@ pub struct Incident {
     pub severity: Severity,
     /// The current status of the incident.
     pub status: Status,
+    /// The number of the first update that was critical; `None` if none was yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critical_since: Option<u32>,
     /// The current title, in one line.
     pub title: String,
+    /// The title with which it was opened, which the subjects of all its e-mails show; empty in the oldest incidents.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub opened_title: String,
     /// The components that the incident affects now.
     pub components: Vec<String>,
     /// The regions that the incident affects now.

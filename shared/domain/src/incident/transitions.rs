@@ -352,11 +352,14 @@ fn open_incident(
         category: rule.category,
         kind: rule.kind,
         rule: rule.rule.clone(),
+        advice: rule.advice.clone(),
         low_balance: rule.low_balance,
         user_id: event.user().filter(|_| rule.kind == Kind::OptIn).map(str::to_owned),
         severity: event.severity,
         status,
+        critical_since: (event.severity == Severity::Critical).then_some(1),
         title: event.title.clone(),
+        opened_title: event.title.clone(),
         components: event.components.clone(),
         regions: event.regions.clone(),
         key_details: event.key_details.clone(),
@@ -408,6 +411,9 @@ fn build_update(incident: &Incident, content: UpdateContent, arrival: &EventArri
     next.updates += 1;
     next.status = content.status;
     next.severity = content.severity;
+    if next.critical_since.is_none() && content.severity == Severity::Critical {
+        next.critical_since = Some(next.updates);
+    }
     next.title.clone_from(&content.title);
     next.last_seen = arrival.accepted_at.max(incident.last_seen);
     next.changed_at = incident.changed_at.max(Some(arrival.accepted_at));

@@ -26,6 +26,10 @@ pub struct LastSent {
     /// The newest update up to this one that a plan put on its queue at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<u32>,
+    /// The first update that it got, or that is on its queue: it begins the thread of e-mails whose subject stays the same. `None` if it got
+    /// none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<u32>,
 }
 
 /// Until when and why a plan holds an update.
@@ -63,14 +67,19 @@ impl LastSent {
     /// The newest update after a decision: the decision's own, if it is meant for its destination.
     pub(super) fn after(decision: &Decision, before: Option<&Self>) -> Option<Self> {
         let queued = before.and_then(|before| before.queued);
+        let first = before.and_then(|before| before.first);
         let update = decision.update;
         match decision.outcome {
-            DecisionOutcome::Deliver { .. } => Some(Self { update, held: None, queued: Some(update) }),
+            DecisionOutcome::Deliver { .. } => {
+                Some(Self { update, held: None, queued: Some(update), first: first.or(Some(update)) })
+            }
             DecisionOutcome::Hold { until, reason, .. } => {
-                Some(Self { update, held: Some(PlannedHold { until, reason }), queued })
+                Some(Self { update, held: Some(PlannedHold { until, reason }), queued, first })
             }
             // The destination of a superseded update gets the newer one.
-            DecisionOutcome::Skip { reason: Reason::SupersededBy, .. } => Some(Self { update, held: None, queued }),
+            DecisionOutcome::Skip { reason: Reason::SupersededBy, .. } => {
+                Some(Self { update, held: None, queued, first })
+            }
             DecisionOutcome::Skip { .. } => before.cloned(),
         }
     }
@@ -100,6 +109,9 @@ impl ThreadState {
             (None, _) => last_sent.held.map(|hold| (hold.until, Some(hold.reason))),
         };
         let reached = notified || row.is_some_and(|row| row.tried > 0);
+        // What was held and then sent began the thread, though its plan says only that it is held.
+        let first = last_sent.first.or(notified.then_some(update));
+        let last_sent = LastSent { first, ..last_sent };
         Self { last_sent, planned: reached || !dropped, notified, reached, waiting }
     }
 }
@@ -148,6 +160,12 @@ impl NotificationHistory {
     /// Returns the newest update that a plan meant for each channel of a destination.
     pub(super) fn last_sent(&self) -> impl Iterator<Item = (&Thread, &LastSent)> {
         self.threads.iter().map(|(thread, state)| (thread, &state.last_sent))
+    }
+
+    /// Returns the update with which the messages to this channel begin; `None` if it got none yet.
+    #[must_use]
+    pub fn first_sent(&self, destination: &str, channel: Channel) -> Option<u32> {
+        self.thread(destination, channel).and_then(|state| state.last_sent.first)
     }
 
     /// Returns whether a message was sent to this channel or is still held for it.

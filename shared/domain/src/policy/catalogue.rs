@@ -4,9 +4,10 @@ use super::{CATALOGUE, PolicyError, parse_yaml};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 /// The components and regions that events, filters and the status page name.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     /// The components, in the order of the status page.
@@ -37,7 +38,17 @@ pub struct Region {
     pub name: String,
 }
 
+/// The embedded catalogue, for the names in messages. One that cannot be read names nothing, and messages then show the ids: a test reads it
+/// before it is shipped, and an alert is worth more than a name.
+static NAMES: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::embedded().unwrap_or_default());
+
 impl Catalogue {
+    /// Returns the embedded catalogue for the names in messages.
+    #[must_use]
+    pub fn names() -> &'static Self {
+        &NAMES
+    }
+
     /// Loads the embedded `infra/policy/catalogue.yaml` alone, for the status page, which does not need the rest of the policy.
     ///
     /// # Errors

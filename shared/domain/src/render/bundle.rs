@@ -8,14 +8,15 @@ use crate::event::truncate_chars;
 use crate::maintenance::SuppressedIncidents;
 use crate::vocabulary::Status;
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 /// Maximum length of an alert's title in the list, in characters.
 const TITLE_MAX: usize = 80;
 
 /// Combines `alerts` and `omitted_count` further ones, which are only counted, into one alert.
 ///
-/// Its message lists the titles, open alerts first, then by severity and time. Its links lead to the first of them. A single alert is
-/// returned as it is; `None` if `alerts` is empty.
+/// Its message lists the titles, open alerts first, then by severity and time. Its links lead to the first of them, whose severity and status
+/// it has; places and start are those of all that are known. A single alert is returned as it is; `None` if `alerts` is empty.
 #[must_use]
 pub fn bundle(alerts: &[&Alert], omitted_count: u32, kind: BatchKind) -> Option<Alert> {
     let mut sorted: Vec<&Alert> = alerts.to_vec();
@@ -36,9 +37,17 @@ pub fn bundle(alerts: &[&Alert], omitted_count: u32, kind: BatchKind) -> Option<
         BatchKind::Digest => format!("{count} alerts"),
         BatchKind::Bundle => format!("{count} alerts at once"),
     };
+    let all = |names: fn(&Alert) -> &Vec<String>| {
+        let distinct: BTreeSet<&String> = sorted.iter().flat_map(|alert| names(alert)).collect();
+        distinct.into_iter().cloned().collect::<Vec<_>>()
+    };
     Some(Alert {
         title: format!("{heading}: {titles}"),
         message,
+        components: all(|alert| &alert.components),
+        regions: all(|alert| &alert.regions),
+        started_at: sorted.iter().map(|alert| alert.started_at).min().unwrap_or(worst.started_at),
+        advice: String::new(),
         links: Vec::new(),
         key_details: Vec::new(),
         openings: None,
@@ -75,11 +84,15 @@ mod tests {
         let maintenance = super::super::tests::maintenance_alert();
         let one = bundle(&[&late, &maintenance], 0, BatchKind::Bundle).unwrap();
         assert!(
-            one.message.contains("Outbound calls fail in Mumbai (started 08:02Z, reported 08:31Z)"),
+            one.message.contains("Outbound calls fail in Mumbai (started 13:32 IST, reported 14:01 IST)"),
             "{}",
             one.message
         );
-        assert!(one.message.contains("MAINTENANCE: New carrier (4 incidents during maintenance)"), "{}", one.message);
+        assert!(
+            one.message.contains("MAINTENANCE SCHEDULED: New carrier (4 incidents during maintenance)"),
+            "{}",
+            one.message
+        );
         assert_eq!(
             (one.late_source, one.suppressed_incidents.count()),
             (None, 0),

@@ -91,6 +91,8 @@ fn question_email(page: &QuestionPage<'_>, references: String) -> RenderedEmail 
     let QuestionPage { heading, request, link, button, expiry, ignore, never_link, never, .. } = page;
     RenderedEmail {
         subject: (*heading).to_owned(),
+        preheader: (*request).to_owned(),
+        important: false,
         text: format!("{request}\n\n{button}: {link}\n\n{expiry}\n{ignore}\n\n{never}: {never_link}\n"),
         html: render_html(page),
         references,

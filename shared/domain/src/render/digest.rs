@@ -1,14 +1,15 @@
 //! Digests and bundles as one e-mail: a list of the alerts that were combined.
 
-use super::email::{RenderedEmail, color, render_html};
+use super::email::{RenderedEmail, SUBJECT_MAX, color, one_line, render_html};
 use super::{
-    SUPPRESSED_HEADING, format_duration, format_time, headline, list_title, status_label, suppressed_incident_lines,
+    SUPPRESSED_HEADING, component_names, format_duration, format_time, headline, list_title, region_names,
+    suppressed_incident_lines,
 };
 use crate::alert::Alert;
 use crate::digest::ALERTS_LISTED_MAX;
 use crate::event::truncate_chars;
 use crate::ids::TenantId;
-use crate::vocabulary::Status;
+use crate::vocabulary::{Severity, Status};
 use askama::Template;
 use jiff::Timestamp;
 use std::cmp::Reverse;
@@ -26,20 +27,25 @@ pub enum BatchKind {
 }
 
 impl BatchKind {
-    const fn label(self) -> &'static str {
+    const fn noun(self) -> &'static str {
         match self {
-            Self::Digest => "DIGEST",
-            Self::Bundle => "BUNDLE",
+            Self::Digest => "digest",
+            Self::Bundle => "bundle",
         }
     }
 
-    const fn explanation(self) -> &'static str {
-        match self {
-            Self::Digest => {
+    /// Says why these alerts come together, and whether others still come by themselves. `criticals` counts the critical ones among them.
+    const fn explanation(self, criticals: usize) -> &'static str {
+        match (self, criticals) {
+            (Self::Digest, 0) => {
                 "You receive these alerts together because you have a digest. More severe alerts are sent right away."
             }
-            Self::Bundle => {
+            (Self::Digest, _) => "You receive these alerts together because you have a digest.",
+            (Self::Bundle, 0) => {
                 "Many alerts arrived in a short time, so we combined them. Critical alerts are sent on their own where possible."
+            }
+            (Self::Bundle, _) => {
+                "So many alerts arrived in a short time that we combined them, critical ones included. Usually those are sent on their own."
             }
         }
     }
@@ -86,7 +92,10 @@ pub struct DigestContent<'a> {
 #[derive(Template)]
 #[template(path = "digest.html")]
 struct DigestPage<'a> {
-    count: String,
+    color: &'static str,
+    label: String,
+    heading: String,
+    preheader: String,
     breakdown: String,
     period: String,
     rows: Vec<Row<'a>>,
@@ -105,33 +114,51 @@ struct Row<'a> {
 }
 
 /// Renders a digest as an e-mail: at most [`ALERTS_LISTED_MAX`] alerts, open ones first, then by severity and time, and the number of
-/// the others.
+/// the others. Subject and heading name the worst.
 #[must_use]
 pub fn digest_email(content: &DigestContent<'_>) -> RenderedEmail {
     let entries = content.entries;
+    let sorted = worst_first(entries);
     let omitted = usize::try_from(content.omitted_count).unwrap_or(usize::MAX);
-    let resolved = entries.iter().filter(|entry| entry.alert.status == Status::Resolved).count();
+    let count = entries.len().saturating_add(omitted);
+    let worst = sorted.first().map(|entry| entry.alert);
+    let is_open = |alert: &Alert| alert.status != Status::Resolved;
+    let tag = match worst {
+        Some(alert) if is_open(alert) => alert.severity.as_str().to_uppercase(),
+        Some(_) => "RESOLVED".to_owned(),
+        None => content.kind.noun().to_uppercase(),
+    };
+    let criticals =
+        entries.iter().filter(|entry| is_open(entry.alert) && entry.alert.severity == Severity::Critical).count();
+    let alerts = if count == 1 { "1 alert".to_owned() } else { format!("{count} alerts") };
+    let title = worst.map(list_title).unwrap_or_default();
+    let heading = match count {
+        0 | 1 => title.clone(),
+        _ => format!("{alerts}, first: {title}"),
+    };
+    let tenant = one_line(worst.map_or(content.tenant.as_str(), Alert::tenant_title));
+    let mut subject = format!("[{tag}] {tenant}: {} of {alerts}: {title}", content.kind.noun());
+    truncate_chars(&mut subject, SUBJECT_MAX);
+    let breakdown = breakdown(entries, omitted);
     let page = DigestPage {
-        count: match entries.len().saturating_add(omitted) {
-            1 => "1 alert".to_owned(),
-            number => format!("{number} alerts"),
-        },
-        breakdown: match content.omitted_count {
-            0 => format!("{} open, {resolved} resolved", entries.len() - resolved),
-            // The status of the omitted alerts is not known here.
-            _ => "combined into one message".to_owned(),
-        },
-        period: format!("Alerts for {} since {}.", content.tenant, format_time(content.since, content.zone)),
-        rows: rows(entries),
+        color: worst.map_or("#2563c4", color),
+        label: format!("{} of {alerts}", content.kind.noun()).to_uppercase(),
+        heading,
+        preheader: breakdown.clone(),
+        breakdown,
+        period: format!("Alerts for {tenant} since {}.", format_time(content.since, content.zone)),
+        rows: rows(&sorted),
         omitted: match entries.len().saturating_sub(ALERTS_LISTED_MAX).saturating_add(omitted) {
             0 => None,
             number => Some(format!("And {number} more. See the delivery log in the console.")),
         },
-        why: content.kind.explanation(),
+        why: content.kind.explanation(criticals),
         unsubscribe: content.unsubscribe,
     };
     RenderedEmail {
-        subject: format!("[{}] {}: {}", content.kind.label(), page.count, page.breakdown),
+        subject,
+        preheader: page.preheader.clone(),
+        important: criticals > 0,
         text: page.plain_text(),
         html: render_html(&page),
         references: format!("<digest.{}@tocsin.invalid>", content.tenant),
@@ -139,24 +166,58 @@ pub fn digest_email(content: &DigestContent<'_>) -> RenderedEmail {
     }
 }
 
-/// Selects and sorts the alerts that are listed.
-fn rows<'a>(entries: &[DigestEntry<'a>]) -> Vec<Row<'a>> {
+/// Counts the alerts by severity and state, such as `2 critical and 1 warning open, 3 resolved`. The omitted ones are only counted: what they
+/// were is not known here.
+fn breakdown(entries: &[DigestEntry<'_>], omitted: usize) -> String {
+    let open = |severity: &Severity| {
+        let is_one =
+            |entry: &&DigestEntry<'_>| entry.alert.status != Status::Resolved && entry.alert.severity == *severity;
+        (entries.iter().filter(is_one).count(), *severity)
+    };
+    let open: Vec<String> = Severity::ALL
+        .iter()
+        .rev()
+        .map(open)
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, severity)| format!("{count} {severity}"))
+        .collect();
+    let resolved = entries.iter().filter(|entry| entry.alert.status == Status::Resolved).count();
+    let mut parts = Vec::new();
+    if !open.is_empty() {
+        parts.push(format!("{} open", open.join(", ")));
+    }
+    if resolved > 0 {
+        parts.push(format!("{resolved} resolved"));
+    }
+    if omitted > 0 {
+        parts.push(format!("{omitted} more that are not listed"));
+    }
+    parts.join("; ")
+}
+
+/// Sorts the alerts: open ones first, then by severity and time.
+fn worst_first<'a>(entries: &[DigestEntry<'a>]) -> Vec<DigestEntry<'a>> {
     let mut sorted = entries.to_vec();
     sorted.sort_by_key(|entry| {
         (entry.alert.status == Status::Resolved, Reverse(entry.alert.severity), Reverse(entry.alert.at))
     });
-    let row = |entry: DigestEntry<'a>| {
+    sorted
+}
+
+/// Returns the rows of the alerts that are listed.
+fn rows<'a>(sorted: &[DigestEntry<'a>]) -> Vec<Row<'a>> {
+    let row = |entry: &DigestEntry<'a>| {
         let mut title = list_title(entry.alert);
         truncate_chars(&mut title, TITLE_MAX);
         let (color, headline, status) = (color(entry.alert), headline(entry.alert), status_line(entry.alert));
         Row { color, headline, title, status, url: entry.url }
     };
-    sorted.into_iter().take(ALERTS_LISTED_MAX).map(row).collect()
+    sorted.iter().take(ALERTS_LISTED_MAX).map(row).collect()
 }
 
 impl DigestPage<'_> {
     fn plain_text(&self) -> String {
-        let mut text = format!("{}: {}\n{}\n\n", self.count, self.breakdown, self.period);
+        let mut text = format!("{}\n{}\n{}\n\n", self.heading, self.breakdown, self.period);
         for Row { headline, title, status, url, .. } in &self.rows {
             text.push_str(&format!("{headline}: {title}\n  {status}\n  {url}\n\n"));
         }
@@ -174,7 +235,7 @@ impl DigestPage<'_> {
 /// Describes an alert's status, times, components, regions and suppressed incidents in one line.
 fn status_line(alert: &Alert) -> String {
     let started = format_time(alert.started_at, &alert.zone);
-    let status = status_label(alert.kind, alert.status);
+    let status = super::state::status_of(alert).unwrap_or("Sent");
     let mut parts = match (alert.resolved_at, alert.late_source) {
         (Some(resolved_at), _) => {
             vec![format!("{status} after {}, started {started}", format_duration(alert.started_at, resolved_at))]
@@ -185,7 +246,7 @@ fn status_line(alert: &Alert) -> String {
         }
         (None, None) => vec![format!("{status} since {started}")],
     };
-    for names in [&alert.components, &alert.regions] {
+    for names in [component_names(alert), region_names(alert)] {
         if !names.is_empty() {
             parts.push(names.join(", "));
         }
@@ -201,7 +262,6 @@ fn status_line(alert: &Alert) -> String {
 mod tests {
     use super::super::tests::alert;
     use super::*;
-    use crate::vocabulary::Severity;
 
     fn content<'a>(entries: &'a [DigestEntry<'a>], unsubscribe: &'a [UnsubscribeLink]) -> DigestContent<'a> {
         let alert = entries[0].alert;
@@ -233,7 +293,16 @@ mod tests {
         let links = [UnsubscribeLink { category, url: "https://t.example/u".to_owned() }];
         let digest = content(&entries, &links);
         let mail = digest_email(&digest);
-        assert_eq!(mail.subject, "[DIGEST] 13 alerts: 12 open, 1 resolved");
+        assert_eq!(
+            mail.subject, "[WARNING] Acme Voice: digest of 13 alerts: Title 11",
+            "the worst one, and whose it is"
+        );
+        assert!(
+            mail.text.starts_with("13 alerts, first: Title 11\n1 warning, 11 info open; 1 resolved\n"),
+            "{}",
+            mail.text
+        );
+        assert!(mail.text.contains("More severe alerts are sent right away"));
         assert!(
             mail.text.contains("And 3 more") && mail.text.contains("since Mon 23 Nov 2026, 14:00 IST"),
             "{}",
@@ -244,8 +313,13 @@ mod tests {
         assert_eq!(mail.html.matches("<li").count(), 10);
         assert!(mail.text.contains("Unsubscribe from Infrastructure e-mail alerts: https://t.example/u"));
         let bundle = digest_email(&DigestContent { kind: BatchKind::Bundle, omitted_count: 4_887, ..digest });
-        assert_eq!(bundle.subject, "[BUNDLE] 4900 alerts: combined into one message");
+        assert_eq!(bundle.subject, "[WARNING] Acme Voice: bundle of 4900 alerts: Title 11");
         assert!(bundle.text.contains("And 4890 more") && bundle.text.contains("in a short time"), "{}", bundle.text);
+        assert!(
+            bundle.text.contains("; 4887 more that are not listed"),
+            "nothing is claimed about them: {}",
+            bundle.text
+        );
     }
 
     #[test]
@@ -268,6 +342,25 @@ mod tests {
         let entries = [DigestEntry { alert: &evil, url: "u" }];
         let mail = digest_email(&content(&entries, &[]));
         assert!(!mail.html.contains("<script") && !mail.html.contains("<b>"), "{}", mail.html);
-        assert_eq!(mail.subject, "[DIGEST] 1 alert: 1 open, 0 resolved");
+        assert_eq!(mail.subject, "[CRITICAL] Acme Voice: digest of 1 alert: <script> Bcc: x");
+    }
+
+    #[test]
+    fn a_bundle_of_critical_alerts_does_not_say_that_those_come_by_themselves() {
+        let alerts: Vec<Alert> = (0..27).map(|number| Alert { title: format!("Title {number}"), ..alert() }).collect();
+        let entries: Vec<DigestEntry<'_>> = alerts.iter().map(|alert| DigestEntry { alert, url: "u" }).collect();
+        let mail = digest_email(&DigestContent { kind: BatchKind::Bundle, ..content(&entries, &[]) });
+        assert!(mail.subject.starts_with("[CRITICAL] Acme Voice: bundle of 27 alerts: Title "), "{}", mail.subject);
+        assert!(
+            mail.text.contains("27 critical open") && mail.text.contains("critical ones included"),
+            "{}",
+            mail.text
+        );
+        assert!(mail.important && !mail.text.contains("Critical alerts are sent on their own"));
+        let over: Vec<Alert> =
+            alerts.iter().map(|alert| Alert { status: Status::Resolved, ..alert.clone() }).take(2).collect();
+        let entries: Vec<DigestEntry<'_>> = over.iter().map(|alert| DigestEntry { alert, url: "u" }).collect();
+        let mail = digest_email(&content(&entries, &[]));
+        assert!(mail.subject.starts_with("[RESOLVED] Acme Voice: digest of 2 alerts: ") && !mail.important);
     }
 }

@@ -1,14 +1,22 @@
 //! SMS: one GSM-7 part where the text fits, two at most.
 
 use super::gsm7;
-use super::{headline, late_report, suppressed_incident_count};
+use super::{
+    component_names, format_clock, format_duration, headline, late_report, region_names, suppressed_incident_count,
+};
 use crate::alert::{Alert, NotificationReason};
+use crate::incident::Change;
 use crate::text::clean_line;
-use crate::vocabulary::Role;
+use crate::vocabulary::{Phase, Role};
+use crate::zone::find_zone;
+use jiff::tz::TimeZone;
 use unicode_segmentation::UnicodeSegmentation;
 
 /// Maximum number of parts of an SMS. SNS would accept 1,600 characters, which are eleven parts; nobody reads eleven.
 const PARTS_MAX: usize = 2;
+
+/// Maximum length of the tenant's name, in characters.
+const NAME_MAX: usize = 24;
 
 /// How the text of an SMS is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +40,8 @@ pub struct RenderedSms {
 
 /// Renders the SMS of an alert.
 ///
-/// Details are left out until the text fits one part, the least important first: the suppressed incidents, the late report, the reason,
-/// the time, the place, and then the end of the title. Headline, tenant and link are never shortened.
+/// Details are left out until the text fits one part, the least important first: the suppressed incidents, the late report, why the reader
+/// gets it, the place, the time, and then the end of the title. Headline, tenant and link are never shortened.
 #[must_use]
 pub fn sms(alert: &Alert, why: &NotificationReason, link: &str) -> RenderedSms {
     let parts = SmsParts::new(alert, why, link);
@@ -44,13 +52,15 @@ pub fn sms(alert: &Alert, why: &NotificationReason, link: &str) -> RenderedSms {
 
 /// The pieces of an SMS, in GSM-7 characters where possible.
 struct SmsParts<'a> {
-    /// The headline and the tenant's id.
+    /// The headline and the tenant's name.
     head: String,
     title: String,
-    /// Components and regions, at most four; empty if none are known.
+    /// Components and regions that the title does not name, at most four; empty if there are none.
     places: String,
-    /// Hour and minute in UTC at which the incident started.
-    since: String,
+    /// Since when it lasts, how long it lasted, or when the work is planned, in the reader's zone.
+    time: String,
+    /// The same in the fewest characters.
+    short_time: String,
     /// Why the recipient gets it.
     role: &'static str,
     link: &'a str,
@@ -58,7 +68,11 @@ struct SmsParts<'a> {
 
 impl<'a> SmsParts<'a> {
     fn new(alert: &Alert, why: &NotificationReason, link: &'a str) -> Self {
-        let places: Vec<&str> = alert.components.iter().chain(&alert.regions).map(String::as_str).take(4).collect();
+        let title = some_or(gsm7::for_sms(&clean_line(&alert.title)), &alert.event_type);
+        let known = title.to_lowercase();
+        let is_new = |place: &&str| !known.contains(&place.to_lowercase());
+        let places = component_names(alert).into_iter().chain(region_names(alert)).filter(is_new);
+        let places: Vec<&str> = places.take(4).collect();
         let role = match why.role {
             None => "by opt-in",
             Some(Role::OrgAdmin) => "as Org Admin",
@@ -67,10 +81,11 @@ impl<'a> SmsParts<'a> {
             Some(Role::SupportManager) => "as Support Manager",
         };
         Self {
-            head: format!("{} {}", headline(alert), alert.tenant),
-            title: some_or(gsm7::for_sms(&clean_line(&alert.title)), &alert.event_type),
+            head: format!("{} {}", short_headline(alert), short_name(alert)),
+            title,
             places: gsm7::for_sms(&clean_line(&places.join(", "))),
-            since: alert.started_at.strftime("%H:%MZ").to_string(),
+            time: gsm7::for_sms(&time(alert)),
+            short_time: gsm7::for_sms(time(alert).trim_start_matches("since ").trim_start_matches("after ")),
             role,
             link,
         }
@@ -94,40 +109,39 @@ impl<'a> SmsParts<'a> {
 
     /// Lists the possible texts with the whole title, the most detailed first.
     fn candidates(&self, alert: &Alert) -> Vec<String> {
-        let Self { head, title, places, since, role, link } = self;
-        let shortest = format!("{head}: {title} ({role}) {link}");
+        let Self { head, title, places, time, short_time, role, link } = self;
+        let shortest = [format!("{head}: {title} ({role}) {link}"), format!("{head}: {title} {link}")];
         if alert.minimal {
-            return vec![shortest];
+            return shortest.into();
         }
-        let reported_late = late_report(alert);
-        let time = reported_late.clone().unwrap_or_else(|| format!("since {since}"));
-        let place = if places.is_empty() { String::new() } else { format!("{places}, ") };
+        let title_and_place = if places.is_empty() { title.clone() } else { format!("{title}. {places}") };
         let mut texts = Vec::new();
         if let Some(count) = suppressed_incident_count(alert) {
-            texts.push(format!("{head}: {title}. {place}{time}, {count}. You get this {role}. {link}"));
-            texts.push(format!("{head}: {title}. {place}{time}, {count} ({role}). {link}"));
+            texts.push(format!("{head}: {title_and_place}, {time}, {count}. You get this {role}. {link}"));
+            texts.push(format!("{head}: {title_and_place}, {time}, {count} ({role}). {link}"));
+            texts.push(format!("{head}: {title}, {time}, {count}. {link}"));
         }
-        if reported_late.is_some() {
-            texts.push(format!("{head}: {title}. {place}{time}. You get this {role}. {link}"));
-            texts.push(format!("{head}: {title}. {place}{time} ({role}). {link}"));
+        if let Some(late) = late_report(alert) {
+            texts.push(format!("{head}: {title_and_place}, {late}. You get this {role}. {link}"));
+            texts.push(format!("{head}: {title_and_place}, {late} ({role}). {link}"));
+            texts.push(format!("{head}: {title}, {late}. {link}"));
         }
-        if !places.is_empty() {
-            texts.push(format!("{head}: {title}. {places}, since {since}. You get this {role}. {link}"));
-            texts.push(format!("{head}: {title}. {places}, since {since} ({role}). {link}"));
-            texts.push(format!("{head}: {title}. {places} {since} {role} {link}"));
-        }
-        texts.push(format!("{head}: {title}. Since {since} ({role}). {link}"));
-        texts.push(format!("{head}: {title}. {since} {role} {link}"));
-        texts.push(shortest);
+        texts.push(format!("{head}: {title_and_place}, {time}. You get this {role}. {link}"));
+        texts.push(format!("{head}: {title_and_place}, {time} ({role}). {link}"));
+        texts.push(format!("{head}: {title_and_place}, {time}. {link}"));
+        texts.push(format!("{head}: {title}, {time} ({role}). {link}"));
+        texts.push(format!("{head}: {title}, {time}. {link}"));
+        texts.push(format!("{head}: {title}, {short_time} {link}"));
+        texts.extend(shortest);
         texts
     }
 
     /// Shortens the title until the text fits `parts` parts; `None` if that would cut more than half of the title.
     fn shortened(&self, parts: usize) -> Option<String> {
-        let Self { head, title, role, link, .. } = self;
+        let Self { head, title, link, .. } = self;
         let length = title.chars().count();
         (length / 2..length).rev().find_map(|keep| {
-            let text = format!("{head}: {}... {role} {link}", cut_title(title, keep));
+            let text = format!("{head}: {}... {link}", cut_title(title, keep));
             (gsm7::parts(&text) <= parts).then_some(text)
         })
     }
@@ -138,6 +152,40 @@ impl<'a> SmsParts<'a> {
             return format!("{}: {} {}", self.head, self.title, self.link);
         }
         format!("{}: {}... {}", self.head, cut_title(&self.title, 20), self.link)
+    }
+}
+
+/// Returns the tenant's name in at most [`NAME_MAX`] characters; its id where the name needs another alphabet, which would double the message.
+fn short_name(alert: &Alert) -> String {
+    let name = gsm7::for_sms(&clean_line(alert.tenant_title()));
+    match gsm7::septets(&name) {
+        Some(1..) => cut_title(&name, NAME_MAX),
+        _ => cut_title(alert.tenant.as_str(), NAME_MAX),
+    }
+}
+
+/// Returns the headline. That a maintenance is only planned is clear from its hours, which need the room.
+fn short_headline(alert: &Alert) -> String {
+    let is_planned = alert.maintenance.is_some_and(|planned| planned.phase == Phase::Scheduled);
+    match alert.change {
+        Change::Opened | Change::Reminded if is_planned && !alert.test => "MAINTENANCE".to_owned(),
+        _ => headline(alert),
+    }
+}
+
+/// Returns when it happens or happened, in the reader's zone.
+fn time(alert: &Alert) -> String {
+    let clock = |at| format_clock(at, alert.at, &alert.zone);
+    let planned = alert.maintenance.and_then(|planned| Some((planned, planned.until?)));
+    match (alert.resolved_at, planned) {
+        (Some(resolved_at), _) => format!("after {}", format_duration(alert.started_at, resolved_at)),
+        (None, Some((planned, until))) if planned.phase == Phase::Scheduled => {
+            let zone = find_zone(&alert.zone).unwrap_or(TimeZone::UTC);
+            let from = planned.from.to_zoned_datetime(zone).strftime("%-d %b %H:%M").to_string();
+            format!("{from}-{}", format_clock(until, planned.from, &alert.zone))
+        }
+        (None, Some((_, until))) => format!("until {}", clock(until)),
+        (None, None) => format!("since {}", clock(alert.maintenance.map_or(alert.started_at, |planned| planned.from))),
     }
 }
 
@@ -175,10 +223,52 @@ mod tests {
         let sms = sms(&alert(), &admin(), "https://status.example.com/status");
         assert_eq!(
             sms.text,
-            "CRITICAL acme: Outbound calls fail in Mumbai. voice, ap-south-1, since 08:30Z. You get this as Org Admin. \
+            "CRITICAL Acme Voice: Outbound calls fail in Mumbai. Voice calls, since 14:00 IST. You get this as Org Admin. \
              https://status.example.com/status"
         );
         assert_eq!((sms.parts, sms.encoding), (1, Encoding::Gsm7));
+    }
+
+    #[test]
+    fn ordinary_messages_fit_one_part_with_our_own_links() {
+        // The longest link of a tenant id of ten letters, below a host name of 18.
+        let link = format!("https://alerts.example.com/r/{}", "x".repeat(68));
+        let resolved = Alert {
+            change: crate::incident::Change::Resolved,
+            status: crate::vocabulary::Status::Resolved,
+            resolved_at: "2026-11-23T09:12:00Z".parse().ok(),
+            ..alert()
+        };
+        for (alert, start) in [
+            (alert(), "CRITICAL Acme Voice: Outbound calls fail in Mumbai"),
+            (resolved, "RESOLVED Acme Voice: Outbound calls fail in Mumbai"),
+            (Alert { title: "Balance below 100".into(), ..alert() }, "CRITICAL Acme Voice: Balance below 100"),
+        ] {
+            let sms = sms(&alert, &admin(), &link);
+            assert_eq!(sms.parts, 1, "{}", sms.text);
+            assert!(sms.text.starts_with(start) && sms.text.ends_with(&link), "{}", sms.text);
+        }
+    }
+
+    #[test]
+    fn times_are_in_the_readers_zone_and_name_their_day_where_it_is_another() {
+        let link = "https://s.example.com";
+        let text = |alert: &Alert| sms(alert, &admin(), link).text;
+        let later = Alert { at: "2026-11-24T20:00:00Z".parse().unwrap(), ..alert() };
+        assert!(text(&later).contains("since 23 Nov 14:00 IST"), "{}", text(&later));
+        let schedule = crate::maintenance::MaintenanceSchedule {
+            phase: crate::vocabulary::Phase::Scheduled,
+            from: "2026-11-25T20:30:00Z".parse().unwrap(),
+            until: "2026-11-25T22:30:00Z".parse().ok(),
+        };
+        let planned = Alert { maintenance: Some(schedule), ..super::super::tests::maintenance_alert() };
+        assert!(
+            text(&planned).contains("MAINTENANCE Acme Voice: New carrier. Voice calls, Mumbai, 26 Nov 02:00-04:00 IST"),
+            "{}",
+            text(&planned)
+        );
+        let other_script = Alert { tenant_name: "アクメ".into(), ..alert() };
+        assert!(text(&other_script).starts_with("CRITICAL acme: "), "{}", text(&other_script));
     }
 
     #[test]
@@ -191,11 +281,13 @@ mod tests {
         };
         let text = |alert: &Alert| sms(alert, &admin(), link);
         let message = text(&late);
-        assert!(message.text.contains("voice, ap-south-1, started 08:02Z, reported 08:31Z"), "{}", message.text);
+        assert!(message.text.contains("Voice calls, started 13:32 IST, reported 14:01 IST"), "{}", message.text);
         assert_eq!(message.parts, 1);
-        let long =
-            text(&Alert { title: "Outbound calls fail in Mumbai and in all of the west of India".into(), ..late });
-        assert!(long.parts == 1 && long.text.contains("08:02Z") && !long.text.contains("reported"), "{}", long.text);
+        let long = text(&Alert {
+            title: "Outbound calls fail in Mumbai and in all of the west of India, and texts too".into(),
+            ..late
+        });
+        assert!(long.parts == 1 && long.text.contains("13:32 IST") && !long.text.contains("reported"), "{}", long.text);
         let maintenance = text(&super::super::tests::maintenance_alert());
         assert!(maintenance.text.contains(", 4 incidents during maintenance"), "{}", maintenance.text);
         assert_eq!(maintenance.parts, 1);
@@ -215,7 +307,7 @@ mod tests {
         };
         let sms = sms(&long, &admin(), "https://status.example.com/status/incidents/inc_abcdefghijklmnopqrstuvwxyz");
         assert_eq!(sms.parts, 1, "{}", sms.text);
-        assert!(sms.text.contains("... as Org Admin https://"), "{}", sms.text);
+        assert!(sms.text.contains("... https://"), "{}", sms.text);
     }
 
     #[test]
@@ -247,7 +339,7 @@ mod tests {
         assert_eq!(cut_title("cafe\u{301} is down", 4), "caf");
         assert_eq!(cut_title("API is down", 4), "API");
         let emoji = sms(&Alert { title: "❌❌".into(), ..alert() }, &admin(), "https://s.example.com");
-        assert!(emoji.text.starts_with("CRITICAL acme: voice.routing_failure"), "{}", emoji.text);
+        assert!(emoji.text.starts_with("CRITICAL Acme Voice: voice.routing_failure"), "{}", emoji.text);
     }
 
     #[test]

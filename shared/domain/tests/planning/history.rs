@@ -138,7 +138,7 @@ fn rows_say_who_was_notified_and_no_clock_does() {
     off.categories.get_mut(&Infrastructure).unwrap().enabled = false;
     let held = |update| email_decision(update, Some(("2026-11-23T10:30:00Z", Reason::QuietHours)));
     let after_held = |update, last: u32| Decision {
-        last_sent: Some(LastSent { update: last, held: None, queued: Some(last) }),
+        last_sent: Some(LastSent { update: last, held: None, queued: Some(last), first: None }),
         ..held(update)
     };
     let (at_once, not_opened) =
@@ -256,10 +256,10 @@ fn a_plan_says_which_update_was_sent_before() {
     );
     let of = |channel, number| decisions.iter().find(|d| d.channel == channel && d.update == number).unwrap();
     assert_eq!(of(Channel::Webhook, 1).last_sent, None);
-    let webhook = LastSent { update: 1, held: None, queued: Some(1) };
+    let webhook = LastSent { update: 1, held: None, queued: Some(1), first: Some(1) };
     assert_eq!(of(Channel::Webhook, 2).last_sent, Some(webhook.clone()));
     // The second took the first one's place.
-    assert_eq!(of(Channel::Email, 2).last_sent, Some(LastSent { update: 1, held: None, queued: None }));
+    assert_eq!(of(Channel::Email, 2).last_sent, Some(LastSent { update: 1, held: None, queued: None, first: None }));
 
     // What is skipped carries it on, also over a plan in which the channel did not exist.
     let history = history_of(&decisions);
@@ -286,12 +286,12 @@ fn a_plan_says_which_update_was_sent_before() {
     let fourth = [update(4, Change::Resolved, Severity::Error)];
     let history = NotificationHistory::before(4, &known);
     let again = plan_updates(&incident(Infrastructure), &fourth, &settings(), &[hook], &history);
-    assert_eq!(again[0].last_sent, Some(LastSent { update: 2, held: None, queued: Some(2) }));
+    assert_eq!(again[0].last_sent, Some(LastSent { update: 2, held: None, queued: Some(2), first: Some(1) }));
     assert!(matches!(again[0].outcome, DecisionOutcome::Deliver { .. }), "{again:?}");
     let hold = PlannedHold { until: now(), reason: Reason::Digest };
     let text = r#"{"update":2,"held":{"until":"2026-11-23T10:00:00Z","reason":"digest"}}"#;
     assert_eq!(
-        serde_json::to_string(&LastSent { update: 2, held: Some(hold), queued: None }).unwrap(),
+        serde_json::to_string(&LastSent { update: 2, held: Some(hold), queued: None, first: None }).unwrap(),
         text,
         "plans are stored"
     );

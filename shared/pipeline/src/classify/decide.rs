@@ -337,6 +337,7 @@ fn rule_match_of_opening(incident: &Incident) -> RuleMatch {
         rule: incident.rule.clone(),
         public: incident.public,
         public_sentence: incident.public_title.clone(),
+        advice: incident.advice.clone(),
         low_balance: incident.low_balance,
         warnings: Vec::new(),
     }

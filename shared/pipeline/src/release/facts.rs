@@ -1,12 +1,15 @@
 //! Everything that the decisions about a page of due entries depend on.
 
 use super::RunTimes;
-use super::decide::{DeliveryFacts, ReleaseDecision, ReplanInput, decide_held, decide_retry, stored_wait};
+use super::decide::{
+    DeliveryFacts, ReleaseDecision, ReplanInput, decide_held, decide_retry, is_batched_hold, stored_wait,
+};
+use domain::alert::EARLIER_UPDATES_MAX;
 use domain::due::{DueItem, Hold, ScheduledDelivery};
 use domain::ids::{IncidentId, TenantId};
 use domain::incident::{Incident, Update};
 use domain::maintenance::{MaintenanceWindow, SuppressedIncident};
-use domain::plan::PlanHistory;
+use domain::plan::{NotificationHistory, PlanHistory};
 use domain::policy::Policy;
 use domain::reason::Reason;
 use domain::subscriber::Subscriber;
@@ -42,6 +45,11 @@ impl FactKeys {
             keys.tenants.insert(due.tenant.clone());
             keys.incidents.insert(due.incident_id.clone());
             keys.updates.insert((due.incident_id.clone(), due.update));
+            // A single e-mail shows the updates before its own. A list of alerts has no room for them.
+            if due.channel == Channel::Email && !due.held.is_some_and(is_batched_hold) {
+                let earlier = earlier_updates(due).map(|number| (due.incident_id.clone(), number));
+                keys.updates.extend(earlier);
+            }
             keys.destinations.insert((due.tenant.clone(), due.destination.clone()));
             if due.held.is_some() || due.channel != Channel::Webhook {
                 keys.plans.insert((due.incident_id.clone(), due.tenant.clone()));
@@ -93,7 +101,7 @@ pub(crate) struct DecidedItem {
 impl PageFacts {
     /// Decides about one due entry.
     pub(crate) fn decide_item(&self, item: DueItem, policy: &Policy, times: RunTimes) -> DecidedItem {
-        let decision = self.decide(&item.due, policy, times);
+        let decision = self.decide(&item.due, policy, times).map(|decision| self.add_thread(decision, &item.due));
         let plans = self.plan_history(&item.due);
         let row = plans.and_then(|plans| plans.rows.get(&(item.due.destination.clone(), item.due.channel)));
         let has_row = item.due.attempt > 1 || row.is_some_and(|row| row.latest == item.due.update);
@@ -128,6 +136,20 @@ impl PageFacts {
         Some(decide_held(due, hold, facts, ReplanInput { subscriber, plans, policy, began, now }))
     }
 
+    /// Adds to an e-mail what the updates before its own said, as far as they could be read.
+    fn add_thread(&self, decision: ReleaseDecision, due: &ScheduledDelivery) -> ReleaseDecision {
+        let incident = self.incidents.get(&due.incident_id).and_then(Option::as_ref);
+        let Some(incident) = incident else { return decision };
+        let ReleaseDecision::Send(delivery) = decision else { return decision };
+        let first_sent = self
+            .plan_history(due)
+            .and_then(|plans| NotificationHistory::before(due.update, plans).first_sent(&due.destination, due.channel));
+        let earlier: Vec<&Update> = earlier_updates(due)
+            .filter_map(|number| self.updates.get(&(due.incident_id.clone(), number))?.as_ref())
+            .collect();
+        ReleaseDecision::Send(Box::new(delivery.with_thread(incident, first_sent, earlier.into_iter())))
+    }
+
     /// Returns the plans that were read for a due entry, if they were.
     fn plan_history(&self, due: &ScheduledDelivery) -> Option<&PlanHistory> {
         self.plans.get(&(due.incident_id.clone(), due.tenant.clone()))
@@ -148,6 +170,12 @@ impl PageFacts {
             destination: self.destinations.get(&(due.tenant.clone(), due.destination.clone()))?.as_ref(),
         })
     }
+}
+
+/// Returns the numbers of the updates that an e-mail shows below its own, oldest first.
+fn earlier_updates(due: &ScheduledDelivery) -> std::ops::Range<u32> {
+    let shown = u32::try_from(EARLIER_UPDATES_MAX).unwrap_or(0);
+    due.update.saturating_sub(shown).max(1)..due.update
 }
 
 /// Returns the incident with the current end of the maintenance window that suppresses it: the window may have ended early.

@@ -66,10 +66,13 @@ impl SentNow {
             let entry = due_entry(&settings.tenant, incident, &decision, now);
             return Some(Planned::Unreachable(Box::new(ScheduledDelivery { role, ..entry })));
         };
+        let first_sent = decision.last_sent.as_ref().and_then(|before| before.first);
         // A webhook's updates keep their order. One that has expired has no delivery row any more to wait for.
         let before = decision.last_sent.filter(|_| decision.channel == Channel::Webhook).map(|before| before.update);
         let follows = before.filter(|before| run.updates.iter().any(|update| update.number == *before));
-        let delivery = Delivery { follows, ..delivery.with_suppressed_incidents(&run.suppressed) };
+        let delivery =
+            delivery.with_thread(incident, first_sent, run.updates.iter()).with_suppressed_incidents(&run.suppressed);
+        let delivery = Delivery { follows, ..delivery };
         Some(Planned::Message(Box::new(delivery)))
     }
 }
