@@ -141,7 +141,7 @@ fn check_window(maintenance: &MaintenancePolicy, event: &Event, now: Timestamp) 
 /// Checks that a user-level warning names its user. Without one it reaches nobody, and its caller can correct it.
 ///
 /// # Errors
-/// 422 if it opens a warning and names no user.
+/// 422 if it names no user and is no resolve: what continues an open warning is compared with its user.
 fn check_user(policy: &Policy, event: &Event) -> Result<(), Problem> {
     let is_warning = matches!(policy.classify(event), Classification::Included(rule) if rule.kind == Kind::OptIn);
     if !is_warning || event.user().is_some() || event.status == Some(Status::Resolved) {

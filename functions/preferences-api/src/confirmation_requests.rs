@@ -237,7 +237,12 @@ pub(crate) async fn request_confirmation(
     let limited = limited_contact(app, recipient, channel).ok_or(RequestFailure::Internal)?;
     let tenant = &settings.tenant;
     let unsubscription = match channel {
-        Channel::Email => app.table.unsubscription(tenant, &limited).await.map_err(storage_failure)?,
+        Channel::Email => {
+            let recorded = app.table.unsubscription(tenant, &limited).await.map_err(storage_failure)?;
+            // Whoever unsubscribed under release 0.1.0 has no record of it.
+            let is_unsubscribed = !recipient.unsubscribed.is_empty() || recipient.unsubscribed_warnings;
+            recorded.or_else(|| is_unsubscribed.then_some(Unsubscription { at: now, asked_at: None, version: 0 }))
+        }
         _ => None,
     };
     if let Some(at) = unsubscription.and_then(|one| one.next_question_at(&app.policy.limits.confirmations, now)) {
@@ -297,10 +302,16 @@ pub(crate) async fn request_confirmation(
     };
     let body = serde_json::to_string(&confirmation).map_err(|_| RequestFailure::Internal)?;
     let outgoing = OutgoingMessage { body, group: Some(tenant.to_string()), ..OutgoingMessage::default() };
-    app.queues.send(queue_url, &outgoing).await.map_err(|error| {
-        tracing::error!(%error, %tenant, "cannot queue a confirmation request");
-        RequestFailure::Internal
-    })
+    let Err(error) = app.queues.send(queue_url, &outgoing).await else { return Ok(()) };
+    tracing::error!(%error, %tenant, "cannot queue a confirmation request");
+    if let Some(unsubscription) = unsubscription {
+        // Nobody was asked, so the month does not begin. If this fails too, the tenant waits for it.
+        let not_asked = Unsubscription { version: unsubscription.version + 1, ..unsubscription };
+        if let Err(error) = app.table.put_unsubscription(tenant, &limited, not_asked, now).await {
+            tracing::warn!(%error, %tenant, "a question that was not sent counts");
+        }
+    }
+    Err(RequestFailure::Internal)
 }
 
 /// Returns where the request goes, and the URL of the queue for it; `None` if the recipient has nothing on this channel.

@@ -54,12 +54,13 @@ pub struct AnswerStreak {
 }
 
 impl AnswerStreak {
-    /// Returns the row with one more answer at `now`.
+    /// Returns the row with one more answer at `now`. Slow answers far apart are no row; quick ones are, so that an endpoint with few alerts
+    /// loses its mark too.
     #[must_use]
     pub fn with_answer(previous: Option<Self>, slow: bool, now: Timestamp) -> Self {
-        let count = previous
-            .filter(|before| before.slow == slow && now.duration_since(before.last) < ANSWER_GAP_MAX)
-            .map_or(0, |before| before.count);
+        let continues =
+            |before: &Self| before.slow == slow && (!slow || now.duration_since(before.last) < ANSWER_GAP_MAX);
+        let count = previous.filter(continues).map_or(0, |before| before.count);
         Self { slow, count: count.saturating_add(1), last: now }
     }
 
@@ -306,6 +307,8 @@ mod tests {
         let quick = [(false, 700), (false, 701), (false, 702)];
         assert_eq!(marks(&quick, Some(0)), Some((SpeedMark::Quick, 702)));
         assert_eq!(marks(&quick, Some(103)), None, "it has not been slow for ten minutes");
+        let rare = [(false, 3_600), (false, 7_200), (false, 90_000)];
+        assert_eq!(marks(&rare, Some(0)), Some((SpeedMark::Quick, 90_000)), "with few alerts it takes longer");
         assert_eq!(marks(&quick, None), None);
         assert_eq!(marks(&[(true, 700), (true, 701), (true, 702)], Some(0)), None, "it is marked already");
     }

@@ -11,7 +11,7 @@ use crate::plan::{Decision, DecisionOutcome, plan_without_history};
 use crate::policy::{Catalogue, Policy};
 use crate::quiet::QuietHoursOverride;
 use crate::reason::Reason;
-use crate::tenant::{Destination, Settings};
+use crate::tenant::{Destination, OptIn, Recipient, Settings};
 use crate::vocabulary::{Category, Channel, ChannelClass, Kind, Severity};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -72,7 +72,32 @@ pub fn lint(settings: &Settings, destinations: &[Destination], policy: &Policy, 
     findings.extend(lint_digests(settings, destinations, policy));
     findings.extend(lint_quiet_hours(settings, destinations, policy));
     findings.extend(lint_filter_names(destinations, &policy.catalogue));
+    findings.extend(lint_warnings(destinations));
     findings
+}
+
+/// Finds recipients who opted in to user-level warnings, and of whom nobody knows which user they are.
+fn lint_warnings(destinations: &[Destination]) -> Vec<Finding> {
+    let is_nobodys = |recipient: &Recipient| {
+        let has_opted_in = [OptIn::WarningsEmail, OptIn::WarningsSms].iter().any(|one| recipient.opt_ins.contains(one));
+        has_opted_in && recipient.user_id.is_none()
+    };
+    let recipients = destinations.iter().filter_map(|destination| match destination {
+        Destination::Recipient(recipient) => Some(recipient.as_ref()),
+        Destination::Integration(_) => None,
+    });
+    recipients
+        .filter(|recipient| is_nobodys(recipient))
+        .map(|recipient| Finding {
+            code: "user_id_missing",
+            sentence: "A recipient opted in to user-level warnings, but has no user id, so it gets none.".to_owned(),
+            remedy: "Set the recipient's user id, or remove the opt-in.".to_owned(),
+            setting: format!("recipients.{}.user_id", recipient.id),
+            category: None,
+            channel: None,
+            destination: Some(recipient.id.to_string()),
+        })
+        .collect()
 }
 
 /// Finds names that wait for the platform's approval.

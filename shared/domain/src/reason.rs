@@ -203,6 +203,9 @@ reasons! {
     /// The user-level warning names no user.
     UserMissing = "user_missing", "The warning doesn't name its user, so nobody is notified.", "`user_id` of the event, or its label `user_id`",
         "Add the label `user_id` in the source.";
+    /// The event continues the open warning of another user.
+    UserDiffers = "user_differs", "The warning has the dedup key of another user's open warning, so nobody is notified.", "`dedup_key` of the event",
+        "Give each user's warnings a dedup key of their own in the source.";
     /// The event names a tenant that does not exist.
     TenantUnknown = "tenant_unknown", "The event names a tenant that doesn't exist; the operators were notified.", "label `tenant` of the event",
         "Correct the tenant's name in the source.";

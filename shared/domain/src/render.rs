@@ -100,7 +100,7 @@ pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
     }
     if let Some(resolved_at) = alert.resolved_at {
         facts.push((status_label(alert.kind, Status::Resolved), format_time(resolved_at, &alert.zone)));
-        facts.push(("Duration", format_duration(alert.started_at, resolved_at)));
+        facts.extend(duration(alert).map(|duration| ("Duration", duration)));
     }
     facts.push(("Category", alert.category_title().to_owned()));
     let name = alert.tenant_title();
@@ -109,6 +109,17 @@ pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
         if alert.platform_wide { format!("Platform-wide; sent to {name}") } else { format!("{name} only") },
     ));
     facts
+}
+
+/// Returns how long a resolved incident lasted; a maintenance from its planned start, and not at all if it was canceled before that.
+fn duration(alert: &Alert) -> Option<String> {
+    let resolved_at = alert.resolved_at?;
+    let from = match alert.maintenance {
+        Some(planned) if planned.is_canceled(Some(resolved_at)) => return None,
+        Some(planned) => planned.from,
+        None => alert.started_at,
+    };
+    Some(format_duration(from, resolved_at))
 }
 
 /// Returns a severity as people read it.

@@ -161,7 +161,7 @@ async fn update(
         let sealed = seal_url(app, &tenant, &before.id, &url)?;
         // A new URL starts with a clean record: the failures were another endpoint's.
         if sealed.fingerprint != before.fingerprint {
-            next = reenable(next, now);
+            next = Integration { slow: None, ..reenable(next, now) };
         }
         (next.url, next.host, next.fingerprint) = (sealed.url, sealed.host, sealed.fingerprint);
     }

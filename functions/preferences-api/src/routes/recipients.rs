@@ -17,6 +17,7 @@ use domain::ids::{RecipientId, SuppressionId, TenantId};
 use domain::tenant::{ConsentRecord, Destination, Recipient, Suppression};
 use runtime::http::{Caller, CorrelationId, Problem};
 use runtime::{clock, ids};
+use serde_json::Value;
 use store::tenants::TenantChange;
 
 /// `GET /v1/tenants/{tenant}/recipients`
@@ -93,7 +94,8 @@ pub(crate) async fn replace(
     headers: HeaderMap,
     body: LimitedBody,
 ) -> Result<Response, Problem> {
-    update(&Change { app, caller, correlation, tenant, id, headers }, |_| body.parse()).await
+    let names_consent = true;
+    update(&Change { app, caller, correlation, tenant, id, headers, names_consent }, |_| body.parse()).await
 }
 
 /// `PATCH /v1/tenants/{tenant}/recipients/{id}`: a JSON merge patch.
@@ -105,7 +107,8 @@ pub(crate) async fn patch(
     headers: HeaderMap,
     body: LimitedBody,
 ) -> Result<Response, Problem> {
-    let change = Change { app, caller, correlation, tenant, id, headers };
+    let names_consent = body.parse::<Value>()?.get("sms_consent").is_some();
+    let change = Change { app, caller, correlation, tenant, id, headers, names_consent };
     update(&change, |before| body.apply_merge_patch(&recipient_body(before))).await
 }
 
@@ -119,6 +122,8 @@ struct Change {
     /// The recipient's id as it stands in the path.
     id: String,
     headers: HeaderMap,
+    /// Whether the request itself says if the owner of the number consents to SMS.
+    names_consent: bool,
 }
 
 /// Saves the recipient that `read_body` makes of the request and of the saved recipient.
@@ -136,6 +141,9 @@ async fn update(
     let sms = &app.policy.limits.sms;
     let next = check_recipient(sms, Some(&before), &before.id, &body, ConfirmedFlag::from(caller));
     let next = Recipient { version: before.version + 1, ..next.map_err(Problem::invalid_fields)? };
+    // A consent is for the number that it was given for.
+    let keeps_consent = change.names_consent || next.phone == before.phone;
+    let next = Recipient { sms_consent: next.sms_consent && keeps_consent, ..next };
     let next = next.with_consent_record(Some(&before), consent_of(caller));
     let next = with_suppression(app, next).await?;
     save_recipient(app, caller, &tenant, &next, "recipient.updated").await?;

@@ -88,6 +88,10 @@ fn apply_to_open(incident: &Incident, event: &Event, rule: &RuleMatch, arrival: 
     next.components.clone_from(&components);
     next.regions.clone_from(&regions);
     next.shown = next_public_scope(incident, event, &next);
+    if next.kind == Kind::OptIn && next.user_id.is_none() {
+        // Release 0.1.0 opened it, which knew no users.
+        next.user_id = event.user().map(str::to_owned);
+    }
     next.as_of = incident.as_of.max(event.as_of);
     if !event.message.trim().is_empty() {
         next.source_text_hash = Some(hash_text(&event.message));

@@ -1,9 +1,7 @@
 //! SMS: one GSM-7 part where the text fits, two at most.
 
 use super::gsm7;
-use super::{
-    component_names, format_clock, format_duration, headline, late_report, region_names, suppressed_incident_count,
-};
+use super::{component_names, duration, format_clock, headline, late_report, region_names, suppressed_incident_count};
 use crate::alert::{Alert, NotificationReason};
 use crate::incident::Change;
 use crate::text::clean_line;
@@ -178,14 +176,21 @@ fn time(alert: &Alert) -> String {
     let clock = |at| format_clock(at, alert.at, &alert.zone);
     let planned = alert.maintenance.and_then(|planned| Some((planned, planned.until?)));
     match (alert.resolved_at, planned) {
-        (Some(resolved_at), _) => format!("after {}", format_duration(alert.started_at, resolved_at)),
+        (Some(resolved_at), _) => match duration(alert) {
+            Some(duration) => format!("after {duration}"),
+            None => clock(resolved_at),
+        },
         (None, Some((planned, until))) if planned.phase == Phase::Scheduled => {
             let zone = find_zone(&alert.zone).unwrap_or(TimeZone::UTC);
             let from = planned.from.to_zoned_datetime(zone).strftime("%-d %b %H:%M").to_string();
             format!("{from}-{}", format_clock(until, planned.from, &alert.zone))
         }
         (None, Some((_, until))) => format!("until {}", clock(until)),
-        (None, None) => format!("since {}", clock(alert.maintenance.map_or(alert.started_at, |planned| planned.from))),
+        (None, None) => {
+            let planned = alert.maintenance.filter(|planned| planned.phase == Phase::Scheduled);
+            let word = if planned.is_some() { "from" } else { "since" };
+            format!("{word} {}", clock(alert.maintenance.map_or(alert.started_at, |planned| planned.from)))
+        }
     }
 }
 
@@ -227,6 +232,35 @@ mod tests {
              https://status.example.com/status"
         );
         assert_eq!((sms.parts, sms.encoding), (1, Encoding::Gsm7));
+    }
+
+    #[test]
+    fn a_maintenance_is_measured_by_its_own_hours() {
+        let planned = |phase, from: &str, until: Option<&str>| crate::maintenance::MaintenanceSchedule {
+            phase,
+            from: from.parse().unwrap(),
+            until: until.map(|at| at.parse().unwrap()),
+        };
+        let text = |maintenance, change, resolved_at: Option<&str>| {
+            let resolved_at = resolved_at.map(|at| at.parse().unwrap());
+            let alert = Alert {
+                maintenance: Some(maintenance),
+                change,
+                resolved_at,
+                kind: crate::vocabulary::Kind::Advisory,
+                ..alert()
+            };
+            sms(&alert, &admin(), "https://s.test/r/x").text
+        };
+        // Announced on the 23rd for the 25th.
+        let done = planned(Phase::Completed, "2026-11-25T02:00:00Z", Some("2026-11-25T04:00:00Z"));
+        let completed = text(done, crate::incident::Change::Resolved, Some("2026-11-25T03:30:00Z"));
+        assert!(completed.contains("after 1 h 30 min"), "{completed}");
+        let canceled = text(done, crate::incident::Change::Resolved, Some("2026-11-24T03:30:00Z"));
+        assert!(!canceled.contains("after"), "{canceled}");
+        let open_ended = planned(Phase::Scheduled, "2026-11-25T02:00:00Z", None);
+        let announced = text(open_ended, crate::incident::Change::Opened, None);
+        assert!(announced.contains("from ") && !announced.contains("since"), "{announced}");
     }
 
     #[test]

@@ -119,11 +119,10 @@ pub(crate) fn decide_event(
         // Events about one tenant's configuration must not reach other tenants.
         return decide_unroutable(message, Reason::TenantMissing);
     }
-    let opens = open.is_none() && event.status != Some(Status::Resolved);
-    if included.kind == Kind::OptIn && opens && event.user().is_none() {
+    if let Some(reason) = user_problem(event, &included, open) {
         let mut record = event_record(message, Some(arrival.scope), "included", event);
         record.rule = Some(included.rule);
-        record.reason = Some(Reason::UserMissing);
+        record.reason = Some(reason);
         return list_without_incident(record);
     }
     let mut record = event_record(message, Some(arrival.scope), "included", event);
@@ -236,6 +235,20 @@ pub(crate) fn decide_note(
     let now = arrival.accepted_at;
     let transition = apply_maintenance_windows(transition, open, windows, covered_max, now);
     apply_transition(record, transition, open, open.map(KeyState::of), shards_per_job, arrival)
+}
+
+/// Why a user-level warning can't be told to its user: it opens a warning and names none, or continues the open warning of another one.
+fn user_problem(event: &Event, rule: &RuleMatch, open: Option<&Incident>) -> Option<Reason> {
+    if rule.kind != Kind::OptIn || event.status == Some(Status::Resolved) {
+        return None;
+    }
+    match (open, event.user()) {
+        (None, None) => Some(Reason::UserMissing),
+        (Some(incident), Some(user)) => {
+            incident.user_id.as_deref().is_some_and(|of| of != user).then_some(Reason::UserDiffers)
+        }
+        _ => None,
+    }
 }
 
 /// Decides about an event that cannot be routed to a tenant: it is stored, and the operators are warned.

@@ -1,6 +1,6 @@
 //! The steps before the send.
 
-use super::outcome::{accepted_before, late_notices, notify};
+use super::outcome::{Late, accepted_before, wait_until};
 use super::record::{EnqueueDelivery, Mark, ReleaseClaims, ScheduleRetry, Write};
 use super::{Deliver, Job, LEASE_MARGIN, Message, Send, contact_key, due_entry, seconds_until};
 use crate::turn::{Answer, Counted, Turn, Verdict};
@@ -274,9 +274,8 @@ fn wait_for_slot(job: Job, until: Timestamp, turn: &mut Turn) -> Deliver {
     let left = until.as_millisecond() - turn.now.as_millisecond();
     let pause = Duration::from_millis(u64::try_from(left).unwrap_or(0));
     let mark = Mark::Wait { reason: Reason::Throttled, until };
-    let notices = late_notices(&job, Reason::Throttled.as_str(), until, turn);
-    let write = Write::new(job, turn.now, vec![mark]);
-    notify(notices, Deliver::Write(write.and_then(Deliver::End(Verdict::Return { pause, code: "slot" }))))
+    let then = Deliver::End(Verdict::Return { pause, code: "slot" });
+    wait_until(Late { cause: Reason::Throttled.as_str(), next_at: until }, job, vec![mark], Some(then), turn)
 }
 
 impl Slot {
@@ -363,6 +362,5 @@ fn defer(job: Job, until: Timestamp, exempt: Option<Exemption>, turn: &mut Turn)
     let due = ScheduledDelivery { held: Some(hold), ..due_entry(delivery, until) };
     turn.count(Counted::Deferred { channel: delivery.channel });
     let mark = Mark::Defer { reason: Reason::Throttled, due: Box::new(due) };
-    let notices = late_notices(&job, Reason::Throttled.as_str(), until, turn);
-    notify(notices, Deliver::Write(Write::new(job, turn.now, vec![mark])))
+    wait_until(Late { cause: Reason::Throttled.as_str(), next_at: until }, job, vec![mark], None, turn)
 }

@@ -52,6 +52,8 @@ pub struct Disable {
 pub struct Notify {
     notices: Vec<IncidentReceived>,
     then: Box<Deliver>,
+    /// The claimed message if nothing of it was sent.
+    unsent: Option<Job>,
 }
 
 /// A failed attempt of a claimed message.
@@ -155,8 +157,7 @@ fn throttled(job: Job, turn: &mut Turn) -> Deliver {
         // Noted on the row, so that it keeps its place within its contact's rate limit.
         let until = turn.now.saturating_add(SignedDuration::try_from(pause).unwrap_or_default()).unwrap_or(turn.now);
         let mark = Mark::Wait { reason: Reason::ProviderLimit, until };
-        let notices = late_notices(&job, "throttled", until, turn);
-        return notify(notices, Deliver::Write(Write::new(job, turn.now, vec![mark]).and_then(end)));
+        return wait_until(Late { cause: "throttled", next_at: until }, job, vec![mark], Some(end), turn);
     }
     let oldest = job.members().iter().map(|member| member.alert.at).min().unwrap_or(turn.now);
     schedule_anew(job, turn.now.saturating_add(long_throttle_pause(turn.now.duration_since(oldest))), turn)
@@ -182,21 +183,38 @@ fn schedule_anew(job: Job, at: Result<Timestamp, jiff::Error>, turn: &mut Turn) 
         due: Box::new(job.due_entry(member, at, member.attempt)),
     };
     let marks = job.members().iter().map(defer).collect();
-    let notices = late_notices(&job, Reason::ProviderLimit.as_str(), at, turn);
-    notify(notices, Deliver::Write(Write::new(job, turn.now, marks)))
+    wait_until(Late { cause: Reason::ProviderLimit.as_str(), next_at: at }, job, marks, None, turn)
 }
 
-/// Returns the notices that critical openings miss their alert window, since they are not sent before `next_at`.
-pub(super) fn late_notices(job: &Job, cause: &str, next_at: Timestamp, turn: &mut Turn) -> Vec<IncidentReceived> {
+/// Writes the marks of a claimed message that is not sent before `next_at`, and then goes on with `then`. Before that, notices say of critical
+/// openings that they miss their alert window.
+pub(super) fn wait_until(
+    late: Late<'_>,
+    job: Job,
+    marks: Vec<Mark>,
+    then: Option<Deliver>,
+    turn: &mut Turn,
+) -> Deliver {
+    let members = job.members().iter();
     let notices: Vec<_> =
-        job.members().iter().filter_map(|member| window_missed_notice(member, cause, next_at, turn.now)).collect();
+        members.filter_map(|member| window_missed_notice(member, late.cause, late.next_at, turn.now)).collect();
     turn.counted.extend(notices.first().map(|_| Counted::WindowMissed));
-    notices
+    let unsent = job.clone();
+    let write = Write::new(job, turn.now, marks);
+    let story = Deliver::Write(match then {
+        Some(then) => write.and_then(then),
+        None => write,
+    });
+    if notices.is_empty() {
+        return story;
+    }
+    Deliver::Notify(Notify { notices, then: Box::new(story), unsent: Some(unsent) })
 }
 
-/// Sends the notices, if there are any, and goes on with `then`.
-pub(super) fn notify(notices: Vec<IncidentReceived>, then: Deliver) -> Deliver {
-    if notices.is_empty() { then } else { Deliver::Notify(Notify { notices, then: Box::new(then) }) }
+/// Why a message is not sent now, and when it is.
+pub(super) struct Late<'a> {
+    pub(super) cause: &'a str,
+    pub(super) next_at: Timestamp,
 }
 
 /// Counts a failed attempt, and records it for the endpoint's owner: once, however many members the message has.
@@ -362,7 +380,12 @@ impl Failure {
                 }
             });
         }
-        notify(notices, Deliver::Write(Write::new(self.job, self.at, marks)))
+        let write = Deliver::Write(Write::new(self.job, self.at, marks));
+        if notices.is_empty() {
+            write
+        } else {
+            Deliver::Notify(Notify { notices, then: Box::new(write), unsent: None })
+        }
     }
 }
 
@@ -373,11 +396,13 @@ impl Notify {
         &self.notices
     }
 
-    /// Goes on after the notices were sent.
+    /// Goes on after the notices were sent. Without them the message comes again. A claim of which nothing was sent is given back: the next
+    /// claimant would take it for a message that may have arrived.
     pub fn answered(self, answer: Answer<()>, _: &mut Turn) -> Deliver {
-        match answer {
-            Err(fault) => Deliver::End(fault.into()),
-            Ok(()) => *self.then,
+        match (answer, self.unsent) {
+            (Ok(()), _) => *self.then,
+            (Err(fault), Some(job)) => ReleaseClaims::then(job, Deliver::End(fault.into())),
+            (Err(fault), None) => Deliver::End(fault.into()),
         }
     }
 }

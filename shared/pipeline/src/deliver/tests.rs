@@ -421,6 +421,15 @@ fn a_critical_opening_that_misses_its_window_notifies_the_org_admins_and_is_trie
     let Deliver::Write(write) = without_notice(throttled, turn) else { panic!("not noted") };
     assert!(write.marks().all(|(_, mark)| matches!(mark, Mark::Wait { .. })), "it is tried on");
 
+    let mut again = self::turn();
+    again.now = turn.now;
+    again.receives = 4;
+    let Deliver::Notify(notify) = sent(single("email", 1), Err(SendFailure::Throttled), &mut again) else {
+        panic!("no notice")
+    };
+    let unsent = notify.answered(Err(unavailable()), &mut again);
+    assert!(matches!(unsent, Deliver::Release(_)), "nothing was sent, so the claim is given back: {unsent:?}");
+
     // Another channel of the same incident within the hour has the same event, which classify knows already.
     assert_eq!(notices(&sent(single("email", 1), Err(SendFailure::QuotaExhausted), turn)), sent_notices);
     let story = sent(single("webhook", 2), Err(failed(RetryVerdict::Retry)), turn);

@@ -40,6 +40,11 @@ fn source_event(event_type: &str, token: &str) -> IncidentReceived {
 }
 
 fn decide(message: &IncidentReceived) -> ClassifyDecision {
+    decide_with(message, None)
+}
+
+/// Decides about a message while an incident of its key is open.
+fn decide_with(message: &IncidentReceived, open: Option<&Incident>) -> ClassifyDecision {
     let MessageBody::Event(event) = &message.body else { panic!("{message:?}") };
     let scope = message.scope.clone().unwrap();
     let arrival = EventArrival {
@@ -50,7 +55,7 @@ fn decide(message: &IncidentReceived) -> ClassifyDecision {
         correlation_id: &message.correlation_id,
         accepted_at: message.accepted_at,
     };
-    let context = KeyContext { key_state: None, open: None, windows: &[] };
+    let context = KeyContext { key_state: None, open, windows: &[] };
     decide_event(&Policy::embedded().unwrap(), event, message, &arrival, context, SHARDS_PER_JOB)
 }
 
@@ -158,4 +163,19 @@ fn a_user_warning_without_its_user_notifies_nobody_and_says_so() {
     assert_eq!(missing.record.reason, Some(Reason::UserMissing));
     let named = with_labels(&[("user_id", " u-17 ")]);
     assert_eq!(named.head.unwrap().0.user_id.as_deref(), Some("u-17"));
+}
+
+#[test]
+fn a_warning_with_the_key_of_another_users_open_one_notifies_neither_and_says_so() {
+    let warning = |user: &str| {
+        let event = Event { user_id: Some(user.to_owned()), ..event_of_type("user.warning", Format::Native) };
+        IncidentReceived { body: MessageBody::Event(Box::new(event)), ..source_event("user.warning", "a") }
+    };
+    let open = decide(&warning("u-1")).head.unwrap().0;
+    let next = |incident: &Incident, user: &str| decide_with(&warning(user), Some(incident));
+    let other = next(&open, "u-2");
+    assert_eq!((other.record.reason, other.head.is_none()), (Some(Reason::UserDiffers), true));
+    assert_eq!(next(&open, "u-1").record.reason, Some(Reason::Repeat));
+    let of_an_earlier_release = Incident { user_id: None, severity: Severity::Info, ..open };
+    assert_eq!(next(&of_an_earlier_release, "u-2").head.unwrap().0.user_id.as_deref(), Some("u-2"));
 }
