@@ -13,7 +13,7 @@ use domain::status::{
 use domain::vocabulary::{Health, Indicator, Kind, Phase, Severity, Status};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Span, Timestamp};
+use jiff::{RoundMode, SignedDuration, Span, Timestamp, TimestampRound, Unit};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use store::public::PublicIncidents;
@@ -176,7 +176,7 @@ impl<'c> Overview<'c> {
         };
         let from = self.known_from.max(today.saturating_sub(Span::new().days(HISTORY_SPAN)));
         let from = from.to_zoned_datetime(TimeZone::UTC).map_or(self.now, |midnight| midnight.timestamp());
-        let uptime = uptime(&self.all, &line.id, from, self.now);
+        let uptime = uptime(&self.all, &line.id, from, end_of_minute(self.now));
         ComponentRow {
             name: &line.name,
             description: &line.description,
@@ -234,6 +234,12 @@ struct ComponentRow<'a> {
     /// The share of the known days without an outage; `None` if it cannot be said.
     uptime: Option<String>,
     label: String,
+}
+
+/// Returns the end of the minute that a time is in. Uptime counts until then, so that a page stays the same for a minute while an outage
+/// lasts, and an outage that has just begun counts already.
+fn end_of_minute(at: Timestamp) -> Timestamp {
+    at.round(TimestampRound::new().smallest(Unit::Minute).mode(RoundMode::Ceil)).unwrap_or(at)
 }
 
 /// Formats hundredths of a percent.

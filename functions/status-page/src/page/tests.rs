@@ -299,6 +299,25 @@ fn an_unchanged_page_differs_only_in_its_time() {
 }
 
 #[test]
+fn uptime_during_an_outage_changes_by_the_minute() {
+    let began = "2026-11-23T11:59:50Z";
+    let all = PublicIncidents {
+        incidents: vec![public("open", Status::Investigating, Severity::Error, began, None)],
+        complete_since: None,
+    };
+    let today = Some(jiff::civil::date(2026, 11, 23));
+    let page = |now: &str| {
+        let sorted = OverviewIncidents { current: Vec::new(), omitted_count: 0, past: Vec::new() };
+        Overview::of(&catalogue(), &all, Vec::new(), sorted, today, at(now)).render(&view("status")).unwrap()
+    };
+    let (early, late) = (page("2026-11-23T12:00:01Z"), page("2026-11-23T12:00:59Z"));
+    assert_eq!(without_render_time(&early), without_render_time(&late));
+    assert!(early.contains("99.83 % uptime today"), "{early}");
+    assert!(page("2026-11-23T12:01:01Z").contains("99.69 % uptime today"));
+    assert!(page("2026-11-23T11:59:51Z").contains("99.97 % uptime today"), "it counts at once");
+}
+
+#[test]
 fn links_are_relative_and_times_are_for_people_and_machines() {
     let over = public("x", Status::Resolved, Severity::Error, "2026-11-20T08:00:00Z", Some("2026-11-20T09:24:00Z"));
     let html = overview(&[], &[over]);
