@@ -299,7 +299,7 @@ async fn record_own(table: &Table, tenant: &TenantId, id: &str) {
     let now = audit().at;
     let incident = incident(
         id,
-        &json!({"scope": format!("tenant:{tenant}"), "public": false, "started_at": now, "last_seen": now,
+        &json!({"scope": {"tenant": tenant}, "public": false, "started_at": now, "last_seen": now,
         "components": [id]}),
     );
     let entry = IncidentListEntry { at: now, incident_id: Some(incident.id.clone()), event: None };

@@ -18,7 +18,12 @@ pub(crate) async fn list(
     Query(page): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     caller.require_scope(PLATFORM_ADMIN)?;
-    caller.authorize_tenant(OPERATORS, &[PLATFORM_ADMIN])?;
+    // The address names no tenant, so that there is nothing to hide from a token of some tenants.
+    caller.authorize_tenant(OPERATORS, &[PLATFORM_ADMIN]).map_err(|_| {
+        Problem::forbidden(
+            "This token is for some tenants only. Use a token with the scope platform:admin that is for all of them.",
+        )
+    })?;
     let (limit, after) = page.parse(|text| TenantId::parse(text).is_ok())?;
     let (requests, more) = app.table.name_requests(after, limit).await.map_err(access::storage_problem)?;
     let next = requests.last().filter(|_| more).map(|last| last.tenant.to_string());
