@@ -146,7 +146,7 @@ fn a_maintenance_is_announced_reminded_started_verified_and_completed() {
         let mails: Vec<String> = mails.map(|mail| mail.text).collect();
         mails.iter().any(|text| text.contains("MAINTENANCE COMPLETED")).then_some(mails)
     });
-    let first = mails.iter().find(|text| text.contains("Scheduled")).unwrap();
+    let first = mails.iter().find(|text| text.contains("MAINTENANCE SCHEDULED")).unwrap();
     assert!(first.contains("Start ") && first.contains("End "), "{first}");
     // An announcement after the end opens a new maintenance, and a `completed` without one is only recorded.
     let late = stack.event(&stack.post(json!({"type": "maintenance.completed", "dedup_key": "never", "title": "x",
