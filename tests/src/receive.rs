@@ -1,9 +1,10 @@
 //! Reads what arrived: e-mails and text messages at the emulator, requests at the receivers.
 
-use crate::{Stack, http};
+use crate::{Stack, http, wait};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One message that arrived on any channel.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +54,24 @@ impl Stack {
             }
         }
         found
+    }
+
+    /// Waits for an e-mail to `address` that contains `mark` and a link with `part`, and returns the link of the newest one. No log may hold the
+    /// link's token.
+    #[must_use]
+    pub fn mail_link(&self, mark: &str, address: &str, part: &str) -> String {
+        let link = wait(&format!("an e-mail with {part}"), Duration::from_secs(60), || {
+            let mail = self.mails(mark).into_iter().rfind(|mail| mail.to == address && mail.text.contains(part))?;
+            // Quoted-printable breaks long lines; the emulator decodes most of it, and what is left is undone here.
+            let words = mail.text.replace("=\r\n", "").replace("=\n", "");
+            let at = words.find(part)?;
+            let begin = words[..at].rfind("http")?;
+            let end = words[at..].find(|c: char| c.is_whitespace() || "<>\")".contains(c));
+            let end = end.map_or(words.len(), |end| at + end);
+            Some(words[begin..end].trim_end_matches('.').to_owned())
+        });
+        self.secret(link.split("t=").nth(1).unwrap_or_default());
+        link
     }
 
     /// Returns the HTML of the first e-mail to `address` whose subject contains `mark`.

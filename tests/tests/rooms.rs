@@ -51,7 +51,7 @@ fn dependencies_point_one_way() {
         ("store", &["domain"]),
         ("aws", &[]),
         ("outbound", &[]),
-        ("vault", &["aws", "store"]),
+        ("vault", &["aws", "domain", "store"]),
         ("webhook-verify", &[]),
         ("ledger", &["contracts", "domain", "store"]),
         ("runtime", &["aws", "contracts", "domain", "pipeline", "store"]),

@@ -27,7 +27,7 @@ use store::incidents::IncidentChange;
 use store::tenants::{AuditRecord, SaveOutcome, TenantChange};
 use tests::receive::text;
 use tests::{Stack, http, stack, unique, wait};
-use vault::Keyring;
+use vault::{FingerprintPurpose, Keyring};
 
 /// One tenant in so many has a webhook besides its recipient.
 const WEBHOOK_EVERY: usize = 4;
@@ -126,7 +126,7 @@ fn integration(keyring: &Keyring, tenant: &TenantId, id: &str, url: &str) -> Int
         kind: Channel::Webhook,
         url: seal(url),
         host: "127.0.0.1".to_owned(),
-        fingerprint: keyring.fingerprint("integration-url", url).unwrap(),
+        fingerprint: keyring.fingerprints().fingerprint(FingerprintPurpose::IntegrationUrl, url).unwrap(),
         secret: Some(seal("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
         old_secret: None,
         categories: BTreeSet::new(),

@@ -6,12 +6,14 @@
 //! Config   [`config::Config`]
 //!
 //! A letter is a message that SQS moved after its last receive, or one that a function moved itself with a reason.
-//! Direct invocations: `{"list": {"function": "classify", "day": "2026-11-23"}}` and `{"redrive": {"function", "day", "id"?}}`.
+//! Direct invocations: `{"list": {"function": "classify", "day": "2026-11-23"}}`, `{"redrive": {"function", "day", "id"?}}`, and
+//! `{"reseal": {}}`, which seals all bodies with the newest data key.
 //! If a redriven event is older than its incident's last update by then, classify records it without notifying anybody.
 
 pub mod config;
 mod origin;
 mod redrive;
+mod reseal;
 
 use aws::sqs::{OutgoingMessage, Queues};
 use config::Config;
@@ -43,6 +45,7 @@ pub struct DeadLetters {
     table: Table,
     queues: Queues,
     keyring: LazyKeyring,
+    retention_days: u32,
 }
 
 /// A message from a dead-letter queue. Its body can be any text, and is not printed by `Debug`.
@@ -71,8 +74,9 @@ impl QueueFunction for DeadLetters {
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
         let table = Table::new(aws.config(), &config.table_name, config.retention_days);
-        let keyring = LazyKeyring::new(aws.config(), &table).await;
-        Ok(Self { sources: config.sources(), table, queues: Queues::new(aws.config()), keyring })
+        let keyring = LazyKeyring::new(aws.config(), &table, clock::now()).await;
+        let retention_days = config.retention_days;
+        Ok(Self { sources: config.sources(), table, queues: Queues::new(aws.config()), keyring, retention_days })
     }
 
     fn setup(&self) -> QueueSetup {
@@ -95,7 +99,7 @@ impl QueueFunction for DeadLetters {
             meta.moved_from.as_deref(),
             &meta.attributes,
         );
-        let keyring = self.keyring.get().await;
+        let keyring = self.keyring.get(clock::now()).await;
         let sealed = keyring
             .map_err(|error| RecordError::retry("vault", &error.to_string()))?
             .seal(&vault::owner_aad("dead-letter", &origin.id), letter.body.as_bytes())
@@ -127,6 +131,7 @@ impl DirectFunction for DeadLetters {
     async fn handle_direct(&self, event: Value) -> Result<Value, DirectError> {
         let command: Command = serde_json::from_value(event).map_err(|error| bad_request(&error.to_string()))?;
         match command {
+            Command::Reseal {} => self.reseal().await,
             Command::List(selector) => {
                 self.validate_function(&selector)?;
                 self.list(&selector).await
@@ -254,9 +259,8 @@ impl DeadLetters {
         let url = origin::return_queue_url(&self.sources, &letter.function, &letter.source_queue);
         let url = url.ok_or("its source queue is not known")?;
         let sealed = Sealed::from(letter.body.clone());
-        let keyring = self.keyring.get().await.map_err(|error| error.to_string())?;
-        let body =
-            keyring.open(&vault::owner_aad("dead-letter", &letter.id), &sealed).map_err(|error| error.to_string())?;
+        let aad = vault::owner_aad("dead-letter", &letter.id);
+        let body = self.keyring.open(&aad, &sealed, clock::now()).await.map_err(|error| error.to_string())?;
         let body = String::from_utf8(body).map_err(|_| "its body is not text")?;
         let fifo = url.ends_with(".fifo");
         let outgoing = OutgoingMessage {

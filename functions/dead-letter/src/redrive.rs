@@ -13,6 +13,8 @@ pub(crate) enum Command {
     List(LetterSelector),
     /// Sends dead letters to their queues again.
     Redrive(LetterSelector),
+    /// Seals all dead letters with the newest generation of the data key, for some seconds. Repeat it until it is done.
+    Reseal {},
 }
 
 /// Selects dead letters by function, day and id.
@@ -112,13 +114,15 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_list_or_redrive_and_unknown_fields_are_rejected() {
+    fn a_command_is_list_redrive_or_reseal_and_unknown_fields_are_rejected() {
         let list = json!({"list": {"function": "classify", "day": "2026-11-23"}});
         assert!(matches!(serde_json::from_value(list).unwrap(), Command::List(selector) if selector.id.is_none()));
         let one = json!({"redrive": {"function": "classify", "day": "2026-11-23", "id": "m"}});
         assert!(matches!(serde_json::from_value(one).unwrap(), Command::Redrive(selector) if selector.id.is_some()));
+        assert_eq!(serde_json::from_value::<Command>(json!({"reseal": {}})).unwrap(), Command::Reseal {});
         for bad in [
             json!({}),
+            json!({"reseal": {"day": "2026-11-23"}}),
             json!({"delete": {"function": "classify", "day": "2026-11-23"}}),
             json!({"redrive": {"function": "classify", "day": "yesterday"}}),
             json!({"redrive": {"function": "classify", "day": "2026-11-23", "ids": ["m"]}}),

@@ -1,5 +1,5 @@
 //! Trigger  `DeliverChatQueue`, `DeliverChatBulkQueue`
-//! Reads    the destination's rate limiter; the message carries everything else
+//! Reads    the destination's rate limiter; the message carries everything else; the integration, if the key is gone that sealed its URL
 //! Writes   the delivery row (claim, mark), failed attempts, entries of the due index; disables an integration that is gone
 //! Emits    one message to Slack (Block Kit) or Teams (Adaptive Card through Workflows); retries to its own bulk lane
 //! Fails    receiver's failure: recorded and retried. AWS fault: returned to the queue. Unprocessable message: dead-letter queue
@@ -12,7 +12,7 @@ use config::Config;
 use contracts::queue::{Delivery, DeliveryTarget, OutboundMessage};
 use contracts::{slack, teams};
 use delivery::message_links::MessageLinks;
-use delivery::{Deliverer, QueueUrls, Sender};
+use delivery::{Deliverer, OpenEndpoint, QueueUrls, SealedEndpoint, Sender};
 use domain::render::AlertLinks;
 use domain::vocabulary::Channel;
 use http::HeaderMap;
@@ -40,6 +40,7 @@ pub struct DeliverChat {
 struct Chat {
     client: Client,
     keyring: LazyKeyring,
+    table: Table,
     links: MessageLinks,
 }
 
@@ -51,7 +52,7 @@ impl QueueFunction for DeliverChat {
         let config = Config::from_env()?;
         let table =
             Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
-        let keyring = LazyKeyring::new(aws.config(), &table).await;
+        let keyring = LazyKeyring::new(aws.config(), &table, clock::now()).await;
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
         let root = config.outbound_extra_root.as_deref().unwrap_or_default();
         let options = outbound::ClientOptions::parse(exceptions, root).map_err(StartError::new)?;
@@ -59,6 +60,7 @@ impl QueueFunction for DeliverChat {
             client: Client::new(&options).map_err(StartError::new)?,
             links: MessageLinks::new(&config.public_base_url),
             keyring,
+            table: table.clone(),
         };
         let urls = QueueUrls {
             urgent: &config.urgent_queue_url,
@@ -102,11 +104,10 @@ impl Chat {
         let DeliveryTarget::Chat { url, .. } = &delivery.target else {
             return Err(SendFailure::permanent("not_a_chat_target"));
         };
-        let aad = vault::owner_aad(delivery.alert.tenant.as_str(), &delivery.destination);
+        let sealed = SealedEndpoint { url, secret: None, old_secret: None };
+        let OpenEndpoint { url, .. } = delivery::open_endpoint(&self.keyring, &self.table, delivery, sealed).await?;
         let keyring = delivery::load_keyring(&self.keyring).await?;
-        let url = delivery::open_sealed(keyring, &aad, url)?;
-        let Ok(url) = SecretUrl::parse(&url) else { return Err(SendFailure::permanent("url_not_usable")) };
-        let Ok(link) = self.links.incident(keyring, &delivery.alert, clock::now()) else {
+        let Ok(link) = self.links.incident(&keyring, &delivery.alert, clock::now()) else {
             return Err(SendFailure::unavailable("link_key"));
         };
         let links = AlertLinks { incident_url: link, unsubscribe_url: None, stop_url: None };

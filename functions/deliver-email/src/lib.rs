@@ -54,7 +54,7 @@ impl QueueFunction for DeliverEmail {
         let config = Config::from_env()?;
         let table =
             Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
-        let keyring = LazyKeyring::new(aws.config(), &table).await;
+        let keyring = LazyKeyring::new(aws.config(), &table, clock::now()).await;
         let mail = Mail {
             mailer: EmailSender::new(aws.config()),
             keyring,
@@ -108,11 +108,11 @@ impl Mail {
         for member in members {
             // A personal link lets its recipient stop one incident. Nobody may do that for a shared address.
             let incident = if *shared {
-                self.links.incident(keyring, &member.alert, now)
+                self.links.incident(&keyring, &member.alert, now)
             } else {
-                self.links.incident_for_recipient(keyring, member, now)
+                self.links.incident_for_recipient(&keyring, member, now)
             };
-            let unsubscribe = self.links.unsubscribe(keyring, member, now);
+            let unsubscribe = self.links.unsubscribe(&keyring, member, now);
             let (Ok(incident), Ok(unsubscribe)) = (incident, unsubscribe) else {
                 return Err(SendFailure::unavailable("link_key"));
             };
@@ -179,9 +179,9 @@ impl Mail {
         };
         let keyring = delivery::load_keyring(&self.keyring).await?;
         let now = clock::now();
-        let incident = self.links.incident(keyring, &delivery.alert, now);
-        let unsubscribe = self.links.unsubscribe(keyring, delivery, now);
-        let stop = self.links.stop_incident(keyring, delivery, now);
+        let incident = self.links.incident(&keyring, &delivery.alert, now);
+        let unsubscribe = self.links.unsubscribe(&keyring, delivery, now);
+        let stop = self.links.stop_incident(&keyring, delivery, now);
         let (Ok(incident), Ok(unsubscribe), Ok(stop)) = (incident, unsubscribe, stop) else {
             return Err(SendFailure::unavailable("link_key"));
         };
@@ -221,7 +221,7 @@ impl ConfirmationSender for Mail {
             return Err(SendFailure::permanent(reason.as_str()));
         }
         let keyring = delivery::load_keyring(&self.keyring).await?;
-        let (agree, never) = (self.links.agree(keyring, request), self.links.never(keyring, request, clock::now()));
+        let (agree, never) = (self.links.agree(&keyring, request), self.links.never(&keyring, request, clock::now()));
         let (Ok(agree), Ok(never)) = (agree, never) else { return Err(SendFailure::unavailable("link_key")) };
         let links = render::QuestionLinks { agree: &agree, never: &never };
         let (name, tenant) = (request.tenant_name.as_str(), request.tenant.as_str());

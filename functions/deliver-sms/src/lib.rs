@@ -60,7 +60,7 @@ impl QueueFunction for DeliverSms {
         let config = Config::from_env()?;
         let table =
             Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
-        let keyring = LazyKeyring::new(aws.config(), &table).await;
+        let keyring = LazyKeyring::new(aws.config(), &table, clock::now()).await;
         let policy = Policy::embedded().map_err(StartError::new)?;
         let SmsPartsPerDay { number, number_by_one_tenant, tenant } = policy.limits.sms.parts_per_day;
         let texts = Texts {
@@ -165,7 +165,7 @@ impl Texts {
         };
         let alert = &delivery.alert;
         let keyring = delivery::load_keyring(&self.keyring).await?;
-        let Ok(link) = self.links.short_incident(keyring, delivery, clock::now()) else {
+        let Ok(link) = self.links.short_incident(&keyring, delivery, clock::now()) else {
             return Err(SendFailure::unavailable("link_key"));
         };
         let text = render::sms(alert, &delivery.why, &link);
@@ -191,9 +191,8 @@ impl ConfirmationSender for Texts {
         let (DeliveryTarget::Sms { phone, compliance }, Some(code)) = (&request.target, &request.code) else {
             return Err(SendFailure::permanent("not_an_sms_target"));
         };
-        let keyring = delivery::load_keyring(&self.keyring).await?;
         let aad = vault::owner_aad(request.tenant.as_str(), request.recipient.as_str());
-        let code = delivery::open_sealed(keyring, &aad, code)?;
+        let code = delivery::open_code(&self.keyring, &aad, code).await?;
         let text = render::confirmation_sms(&request.tenant_name, request.tenant.as_str(), &code);
         self.send_text(&request.tenant, phone, compliance, text).await
     }

@@ -1,5 +1,5 @@
 //! Trigger  `DeliverWebhookQueue`, `DeliverWebhookBulkQueue`
-//! Reads    nothing else: the message carries everything
+//! Reads    nothing: the message carries everything; the integration, if the key is gone that sealed its URL and secret
 //! Writes   the delivery row (claim, mark), failed attempts, entries of the due index; disables an endpoint that answers 410
 //! Emits    one signed POST (Standard Webhooks); retries to its own bulk lane
 //! Fails    endpoint's failure: recorded and retried over 27 hours. AWS fault: returned to the queue. Unprocessable message: dead-letter
@@ -13,9 +13,8 @@ use config::Config;
 use contracts::queue::{Delivery, DeliveryTarget};
 use contracts::webhook;
 use delivery::message_links::MessageLinks;
-use delivery::{Deliverer, QueueUrls, Sender};
-use domain::tenant::Sealed;
-use outbound::{Client, SecretUrl};
+use delivery::{Deliverer, OpenEndpoint, QueueUrls, SealedEndpoint, Sender};
+use outbound::Client;
 use pipeline::deliver::Message;
 use pipeline::{Accepted, SendFailure};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
@@ -40,6 +39,7 @@ struct Webhooks {
     client: Client,
     keyring: LazyKeyring,
     links: MessageLinks,
+    table: Table,
 }
 
 impl QueueFunction for DeliverWebhook {
@@ -50,12 +50,13 @@ impl QueueFunction for DeliverWebhook {
         let config = Config::from_env()?;
         let table =
             Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
-        let keyring = LazyKeyring::new(aws.config(), &table).await;
+        let keyring = LazyKeyring::new(aws.config(), &table, clock::now()).await;
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
         let root = config.outbound_extra_root.as_deref().unwrap_or_default();
         let options = outbound::ClientOptions::parse(exceptions, root).map_err(StartError::new)?;
         let links = MessageLinks::new(&config.public_base_url);
-        let webhooks = Webhooks { client: Client::new(&options).map_err(StartError::new)?, keyring, links };
+        let client = Client::new(&options).map_err(StartError::new)?;
+        let webhooks = Webhooks { client, keyring, links, table: table.clone() };
         let urls = QueueUrls {
             urgent: &config.urgent_queue_url,
             bulk: &config.bulk_queue_url,
@@ -85,15 +86,12 @@ impl Sender for Webhooks {
         };
         let alert = &delivery.alert;
         let now = clock::now();
+        let sealed = SealedEndpoint { url, secret: Some(secret), old_secret: old_secret.as_ref() };
+        let endpoint = delivery::open_endpoint(&self.keyring, &self.table, delivery, sealed).await?;
+        let OpenEndpoint { url, secrets } = endpoint;
+        let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
         let keyring = delivery::load_keyring(&self.keyring).await?;
-        let aad = vault::owner_aad(alert.tenant.as_str(), &delivery.destination);
-        let open = |sealed: &Sealed| delivery::open_sealed(keyring, &aad, sealed);
-        let (url, secret) = (open(url)?, open(secret)?);
-        let Ok(url) = SecretUrl::parse(&url) else { return Err(SendFailure::permanent("url_not_usable")) };
-        // For 24 hours after a rotation both secrets sign, so that a receiver can switch to the new one without losing an alert.
-        let old = old_secret.as_ref().filter(|old| now < old.until).and_then(|old| open(&old.secret).ok());
-        let secrets: Vec<&str> = std::iter::once(secret.as_str()).chain(old.as_deref()).collect();
-        let Ok(link) = self.links.incident(keyring, alert, now) else {
+        let Ok(link) = self.links.incident(&keyring, alert, now) else {
             return Err(SendFailure::unavailable("link_key"));
         };
         let Ok(body) = serde_json::to_vec(&webhook::build_body(alert, &delivery.why, &link)) else {

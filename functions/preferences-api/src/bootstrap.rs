@@ -145,11 +145,13 @@ fn operator_recipient(email: Email) -> Recipient {
     }
 }
 
-fn operator_audit(what: &str, object: &str) -> AuditRecord {
+/// Builds the audit entry of a direct invocation.
+pub(crate) fn operator_audit(what: &str, object: &str) -> AuditRecord {
     AuditRecord { at: clock::now(), who: "operator".to_owned(), what: what.to_owned(), object: object.to_owned() }
 }
 
-fn storage_error(error: StoreError) -> DirectError {
+/// Logs that the table failed, and says to run the command again.
+pub(crate) fn storage_error(error: StoreError) -> DirectError {
     tracing::error!(%error, "a table operation failed");
     DirectError::new("Unavailable", format!("{error}; run the command again"))
 }

@@ -11,6 +11,8 @@ runtime::config! {
         pub due_shards: u16 = "DUE_SHARDS",
         /// Id of the KMS key that encrypts the data keys.
         pub kms_key_id: String = "KMS_KEY_ID",
+        /// After how many seconds no function seals or signs with an earlier generation of the data key: 180, on the local stack 60.
+        pub data_key_settling_seconds: u32 = "DATA_KEY_SETTLING_SECONDS",
         /// E-mail address of the operator, who becomes the first recipient of the operators' tenant.
         pub operator_email: String = "OPERATOR_EMAIL",
         /// The From address of alert e-mails.

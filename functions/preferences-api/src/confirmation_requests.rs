@@ -7,6 +7,7 @@ use crate::access::storage_problem;
 use aws::sqs::OutgoingMessage;
 use contracts::http::ConfirmationView;
 use contracts::queue::{ConfirmationRequest, DeliveryTarget, Question, VERSION};
+use domain::attempt::CAUSE_CODE_LOST;
 use domain::contact::{
     CONFIRMATION_INTERVAL_MIN, CONFIRMATION_LIFETIME, ConfirmationCounter, PendingConfirmation, Unsubscription,
     next_confirmation_at, record_confirmation, utc_day,
@@ -22,11 +23,7 @@ use runtime::http::Problem;
 use runtime::{clock, ids};
 use std::collections::BTreeMap;
 use store::contacts::{ConfirmationHistory, RecipientChannel};
-
-/// Purpose of the keyed hash by which limits count a mailbox or number.
-const LIMITED_CONTACT_PURPOSE: &str = "limited-contact";
-/// Purpose of the keyed hash of confirmation codes.
-const CODE_PURPOSE: &str = "confirmation-code";
+use vault::FingerprintPurpose;
 
 /// Who asks for a confirmation.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +82,7 @@ pub(crate) fn contact_fingerprint(app: &App, recipient: &Recipient, channel: Cha
         Channel::Email => recipient.email.as_ref()?.identity(),
         _ => recipient.phone.as_ref()?.expose().to_owned(),
     };
-    app.keyring.contact_fingerprint(&contact).ok()
+    app.fingerprints.contact(&contact).ok()
 }
 
 /// Requests a confirmation of each new address or number of a recipient that was just saved, and returns the state of each unconfirmed one.
@@ -159,6 +156,9 @@ async fn confirmation_state(
 
 /// Returns what to do about a confirmation that was not accepted: by a rule of Tocsin, or by the provider.
 fn refusal_remedy(cause: &str) -> String {
+    if cause == CAUSE_CODE_LOST {
+        return "The code was on its way when the key that protected it was replaced. Request it again.".to_owned();
+    }
     match Reason::parse(cause) {
         Some(reason) => format!("{} {}", reason.sentence(), reason.remedy()),
         None => format!("The provider rejected the address or number ({cause}). Correct it."),
@@ -287,7 +287,10 @@ pub(crate) async fn request_confirmation(
     } else {
         Question::Confirm
     };
-    let code = code.map(|code| seal_code(app, tenant, recipient, &code)).transpose()?;
+    let code = match code {
+        Some(code) => Some(seal_code(app, tenant, recipient, &code).await?),
+        None => None,
+    };
     let confirmation = ConfirmationRequest {
         v: VERSION,
         correlation_id: asker.correlation.to_owned(),
@@ -331,9 +334,13 @@ fn delivery_target<'a>(
 }
 
 /// Encrypts a code for its way through the queue.
-fn seal_code(app: &App, tenant: &TenantId, recipient: &Recipient, code: &str) -> Result<Sealed, RequestFailure> {
+async fn seal_code(app: &App, tenant: &TenantId, recipient: &Recipient, code: &str) -> Result<Sealed, RequestFailure> {
     let aad = vault::owner_aad(tenant.as_str(), recipient.id.as_str());
-    let sealed = app.keyring.seal(&aad, code.as_bytes()).map_err(|_| RequestFailure::Internal)?;
+    let keyring = app.keyring.get(clock::now()).await.map_err(|error| {
+        tracing::error!(%error, "cannot load the data keys");
+        RequestFailure::Internal
+    })?;
+    let sealed = keyring.seal(&aad, code.as_bytes()).map_err(|_| RequestFailure::Internal)?;
     Ok(Sealed::new(sealed.into()))
 }
 
@@ -343,7 +350,7 @@ fn limited_contact(app: &App, recipient: &Recipient, channel: Channel) -> Option
         Channel::Email => recipient.email.as_ref()?.limited_mailbox(),
         _ => recipient.phone.as_ref()?.expose().to_owned(),
     };
-    app.keyring.fingerprint(LIMITED_CONTACT_PURPOSE, &contact).ok()
+    app.fingerprints.fingerprint(FingerprintPurpose::LimitedContact, &contact).ok()
 }
 
 /// Records that the owner of a recipient's address unsubscribed from the tenant's mail. It is remembered by the mailbox: deleting the recipient
@@ -389,7 +396,7 @@ async fn count_for_limits(
 
 /// Returns the keyed hash of a code, bound to the number that it was sent to.
 pub(crate) fn code_hash(app: &App, identity: &str, code: &str) -> Option<String> {
-    app.keyring.fingerprint(CODE_PURPOSE, &format!("{identity}.{code}")).ok()
+    app.fingerprints.fingerprint(FingerprintPurpose::ConfirmationCode, &format!("{identity}.{code}")).ok()
 }
 
 /// Returns a random code of six digits.

@@ -1,9 +1,9 @@
 //! Trigger     `/v1/tenants/…`, `/v1/tokens…`, `/v1/suppressions/…`, `/v1/name-requests` (behind the authorizer); `/unsubscribe`, `/stop`, `/confirm`, `/resubscribe`,
 //!             `/never`, `/read`, `/r/…` (no authorizer: the link is signed);
-//!             a direct invocation by an operator: `{"bootstrap": "platform_admin"}`, `{"recompile": "<tenant>"}`
+//!             a direct invocation by an operator: `{"bootstrap": "platform_admin"}`, `{"recompile": "<tenant>"}`, `{"keys": …}`
 //! Reads       tenants, recipients, integrations, tokens; incidents with their plans and deliveries
 //! Writes      tenants, recipients, integrations (each with the compiled subscriptions and an audit entry), tokens; a failed delivery
-//!             that an admin resends, with its item of the due index
+//!             that an admin resends, with its item of the due index; the data keys
 //! Emits       confirmation requests, to the e-mail and SMS queues; system events for org admins, to the classify queue
 //! On failure  caller's mistakes: problem+json that names every wrong field. AWS unavailable: 503 with Retry-After
 //! Config      [`config::Config`]
@@ -17,6 +17,7 @@ mod access;
 mod bootstrap;
 mod check;
 mod confirmation_requests;
+mod data_keys;
 mod kept;
 mod notices;
 mod pages;
@@ -29,6 +30,7 @@ use axum::routing::{delete, get, post, put};
 use config::Config;
 use contracts::http::OperatorCommand;
 use domain::policy::Policy;
+use jiff::SignedDuration;
 use outbound::Exceptions;
 use routes::{
     audit, catalogue, confirmation, deliveries, explain, impact, incidents, integrations, lint, name_requests,
@@ -39,7 +41,7 @@ use runtime::{Aws, DirectError, StartError, clock};
 use serde_json::Value;
 use std::sync::Arc;
 use store::Table;
-use vault::Keyring;
+use vault::{Fingerprints, LazyKeyring};
 
 /// The preferences API: settings, recipients, integrations, tokens and the delivery log of each tenant.
 #[derive(Debug)]
@@ -48,7 +50,11 @@ pub struct PreferencesApi {
     table: Table,
     retention_days: u32,
     kept: kept::KeptAnswers,
-    keyring: Keyring,
+    kms_key_id: String,
+    /// After how long no function seals or signs with an earlier generation of the data key.
+    data_key_settling: SignedDuration,
+    keyring: LazyKeyring,
+    fingerprints: Fingerprints,
     exceptions: Exceptions,
     operator_email: String,
     email_from: String,
@@ -72,16 +78,18 @@ impl HttpFunction for PreferencesApi {
         let config = Config::from_env()?;
         let table =
             Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
-        let kms = aws::kms::KeyService::new(aws.config());
-        let keyring =
-            vault::load_or_create(&table, &kms, &config.kms_key_id, clock::now()).await.map_err(StartError::new)?;
+        let keyring = LazyKeyring::create(aws.config(), &table, &config.kms_key_id, clock::now()).await;
+        let (keyring, fingerprints) = keyring.map_err(StartError::new)?;
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
         Ok(Self {
             policy: Policy::embedded().map_err(StartError::new)?,
             table,
             retention_days: config.retention_days,
             kept: kept::KeptAnswers::default(),
+            kms_key_id: config.kms_key_id,
+            data_key_settling: SignedDuration::from_secs(i64::from(config.data_key_settling_seconds)),
             keyring,
+            fingerprints,
             exceptions: Exceptions::parse(exceptions).map_err(StartError::new)?,
             operator_email: config.operator_email,
             email_from: config.email_from,
@@ -146,9 +154,11 @@ impl HttpFunction for PreferencesApi {
         match serde_json::from_value(event) {
             Ok(OperatorCommand::Bootstrap(_)) => bootstrap::issue_admin_token(self).await,
             Ok(OperatorCommand::Recompile(tenant)) => bootstrap::recompile_subscriptions(self, &tenant).await,
+            Ok(OperatorCommand::Keys(command)) => data_keys::run(self, command).await,
             Err(_) => Err(DirectError::new(
                 "BadRequest",
-                "send {\"bootstrap\": \"platform_admin\"} or {\"recompile\": \"<tenant>\"}",
+                "send {\"bootstrap\": \"platform_admin\"}, {\"recompile\": \"<tenant>\"}, {\"keys\": \"status\"}, {\"keys\": \"rotate\"}, \
+                 {\"keys\": \"reseal\"} or {\"keys\": {\"retire\": {\"generation\": 1, \"now\": false}}}",
             )),
         }
     }

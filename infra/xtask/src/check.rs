@@ -13,7 +13,7 @@ pub(crate) const TESTS: &str = "test-stack";
 pub(crate) const TESTS_VARIABLE: &str = "TOCSIN_OUTPUTS";
 /// The stack of the tests that set its clock. They run one at a time.
 const CLOCK: &str = "test-clock";
-/// The stack of the tests that kill its functions or fill its table. They run one at a time.
+/// The stack of the tests that kill its functions, end its data key or fill its table. They run one at a time.
 const ALONE: &str = "test-alone";
 
 /// The stack of `cargo xtask test --faults`, which may run beside the other tests for hours.
@@ -23,7 +23,7 @@ const FAULTS: &str = "test-faults";
 const NEEDS_A_STACK: &[(&str, &str, &[&str])] = &[
     (TESTS, TESTS_VARIABLE, &["e2e", "zz_logs", "zz_permissions"]),
     (CLOCK, "TOCSIN_OUTPUTS_CLOCK", &["days"]),
-    (ALONE, "TOCSIN_OUTPUTS_ALONE", &["demo", "faults", "kills", "scale"]),
+    (ALONE, "TOCSIN_OUTPUTS_ALONE", &["demo", "faults", "keys", "kills", "scale"]),
 ];
 
 /// Which bad hours `cargo xtask test --faults` runs.

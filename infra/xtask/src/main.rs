@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod demo;
 mod http;
+mod keys;
 mod process;
 mod python;
 mod removals;
@@ -84,6 +85,11 @@ enum Command {
         #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["seeds", "seed"])]
         faults: Option<String>,
     },
+    /// Look at the data key of a deployed stack, make the next generation, or end one that leaked
+    Keys {
+        #[command(subcommand)]
+        action: keys::Action,
+    },
     /// Check formatting, lints, documentation, licenses and template.yaml
     Check,
     /// Build every function for AWS (arm64) with `sam build`
@@ -122,6 +128,7 @@ fn main() -> ExitCode {
         Command::Test { fast: false, arguments, .. } => check::test(&arguments),
         Command::Simulate { faults: Some(name), .. } => simulate::find_planted(&name),
         Command::Simulate { seeds, seed, .. } => simulate::run(seeds, seed),
+        Command::Keys { action } => keys::run(&action),
         Command::Check => check::check(),
         Command::Build => check::build(),
         Command::Deploy { arguments } => check::deploy(&arguments),
@@ -154,7 +161,7 @@ mod tests {
 
     #[test]
     fn every_subcommand_explains_itself_and_starts_nothing() {
-        for command in ["up", "down", "demo", "watch", "test", "simulate", "check", "build", "deploy"] {
+        for command in ["up", "down", "demo", "watch", "test", "simulate", "keys", "check", "build", "deploy"] {
             let asked = Cli::try_parse_from(["xtask", command, "--help"]);
             let error = asked.err().map(|error| (error.kind(), error.exit_code()));
             assert_eq!(error, Some((clap::error::ErrorKind::DisplayHelp, 0)), "{command}");
@@ -173,6 +180,21 @@ mod tests {
         let parsed = Cli::try_parse_from(["xtask", "test", "storms", "--", "--exact"]);
         let Ok(Cli { command: Command::Test { arguments, .. } }) = parsed else { panic!("not a test") };
         assert_eq!(arguments, ["storms", "--", "--exact"]);
+    }
+
+    #[test]
+    fn a_data_key_is_retired_by_its_number_and_at_once_only_if_that_is_said() {
+        let retire = |arguments: &[&str]| {
+            let all = ["xtask", "keys", "retire", "--stack", "tocsin"].into_iter().chain(arguments.iter().copied());
+            match Cli::try_parse_from(all).ok()?.command {
+                Command::Keys { action: keys::Action::Retire { generation, now, .. } } => Some((generation, now)),
+                _ => None,
+            }
+        };
+        assert_eq!(retire(&["--generation", "1"]), Some((1, false)));
+        assert_eq!(retire(&["--generation", "1", "--now"]), Some((1, true)));
+        assert_eq!(retire(&["--now"]), None);
+        assert!(Cli::try_parse_from(["xtask", "keys", "rotate"]).is_err(), "which stack is never guessed");
     }
 
     #[test]

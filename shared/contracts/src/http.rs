@@ -26,7 +26,7 @@ pub use incidents::{
     DecisionView, ExcludedEventView, ImpactAnswer, IncidentDetailAnswer, IncidentList, IncidentView, TimelineEntry,
 };
 pub use integrations::{DisabledBody, IntegrationBody, IntegrationList, RotateSecretBody};
-pub use operator::{BootstrapTarget, OperatorCommand};
+pub use operator::{BootstrapTarget, KeysCommand, OperatorCommand, RetireKey};
 pub use recipients::{
     ConfirmBody, ConfirmationView, ConsentRecordBody, DigestBody, RecipientBody, RecipientList, SendConfirmationBody,
     SuppressedBody, SuppressionView,
@@ -118,6 +118,11 @@ mod tests {
             Some(OperatorCommand::Bootstrap(BootstrapTarget::PlatformAdmin))
         );
         assert_eq!(parse(json!({"recompile": "acme"})), Some(OperatorCommand::Recompile("acme".into())));
+        assert_eq!(parse(json!({"keys": "rotate"})), Some(OperatorCommand::Keys(KeysCommand::Rotate)));
+        let retire = |now| Some(OperatorCommand::Keys(KeysCommand::Retire(RetireKey { generation: 1, now })));
+        assert_eq!(parse(json!({"keys": {"retire": {"generation": 1}}})), retire(false));
+        assert_eq!(parse(json!({"keys": {"retire": {"generation": 1, "now": true}}})), retire(true));
+        assert_eq!(parse(json!({"keys": {"retire": {"generation": 1, "force": true}}})), None);
         assert_eq!(parse(json!({"bootstrap": "x"})), None);
     }
 }

@@ -33,7 +33,9 @@ use std::time::Duration;
 use store::Table;
 
 pub use pipeline::deliver::contact_key;
-pub use sending::{failed_request, failed_response, load_keyring, open_sealed};
+pub use sending::{
+    OpenEndpoint, SealedEndpoint, failed_request, failed_response, load_keyring, open_code, open_endpoint,
+};
 
 /// Sends messages on one channel.
 pub trait Sender: Send + Sync {

@@ -56,7 +56,7 @@ impl MessageLinks {
     /// [`VaultError`] where there is no key to sign with.
     pub fn short_incident(&self, keyring: &Keyring, delivery: &Delivery, now: Timestamp) -> Result<String, VaultError> {
         let alert = &delivery.alert;
-        let reader = keyring.reader_mark(&delivery.destination, &contact_text(&delivery.target))?;
+        let reader = keyring.fingerprints().reader_mark(&delivery.destination, &contact_text(&delivery.target))?;
         let tenant = alert.platform_wide.then(|| alert.tenant.clone());
         let last_day = u16::try_from(expiry_day(LinkPurpose::Read, now)).unwrap_or(u16::MAX);
         let read = ShortRead { incident: alert.incident_id.clone(), tenant, reader, last_day };
@@ -147,7 +147,7 @@ fn zone_query(zone: &str) -> String {
 
 /// Returns the short fingerprint of the address or number that a message goes to.
 fn contact_of(keyring: &Keyring, target: &DeliveryTarget) -> Result<String, VaultError> {
-    keyring.short_contact_fingerprint(&contact_text(target))
+    keyring.fingerprints().short_contact(&contact_text(target))
 }
 
 /// Returns the address or number that a message goes to, normalized.

@@ -31,6 +31,9 @@ pub const fn queue_delay_max(channel: Channel) -> u32 {
 /// The shortest retry delay after a timeout or a 429, in seconds, before it is varied by ±20 % (Svix has the same minute).
 pub const SLOW_DOWN_DELAY_MIN: u32 = 60;
 
+/// The cause recorded for a confirmation code that was sealed by a data key that is deleted: it was on its way for too long.
+pub const CAUSE_CODE_LOST: &str = "code_lost";
+
 /// The cause recorded when an endpoint is disabled because every delivery failed for too long ([`crate::health::DISABLE_AFTER`]).
 pub const FAILING_TOO_LONG: &str = "failing_too_long";
 

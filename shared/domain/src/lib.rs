@@ -24,6 +24,7 @@
 //! | [`quiet`] | quiet hours |
 //! | [`reason`] | the closed list of reasons, each with its sentence and its setting |
 //! | [`link`] | what the links in messages are for, and how long each works |
+//! | [`data_key`] | when a generation of the data key may end |
 //! | [`lint`] | warnings about settings that have no effect |
 //! | [`contact`] | how addresses and numbers are confirmed, and how often they are asked |
 //! | [`alert`] | the content of an alert, before it is rendered for a channel |
@@ -41,6 +42,7 @@ pub mod alert;
 pub mod attempt;
 pub mod classification;
 pub mod contact;
+pub mod data_key;
 pub mod delivery;
 pub mod digest;
 pub mod due;

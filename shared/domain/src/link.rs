@@ -21,6 +21,10 @@ pub enum LinkPurpose {
 }
 
 impl LinkPurpose {
+    /// Every purpose.
+    pub const ALL: &[Self] =
+        &[Self::Read, Self::Stop, Self::Unsubscribe, Self::Confirm, Self::Resubscribe, Self::Never];
+
     /// Returns the purpose as it is signed.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

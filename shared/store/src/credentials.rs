@@ -1,4 +1,4 @@
-//! API tokens (stored as hashes) and wrapped data keys.
+//! API tokens, stored as hashes.
 
 use crate::tenants::AuditRecord;
 use crate::{Item, StoreError, Table, build_error, item, keys, number, read, text};
@@ -340,35 +340,6 @@ impl Table {
         let found = self.query(&keys::refused_tokens(owner), first.as_str(), last.as_str(), ids.len()).await?;
         let refused = found.into_iter().map(|found| read::<RefusedToken>(found, "a refused token"));
         refused.map(|refused| refused.map(|refused| (refused.token_id, refused.at))).collect()
-    }
-
-    /// Returns all wrapped data keys with their generation, ascending.
-    ///
-    /// # Errors
-    /// [`StoreError`] of the call.
-    pub async fn data_keys(&self) -> Result<Vec<(u32, Vec<u8>)>, StoreError> {
-        let mut found = Vec::new();
-        // Generations are numbered without gaps, so the first missing one ends the list.
-        for generation in 1.. {
-            let Some(item) = self.get(&keys::data_key(generation), "DATAKEY").await? else { break };
-            let wrapped = item.get("wrapped").and_then(|value| value.as_b().ok());
-            let wrapped = wrapped.ok_or(StoreError::Corrupt { kind: "a data key", detail: "no key".to_owned() })?;
-            found.push((generation, wrapped.as_ref().to_vec()));
-        }
-        Ok(found)
-    }
-
-    /// Stores a wrapped data key unless its generation exists. Returns whether it was stored.
-    ///
-    /// # Errors
-    /// [`StoreError`] of the call.
-    pub async fn add_data_key(&self, generation: u32, wrapped: &[u8], now: Timestamp) -> Result<bool, StoreError> {
-        let mut entry = crate::Item::new();
-        entry.insert("pk".to_owned(), text(&keys::data_key(generation)));
-        entry.insert("sk".to_owned(), text("DATAKEY"));
-        entry.insert("wrapped".to_owned(), aws_sdk_dynamodb::types::AttributeValue::B(wrapped.to_vec().into()));
-        entry.insert("created_ms".to_owned(), number(now.as_millisecond()));
-        Ok(self.put_new(entry).await?.is_none())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Dead letters: messages that could not be processed, kept with the reason until an operator redrives them.
 
 use crate::{Item, StoreError, Table, item, keys, number, read, sort_key, store_error, text};
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,28 @@ pub struct DeadLetterPage {
     pub next: Option<String>,
 }
 
+/// The sealed body of a dead letter, without what is known of the letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterBody {
+    /// Id of the letter.
+    pub id: String,
+    /// The sealed message body.
+    pub sealed: String,
+    /// When its items are deleted, in Unix seconds.
+    expires_at: Option<String>,
+}
+
+/// A page of the bodies of a function's dead letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LetterBodyPage {
+    /// The bodies, ordered by the letters' ids.
+    pub bodies: Vec<LetterBody>,
+    /// Ids of letters without a body.
+    pub unread: Vec<String>,
+    /// Id of the letter after which the next page begins; `None` on the last page.
+    pub next: Option<String>,
+}
+
 impl Table {
     /// Records a dead letter. Returns whether it is new; recording it again changes nothing.
     ///
@@ -64,11 +86,7 @@ impl Table {
         head.insert("body".to_owned(), text(parts.first().copied().unwrap_or_default()));
         let mut writes = vec![self.put_action(head, Some("attribute_not_exists(pk)"), vec![])?];
         for (index, part) in parts.iter().enumerate().skip(1) {
-            let mut entry = Item::from([
-                ("pk".to_owned(), text(&pk)),
-                ("sk".to_owned(), text(&format!("{}{PART}{index:02}", letter.id))),
-                ("body".to_owned(), text(part)),
-            ]);
+            let mut entry = body_part(&pk, &letter.id, index, part);
             if let Some(at) = expiry {
                 entry.insert("expires_at".to_owned(), number(at));
             }
@@ -114,6 +132,63 @@ impl Table {
         Ok(assemble_letters(found)?.into_iter().find(|letter| letter.id == id))
     }
 
+    /// Returns a page of the sealed bodies of a function's dead letters of a day, as [`Table::dead_letters`] does. A letter of which nothing
+    /// else can be read has its body still.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn letter_bodies(
+        &self,
+        function: &str,
+        day: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<LetterBodyPage, StoreError> {
+        let pk = keys::dead_letters(function, day);
+        let from = after.map_or_else(|| "0".to_owned(), |id| format!("{id}$"));
+        let mut found = self.query(&pk, &from, "\u{10ffff}", limit).await?;
+        let mut page = LetterBodyPage::default();
+        if found.len() >= limit
+            && let Some(last) = found.last().map(|item| letter_of(sort_key(item)).to_owned())
+        {
+            // The page may have cut off the last letter's body.
+            found.retain(|item| letter_of(sort_key(item)) != last);
+            found.extend(self.query(&pk, &last, &format!("{last}{PART}~"), usize::MAX).await?);
+            page.next = Some(last);
+        }
+        assemble_bodies(found, &mut page);
+        Ok(page)
+    }
+
+    /// Replaces the sealed body of a dead letter, and changes nothing else of it. Returns `false` if the letter is gone.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the call.
+    pub async fn replace_letter_body(
+        &self,
+        function: &str,
+        day: &str,
+        letter: &LetterBody,
+        sealed: &str,
+    ) -> Result<bool, StoreError> {
+        let pk = keys::dead_letters(function, day);
+        let mut parts = split_body(sealed).into_iter();
+        let head = Update::builder().table_name(&self.name).key("pk", text(&pk)).key("sk", text(&letter.id));
+        let head = head.update_expression("SET body = :body").condition_expression("attribute_exists(pk)");
+        let head = head.expression_attribute_values(":body", text(parts.next().unwrap_or_default()));
+        let head = head.build().map_err(|_| crate::build_error())?;
+        let mut writes = vec![TransactWriteItem::builder().update(head).build()];
+        // There are never fewer parts than before: only the generation's number may get longer.
+        for (index, part) in parts.enumerate() {
+            let mut entry = body_part(&pk, &letter.id, index + 1, part);
+            if let Some(at) = &letter.expires_at {
+                entry.insert("expires_at".to_owned(), number(at));
+            }
+            writes.push(self.put_action(entry, None, vec![])?);
+        }
+        Ok(self.transact(writes).await?.is_none())
+    }
+
     /// Records that a dead letter was redriven at `now`.
     ///
     /// # Errors
@@ -130,6 +205,40 @@ impl Table {
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":one", number(1));
         request.send().await.map(drop).map_err(|error| store_error("UpdateItem", &error))
+    }
+}
+
+/// Builds the item of a further part of a body.
+fn body_part(pk: &str, id: &str, index: usize, part: &str) -> Item {
+    Item::from([
+        ("pk".to_owned(), text(pk)),
+        ("sk".to_owned(), text(&format!("{id}{PART}{index:02}"))),
+        ("body".to_owned(), text(part)),
+    ])
+}
+
+/// Returns the id of the letter that an item belongs to.
+fn letter_of(sort_key: &str) -> &str {
+    sort_key.split_once(PART).map_or(sort_key, |(id, _)| id)
+}
+
+/// Assembles bodies from the items of letters in key order.
+fn assemble_bodies(items: Vec<Item>, page: &mut LetterBodyPage) {
+    for mut found in items {
+        let sk = sort_key(&found).to_owned();
+        let part = match found.remove("body") {
+            Some(AttributeValue::S(part)) => Some(part),
+            _ => None,
+        };
+        let id = letter_of(&sk);
+        match (part, page.bodies.last_mut().filter(|body| body.id == id && sk.contains(PART))) {
+            (Some(part), Some(body)) => body.sealed.push_str(&part),
+            (Some(sealed), None) if !sk.contains(PART) => {
+                let expires_at = found.get("expires_at").and_then(|value| value.as_n().ok()).cloned();
+                page.bodies.push(LetterBody { id: id.to_owned(), sealed, expires_at });
+            }
+            _ => page.unread.push(id.to_owned()),
+        }
     }
 }
 
@@ -203,6 +312,10 @@ mod tests {
                 items.push(Item::from([("sk".into(), text(&sk)), ("body".into(), text(part))]));
             }
             items.push(item("p", "b", &letter("b", "other"), None).unwrap());
+            let mut page = LetterBodyPage::default();
+            assemble_bodies(items.clone(), &mut page);
+            let bodies: Vec<usize> = page.bodies.iter().map(|body| body.sealed.len()).collect();
+            assert_eq!((bodies, page.unread.len()), (vec![size, "other".len()], 0));
             let letters = assemble_letters(items).unwrap();
             assert_eq!((letters.len(), letters[0].body.len(), letters[1].body.as_str()), (2, size, "other"));
         }

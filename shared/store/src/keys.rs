@@ -270,6 +270,18 @@ pub(crate) fn data_key(generation: u32) -> String {
     format!("DATAKEY#{generation}")
 }
 
+/// Partition of the key of fingerprints.
+pub(crate) const LOOKUP_KEY: &str = "DATAKEY#LOOKUP";
+
+/// Sort key of everything below `DATAKEY#`.
+pub(crate) const DATA_KEY: &str = "DATAKEY";
+
+/// Partition of the pass that seals the integrations' URLs and secrets again.
+pub(crate) const INTEGRATIONS_PASS: &str = "DATAKEY#PASS";
+
+/// Partition of the pass that seals dead letters again. No function is named so, and roles know it by its letter.
+pub(crate) const LETTERS_PASS: &str = "DEAD#P#";
+
 /// Partition of a function's dead letters of one day.
 pub(crate) fn dead_letters(function: &str, day: &str) -> String {
     format!("DEAD#{function}#{day}")

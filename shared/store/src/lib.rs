@@ -7,6 +7,7 @@ pub mod aliases;
 pub mod clock;
 pub mod contacts;
 pub mod credentials;
+pub mod data_keys;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod due;

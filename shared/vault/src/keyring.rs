@@ -1,7 +1,8 @@
 //! The data keys of all generations, and the keys that are derived from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use aes_gcm::{Aes256Gcm, KeyInit};
 use aws::AwsError;
@@ -9,8 +10,10 @@ use aws::kms::KeyService;
 use hkdf::Hkdf;
 use sha2::Sha256;
 
+use crate::fingerprint::Fingerprints;
+
 /// Encryption context of all data keys. KMS unwraps a key only with the context that it was generated with.
-pub const KEY_CONTEXT: &[(&str, &str)] = &[("purpose", "tocsin-data-key")];
+pub(crate) const KEY_CONTEXT: &[(&str, &str)] = &[("purpose", "tocsin-data-key")];
 
 /// Why a value could not be sealed, opened or verified. Never contains the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,9 +27,12 @@ pub enum VaultError {
     /// KMS returned a key that is not 32 bytes long. Holds the generation.
     #[error("data key generation {0} is not 32 bytes long")]
     KeyLength(u32),
-    /// The text refers to a generation that is not in the keyring.
+    /// The text refers to a generation that is not in the keyring: it was made after the keyring was read, or its key is deleted.
     #[error("data key generation {0} is unknown to this process")]
     UnknownGeneration(u32),
+    /// The link is of a generation whose links were ended.
+    #[error("the links of data key generation {0} were ended")]
+    LinksEnded(u32),
     /// The text does not have the format that this crate writes.
     #[error("not a sealed value or link in the expected format")]
     Malformed,
@@ -45,7 +51,7 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    fn new(key: &[u8; 32]) -> Result<Self, VaultError> {
+    pub(crate) fn new(key: &[u8; 32]) -> Result<Self, VaultError> {
         let derive = Hkdf::<Sha256>::new(None, key);
         let cipher = Aes256Gcm::new(&derive_key(&derive, "seal", "")?.into());
         Ok(Self { cipher, hkdf: derive })
@@ -63,9 +69,11 @@ fn derive_key(derive: &Hkdf<Sha256>, kind: &str, purpose: &str) -> Result<[u8; 3
     Ok(key)
 }
 
-/// The data keys of all generations, unwrapped. Build it once per process and share it.
+/// The data keys of all generations that are kept, unwrapped, and the keys of fingerprints.
 pub struct Keyring {
-    generations: BTreeMap<u32, Generation>,
+    generations: BTreeMap<u32, Arc<Generation>>,
+    links_ended: BTreeSet<u32>,
+    fingerprints: Fingerprints,
 }
 
 impl fmt::Debug for Keyring {
@@ -75,56 +83,75 @@ impl fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// Builds a keyring from plain data keys by generation.
+    /// Builds a keyring from plain data keys by generation. Fingerprints have the keys of the first.
     ///
     /// # Errors
     /// [`VaultError::NoKey`] if there are none.
     pub fn from_keys(keys: BTreeMap<u32, [u8; 32]>) -> Result<Self, VaultError> {
-        if keys.is_empty() {
-            return Err(VaultError::NoKey);
-        }
         let generations = keys
             .iter()
-            .map(|(generation, key)| Ok((*generation, Generation::new(key)?)))
-            .collect::<Result<_, VaultError>>()?;
-        Ok(Self { generations })
+            .map(|(generation, key)| Ok((*generation, Arc::new(Generation::new(key)?))))
+            .collect::<Result<BTreeMap<_, _>, VaultError>>()?;
+        let (_, first) = generations.first_key_value().ok_or(VaultError::NoKey)?;
+        let fingerprints = Fingerprints::of_generation(first)?;
+        Self::new(generations, BTreeSet::new(), fingerprints)
+    }
+
+    /// Builds a keyring. `links_ended` are the generations whose links were ended, retired ones included.
+    pub(crate) fn new(
+        generations: BTreeMap<u32, Arc<Generation>>,
+        links_ended: BTreeSet<u32>,
+        fingerprints: Fingerprints,
+    ) -> Result<Self, VaultError> {
+        if generations.is_empty() {
+            return Err(VaultError::NoKey);
+        }
+        Ok(Self { generations, links_ended, fingerprints })
     }
 
     /// Returns the newest generation, which seals and signs new values, with its number.
     pub(crate) fn newest(&self) -> Result<(u32, &Generation), VaultError> {
-        self.generations.last_key_value().map(|(number, generation)| (*number, generation)).ok_or(VaultError::NoKey)
-    }
-
-    /// Returns the oldest generation, which stays the same when others are added.
-    pub(crate) fn oldest(&self) -> Result<&Generation, VaultError> {
-        self.generations.first_key_value().map(|(_, generation)| generation).ok_or(VaultError::NoKey)
+        let newest = self.generations.last_key_value();
+        newest.map(|(number, generation)| (*number, generation.as_ref())).ok_or(VaultError::NoKey)
     }
 
     pub(crate) fn generation(&self, number: u32) -> Result<&Generation, VaultError> {
-        self.generations.get(&number).ok_or(VaultError::UnknownGeneration(number))
+        self.generations.get(&number).map(AsRef::as_ref).ok_or(VaultError::UnknownGeneration(number))
+    }
+
+    /// Returns the generation that may prove a link.
+    pub(crate) fn generation_of_link(&self, number: u32) -> Result<&Generation, VaultError> {
+        if self.links_ended.contains(&number) {
+            return Err(VaultError::LinksEnded(number));
+        }
+        self.generation(number)
+    }
+
+    pub(crate) fn kept(&self, number: u32) -> Option<Arc<Generation>> {
+        self.generations.get(&number).cloned()
+    }
+
+    /// Returns the keys of fingerprints, which never change.
+    pub fn fingerprints(&self) -> &Fingerprints {
+        &self.fingerprints
     }
 }
 
-/// Unwraps the stored data keys concurrently.
+/// Unwraps a stored data key.
 ///
 /// # Errors
-/// If KMS fails, a key has the wrong length, or there is no key.
-pub async fn unwrap_all(kms: &KeyService, wrapped: Vec<(u32, Vec<u8>)>) -> Result<Keyring, VaultError> {
-    let unwrapping = wrapped.into_iter().map(|(generation, wrapped)| async move {
-        let plain = kms.decrypt(wrapped, KEY_CONTEXT).await?;
-        let key = <[u8; 32]>::try_from(plain).map_err(|_| VaultError::KeyLength(generation))?;
-        Ok::<_, VaultError>((generation, key))
-    });
-    let keys = futures::future::try_join_all(unwrapping).await?;
-    Keyring::from_keys(keys.into_iter().collect())
+/// If KMS fails or the key has the wrong length.
+pub(crate) async fn unwrap(kms: &KeyService, number: u32, wrapped: Vec<u8>) -> Result<Generation, VaultError> {
+    let plain = kms.decrypt(wrapped, KEY_CONTEXT).await?;
+    Generation::new(&<[u8; 32]>::try_from(plain).map_err(|_| VaultError::KeyLength(number))?)
 }
 
 /// A new data key that is not stored yet.
-pub struct NewGeneration {
+pub(crate) struct NewGeneration {
     /// The wrapped key, to be stored under the generation's number.
-    pub wrapped: Vec<u8>,
-    /// The plain key, for [`Keyring::from_keys`].
-    pub key: [u8; 32],
+    pub(crate) wrapped: Vec<u8>,
+    /// The plain key.
+    pub(crate) key: [u8; 32],
 }
 
 impl fmt::Debug for NewGeneration {
@@ -138,7 +165,11 @@ impl fmt::Debug for NewGeneration {
 ///
 /// # Errors
 /// If KMS fails or returns a key of the wrong length.
-pub async fn new_generation(kms: &KeyService, key_id: &str, generation: u32) -> Result<NewGeneration, VaultError> {
+pub(crate) async fn new_generation(
+    kms: &KeyService,
+    key_id: &str,
+    generation: u32,
+) -> Result<NewGeneration, VaultError> {
     let generated = kms.generate_data_key(key_id, KEY_CONTEXT).await?;
     let key = <[u8; 32]>::try_from(generated.plaintext).map_err(|_| VaultError::KeyLength(generation))?;
     Ok(NewGeneration { wrapped: generated.wrapped, key })
@@ -184,30 +215,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_generation_is_unwrapped_together_with_the_old_ones() {
+    async fn a_new_generation_is_the_key_that_kms_wrapped() {
         let (_server, kms) = kms().await;
         let new = new_generation(&kms, "k", 2).await.unwrap();
-        let first = Keyring::from_keys([(1, [1; 32])].into()).unwrap();
-        let sealed = first.seal("a", b"old").unwrap();
-        let keyring = unwrap_all(&kms, vec![(1, vec![1; 32]), (2, new.wrapped)]).await.unwrap();
-        assert_eq!(keyring.open("a", &sealed).unwrap(), b"old");
-        let direct = Keyring::from_keys([(1, [1; 32]), (2, new.key)].into()).unwrap();
-        assert_eq!(direct.open("a", &keyring.seal("a", b"new").unwrap()).unwrap(), b"new");
+        let unwrapped = unwrap(&kms, 2, new.wrapped).await.unwrap();
+        assert_eq!(unwrapped.key("link", "stop"), Generation::new(&new.key).unwrap().key("link", "stop"));
     }
 
     #[tokio::test]
-    async fn missing_short_and_denied_keys_have_their_own_errors() {
+    async fn short_and_denied_keys_have_their_own_errors() {
         let (server, kms) = kms().await;
-        assert_eq!(unwrap_all(&kms, Vec::new()).await.err(), Some(VaultError::NoKey));
-        let short = unwrap_all(&kms, vec![(1, vec![1; 32]), (2, vec![1; 31])]).await;
-        assert_eq!(short.err(), Some(VaultError::KeyLength(2)));
+        assert_eq!(unwrap(&kms, 2, vec![1; 31]).await.err(), Some(VaultError::KeyLength(2)));
         server.reset().await;
         Mock::given(any())
             .respond_with(ResponseTemplate::new(400).set_body_json(json!({"__type": "DisabledException"})))
             .mount(&server)
             .await;
         let denied = AwsError::Denied { code: "DisabledException".to_owned() };
-        assert_eq!(unwrap_all(&kms, vec![(1, vec![1; 32])]).await.err(), Some(VaultError::Kms(denied)));
+        assert_eq!(unwrap(&kms, 1, vec![1; 32]).await.err(), Some(VaultError::Kms(denied)));
     }
 
     #[test]

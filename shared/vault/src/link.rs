@@ -1,4 +1,4 @@
-//! Signed links and keyed fingerprints, which need no item in the table.
+//! Signed links, which need no item in the table.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -59,11 +59,11 @@ impl Keyring {
     /// Verifies a token of [`Keyring::sign_link`] for the same purpose and returns its parts. Signatures are compared in constant time.
     ///
     /// # Errors
-    /// If the token is malformed, altered, made for another purpose, or signed by an unknown generation.
+    /// If the token is malformed, altered, made for another purpose, or signed by a generation that is unknown or whose links have ended.
     pub fn verify_link(&self, purpose: &str, token: &str) -> Result<Vec<String>, VaultError> {
         let (signed, signature) = token.rsplit_once('.').ok_or(VaultError::Malformed)?;
         let (number, payload) = signed.split_once('.').ok_or(VaultError::Malformed)?;
-        let generation = self.generation(number.parse().map_err(|_| VaultError::Malformed)?)?;
+        let generation = self.generation_of_link(number.parse().map_err(|_| VaultError::Malformed)?)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| VaultError::Malformed)?;
         // A shorter signature would be compared only in its own length, so the length is checked first.
         if signature.len() != SIGNATURE_BYTES {
@@ -98,63 +98,18 @@ impl Keyring {
         let token = URL_SAFE_NO_PAD.decode(token).map_err(|_| VaultError::Malformed)?;
         let (signed, signature) = token.split_last_chunk::<SIGNATURE_BYTES>().ok_or(VaultError::Malformed)?;
         let (number, payload) = signed.split_first().ok_or(VaultError::Malformed)?;
-        mac(self.generation(u32::from(*number))?, SHORT_LINK, purpose)?
+        mac(self.generation_of_link(u32::from(*number))?, SHORT_LINK, purpose)?
             .chain_update(signed)
             .verify_truncated_left(signature)
             .map_err(|_| VaultError::NotGenuine)?;
         Ok(payload.to_vec())
     }
-
-    /// Returns 32 bits by which a short link names one contact of a recipient. They tell a tenant's contacts apart, and protect nothing.
-    ///
-    /// # Errors
-    /// As [`Keyring::fingerprint`].
-    pub fn reader_mark(&self, recipient: &str, contact: &str) -> Result<u32, VaultError> {
-        let mark = self.fingerprint("reader", &format!("{recipient} {contact}"))?;
-        u32::from_str_radix(mark.get(..8).unwrap_or_default(), 16).map_err(|_| VaultError::Malformed)
-    }
-
-    /// Returns a keyed hash of a value as 32 hexadecimal digits. It shows whether two values are equal (two integrations with one URL,
-    /// two recipients with one address) without storing them.
-    ///
-    /// The key is derived from the oldest generation, which must therefore never be removed: with the newest one, equal values would
-    /// get different fingerprints after a rotation.
-    ///
-    /// # Errors
-    /// [`VaultError`] of the cipher; none in practice.
-    pub fn fingerprint(&self, purpose: &str, value: &str) -> Result<String, VaultError> {
-        let digest = mac(self.oldest()?, "fingerprint", purpose)?.chain_update(value).finalize().into_bytes();
-        Ok(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
-    }
-}
-
-/// Purpose of the keyed hash of addresses and numbers.
-const CONTACT_PURPOSE: &str = "contact";
-/// Hexadecimal digits of a contact's fingerprint in a link. It tells an old address from the new one, and protects nothing.
-const SHORT_FINGERPRINT_DIGITS: usize = 8;
-
-impl Keyring {
-    /// Returns the keyed hash of a normalized address or number.
-    ///
-    /// # Errors
-    /// As [`Keyring::fingerprint`].
-    pub fn contact_fingerprint(&self, contact: &str) -> Result<String, VaultError> {
-        self.fingerprint(CONTACT_PURPOSE, contact)
-    }
-
-    /// Returns the beginning of [`Keyring::contact_fingerprint`], for links.
-    ///
-    /// # Errors
-    /// As [`Keyring::fingerprint`].
-    pub fn short_contact_fingerprint(&self, contact: &str) -> Result<String, VaultError> {
-        let mut fingerprint = self.contact_fingerprint(contact)?;
-        fingerprint.truncate(SHORT_FINGERPRINT_DIGITS);
-        Ok(fingerprint)
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -228,15 +183,25 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_are_stable_over_generations_and_differ_by_purpose_and_value() {
-        let before = keyring().fingerprint("url", "https://hooks.acme.io/").unwrap();
-        assert_eq!(before.len(), 32);
-        assert!(before.chars().all(|c| c.is_ascii_hexdigit()));
-        assert_eq!(rotated().fingerprint("url", "https://hooks.acme.io/").unwrap(), before);
-        assert_ne!(keyring().fingerprint("email", "https://hooks.acme.io/").unwrap(), before);
-        assert_ne!(keyring().fingerprint("url", "https://hooks.acme.io/x").unwrap(), before);
-        let other = Keyring::from_keys([(1, [9; 32])].into()).unwrap();
-        assert_ne!(other.fingerprint("url", "https://hooks.acme.io/").unwrap(), before);
+    fn links_of_a_generation_end_with_it_and_others_do_not() {
+        let generations = || {
+            let keys = [(1, [1; 32]), (2, [2; 32])];
+            keys.map(|(number, key)| (number, Arc::new(Generation::new(&key).unwrap())))
+        };
+        let fingerprints = || rotated().fingerprints().clone();
+        let old = keyring().sign_link("stop", &["acme"]).unwrap();
+        let new = rotated().sign_link("stop", &["acme"]).unwrap();
+        let ended = Keyring::new(generations().into(), [1].into(), fingerprints()).unwrap();
+        let [_, second] = generations();
+        let retired = Keyring::new([second].into(), [1].into(), fingerprints()).unwrap();
+        for keyring in [&ended, &retired] {
+            assert_eq!(keyring.verify_link("stop", &old), Err(VaultError::LinksEnded(1)));
+            assert_eq!(keyring.verify_link("stop", &new).unwrap(), ["acme"]);
+        }
+        // What it sealed is opened until its key is gone.
+        let sealed = keyring().seal("a", b"x").unwrap();
+        assert_eq!(ended.open("a", &sealed).unwrap(), b"x");
+        assert_eq!(retired.open("a", &sealed), Err(VaultError::UnknownGeneration(1)));
     }
 
     #[test]
@@ -259,10 +224,19 @@ mod tests {
 
     #[test]
     fn a_reader_is_marked_by_recipient_and_contact() {
-        let mark = |keyring: &Keyring, recipient, contact| keyring.reader_mark(recipient, contact).unwrap();
+        let mark =
+            |keyring: &Keyring, recipient, contact| keyring.fingerprints().reader_mark(recipient, contact).unwrap();
         assert_eq!(mark(&keyring(), "rcp_a", "+1"), mark(&rotated(), "rcp_a", "+1"), "after a new generation, too");
         assert_ne!(mark(&keyring(), "rcp_a", "+1"), mark(&keyring(), "rcp_b", "+1"));
         assert_ne!(mark(&keyring(), "rcp_a", "+1"), mark(&keyring(), "rcp_a", "+2"));
+    }
+
+    #[test]
+    fn short_links_end_with_their_generation_too() {
+        let token = keyring().sign_short_link("read", b"payload").unwrap();
+        let keys = [(1, [1; 32]), (2, [2; 32])].map(|(number, key)| (number, Arc::new(Generation::new(&key).unwrap())));
+        let ended = Keyring::new(keys.into(), [1].into(), rotated().fingerprints().clone()).unwrap();
+        assert_eq!(ended.verify_short_link("read", &token), Err(VaultError::LinksEnded(1)));
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use crate::keyring::{Keyring, VaultError};
+use crate::keyring::{Generation, Keyring, VaultError};
 
 /// Length of an AES-GCM nonce in bytes.
 const NONCE_BYTES: usize = 12;
@@ -21,6 +21,18 @@ impl Sealed {
     /// Returns the text to store. Do not log it, although it is encrypted.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the generation that sealed it, and what is encoded.
+    fn parts(&self) -> Result<(u32, &str), VaultError> {
+        let (number, encoded) =
+            self.0.strip_prefix("v1.").and_then(|rest| rest.split_once('.')).ok_or(VaultError::Malformed)?;
+        Ok((number.parse().map_err(|_| VaultError::Malformed)?, encoded))
+    }
+
+    /// Returns the generation that sealed it; `None` if the text is not in the expected format.
+    pub fn generation(&self) -> Option<u32> {
+        self.parts().ok().map(|(number, _)| number)
     }
 }
 
@@ -57,13 +69,7 @@ impl Keyring {
     /// Only if the operating system returns no random bytes.
     pub fn seal(&self, aad: &str, plaintext: &[u8]) -> Result<Sealed, VaultError> {
         let (number, generation) = self.newest()?;
-        let mut nonce = [0; NONCE_BYTES];
-        getrandom::fill(&mut nonce).map_err(|_| VaultError::Cipher)?;
-        let payload = Payload { msg: plaintext, aad: aad.as_bytes() };
-        let ciphertext = generation.cipher.encrypt(&nonce.into(), payload).map_err(|_| VaultError::Cipher)?;
-        let mut bytes = nonce.to_vec();
-        bytes.extend(ciphertext);
-        Ok(Sealed(format!("v1.{number}.{}", URL_SAFE_NO_PAD.encode(bytes))))
+        Ok(Sealed(format!("v1.{number}.{}", generation.seal(aad, plaintext)?)))
     }
 
     /// Opens a secret that [`Keyring::seal`] sealed with the same `aad`.
@@ -71,13 +77,48 @@ impl Keyring {
     /// # Errors
     /// If the text is malformed, altered, sealed with another `aad`, or of an unknown generation.
     pub fn open(&self, aad: &str, sealed: &Sealed) -> Result<Vec<u8>, VaultError> {
-        let (number, encoded) =
-            sealed.0.strip_prefix("v1.").and_then(|rest| rest.split_once('.')).ok_or(VaultError::Malformed)?;
-        let generation = self.generation(number.parse().map_err(|_| VaultError::Malformed)?)?;
+        let (number, encoded) = sealed.parts()?;
+        self.generation(number)?.open(aad, encoded)
+    }
+
+    /// Seals a secret again with the newest generation. Returns `None` if that one sealed it.
+    ///
+    /// # Errors
+    /// As [`Keyring::open`].
+    pub fn reseal(&self, aad: &str, sealed: &Sealed) -> Result<Option<Sealed>, VaultError> {
+        if sealed.generation() == Some(self.newest_generation()?) {
+            return Ok(None);
+        }
+        self.seal(aad, &self.open(aad, sealed)?).map(Some)
+    }
+
+    /// Returns the number of the newest generation, which seals.
+    ///
+    /// # Errors
+    /// [`VaultError::NoKey`] without a generation; none in practice.
+    pub fn newest_generation(&self) -> Result<u32, VaultError> {
+        self.newest().map(|(number, _)| number)
+    }
+}
+
+impl Generation {
+    /// Encrypts a text under its associated data: nonce and ciphertext as base64.
+    pub(crate) fn seal(&self, aad: &str, plaintext: &[u8]) -> Result<String, VaultError> {
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|_| VaultError::Cipher)?;
+        let payload = Payload { msg: plaintext, aad: aad.as_bytes() };
+        let ciphertext = self.cipher.encrypt(&nonce.into(), payload).map_err(|_| VaultError::Cipher)?;
+        let mut bytes = nonce.to_vec();
+        bytes.extend(ciphertext);
+        Ok(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Opens what [`Generation::seal`] made with the same associated data.
+    pub(crate) fn open(&self, aad: &str, encoded: &str) -> Result<Vec<u8>, VaultError> {
         let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| VaultError::Malformed)?;
         let (nonce, ciphertext) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or(VaultError::Malformed)?;
         let payload = Payload { msg: ciphertext, aad: aad.as_bytes() };
-        generation.cipher.decrypt(&(*nonce).into(), payload).map_err(|_| VaultError::NotGenuine)
+        self.cipher.decrypt(&(*nonce).into(), payload).map_err(|_| VaultError::NotGenuine)
     }
 }
 
@@ -105,6 +146,20 @@ mod tests {
     fn sealing_twice_gives_different_texts() {
         let keyring = keyring();
         assert_ne!(keyring.seal("a", b"x").unwrap(), keyring.seal("a", b"x").unwrap());
+    }
+
+    #[test]
+    fn a_secret_is_sealed_again_once_and_opens_as_before() {
+        let old = keyring().seal("a", b"x").unwrap();
+        let rotated = Keyring::from_keys([(1, [1; 32]), (2, [2; 32])].into()).unwrap();
+        let new = rotated.reseal("a", &old).unwrap().unwrap();
+        assert_eq!((old.generation(), new.generation()), (Some(1), Some(2)));
+        let only_new = Keyring::from_keys([(2, [2; 32])].into()).unwrap();
+        assert_eq!(only_new.open("a", &new).unwrap(), b"x");
+        assert_eq!(only_new.open("a", &old), Err(VaultError::UnknownGeneration(1)));
+        assert_eq!(rotated.reseal("a", &new), Ok(None));
+        assert_eq!(rotated.reseal("b", &old), Err(VaultError::NotGenuine), "not for another owner");
+        assert_eq!(Sealed::from("hunter2".to_owned()).generation(), None);
     }
 
     #[test]

@@ -6,14 +6,7 @@ use tests::{Stack, stack, unique};
 
 /// The link with `part` in an e-mail about `mark`.
 fn link(stack: &Stack, tenant: &Tenant, mark: &str, part: &str) -> String {
-    let mails = stack.mails(mark);
-    let mail = mails.iter().find(|mail| mail.to == tenant.people[0].email).expect("an e-mail came");
-    // Quoted-printable breaks long lines; the emulator decodes most of it, and what is left is undone here.
-    let words = mail.text.replace("=\r\n", "").replace("=\n", "");
-    let at = words.find(part).unwrap_or_else(|| panic!("no {part} in {words}"));
-    let begin = words[..at].rfind("http").expect("a link has a beginning");
-    let end = words[at..].find(|c: char| c.is_whitespace() || "<>\")".contains(c)).map_or(words.len(), |end| at + end);
-    words[begin..end].trim_end_matches('.').to_owned()
+    stack.mail_link(mark, &tenant.people[0].email, part)
 }
 
 fn opened(stack: &Stack, tenant: &Tenant, event_type: &str, mark: &str) -> String {

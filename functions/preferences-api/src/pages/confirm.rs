@@ -1,14 +1,13 @@
 //! `/confirm`: confirms an e-mail address. The link is valid for one address of one recipient, for 24 hours.
 
 use super::{
-    LinkQuery, QuestionForm, SAVE_ATTEMPTS_MAX, html_response, invalid_link, message_page, storage_failed,
-    try_again_later,
+    LinkFault, LinkQuery, QuestionForm, SAVE_ATTEMPTS_MAX, html_response, message_page, storage_failed, try_again_later,
 };
 use crate::App;
 use crate::confirmation_requests::contact_fingerprint;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use domain::ids::{RecipientId, SuppressionId, TenantId};
 use domain::link::LinkPurpose;
 use domain::tenant::{Destination, Recipient};
@@ -26,19 +25,27 @@ pub(super) struct AddressLink {
     expires_second: i64,
 }
 
-pub(super) fn parse_link(app: &App, query: &LinkQuery, purpose: LinkPurpose) -> Option<AddressLink> {
-    let [tenant, recipient, fingerprint, expires] = query.verify(app, purpose)?;
-    Some(AddressLink {
-        tenant: TenantId::parse(&tenant).ok()?,
-        recipient: RecipientId::parse(&recipient)?,
-        fingerprint,
-        expires_second: expires.parse().ok()?,
-    })
+pub(super) async fn parse_link(app: &App, query: &LinkQuery, purpose: LinkPurpose) -> Result<AddressLink, LinkFault> {
+    // A link that was used shows what it did, also after its time.
+    let parts = query.verify(app, purpose, |_| false).await?;
+    let [tenant, recipient, fingerprint, expires]: [String; 4] = parts.try_into().map_err(|_| LinkFault::Invalid)?;
+    let link = || {
+        Some(AddressLink {
+            tenant: TenantId::parse(&tenant).ok()?,
+            recipient: RecipientId::parse(&recipient)?,
+            fingerprint,
+            expires_second: expires.parse().ok()?,
+        })
+    };
+    link().ok_or(LinkFault::Invalid)
 }
 
 /// `GET /confirm?t=`
 pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
-    let Some(link) = parse_link(&app, &query, LinkPurpose::Confirm) else { return invalid_link() };
+    let link = match parse_link(&app, &query, LinkPurpose::Confirm).await {
+        Ok(link) => link,
+        Err(fault) => return fault.into_response(),
+    };
     match load_recipient(&app, &link, is_confirmed).await {
         Ok((name, recipient)) if is_confirmed(&recipient) => confirmed_page(&name),
         Ok((name, _)) => {
@@ -64,7 +71,10 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
 
 /// `POST /confirm?t=`
 pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
-    let Some(link) = parse_link(&app, &query, LinkPurpose::Confirm) else { return invalid_link() };
+    let link = match parse_link(&app, &query, LinkPurpose::Confirm).await {
+        Ok(link) => link,
+        Err(fault) => return fault.into_response(),
+    };
     for _ in 0..SAVE_ATTEMPTS_MAX {
         let (name, mut recipient) = match load_recipient(&app, &link, is_confirmed).await {
             Ok(loaded) => loaded,

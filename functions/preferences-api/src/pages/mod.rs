@@ -13,10 +13,11 @@ use crate::App;
 use askama::Template;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::link::{LinkPurpose, is_alive};
+use domain::link::{LinkPurpose, ShortRead, is_alive};
 use domain::tenant::{Email, Recipient};
 use runtime::clock;
 use serde::Deserialize;
+use vault::{LoadError, VaultError};
 
 /// Attempts to save a recipient while others change it at the same time.
 const SAVE_ATTEMPTS_MAX: usize = 5;
@@ -28,21 +29,60 @@ pub(crate) struct LinkQuery {
 }
 
 impl LinkQuery {
-    /// Verifies the signature for `purpose` and returns the signed parts; `None` if the link is not valid.
-    fn verify<const N: usize>(&self, app: &App, purpose: LinkPurpose) -> Option<[String; N]> {
-        app.keyring.verify_link(purpose.as_str(), self.t.as_deref()?).ok()?.try_into().ok()
+    /// Verifies the signature for `purpose` and returns the signed parts. Links of a generation of the data key end at once if it leaked, so a
+    /// link that looks good is verified with the data keys as they are at this moment. One that is forged, or over by what it says itself,
+    /// costs no read.
+    async fn verify(
+        &self,
+        app: &App,
+        purpose: LinkPurpose,
+        is_over: fn(&[String]) -> bool,
+    ) -> Result<Vec<String>, LinkFault> {
+        let token = self.t.as_deref().ok_or(LinkFault::Invalid)?;
+        let known = app.keyring.get(clock::now()).await.map_err(|error| LinkFault::of_keys(&error))?;
+        match known.verify_link(purpose.as_str(), token) {
+            Ok(parts) if is_over(&parts) => return Err(LinkFault::Expired),
+            Ok(_) | Err(VaultError::UnknownGeneration(_)) => {}
+            Err(error) => return Err(LinkFault::of_link(&error)),
+        }
+        let current = app.keyring.reload(clock::now()).await.map_err(|error| LinkFault::of_keys(&error))?;
+        let parts = current.verify_link(purpose.as_str(), token).map_err(|error| LinkFault::of_link(&error))?;
+        if is_over(&parts) { Err(LinkFault::Expired) } else { Ok(parts) }
     }
 
     /// As [`Self::verify`], without the last part, which is the last day on which the link works.
-    fn verify_alive<const N: usize>(&self, app: &App, purpose: LinkPurpose) -> Result<[String; N], LinkFault> {
-        let parts = self.t.as_deref().and_then(|token| app.keyring.verify_link(purpose.as_str(), token).ok());
-        let mut parts = parts.filter(|parts| parts.len() == N + 1).ok_or(LinkFault::Invalid)?;
-        let last_day = parts.pop().unwrap_or_default();
-        if !is_alive(&last_day, clock::now()) {
-            return Err(LinkFault::Expired);
-        }
-        parts.try_into().map_err(|_| LinkFault::Invalid)
+    async fn verify_alive<const N: usize>(&self, app: &App, purpose: LinkPurpose) -> Result<[String; N], LinkFault> {
+        without_day(self.verify(app, purpose, is_day_over).await?)
     }
+}
+
+/// Verifies the link of a text message, as [`LinkQuery::verify`] does the others.
+async fn verify_short(app: &App, purpose: LinkPurpose, token: &str) -> Result<ShortRead, LinkFault> {
+    let read = |payload: &[u8]| match ShortRead::decode(payload) {
+        Some(read) if is_alive(&read.last_day.to_string(), clock::now()) => Ok(read),
+        Some(_) => Err(LinkFault::Expired),
+        None => Err(LinkFault::Invalid),
+    };
+    let known = app.keyring.get(clock::now()).await.map_err(|error| LinkFault::of_keys(&error))?;
+    match known.verify_short_link(purpose.as_str(), token) {
+        Ok(payload) => drop(read(&payload)?),
+        Err(VaultError::UnknownGeneration(_)) => {}
+        Err(error) => return Err(LinkFault::of_link(&error)),
+    }
+    let current = app.keyring.reload(clock::now()).await.map_err(|error| LinkFault::of_keys(&error))?;
+    let payload = current.verify_short_link(purpose.as_str(), token).map_err(|error| LinkFault::of_link(&error))?;
+    read(&payload)
+}
+
+/// Whether the last day is over on which a link with these parts works.
+fn is_day_over(parts: &[String]) -> bool {
+    !parts.last().is_some_and(|day| is_alive(day, clock::now()))
+}
+
+/// Returns the parts of a link without its last day, if there are as many as it has.
+fn without_day<const N: usize>(mut parts: Vec<String>) -> Result<[String; N], LinkFault> {
+    let _day = parts.pop();
+    parts.try_into().map_err(|_| LinkFault::Invalid)
 }
 
 /// Why a link does nothing.
@@ -52,6 +92,8 @@ enum LinkFault {
     Invalid,
     /// Its last day is over.
     Expired,
+    /// Links of its time were ended, because the key that signed them leaked.
+    Ended,
     /// It was sent to an address or number that the recipient no longer has, or the recipient was deleted.
     OldContact,
     /// The table failed.
@@ -64,6 +106,19 @@ impl LinkFault {
         tracing::error!(%error, "a table operation failed");
         Self::Unavailable
     }
+
+    /// Logs that the data keys cannot be loaded.
+    fn of_keys(error: &LoadError) -> Self {
+        tracing::error!(%error, "cannot load the data keys");
+        Self::Unavailable
+    }
+
+    fn of_link(error: &VaultError) -> Self {
+        match error {
+            VaultError::LinksEnded(_) => Self::Ended,
+            _ => Self::Invalid,
+        }
+    }
 }
 
 impl IntoResponse for LinkFault {
@@ -71,6 +126,7 @@ impl IntoResponse for LinkFault {
         match self {
             Self::Invalid => invalid_link(),
             Self::Expired => link_expired(),
+            Self::Ended => links_ended(),
             Self::OldContact => old_contact(),
             Self::Unavailable => try_again_later(),
         }
@@ -79,7 +135,7 @@ impl IntoResponse for LinkFault {
 
 /// Whether a link with the fingerprint `contact` was sent to the address or number that the recipient still has.
 fn is_current_contact(app: &App, recipient: &Recipient, contact: &str) -> bool {
-    let fingerprint = |contact: String| app.keyring.short_contact_fingerprint(&contact).ok();
+    let fingerprint = |contact: String| app.fingerprints.short_contact(&contact).ok();
     contacts(recipient).filter_map(fingerprint).any(|current| current == contact)
 }
 
@@ -125,6 +181,12 @@ fn invalid_link() -> Response {
 fn link_expired() -> Response {
     let text = "Links in messages work for a limited time. Open the one in a newer message. Nothing was changed.";
     message_page(StatusCode::GONE, "This link has expired", text)
+}
+
+fn links_ended() -> Response {
+    let text = "For security, all links in older messages were turned off. Open the one in a newer message. If you have none, ask the person who \
+                added you. Nothing was changed.";
+    message_page(StatusCode::GONE, "This link was turned off", text)
 }
 
 fn old_contact() -> Response {

@@ -21,8 +21,8 @@ struct NeverLink {
     suppression: SuppressionId,
 }
 
-fn parse_link(app: &App, query: &LinkQuery) -> Result<NeverLink, LinkFault> {
-    let [tenant, recipient, suppression] = query.verify_alive(app, LinkPurpose::Never)?;
+async fn parse_link(app: &App, query: &LinkQuery) -> Result<NeverLink, LinkFault> {
+    let [tenant, recipient, suppression] = query.verify_alive(app, LinkPurpose::Never).await?;
     let link = || {
         Some(NeverLink {
             tenant: TenantId::parse(&tenant).ok()?,
@@ -35,7 +35,7 @@ fn parse_link(app: &App, query: &LinkQuery) -> Result<NeverLink, LinkFault> {
 
 /// `GET /never?t=`
 pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
-    if let Err(fault) = parse_link(&app, &query) {
+    if let Err(fault) = parse_link(&app, &query).await {
         return fault.into_response();
     }
     html_response(
@@ -53,7 +53,7 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
 
 /// `POST /never?t=`
 pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
-    let link = match parse_link(&app, &query) {
+    let link = match parse_link(&app, &query).await {
         Ok(link) => link,
         Err(fault) => return fault.into_response(),
     };

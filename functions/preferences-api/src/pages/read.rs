@@ -3,8 +3,8 @@
 //! messages about the incident here.
 
 use super::{
-    LinkFault, LinkQuery, contacts, html_response, invalid_link, is_current_contact, message_page, storage_failed,
-    try_again_later,
+    LinkQuery, contacts, html_response, invalid_link, is_current_contact, is_day_over, message_page, storage_failed,
+    try_again_later, verify_short, without_day,
 };
 use crate::App;
 use crate::routes::incidents::{find_incident, suppressed_incidents};
@@ -16,7 +16,7 @@ use domain::alert::Alert;
 use domain::event::KeyDetail;
 use domain::ids::{TenantId, short_recipient_id};
 use domain::incident::{Incident, Update};
-use domain::link::{LinkPurpose, ShortRead, expiry_day, is_alive};
+use domain::link::{LinkPurpose, expiry_day};
 use domain::maintenance::SuppressedIncidents;
 use domain::render::{
     ADVICE_HEADING, DETAILS_HEADING, SUPPRESSED_HEADING, facts, format_time, heading, headline, severity_label, state,
@@ -126,13 +126,19 @@ fn tone(alert: &Alert) -> &'static str {
 /// `GET /read?t=`
 pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
     // The link in a text message names its reader, with the fingerprint of the number.
-    let for_reader: Result<[String; 4], LinkFault> = query.verify_alive(&app, LinkPurpose::Read);
-    let (tenant, incident, reader) = match (for_reader, query.verify_alive(&app, LinkPurpose::Read)) {
-        (Ok([tenant, incident, short_id, contact]), _) => (tenant, incident, Some(Reader::Named { short_id, contact })),
-        (_, Ok([tenant, incident])) => (tenant, incident, None),
-        // It has one of the two forms, and the other one only says that it does not fit.
-        (Err(LinkFault::Expired), _) => return LinkFault::Expired.into_response(),
-        (_, Err(fault)) => return fault.into_response(),
+    let parts = match query.verify(&app, LinkPurpose::Read, is_day_over).await {
+        Ok(parts) => parts,
+        Err(fault) => return fault.into_response(),
+    };
+    let read = if parts.len() == 5 {
+        without_day(parts)
+            .map(|[tenant, incident, short_id, contact]| (tenant, incident, Some(Reader::Named { short_id, contact })))
+    } else {
+        without_day(parts).map(|[tenant, incident]| (tenant, incident, None))
+    };
+    let (tenant, incident, reader) = match read {
+        Ok(read) => read,
+        Err(fault) => return fault.into_response(),
     };
     let Ok(tenant) = TenantId::parse(&tenant) else { return invalid_link() };
     Box::pin(show_incident(&app, &tenant, &incident, reader)).await
@@ -140,11 +146,10 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
 
 /// `GET /r/{token}`: the link in a text message.
 pub(crate) async fn show_short(State(app): State<App>, Path(token): Path<String>) -> Response {
-    let read = app.keyring.verify_short_link(LinkPurpose::Read.as_str(), &token).ok();
-    let Some(read) = read.and_then(|read| ShortRead::decode(&read)) else { return invalid_link() };
-    if !is_alive(&read.last_day.to_string(), clock::now()) {
-        return LinkFault::Expired.into_response();
-    }
+    let read = match verify_short(&app, LinkPurpose::Read, &token).await {
+        Ok(read) => read,
+        Err(fault) => return fault.into_response(),
+    };
     let tenant = match read.tenant {
         Some(tenant) => tenant,
         // A tenant's own incident says whose it is.
@@ -185,10 +190,14 @@ async fn show_incident(app: &App, tenant: &TenantId, incident: &str, reader: Opt
         None => None,
     };
     let stop = reader.as_ref().filter(|_| incident.resolved_at.is_none());
-    let stop = stop.and_then(|(recipient, contact)| {
+    let keyring = match stop {
+        Some(_) => app.keyring.get(clock::now()).await.ok(),
+        None => None,
+    };
+    let stop = stop.zip(keyring).and_then(|((recipient, contact), keyring)| {
         let until = expiry_day(LinkPurpose::Stop, clock::now()).to_string();
         let parts = [tenant.as_str(), recipient.id.as_str(), incident.id.as_str(), contact, &until];
-        app.keyring.sign_link(LinkPurpose::Stop.as_str(), &parts).ok()
+        keyring.sign_link(LinkPurpose::Stop.as_str(), &parts).ok()
     });
     let zone = reader.as_ref().and_then(|(recipient, _)| recipient.zone.as_deref()).unwrap_or(&settings.zone);
     let content = PageContent {
@@ -228,9 +237,10 @@ impl Reader {
                 is_reader.then(|| contact.clone())
             }
             Self::Short(mark) => {
-                let is_marked = |contact: &String| app.keyring.reader_mark(recipient.id.as_str(), contact) == Ok(*mark);
+                let is_marked =
+                    |contact: &String| app.fingerprints.reader_mark(recipient.id.as_str(), contact) == Ok(*mark);
                 let contact = contacts(recipient).find(is_marked)?;
-                app.keyring.short_contact_fingerprint(&contact).ok()
+                app.fingerprints.short_contact(&contact).ok()
             }
         }
     }

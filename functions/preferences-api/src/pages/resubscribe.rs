@@ -6,7 +6,7 @@ use super::{LinkQuery, QuestionForm, SAVE_ATTEMPTS_MAX, html_response, storage_f
 use crate::App;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use domain::ids::SuppressionId;
 use domain::link::LinkPurpose;
 use domain::tenant::{Destination, Recipient};
@@ -15,7 +15,10 @@ use store::tenants::{AuditRecord, SaveOutcome, TenantChange};
 
 /// `GET /resubscribe?t=`
 pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
-    let Some(link) = parse_link(&app, &query, LinkPurpose::Resubscribe) else { return super::invalid_link() };
+    let link = match parse_link(&app, &query, LinkPurpose::Resubscribe).await {
+        Ok(link) => link,
+        Err(fault) => return fault.into_response(),
+    };
     match load_recipient(&app, &link, is_subscribed).await {
         Ok((name, recipient)) if is_subscribed(&recipient) => confirmed_page(&name),
         Ok((name, _)) => {
@@ -40,7 +43,10 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
 
 /// `POST /resubscribe?t=`
 pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
-    let Some(link) = parse_link(&app, &query, LinkPurpose::Resubscribe) else { return super::invalid_link() };
+    let link = match parse_link(&app, &query, LinkPurpose::Resubscribe).await {
+        Ok(link) => link,
+        Err(fault) => return fault.into_response(),
+    };
     for _ in 0..SAVE_ATTEMPTS_MAX {
         let (name, recipient) = match load_recipient(&app, &link, is_subscribed).await {
             Ok(loaded) => loaded,

@@ -24,7 +24,7 @@ struct StopLink {
 
 /// Reads a link. It works for the recipient only who still has the address or number that it was sent to.
 async fn parse_link(app: &App, query: &LinkQuery) -> Result<StopLink, LinkFault> {
-    let [tenant, recipient, incident, contact] = query.verify_alive(app, LinkPurpose::Stop)?;
+    let [tenant, recipient, incident, contact] = query.verify_alive(app, LinkPurpose::Stop).await?;
     let link = || {
         Some(StopLink {
             tenant: TenantId::parse(&tenant).ok()?,

@@ -103,8 +103,8 @@ struct UnsubscribeLink {
     contact: String,
 }
 
-fn parse_link(app: &App, query: &LinkQuery) -> Result<UnsubscribeLink, LinkFault> {
-    let [tenant, recipient, topic, contact] = query.verify_alive(app, LinkPurpose::Unsubscribe)?;
+async fn parse_link(app: &App, query: &LinkQuery) -> Result<UnsubscribeLink, LinkFault> {
+    let [tenant, recipient, topic, contact] = query.verify_alive(app, LinkPurpose::Unsubscribe).await?;
     let link = || {
         Some(UnsubscribeLink {
             tenant: TenantId::parse(&tenant).ok()?,
@@ -127,7 +127,7 @@ fn form_page(action: Action, heading: &str, text: &str) -> Response {
 
 /// `GET /unsubscribe?t=`
 pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>) -> Response {
-    let link = match parse_link(&app, &query) {
+    let link = match parse_link(&app, &query).await {
         Ok(link) => link,
         Err(fault) => return fault.into_response(),
     };
@@ -158,7 +158,7 @@ pub(crate) async fn show(State(app): State<App>, Query(query): Query<LinkQuery>)
 
 /// `POST /unsubscribe?t=`: the page's button, or a mail client's one click (`List-Unsubscribe=One-Click`).
 pub(crate) async fn submit(State(app): State<App>, Query(query): Query<LinkQuery>, body: LimitedBody) -> Response {
-    let link = match parse_link(&app, &query) {
+    let link = match parse_link(&app, &query).await {
         Ok(link) => link,
         Err(fault) => return fault.into_response(),
     };

@@ -20,10 +20,10 @@ use jiff::{SignedDuration, Timestamp};
 use outbound::SecretUrl;
 use runtime::http::{Caller, Problem};
 use runtime::{clock, ids};
+use std::sync::Arc;
 use store::tenants::TenantChange;
+use vault::{FingerprintPurpose, Fingerprints, Keyring};
 
-/// Purpose of the keyed hash of URLs, by which two integrations of a tenant with the same URL are found.
-const URL_FINGERPRINT_PURPOSE: &str = "integration-url";
 /// Hours for which webhooks are signed with the old secret as well.
 const OLD_SECRET_HOURS: i64 = 24;
 
@@ -61,7 +61,8 @@ pub(crate) async fn create(
     let known = app.table.integrations(&tenant).await.map_err(access::storage_problem)?.len();
     require_plan_capacity(known, most, &settings.plan, "integrations")?;
     // The check has already rejected a new integration without a URL.
-    let sealed = seal_url(&app, &tenant, &id, &draft.url.ok_or_else(Problem::internal)?)?;
+    let seal = Seal::new(&app, &tenant, &id).await?;
+    let sealed = seal.url(&draft.url.ok_or_else(Problem::internal)?)?;
     let secret = (draft.kind == Channel::Webhook).then(|| draft.secret.unwrap_or_else(generate_secret));
     let integration = Integration {
         name: draft.name,
@@ -69,7 +70,7 @@ pub(crate) async fn create(
         url: sealed.url,
         host: sealed.host,
         fingerprint: sealed.fingerprint,
-        secret: secret.as_deref().map(|secret| seal_secret(&app, &tenant, &id, secret)).transpose()?,
+        secret: secret.as_deref().map(|secret| seal.secret(secret)).transpose()?,
         old_secret: None,
         categories: draft.categories,
         audiences: draft.audiences,
@@ -158,7 +159,7 @@ async fn update(
         ..before.clone()
     };
     if let Some(url) = draft.url {
-        let sealed = seal_url(app, &tenant, &before.id, &url)?;
+        let sealed = Seal::new(app, &tenant, &before.id).await?.url(&url)?;
         // A new URL starts with a clean record: the failures were another endpoint's.
         if sealed.fingerprint != before.fingerprint {
             next = Integration { slow: None, ..reenable(next, now) };
@@ -206,7 +207,7 @@ pub(crate) async fn rotate_secret(
     let now = clock::now();
     let until = now.saturating_add(SignedDuration::from_hours(OLD_SECRET_HOURS)).unwrap_or(now);
     let next = Integration {
-        secret: Some(seal_secret(&app, &tenant, &before.id, &secret)?),
+        secret: Some(Seal::new(&app, &tenant, &before.id).await?.secret(&secret)?),
         old_secret: before.secret.clone().map(|secret| OldSecret { secret, until }),
         version: before.version + 1,
         ..before
@@ -244,16 +245,35 @@ struct SealedUrl {
     fingerprint: String,
 }
 
-fn seal_url(app: &App, tenant: &TenantId, id: &IntegrationId, url: &SecretUrl) -> Result<SealedUrl, Problem> {
-    // A hash of the URL alone, without the tenant: Slack limits messages per URL, so the rate limiter must recognize one URL of two tenants.
-    let fingerprint = app.keyring.fingerprint(URL_FINGERPRINT_PURPOSE, url.expose()).map_err(seal_problem)?;
-    Ok(SealedUrl { url: seal_secret(app, tenant, id, url.expose())?, host: url.host().to_owned(), fingerprint })
+/// What seals the values of one integration.
+struct Seal {
+    keyring: Arc<Keyring>,
+    fingerprints: Fingerprints,
+    /// What the values are bound to.
+    aad: String,
 }
 
-fn seal_secret(app: &App, tenant: &TenantId, id: &IntegrationId, secret: &str) -> Result<Sealed, Problem> {
-    let aad = vault::owner_aad(tenant.as_str(), id.as_str());
-    let sealed = app.keyring.seal(&aad, secret.as_bytes()).map_err(seal_problem)?;
-    Ok(Sealed::new(sealed.into()))
+impl Seal {
+    async fn new(app: &App, tenant: &TenantId, id: &IntegrationId) -> Result<Self, Problem> {
+        let keyring = app.keyring.get(clock::now()).await.map_err(|error| {
+            tracing::error!(%error, "cannot load the data keys");
+            Problem::unavailable()
+        })?;
+        let aad = vault::owner_aad(tenant.as_str(), id.as_str());
+        Ok(Self { keyring, fingerprints: app.fingerprints.clone(), aad })
+    }
+
+    fn url(&self, url: &SecretUrl) -> Result<SealedUrl, Problem> {
+        // A hash of the URL alone, without the tenant: Slack limits messages per URL, so the rate limiter must recognize one URL of two tenants.
+        let fingerprint = self.fingerprints.fingerprint(FingerprintPurpose::IntegrationUrl, url.expose());
+        let fingerprint = fingerprint.map_err(seal_problem)?;
+        Ok(SealedUrl { url: self.secret(url.expose())?, host: url.host().to_owned(), fingerprint })
+    }
+
+    fn secret(&self, secret: &str) -> Result<Sealed, Problem> {
+        let sealed = self.keyring.seal(&self.aad, secret.as_bytes()).map_err(seal_problem)?;
+        Ok(Sealed::new(sealed.into()))
+    }
 }
 
 fn seal_problem(error: vault::VaultError) -> Problem {

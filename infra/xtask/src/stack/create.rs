@@ -203,6 +203,7 @@ impl Creation<'_> {
             "DeletionProtection=false".to_owned(),
             "LogRetentionDays=1".to_owned(),
             format!("TestClock={}", self.clock == Clock::Settable),
+            "DataKeySettlingSeconds=60".to_owned(),
         ])
     }
 
