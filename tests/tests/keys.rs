@@ -92,8 +92,8 @@ impl Links {
             by_kind.insert(kind, stack.mail_link(&mark, &person.email, part));
         }
         let sms = stack.texts(&person.phone).into_iter().find(|sms| sms.text.contains(&mark)).unwrap();
-        let link = sms.text.split_whitespace().find(|word| word.contains("/read?t=")).unwrap().to_owned();
-        stack.secret(link.split("t=").nth(1).unwrap());
+        let link = sms.text.split_whitespace().find(|word| word.contains("/r/")).unwrap().to_owned();
+        stack.secret(link.split("/r/").nth(1).unwrap());
         by_kind.insert("read in a text message", link);
 
         let asked = format!("{}@{}.test", unique(), tenant.id);

@@ -73,7 +73,7 @@ fn mails() -> Vec<(String, String)> {
 #[test]
 fn every_e_mail_is_readable_by_day_and_by_night_on_a_phone_and_on_a_desk() {
     let stack = stack!();
-    let folder = stack.folder("mails");
+    let folder = stack.folder("mail-pictures");
     let (_driver, port) = driver();
     runtime().block_on(async {
         for (dark, scheme) in [(false, "light"), (true, "dark")] {
