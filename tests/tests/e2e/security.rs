@@ -43,7 +43,10 @@ fn a_request_without_a_valid_token_is_401() {
         assert!(!answer.body.contains("event_id"), "{why}");
     };
     let invalid = "Bearer error=\"invalid_token\"";
-    refused("", "none", "Bearer");
+    // AWS asks no authorizer about a request without a token, and challenges it with `Bearer` alone. The emulator asks.
+    let none = stack.call("POST", "/v1/incidents", "", Some(&event(&tenant.id)));
+    let said = problem(&none, 401);
+    assert!(none.header("www-authenticate").is_some_and(|challenge| challenge.starts_with("Bearer")), "{said}");
     refused("x y", "malformed", invalid);
     refused(&"A".repeat(32), "wrong", invalid);
     let issued = poster(&stack, &tenant.id, json!({}));
