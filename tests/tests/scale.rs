@@ -565,7 +565,7 @@ fn seconds_to_arrive(stack: &Stack, tenant: &str, path: &str) -> f64 {
 }
 
 #[test]
-fn a_tenants_slow_endpoints_hold_up_nobody_elses_alerts() {
+fn a_tenants_slow_endpoints_are_marked_and_others_alerts_arrive() {
     const SLOW_FOR_MS: u64 = 3_000;
     const SLOW: usize = 40;
     // As many slow answers in a row mark an endpoint.

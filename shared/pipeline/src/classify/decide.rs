@@ -237,7 +237,7 @@ pub(crate) fn decide_note(
     apply_transition(record, transition, open, open.map(KeyState::of), shards_per_job, arrival)
 }
 
-/// Why a user-level warning can't be told to its user: it opens a warning and names none, or continues the open warning of another one.
+/// Returns why nobody can be notified of a user-level warning: it opens one and names no user, or continues that of another user.
 fn user_problem(event: &Event, rule: &RuleMatch, open: Option<&Incident>) -> Option<Reason> {
     if rule.kind != Kind::OptIn || event.status == Some(Status::Resolved) {
         return None;
