@@ -20,7 +20,7 @@ use outbound::{Client, SecretUrl};
 use pipeline::deliver::Message;
 use pipeline::{Accepted, SendFailure};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
-use runtime::{Aws, StartError, clock};
+use runtime::{Aws, StartError, clock, ids};
 use std::time::Duration;
 use store::Table;
 use vault::LazyKeyring;
@@ -50,8 +50,8 @@ impl QueueFunction for DeliverChat {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table =
-            Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days)
+            .with_due_index(config.due_shards, &ids::id_suffix());
         let keyring = LazyKeyring::new(aws.config(), &table, clock::now()).await;
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();
         let root = config.outbound_extra_root.as_deref().unwrap_or_default();

@@ -22,7 +22,7 @@ use domain::vocabulary::Channel;
 use pipeline::deliver::Message;
 use pipeline::{Accepted, SendFailure};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
-use runtime::{Aws, Pacer, StartError, clock};
+use runtime::{Aws, Pacer, StartError, clock, ids};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use store::Table;
@@ -52,8 +52,8 @@ impl QueueFunction for DeliverEmail {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table =
-            Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days)
+            .with_due_index(config.due_shards, &ids::id_suffix());
         let keyring = LazyKeyring::new(aws.config(), &table, clock::now()).await;
         let mail = Mail {
             mailer: EmailSender::new(aws.config()),

@@ -26,7 +26,7 @@ use domain::vocabulary::Channel;
 use pipeline::deliver::Message;
 use pipeline::{Accepted, SendFailure};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta};
-use runtime::{Aws, Pacer, StartError, clock, metrics};
+use runtime::{Aws, Pacer, StartError, clock, ids, metrics};
 use std::time::Duration;
 use store::Table;
 use store::sms_parts::{SmsPartCount, SmsPartLimits};
@@ -58,8 +58,8 @@ impl QueueFunction for DeliverSms {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table =
-            Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days)
+            .with_due_index(config.due_shards, &ids::id_suffix());
         let keyring = LazyKeyring::new(aws.config(), &table, clock::now()).await;
         let policy = Policy::embedded().map_err(StartError::new)?;
         let SmsPartsPerDay { number, number_by_one_tenant, tenant } = policy.limits.sms.parts_per_day;

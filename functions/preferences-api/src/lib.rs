@@ -37,7 +37,7 @@ use routes::{
     recipients, settings, status, support, suppressions, tokens,
 };
 use runtime::http::HttpFunction;
-use runtime::{Aws, DirectError, StartError, clock};
+use runtime::{Aws, DirectError, StartError, clock, ids};
 use serde_json::Value;
 use std::sync::Arc;
 use store::Table;
@@ -76,8 +76,8 @@ impl HttpFunction for PreferencesApi {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table =
-            Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days)
+            .with_due_index(config.due_shards, &ids::id_suffix());
         let keyring = LazyKeyring::create(aws.config(), &table, &config.kms_key_id, clock::now()).await;
         let (keyring, fingerprints) = keyring.map_err(StartError::new)?;
         let exceptions = config.outbound_exceptions.as_deref().unwrap_or_default();

@@ -31,7 +31,7 @@ use domain::policy::Policy;
 use pipeline::Fault;
 use pipeline::release::Ended;
 use runtime::queue::Deadline;
-use runtime::{Aws, DirectError, EventFunction, StartError, clock, metrics};
+use runtime::{Aws, DirectError, EventFunction, StartError, clock, ids, metrics};
 use serde::{Deserialize, Serialize};
 use store::Table;
 
@@ -78,8 +78,8 @@ impl EventFunction for ReleaseFunction {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table =
-            Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days)
+            .with_due_index(config.due_shards, &ids::id_suffix());
         let policy = Policy::embedded().map_err(StartError::new)?;
         Ok(Self { policy, table, queues: Queues::new(aws.config()), config })
     }

@@ -31,7 +31,7 @@ use pipeline::route::{
 };
 use pipeline::{Answer, Counted, Fault, Turn};
 use runtime::queue::{QueueFunction, QueueSetup, RecordError, RecordMeta, first_turn, next_turn, verdict_result};
-use runtime::{Aws, StartError, metrics};
+use runtime::{Aws, StartError, ids, metrics};
 use std::collections::BTreeMap;
 use store::{StoreError, Table};
 
@@ -53,8 +53,8 @@ impl QueueFunction for SubscriptionLookup {
 
     async fn start(aws: &Aws) -> Result<Self, StartError> {
         let config = Config::from_env()?;
-        let table =
-            Table::new(aws.config(), &config.table_name, config.retention_days).with_due_shards(config.due_shards);
+        let table = Table::new(aws.config(), &config.table_name, config.retention_days)
+            .with_due_index(config.due_shards, &ids::id_suffix());
         Ok(Self {
             policy: Policy::embedded().map_err(StartError::new)?,
             table,

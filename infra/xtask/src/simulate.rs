@@ -94,8 +94,9 @@ const PLANTED: &[Planted] = &[
         name: "a critical alert that is given up in silence",
         edits: &[(
             OUTCOME,
-            "if notices.is_empty() { then } else { Deliver::Notify(Notify { notices, then: Box::new(then) }) }",
-            "{ drop(notices); then }",
+            "if notices.is_empty() {\n            write\n        } else {\n            \
+             Deliver::Notify(Notify { notices, then: Box::new(write), unsent: None })\n        }",
+            "drop(notices);\n        write",
         )],
     },
     Planted {

@@ -75,6 +75,7 @@ pub struct DueItem {
     pub due: ScheduledDelivery,
     shard: u16,
     place: String,
+    version: String,
 }
 
 /// What is due in the same minute for the same destination and channel. Neighbors in the due index.
@@ -87,10 +88,11 @@ pub struct DueGroup {
 }
 
 impl DueItem {
-    /// Builds an item that was found at `place` of `shard`.
+    /// Builds an item that was found at `place` of `shard`. No two writes have the same `version`, whatever they write; it is empty for an item
+    /// of release 0.1.0.
     #[must_use]
-    pub fn new(due: ScheduledDelivery, shard: u16, place: &str) -> Self {
-        Self { due, shard, place: place.to_owned() }
+    pub fn new(due: ScheduledDelivery, shard: u16, place: &str, version: &str) -> Self {
+        Self { due, shard, place: place.to_owned(), version: version.to_owned() }
     }
 
     /// Returns what is due with it.
@@ -120,6 +122,12 @@ impl DueItem {
     #[must_use]
     pub fn shard(&self) -> u16 {
         self.shard
+    }
+
+    /// Returns what distinguishes this item from another that was written to its place later.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// Returns the item's place in its shard, after which a next page may begin.

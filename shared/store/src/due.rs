@@ -9,9 +9,34 @@ use domain::reason::Reason;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Maximum duration of a shard's lease. A run starts every minute.
 const LEASE_MAX: SignedDuration = SignedDuration::from_mins(1);
+
+/// Attribute with the version of an entry.
+const VERSION: &str = "version";
+
+/// Gives every write of a due entry a version that no other write has.
+///
+/// An entry that was read and is then written again with the same content is another one: whoever wrote it relies on it, and whoever read the
+/// first one must not delete it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Versions {
+    writer: Arc<str>,
+    written: Arc<AtomicU64>,
+}
+
+impl Versions {
+    pub(crate) fn of(writer: &str) -> Self {
+        Self { writer: Arc::from(writer), written: Arc::default() }
+    }
+
+    fn next(&self) -> String {
+        format!("{}.{}", self.writer, self.written.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// The run that assembles the batches of a shard, and until when.
 #[derive(Serialize)]
@@ -45,6 +70,8 @@ impl Table {
     pub(crate) fn due_item(&self, due: &ScheduledDelivery) -> Result<crate::Item, StoreError> {
         let pk = keys::due(due.shard(self.due_shards));
         let mut item = item(&pk, &sort_key_of(due), due, Some(self.expiry(due.at)))?;
+        item.insert(VERSION.to_owned(), text(&self.due_versions.next()));
+        // By this, functions of release 0.1.0 know what they delete.
         item.insert("hash".to_owned(), text(&content_hash(due)?));
         Ok(item)
     }
@@ -71,8 +98,9 @@ impl Table {
         }
         for entry in found {
             let sort_key = sort_key(&entry).to_owned();
+            let version = entry.get(VERSION).and_then(|version| version.as_s().ok()).cloned().unwrap_or_default();
             match read(entry, "a scheduled delivery") {
-                Ok(due) => page.items.push(DueItem::new(due, shard, &sort_key)),
+                Ok(due) => page.items.push(DueItem::new(due, shard, &sort_key, &version)),
                 // One unreadable item must not block the others of its shard.
                 Err(error) => {
                     tracing::error!(shard, sort_key, %error, "skipped an unreadable scheduled delivery");
@@ -155,16 +183,24 @@ impl Table {
         }
     }
 
-    /// Deletes a due item that was enqueued. The sender may have scheduled the delivery again in the same minute, with the same key: that
-    /// item stays.
+    /// Deletes a due item that was enqueued. The sender may have scheduled the delivery again in the same minute, with the same key and perhaps
+    /// the same content: that item stays.
     ///
     /// # Errors
     /// [`StoreError`] of the call.
     pub async fn delete_due_item(&self, item: &DueItem) -> Result<(), StoreError> {
         let request = self.client.delete_item().table_name(&self.name);
         let request = request.key("pk", text(&keys::due(item.shard()))).key("sk", text(item.place()));
-        let request = request.condition_expression("#hash = :hash").expression_attribute_names("#hash", "hash");
-        let request = request.expression_attribute_values(":hash", text(&content_hash(&item.due)?));
+        let request = if item.version().is_empty() {
+            // Written by release 0.1.0.
+            let request = request.condition_expression("#hash = :hash AND attribute_not_exists(#version)");
+            let request = request.expression_attribute_names("#hash", "hash");
+            request.expression_attribute_values(":hash", text(&content_hash(&item.due)?))
+        } else {
+            let request = request.condition_expression("#version = :version");
+            request.expression_attribute_values(":version", text(item.version()))
+        };
+        let request = request.expression_attribute_names("#version", VERSION);
         match request.send().await.map_err(|error| store_error("DeleteItem", &error)) {
             Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -219,8 +255,8 @@ mod tests {
             .unwrap()
         };
         let first = due("2026-11-23T12:00:00Z");
-        let item = DueItem::new(first.clone(), first.shard(DUE_SHARDS), &sort_key_of(&first));
-        let elsewhere = DueItem::new(first.clone(), first.shard(8), &sort_key_of(&first));
+        let item = DueItem::new(first.clone(), first.shard(DUE_SHARDS), &sort_key_of(&first), "");
+        let elsewhere = DueItem::new(first.clone(), first.shard(8), &sort_key_of(&first), "");
         assert_ne!(item.shard(), elsewhere.shard());
         assert!(
             !elsewhere.has_place_of(&first, DUE_SHARDS),

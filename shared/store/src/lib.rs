@@ -110,6 +110,7 @@ pub struct Table {
     retention: SignedDuration,
     /// How many shards of the due index are written.
     pub(crate) due_shards: u16,
+    pub(crate) due_versions: due::Versions,
 }
 
 /// Default retention of an incident's items in days.
@@ -124,13 +125,15 @@ impl Table {
     #[must_use]
     pub fn new(config: &aws_config::SdkConfig, name: &str, retention_days: u32) -> Self {
         let retention = SignedDuration::from_hours(24 * i64::from(retention_days));
-        Self { client: Client::new(config), name: name.to_owned(), retention, due_shards: DUE_SHARDS }
+        let due_versions = due::Versions::default();
+        Self { client: Client::new(config), name: name.to_owned(), retention, due_shards: DUE_SHARDS, due_versions }
     }
 
-    /// Returns a client that spreads what it schedules over so many shards of the due index, from 1 to [`DUE_SHARDS`].
+    /// Returns a client that spreads what it schedules over so many shards of the due index, from 1 to [`DUE_SHARDS`]. `writer` is a random text
+    /// of this process, from which the versions of its due entries are made.
     #[must_use]
-    pub fn with_due_shards(self, shards: u16) -> Self {
-        Self { due_shards: shards.clamp(1, DUE_SHARDS), ..self }
+    pub fn with_due_index(self, shards: u16, writer: &str) -> Self {
+        Self { due_shards: shards.clamp(1, DUE_SHARDS), due_versions: due::Versions::of(writer), ..self }
     }
 
     /// Returns how many shards of the due index are written.

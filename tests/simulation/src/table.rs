@@ -133,8 +133,9 @@ pub struct SimulatedTable {
     pub stopped: BTreeMap<(IncidentId, TenantId), BTreeSet<String>>,
     /// The delivery rows by tenant, incident and name.
     pub rows: BTreeMap<RowKey, DeliveryRow>,
-    /// The due index, by shard and [`due_place`].
-    pub due: BTreeMap<(u16, String), ScheduledDelivery>,
+    /// The due index, by shard and [`due_place`]. No two writes have the same version.
+    pub due: BTreeMap<(u16, String), (ScheduledDelivery, u64)>,
+    due_versions: u64,
     /// Who may send the lists of a shard of the due index, and until when, in milliseconds.
     pub leases: BTreeMap<u16, (String, i64)>,
     /// Where runs over the due index stopped, by the first of their shards.

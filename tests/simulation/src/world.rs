@@ -532,7 +532,7 @@ impl World {
             }
             // Whatever is due waits for the next run.
             Story::Release(_) => {
-                let due = self.table.due.values().filter(|due| due.at.as_millisecond() <= self.now + 120_000);
+                let due = self.table.due_entries().filter(|due| due.at.as_millisecond() <= self.now + 120_000);
                 self.log.disturbed_releases.extend(due.map(|due| DeliveryKey::of_due(due).thread));
             }
             Story::Classify(_) | Story::Feedback(_) | Story::Confirm(_) => {}

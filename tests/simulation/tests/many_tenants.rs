@@ -298,7 +298,7 @@ impl DueIndex {
         let first = self.released[usize::from(shard)] * usize::from(DUE_SHARDS) + usize::from(shard);
         let numbers = (first..self.entries).step_by(usize::from(DUE_SHARDS));
         let numbers = numbers.skip_while(|number| after.is_some_and(|after| Self::place(*number).as_str() <= after));
-        let item = |number| DueItem::new(Self::entry(number), shard, &Self::place(number));
+        let item = |number| DueItem::new(Self::entry(number), shard, &Self::place(number), "1");
         let items: Vec<DueItem> = numbers.take(PAGE_ENTRIES).map(item).collect();
         let next = (items.len() >= PAGE_ENTRIES).then(|| items.last().map(|last| last.place().to_owned())).flatten();
         DuePage { items, unreadable: 0, next }

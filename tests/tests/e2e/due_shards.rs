@@ -24,7 +24,7 @@ async fn entries(table: &Table, tenant: &TenantId, until: Timestamp) -> BTreeSet
 async fn what_functions_of_either_release_write_is_released_from_its_shard() {
     let stack = &stack!();
     let table = Table::new(&config(stack), &stack.text("/table"), 90);
-    let earlier = table.clone().with_due_shards(DUE_SCHEDULES);
+    let earlier = table.clone().with_due_index(DUE_SCHEDULES, "earlier");
     let tenant = TenantId::parse(&format!("shards-{}", unique())).unwrap();
     let soon = stack_now().saturating_add(SignedDuration::from_mins(2)).unwrap();
     // Of an incident that is gone: `release` ends them and deletes their entries.

@@ -63,6 +63,11 @@ fn every_operation_answers_as_the_document_says() {
         operation("include-path-regex = \"/integrations/\"", "id", &hook.id),
         operation("include-path-regex = \"/incidents/\"", "id", &incident),
         operation("include-path-regex = \"/events/\"", "id", &event),
+        // What only the platform may ask: no token that is bound to tenants.
+        format!(
+            "[[operations]]\ninclude-path-regex = \"/v1/name-requests\"\nheaders = {{ Authorization = \"Bearer {}\" }}\n",
+            stack.admin()
+        ),
         format!(
             "[[operations]]\ninclude-path-regex = \"/v2/alerts\"\nheaders = {{ Authorization = \"GenieKey {token}\" }}\n"
         ),

@@ -370,6 +370,15 @@ async fn what_was_scheduled_again_in_the_same_minute_is_not_deleted_with_the_ent
     table.delete_due_item(&left[0]).await.unwrap();
     let left = found().await;
     assert_eq!(left.iter().map(|item| item.due.held).collect::<Vec<_>>(), [Some(hold)]);
+    // The same once more: a copy of the message keeps the place that the first one got.
+    table.schedule(&ScheduledDelivery { held: Some(hold), ..entry(3) }).await.unwrap();
+    table.delete_due_item(&left[0]).await.unwrap();
+    let left = found().await;
+    assert_eq!(
+        left.iter().map(|item| item.due.held).collect::<Vec<_>>(),
+        [Some(hold)],
+        "whoever wrote it relies on it"
+    );
     table.delete_due_item(&left[0]).await.unwrap();
     assert!(found().await.is_empty());
 }

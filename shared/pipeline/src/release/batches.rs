@@ -96,6 +96,7 @@ mod tests {
                 },
                 0,
                 &format!("202611231200#acme#{destination}#email#inc_{number}#000001"),
+                "1",
             )
         };
         destinations.iter().enumerate().map(item).collect()

@@ -55,7 +55,7 @@ fn due(number: u32, held: bool) -> DueItem {
     }
     let entry: ScheduledDelivery = serde_json::from_value(entry).unwrap();
     let shard = entry.shard(DUE_SHARDS);
-    DueItem::new(entry, shard, &format!("place_{number}"))
+    DueItem::new(entry, shard, &format!("place_{number}"), "1")
 }
 
 /// The facts about these entries; the integration exists.
@@ -303,7 +303,7 @@ fn the_oldest_overdue_entry_is_measured_also_if_it_stays() {
 fn an_entry_of_an_earlier_release_is_replaced_by_one_in_its_own_shard() {
     let turn = &mut turn();
     let mut items = vec![due(1, false)];
-    let earlier = DueItem::new(items[0].due.clone(), items[0].due.shard(8), "place_1");
+    let earlier = DueItem::new(items[0].due.clone(), items[0].due.shard(8), "place_1", "1");
     assert_ne!(earlier.shard(), items[0].shard());
     for (item, deleted) in [(earlier, true), (items.remove(0), false)] {
         let mut known = facts(std::slice::from_ref(&item));

@@ -98,7 +98,7 @@ fn openings_and_resolves_reach_the_same_destinations(world: &World, seen: &Seen<
         };
         let sent = seen.sent.contains_key(key);
         if notified {
-            let waits = world.table.due.values().any(|due| DeliveryKey::of_due(due) == *key);
+            let waits = world.table.due_entries().any(|due| DeliveryKey::of_due(due) == *key);
             let unreachable = reason.is_some_and(|reason| UNREACHABLE.contains(&reason));
             if !(sent || unreachable || waits || seen.is_counted(key) || seen.is_given_up(key)) {
                 return Err(format!("{key}: the opening was received, but not the resolve: {decision:?} {reason:?}"));

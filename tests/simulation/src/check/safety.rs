@@ -32,7 +32,7 @@ fn nothing_is_left(world: &World) -> Checked {
     if let Some((number, queued)) = world.queues.messages.first_key_value() {
         return Err(format!("message {number} is still on its queue after {} receives", queued.receives));
     }
-    for due in world.table.due.values() {
+    for due in world.table.due_entries() {
         // If quiet hours cover the whole regulatory SMS window, there is no time at which the message may be sent.
         let kind = world.table.incidents.get(&due.incident_id).map(|record| record.incident.kind);
         let restricted = kind.is_some_and(|kind| RESTRICTED_SMS_KINDS.contains(&kind));
@@ -115,7 +115,7 @@ fn every_update_is_planned(world: &World) -> Checked {
 /// Every decision to deliver ends exactly once: accepted, ended with a reason, or superseded by a newer update, which ended or waits.
 fn every_decision_ends_once(world: &World, seen: &Seen<'_>) -> Checked {
     let mut newest: BTreeMap<Thread, u32> = BTreeMap::new();
-    let waiting = world.table.due.values().map(DeliveryKey::of_due);
+    let waiting = world.table.due_entries().map(DeliveryKey::of_due);
     for DeliveryKey { thread, update } in world.table.ends.keys().cloned().chain(waiting) {
         let highest = newest.entry(thread).or_default();
         *highest = (*highest).max(update);
@@ -133,7 +133,7 @@ fn every_decision_ends_once(world: &World, seen: &Seen<'_>) -> Checked {
         }
         let superseded = key.thread.channel != Channel::Webhook
             && newest.get(&key.thread).is_some_and(|newest| *newest > key.update);
-        let waits = || world.table.due.values().any(|due| DeliveryKey::of_due(due) == *key);
+        let waits = || world.table.due_entries().any(|due| DeliveryKey::of_due(due) == *key);
         if ends == 0 && !superseded && !waits() {
             return Err(format!("{key} was lost: it was planned at {} and never ended: {decision:?}", plan.at));
         }
@@ -144,7 +144,8 @@ fn every_decision_ends_once(world: &World, seen: &Seen<'_>) -> Checked {
     }
     let over = |state| matches!(state, DeliveryState::Accepted | DeliveryState::Failed);
     let open = world.table.rows.iter().find(|(_, row)| !over(row.state) || row.done != row.latest);
-    let excused = |incident: &domain::ids::IncidentId| world.table.due.values().any(|due| due.incident_id == *incident);
+    let excused =
+        |incident: &domain::ids::IncidentId| world.table.due_entries().any(|due| due.incident_id == *incident);
     match open {
         Some(((tenant, incident, row), state)) if !excused(incident) => {
             Err(format!("the row {tenant}/{incident}/{row} did not end: {state:?}"))

@@ -22,7 +22,16 @@ pub fn due_place(due: &ScheduledDelivery) -> String {
     format!("{minute:010}#{}#{}#{}#{}#{:06}", due.tenant, due.destination, due.channel, due.incident_id, due.update)
 }
 
+fn due_item((due, version): &(ScheduledDelivery, u64), shard: u16, place: &str) -> DueItem {
+    DueItem::new(due.clone(), shard, place, &version.to_string())
+}
+
 impl SimulatedTable {
+    /// Everything in the due index.
+    pub fn due_entries(&self) -> impl Iterator<Item = &ScheduledDelivery> {
+        self.due.values().map(|(due, _)| due)
+    }
+
     /// Puts an entry into the due index, unless one with a later attempt is there. With `once`, one with the same attempt stays, too.
     pub fn schedule(&mut self, due: &ScheduledDelivery, once: bool) {
         self.due_writes += 1;
@@ -33,8 +42,9 @@ impl SimulatedTable {
     fn put_due(&mut self, due: &ScheduledDelivery, once: bool, shards: u16) {
         let place = (due.shard(shards), due_place(due));
         let stays = |there: &ScheduledDelivery| there.attempt > due.attempt || once && there.attempt == due.attempt;
-        if !self.due.get(&place).is_some_and(stays) {
-            self.due.insert(place, due.clone());
+        if !self.due.get(&place).is_some_and(|(there, _)| stays(there)) {
+            self.due_versions += 1;
+            self.due.insert(place, (due.clone(), self.due_versions));
         }
     }
 
@@ -45,7 +55,7 @@ impl SimulatedTable {
         let from = after.unwrap_or_default().to_owned();
         let range = self.due.range((Bound::Excluded((shard, from)), Bound::Included((shard, to))));
         let items: Vec<DueItem> =
-            range.take(PAGE_ENTRIES).map(|((_, place), due)| DueItem::new(due.clone(), shard, place)).collect();
+            range.take(PAGE_ENTRIES).map(|((_, place), entry)| due_item(entry, shard, place)).collect();
         let next = items.last().filter(|_| items.len() >= PAGE_ENTRIES).map(|last| last.place().to_owned());
         DuePage { items, unreadable: 0, next }
     }
@@ -71,18 +81,18 @@ impl SimulatedTable {
     #[must_use]
     pub fn count_behind(&self, last: &DueItem, reason: Reason) -> usize {
         let behind = self.due.range((Bound::Excluded((last.shard(), last.place().to_owned())), Bound::Unbounded));
-        let same = behind.take_while(|((shard, place), due)| {
-            *shard == last.shard() && DueItem::new((*due).clone(), *shard, place).group() == last.group()
+        let same = behind.take_while(|((shard, place), entry)| {
+            *shard == last.shard() && due_item(entry, *shard, place).group() == last.group()
         });
-        let held = same.filter(|(_, due)| due.held.is_some_and(|hold| hold.reason == reason));
-        let incidents: BTreeSet<_> = held.map(|(_, due)| &due.incident_id).collect();
+        let held = same.filter(|(_, (due, _))| due.held.is_some_and(|hold| hold.reason == reason));
+        let incidents: BTreeSet<_> = held.map(|(_, (due, _))| &due.incident_id).collect();
         incidents.iter().filter(|id| ***id != last.due.incident_id).count()
     }
 
     /// Deletes an entry that was read, unless another has its place by now.
     pub fn delete_due(&mut self, item: &DueItem) {
         let place = (item.shard(), item.place().to_owned());
-        if self.due.get(&place) == Some(&item.due) {
+        if self.due.get(&place).is_some_and(|(_, version)| version.to_string() == item.version()) {
             self.due.remove(&place);
         }
     }

@@ -18,7 +18,7 @@ const TIMEOUT: i64 = 30_000;
 impl World {
     /// Lets the schedule fire at the beginning of the minute in which something is due.
     pub(super) fn schedule_minute(&mut self) {
-        let Some(first) = self.table.due.values().map(|due| due.at).min() else { return };
+        let Some(first) = self.table.due_entries().map(|due| due.at).min() else { return };
         let due = first.as_millisecond().div_euclid(60_000) * 60_000;
         let next = due.max((self.now / 60_000 + 1) * 60_000);
         let outage = self.scenario.outage.clone();
@@ -37,7 +37,7 @@ impl World {
         // The schedule invokes at least once.
         let copies = if !self.calm() && self.random.once_in(10) { 2 } else { 1 };
         for _ in 0..copies {
-            let due = self.table.due.iter().filter(|(_, due)| due.at.as_millisecond() < self.now + 60_000);
+            let due = self.table.due.iter().filter(|(_, (due, _))| due.at.as_millisecond() < self.now + 60_000);
             let schedules: BTreeSet<u16> = due.map(|((shard, _), _)| shard % DUE_SCHEDULES).collect();
             for first in schedules {
                 let turn = self.first_turn(TIMEOUT, 1, Lane::Bulk);
@@ -103,7 +103,7 @@ impl World {
                         answers.push(fate.answer(Ok(())));
                         continue;
                     }
-                    let is_list = |due: &ScheduledDelivery| is_batched(&DueItem::new(due.clone(), 0, ""));
+                    let is_list = |due: &ScheduledDelivery| is_batched(&DueItem::new(due.clone(), 0, "", ""));
                     let again = is_list(later.replaced())
                         && is_list(&later.entry)
                         && later.entry.rebatched == later.replaced().rebatched;
