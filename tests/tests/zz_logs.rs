@@ -4,6 +4,7 @@
 
 use aho_corasick::AhoCorasick;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use tests::{BODY_MARK, Stack, stack};
 
 /// Whether the text holds something like `name@host.test`; every address of the tests and of the demo ends so.
@@ -26,6 +27,23 @@ fn no_log_holds_a_secret_an_address_a_number_a_url_or_a_body() {
     let stacks = std::iter::once(stack!()).chain(others);
     let found: BTreeMap<String, String> = stacks.flat_map(|stack| leaks(&stack)).collect();
     assert!(found.is_empty(), "{} kinds of leaks, each with a line:\n{found:#?}", found.len());
+}
+
+/// Whether a confirmation code, six digits, stands within a longer word: request ids have many digits, and some are a code by chance.
+fn is_part_of_an_id(line: &str, place: Range<usize>, secret: &str) -> bool {
+    let is_code = secret.len() == 6 && secret.bytes().all(|letter| letter.is_ascii_digit());
+    let before = line[..place.start].chars().next_back();
+    let after = line[place.end..].chars().next();
+    is_code && [before, after].into_iter().flatten().any(char::is_alphanumeric)
+}
+
+#[test]
+fn a_code_by_itself_is_a_leak_and_one_within_a_request_id_is_chance() {
+    let is_chance = |line: &str| is_part_of_an_id(line, line.find("800824").map(|at| at..at + 6).unwrap(), "800824");
+    assert!(is_chance("START RequestId: 85c7e476-ad03-4917-be19-7bc2800824a8 Version: $LATEST"));
+    for leak in ["800824", "the code 800824.", "{\"code\":\"800824\"}", "code=800824 for acme"] {
+        assert!(!is_chance(leak), "{leak}");
+    }
 }
 
 /// What is in a stack's logs that may not be there, each kind with a line.
@@ -57,7 +75,12 @@ fn leaks(stack: &Stack) -> BTreeMap<String, String> {
         if address(line) {
             note("an address");
         }
-        any.find_overlapping_iter(line).for_each(|place| note(&forbidden[place.pattern().as_usize()]));
+        for place in any.find_overlapping_iter(line) {
+            let secret = &forbidden[place.pattern().as_usize()];
+            if !is_part_of_an_id(line, place.range(), secret) {
+                note(secret);
+            }
+        }
     }
     found
 }
